@@ -1,0 +1,56 @@
+"""The built wheel, not the source tree: what is in it, and that it can be imported where only it is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.plain
+
+PACKAGE = ROOT / "src" / "nb_oomhelper"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel as a release is built: hatchling in an environment of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_wheel_holds_every_file(wheel: Path) -> None:
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    sources = {path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*") if path.is_file()}
+    wanted = {path.as_posix() for path in sources if "__pycache__" not in path.parts}
+    assert inside >= wanted
+    assert {"nb_oomhelper/py.typed", "nb_oomhelper/frontends/panel.css"} <= inside
+    assert any(name.startswith("nb_oomhelper/knowledge/entries/") for name in inside)
+    assert any(name.startswith("nb_oomhelper/knowledge/fixes/") for name in inside)
+    assert any(name.endswith("licenses/LICENSE") for name in inside)
+
+
+def test_wheel_can_be_imported(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    _run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    (site,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    # The dependencies of this environment, but not its editable install: a path named in a .pth file is not searched
+    # for further .pth files.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    place = _run(python, "-I", "-c", "import nb_oomhelper; print(nb_oomhelper.__file__)")
+    assert Path(place.strip()).is_relative_to(site)
+
+
+def _run(*command: object) -> str:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
