@@ -1,0 +1,58 @@
+"""A panel under the traceback when a notebook cell runs out of memory.
+
+In a notebook: ``%load_ext nb_oomhelper``. Importing this package loads nothing heavy; the public names
+are fetched when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nb_oomhelper.fixes import release
+    from nb_oomhelper.frameworks import detect, detect_text
+    from nb_oomhelper.model import OomEvent, Outcome
+
+__all__ = ["OomEvent", "Outcome", "__version__", "detect", "detect_text", "release"]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "detect": "frameworks",
+    "detect_text": "frameworks",
+    "OomEvent": "model",
+    "Outcome": "model",
+    "release": "fixes",
+}
+_KEY = "_nb_oomhelper"  # attribute of the shell under which its extension is kept
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext nb_oomhelper`: watch for out-of-memory errors in this shell. Loading twice is harmless."""
+    if getattr(shell, _KEY, None) is not None:
+        return
+    from nb_oomhelper.extension import Extension
+
+    extension = Extension(shell)
+    extension.load()
+    setattr(shell, _KEY, extension)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext nb_oomhelper`: put everything back as it was."""
+    extension = getattr(shell, _KEY, None)
+    if extension is not None:
+        delattr(shell, _KEY)
+        extension.unload()
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,25 @@
+"""Our own exceptions.
+
+::
+
+    OomHelperError            anything that this package raises on purpose
+    ├── UsageError            a magic or function was called with arguments that make no sense
+    ├── KnowledgeError        an entry or fix file is missing, broken or incomplete
+    └── DriverError           the NVIDIA driver's library could not answer
+"""
+
+
+class OomHelperError(Exception):
+    """Base of every exception raised on purpose here; its text is one plain line for the user."""
+
+
+class UsageError(OomHelperError):
+    """A magic or a public function was called with arguments that make no sense."""
+
+
+class KnowledgeError(OomHelperError):
+    """An entry or fix file is missing, broken or incomplete; the text names the file and the key."""
+
+
+class DriverError(OomHelperError):
+    """The NVIDIA driver's library could not answer; the text says why in one line."""

@@ -1,0 +1,128 @@
+"""The frameworks whose memory we understand, and what an exception says about a lack of it.
+
+To add one: write `_name.py` with the members of `Framework`, and put it into `FRAMEWORKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from nb_oomhelper.frames import Place, raised_with, read_phase, read_places, user_location
+from nb_oomhelper.frameworks import _numpy, _python, _pytorch
+from nb_oomhelper.model import AllocatorMemory, OomEvent
+
+
+class Framework(Protocol):
+    """What we need of a framework. A module that has these names is one.
+
+    Nothing here imports the framework, starts it, or creates a CUDA context, and only `recognize` works
+    where it is not loaded.
+    """
+
+    name: str
+    """As events name it, e.g. "pytorch"."""
+    module: str
+    """Its key in `sys.modules`."""
+
+    def loaded(self) -> bool:
+        """Whether someone has imported it."""
+
+    def recognize(self, text: str, exception_type: str) -> OomEvent | None:
+        """Read one of its messages; None where the text is another's, or not about a lack of memory."""
+
+    def allocator(self, backend: str, device: int | None) -> AllocatorMemory | None:
+        """Its allocator's figures; None where it has none, or was not started. Never raises."""
+
+    def device_uuids(self) -> dict[int, str]:
+        """Uuid of each device that it sees, by its ordinal; empty until it was started."""
+
+    def storages(self, objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:
+        """Index of the object, key, backend, device and bytes of the memory that its tensors keep.
+
+        Keys of views of one storage are equal, across frameworks too; where their bytes differ, the
+        largest is right. No code of the user's runs, and the device is not waited for.
+        """
+
+    def role(self, obj: object) -> str | None:
+        """What an object is to it, by class: "model", "pretrained model", "optimizer", "tensor", "array"."""
+
+    def empty_cache(self) -> list[str]:
+        """Give its caches back, if it was started; one line a step. Never raises."""
+
+
+# Python comes last: it takes what is a MemoryError to everyone.
+FRAMEWORKS: tuple[Framework, ...] = (_pytorch, _numpy, _python)
+
+
+def detect(error: BaseException) -> OomEvent | None:
+    """Read an exception, and those behind it: causes, contexts, members of groups.
+
+    Of several the one nearest the root counts, since wrappers repeat its text in part; one that is
+    sure goes before one that is probable.
+
+    Returns:
+        The event with phase, function and line off the traceback; None where memory did not run out.
+        It refers to nothing of the exception.
+    """
+    links = raised_with(error)
+    best: tuple[bool, int, int] | None = None
+    event = None
+    for place, (inner, _) in enumerate(links):
+        found = detect_text(_text(inner), _type_name(inner))
+        if found is None:
+            continue
+        rank = (found.certainty == "sure", len(_way_to(links, place)), -place)
+        if best is None or rank > best:
+            best, event = rank, found
+    return None if event is None or best is None else _located(event, links, -best[2])
+
+
+def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
+    """Read an error's text.
+
+    Args:
+        text: Of any length; of a very long one both ends are read.
+        exception_type: As a traceback prints it, "torch.OutOfMemoryError"; "" where it is not known.
+    """
+    probable = None
+    for framework in FRAMEWORKS:
+        event = framework.recognize(text, exception_type)
+        if event is not None and event.certainty == "sure":
+            return event
+        probable = probable or event
+    return probable
+
+
+def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int) -> OomEvent:
+    """Add what the tracebacks on the way to an exception say, the outermost exception's first."""
+    places: list[Place] = []
+    for index in _way_to(links, place):
+        places.extend(read_places(links[index][0]))
+    function, line = user_location(places)
+    return replace(event, phase=read_phase(places), function=function, line=line)
+
+
+def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:
+    """Indexes of the exceptions from the outermost to this one."""
+    way = []
+    while place >= 0:
+        way.append(place)
+        place = links[place][1]
+    return way[::-1]
+
+
+def _text(error: BaseException) -> str:
+    """What the exception prints; of one that cannot, the texts among its arguments."""
+    try:
+        return str(error)
+    except Exception:  # any code may stand in a __str__
+        return " ".join(one for one in error.args if type(one) is str)
+
+
+def _type_name(error: BaseException) -> str:
+    """The class as a traceback prints it: with its module, but for builtins."""
+    kind = type(error)
+    home = str(kind.__module__)
+    return kind.__qualname__ if home in {"builtins", "__main__"} else f"{home}.{kind.__qualname__}"

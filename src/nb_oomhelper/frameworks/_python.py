@@ -1,0 +1,75 @@
+"""Python itself: a MemoryError of the interpreter or of an extension, on the machine's own memory.
+
+GPU libraries raise MemoryError as well (CuPy, RMM, Thrust): a text that speaks of a GPU is not taken here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator
+
+from nb_oomhelper.messages import squeeze
+from nb_oomhelper.model import AllocatorMemory, OomEvent
+from nb_oomhelper.units import parse_bytes
+
+name = "python"
+module = "builtins"
+
+_MESSAGE = 4_000  # characters of the text that an event keeps
+_GPU = re.compile(r"cuda|gpu\b|\bhip|rmm|\bdevice|pool|out of memory allocating", re.IGNORECASE)
+_ENOMEM = "[Errno 12]"  # fork, mmap and subprocess say so; a limit on address space does it too
+_MALLOC = re.compile(r"malloc of size (\d{1,20}) failed")  # pyarrow.lib.ArrowMemoryError
+
+
+def loaded() -> bool:
+    """Python always is."""
+    return True
+
+
+def recognize(text: str, exception_type: str) -> OomEvent | None:
+    """Read a MemoryError, which mostly has no text, or an OSError for lack of memory."""
+    words = squeeze(text)
+    if exception_type == "OSError" and words.startswith(_ENOMEM):
+        return _event(text, exception_type, "python.enomem", sure=False)
+    if exception_type.rpartition(".")[2] not in {"MemoryError", "ArrowMemoryError"} or _GPU.search(words):
+        return None
+    malloc = _MALLOC.search(words)
+    requested = parse_bytes(malloc[1]) if malloc else None
+    return _event(text, exception_type, "python.memory", sure=not words or malloc is not None, requested=requested)
+
+
+def _event(text: str, exception_type: str, form: str, *, sure: bool, requested: int | None = None) -> OomEvent:
+    return OomEvent(
+        framework=name,
+        backend="host",
+        exception_type=exception_type,
+        message=text[:_MESSAGE],
+        format=form,
+        requested=requested,
+        certainty="sure" if sure else "probable",
+    )
+
+
+def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # noqa: ARG001
+    """Python's allocator has no figure for all of its memory."""
+    return None
+
+
+def device_uuids() -> dict[int, str]:
+    """Python knows no devices."""
+    return {}
+
+
+def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:  # noqa: ARG001
+    """Lists, texts and dicts are not counted: they are many and small."""
+    return iter(())
+
+
+def role(obj: object) -> str | None:  # noqa: ARG001
+    """Python's own objects have no role."""
+    return None
+
+
+def empty_cache() -> list[str]:
+    """Python's free lists go with `gc.collect()`."""
+    return []

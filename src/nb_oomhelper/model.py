@@ -1,0 +1,442 @@
+"""The records that travel from the exception to the panel.
+
+They hold numbers and text only: never an exception, a traceback, a frame or a tensor, because whoever
+keeps the exception keeps the memory that is meant to come back. Sizes are bytes; None is "unknown".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Phase = Literal["load", "train", "infer", "unknown"]
+Certainty = Literal["sure", "probable"]
+Applicability = Literal["safe", "unsafe", "display_only"]
+CauseKind = Literal[
+    "failed_cell",
+    "variable",
+    "output_history",
+    "unnamed",
+    "other_process",
+    "too_large",
+    "fragmentation",
+    "limit",
+    "rest",
+]
+DeadEndKind = Literal["empty_cache", "gc_collect", "smaller_batch", "restart_unchanged"]
+HolderKind = Literal["variable", "output_history", "failed_cell"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessMemory:
+    """What one process holds on a device.
+
+    Attributes:
+        pid: As the driver counts it: in a container this is the pid on the host.
+        used: Bytes on the device; None where the driver does not tell.
+        name: The process's name, or None where it cannot be seen from here.
+        is_self: True for the process that we run in.
+        detail: What tells it from others of that name (a notebook's path, a script), or None.
+    """
+
+    pid: int
+    used: int | None = None
+    name: str | None = None
+    is_self: bool = False
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedCall:
+    """The loader call of the user's that failed, as far as it could be read off the frames.
+
+    Attributes:
+        loader: How the user's code names it, e.g. "AutoModelForCausalLM.from_pretrained".
+        module: The package that defines it, e.g. "transformers".
+        model: The model's name or path as the user's code writes it (an expression), or None.
+        target: The name that the result was to be bound to, or None.
+    """
+
+    loader: str
+    module: str
+    model: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OomEvent:
+    """One out-of-memory error, as its exception tells it.
+
+    Attributes:
+        framework: "pytorch", "numpy", …
+        backend: Where memory ran out: "cuda" or "host".
+        device: The framework's ordinal (after CUDA_VISIBLE_DEVICES), or None.
+        requested: Bytes of the allocation that failed.
+        capacity, free, allocated, reserved, cached, limit: Bytes, as the message gives them.
+        processes: Other processes that the message names, with their bytes.
+        exception_type: Class name as a traceback prints it, without a module of builtins.
+        message: The error's text, cut to 4,000 characters.
+        phase: What was going on, read off the traceback's function names.
+        certainty: "probable" where the same text also has causes that are not a lack of memory.
+        format: Id of the message format that matched, e.g. "pt.cuda.capacity".
+        function: Name of the innermost function of the user's that was running, or None.
+        line: Line number in it, or None.
+        call: The loader call that failed, or None.
+    """
+
+    framework: str
+    backend: str
+    exception_type: str
+    message: str
+    format: str
+    device: int | None = None
+    requested: int | None = None
+    capacity: int | None = None
+    free: int | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+    cached: int | None = None
+    limit: int | None = None
+    processes: tuple[ProcessMemory, ...] = ()
+    phase: Phase = "unknown"
+    certainty: Certainty = "sure"
+    function: str | None = None
+    line: int | None = None
+    call: FailedCall | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """One GPU as the driver sees it.
+
+    Attributes:
+        nvml_index: The driver's number.
+        uuid: "GPU-…" or "MIG-…".
+        device: The ordinal that frameworks in this process use for it; None where it is hidden from
+            them or cannot be told.
+        name: As the driver prints it.
+        capacity, used, free: Bytes, all processes counted.
+        system_reserved: Bytes that the driver keeps for itself.
+        processes: One row a process; None where the driver does not tell.
+        note: One line on what could not be read, or None.
+    """
+
+    nvml_index: int
+    uuid: str | None = None
+    device: int | None = None
+    name: str | None = None
+    capacity: int | None = None
+    used: int | None = None
+    free: int | None = None
+    system_reserved: int | None = None
+    processes: tuple[ProcessMemory, ...] | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverReading:
+    """All GPUs at one moment.
+
+    Attributes:
+        devices: In the driver's order; empty where there is no driver.
+        note: One line on why there is nothing to show, or None.
+    """
+
+    devices: tuple[DeviceMemory, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """The machine's own memory.
+
+    Attributes:
+        capacity, available: Bytes of the machine.
+        this_process: Resident bytes of this process.
+        virtual: Bytes of address space that this process has mapped.
+        address_space_limit: RLIMIT_AS in bytes; None where it is not set.
+        cgroup_limit, cgroup_used: The container's limit and use in bytes; None where there is none.
+    """
+
+    capacity: int | None = None
+    available: int | None = None
+    this_process: int | None = None
+    virtual: int | None = None
+    address_space_limit: int | None = None
+    cgroup_limit: int | None = None
+    cgroup_used: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocatorMemory:
+    """A framework's allocator on one device, in this process.
+
+    Attributes:
+        framework, backend, device: Whose allocator, and on which of its devices.
+        allocated: Bytes in live tensors.
+        reserved: Bytes held from the driver.
+        inactive_split: Cached bytes in pieces of a larger block that is still in use: not releasable.
+        peak_allocated: The most that was allocated since the process began or the peak was reset.
+        limit: Bytes that this process may reserve, where a fraction was set; else None.
+        largest_free_block: The largest cached block in bytes; None where it was not read.
+        uuid: The device's uuid as the framework knows it, "GPU-…", or None.
+    """
+
+    framework: str
+    backend: str
+    device: int | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+    inactive_split: int | None = None
+    peak_allocated: int | None = None
+    limit: int | None = None
+    largest_free_block: int | None = None
+    uuid: str | None = None
+
+    @property
+    def cached(self) -> int | None:
+        """Reserved bytes that no live tensor uses."""
+        if self.reserved is None or self.allocated is None:
+            return None
+        return max(0, self.reserved - self.allocated)
+
+    @property
+    def releasable(self) -> int | None:
+        """Cached bytes that emptying the cache gives back to the driver."""
+        if self.cached is None:
+            return None
+        return max(0, self.cached - (self.inactive_split or 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Something with a name that keeps memory of one backend and device.
+
+    Attributes:
+        name: As the user would write it: "model", "Out[12]"; for a failed cell the local names.
+        kind: Which sort of holder it is.
+        backend, device: Where the bytes lie.
+        own: Bytes that only this holder keeps: they come back if it goes.
+        shared: Bytes that other holders keep as well.
+        count: Number of storages.
+        type_name: Class name of the object, or None for a group.
+        role: "model", "pretrained model", "optimizer", "tensor", "array" or "other".
+        function, line: For a failed cell: where the names live.
+    """
+
+    name: str
+    kind: HolderKind
+    backend: str
+    device: int | None = None
+    own: int = 0
+    shared: int = 0
+    count: int = 0
+    type_name: str | None = None
+    role: str = "other"
+    function: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """All holders found on one backend and device, and how much of the search was done.
+
+    Attributes:
+        rows: Largest `own` first.
+        shares: One row for each set of holders that keep storages together: the indexes of these
+            holders in `rows`, ascending, and the bytes that exactly they keep.
+        complete: False where the deadline ended the search; then bytes may be kept by more holders
+            than are named here.
+        searched, total: How many holders were searched through, of how many.
+        seconds: How long the search took.
+    """
+
+    rows: tuple[Holding, ...] = ()
+    shares: tuple[tuple[tuple[int, ...], int], ...] = ()
+    complete: bool = True
+    searched: int = 0
+    total: int = 0
+    seconds: float = 0.0
+
+    def of_kind(self, *kinds: HolderKind) -> frozenset[int]:
+        """Indexes of the rows of these kinds."""
+        return frozenset(index for index, row in enumerate(self.rows) if row.kind in kinds)
+
+    def freed_by(self, gone: frozenset[int]) -> int:
+        """Bytes that come back if all these holders go: what they keep alone or among themselves."""
+        return sum(size for holders, size in self.shares if gone.issuperset(holders))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySnapshot:
+    """Memory at one moment: the driver's, the framework's and the host's view of it.
+
+    Attributes:
+        taken_at: Seconds since the epoch.
+        driver: All GPUs.
+        device: The GPU that the event is about, or None.
+        allocator: The framework's view of that device, or None.
+        host: The machine's own memory.
+        holdings: Who keeps what.
+    """
+
+    taken_at: float
+    driver: DriverReading
+    host: HostMemory
+    device: DeviceMemory | None = None
+    allocator: AllocatorMemory | None = None
+    holdings: Holdings = field(default_factory=Holdings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One part of the memory bar: a kind, and its bytes (None: unknown, and not drawn).
+
+    "rest" is this process beside its allocator, "other" all other processes; where the driver does not
+    tell them apart, "elsewhere" is both. "process" is this process on the host, "mapped" its address space.
+    """
+
+    kind: Literal["allocated", "cached", "rest", "process", "mapped", "other", "elsewhere", "free", "short"]
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One reason why the request did not fit, with its evidence.
+
+    Attributes:
+        kind: Which reason.
+        size: Bytes of evidence; None where the reason is sure but its size is not known.
+        names: Names of the user's behind it, largest first.
+        function, line: Where those names live, for a failed cell.
+        role: For a variable: what it is ("model", "tensor", …).
+        pid, process: For another process.
+        limit: For a limit: its name, e.g. "RLIMIT_AS".
+    """
+
+    kind: CauseKind
+    size: int | None
+    names: tuple[str, ...] = ()
+    function: str | None = None
+    line: int | None = None
+    role: str | None = None
+    pid: int | None = None
+    process: str | None = None
+    limit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadEnd:
+    """Something that people try and that would not help here.
+
+    Attributes:
+        kind: What they try.
+        frees: Bytes it would free here; None where that is not the point.
+        reason: Key of the sentence that says why not.
+    """
+
+    kind: DeadEndKind
+    frees: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Our reading of one event.
+
+    Attributes:
+        requested: Bytes of the allocation that failed, or None.
+        free: Bytes that could still be had at that moment, or None.
+        capacity: Bytes of the device, or of the limit that stands for it.
+        short: Bytes missing; None where either side is unknown; 0 where enough was free in sum.
+        rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; or None.
+        causes: Largest evidence first.
+        dead_ends: What would not help.
+    """
+
+    requested: int | None
+    free: int | None
+    capacity: int | None
+    short: int | None
+    rerun: int | None = None
+    causes: tuple[Cause, ...] = ()
+    dead_ends: tuple[DeadEnd, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixPlan:
+    """A fix made ready for this notebook.
+
+    Attributes:
+        number: Its place in the panel, from 1.
+        fix: Id of the fix.
+        code: Exactly what runs.
+        applicability: "display_only" code is shown and copied, never run.
+        predicted: Bytes it would free, at least; None where nobody knows.
+        fits: Whether the failed request would fit then; None where nobody knows.
+        again: Whether the whole cell, unchanged, would; None where nobody knows.
+        subject: The name, pid or model that it is about, or "".
+    """
+
+    number: int
+    fix: str
+    code: str
+    applicability: Applicability
+    predicted: int | None = None
+    fits: bool | None = None
+    again: bool | None = None
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """The figures that an outcome compares, read at one moment.
+
+    Attributes:
+        backend: "cuda" or "host".
+        device_used: Driver's figure for the device, all processes; None on the host.
+        allocated, reserved: The framework's figures in bytes; None on the host.
+        resident, virtual: This process's host memory in bytes.
+        free: Bytes that an allocation could still get.
+    """
+
+    backend: str
+    device_used: int | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+    resident: int | None = None
+    virtual: int | None = None
+    free: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a fix did, measured.
+
+    Attributes:
+        fix: Id of the fix.
+        subject: What it was about, or "".
+        before, after: The figures around it.
+        freed: Bytes by which the event's own figure fell (allocated on a GPU, resident on the host);
+            may be negative; None where it could not be read.
+        requested: The request that had failed, or None.
+        fits: Whether it would fit now; None where nobody knows.
+        again: Whether the whole cell, unchanged, would fit now; None where nobody knows.
+        error: One line of the error that the code raised, or None.
+        seconds: How long it took.
+        predicted: What the plan had promised, or None.
+        lines: What each step did, one line each.
+    """
+
+    fix: str
+    before: Measure
+    after: Measure
+    freed: int | None
+    requested: int | None = None
+    fits: bool | None = None
+    again: bool | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    subject: str = ""
+    predicted: int | None = None
+    lines: tuple[str, ...] = ()

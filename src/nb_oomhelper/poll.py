@@ -1,0 +1,52 @@
+"""One thread that calls one function every interval: start it, and stop and join it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+
+class Poll:
+    """Calls `tick` every `seconds` from a daemon thread until it is stopped or `tick` returns False.
+
+    An error in `tick` is logged and ends the polling: a figure that cannot be read now is not worth an
+    error every second.
+    """
+
+    def __init__(self, tick: Callable[[], bool], seconds: float) -> None:
+        self._tick = tick
+        self._seconds = max(0.1, seconds)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is alive."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread; does nothing while it runs."""
+        if self.running:
+            return
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._loop, name="nb_oomhelper poll", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it, at most two seconds: a hung driver must not hang the kernel."""
+        self._stop.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=2.0)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                if not self._tick():
+                    return
+            except Exception:
+                _log.debug("the live readout stopped", exc_info=True)
+                return
