@@ -1,0 +1,295 @@
+"""A remedy: its record, how its file is read, and how it becomes the exact code for one notebook."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from string import Template
+from typing import Literal, get_args
+
+from nb_oomhelper.errors import KnowledgeError, UsageError
+from nb_oomhelper.model import Applicability, CauseKind, Phase
+from nb_oomhelper.tables import Language, Table, Text, parse
+
+Subject = Literal["none", "variable", "pretrained model", "process", "call"]
+
+# What a template may ask for, by subject.
+_FIELDS: dict[Subject, tuple[str, ...]] = {
+    "none": (),
+    "variable": ("name",),
+    "pretrained model": ("name",),
+    "process": ("pid",),
+    "call": ("target", "loader", "model", "module"),
+}
+_LITERALS = {"name_literal": "name"}  # fields that are made here: the repr of another one
+_VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelling:
+    """A template field whose text hangs on an installed version: `new` since version `since`, `old` before."""
+
+    field: str
+    package: str
+    since: str
+    new: str
+    old: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A fix filled in: with these fields and installed versions (pairs of name and text) it gives this code."""
+
+    fields: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """One remedy.
+
+    Attributes:
+        id: Its name.
+        order: Place among fixes that promise the same; the smaller comes first.
+        applicability: Who may run it.
+        causes, frameworks, backends, phases: What it helps against and where; empty is "any".
+        modules: Packages whose loader calls it can replace; empty is "any, and none".
+        subject: What one plan of it is about.
+        entry, claimed_rate: The entry that recommends it and the percent of successes that it claims, or both None.
+        code: string.Template text: Python, or shell for "display_only".
+        spelling: Fields that hang on installed versions.
+        title, note: Template texts: what it is called, and what one ought to know.
+        loses: Template text: what is lost; "" where nothing is.
+        examples: Its tests and its documentation.
+    """
+
+    id: str
+    order: int
+    applicability: Applicability
+    causes: tuple[CauseKind, ...]
+    frameworks: tuple[str, ...]
+    backends: tuple[str, ...]
+    phases: tuple[Phase, ...]
+    modules: tuple[str, ...]
+    subject: Subject
+    entry: str | None
+    claimed_rate: int | None
+    code: str
+    spelling: tuple[Spelling, ...]
+    title: Text
+    note: Text
+    loses: Text
+    examples: tuple[Example, ...]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the fields that must be given to fill in the code; those with a spelling fill themselves in."""
+        return frozenset(_LITERALS.get(name, name) for name in _given(self))
+
+
+def read_fix(text: str) -> Fix:
+    """Read a fix file.
+
+    Raises:
+        KnowledgeError: It is broken or incomplete; the text names the key.
+    """
+    try:
+        table = parse(text)
+        fix = _fix(table)
+        table.end()
+        _check_loses(fix)
+        _check_templates(fix)
+    except ValueError as error:
+        raise KnowledgeError(str(error)) from error
+    return fix
+
+
+def _fix(table: Table) -> Fix:
+    words = {language: _words(table.table(language)) for language in ("en", "zh")}
+    title, note, loses = (Text(en=en, zh=zh) for en, zh in zip(words["en"], words["zh"], strict=True))
+    recommended = table.has("entry") or table.has("claimed_rate")  # both or neither
+    return Fix(
+        id=table.name("id"),
+        order=table.number("order", 0, 1_000_000),
+        applicability=table.choice("applicability", get_args(Applicability)),
+        causes=table.choices("causes", get_args(CauseKind)),
+        frameworks=table.texts("frameworks"),
+        backends=table.texts("backends"),
+        phases=table.choices("phases", get_args(Phase)),
+        modules=table.texts("modules"),
+        subject=table.choice("subject", get_args(Subject)),
+        entry=table.name("entry") if recommended else None,
+        claimed_rate=table.number("claimed_rate", 0, 100) if recommended else None,
+        code=table.text("code").strip("\n"),
+        spelling=tuple(_spelling(row) for row in table.rows("spelling")),
+        title=title,
+        note=note,
+        loses=loses,
+        examples=tuple(_example(row) for row in table.rows("example")),
+    )
+
+
+def _words(table: Table) -> tuple[str, str, str]:
+    words = table.text("title"), table.text("note"), table.text("loses", empty=True).strip()
+    table.end()
+    return words
+
+
+def _spelling(table: Table) -> Spelling:
+    row = Spelling(
+        field=table.text("field"),
+        package=table.name("package"),
+        since=table.text("since"),
+        new=table.text("new", empty=True),
+        old=table.text("old", empty=True),
+    )
+    table.end()
+    if not (row.field.isascii() and row.field.isidentifier()):
+        raise table.wrong("field", f"must be a plain name, not {row.field!r}")
+    if not _VERSION.fullmatch(row.since):
+        raise table.wrong("since", f"must be a version like 5.0.0, not {row.since!r}")
+    return row
+
+
+def _example(table: Table) -> Example:
+    example = Example(
+        fields=table.table("fields").pairs() if table.has("fields") else (),
+        versions=table.table("versions").pairs() if table.has("versions") else (),
+        code=table.text("code").strip("\n"),
+    )
+    table.end()
+    return example
+
+
+def _check_loses(fix: Fix) -> None:
+    """A fix that needs a yes must say, in both languages, what the yes costs."""
+    for language in get_args(Language):
+        loses = fix.loses.get(language)
+        if fix.applicability == "unsafe" and not loses:
+            raise ValueError(f"{language}.loses: must say what is lost, because applicability is unsafe")
+        if fix.applicability == "safe" and loses:
+            raise ValueError(f"{language}.loses: must be empty, because applicability is safe")
+
+
+def _check_templates(fix: Fix) -> None:
+    """Every field in code and texts must be one that the subject gives or that is spelled."""
+    given = set(_FIELDS[fix.subject])
+    literals = {name for name, base in _LITERALS.items() if base in given}
+    spelled = {row.field for row in fix.spelling}
+    if len(spelled) < len(fix.spelling):
+        raise ValueError("spelling: two rows have the same field")
+    if clash := spelled & (given | set(_LITERALS)):
+        raise ValueError(f"spelling: {min(clash)} already has a meaning")
+    if unused := spelled - set(_identifiers("code", fix.code)):
+        raise ValueError(f"spelling: code does not use ${min(unused)}")
+    allowed = {"code": given | literals | spelled}
+    texts = {"code": fix.code}
+    for language in get_args(Language):
+        words = {"title": fix.title, "note": fix.note, "loses": fix.loses}
+        texts |= {f"{language}.{key}": text.get(language) for key, text in words.items()}
+    for key, text in texts.items():
+        for name in _identifiers(key, text):
+            if name not in allowed.get(key, given):
+                raise ValueError(f"{key}: uses ${name}, which a fix about {fix.subject!r} does not have")
+
+
+def _identifiers(key: str, text: str) -> list[str]:
+    template = Template(text)
+    if not template.is_valid():
+        raise ValueError(f"{key}: holds a $ that starts no field; write $$ for a dollar sign")
+    return template.get_identifiers()
+
+
+def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | None]) -> str:
+    """Write a fix's code.
+
+    Args:
+        fix: The fix.
+        fields: Text by field name, at least those in ``fix.needs``: ``name``, ``target`` and ``module`` are names,
+            ``pid`` digits, ``loader`` and ``model`` expressions as the user wrote them. A model that is no
+            expression is taken for its text, and quoted.
+        versions: Gives a package's installed version, or None; `installed_version` does.
+
+    Returns:
+        The code, without a line break at its end.
+
+    Raises:
+        UsageError: A field is missing, or may not stand in code.
+    """
+    if missing := fix.needs - fields.keys():
+        raise UsageError(f"fix {fix.id} needs {', '.join(sorted(missing))}")
+    values = {name: _safe(fix, name, fields[_LITERALS.get(name, name)]) for name in _given(fix)}
+    values |= {row.field: _spell(row, versions(row.package)) for row in fix.spelling}
+    return Template(fix.code).substitute(values)
+
+
+def fill(text: str, fields: Mapping[str, str]) -> str:
+    """Fill in a title, note or loss, for people to read; a field that is not given stays as it is written."""
+    return Template(text).safe_substitute(fields)
+
+
+def installed_version(package: str) -> str | None:
+    """Look up a distribution's version without importing it; None where it is not installed."""
+    try:
+        return metadata.version(package) or None
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: the name is empty
+        return None
+
+
+def _spell(row: Spelling, installed: str | None) -> str:
+    """Choose the text for a version; the new one where the package is missing or its version cannot be read."""
+    have, since = _release(installed or ""), _release(row.since)
+    return row.old if have is not None and since is not None and have < since else row.new
+
+
+def _release(version: str) -> tuple[int, ...] | None:
+    """Read a version's leading numbers, without zeros at the end: "5.0.0rc1" and "5" are both (5,).
+
+    A release candidate counts as its release, for it already has that spelling.
+    """
+    match = _VERSION.match(version.strip())
+    if match is None:
+        return None
+    numbers = [int(number) for number in match[1].split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _given(fix: Fix) -> list[str]:
+    """Fields of the code that do not hang on versions."""
+    spelled = {row.field for row in fix.spelling}
+    return [name for name in Template(fix.code).get_identifiers() if name not in spelled]
+
+
+def _safe(fix: Fix, name: str, value: str) -> str:
+    """Give a field's text as it may stand in code: one from outside must not change the code around it."""
+    if name in _LITERALS:
+        return repr(value)
+    if name == "model":
+        model = _expression(value)
+        text = isinstance(model, ast.Constant) and isinstance(model.value, str)
+        return value if text or isinstance(model, (ast.Name, ast.Attribute)) else repr(value)
+    if name == "loader":
+        fits = isinstance(_expression(value), (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
+    elif name == "pid":
+        fits = value.isascii() and value.isdecimal()
+    else:
+        fits = isinstance(_expression(value), (ast.Name, ast.Attribute))
+    if not fits:
+        raise UsageError(f"fix {fix.id}: {value[:60]!r} cannot be used as {name}")
+    return value
+
+
+def _expression(text: str) -> ast.expr | None:
+    """Read a Python expression that fills its text, without a comment or a second line; None where it is none."""
+    try:
+        expression = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    span = (expression.lineno, expression.col_offset, expression.end_lineno, expression.end_col_offset)
+    return expression if span == (1, 0, 1, len(text.encode())) else None

@@ -1,0 +1,308 @@
+"""What is loaded, what a person's own files change, and what is chosen for an event."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nb_oomhelper.catalog import Catalog, load_catalog
+from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.model import Cause, CauseKind, FailedCall, OomEvent, Phase
+
+pytestmark = pytest.mark.plain
+
+PACKAGED = resources.files("nb_oomhelper.knowledge")
+ENTRY_FILE = (PACKAGED / "entries/CUDA-OOM-001.toml").read_text("utf-8")
+FIX_FILE = (PACKAGED / "fixes/delete-variable.toml").read_text("utf-8")
+CATALOG = load_catalog()
+LOADER = FailedCall(loader="AutoModel.from_pretrained", module="transformers", model="'gpt2'", target="model")
+
+
+def event(
+    framework: str = "pytorch", backend: str = "cuda", phase: Phase = "load", call: FailedCall | None = None
+) -> OomEvent:
+    return OomEvent(
+        framework=framework,
+        backend=backend,
+        phase=phase,
+        call=call,
+        exception_type="torch.OutOfMemoryError",
+        message="CUDA out of memory.",
+        format="pt.cuda.capacity",
+    )
+
+
+def cause(kind: CauseKind) -> Cause:
+    return Cause(kind=kind, size=1 << 30)
+
+
+def own_entry(code: str = "MINE-1", entry_id: str = "mine/one", **changes: str) -> str:
+    text = ENTRY_FILE.replace('"CUDA-OOM-001"', f'"{code}"').replace("llm/huggingface-model-load-oom-on-cpu", entry_id)
+    for key, value in changes.items():
+        line = f"{key} = {value}".replace("\\", r"\\")
+        text = re.sub(rf"(?m)^{key} = .*$", line, text, count=1)
+    return text
+
+
+@pytest.fixture
+def user_dir(tmp_path: Path) -> Path:
+    for kind in ("entries", "fixes"):
+        (tmp_path / kind).mkdir()
+    return tmp_path
+
+
+class TestPackaged:
+    def test_whole_and_without_problems(self) -> None:
+        assert [entry.code for entry in CATALOG.entries] == ["CUDA-OOM-001"]
+        assert len(CATALOG.fixes) == 7
+        assert CATALOG.problems == ()
+
+    def test_a_damaged_installation_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+        with pytest.raises(KnowledgeError, match="packaged entries cannot be read"):
+            load_catalog()
+        (tmp_path / "entries").mkdir()
+        with pytest.raises(KnowledgeError, match="packaged entries are missing"):
+            load_catalog()
+        (tmp_path / "entries" / "a.toml").write_text("code = 1", "utf-8")
+        with pytest.raises(KnowledgeError, match=r"entries/a\.toml: code: must be a text, not 1"):
+            load_catalog()
+        (tmp_path / "entries" / "a.toml").write_bytes(b"\xff")
+        with pytest.raises(KnowledgeError, match="packaged entries cannot be read"):
+            load_catalog()
+
+
+class TestUserDir:
+    def test_need_not_exist(self, tmp_path: Path) -> None:
+        assert load_catalog(tmp_path / "nowhere") == CATALOG
+
+    def test_may_be_empty(self, user_dir: Path) -> None:
+        assert load_catalog(user_dir) == CATALOG
+
+    def test_adds(self, user_dir: Path) -> None:
+        (user_dir / "entries" / "mine.toml").write_text(own_entry(), "utf-8")
+        (user_dir / "fixes" / "mine.toml").write_text(FIX_FILE.replace("delete-variable", "mine"), "utf-8")
+        catalog = load_catalog(user_dir)
+        assert [entry.code for entry in catalog.entries] == ["CUDA-OOM-001", "MINE-1"]
+        assert [fix.id for fix in catalog.fixes][-3:] == ["delete-variable", "mine", "stop-other-process"]
+        assert catalog.problems == ()
+
+    def test_the_same_id_replaces(self, user_dir: Path) -> None:
+        (user_dir / "entries" / "x.toml").write_text(ENTRY_FILE.replace("fix_rate = 88", "fix_rate = 5"), "utf-8")
+        (user_dir / "fixes" / "x.toml").write_text(FIX_FILE.replace("order = 60", "order = 1"), "utf-8")
+        catalog = load_catalog(user_dir)
+        assert [entry.fix_rate for entry in catalog.entries] == [5]
+        assert catalog.fixes[0].id == "delete-variable"
+        assert len(catalog.fixes) == 7
+        assert catalog.problems == ()
+
+    def test_reads_what_windows_editors_write(self, user_dir: Path) -> None:
+        data = b"\xef\xbb\xbf" + own_entry().replace("\n", "\r\n").encode()
+        (user_dir / "entries" / "mine.toml").write_bytes(data)
+        catalog = load_catalog(user_dir)
+        assert catalog.problems == ()
+        assert catalog.entry("mine-1").title == CATALOG.entries[0].title
+
+    @pytest.mark.parametrize(
+        ("data", "problem"),
+        [
+            (b"\xff\xfe", "entries/bad.toml: is not UTF-8 text: byte 0 ends it"),
+            (b"", "entries/bad.toml: code: is missing"),
+            (b"code =", "entries/bad.toml: Invalid value"),
+            (own_entry(fix_rate="200").encode(), "entries/bad.toml: fix_rate: must be a whole number from 0 to 100"),
+            (own_entry(rate='"a"').encode(), "entries/bad.toml: workarounds[1].rate: must be a whole number"),
+            (b"#" * (1 << 20) + b"\n", "entries/bad.toml: is larger than 1.00 MiB"),
+            (own_entry("CUDA-OOM-001").encode(), "entry mine/one: code: CUDA-OOM-001 already belongs to llm/"),
+        ],
+    )
+    def test_a_broken_file_is_left_out_and_nothing_else(self, user_dir: Path, data: bytes, problem: str) -> None:
+        (user_dir / "entries" / "bad.toml").write_bytes(data)
+        (user_dir / "entries" / "good.toml").write_text(own_entry("GOOD-1", "mine/good"), "utf-8")
+        catalog = load_catalog(user_dir)
+        assert [entry.code for entry in catalog.entries] == ["CUDA-OOM-001", "GOOD-1"]
+        assert catalog.entries[0] == CATALOG.entries[0]
+        assert catalog.fixes == CATALOG.fixes
+        assert len(catalog.problems) == 1
+        assert catalog.problems[0].startswith(problem)
+        assert "\n" not in catalog.problems[0]
+
+    def test_a_broken_fix_is_left_out(self, user_dir: Path) -> None:
+        text = FIX_FILE.replace("[$name_literal]", "[$nmae_literal]")
+        (user_dir / "fixes" / "bad.toml").write_text(text, "utf-8")
+        catalog = load_catalog(user_dir)
+        assert catalog.fixes == CATALOG.fixes
+        assert catalog.problems == (
+            "fixes/bad.toml: code: uses $nmae_literal, which a fix about 'variable' does not have",
+        )
+
+    def test_a_film_is_not_read_to_its_end(self, user_dir: Path) -> None:
+        with (user_dir / "fixes" / "film.toml").open("wb") as film:
+            film.truncate(50 << 20)
+        assert load_catalog(user_dir).problems == ("fixes/film.toml: is larger than 1.00 MiB",)
+
+    def test_what_is_no_file(self, user_dir: Path) -> None:
+        (user_dir / "entries" / "a.toml").mkdir()
+        (user_dir / "entries" / "b.toml").symlink_to(user_dir / "nowhere")
+        os.mkfifo(user_dir / "entries" / "c.toml")
+        (user_dir / "entries" / "notes.txt").write_text("not looked at", "utf-8")
+        names = ("a", "b", "c")
+        assert load_catalog(user_dir).problems == tuple(f"entries/{name}.toml: is not a file" for name in names)
+
+    def test_what_cannot_be_read(self, user_dir: Path) -> None:
+        """Root may read everything, so no mode of a file would do: the first page of this one belongs to nobody."""
+        (user_dir / "entries" / "secret.toml").symlink_to("/proc/self/mem")
+        assert load_catalog(user_dir).problems == ("entries/secret.toml: cannot be read: Input/output error",)
+
+    def test_a_file_in_place_of_a_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "entries").write_text("", "utf-8")
+        catalog = load_catalog(tmp_path)
+        assert catalog.entries == CATALOG.entries
+        assert catalog.problems == ("entries: cannot be read: Not a directory",)
+
+    def test_two_files_with_one_id(self, user_dir: Path) -> None:
+        for name in ("a", "b"):
+            (user_dir / "entries" / f"{name}.toml").write_text(own_entry(f"MINE-{name}", "Mine/One"), "utf-8")
+        catalog = load_catalog(user_dir)
+        assert catalog.problems == ("entries/b.toml: id: 'Mine/One' is already in another file of this folder",)
+        assert len(catalog.entries) == 2
+
+    def test_references_that_lead_nowhere_are_told_and_kept(self, user_dir: Path) -> None:
+        (user_dir / "entries" / "mine.toml").write_text(own_entry(fix='"relaod"'), "utf-8")
+        fix = FIX_FILE.replace("delete-variable", "mine").replace("order = 60", 'order = 60\nentry="X"\nclaimed_rate=1')
+        (user_dir / "fixes" / "mine.toml").write_text(fix, "utf-8")
+        catalog = load_catalog(user_dir)
+        assert len(catalog.entries) == 2
+        assert len(catalog.fixes) == 8
+        assert catalog.problems == (
+            "entry MINE-1: workarounds[1].fix: there is no fix 'relaod'",
+            "fix mine: entry: there is no entry 'X'",
+        )
+
+    def test_problems_are_short_lines(self, user_dir: Path) -> None:
+        (user_dir / "entries" / "a\nb.toml").write_text(own_entry(domain=f'"x"\n"{"k" * 5_000}" = 1'), "utf-8")
+        (problem,) = load_catalog(user_dir).problems
+        assert problem.startswith("entries/a b.toml: 'kkk")
+        assert len(problem) <= 301
+
+
+class TestChoose:
+    @pytest.mark.parametrize(
+        ("framework", "backend", "phase", "expected"),
+        [
+            ("pytorch", "cuda", "load", ("match", ())),
+            ("pytorch", "cuda", "train", ("related", ("phase",))),
+            ("pytorch", "cuda", "infer", ("related", ("phase",))),
+            ("pytorch", "cuda", "unknown", ("related", ("phase",))),
+            ("pytorch", "host", "load", ("related", ("backend",))),
+            ("pytorch", "host", "unknown", ("related", ("backend", "phase"))),
+            ("numpy", "host", "load", None),
+            ("jax", "cuda", "load", None),
+        ],
+    )
+    def test_relation(
+        self, framework: str, backend: str, phase: Phase, expected: tuple[str, tuple[str, ...]] | None
+    ) -> None:
+        found = [(match.relation, match.differs) for match in CATALOG.choose(event(framework, backend, phase))]
+        assert found == ([] if expected is None else [expected])
+
+    def test_best_first(self, user_dir: Path) -> None:
+        rows = {
+            "surer": {"confidence": "95"},
+            "any": {"confidence": "10", "frameworks": "[]", "backends": "[]", "phases": "[]"},
+            "training": {"confidence": "100", "phases": '["train"]'},
+        }
+        for name, changes in rows.items():
+            (user_dir / "entries" / f"{name}.toml").write_text(own_entry(name, name, **changes), "utf-8")
+        catalog = load_catalog(user_dir)
+        loading = [match.entry.code for match in catalog.choose(event())]
+        assert loading == ["surer", "CUDA-OOM-001", "any", "training"]
+        assert [match.entry.code for match in catalog.choose(event("numpy", "host"))] == ["any"]
+
+    @given(st.text(), st.text(), st.sampled_from(["load", "train", "infer", "unknown"]))
+    def test_never_fails(self, framework: str, backend: str, phase: Phase) -> None:
+        for match in CATALOG.choose(event(framework, backend, phase)):
+            assert (match.relation == "match") == (not match.differs)
+
+
+class TestFixesFor:
+    @pytest.mark.parametrize(
+        ("what", "kinds", "expected"),
+        [
+            (event(call=LOADER), ["failed_cell"], ["release-failed-cell", "reload-offload", "clear-then-reload"]),
+            (event(call=LOADER), ["too_large"], ["reload-offload"]),
+            (event(call=LOADER), [], ["reload-offload"]),
+            (event(), ["too_large"], ["reload-offload"]),  # a load whose call could not be read
+            (event(backend="host", call=LOADER), ["failed_cell"], ["release-failed-cell", "reload-offload"]),
+            (event(phase="train"), ["variable"], ["gradient-checkpointing", "delete-variable"]),
+            (event(phase="train", call=LOADER), ["too_large"], ["gradient-checkpointing"]),
+            (event(phase="infer"), ["output_history", "variable"], ["forget-output-history", "delete-variable"]),
+            (event(phase="infer"), ["other_process"], ["stop-other-process"]),
+            (event(phase="infer"), ["too_large", "limit", "fragmentation", "rest", "unnamed"], []),
+            (event(phase="unknown"), ["failed_cell"], ["release-failed-cell", "gradient-checkpointing"]),
+            (event(phase="unknown", call=LOADER), ["limit"], ["reload-offload", "gradient-checkpointing"]),
+            (
+                event("numpy", "host", "unknown"),
+                ["failed_cell", "variable"],
+                ["release-failed-cell", "delete-variable"],
+            ),
+            (event(call=FailedCall(loader="load", module="diffusers.pipelines")), ["too_large"], []),
+            (event(call=FailedCall(loader="load", module="transformers.models.auto")), ["limit"], ["reload-offload"]),
+        ],
+    )
+    def test_table(self, what: OomEvent, kinds: list[CauseKind], expected: list[str]) -> None:
+        assert [fix.id for fix in CATALOG.fixes_for(what, [cause(kind) for kind in kinds])] == expected
+
+
+class TestLookUp:
+    @pytest.mark.parametrize(
+        "name", ["CUDA-OOM-001", "cuda-oom-001", " CUDA-OOM-001\n", "LLM/huggingface-model-load-oom-on-cpu"]
+    )
+    def test_entry(self, name: str) -> None:
+        assert CATALOG.entry(name).code == "CUDA-OOM-001"
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("CUDA-OOM-01", "there is no entry 'CUDA-OOM-01'; near it: CUDA-OOM-001"),
+            ("huggingface-model-load", "; near it: llm/huggingface-model-load-oom-on-cpu"),
+            ("zzz", r"there is no entry 'zzz'$"),
+            ("", r"there is no entry ''$"),
+            ("x\n" * 10_000, "there is no entry 'x x x"),
+        ],
+    )
+    def test_no_such_entry(self, name: str, message: str) -> None:
+        with pytest.raises(KnowledgeError, match=message) as raised:
+            CATALOG.entry(name)
+        assert len(str(raised.value)) < 500
+
+    def test_fix(self) -> None:
+        assert CATALOG.fix("delete-variable").order == 60
+        with pytest.raises(KnowledgeError, match="there is no fix 'x'; there are: release-failed-cell, "):
+            CATALOG.fix("x")
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("", True),
+            ("cuda-oom", True),
+            ("HUGGINGFACE model-load", True),
+            ("7.80 GiB", True),
+            ("data loader", True),
+            ("数据加载器", True),
+            ("梯度检查点 GPU", True),
+            ("reset_peak_memory_stats", True),
+            ("hugging tensorflow", False),
+            ("碎片化整理", False),
+        ],
+    )
+    def test_search(self, text: str, found: bool) -> None:
+        assert bool(CATALOG.search(text)) == found
+
+    def test_nothing_to_search_in(self) -> None:
+        assert Catalog(entries=(), fixes=()).search("") == ()

@@ -1,0 +1,446 @@
+"""The entry and the fixes that are packaged, what a file must hold, and how a fix becomes code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from importlib import resources
+from string import Template
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nb_oomhelper.catalog import Entry, Fix, Text, installed_version, load_catalog, render
+from nb_oomhelper.errors import KnowledgeError, UsageError
+from nb_oomhelper.knowledge import fill, read_entry, read_fix
+
+pytestmark = pytest.mark.plain
+
+CATALOG = load_catalog()
+ENTRY = CATALOG.entry("CUDA-OOM-001")
+FIXES = {fix.id: fix for fix in CATALOG.fixes}
+EXAMPLES = [pytest.param(fix, example, id=fix.id) for fix in CATALOG.fixes for example in fix.examples]
+
+
+def packaged(path: str) -> str:
+    return (resources.files("nb_oomhelper.knowledge") / path).read_text("utf-8")
+
+
+ENTRY_FILE = packaged("entries/CUDA-OOM-001.toml")
+FIX_FILE = packaged("fixes/reload-offload.toml")
+
+
+class TestEntry:
+    """Every fact of CUDA-OOM-001, written out: a change to the file must be meant."""
+
+    def test_names(self) -> None:
+        assert ENTRY.code == "CUDA-OOM-001"
+        assert ENTRY.id == "llm/huggingface-model-load-oom-on-cpu"
+        assert ENTRY.domain == "llm"
+        assert ENTRY.category == "resource_error"
+        assert ENTRY.ai_generated is True
+        assert ENTRY.root_cause_kind == "generic"
+
+    def test_signature(self) -> None:
+        assert ENTRY.signature == (
+            "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. "
+            "GPU 0 has 8.00 GiB total capacity; 7.80 GiB already allocated."
+        )
+
+    def test_figures(self) -> None:
+        assert (ENTRY.fix_rate, ENTRY.confidence, ENTRY.evidence) == (88, 90, 1)
+        assert ENTRY.first_seen == date(2023, 12, 1)
+
+    def test_documentation(self) -> None:
+        assert ENTRY.documentation == "https://huggingface.co/docs/transformers/en/troubleshooting#out-of-memory"
+
+    def test_scope(self) -> None:
+        assert ENTRY.match.frameworks == ("pytorch",)
+        assert ENTRY.match.backends == ("cuda",)
+        assert ENTRY.match.phases == ("load",)
+
+    def test_versions(self) -> None:
+        assert [(row.package, row.version) for row in ENTRY.versions] == [
+            ("transformers", "4.36.0"),
+            ("torch", "2.1.0"),
+            ("accelerate", "0.25.0"),
+        ]
+        for row in ENTRY.versions:
+            assert row.status == Text(en="active", zh="有效")
+            assert (row.introduced, row.deprecated, row.notes) == ("", "", "")
+
+    def test_workarounds(self) -> None:
+        assert [(row.rate, row.fix, row.code) for row in ENTRY.workarounds] == [
+            (
+                95,
+                "reload-offload",
+                "model = AutoModelForCausalLM.from_pretrained('model-name', device_map='auto', "
+                "torch_dtype=torch.float16, offload_folder='/tmp/offload')",
+            ),
+            (85, "gradient-checkpointing", "model.gradient_checkpointing_enable()"),
+            (
+                75,
+                "clear-then-reload",
+                "import gc; gc.collect(); torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()",
+            ),
+        ]
+
+    @pytest.mark.parametrize(
+        ("row", "en", "zh"),
+        [
+            (0, ["`device_map='auto'`", "CPU memory", "GPU", "offload folder"], ["`device_map='auto'`", "内存", "GPU"]),
+            (1, ["training", "activations", "less memory", "more time"], ["训练", "激活值", "更省显存", "更慢"]),
+            (2, ["before|first", "`low_cpu_mem_usage=True`", "cache"], ["先", "`low_cpu_mem_usage=True`", "缓存"]),
+        ],
+    )
+    def test_workaround_texts_keep_the_facts(self, row: int, en: list[str], zh: list[str]) -> None:
+        text = ENTRY.workarounds[row].text
+        assert all(re.search(fact, text.en) for fact in en)
+        assert all(re.search(fact, text.zh) for fact in zh)
+
+    def test_dead_ends(self) -> None:
+        assert [(row.rate, row.check) for row in ENTRY.dead_ends] == [
+            (60, "restart_unchanged"),
+            (80, "empty_cache"),
+            (95, "smaller_batch"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("row", "en", "zh"),
+        [
+            (
+                0,
+                ["does come back", "fragmentation", "as large as before", "same error"],
+                ["归还", "碎片", "同样的错误"],
+            ),
+            (1, ["cached", "nobody uses", "tensors", "parameters"], ["缓存", "张量", "参数"]),
+            (2, ["loaded", "inference", "any batch size"], ["加载", "推理", "批次"]),
+        ],
+    )
+    def test_dead_end_reasons_keep_the_facts(self, row: int, en: list[str], zh: list[str]) -> None:
+        reason = ENTRY.dead_ends[row].reason
+        assert all(fact in reason.en for fact in en)
+        assert all(fact in reason.zh for fact in zh)
+
+    def test_root_cause_keeps_the_facts(self) -> None:
+        for fact in ("all of the model's weights", "GPU", "data loader", "process", "loaded before", "larger than"):
+            assert fact in ENTRY.root_cause.en
+        for fact in ("全部权重", "GPU", "数据加载器", "进程", "之前加载", "还大"):
+            assert fact in ENTRY.root_cause.zh
+
+    def test_source_is_honest_about_the_rates(self) -> None:
+        for fact in ("CUDA-OOM-001", "AI-generated", "1 evidence", "no measurement"):
+            assert fact in ENTRY.source.en
+        for fact in ("CUDA-OOM-001", "AI 生成", "1 条证据", "未引用任何实测"):
+            assert fact in ENTRY.source.zh
+
+
+def texts_of(record: Entry | Fix) -> dict[str, Text]:
+    if isinstance(record, Fix):
+        return {"title": record.title, "note": record.note} | ({"loses": record.loses} if record.loses.en else {})
+    texts = {"title": record.title, "root_cause": record.root_cause, "source": record.source}
+    texts |= {f"versions[{row}].status": version.status for row, version in enumerate(record.versions)}
+    texts |= {f"workarounds[{row}]": workaround.text for row, workaround in enumerate(record.workarounds)}
+    for row, end in enumerate(record.dead_ends):
+        texts |= {f"dead_ends[{row}].tried": end.tried, f"dead_ends[{row}].reason": end.reason}
+    return texts
+
+
+@pytest.mark.parametrize("record", [*CATALOG.entries, *CATALOG.fixes], ids=lambda record: record.id)
+def test_both_languages_are_whole(record: Entry | Fix) -> None:
+    for where, text in texts_of(record).items():
+        assert not re.search(r"[\u3000-\u9fff\uff00-\uffef]", text.en), where
+        # A clause between Chinese marks is Chinese, or it is code.
+        for clause in re.split(r"[。；：，（）]", re.sub(r"`[^`]*`", "码", text.zh)):
+            assert not clause.strip() or re.search(r"[\u4e00-\u9fff]", clause) or "CUDA-OOM" in clause, (where, clause)
+        assert not re.search(r"[\u4e00-\u9fff][,;:?!.]", text.zh), f"{where}: Western punctuation after 中文"
+        marks = sorted(set(re.findall(r"`[^`]*`", text.en)))
+        assert marks == sorted(set(re.findall(r"`[^`]*`", text.zh))), f"{where}: the same code in both languages"
+        assert Template(text.en).get_identifiers() or not Template(text.zh).get_identifiers(), where
+
+
+class TestFixes:
+    def test_which_there_are(self) -> None:
+        assert [(fix.id, fix.applicability, fix.causes, fix.subject) for fix in CATALOG.fixes] == [
+            ("release-failed-cell", "safe", ("failed_cell",), "none"),
+            ("reload-offload", "unsafe", (), "call"),
+            ("clear-then-reload", "unsafe", ("failed_cell", "unnamed", "fragmentation", "rest"), "call"),
+            ("gradient-checkpointing", "safe", (), "pretrained model"),
+            ("forget-output-history", "unsafe", ("output_history",), "none"),
+            ("delete-variable", "unsafe", ("variable",), "variable"),
+            ("stop-other-process", "display_only", ("other_process",), "process"),
+        ]
+
+    def test_rates_are_those_of_the_entry(self) -> None:
+        claimed = {fix.id: (fix.entry, fix.claimed_rate) for fix in CATALOG.fixes if fix.entry}
+        assert claimed == {row.fix: (ENTRY.code, row.rate) for row in ENTRY.workarounds}
+
+    def test_file_names_are_ids(self) -> None:
+        folder = resources.files("nb_oomhelper.knowledge")
+        assert {file.name for file in (folder / "fixes").iterdir()} == {f"{fix.id}.toml" for fix in CATALOG.fixes}
+        assert {file.name for file in (folder / "entries").iterdir()} == {f"{one.code}.toml" for one in CATALOG.entries}
+
+    def test_every_fix_has_an_example(self) -> None:
+        assert all(fix.examples for fix in CATALOG.fixes)
+
+    @pytest.mark.parametrize(("fix", "example"), EXAMPLES)
+    def test_example(self, fix: Fix, example: object) -> None:
+        found = next(one for one in fix.examples if one is example)
+        code = render(fix, dict(found.fields), dict(found.versions).get)
+        assert code == found.code
+        if fix.applicability != "display_only":
+            compile(code, fix.id, "exec")
+
+    def test_pasting_the_shell_lines_ends_no_process(self) -> None:
+        lines = render(FIXES["stop-other-process"], {"pid": "4711"}, installed_version).splitlines()
+        assert lines == ["ps -fp 4711", "# kill 4711"]
+
+    def test_offload_folder_is_never_shared(self) -> None:
+        assert "/tmp" not in FIXES["reload-offload"].code
+        assert "mkdtemp" in FIXES["reload-offload"].code
+
+    @pytest.mark.parametrize("fix", ["reload-offload", "clear-then-reload"])
+    def test_reloads_release_first(self, fix: str) -> None:
+        code = FIXES[fix].code
+        assert code.index("$target = None") < code.index("nb_oomhelper.release()") < code.index("$loader(")
+
+    def test_needs(self) -> None:
+        assert FIXES["release-failed-cell"].needs == set()
+        assert FIXES["delete-variable"].needs == {"name"}
+        assert FIXES["reload-offload"].needs == {"target", "loader", "model"}
+
+
+def with_key(text: str, key: str, value: str) -> str:
+    """Replace one top-level key of a TOML text; an empty value takes it away."""
+    line = f"{key} = {value}" if value else ""
+    changed, times = re.subn(rf"(?m)^{key} = .*$", lambda _: line, text, count=1)
+    assert times == 1, key
+    return changed
+
+
+BROKEN_ENTRIES = [
+    ("code", "", "code: is missing"),
+    ("code", '"A B"', "code: must not hold spaces"),
+    ("id", '""', "id: must not be empty"),
+    ("id", "7", "id: must be a text, not 7"),
+    ("ai_generated", '"yes"', "ai_generated: must be true or false, not 'yes'"),
+    ("fix_rate", "101", "fix_rate: must be a whole number from 0 to 100, not 101"),
+    ("fix_rate", "88.5", "fix_rate: must be a whole number from 0 to 100, not 88.5"),
+    ("confidence", "true", "confidence: must be a whole number from 0 to 100, not True"),
+    ("confidence", "1" + "0" * 80, "confidence: must be a whole number from 0 to 100, not a huge number"),
+    ("evidence", "-1", "evidence: must be a whole number from 0"),
+    ("first_seen", '"2023-12-01"', "first_seen: must be a date like 2023-12-01, without quotes"),
+    ("first_seen", "2023-12-01T10:00:00", "first_seen: must be a date like 2023-12-01"),
+    ("documentation", '"javascript:alert(1)"', "documentation: must be a web address"),
+    ("signature", '"a\\u001b[2J"', "signature: must not hold control characters"),
+    ("frameworks", '"pytorch"', "match.frameworks: must be a list of texts, not 'pytorch'"),
+    ("frameworks", "[1]", "match.frameworks: must be a list of texts, not 1"),
+    ("phases", '["loading"]', "match.phases: must be one of load, train, infer, unknown, not 'loading'"),
+    ("zh", "", "title.zh: is missing"),
+    ("zh", '"  "', "title.zh: must not be empty"),
+    ("package", "[]", "versions[1].package: must be a text, not a list"),
+    ("rate", "950", "workarounds[1].rate: must be a whole number from 0 to 100, not 950"),
+    ("check", '"reboot"', "dead_ends[1].check: must be one of empty_cache,"),
+    ("domain", '"llm"\nnovel = 1', "'novel': is not a known key"),
+]
+
+BROKEN_FIXES = [
+    ("applicability", '"harmless"', "applicability: must be one of safe, unsafe, display_only, not 'harmless'"),
+    ("applicability", '"safe"', "en.loses: must be empty, because applicability is safe"),
+    ("loses", '""', "en.loses: must say what is lost, because applicability is unsafe"),
+    ("claimed_rate", "", "claimed_rate: is missing"),
+    ("entry", "", "entry: is missing"),
+    ("order", "1.5", "order: must be a whole number"),
+    ("phases", '"load"', "phases: must be a list of texts, not 'load'"),
+    ("subject", '"gpu"', "subject: must be one of none, variable,"),
+    ("subject", '"variable"', "code: uses $target, which a fix about 'variable' does not have"),
+    ("title", '"Reload $colour"', "en.title: uses $colour, which a fix about 'call' does not have"),
+    ("title", '"Costs 5 $"', "en.title: holds a $ that starts no field"),
+    ("note", "", "en.note: is missing"),
+    ("field", '"type"', "spelling: code does not use $type"),
+    ("field", '"model"', "spelling: model already has a meaning"),
+    ("field", '"två"', "spelling[1].field: must be a plain name"),
+    ("since", '"five"', "spelling[1].since: must be a version like 5.0.0"),
+    ("fields", "{ target = 1 }", "example[1].fields.target: must be a text, not 1"),
+    ("order", "20\nsafe = true", "'safe': is not a known key"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BROKEN_ENTRIES)
+def test_broken_entry(key: str, value: str, message: str) -> None:
+    with pytest.raises(KnowledgeError, match=re.escape(message)):
+        read_entry(with_key(ENTRY_FILE, key, value))
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BROKEN_FIXES)
+def test_broken_fix(key: str, value: str, message: str) -> None:
+    with pytest.raises(KnowledgeError, match=re.escape(message)):
+        read_fix(with_key(FIX_FILE, key, value))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is missing"),
+        ("a = ", "Invalid value"),
+        ("a = 1\na = 2", "overwrite"),
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ("a = " + "9" * 5_000, "integer string conversion"),
+        ("en = 1\nzh = 2", "en: must be a table, not 1"),
+    ],
+)
+def test_what_is_no_fix_at_all(text: str, message: str) -> None:
+    with pytest.raises(KnowledgeError, match=message):
+        read_fix(text)
+
+
+def test_two_spellings_of_one_field() -> None:
+    start = FIX_FILE.index("[[spelling]]")
+    row = FIX_FILE[start : FIX_FILE.index("[en]")]
+    with pytest.raises(KnowledgeError, match="two rows have the same field"):
+        read_fix(FIX_FILE[:start] + row + FIX_FILE[start:])
+
+
+def test_fix_and_check_may_be_left_out() -> None:
+    text = with_key(with_key(ENTRY_FILE, "fix", ""), "check", "")
+    entry = read_entry(text)
+    assert entry.workarounds[0].fix is None
+    assert entry.dead_ends[0].check is None
+
+
+def test_absent_lists_mean_any() -> None:
+    fix = FIXES["release-failed-cell"]
+    assert (fix.frameworks, fix.backends, fix.phases, fix.modules, fix.spelling) == ((), (), (), (), ())
+    assert (fix.entry, fix.claimed_rate) == (None, None)
+
+
+@given(st.text())
+def test_reading_any_text_ends_in_a_record_or_in_a_knowledge_error(text: str) -> None:
+    for read in (read_entry, read_fix):
+        with pytest.raises(KnowledgeError):
+            read(text)
+
+
+@given(data=st.data())
+def test_no_damage_of_a_good_file_ends_in_another_error(data: st.DataObject) -> None:
+    whole = data.draw(st.sampled_from([ENTRY_FILE, FIX_FILE]))
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 40)))
+    text = whole[:start] + data.draw(st.text(max_size=8)) + whole[end:]
+    for read in (read_entry, read_fix):
+        try:
+            read(text)
+        except KnowledgeError as error:
+            assert str(error).strip()  # noqa: PT017 - either end is right
+
+
+class TestRender:
+    @pytest.mark.parametrize(
+        ("installed", "argument"),
+        [
+            (None, "dtype"),
+            ("4.36.0", "torch_dtype"),
+            ("4.57.6.dev0", "torch_dtype"),
+            ("5", "dtype"),
+            ("5.0.0rc1", "dtype"),
+            ("v5.1", "dtype"),
+            ("5.23.0+local", "dtype"),
+            ("10.0", "dtype"),
+            ("main", "dtype"),
+            ("", "dtype"),
+        ],
+    )
+    def test_spelling_fits_the_installed_version(self, installed: str | None, argument: str) -> None:
+        fields = {"target": "m", "loader": "Auto.from_pretrained", "model": "'x'"}
+        code = render(FIXES["reload-offload"], fields, {"transformers": installed}.get)
+        assert f"    {argument}=torch.float16," in code
+
+    @pytest.mark.parametrize(
+        ("written", "expected"),
+        [
+            ("'gpt2'", "'gpt2'"),
+            ('"a#b\'s"', '"a#b\'s"'),
+            ("CHECKPOINT", "CHECKPOINT"),
+            ("config.model", "config.model"),
+            ("your-model", "'your-model'"),
+            ("./models/it's", repr("./models/it's")),
+            ("x)  # ", repr("x)  # ")),
+            ("x # y", repr("x # y")),
+            ("'x'\n", repr("'x'\n")),
+            ("__import__('os').abort()", repr("__import__('os').abort()")),
+            ("None", "'None'"),
+            ("", "''"),
+            ("模型", "模型"),
+            ("$target", "'$target'"),
+        ],
+    )
+    def test_model_is_kept_as_written_or_quoted(self, written: str, expected: str) -> None:
+        fields = {"target": "m", "loader": "Auto.from_pretrained", "model": written}
+        code = render(FIXES["clear-then-reload"], fields, {"transformers": "5.0"}.get)
+        assert code.endswith(f"m = Auto.from_pretrained({expected})")
+
+    @pytest.mark.parametrize(
+        ("fix", "field", "value"),
+        [
+            ("stop-other-process", "pid", "1; rm -rf ~"),
+            ("stop-other-process", "pid", "-1"),
+            ("stop-other-process", "pid", ""),
+            ("stop-other-process", "pid", "٣"),
+            ("gradient-checkpointing", "name", "x; y"),
+            ("gradient-checkpointing", "name", "Out[1]"),
+            ("gradient-checkpointing", "name", "lambda"),
+            ("reload-offload", "target", "a = b"),
+            ("reload-offload", "loader", "print(1); load"),
+            ("reload-offload", "loader", "lambda x: x"),
+            ("reload-offload", "loader", "load\n"),
+            ("reload-offload", "loader", "load\0"),
+        ],
+    )
+    def test_refuses_what_would_change_the_code(self, fix: str, field: str, value: str) -> None:
+        fields = {"target": "m", "loader": "Auto.from_pretrained", "model": "'x'", field: value}
+        with pytest.raises(UsageError, match=f"fix {fix}: .* cannot be used as {field}"):
+            render(FIXES[fix], fields, installed_version)
+
+    @pytest.mark.parametrize("loader", ["load", "transformers.AutoModel.from_pretrained", "kinds['a'].from_pretrained"])
+    def test_loader_as_the_user_wrote_it(self, loader: str) -> None:
+        fields = {"target": "m", "loader": loader, "model": "'x'"}
+        code = render(FIXES["clear-then-reload"], fields, {"transformers": "5.0"}.get)
+        assert code.endswith(f"m = {loader}('x')")
+
+    @given(st.text())
+    def test_any_name_can_be_deleted(self, name: str) -> None:
+        code = render(FIXES["delete-variable"], {"name": name}, installed_version)
+        prefix = "import nb_oomhelper\nnb_oomhelper.release(names=["
+        assert code.startswith(prefix)
+        assert eval(code.removeprefix(prefix).removesuffix("])")) == name
+
+    def test_missing_fields_are_named(self) -> None:
+        with pytest.raises(UsageError, match="fix reload-offload needs loader, target"):
+            render(FIXES["reload-offload"], {"model": "'x'"}, installed_version)
+
+    @given(older=st.lists(st.integers(0, 30), min_size=1, max_size=4), newer=st.lists(st.integers(0, 30), min_size=1))
+    def test_versions_compare_as_numbers(self, older: list[int], newer: list[int]) -> None:
+        width = max(len(older), len(newer))
+        padded = [tuple(row + [0] * (width - len(row))) for row in (older, newer)]
+        text = with_key(FIX_FILE, "since", f'"{".".join(map(str, newer))}"')
+        versions: Mapping[str, str] = {"transformers": ".".join(map(str, older))}
+        code = render(read_fix(text), {"target": "m", "loader": "load", "model": "'x'"}, versions.get)
+        assert ("torch_dtype=" in code) == (padded[0] < padded[1])
+
+
+def test_fill_leaves_what_is_not_given() -> None:
+    assert fill("Stop $pid of $name for $$5", {"pid": "4711"}) == "Stop 4711 of $name for $5"
+
+
+def test_installed_version() -> None:
+    assert installed_version("pytest") == pytest.__version__
+    assert installed_version("no-such-package-anywhere") is None
+    assert installed_version("") is None
+
+
+def test_files_hold_nothing_that_is_not_read() -> None:
+    """Each packaged file is read as a whole: no key of it is lost on the way to the record."""
+    assert set(tomllib.loads(ENTRY_FILE)) == set(Entry.__dataclass_fields__)
