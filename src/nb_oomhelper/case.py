@@ -1,0 +1,136 @@
+"""One out-of-memory error from the exception to the last outcome: the order of the story, and nothing else.
+
+No text for people and no IPython in here: those who show a case read its records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from nb_oomhelper import history
+from nb_oomhelper.catalog import Catalog, Match
+from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.errors import OomHelperError, UsageError
+from nb_oomhelper.fixes import RunCode, plan, read_measure, run
+from nb_oomhelper.frameworks import detect
+from nb_oomhelper.holders import Scope
+from nb_oomhelper.memory import take_snapshot
+from nb_oomhelper.model import Diagnosis, FixPlan, MemorySnapshot, OomEvent, Outcome
+from nb_oomhelper.nvml import Driver
+from nb_oomhelper.rewrite import find_call
+
+
+@dataclass(slots=True)
+class Case:
+    """One out-of-memory error and what was done about it. Numbers and text only.
+
+    Attributes:
+        event, snapshot, diagnosis: What failed, memory at that moment, and our reading of both.
+        match: The entry that bears on it, or None.
+        plans: Fixes, best first.
+        cell: Source of the cell that failed; "" where it is not known.
+        rates: For each fix, (n, m): it helped in n of m measured outcomes before this case.
+        outcomes: What was run here, oldest first.
+    """
+
+    event: OomEvent
+    snapshot: MemorySnapshot
+    diagnosis: Diagnosis
+    match: Match | None = None
+    plans: tuple[FixPlan, ...] = ()
+    cell: str = ""
+    rates: dict[str, tuple[int, int]] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Desk:
+    """What cases are worked on with.
+
+    Attributes:
+        driver: The door to NVML.
+        catalog: Gives the knowledge; called late, because reading it opens files.
+        history: Where outcomes are kept; None keeps none.
+        problem: The last thing that could not be recorded, one line, or None.
+    """
+
+    driver: Driver
+    catalog: Callable[[], Catalog]
+    history: Callable[[], Path | None]
+    problem: str | None = None
+
+
+def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell: str = "") -> Case | None:
+    """Take an exception's facts down, if it is an out-of-memory error.
+
+    Args:
+        error: The exception; no reference to it or its frames is kept.
+        scope: Where to look for holders; called only if the error is one.
+        desk: What to work with.
+        cell: Source of the cell that failed.
+    """
+    event = detect(error)
+    if event is None:
+        return None
+    where = scope()
+    event = replace(event, call=find_call(where.frames))
+    snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=where)
+    diagnosis = diagnose(event, snapshot)
+    catalog = desk.catalog()
+    return Case(
+        event=event,
+        snapshot=snapshot,
+        diagnosis=diagnosis,
+        match=next(iter(catalog.choose(event)), None),
+        plans=plan(catalog, event, snapshot, diagnosis),
+        cell=cell,
+        rates=_rates(desk),
+    )
+
+
+def run_fix(case: Case, number: int, run_code: RunCode, desk: Desk) -> Outcome:
+    """Run one of a case's plans, measure it, record it.
+
+    Raises:
+        UsageError: There is no such plan, or it is only to be shown.
+    """
+    chosen = next((one for one in case.plans if one.number == number), None)
+    if chosen is None:
+        raise UsageError(f"there is no fix {number}; the last panel has {len(case.plans)}")
+    if chosen.applicability == "display_only":
+        raise UsageError(f"fix {number} is only shown: copy its code")
+    event = case.event
+    outcome = run(chosen, run_code, lambda: read_measure(desk.driver, event.backend, event.device), case.diagnosis)
+    case.outcomes.append(outcome)
+    _record(outcome, case, desk)
+    return outcome
+
+
+def read_again(case: Case, desk: Desk) -> MemorySnapshot:
+    """Memory now, on the device that the case is about, without its holders."""
+    return take_snapshot(desk.driver, backend=case.event.backend, device=case.event.device)
+
+
+def _rates(desk: Desk) -> dict[str, tuple[int, int]]:
+    path = desk.history()
+    if path is None:
+        return {}
+    try:
+        return history.measured_rates(path)
+    except OomHelperError as error:
+        desk.problem = str(error)
+        return {}
+
+
+def _record(outcome: Outcome, case: Case, desk: Desk) -> None:
+    path = desk.history()
+    if path is None:
+        return
+    entry = case.match.entry.code if case.match and case.match.relation == "match" else None
+    try:
+        history.append(path, outcome, case.event, entry)
+        desk.problem = None
+    except OomHelperError as error:
+        desk.problem = str(error)

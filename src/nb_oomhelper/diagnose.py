@@ -1,0 +1,288 @@
+"""Why the request did not fit: pure, from the event and the snapshot to causes with their bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nb_oomhelper.model import (
+    Cause,
+    DeadEnd,
+    Diagnosis,
+    HostMemory,
+    MemorySnapshot,
+    OomEvent,
+    ProcessMemory,
+    Segment,
+)
+
+_WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
+_NAMED = 4  # variables that are named one by one
+
+
+def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
+    """Read an event against the memory at that moment."""
+    free = free_for(event, snapshot)
+    capacity = _capacity(event, snapshot)
+    short = None if event.requested is None or free is None else max(0, event.requested - free)
+    causes = [
+        *_too_large(event, capacity),
+        *_limits(event, snapshot),
+        *_failed_cell(snapshot),
+        *_results(snapshot),
+        *_variables(snapshot),
+        *_unnamed(snapshot),
+        *_processes(event, snapshot),
+        *_fragmentation(event, snapshot),
+        *_rest(event, snapshot),
+    ]
+    causes.sort(key=_weight)
+    return Diagnosis(
+        requested=event.requested,
+        free=free,
+        capacity=capacity,
+        short=short,
+        rerun=_rerun(event, causes),
+        causes=tuple(causes),
+        dead_ends=tuple(_dead_ends(event, snapshot, short, free, causes)),
+    )
+
+
+def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
+    """Bytes that an allocation like the failed one could still get, or None.
+
+    The event's own figure counts first: it was read when the allocation failed.
+    """
+    if event.free is not None:
+        free: int | None = event.free
+    elif event.backend == "host":
+        free = host_free(snapshot.host)
+    else:
+        free = snapshot.device.free if snapshot.device else None
+    limit = event.limit or (snapshot.allocator.limit if snapshot.allocator else None)
+    reserved = event.reserved if event.reserved is not None else getattr(snapshot.allocator, "reserved", None)
+    if limit is not None and reserved is not None:
+        below = max(0, limit - reserved)
+        free = below if free is None else min(free, below)
+    return free
+
+
+def host_free(host: HostMemory) -> int | None:
+    """Bytes that this process can still get: the tightest of the machine's and the set limits."""
+    rooms = [room for _, room, _ in host_rooms(host) if room is not None]
+    return min(rooms, default=None)
+
+
+def host_rooms(host: HostMemory) -> tuple[tuple[str, int | None, int | None], ...]:
+    """What bounds this process on the host: name, bytes left, and the bound itself in bytes."""
+    return (
+        ("RLIMIT_AS", _left(host.address_space_limit, host.virtual), host.address_space_limit),
+        ("cgroup", _left(host.cgroup_limit, host.cgroup_used), host.cgroup_limit),
+        ("machine", host.available, host.capacity),
+    )
+
+
+def segments(snapshot: MemorySnapshot, backend: str, requested: int | None = None) -> tuple[Segment, ...]:
+    """The parts of the memory bar, in drawing order; unknown parts have size None.
+
+    Where `requested` bytes are more than is free, what is missing is a part of its own, beyond the rest.
+
+    On a GPU: allocated, cached, rest of this process, other processes, free. On the host under
+    RLIMIT_AS the bar is the address space of this process; else the machine's memory.
+    """
+    parts = _host_segments(snapshot.host) if backend == "host" else _device_segments(snapshot)
+    free = next((part.size for part in parts if part.kind == "free"), None)
+    if requested is None or free is None or requested <= free:
+        return parts
+    return (*parts, Segment(kind="short", size=requested - free))
+
+
+def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
+    device, allocator = snapshot.device, snapshot.allocator
+    reserved = allocator.reserved if allocator else None
+    used = device.used if device else None
+    rows = with_self((device.processes or ()) if device else (), reserved)
+    mine = next((row.used for row in rows if row.is_self), None)
+    beside: tuple[Segment, ...]
+    if mine is None:  # the driver does not say which share is ours: one part for all that is not the allocator's
+        beside = (Segment(kind="elsewhere", size=_left(used, reserved or 0)),)
+    else:
+        beside = (Segment(kind="rest", size=_left(mine, reserved or 0)), Segment(kind="other", size=_left(used, mine)))
+    return (
+        Segment(kind="allocated", size=allocator.allocated if allocator else None),
+        Segment(kind="cached", size=allocator.cached if allocator else None),
+        *beside,
+        Segment(kind="free", size=device.free if device else None),
+    )
+
+
+def with_self(rows: tuple[ProcessMemory, ...], reserved: int | None) -> tuple[ProcessMemory, ...]:
+    """Find this process among the driver's rows where its pid is not ours.
+
+    In a container the driver counts pids as the host does. If only one process cannot be seen from here
+    and it holds at least what our allocator has reserved, it is this one. If there are more of the kind,
+    none of them can be called another process: they are left out.
+    """
+    if not reserved or any(row.is_self for row in rows):
+        return rows
+    unseen = [row for row in rows if row.name is None and (row.used is None or row.used >= reserved)]
+    seen = tuple(row for row in rows if row not in unseen)
+    if len(unseen) == 1:
+        return (*seen, replace(unseen[0], is_self=True))
+    return seen
+
+
+def _host_segments(host: HostMemory) -> tuple[Segment, ...]:
+    name, room, _ = tightest(host)
+    if name == "RLIMIT_AS":
+        return (Segment(kind="mapped", size=host.virtual), Segment(kind="free", size=room))
+    used = host.cgroup_used if name == "cgroup" else _left(host.capacity, host.available)
+    return (
+        Segment(kind="process", size=host.this_process),
+        Segment(kind="other", size=_left(used, host.this_process)),
+        Segment(kind="free", size=room),
+    )
+
+
+def tightest(host: HostMemory) -> tuple[str, int | None, int | None]:
+    """The bound that leaves this process the least: name, bytes left, the bound in bytes."""
+    known = [row for row in host_rooms(host) if row[1] is not None]
+    return min(known, key=lambda row: row[1] or 0, default=("machine", None, host.capacity))
+
+
+def _capacity(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
+    if event.backend == "host":
+        return tightest(snapshot.host)[2]
+    return event.capacity or (snapshot.device.capacity if snapshot.device else None)
+
+
+def _too_large(event: OomEvent, capacity: int | None) -> list[Cause]:
+    if event.requested is None or capacity is None or event.requested <= capacity:
+        return []
+    return [Cause(kind="too_large", size=event.requested)]
+
+
+def _limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    if event.backend == "host":
+        name, _, bound = tightest(snapshot.host)
+        return [] if name == "machine" or bound is None else [Cause(kind="limit", size=bound, limit=name)]
+    limit = event.limit or (snapshot.allocator.limit if snapshot.allocator else None)
+    if limit is None or (event.capacity is not None and limit >= event.capacity):
+        return []
+    return [Cause(kind="limit", size=limit, limit="memory fraction")]
+
+
+def _failed_cell(snapshot: MemorySnapshot) -> list[Cause]:
+    holdings = snapshot.holdings
+    failed = holdings.of_kind("failed_cell")
+    size = holdings.freed_by(failed)
+    if size < _WORTH_SAYING:
+        return []
+    row = holdings.rows[min(failed)]
+    return [
+        Cause(kind="failed_cell", size=size, names=tuple(row.name.split(", ")), function=row.function, line=row.line)
+    ]
+
+
+def _results(snapshot: MemorySnapshot) -> list[Cause]:
+    holdings = snapshot.holdings
+    failed, results = holdings.of_kind("failed_cell"), holdings.of_kind("output_history")
+    size = holdings.freed_by(failed | results) - holdings.freed_by(failed)
+    if size < _WORTH_SAYING:
+        return []
+    names = tuple(holdings.rows[index].name for index in sorted(results)[:_NAMED])
+    return [Cause(kind="output_history", size=size, names=names)]
+
+
+def _variables(snapshot: MemorySnapshot) -> list[Cause]:
+    """What each variable would give back, once the failed cell's frames are released."""
+    holdings = snapshot.holdings
+    failed = holdings.of_kind("failed_cell")
+    base = holdings.freed_by(failed)
+    causes = []
+    for index in holdings.of_kind("variable"):
+        row = holdings.rows[index]
+        size = holdings.freed_by(failed | {index}) - base
+        if size >= _WORTH_SAYING:
+            causes.append(Cause(kind="variable", size=size, names=(row.name,), role=row.role))
+    causes.sort(key=_weight)
+    return causes[:_NAMED]
+
+
+def _unnamed(snapshot: MemorySnapshot) -> list[Cause]:
+    """What the allocator has given out and no name was found for, such as the graph that autograd keeps."""
+    allocated = snapshot.allocator.allocated if snapshot.allocator else None
+    if allocated is None or not snapshot.holdings.total:
+        return []
+    size = allocated - sum(size for _, size in snapshot.holdings.shares)
+    return [Cause(kind="unnamed", size=size)] if size >= _WORTH_SAYING else []
+
+
+def _processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    reserved = snapshot.allocator.reserved if snapshot.allocator else event.reserved
+    rows = with_self((snapshot.device.processes if snapshot.device else None) or event.processes, reserved)
+    return [
+        Cause(
+            kind="other_process",
+            size=row.used,
+            pid=row.pid,
+            process=" · ".join(part for part in (row.name, row.detail) if part) or None,
+        )
+        for row in rows
+        if not row.is_self and (row.used is None or row.used >= _WORTH_SAYING)
+    ]
+
+
+def _fragmentation(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """Enough is cached, yet no piece of it is large enough (PyTorch gives back what it can before it fails)."""
+    cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
+    if event.backend == "host" or event.requested is None or cached is None or cached < event.requested:
+        return []
+    return [Cause(kind="fragmentation", size=cached)]
+
+
+def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What this process keeps on the device beside the allocator: context, libraries' own buffers."""
+    if event.backend == "host":
+        return []
+    size = next((part.size for part in _device_segments(snapshot) if part.kind == "rest"), None)
+    return [Cause(kind="rest", size=size)] if size and size >= _WORTH_SAYING else []
+
+
+def _dead_ends(
+    event: OomEvent, snapshot: MemorySnapshot, short: int | None, free: int | None, causes: list[Cause]
+) -> list[DeadEnd]:
+    ends = []
+    allocator = snapshot.allocator
+    if event.backend == "host":
+        ends.append(DeadEnd(kind="empty_cache", frees=None, reason="empty_cache_host"))
+    elif allocator and allocator.releasable is not None and (short is None or allocator.releasable < max(1, short)):
+        ends.append(DeadEnd(kind="empty_cache", frees=allocator.releasable, reason="empty_cache_short"))
+    pinned = next((cause.size for cause in causes if cause.kind == "failed_cell"), None)
+    if pinned:
+        ends.append(DeadEnd(kind="gc_collect", frees=None, reason="gc_collect_pinned"))
+    if event.phase == "load":
+        ends.append(DeadEnd(kind="smaller_batch", frees=None, reason="smaller_batch_loading"))
+    elif pinned and event.requested and free is not None and event.requested // 2 > free:
+        ends.append(DeadEnd(kind="smaller_batch", frees=None, reason="smaller_batch_pinned"))
+    if any(cause.kind == "too_large" for cause in causes):
+        ends.append(DeadEnd(kind="restart_unchanged", frees=None, reason="restart_too_large"))
+    elif pinned:
+        ends.append(DeadEnd(kind="restart_unchanged", frees=None, reason="restart_not_needed"))
+    return ends
+
+
+def _rerun(event: OomEvent, causes: list[Cause]) -> int | None:
+    """What the failed cell keeps was its own: run again, it takes that again before it asks for the rest."""
+    if event.requested is None:
+        return None
+    return event.requested + sum(cause.size or 0 for cause in causes if cause.kind == "failed_cell")
+
+
+def _weight(cause: Cause) -> tuple[int, int]:
+    """What no fix can change comes first, what is only part of the picture last."""
+    rank = {"too_large": 0, "limit": 2, "rest": 3}.get(cause.kind, 1)
+    return rank, -(cause.size or 0)
+
+
+def _left(whole: int | None, part: int | None) -> int | None:
+    return None if whole is None or part is None else max(0, whole - part)

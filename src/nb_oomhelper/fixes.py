@@ -1,0 +1,216 @@
+"""From a remedy to the exact code for this notebook, and from running it to a measured outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
+from nb_oomhelper.errors import OomHelperError
+from nb_oomhelper.frameworks import FRAMEWORKS
+from nb_oomhelper.freeing import give_back
+from nb_oomhelper.memory import measure, take_snapshot
+from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Measure, MemorySnapshot, OomEvent, Outcome
+from nb_oomhelper.nvml import Driver
+
+RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
+ReadMeasure = Callable[[], Measure]
+
+
+def plan(catalog: Catalog, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> tuple[FixPlan, ...]:
+    """Make every fix that applies ready to run, best first.
+
+    Best is: what makes the request fit, by the least loss; then what nobody can predict; then what would
+    not be enough alone, by the bytes it frees.
+    """
+    plans = [
+        (_rank(one, fix), one)
+        for fix in catalog.fixes_for(event, diagnosis.causes)
+        for one in _plans(fix, event, snapshot, diagnosis)
+    ]
+    plans.sort(key=lambda pair: pair[0])
+    return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
+
+
+def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosis) -> Outcome:
+    """Run a plan's code and measure what it changed.
+
+    Args:
+        plan: What to run; "display_only" plans are refused by the caller.
+        run_code: Runs the code in the user's namespace.
+        read: Reads the figures of the device that the event is about.
+        diagnosis: What had failed.
+    """
+    before, started = read(), time.monotonic()
+    error = run_code(plan.code)
+    seconds = time.monotonic() - started
+    return _outcome(
+        plan.fix,
+        before,
+        read(),
+        requested=diagnosis.requested,
+        rerun=diagnosis.rerun,
+        error=error,
+        seconds=seconds,
+        subject=plan.subject,
+        predicted=plan.predicted,
+    )
+
+
+def release(*, deep: bool = False, history: bool = False, names: Sequence[str] = ()) -> Outcome:
+    """Give back what a failed cell keeps, without restarting the kernel.
+
+    Clears the frames of the last error, with every cause and context of it, collects, and empties the
+    caches of the loaded frameworks. Your variables stay, and `%tb` still prints.
+
+    Args:
+        deep: Also drop the exceptions themselves, for tensors in their arguments: `%tb` and `%debug` have
+            nothing to show afterwards.
+        history: Also forget displayed results: `Out`, `_`, `__`, `___`. Their text stays in the notebook.
+        names: Variables of yours to delete, also where `Out` or the traceback shares them.
+
+    Returns:
+        Bytes before and after, and what was done, one line a step.
+
+    Raises:
+        UsageError: A name is not a variable of yours. Nothing was released then.
+    """
+    shell = _shell()
+    driver = Driver()
+    try:
+        backend = active_backend()
+        before, started = read_measure(driver, backend, None), time.monotonic()
+        lines = give_back(shell, deep=deep, history=history, names=names)
+        seconds = time.monotonic() - started
+        after = read_measure(driver, backend, None)
+    finally:
+        driver.close()
+    return replace(_outcome("release", before, after, seconds=seconds), lines=lines)
+
+
+def read_measure(driver: Driver, backend: str, device: int | None) -> Measure:
+    """The figures of one device now."""
+    return measure(take_snapshot(driver, backend=backend, device=device), backend)
+
+
+def _outcome(
+    fix: str,
+    before: Measure,
+    after: Measure,
+    *,
+    requested: int | None = None,
+    rerun: int | None = None,
+    **facts: Any,
+) -> Outcome:
+    freed = _fall(before.resident, after.resident)
+    if before.backend != "host":
+        freed = _fall(before.allocated, after.allocated)
+    fits, again = (
+        None if needed is None or after.free is None else after.free >= needed for needed in (requested, rerun)
+    )
+    return Outcome(
+        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, again=again, **facts
+    )
+
+
+def _fall(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else before - after
+
+
+def active_backend() -> str:
+    """Where memory matters in this process: on the GPU once a framework has started it."""
+    started = any(framework.allocator("cuda", None) is not None for framework in FRAMEWORKS)
+    return "cuda" if started else "host"
+
+
+def _shell() -> Any:
+    import IPython
+
+    return IPython.get_ipython()
+
+
+def _plans(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[FixPlan]:
+    """One plan a subject: a variable, a process, the failed call; a single one for fixes without."""
+    for subject, fields, frees in _subjects(fix, event, snapshot, diagnosis):
+        missing = subject is None
+        try:
+            code = render(fix, fields, installed_version)
+        except OomHelperError:  # a name that cannot stand in code, such as a key that is no identifier
+            continue
+        yield FixPlan(
+            number=0,
+            fix=fix.id,
+            code=code,
+            applicability="display_only" if missing else fix.applicability,
+            predicted=frees,
+            fits=_fits(frees, diagnosis, diagnosis.requested),
+            again=_fits(frees, diagnosis, diagnosis.rerun),
+            subject=subject or "",
+        )
+
+
+def _subjects(
+    fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis
+) -> Iterator[tuple[str | None, dict[str, str], int | None]]:
+    """What a fix is about, the fields of its code, and the bytes it would free; None stands for a blank."""
+    if fix.subject == "call":
+        yield _call_fields(event)
+    elif fix.subject == "process":
+        for cause in _of(diagnosis, "other_process"):
+            yield str(cause.pid), {"pid": str(cause.pid)}, cause.size
+    elif fix.subject in ("variable", "pretrained model"):
+        for cause in _of(diagnosis, "variable"):
+            if fix.subject == "variable":
+                yield cause.names[0], {"name": cause.names[0]}, _freed_with(snapshot, cause.names[0])
+            elif cause.role == fix.subject:
+                yield cause.names[0], {"name": cause.names[0]}, None
+    else:
+        yield "", {}, _freed_by_release(fix, snapshot)
+
+
+def _call_fields(event: OomEvent) -> tuple[str | None, dict[str, str], None]:
+    """The failed call's own words; a blank to fill in for each that could not be read."""
+    call = event.call
+    fields = {
+        "target": (call and call.target) or "model",
+        "loader": (call and call.loader) or "AutoModelForCausalLM.from_pretrained",
+        "model": (call and call.model) or "your-model",
+        "module": (call and call.module) or "transformers",
+    }
+    whole = call is not None and call.target is not None and call.model is not None
+    return (fields["target"] if whole else None), fields, None
+
+
+def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:
+    return [cause for cause in diagnosis.causes if cause.kind == kind]
+
+
+def _freed_by_release(fix: Fix, snapshot: MemorySnapshot) -> int | None:
+    held = snapshot.holdings
+    gone = held.of_kind("failed_cell")
+    if "output_history" in fix.causes:
+        gone |= held.of_kind("output_history")
+    return held.freed_by(gone) or None
+
+
+def _freed_with(snapshot: MemorySnapshot, name: str) -> int:
+    """A variable's bytes, with those of the failed cell, whose frames are released in the same step."""
+    held = snapshot.holdings
+    row = frozenset(index for index in held.of_kind("variable") if held.rows[index].name == name)
+    return held.freed_by(row | held.of_kind("failed_cell"))
+
+
+def _fits(frees: int | None, diagnosis: Diagnosis, needed: int | None) -> bool | None:
+    if any(cause.kind == "too_large" for cause in diagnosis.causes):
+        return False
+    if frees is None or needed is None or diagnosis.free is None:
+        return None
+    return diagnosis.free + frees >= needed
+
+
+def _rank(plan: FixPlan, fix: Fix) -> tuple[int, int, int, int]:
+    fits = {True: 0, None: 1, False: 2}[plan.fits]
+    loss = {"safe": 0, "unsafe": 1, "display_only": 2}[plan.applicability]
+    return fits, loss, -(plan.predicted or 0), fix.order

@@ -1,0 +1,158 @@
+"""A case as HTML: the pieces that the panel is put together from, and the whole for saved notebooks.
+
+Everything from outside is escaped here, at the last step before it becomes markup.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+from collections.abc import Iterable, Sequence
+from importlib import resources
+
+from nb_oomhelper.report import FixRow, Part, Report, Why
+from nb_oomhelper.wording import Language, say
+
+_CODE = re.compile(r"`([^`]*)`")
+_NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
+_BOLD = re.compile(r"\*\*([^*]*)\*\*")
+
+
+def rich(text: str) -> str:
+    """Escape a text, then turn its backticks and double stars into markup."""
+    return _BOLD.sub(r"<b>\1</b>", _CODE.sub(r"<code>\1</code>", html.escape(text)))
+
+
+@functools.cache
+def style() -> str:
+    """The style sheet, as an element."""
+    return f"<style>{resources.files('nb_oomhelper.frontends').joinpath('panel.css').read_text('utf-8')}</style>"
+
+
+def head(report: Report) -> str:
+    """Title and place."""
+    title, place = rich(report.title), rich(report.place)
+    return f'<div class="oomh-head"><b class="oomh-title">{title}</b> <span class="oomh-mute">{place}</span></div>'
+
+
+def headline(report: Report) -> str:
+    """What was asked for and what was free."""
+    return f'<div class="oomh-say">{rich(report.headline)}</div>'
+
+
+def bar(parts: Sequence[Part], caption: str = "", used: Sequence[int] = ()) -> str:
+    """The memory bar with its legend, a sparkline of the used bytes, and a caption."""
+    if not parts:
+        return f'<div class="oomh-mute">{rich(caption)}</div>'
+    said = ", ".join(f"{part.label} {part.size}" for part in parts)
+    drawn = "".join(
+        f'<i class="oomh-{part.kind}" style="width:{part.width:.2f}%" title="{rich(part.label)} {part.size}"></i>'
+        for part in parts
+    )
+    legend = "".join(
+        f'<span><i class="oomh-key oomh-{part.kind}"></i>{rich(part.label)} <b>{rich(part.size)}</b></span>'
+        for part in parts
+    )
+    tail = f'<span class="oomh-mute oomh-tail">{sparkline(used)} {rich(caption)}</span>'
+    return (
+        f'<div class="oomh-bar" role="img" aria-label="{html.escape(said)}">{drawn}</div>'
+        f'<div class="oomh-legend">{legend}{tail}</div>'
+    )
+
+
+def sparkline(used: Sequence[int]) -> str:
+    """A line of the used bytes over time, scaled between its least and its most."""
+    if len(used) < 2:
+        return ""
+    low, high = min(used), max(used)
+    spread = (high - low) or 1
+    points = " ".join(
+        f"{100 * at / (len(used) - 1):.1f},{14 - 12 * (size - low) / spread:.1f}" for at, size in enumerate(used)
+    )
+    return (
+        '<svg class="oomh-spark" viewBox="0 0 100 16" width="90" height="14" '
+        'preserveAspectRatio="none" aria-hidden="true">'
+        f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+    )
+
+
+def whys(report: Report) -> str:
+    """The causes, each with a bar as long as its share of the largest."""
+    title = section(say("section.why", report.language))
+    if not report.whys:
+        return title + f'<div class="oomh-mute">{rich(say("section.nothing", report.language))}</div>'
+    return f'{title}<table class="oomh-why">{"".join(_why(why) for why in report.whys)}</table>'
+
+
+def _why(why: Why) -> str:
+    mini = f'<i class="oomh-mini oomh-mini-{why.kind}" style="width:{max(2.0, 100 * why.share):.1f}%"></i>'
+    mini = "" if why.kind in _NOT_HELD else mini
+    return f'<tr><td class="oomh-b">{mini}</td><td class="oomh-n">{rich(why.size)}</td><td>{rich(why.text)}</td></tr>'
+
+
+def fix(row: FixRow) -> str:
+    """One fix, without its buttons: number, title and note, effect and verdict, applicability."""
+    good = {True: "oomh-ok", False: "oomh-warn", None: ""}[row.plan.fits]
+    mark = {"safe": "oomh-ok", "unsafe": "oomh-warn", "display_only": ""}[row.plan.applicability]
+    return (
+        f'<div class="oomh-fix"><span class="oomh-mute">{row.plan.number}</span>'
+        f'<span><b>{rich(row.title)}</b><br><span class="oomh-mute">{lines([row.rates, row.note])}</span></span>'
+        f'<span>{rich(row.effect)}<br><span class="{good}">{rich(row.verdict)}</span></span>'
+        f'<span class="oomh-chip {mark}">{rich(row.label)}</span></div>'
+    )
+
+
+def code(text: str) -> str:
+    """A block of code that can be selected."""
+    return f'<pre class="oomh-code" tabindex="0">{html.escape(text.strip())}</pre>'
+
+
+def dead_ends(report: Report) -> str:
+    """What would not help, and why not here."""
+    if not report.dead_ends:
+        return ""
+    items = "".join(f"<li>{rich(line)}</li>" for line in report.dead_ends)
+    return f'{section(say("section.dead_ends", report.language))}<ul class="oomh-mute">{items}</ul>'
+
+
+def entry(report: Report) -> str:
+    """The entry that bears on it, and what it claims."""
+    return f'<div class="oomh-entry">{rich(report.entry)} <span class="oomh-mute">{rich(report.claims)}</span></div>'
+
+
+def notes(texts: Iterable[str]) -> str:
+    """What could not be read or was left out."""
+    said = lines(texts)
+    return f'<div class="oomh-mute oomh-notes">{said}</div>' if said else ""
+
+
+def section(title: str) -> str:
+    """A heading inside the panel."""
+    return f'<div class="oomh-section" role="heading" aria-level="4">{rich(title)}</div>'
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Texts, each on a line of its own."""
+    return "<br>".join(rich(text) for text in texts if text)
+
+
+def outcomes(report: Report) -> str:
+    """What was run here and what it did."""
+    if not report.outcomes:
+        return ""
+    return (
+        section(say("section.outcome", report.language)) + f'<div class="oomh-outcome">{lines(report.outcomes)}</div>'
+    )
+
+
+def render(report: Report) -> str:
+    """The whole report, without buttons: it needs no kernel and no widgets."""
+    language: Language = report.language
+    fixes = "".join(fix(row) + code(row.plan.code) for row in report.fixes)
+    return (
+        f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}'
+        f"{bar(report.parts, say('live.still', language))}{whys(report)}"
+        f"{section(say('section.fixes', language)) if fixes else ''}{fixes}{outcomes(report)}"
+        f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
+    )

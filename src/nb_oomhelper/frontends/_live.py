@@ -1,0 +1,57 @@
+"""`%gpumem --live`: a bar for each GPU, or for the host, that follows the memory while cells run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nb_oomhelper.frontends import _html
+from nb_oomhelper.memory import read_driver, take_snapshot
+from nb_oomhelper.nvml import Driver
+from nb_oomhelper.poll import Poll
+from nb_oomhelper.report import bar
+from nb_oomhelper.wording import Language, say
+
+
+class Live:
+    """Bars in one widget, and the thread that draws them."""
+
+    def __init__(self, driver: Driver, language: Language, refresh: float, minutes: float) -> None:
+        import ipywidgets as widgets
+
+        self._driver = driver
+        self._language = language
+        self._refresh = refresh
+        self._until = time.monotonic() + 60 * minutes
+        self._bars: Any = widgets.HTML()
+        self._bars.add_class("oomh")
+        self._poll = Poll(self._tick, refresh)
+
+    def show(self) -> None:
+        """Show the bars and begin to follow."""
+        from IPython.display import display
+
+        self._draw(say("live.now", self._language, seconds=f"{self._refresh:g}"))
+        display(self._bars)
+        self._poll.start()
+
+    def close(self) -> None:
+        """End the following; the last reading stays."""
+        self._poll.stop()
+        self._draw(say("live.ended", self._language, time=time.strftime("%H:%M:%S")))
+
+    def _tick(self) -> bool:
+        if time.monotonic() > self._until:
+            self._draw(say("live.ended", self._language, time=time.strftime("%H:%M:%S")))
+            return False
+        self._draw(say("live.now", self._language, seconds=f"{self._refresh:g}"))
+        return True
+
+    def _draw(self, caption: str) -> None:
+        reading = read_driver(self._driver)
+        places = [(f"GPU {row.nvml_index} · {row.name or ''}", "cuda", row.device) for row in reading.devices]
+        blocks = []
+        for label, backend, device in [*places, (say("title.host_place", self._language), "host", None)]:
+            snapshot = take_snapshot(self._driver, backend=backend, device=device)
+            blocks.append(_html.section(label) + _html.bar(bar(snapshot, backend, self._language), caption))
+        self._bars.value = _html.style() + "".join(blocks)

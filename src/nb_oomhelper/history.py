@@ -1,0 +1,88 @@
+"""What fixes did on this machine: outcomes are appended, and read back as measured rates.
+
+The file is opened for each call and closed again, so that several kernels can share it and none keeps it
+open. A file that cannot be used is an `OomHelperError` for the caller to show: no cell depends on it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nb_oomhelper.errors import OomHelperError
+from nb_oomhelper.model import OomEvent, Outcome
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outcome (
+    at REAL NOT NULL,            -- seconds since the epoch
+    fix TEXT NOT NULL,
+    entry TEXT,                  -- code of the entry that matched, or NULL
+    framework TEXT NOT NULL,
+    backend TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    requested INTEGER,           -- bytes
+    predicted INTEGER,           -- bytes
+    freed INTEGER,               -- bytes
+    fits INTEGER,                -- 1, 0 or NULL for unknown
+    failed INTEGER NOT NULL      -- 1 where the fix itself raised an error
+)
+"""
+
+
+def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> None:
+    """Add one outcome.
+
+    Raises:
+        OomHelperError: The file cannot be written or is no history.
+    """
+    row = (
+        time.time(),
+        outcome.fix,
+        entry,
+        event.framework,
+        event.backend,
+        event.phase,
+        outcome.requested,
+        outcome.predicted,
+        outcome.freed,
+        outcome.fits,
+        outcome.error is not None,
+    )
+    with _open(path) as connection:
+        connection.execute(_SCHEMA)
+        connection.execute(f"INSERT INTO outcome VALUES ({','.join('?' * len(row))})", row)
+
+
+def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
+    """For each fix, how often the request fitted afterwards, and of how many outcomes that tell.
+
+    Returns:
+        Fix id -> (n, m), "n of m"; empty where there is no history yet.
+
+    Raises:
+        OomHelperError: The file cannot be read or is no history.
+    """
+    if not path.exists():
+        return {}
+    query = "SELECT fix, SUM(fits AND NOT failed), COUNT(*) FROM outcome WHERE fits IS NOT NULL OR failed GROUP BY fix"
+    with _open(path) as connection:
+        connection.execute(_SCHEMA)
+        return {fix: (int(good or 0), int(total)) for fix, good, total in connection.execute(query)}
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=1.0)
+        with connection:
+            yield connection
+    except (sqlite3.Error, OSError) as error:
+        raise OomHelperError(f"the history {path.name} cannot be used: {error}") from None
+    finally:
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,215 @@
+"""`%gpumem`, `%%gpumem` and `%oom`: parse, call, show."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from typing import Any, Protocol
+
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from nb_oomhelper import gauge
+from nb_oomhelper.case import Case
+from nb_oomhelper.catalog import Catalog
+from nb_oomhelper.errors import OomHelperError, UsageError
+from nb_oomhelper.export import to_json
+from nb_oomhelper.meter import Meter
+from nb_oomhelper.model import Outcome
+from nb_oomhelper.nvml import Driver
+from nb_oomhelper.report import entry_page, fix_loses, tell
+from nb_oomhelper.wording import Language, pick_language
+
+_ABSENT = object()
+
+
+class Core(Protocol):
+    """What the magics need of the extension."""
+
+    driver: Driver
+    case: Case | None
+
+    def catalog(self) -> Catalog:
+        """The knowledge."""
+
+    def language(self) -> Language:
+        """The language that is set."""
+
+    def status(self) -> list[str]:
+        """What is in place."""
+
+    def show(self, case: Case) -> None:
+        """Show a case again."""
+
+    def run(self, case: Case, number: int) -> Outcome:
+        """Run one of its fixes."""
+
+    def show_live(self) -> bool:
+        """Show the live readout; False where there are no widgets."""
+
+
+@magics_class
+class OomMagics(Magics):  # type: ignore[misc]
+    """The magics of one shell."""
+
+    def __init__(self, shell: Any, core: Core) -> None:
+        super().__init__(shell)
+        self._core = core
+
+    @magic_arguments()
+    @argument("-i", "--index", type=int, default=None, help="Only the GPU with this number of the driver's.")
+    @argument("--json", action="store_true", help="Print JSON: sizes in bytes, unknown is null.")
+    @argument("--live", action="store_true", help="Show bars that follow the memory while cells run.")
+    @line_cell_magic
+    def gpumem(self, line: str, cell: str | None = None) -> Any:
+        """Show GPU and host memory: this process, other processes by name, free.
+
+        As %%gpumem above a cell: run the cell, then tell its peak and what it changed, also if it fails.
+
+        Examples::
+
+            %gpumem            # one table
+            %gpumem -i 0       # one GPU
+            %gpumem --json     # for programs
+            %gpumem --live     # bars that move
+
+            %%gpumem
+            loss = train_step(batch)
+        """
+        options = parse_argstring(self.gpumem, line)
+        if cell is not None:
+            return self._run_metered(cell)
+        if options.live and self._core.show_live():
+            return None
+        rows, note = gauge.read_gauges(self._core.driver, options.index)
+        if options.index is not None and len(rows) == 1:
+            note = note or f"the driver has no GPU {options.index}"
+        if options.json:
+            print(gauge.to_json(rows, note))
+        else:
+            display({"text/plain": gauge.to_text(rows, note), "text/html": gauge.to_html(rows, note)}, raw=True)
+        return None
+
+    def _run_metered(self, cell: str) -> Any:
+        """Run a cell as IPython's own %%time does: an error passes on to the shell, after our line."""
+        shell = self.shell
+        tree = shell.compile.ast_parse(shell.transform_cell(cell))
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        with Meter(self._core.driver) as meter:
+            try:
+                exec(compile(tree, "<%%gpumem>", "exec"), shell.user_ns)
+                if last is not None:
+                    return eval(compile(ast.Expression(last.value), "<%%gpumem>", "eval"), shell.user_ns)
+            finally:
+                print("\n".join(meter.stop()))
+        return None
+
+    @line_magic
+    def oom(self, line: str) -> None:
+        """Show what is known of the last out-of-memory error, and act on it.
+
+        ::
+
+            %oom                      # the last panel again
+            %oom fix N                # run fix N of it: exactly the code that the panel shows
+            %oom fix N --yes          # the same, for a fix that says what it loses
+            %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
+            %oom entry WORDS          # search the knowledge base
+            %oom status               # what is in place, where the history is, what could not be read
+        """
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            words = [f"({error})"]
+        deeds = {"fix": self._fix, "entry": self._entry}
+        try:
+            if not words:
+                self._core.show(self._last())
+            elif words == ["status"]:
+                print("\n".join(self._core.status()))
+            elif words[0] in deeds:
+                deeds[words[0]](words[1:])
+            else:
+                raise UsageError(f"%oom does not know {words[0]!r}; it knows: {', '.join(deeds)}, status")
+        except OomHelperError as error:
+            print(error)
+
+    def _last(self) -> Case:
+        if self._core.case is None:
+            raise UsageError("no out-of-memory error since nb_oomhelper was loaded")
+        return self._core.case
+
+    def _fix(self, words: list[str]) -> None:
+        case = self._last()
+        sure = "--yes" in words
+        numbers = [word for word in words if word != "--yes"]
+        if len(numbers) != 1 or not numbers[0].isdecimal():
+            raise UsageError("%oom fix wants the number of a fix, such as %oom fix 1")
+        chosen = next((plan for plan in case.plans if plan.number == int(numbers[0])), None)
+        if chosen is not None and chosen.applicability == "unsafe" and not sure:
+            lost = fix_loses(chosen, case, self._core.catalog(), self._core.language())
+            raise UsageError(f"{chosen.code.strip()}\n\n{lost}\nTo run it: %oom fix {chosen.number} --yes")
+        outcome = self._core.run(case, int(numbers[0]))
+        print(
+            "\n".join(
+                line.replace("**", "") for line in tell(outcome, case, self._core.catalog(), self._core.language())
+            )
+        )
+
+    def _entry(self, words: list[str]) -> None:
+        language, rest = self._language_of(words)
+        forms = [word for word in rest if word in ("--json", "--markdown")]
+        wanted = " ".join(word for word in rest if not word.startswith("--"))
+        unknown = [word for word in rest if word.startswith("--") and word not in forms]
+        if unknown or len(forms) > 1:
+            raise UsageError("%oom entry CODE [--json | --markdown] [--lang en|zh]")
+        catalog = self._core.catalog()
+        found = catalog.search(wanted)
+        if not wanted or len(found) > 1:
+            print("\n".join(f"{entry.code}  {entry.title.get(language)}" for entry in found))
+            return
+        entry = found[0] if found else catalog.entry(wanted)
+        if forms == ["--json"]:
+            print(to_json(entry))
+        elif forms == ["--markdown"]:
+            print(entry_page(entry, language))
+        else:
+            text = entry_page(entry, language)
+            display({"text/markdown": text, "text/plain": text}, raw=True)
+
+    def _language_of(self, words: list[str]) -> tuple[Language, list[str]]:
+        if "--lang" not in words:
+            return self._core.language(), words
+        at = words.index("--lang")
+        named = words[at + 1] if at + 1 < len(words) else ""
+        if named not in ("en", "zh"):
+            raise UsageError("--lang is en or zh")
+        return pick_language(named), words[:at] + words[at + 2 :]
+
+
+class Registration:
+    """Puts the magics in, and puts back what had their names before."""
+
+    def __init__(self, shell: Any, core: Core) -> None:
+        self._manager = shell.magics_manager
+        self._magics = OomMagics(shell, core)
+        self._before: list[tuple[dict[str, Any], str, Any]] = []
+
+    def install(self) -> None:
+        """Register the magics."""
+        tables = self._manager.magics
+        for kind, table in self._magics.magics.items():
+            self._before += [(tables[kind], name, tables[kind].get(name, _ABSENT)) for name in table]
+        key = type(self._magics).__name__
+        self._before.append((self._manager.registry, key, self._manager.registry.get(key, _ABSENT)))
+        self._manager.register(self._magics)
+
+    def remove(self) -> None:
+        """Put the tables back as they were."""
+        for table, name, value in self._before:
+            if value is _ABSENT:
+                table.pop(name, None)
+            else:
+                table[name] = value
+        self._before = []
