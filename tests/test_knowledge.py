@@ -165,7 +165,7 @@ def test_both_languages_are_whole(record: Entry | Fix) -> None:
 class TestFixes:
     def test_which_there_are(self) -> None:
         assert [(fix.id, fix.applicability, fix.causes, fix.subject) for fix in CATALOG.fixes] == [
-            ("release-failed-cell", "safe", ("failed_cell",), "none"),
+            ("release-failed-cell", "safe", (), "none"),
             ("reload-offload", "unsafe", (), "call"),
             ("clear-then-reload", "unsafe", ("failed_cell", "unnamed", "fragmentation", "rest"), "call"),
             ("gradient-checkpointing", "safe", (), "pretrained model"),

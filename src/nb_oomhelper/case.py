@@ -13,7 +13,7 @@ from nb_oomhelper import history
 from nb_oomhelper.catalog import Catalog, Match
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
-from nb_oomhelper.fixes import RunCode, plan, read_measure, run
+from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
 from nb_oomhelper.frameworks import detect
 from nb_oomhelper.holders import Scope
 from nb_oomhelper.memory import take_snapshot
@@ -33,6 +33,7 @@ class Case:
         cell: Source of the cell that failed; "" where it is not known.
         rates: For each fix, (n, m): it helped in n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
+        gone: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
     """
 
     event: OomEvent
@@ -43,6 +44,7 @@ class Case:
     cell: str = ""
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    gone: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -104,6 +106,9 @@ def run_fix(case: Case, number: int, run_code: RunCode, desk: Desk) -> Outcome:
     event = case.event
     outcome = run(chosen, run_code, lambda: read_measure(desk.driver, event.backend, event.device), case.diagnosis)
     case.outcomes.append(outcome)
+    if outcome.error is None:
+        case.gone |= chosen.gone
+        case.plans = tuple(foretell(one, case.snapshot, case.diagnosis, case.gone) for one in case.plans)
     _record(outcome, case, desk)
     return outcome
 

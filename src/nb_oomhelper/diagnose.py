@@ -103,7 +103,9 @@ def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
     rows = with_self((device.processes or ()) if device else (), reserved)
     mine = next((row.used for row in rows if row.is_self), None)
     beside: tuple[Segment, ...]
-    if mine is None:  # the driver does not say which share is ours: one part for all that is not the allocator's
+    if reserved is None and mine is not None:  # no allocator to ask: what it holds of the share is unknown
+        beside = (Segment(kind="process", size=mine), Segment(kind="other", size=_left(used, mine)))
+    elif mine is None:  # the driver does not say which share is ours: one part for all that is not the allocator's
         beside = (Segment(kind="elsewhere", size=_left(used, reserved or 0)),)
     else:
         beside = (Segment(kind="rest", size=_left(mine, reserved or 0)), Segment(kind="other", size=_left(used, mine)))
@@ -204,8 +206,25 @@ def _variables(snapshot: MemorySnapshot) -> list[Cause]:
         size = holdings.freed_by(failed | {index}) - base
         if size >= _WORTH_SAYING:
             causes.append(Cause(kind="variable", size=size, names=(row.name,), role=row.role))
+    causes.extend(_together(snapshot, failed))
     causes.sort(key=_weight)
     return causes[:_NAMED]
+
+
+def _together(snapshot: MemorySnapshot, failed: frozenset[int]) -> list[Cause]:
+    """What several variables keep together: a model and the optimizer of its parameters, say."""
+    holdings = snapshot.holdings
+    variables = holdings.of_kind("variable")
+    sizes: dict[frozenset[int], int] = {}
+    for holders, size in holdings.shares:
+        group = frozenset(holders) - failed
+        if len(group) > 1 and group <= variables:
+            sizes[group] = sizes.get(group, 0) + size
+    return [
+        Cause(kind="variable", size=size, names=tuple(holdings.rows[index].name for index in sorted(group)))
+        for group, size in sizes.items()
+        if size >= _WORTH_SAYING
+    ]
 
 
 def _unnamed(snapshot: MemorySnapshot) -> list[Cause]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
@@ -131,46 +131,72 @@ def _shell() -> Any:
     return IPython.get_ipython()
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a fix is about: its name (None: a blank to fill in), the fields of its code, what it frees."""
+
+    name: str | None
+    fields: dict[str, str]
+    gone: frozenset[int] = frozenset()
+    frees: int | None = None
+
+
 def _plans(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[FixPlan]:
     """One plan a subject: a variable, a process, the failed call; a single one for fixes without."""
-    for subject, fields, frees in _subjects(fix, event, snapshot, diagnosis):
-        missing = subject is None
+    for subject in _subjects(fix, event, snapshot, diagnosis):
         try:
-            code = render(fix, fields, installed_version)
+            code = render(fix, subject.fields, installed_version)
         except OomHelperError:  # a name that cannot stand in code, such as a key that is no identifier
             continue
-        yield FixPlan(
+        one = FixPlan(
             number=0,
             fix=fix.id,
             code=code,
-            applicability="display_only" if missing else fix.applicability,
-            predicted=frees,
-            fits=_fits(frees, diagnosis, diagnosis.requested),
-            again=_fits(frees, diagnosis, diagnosis.rerun),
-            subject=subject or "",
+            applicability="display_only" if subject.name is None else fix.applicability,
+            predicted=subject.frees,
+            subject=subject.name or "",
+            gone=subject.gone,
         )
+        yield foretell(one, snapshot, diagnosis)
 
 
-def _subjects(
-    fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis
-) -> Iterator[tuple[str | None, dict[str, str], int | None]]:
-    """What a fix is about, the fields of its code, and the bytes it would free; None stands for a blank."""
+def foretell(
+    plan: FixPlan, snapshot: MemorySnapshot, diagnosis: Diagnosis, before: frozenset[int] = frozenset()
+) -> FixPlan:
+    """The plan with what it would free, and whether that would do, once the holders `before` are gone."""
+    held, predicted = snapshot.holdings, plan.predicted
+    earlier = held.freed_by(before)
+    if plan.gone:
+        predicted = held.freed_by(before | plan.gone) - earlier
+        earlier += (snapshot.allocator.releasable if snapshot.allocator else None) or 0  # the cache is emptied, too
+    free = None if predicted is None or diagnosis.free is None else diagnosis.free + earlier + predicted
+    fits, again = (_fits(free, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
+    return replace(plan, predicted=predicted, fits=fits, again=again)
+
+
+def _subjects(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[_Subject]:
+    held = snapshot.holdings
+    failed = held.of_kind("failed_cell")  # every release lets go of it, whatever else it is about
     if fix.subject == "call":
-        yield _call_fields(event)
+        yield _call(event)
     elif fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
-            yield str(cause.pid), {"pid": str(cause.pid)}, cause.size
-    elif fix.subject in ("variable", "pretrained model"):
-        for cause in _of(diagnosis, "variable"):
-            if fix.subject == "variable":
-                yield cause.names[0], {"name": cause.names[0]}, _freed_with(snapshot, cause.names[0])
-            elif cause.role == fix.subject:
-                yield cause.names[0], {"name": cause.names[0]}, None
+            yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
+    elif fix.subject == "none":
+        gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
+        yield _Subject("", {}, gone)
     else:
-        yield "", {}, _freed_by_release(fix, snapshot)
+        for cause in _of(diagnosis, "variable"):
+            name = cause.names[0]
+            if len(cause.names) > 1:  # to delete one of them gives nothing back
+                continue
+            if fix.subject == "variable":
+                yield _Subject(name, {"name": name}, failed | held.named(name))
+            elif cause.role == fix.subject:
+                yield _Subject(name, {"name": name})
 
 
-def _call_fields(event: OomEvent) -> tuple[str | None, dict[str, str], None]:
+def _call(event: OomEvent) -> _Subject:
     """The failed call's own words; a blank to fill in for each that could not be read."""
     call = event.call
     fields = {
@@ -180,34 +206,17 @@ def _call_fields(event: OomEvent) -> tuple[str | None, dict[str, str], None]:
         "module": (call and call.module) or "transformers",
     }
     whole = call is not None and call.target is not None and call.model is not None
-    return (fields["target"] if whole else None), fields, None
+    return _Subject(fields["target"] if whole else None, fields)
 
 
 def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:
     return [cause for cause in diagnosis.causes if cause.kind == kind]
 
 
-def _freed_by_release(fix: Fix, snapshot: MemorySnapshot) -> int | None:
-    held = snapshot.holdings
-    gone = held.of_kind("failed_cell")
-    if "output_history" in fix.causes:
-        gone |= held.of_kind("output_history")
-    return held.freed_by(gone) or None
-
-
-def _freed_with(snapshot: MemorySnapshot, name: str) -> int:
-    """A variable's bytes, with those of the failed cell, whose frames are released in the same step."""
-    held = snapshot.holdings
-    row = frozenset(index for index in held.of_kind("variable") if held.rows[index].name == name)
-    return held.freed_by(row | held.of_kind("failed_cell"))
-
-
-def _fits(frees: int | None, diagnosis: Diagnosis, needed: int | None) -> bool | None:
+def _fits(free: int | None, diagnosis: Diagnosis, needed: int | None) -> bool | None:
     if any(cause.kind == "too_large" for cause in diagnosis.causes):
         return False
-    if frees is None or needed is None or diagnosis.free is None:
-        return None
-    return diagnosis.free + frees >= needed
+    return None if free is None or needed is None else free >= needed
 
 
 def _rank(plan: FixPlan, fix: Fix) -> tuple[int, int, int, int]:

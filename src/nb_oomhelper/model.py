@@ -262,6 +262,10 @@ class Holdings:
         """Indexes of the rows of these kinds."""
         return frozenset(index for index, row in enumerate(self.rows) if row.kind in kinds)
 
+    def named(self, name: str) -> frozenset[int]:
+        """Index of the variable of that name."""
+        return frozenset(index for index in self.of_kind("variable") if self.rows[index].name == name)
+
     def freed_by(self, gone: frozenset[int]) -> int:
         """Bytes that come back if all these holders go: what they keep alone or among themselves."""
         return sum(size for holders, size in self.shares if gone.issuperset(holders))
@@ -376,6 +380,7 @@ class FixPlan:
         fits: Whether the failed request would fit then; None where nobody knows.
         again: Whether the whole cell, unchanged, would; None where nobody knows.
         subject: The name, pid or model that it is about, or "".
+        gone: The holders that it lets go: indexes of rows of the snapshot's holdings.
     """
 
     number: int
@@ -386,6 +391,7 @@ class FixPlan:
     fits: bool | None = None
     again: bool | None = None
     subject: str = ""
+    gone: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

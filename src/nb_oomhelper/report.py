@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.catalog import Catalog, Entry, Match, fill, installed_version
+from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, installed_version
 from nb_oomhelper.diagnose import segments, tightest
 from nb_oomhelper.export import to_markdown
 from nb_oomhelper.model import (
@@ -215,7 +215,11 @@ def _whys(case: Case, language: Language) -> tuple[Why, ...]:
 def _cause(cause: Cause, case: Case, language: Language) -> str:
     key = cause.kind + {
         "other_process": "" if cause.process else "_unknown",
-        "variable": "_role" if cause.role is not None and knows(f"role.{cause.role}") else "",
+        "variable": "_shared"
+        if len(cause.names) > 1
+        else "_role"
+        if cause.role is not None and knows(f"role.{cause.role}")
+        else "",
     }.get(cause.kind, "")
     return say(
         f"cause.{key}",
@@ -264,9 +268,9 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
 def _rates(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> str:
     """Claimed and measured, side by side and never mixed; nothing where nobody says or saw anything."""
     parts = []
-    claimed = catalog.fix(plan.fix).claimed_rate
-    if claimed is not None:
-        parts.append(say("fix.claimed", language, rate=claimed))
+    fix = catalog.fix(plan.fix)
+    if fix.claimed_rate is not None:
+        parts.append(say("fix.claimed", language, rate=fix.claimed_rate, entry=plain(fix.entry or "")))
     if plan.fix in case.rates:
         good, total = case.rates[plan.fix]
         parts.append(say("fix.measured", language, good=good, total=total))
@@ -286,14 +290,17 @@ def _dead_end(case: Case, end: DeadEnd, language: Language) -> str:
         half=format_bytes(found.requested // 2 if found.requested else None),
         free=format_bytes(found.free),
     )
-    claimed = _claimed_failure(case.match, end)
-    return text if claimed is None else f"{text} · {say('dead_end.claimed', language, rate=claimed)}"
+    claim = _claim(case.match, end)
+    if case.match is None or claim is None:
+        return text
+    return f"{text} · {say('dead_end.claimed', language, rate=claim.rate, entry=plain(case.match.entry.code))}"
 
 
-def _claimed_failure(match: Match | None, end: DeadEnd) -> int | None:
+def _claim(match: Match | None, end: DeadEnd) -> DeadEndClaim | None:
+    """What the entry says of this dead end, where the entry is about this error."""
     if match is None or match.relation != "match":
         return None
-    return next((claim.rate for claim in match.entry.dead_ends if claim.check == end.kind), None)
+    return next((claim for claim in match.entry.dead_ends if claim.check == end.kind), None)
 
 
 def _entry(match: Match | None, language: Language) -> str:

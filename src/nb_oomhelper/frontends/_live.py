@@ -25,6 +25,7 @@ class Live:
         self._until = time.monotonic() + 60 * minutes
         self._bars: Any = widgets.HTML()
         self._bars.add_class("oomh")
+        self._bars.add_class("oomh-calm")
         self._poll = Poll(self._tick, refresh)
 
     def show(self) -> None:

@@ -96,6 +96,7 @@ class Panel:
         self._told = self._spoken()
         self._entry = widgets.HTML(layout=widgets.Layout(flex="1 1 400px"))
         self._output, self._page = widgets.Output(), widgets.Output()
+        self._page.add_class("oomh-page")
         self._switch = self._button("", lambda: self._speak(_OTHER[self._language]))
         self._rows = [FixWidget(self, row) for row in report.fixes]
         self._again = self._button("", self._run_again)
@@ -143,7 +144,6 @@ class Panel:
         self._put(self._notes, _html.notes(report.notes))
         self._entry.value = _html.entry(report)
         self._again.description = say("button.again", language)
-        self._again.icon = "play"
         self._forms[0].description = say("button.entry", language)
         self._switch.description = _LABEL[_OTHER[language]]
 
@@ -186,6 +186,7 @@ class Panel:
                 outcome = self._actions.run(self._case, widget.plan.number)
             widget.done = outcome.error is None
             self._again_result = ""
+            self._write(write(self._case, self._actions.catalog(), self._language))
             self._tell()
             self._again.layout.display = "" if self._case.cell else "none"
             self._end()
@@ -336,7 +337,7 @@ class FixWidget:
         """A fix that did its work cannot be run twice by a second click."""
         if self.done:
             self.run.disabled = True
-            self.run.icon = "check"
+            self.run.description = f"✓ {self.run.description.removeprefix('✓ ')}"
 
     def _ask(self) -> None:
         if self.plan.applicability == "unsafe":

@@ -1,0 +1,169 @@
+"""The panel as a person meets it: JupyterLab in Chromium, a real out-of-memory, clicks."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.lab import Lab, write_notebook
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+LOAD = "%load_ext nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.5"
+# Host memory stands in for a small device: four GiB beyond what this process has mapped already.
+SET_UP = """
+import resource, psutil, torch
+limit = psutil.Process().memory_info().vms + (4 << 30)
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+model = torch.nn.Linear(8000, 8000)
+optimizer = torch.optim.Adam(model.parameters())
+validation = torch.ones(1600 << 18)
+def train_step(size):
+    batch = torch.ones(size >> 2)
+    outputs = batch * 2
+    return (batch + outputs).sum().item()
+"""
+FAIL = "train_step(1000 << 20)"
+PANEL = ".oomh"
+
+
+def open_panel(lab: Lab, name: str, *more: str) -> Locator:
+    """Run out of memory in a fresh notebook and give the panel under the traceback."""
+    write_notebook(lab.server.work / name, [LOAD, SET_UP, FAIL, *more])
+    lab.open(name)
+    for index in range(3):
+        lab.run_cell(index)
+    panel = lab.output(2).locator(PANEL).first
+    expect(panel.get_by_text("live, every 0.5 s")).to_be_visible()
+    return panel
+
+
+def button(panel: Locator, name: str, nth: int = 0) -> Locator:
+    return panel.get_by_role("button", name=name, exact=True).locator("visible=true").nth(nth)
+
+
+def picture(lab: Lab, panel: Locator, name: str, folder: Path) -> Path:
+    """Take a picture; with PICTURES=docs/images it is kept there, for the README."""
+    path = lab.screenshot(folder / name, panel)
+    if kept := os.environ.get("PICTURES"):
+        shutil.copy(path, ROOT / kept / name)
+    return path
+
+
+def cut_off(panel: Locator) -> list[str]:
+    """Texts that are wider than the place they stand in."""
+    script = """panel => [...panel.querySelectorAll('div, span, td, li, button, pre')]
+        .filter(node => node.scrollWidth > node.clientWidth + 1 && node.clientWidth > 0
+            && getComputedStyle(node).display !== 'inline')
+        .map(node => `${node.className}: ${node.textContent.slice(0, 60)}`)"""
+    found: list[str] = panel.evaluate(script)
+    return found
+
+
+def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
+    lab.viewport(1280, 1400)
+    panel = open_panel(lab, "story.ipynb", "print(batch_free := torch.ones(100 << 18).numel())")
+    output = lab.output(2)
+    text = output.inner_text()
+    assert text.index("RuntimeError") < text.index("Host memory exhausted")  # the traceback comes first
+    expect(panel).to_contain_text("The cell asked for 1000.00 MiB")
+    expect(panel).to_contain_text("kept by the failed cell: batch, outputs in train_step, line 10")
+    expect(panel).to_contain_text("your variable validation (tensor)")
+    expect(panel).to_contain_text("your variables model, optimizer together")
+    assert cut_off(panel) == []
+    light = picture(lab, panel, "panel-light.png", tmp_path).read_bytes()
+    lab.theme("JupyterLab Dark")
+    assert picture(lab, panel, "panel-dark.png", tmp_path).read_bytes() != light
+    lab.theme("JupyterLab Light")
+
+    button(panel, "Run").click()  # release the failed cell: safe, so it asks nothing
+    expect(panel).to_contain_text(re.compile(r"Release the failed cell: freed 1\.9\d GiB"))
+    expect(panel).to_contain_text("The failed request of 1000.00 MiB would fit now")
+    expect(panel).to_contain_text("make it smaller before you run it again")  # the whole cell needs 2.93 GiB
+
+    button(panel, "Run").click()  # the next, which loses something: it says what, and asks once more
+    expect(panel).to_contain_text("This loses: validation and everything that only it holds.")
+    button(panel, "Run, and lose it").click()
+    expect(panel).to_contain_text("that fits now")
+    picture(lab, panel, "panel-outcome.png", tmp_path)
+    button(panel, "Run the cell again").click()
+    expect(panel).to_contain_text("✓ The cell ran to its end.", timeout=30_000)
+    assert lab.run_cell(3).inner_text().strip() == str(100 << 18)
+    assert lab.console_errors == []
+
+
+def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
+    lab.viewport(1280, 1400)
+    panel = open_panel(lab, "chinese.ipynb")
+    button(panel, "中文").click()
+    expect(panel).to_contain_text("主机内存不足")
+    expect(panel).to_contain_text("释放出错的单元格")
+    button(panel, "条目").click()
+    expect(panel).to_contain_text("根本原因")
+    assert cut_off(panel) == []
+    lab.screenshot(tmp_path / "panel-chinese.png", panel)
+    button(panel, "条目").click()
+    expect(panel).not_to_contain_text("根本原因")
+    button(panel, "English").click()
+    button(panel, "JSON").click()
+    expect(panel).to_contain_text('"code": "CUDA-OOM-001"')
+    button(panel, "Markdown").click()
+    expect(panel).to_contain_text("# CUDA-OOM-001")
+    lab.viewport(620, 1200)
+    lab.page.wait_for_timeout(500)
+    assert cut_off(panel) == []
+    assert lab.console_errors == []
+
+
+def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
+    lab.viewport(1280, 1400)
+    panel = open_panel(lab, "busy.ipynb", "import time\ntime.sleep(5)\nended = time.time()")
+    bar = panel.locator(".oomh-spark polyline")
+    lab.start_cell(3)
+    expect(panel).to_contain_text("A cell is running: a click is carried out when it ends.")
+    before = bar.get_attribute("points")
+    button(panel, "Run").click()
+    expect(panel).not_to_contain_text("Outcome")
+    lab.page.wait_for_timeout(1200)
+    assert bar.get_attribute("points") != before  # readings come while the cell runs
+    expect(panel).to_contain_text("Release the failed cell: freed", timeout=20_000)
+    lab.wait_idle()
+    expect(panel).not_to_contain_text("A cell is running")
+    assert lab.console_errors == []
+
+
+def test_keyboard_alone(lab: Lab) -> None:
+    panel = open_panel(lab, "keyboard.ipynb")
+    run = button(panel, "Run")
+    run.focus()
+    assert run.evaluate("node => getComputedStyle(node).outlineStyle") != "none"
+    lab.page.keyboard.press("Enter")
+    expect(panel).to_contain_text("Release the failed cell: freed")
+    assert lab.console_errors == []
+
+
+def test_a_saved_notebook_keeps_the_report(lab: Lab) -> None:
+    open_panel(lab, "saved.ipynb")
+    bundle = lab.save()["cells"][2]["outputs"][-1]["data"]
+    assert {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"} == set(bundle)
+    assert "Release the failed cell" in "".join(bundle["text/html"])
+    assert "Host memory exhausted" in "".join(bundle["text/plain"])
+
+
+def test_quickstart_from_top_to_bottom(lab: Lab) -> None:
+    lab.viewport(1280, 1400)
+    shutil.copy(ROOT / "notebooks" / "quickstart.ipynb", lab.server.work)
+    lab.open("quickstart.ipynb")
+    lab.run_all()
+    page = lab.page.locator(".jp-Notebook")
+    expect(page).to_contain_text("Host memory exhausted")
+    expect(page).to_contain_text("still out of memory")
+    expect(page).to_contain_text(re.compile(r"Release the failed cell: freed 2\.\d\d GiB"))
+    expect(page).to_contain_text("A Hugging Face model does not fit on the GPU while it is loaded")
+    assert lab.console_errors == []
