@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nb_oomhelper.fixes import release
     from nb_oomhelper.frameworks import detect, detect_text
-    from nb_oomhelper.model import OomEvent, Outcome
+    from nb_oomhelper.memory import holdings
+    from nb_oomhelper.model import Holding, OomEvent, Outcome
 
-__all__ = ["OomEvent", "Outcome", "__version__", "detect", "detect_text", "release"]
+__all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_text", "holdings", "release"]
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,8 @@ _HOMES = {
     "OomEvent": "model",
     "Outcome": "model",
     "release": "fixes",
+    "holdings": "memory",
+    "Holding": "model",
 }
 _KEY = "_nb_oomhelper"  # attribute of the shell under which its extension is kept
 

@@ -14,11 +14,13 @@ from nb_oomhelper.catalog import Catalog, Match
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
+from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
 from nb_oomhelper.holders import Scope
 from nb_oomhelper.memory import take_snapshot
 from nb_oomhelper.model import Diagnosis, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 
 
@@ -76,9 +78,8 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     event = detect(error)
     if event is None:
         return None
-    where = scope()
-    event = replace(event, call=find_call(where.frames))
-    snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=where)
+    event = replace(event, call=find_call(frames_of(one for one, _ in raised_with(error))))
+    snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=scope())
     diagnosis = diagnose(event, snapshot)
     catalog = desk.catalog()
     return Case(

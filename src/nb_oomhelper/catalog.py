@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from nb_oomhelper.errors import KnowledgeError
-from nb_oomhelper.knowledge import Entry, Fix, fill, installed_version, read_entry, read_fix, render
+from nb_oomhelper.knowledge import DeadEndClaim, Entry, Fix, fill, installed_version, read_entry, read_fix, render
 from nb_oomhelper.model import Cause, OomEvent
 from nb_oomhelper.tables import Language, Text
 from nb_oomhelper.units import format_bytes
 
 __all__ = [
     "Catalog",
+    "DeadEndClaim",
     "Entry",
     "Fix",
     "Language",

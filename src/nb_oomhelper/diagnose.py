@@ -212,13 +212,13 @@ def _variables(snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def _together(snapshot: MemorySnapshot, failed: frozenset[int]) -> list[Cause]:
-    """What several variables keep together: a model and the optimizer of its parameters, say."""
+    """What a variable keeps with other holders: a model and the optimizer of its parameters, `x` and `Out[3]`."""
     holdings = snapshot.holdings
     variables = holdings.of_kind("variable")
     sizes: dict[frozenset[int], int] = {}
     for holders, size in holdings.shares:
         group = frozenset(holders) - failed
-        if len(group) > 1 and group <= variables:
+        if len(group) > 1 and group & variables:
             sizes[group] = sizes.get(group, 0) + size
     return [
         Cause(kind="variable", size=size, names=tuple(holdings.rows[index].name for index in sorted(group)))
@@ -230,7 +230,7 @@ def _together(snapshot: MemorySnapshot, failed: frozenset[int]) -> list[Cause]:
 def _unnamed(snapshot: MemorySnapshot) -> list[Cause]:
     """What the allocator has given out and no name was found for, such as the graph that autograd keeps."""
     allocated = snapshot.allocator.allocated if snapshot.allocator else None
-    if allocated is None or not snapshot.holdings.total:
+    if allocated is None or not snapshot.holdings.total or not snapshot.holdings.complete:
         return []
     size = allocated - sum(size for _, size in snapshot.holdings.shares)
     return [Cause(kind="unnamed", size=size)] if size >= _WORTH_SAYING else []

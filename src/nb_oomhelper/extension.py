@@ -1,32 +1,42 @@
-"""The shell's side: hooks, magics, settings, the panels that are live. It owns the state and undoes it all."""
+"""The shell's side: hooks, magics, settings, the panels that are live. It owns the state and undoes it all.
+
+`%load_ext` is felt each time that a kernel starts, so only hooks, magics and settings are imported then.
+The rest comes a second later, when the kernel is idle, or earlier if it is needed: an error that filled the
+host's memory leaves little room to import anything.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
 
-from nb_oomhelper import frontends, history, magics
-from nb_oomhelper.case import Case, Desk, open_case, read_again, run_fix
-from nb_oomhelper.catalog import Catalog, load_catalog
+from nb_oomhelper import magics
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.hooks import Hooks
-from nb_oomhelper.memory import scope_of
-from nb_oomhelper.model import Outcome
-from nb_oomhelper.nvml import Driver
-from nb_oomhelper.wording import Language, pick_language
+
+if TYPE_CHECKING:
+    from nb_oomhelper import frontends
+    from nb_oomhelper.case import Case, Desk
+    from nb_oomhelper.catalog import Catalog
+    from nb_oomhelper.model import Outcome
+    from nb_oomhelper.nvml import Driver
+    from nb_oomhelper.wording import Language
 
 _log = logging.getLogger(__name__)
-_MARK = "_nb_oomhelper_seen"  # set on an exception that has its panel: it can come by on several routes
+_MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
 _BUSY = 1.0  # seconds after which a running cell is worth telling
+_WARM = 1.0  # seconds after the load when what was left out is imported
+# An exception's own attributes, past any code of its class, which may refuse or make up attributes.
+_attributes: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
 
 
 class OOMHelper(Configurable):
@@ -53,32 +63,59 @@ class Extension:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.settings = OOMHelper(parent=shell)
-        self.driver = Driver()
-        self.desk = Desk(driver=self.driver, catalog=self.catalog, history=self._history_path)
         self.case: Case | None = None
         self.hooks = Hooks(shell, self._look, self._before, self._after)
         self._magics = magics.Registration(shell, self)
         self._catalog: tuple[str, Catalog] | None = None
         self._shown: list[frontends.Shown] = []
-        self._cells: list[str] = []  # sources of the cells that run now: a magic may run one inside another
+        self._cells: list[tuple[int, Any]] = []  # thread and info of each cell that runs: one may run another
         self._since: float | None = None
         self._quiet = False
+        self._warming: Any = None
+        self._again: Any = None  # the loop itself keeps no task alive
+
+    @cached_property
+    def driver(self) -> Driver:
+        """The door to NVML."""
+        from nb_oomhelper.nvml import Driver
+
+        return Driver()
+
+    @cached_property
+    def desk(self) -> Desk:
+        """What cases are worked on with."""
+        from nb_oomhelper.case import Desk
+
+        return Desk(driver=self.driver, catalog=self.catalog, history=self._history_path)
 
     def load(self) -> None:
         """Put everything in."""
         self.shell.configurables.append(self.settings)
         self._magics.install()
         self.hooks.install()
+        loop = getattr(getattr(self.shell, "kernel", None), "io_loop", None)
+        if loop is not None:
+            self._warming = loop.call_later(_WARM, self._warm)
 
     def unload(self) -> None:
         """Take everything out, and end what is live."""
+        if self._warming is not None:
+            self.shell.kernel.io_loop.remove_timeout(self._warming)
         self.hooks.remove()
         self._magics.remove()
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
         self.keep(None)
-        self.driver.close()
+        if "driver" in vars(self):
+            self.driver.close()
         self.case = None
+
+    def _warm(self) -> None:
+        """Import what an error needs while there is room for it."""
+        try:
+            from nb_oomhelper import frontends  # noqa: F401
+        except Exception:  # it is tried again when it is needed
+            _log.debug("not warmed", exc_info=True)
 
     # the knowledge and the settings, read when they are needed
 
@@ -86,11 +123,15 @@ class Extension:
         """The knowledge, with the user's own files; read once for a folder."""
         folder = self.settings.knowledge_dir or str(Path(self.shell.ipython_dir) / "nb_oomhelper")
         if self._catalog is None or self._catalog[0] != folder:
+            from nb_oomhelper.catalog import load_catalog
+
             self._catalog = (folder, load_catalog(Path(folder).expanduser()))
         return self._catalog[1]
 
     def language(self) -> Language:
         """The language that is set."""
+        from nb_oomhelper.wording import pick_language
+
         return pick_language(self.settings.language)
 
     def status(self) -> list[str]:
@@ -110,16 +151,23 @@ class Extension:
 
     # an error came by
 
-    def _look(self, error: BaseException) -> None:
-        """Open a case for an out-of-memory error that has none yet, and show it."""
+    def _look(self, error: BaseException, kept: bool) -> None:
+        """Open a case for an out-of-memory error that has none yet, and show it.
+
+        What nobody keeps (a thread's frames) is freed as soon as we return: it explains nothing.
+        """
         try:
-            if self._quiet or getattr(error, _MARK, False):
+            if self._quiet or _MARK in _attributes(error):
                 return
-            cell = self._cells[-1] if self._cells else ""
-            case = open_case(error, lambda: scope_of(self.shell, error), self.desk, cell)
+            from nb_oomhelper.frameworks import detect
+
+            if detect(error) is None or _is_known(error):  # most errors: they need not wait for the rest to be imported
+                return
+            from nb_oomhelper.case import open_case
+            from nb_oomhelper.memory import scope_of
+
+            case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self._cell())
             if case is not None:
-                with contextlib.suppress(Exception):  # a class may refuse attributes
-                    setattr(error, _MARK, True)
                 self.case = case
                 self.show(case)
         except Exception as problem:
@@ -128,6 +176,8 @@ class Extension:
 
     def show(self, case: Case) -> None:
         """Show a case; the one before it is no longer live."""
+        from nb_oomhelper import frontends
+
         self.keep(frontends.show(case, self._actions(), self.shell))
 
     def keep(self, shown: frontends.Shown | None) -> None:
@@ -138,12 +188,17 @@ class Extension:
 
     def show_live(self) -> bool:
         """Show the live readout of every device; False where there are no widgets."""
+        from nb_oomhelper import frontends
+
         live = frontends.show_live(self.driver, self._actions(), self.shell)
         if live is not None:
             self.keep(live)
         return live is not None
 
     def _actions(self) -> frontends.Actions:
+        from nb_oomhelper import frontends
+        from nb_oomhelper.case import read_again
+
         return frontends.Actions(
             catalog=self.catalog,
             language=self.language,
@@ -164,6 +219,8 @@ class Extension:
         Raises:
             UsageError: There is no such fix, or it is only to be shown.
         """
+        from nb_oomhelper.case import run_fix
+
         self._quiet = True  # an error of the fix is told in its outcome, not in a panel of its own
         try:
             return run_fix(case, number, self._run_code, self.desk)
@@ -179,10 +236,19 @@ class Extension:
             return
         import asyncio
 
-        task = asyncio.ensure_future(
-            shell.run_cell_async(case.cell, store_history=True, transformed_cell=code, preprocessing_exc_tuple=None)
-        )
-        task.add_done_callback(lambda ended: done(_error_of(ended.result())))
+        self._again = asyncio.ensure_future(self._await_cell(case.cell, code, done))
+
+    async def _await_cell(self, cell: str, code: str, done: Callable[[str | None], None]) -> None:
+        """Run a cell that awaits. As ipykernel does: IPython leaves the events after it to the caller."""
+        result = None
+        try:
+            result = await self.shell.run_cell_async(
+                cell, store_history=True, transformed_cell=code, preprocessing_exc_tuple=None
+            )
+        finally:
+            self.shell.events.trigger("post_execute")
+            self.shell.events.trigger("post_run_cell", result)
+            done("it was cancelled" if result is None else _error_of(result))
 
     def _run_code(self, code: str) -> str | None:
         return _error_of(self.shell.run_cell(code, store_history=False, silent=True))
@@ -206,13 +272,21 @@ class Extension:
     # cells come and go
 
     def _before(self, info: Any) -> None:
-        self._cells.append(getattr(info, "raw_cell", None) or "")
-        self._since = time.monotonic()
+        if not self._cells:
+            self._since = time.monotonic()
+        self._cells.append((threading.get_ident(), info))
 
-    def _after(self, _result: Any) -> None:
-        if self._cells:  # the cell that loaded us ends without having begun for us
-            self._cells.pop()
-        self._since = None
+    def _after(self, result: Any) -> None:
+        """Not every cell that ends has begun: not the one that loaded us, nor an empty one."""
+        ended = getattr(result, "info", None)  # no result: it was cancelled
+        self._cells = [row for row in self._cells if row[1] is not ended] if ended else self._cells[:-1]
+        if not self._cells:
+            self._since = None
+
+    def _cell(self) -> str:
+        """Source of the innermost cell that this thread runs, or ""."""
+        here = threading.get_ident()
+        return next((info.raw_cell for thread, info in reversed(self._cells) if thread == here), "")
 
     def _busy(self) -> bool:
         since = self._since
@@ -225,6 +299,8 @@ class Extension:
         return Path(named).expanduser() if named else Path(self.shell.ipython_dir) / "nb_oomhelper" / "history.sqlite"
 
     def _history_line(self, path: Path) -> str:
+        from nb_oomhelper import history
+
         try:
             rates = history.measured_rates(path)
         except OomHelperError as error:
@@ -234,6 +310,17 @@ class Extension:
     def _driver_line(self) -> str:
         reading = self.driver.read()
         return reading.note or f"{len(reading.devices)} devices"
+
+
+def _is_known(error: BaseException) -> bool:
+    """Whether this error, or one behind it, came by before; from now on it did."""
+    from nb_oomhelper.frames import raised_with
+
+    chain = [_attributes(one) for one, _ in raised_with(error)]
+    known = any(_MARK in attributes for attributes in chain)
+    for attributes in chain:
+        attributes[_MARK] = True
+    return known
 
 
 def _error_of(result: Any) -> str | None:

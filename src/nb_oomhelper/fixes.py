@@ -170,7 +170,9 @@ def foretell(
         predicted = held.freed_by(before | plan.gone) - earlier
         earlier += (snapshot.allocator.releasable if snapshot.allocator else None) or 0  # the cache is emptied, too
     free = None if predicted is None or diagnosis.free is None else diagnosis.free + earlier + predicted
-    fits, again = (_fits(free, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
+    fits = again = None  # what frees an unknown amount may also ask for less, as a load across devices does
+    if predicted is not None:
+        fits, again = (_fits(free, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
     return replace(plan, predicted=predicted, fits=fits, again=again)
 
 
@@ -185,15 +187,15 @@ def _subjects(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Di
     elif fix.subject == "none":
         gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
         yield _Subject("", {}, gone)
-    else:
+    elif fix.subject == "variable":
         for cause in _of(diagnosis, "variable"):
             name = cause.names[0]
-            if len(cause.names) > 1:  # to delete one of them gives nothing back
-                continue
-            if fix.subject == "variable":
+            if len(cause.names) == 1:  # to delete one of several gives nothing back
                 yield _Subject(name, {"name": name}, failed | held.named(name))
-            elif cause.role == fix.subject:
-                yield _Subject(name, {"name": name})
+    else:  # by what it is, not by what it keeps alone: an optimizer keeps a model's parameters, too
+        for row in held.rows:
+            if row.kind == "variable" and row.role == fix.subject:
+                yield _Subject(row.name, {"name": row.name})
 
 
 def _call(event: OomEvent) -> _Subject:

@@ -156,6 +156,11 @@ def user_location(places: Sequence[Place]) -> tuple[str | None, int | None]:
     return None, None
 
 
+def is_users(file: str) -> bool:
+    """Whether a code object's file, with forward slashes, is a cell or a file of the user's."""
+    return _CELL.search(file) is not None or not _is_library(file)
+
+
 def _is_library(file: str) -> bool:
     """Installed packages, the standard library, code that has no file, and this package."""
     return _LIBRARY.search(file) is not None or file.startswith(_library_folders())

@@ -37,7 +37,7 @@ def give_back(shell: Any, *, deep: bool = False, history: bool = False, names: S
         UsageError: A name is not a variable of the user's. Nothing was done then.
     """
     lines = []
-    _check_names(shell, names)
+    names = _checked(shell, names)
     cleared = clear_frames(
         frame for frame, _ in retained.frames_of(retained.kept_exceptions(shell), retained.kept_tracebacks(shell))
     )
@@ -116,11 +116,11 @@ def _forget_results(shell: Any) -> list[str]:
     if shell is None:
         return []
     results = shell.user_ns.get("_oh", {})
-    numbered = {f"_{number}" for number in results}
     hook = shell.displayhook
     for namespace in (shell.user_ns, shell.user_ns_hidden):
-        for name in numbered:
-            namespace.pop(name, None)
+        for number, result in results.items():
+            if namespace.get(f"_{number}") is result:  # else it is the user's own
+                del namespace[f"_{number}"]
         for name in _RECENT:
             # a user's own `_` (a loop variable, gettext) is not IPython's to forget
             if name in namespace and namespace[name] is getattr(hook, name, None):
@@ -137,20 +137,23 @@ def _forget_results(shell: Any) -> list[str]:
     return [f"forgot {count} displayed {'result' if count == 1 else 'results'}"]
 
 
-def _check_names(shell: Any, names: Sequence[str]) -> None:
+def _checked(shell: Any, names: Sequence[str]) -> list[str]:
+    """Each name once, if all of them are variables of the user's; a hidden name may have been given a new value."""
     if isinstance(names, str):
         raise UsageError(f"names wants a list of names, such as names=[{names!r}]")
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError("names wants the names of variables, not the variables: names=['x'], not names=[x]")
     space: MutableMapping[str, Any] = {} if shell is None else shell.user_ns
     hidden = {} if shell is None else shell.user_ns_hidden
-    missing = [name for name in names if name not in space or name in hidden]
+    missing = [name for name in names if name not in space or (name in hidden and hidden[name] is space[name])]
     if missing:
-        raise UsageError(f"no variable called {', '.join(map(str, missing))}; nothing was released")
+        raise UsageError(f"no variable called {', '.join(missing)}; nothing was released")
+    return list(dict.fromkeys(names))
 
 
 def _delete(shell: Any, name: str) -> None:
     """Delete a variable, and the displayed results that are the same object."""
     thing = shell.user_ns.pop(name)
-    shell.user_ns_hidden.pop(name, None)
     results = shell.user_ns.get("_oh", {})
     for number in [number for number, result in results.items() if result is thing]:
         del results[number]

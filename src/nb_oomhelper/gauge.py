@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from nb_oomhelper.diagnose import segments, tightest
+from nb_oomhelper.diagnose import segments, tightest, with_self
 from nb_oomhelper.memory import read_driver, take_snapshot
 from nb_oomhelper.model import DeviceMemory, DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.nvml import Driver
@@ -26,7 +26,7 @@ class Gauge:
         ordinal: The framework's name for it, "cuda:0", or None where it is hidden from frameworks.
         name: As the driver prints it.
         allocated, cached: This process's tensors and its allocator's unused blocks.
-        rest: This process beside that; on the host, all of its resident memory.
+        rest: This process beside that; where there is no allocator to ask, and on the host, all of it.
         others: All other processes together.
         by_process: pid, name and bytes of each of them.
         free, capacity: As the driver or the system says.
@@ -71,7 +71,7 @@ def _device_gauge(driver: Driver, device: DeviceMemory) -> Gauge:
     sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
     others = tuple(
         (row.pid, " · ".join(part for part in (row.name, row.detail) if part) or None, row.used)
-        for row in (device.processes or ())
+        for row in with_self(device.processes or (), snapshot.allocator.reserved if snapshot.allocator else None)
         if not row.is_self
     )
     return Gauge(
@@ -80,7 +80,7 @@ def _device_gauge(driver: Driver, device: DeviceMemory) -> Gauge:
         name=device.name,
         allocated=sizes.get("allocated"),
         cached=sizes.get("cached"),
-        rest=sizes.get("rest"),
+        rest=sizes.get("rest", sizes.get("process")),
         others=sizes.get("other", sizes.get("elsewhere")),
         by_process=others,
         free=device.free,

@@ -65,8 +65,11 @@ def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
     Raises:
         OomHelperError: The file cannot be read or is no history.
     """
-    if not path.exists():
-        return {}
+    try:
+        if not path.exists():
+            return {}
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise _unusable(path, error) from None
     query = "SELECT fix, SUM(fits AND NOT failed), COUNT(*) FROM outcome WHERE fits IS NOT NULL OR failed GROUP BY fix"
     with _open(path) as connection:
         connection.execute(_SCHEMA)
@@ -81,8 +84,12 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(path, timeout=1.0)
         with connection:
             yield connection
-    except (sqlite3.Error, OSError) as error:
-        raise OomHelperError(f"the history {path.name} cannot be used: {error}") from None
+    except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: no system has such a name
+        raise _unusable(path, error) from None
     finally:
         if connection is not None:
             connection.close()
+
+
+def _unusable(path: Path, error: Exception) -> OomHelperError:
+    return OomHelperError(f"the history {path.name} cannot be used: {error}")

@@ -8,19 +8,29 @@ storages, not views, and keeps nothing: what it returns is names and numbers.
 from __future__ import annotations
 
 import gc
+import sys
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
-from typing import Protocol
+from inspect import CO_OPTIMIZED
+from itertools import islice
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, Protocol
 
 from nb_oomhelper.model import HolderKind, Holding, Holdings
 
 _CHUNK = 4096  # objects between two looks at the clock
+_LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
 _NAMED = 3  # local names that the failed cell's row shows
-_ATOMIC = (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)
-_CLOSED = (type, ModuleType, CodeType, BuiltinFunctionType)  # they lead to whole libraries, not to holdings
+# Classes are told apart by identity: a metaclass may define `__eq__` and `__hash__`, which would be called.
+_ATOMIC = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
+_CLOSED = (type, ModuleType, CodeType)  # they lead to whole libraries, not to holdings
 _OURS = frozenset({"IPython", "ipykernel", "nb_oomhelper"})
+_class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
+_module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
+    "__dict__"
+].__get__
+_class_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 
 
 class Tracer(Protocol):
@@ -31,6 +41,12 @@ class Tracer(Protocol):
 
     def role(self, obj: object) -> str | None:
         """What the object is to the framework, by its class alone."""
+
+    def beyond(self, objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:
+        """Objects that these lead to unseen by the garbage collector, or whose part is known, each with its part."""
+
+    def label(self, obj: object) -> str | None:
+        """Type and shape of a tensor or array of the framework's, "float32 (3, 4)"; None for anything else."""
 
 
 @dataclass(slots=True)
@@ -50,19 +66,65 @@ class Scope:
     barred: Sequence[object] = ()
 
 
-_Thing = tuple[str, str | None, int | None, object]
+_Label = tuple[str, str | None, int | None]  # name, function, line
 
 
 @dataclass(slots=True)
 class _Root:
-    """One holder to be: its kind, and its objects by name, function and line."""
+    """One holder to be: its kind, and its objects with what they are called."""
 
     kind: HolderKind
-    things: list[_Thing]
+    things: list[tuple[_Label, object]]
+
+
+@dataclass(slots=True)
+class _Trail:
+    """One holder's search while it goes on.
+
+    Attributes:
+        seen: Ids of the objects that were met.
+        nodes: Graph nodes that were met, by id, kept so that ids stay unique.
+        marks: Parts of objects that are still to be counted, by id.
+        storages, parts, shapes: As in `_Found`.
+    """
+
+    seen: set[int]
+    nodes: dict[int, object] = field(default_factory=dict)
+    marks: dict[int, str] = field(default_factory=dict)
+    storages: dict[Hashable, int] = field(default_factory=dict)
+    parts: dict[Hashable, str] = field(default_factory=dict)
+    shapes: dict[Hashable, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one holder was found to keep; no object of the user's.
+
+    Attributes:
+        row: The holder; its name and bytes are filled in when all holders are known.
+        storages: Bytes of each storage by key.
+        parts: What each storage is for, by key, where that is known.
+        shapes: Type and shape of large storages, by key.
+        labels: What the holder's objects are called.
+        first: For each storage, which of the objects was the first to reach it.
+    """
+
+    row: Holding
+    storages: dict[Hashable, int]
+    parts: dict[Hashable, str]
+    shapes: dict[Hashable, str]
+    labels: list[_Label]
+    first: dict[Hashable, int]
 
 
 def find_holdings(
-    scope: Scope, tracers: Sequence[Tracer], *, backend: str, device: int | None, seconds: float
+    scope: Scope,
+    tracers: Sequence[Tracer],
+    *,
+    backend: str,
+    device: int | None,
+    seconds: float,
+    everywhere: bool = False,
 ) -> Holdings:
     """Search the scope for tensors and arrays on one device.
 
@@ -72,40 +134,93 @@ def find_holdings(
         backend: "cuda", "host", …
         device: The framework's ordinal; None counts all devices of the backend.
         seconds: When the search must end; how far it came is said in the result.
+        everywhere: Go on to what no name of the user's leads to: modules of other libraries, and tensors
+            that no name leads to at all.
     """
     started = time.monotonic()
     search = _Search(tracers, backend, device, scope.barred, started + seconds)
-    found: list[tuple[Holding, dict[Hashable, int]]] = []
+    found: list[_Found] = []
     roots = [root for root in _roots(scope) if search.may_hold(root)]
-    searched = 0
-    for root in roots:
-        row, storages = search.follow(root)
-        if storages:
-            found.append((row, storages))
-        if search.expired:
-            break
-        searched += 1
+    searched = _follow(search, roots, found)
+    if everywhere and not search.expired:
+        lost = search.follow(
+            _Root("unreachable", [(("not reachable from any name", None, None), list(search.alive()))])
+        )
+        if _without(lost, found).storages:  # only then is it worth going through all modules
+            _follow(search, _module_roots(scope), found)
+        if (rest := _without(lost, found)).storages:
+            found.append(rest)
     return _tabulate(found, searched, len(roots), time.monotonic() - started)
+
+
+def _follow(search: _Search, roots: list[_Root], found: list[_Found]) -> int:
+    """Search roots until time is up; how many were searched through."""
+    for number, root in enumerate(roots):
+        holder = search.follow(root)
+        if root.kind == "module":  # modules import from each other: the first to lead there is enough
+            holder = _without(holder, found)
+        if holder.storages:
+            found.append(holder)
+        if search.expired:
+            return number
+    return len(roots)
+
+
+def _without(lost: _Found, found: list[_Found]) -> _Found:
+    """What nobody else was found to keep."""
+    known = {key for holder in found for key in holder.storages}
+    return replace(lost, storages={key: size for key, size in lost.storages.items() if key not in known})
+
+
+def _module_roots(scope: Scope) -> list[_Root]:
+    """The globals of other people's modules, and the attributes of their classes, one root a name."""
+    roots = []
+    barred = {id(thing) for thing in scope.barred}  # the user's own namespace is a module's, too
+    for name, module in list(sys.modules.items()):
+        package = name.partition(".")[0]
+        if package in sys.stdlib_module_names or package in _OURS or not issubclass(type(module), ModuleType):
+            continue
+        names = _module_dict(module)
+        if id(names) in barred:
+            continue
+        for attribute, thing in list(names.items()):
+            kept = list(_class_dict(thing).values()) if type(thing) is type else thing
+            roots.append(_Root("module", [((f"module {name}.{attribute}", None, None), kept)]))
+    return roots
 
 
 def _roots(scope: Scope) -> list[_Root]:
     """The failed cell first, since it is what people cannot see; then results and variables."""
-    local: list[_Thing] = [item for frame, line in scope.frames for item in _locals(frame, line)]
+    local = [item for frame, line in scope.frames for item in _locals(frame, line)]
     roots = [_Root("failed_cell", local)] if local else []
     for number, thing in scope.results.items():
-        roots.append(_Root("output_history", [(f"Out[{number}]", None, None, thing)]))
+        roots.append(_Root("output_history", [((f"Out[{number}]", None, None), thing)]))
     for name, thing in scope.variables.items():
-        roots.append(_Root("variable", [(name, None, None, thing)]))
+        if type(thing) is type and _class_dict(thing).get("__module__") == "__main__":
+            thing = list(_class_dict(thing).values())  # a class of the user's own, with what its attributes keep
+        roots.append(_Root("variable", [((name, None, None), thing)]))
     return roots
 
 
-def _locals(frame: FrameType, line: int) -> Iterator[tuple[str, str, int, object]]:
+def _locals(frame: FrameType, line: int) -> Iterator[tuple[_Label, object]]:
     """A frame's own names; none for a module's, whose locals are the user's variables."""
-    owner = frame.f_globals.get("__name__")
-    if frame.f_code.co_name == "<module>" or (isinstance(owner, str) and owner.partition(".")[0] in _OURS):
+    owner = dict.get(frame.f_globals, "__name__")
+    if frame.f_code.co_name == "<module>" or (type(owner) is str and owner.partition(".")[0] in _OURS):
         return
-    for name, thing in list(frame.f_locals.items()):
-        yield name, frame.f_code.co_name, line, thing
+    for name, thing in _named(frame):
+        yield (name, frame.f_code.co_name, line), thing
+
+
+def _named(frame: FrameType) -> list[tuple[str, object]]:
+    """A frame's names and objects. A class body's may lie in a mapping of the user's, whose methods are not called."""
+    names: Any = frame.f_locals
+    if issubclass(type(names), dict):
+        items = dict.items(names)
+    elif frame.f_code.co_flags & CO_OPTIMIZED:  # a function's, since Python 3.13
+        items = names.items()
+    else:
+        return []
+    return [(name, thing) for name, thing in items if type(name) is str]
 
 
 class _Search:
@@ -119,106 +234,154 @@ class _Search:
         self._device = device
         self._barred = frozenset(id(thing) for thing in barred)
         self._deadline = deadline
-        self._skipped: dict[type, bool] = {}
+        self._skipped: dict[int, tuple[type, bool]] = {}  # by id of the class, which it keeps alive
         self.expired = False
 
     def may_hold(self, root: _Root) -> bool:
         """Whether there is anything to search: numbers, texts, modules and the shell are left out."""
-        return any(not self._skip(thing) and id(thing) not in self._barred for *_, thing in root.things)
+        return any(not self._skip(thing) and id(thing) not in self._barred for _, thing in root.things)
 
-    def follow(self, root: _Root) -> tuple[Holding, dict[Hashable, int]]:
-        """All storages that a root reaches, and the row that names it."""
-        seen = set(self._barred)
-        storages: dict[Hashable, int] = {}
-        gains: list[tuple[int, int]] = []  # bytes that a thing was the first to reach; its index
-        for index, (*_, thing) in enumerate(root.things):
-            gains.append((self._walk(thing, seen, storages), index))
+    def follow(self, root: _Root) -> _Found:
+        """All storages that a root reaches."""
+        trail = _Trail(set(self._barred))
+        first: dict[Hashable, int] = {}
+        for index, (_, thing) in enumerate(root.things):
+            self._walk(thing, trail)
+            for key in list(trail.storages)[len(first) :]:  # what is new stands at the end
+                first[key] = index
             if self.expired:
                 break
-        return self._row(root, gains), storages
+        labels = [label for label, _ in root.things]
+        return _Found(self._row(root), trail.storages, trail.parts, trail.shapes, labels, first)
 
-    def _row(self, root: _Root, gains: list[tuple[int, int]]) -> Holding:
-        """Name the holder after what brought the most bytes; names elsewhere in the stack are left out."""
-        best = [index for gain, index in sorted(gains, key=lambda pair: -pair[0]) if gain > 0] or [0]
-        name, function, line, thing = root.things[best[0]]
-        named = [root.things[index][0] for index in best if root.things[index][1:3] == (function, line)]
-        row = Holding(
-            name=", ".join(dict.fromkeys(named[:_NAMED])) if root.kind == "failed_cell" else name,
-            kind=root.kind,
-            backend=self._backend,
-            device=self._device,
-            function=function,
-            line=line,
-        )
-        if root.kind == "failed_cell":
+    def alive(self) -> Iterator[object]:
+        """All tensors that the garbage collector knows."""
+        known: dict[int, tuple[type, bool]] = {}  # as in `_skip`
+        for at, thing in enumerate(gc.get_objects()):
+            if at % _CHUNK == 0 and self._late():
+                return
+            kind = type(thing)
+            found = known.get(id(kind))
+            if found is None:
+                roles = [tracer.role(thing) for tracer in self._tracers]
+                found = known[id(kind)] = (kind, "tensor" in roles or "array" in roles)
+            if found[1]:
+                yield thing
+
+    def _row(self, root: _Root) -> Holding:
+        row = Holding(name="", kind=root.kind, backend=self._backend, device=self._device)
+        if root.kind in ("failed_cell", "unreachable"):
             return row
+        ((_, thing),) = root.things
         role = next((role for role in (tracer.role(thing) for tracer in self._tracers) if role), "other")
-        return replace(row, type_name=type(thing).__name__, role=role)
+        return replace(row, type_name=_class_name(type(thing)), role=role)
 
-    def _walk(self, start: object, seen: set[int], storages: dict[Hashable, int]) -> int:
-        """Add what this object leads to; the bytes of the storages that are new."""
-        gained = 0
+    def _walk(self, start: object, trail: _Trail) -> None:
+        """Add the storages that this object leads to."""
+        seen = trail.seen
         level = [] if self._skip(start) or id(start) in seen else [start]
         seen.add(id(start))
         while level:
             following: list[object] = []
             for at in range(0, len(level), _CHUNK):
-                if time.monotonic() > self._deadline:
-                    self.expired = True
-                    return gained
+                if self._late():
+                    return
                 chunk = level[at : at + _CHUNK]
-                gained += self._count(chunk, storages)
-                for thing in _referents(chunk):
-                    key = id(thing)
-                    if key not in seen and not self._skip(thing):
-                        seen.add(key)
-                        following.append(thing)
+                if not self._go_beyond(chunk, trail, following):
+                    return
+                self._count(chunk, trail)
+                referents = _referents(chunk)
+                while batch := list(islice(referents, _CHUNK)):  # one list may refer to millions
+                    if self._late():
+                        return
+                    for thing in batch:
+                        key = id(thing)
+                        if key not in seen and not self._skip(thing):
+                            seen.add(key)
+                            following.append(thing)
             level = following
-        return gained
 
-    def _count(self, things: list[object], storages: dict[Hashable, int]) -> int:
-        gained = 0
+    def _go_beyond(self, things: list[object], trail: _Trail, following: list[object]) -> bool:
+        """Note what tensors are for, and follow what the collector does not see; False when time is up."""
         for tracer in self._tracers:
-            for _, key, backend, device, size in tracer.storages(things):
-                if backend == self._backend and self._device in (None, device):
-                    known = storages.get(key, 0)  # a part of it may have been met first
-                    storages[key] = max(known, size)
-                    gained += storages[key] - known
-        return gained
+            for number, (thing, part) in enumerate(tracer.beyond(things, trail.nodes)):
+                if number % _CHUNK == _CHUNK - 1 and self._late():
+                    return False
+                known = id(thing) in trail.seen
+                if not (known and part == "graph"):  # what has a way of its own is not the graph's
+                    trail.marks.setdefault(id(thing), part)
+                if not known and not self._skip(thing):
+                    trail.seen.add(id(thing))
+                    following.append(thing)
+        return True
+
+    def _late(self) -> bool:
+        self.expired = time.monotonic() > self._deadline
+        return self.expired
+
+    def _count(self, things: list[object], trail: _Trail) -> None:
+        storages = trail.storages
+        for tracer in self._tracers:
+            for index, key, backend, device, size in tracer.storages(things):
+                if backend != self._backend or self._device not in (None, device):
+                    continue
+                part = trail.marks.get(id(things[index]))
+                if part is None and trail.parts.get(key) == "graph":
+                    del trail.parts[key]
+                elif part is not None and (key not in storages or part != "graph"):
+                    trail.parts[key] = part
+                if size >= _LARGE and key not in trail.shapes:
+                    trail.shapes[key] = tracer.label(things[index]) or ""
+                storages[key] = max(storages.get(key, 0), size)  # a part of it may have been met first
 
     def _skip(self, thing: object) -> bool:
         kind = type(thing)
-        skip = self._skipped.get(kind)
-        if skip is None:
-            skip = self._skipped[kind] = kind in _ATOMIC or issubclass(kind, _CLOSED)
-        return skip
+        known = self._skipped.get(id(kind))
+        if known is None:
+            known = self._skipped[id(kind)] = (kind, id(kind) in _ATOMIC or issubclass(kind, _CLOSED))
+        return known[1]
 
 
 def _referents(things: list[object]) -> Iterator[object]:
     """What these objects refer to; of functions and frames only what is their own."""
-    special = [thing for thing in things if type(thing) in (FunctionType, FrameType)]
+    special = [thing for thing in things if type(thing) is FunctionType or type(thing) is FrameType]
     if special:
-        things = [thing for thing in things if type(thing) not in (FunctionType, FrameType)]
+        things = [thing for thing in things if not (type(thing) is FunctionType or type(thing) is FrameType)]
     yield from gc.get_referents(*things)
     for thing in special:
         if isinstance(thing, FunctionType):  # not its globals, which belong to a whole module
             yield from (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
         elif isinstance(thing, FrameType) and thing.f_code.co_name != "<module>":
-            yield from thing.f_locals.values()
+            yield from (local for _, local in _named(thing))
 
 
-def _tabulate(found: list[tuple[Holding, dict[Hashable, int]]], searched: int, total: int, seconds: float) -> Holdings:
+def _tabulate(found: list[_Found], searched: int, total: int, seconds: float) -> Holdings:
     """Count each storage once under the set of holders that keep it."""
     keepers: dict[Hashable, list[int]] = {}
     sizes: dict[Hashable, int] = {}
-    for index, (_, storages) in enumerate(found):
-        for key, size in storages.items():
+    for index, holder in enumerate(found):
+        for key, size in holder.storages.items():
             keepers.setdefault(key, []).append(index)
-            sizes[key] = size
+            sizes[key] = max(sizes.get(key, 0), size)
     rows = []
-    for index, (row, storages) in enumerate(found):
-        own = sum(size for key, size in storages.items() if keepers[key] == [index])
-        rows.append(replace(row, own=own, shared=sum(storages.values()) - own, count=len(storages)))
+    for index, holder in enumerate(found):
+        own = {key: sizes[key] for key in holder.storages if keepers[key] == [index]}
+        whole = {key: sizes[key] for key in holder.storages}
+        name, function, line = _name(holder, own or whole)
+        size = sum(own.values())
+        rows.append(
+            replace(
+                holder.row,
+                name=name,
+                function=function,
+                line=line,
+                own=size,
+                shared=sum(whole.values()) - size,
+                count=len(whole),
+                parts=_parts(holder, whole),
+                shapes=_shapes(holder, whole),
+            )
+        )
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
     place = {old: new for new, old in enumerate(order)}
     shares: dict[tuple[int, ...], int] = {}
@@ -233,3 +396,27 @@ def _tabulate(found: list[tuple[Holding, dict[Hashable, int]]], searched: int, t
         total=total,
         seconds=seconds,
     )
+
+
+def _parts(holder: _Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+    parts: dict[str, int] = {}
+    for key, size in sizes.items():
+        part = holder.parts.get(key, "tensors")
+        parts[part] = parts.get(part, 0) + size
+    return tuple(sorted(parts.items(), key=lambda pair: -pair[1]))
+
+
+def _shapes(holder: _Found, sizes: dict[Hashable, int]) -> tuple[str, ...]:
+    largest = sorted((key for key in holder.shapes if holder.shapes[key]), key=lambda key: -sizes[key])
+    return tuple(holder.shapes[key] for key in largest[:_NAMED])
+
+
+def _name(holder: _Found, sizes: dict[Hashable, int]) -> _Label:
+    """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
+    gains: dict[int, int] = {}
+    for key, size in sizes.items():
+        gains[holder.first[key]] = gains.get(holder.first[key], 0) + size
+    best = [holder.labels[index] for index in sorted(gains, key=lambda index: (-gains[index], index))]
+    _, function, line = best[0]
+    named = dict.fromkeys(name for name, *place in best if place == [function, line])
+    return ", ".join(list(named)[:_NAMED]), function, line

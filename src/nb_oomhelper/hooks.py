@@ -10,6 +10,7 @@ Nothing here raises into the user's cell, and nothing keeps an exception.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -24,14 +25,15 @@ class Hooks:
 
     Args:
         shell: The InteractiveShell.
-        look: Called with each error after its traceback was shown; must not raise.
+        look: Called with each error after its traceback was shown, and whether Python and IPython keep it
+            from then on; must not raise.
         before, after: Called around each cell.
     """
 
     def __init__(
         self,
         shell: Any,
-        look: Callable[[BaseException], None],
+        look: Callable[[BaseException, bool], None],
         before: Callable[[Any], None],
         after: Callable[[Any], None],
     ) -> None:
@@ -41,7 +43,6 @@ class Hooks:
         self._after = after
         self._active = False
         self._slot: tuple[tuple[type[BaseException], ...], Any] = ((), None)
-        self._ours: Any = None
         self._shown_before: Any = _ABSENT
         self._thread_before: Callable[[Any], Any] | None = None
 
@@ -71,34 +72,40 @@ class Hooks:
                 del shell.showtraceback
             else:
                 shell.showtraceback = self._shown_before
-        shell.events.unregister("pre_run_cell", self._before)
-        shell.events.unregister("post_run_cell", self._ran)
+        for event, callback in (("pre_run_cell", self._before), ("post_run_cell", self._ran)):
+            with contextlib.suppress(ValueError):  # somebody has taken it out already
+                shell.events.unregister(event, callback)
         if threading.excepthook == self._thread and self._thread_before is not None:
             threading.excepthook = self._thread_before
 
     @property
     def has_slot(self) -> bool:
         """Whether IPython's one handler slot is still ours; another extension may have taken it."""
-        return self._ours is not None and self._shell.CustomTB is self._ours
+        return bool(self._shell.CustomTB == self._handle)
 
     def _take_slot(self) -> None:
+        """Not by `set_custom_exc`: that catches what showing a traceback may raise, and drops us for it."""
         others = tuple(kind for kind in self._slot[0] if kind not in _CAUGHT)
-        self._shell.set_custom_exc(_CAUGHT + others, self._handle)
-        self._ours = self._shell.CustomTB
+        self._shell.custom_exceptions, self._shell.CustomTB = _CAUGHT + others, self._handle
 
-    def _handle(self, shell: Any, etype: Any, value: Any, tb: Any, tb_offset: int | None = None) -> None:
+    def _handle(self, etype: Any, value: Any, tb: Any, tb_offset: int | None = None) -> None:
         """IPython's handler: the traceback first, by whoever had the slot before, else as usual."""
         kinds, before = self._slot
-        if kinds and isinstance(value, kinds):
-            before(etype, value, tb, tb_offset)
-            if self._active and not self.has_slot:
-                # That handler failed, and IPython has emptied the slot: it is gone, we stay.
-                self._slot = ((), shell.CustomTB)
-                self._take_slot()
-                shell.showtraceback((etype, value, tb), tb_offset=tb_offset)
-        else:
-            shell.showtraceback((etype, value, tb), tb_offset=tb_offset)
+        if not (kinds and isinstance(value, kinds) and self._shown_by(before, etype, value, tb, tb_offset)):
+            self._shell.showtraceback((etype, value, tb), tb_offset=tb_offset)
         self._seen(value)
+
+    def _shown_by(self, before: Any, *error: Any) -> bool:
+        """Call the handler that had the slot; False where it failed. IPython has emptied the slot then."""
+        try:
+            before(*error)
+            failed = not self._shell.custom_exceptions
+        except Exception:  # IPython 8.18 fails as well
+            failed = True
+        if failed and self._active:
+            self._slot = ((), self._shell.CustomTB)
+            self._take_slot()
+        return not failed
 
     def _make_net(self) -> Callable[..., Any]:
         """A showtraceback that calls the one it found, then looks at the error that was shown."""
@@ -120,8 +127,8 @@ class Hooks:
     def _thread(self, args: Any) -> None:
         if self._thread_before is not None:
             self._thread_before(args)
-        self._seen(args.exc_value)
+        self._seen(args.exc_value, kept=False)
 
-    def _seen(self, error: object) -> None:
+    def _seen(self, error: object, kept: bool = True) -> None:
         if self._active and isinstance(error, BaseException):
-            self._look(error)
+            self._look(error, kept)

@@ -1,25 +1,26 @@
-"""`%gpumem`, `%%gpumem` and `%oom`: parse, call, show."""
+"""`%gpumem`, `%%gpumem` and `%oom`: parse, call, show.
+
+They are registered when the extension is loaded; what they call is imported when they are called.
+"""
 
 from __future__ import annotations
 
 import ast
 import shlex
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, output_can_be_silenced
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
-from nb_oomhelper import gauge
-from nb_oomhelper.case import Case
-from nb_oomhelper.catalog import Catalog
 from nb_oomhelper.errors import OomHelperError, UsageError
-from nb_oomhelper.export import to_json
-from nb_oomhelper.meter import Meter
-from nb_oomhelper.model import Outcome
-from nb_oomhelper.nvml import Driver
-from nb_oomhelper.report import entry_page, fix_loses, tell
-from nb_oomhelper.wording import Language, pick_language
+
+if TYPE_CHECKING:
+    from nb_oomhelper.case import Case
+    from nb_oomhelper.catalog import Catalog
+    from nb_oomhelper.model import Outcome
+    from nb_oomhelper.nvml import Driver
+    from nb_oomhelper.wording import Language
 
 _ABSENT = object()
 
@@ -27,8 +28,11 @@ _ABSENT = object()
 class Core(Protocol):
     """What the magics need of the extension."""
 
-    driver: Driver
     case: Case | None
+
+    @property
+    def driver(self) -> Driver:
+        """The door to NVML."""
 
     def catalog(self) -> Catalog:
         """The knowledge."""
@@ -61,6 +65,7 @@ class OomMagics(Magics):  # type: ignore[misc]
     @argument("-i", "--index", type=int, default=None, help="Only the GPU with this number of the driver's.")
     @argument("--json", action="store_true", help="Print JSON: sizes in bytes, unknown is null.")
     @argument("--live", action="store_true", help="Show bars that follow the memory while cells run.")
+    @output_can_be_silenced
     @line_cell_magic
     def gpumem(self, line: str, cell: str | None = None) -> Any:
         """Show GPU and host memory: this process, other processes by name, free.
@@ -77,6 +82,8 @@ class OomMagics(Magics):  # type: ignore[misc]
             %%gpumem
             loss = train_step(batch)
         """
+        from nb_oomhelper import gauge
+
         options = parse_argstring(self.gpumem, line)
         if cell is not None:
             return self._run_metered(cell)
@@ -93,17 +100,21 @@ class OomMagics(Magics):  # type: ignore[misc]
 
     def _run_metered(self, cell: str) -> Any:
         """Run a cell as IPython's own %%time does: an error passes on to the shell, after our line."""
+        from nb_oomhelper.meter import Meter
+
         shell = self.shell
-        tree = shell.compile.ast_parse(shell.transform_cell(cell))
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        code = shell.transform_cell(cell)
+        name = shell.compile.cache(code, shell.displayhook.prompt_count, raw_code=cell)  # for its lines in a traceback
+        tree = shell.compile.ast_parse(code, filename=name)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
+        body = shell.compile(tree, name, "exec")
+        value = shell.compile(ast.fix_missing_locations(ast.Expression(last.value)), name, "eval")
         with Meter(self._core.driver) as meter:
             try:
-                exec(compile(tree, "<%%gpumem>", "exec"), shell.user_ns)
-                if last is not None:
-                    return eval(compile(ast.Expression(last.value), "<%%gpumem>", "eval"), shell.user_ns)
+                exec(body, shell.user_ns)
+                return eval(value, shell.user_ns)
             finally:
                 print("\n".join(meter.stop()))
-        return None
 
     @line_magic
     def oom(self, line: str) -> None:
@@ -118,12 +129,9 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom entry WORDS          # search the knowledge base
             %oom status               # what is in place, where the history is, what could not be read
         """
-        try:
-            words = shlex.split(line)
-        except ValueError as error:
-            words = [f"({error})"]
         deeds = {"fix": self._fix, "entry": self._entry}
         try:
+            words = _split(line)
             if not words:
                 self._core.show(self._last())
             elif words == ["status"]:
@@ -141,6 +149,8 @@ class OomMagics(Magics):  # type: ignore[misc]
         return self._core.case
 
     def _fix(self, words: list[str]) -> None:
+        from nb_oomhelper.report import fix_loses, tell
+
         case = self._last()
         sure = "--yes" in words
         numbers = [word for word in words if word != "--yes"]
@@ -158,6 +168,9 @@ class OomMagics(Magics):  # type: ignore[misc]
         )
 
     def _entry(self, words: list[str]) -> None:
+        from nb_oomhelper.export import to_json
+        from nb_oomhelper.report import entry_page
+
         language, rest = self._language_of(words)
         forms = [word for word in rest if word in ("--json", "--markdown")]
         wanted = " ".join(word for word in rest if not word.startswith("--"))
@@ -185,7 +198,16 @@ class OomMagics(Magics):  # type: ignore[misc]
         named = words[at + 1] if at + 1 < len(words) else ""
         if named not in ("en", "zh"):
             raise UsageError("--lang is en or zh")
+        from nb_oomhelper.wording import pick_language
+
         return pick_language(named), words[:at] + words[at + 2 :]
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%oom cannot read {line.strip()!r}: {error}") from None
 
 
 class Registration:

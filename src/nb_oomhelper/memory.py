@@ -5,6 +5,7 @@ Reading never creates a CUDA context and never starts a framework.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from nb_oomhelper.model import (
     AllocatorMemory,
     DeviceMemory,
     DriverReading,
+    Holding,
     Holdings,
     HostMemory,
     Measure,
@@ -27,6 +29,8 @@ from nb_oomhelper.model import (
 )
 from nb_oomhelper.nvml import Driver
 
+_RESULT = re.compile(r"_+|_i{1,3}|_i?[0-9]+|In|Out|_oh|_ih|_dh")
+THOROUGH = 5.0  # seconds for holdings that were asked for
 DEADLINE = 0.3  # seconds for holdings in the panel: it must be there at once
 
 
@@ -53,10 +57,7 @@ def take_snapshot(
     """
     reading = DriverReading() if backend == "host" else read_driver(driver)
     allocator = _allocator(backend, device)
-    held = Holdings()
-    if scope is not None:
-        loaded = [framework for framework in FRAMEWORKS if framework.loaded()]
-        held = find_holdings(scope, loaded, backend=backend, device=device, seconds=seconds)
+    held = Holdings() if scope is None else search(scope, backend, device, seconds)
     return MemorySnapshot(
         taken_at=time.time(),
         driver=reading,
@@ -65,6 +66,55 @@ def take_snapshot(
         allocator=allocator,
         holdings=held,
     )
+
+
+def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Holding]:
+    """Who keeps memory, largest share of its own first; the rows account for all that is allocated.
+
+    Nothing is changed, nothing is kept, and no code of the user's runs.
+
+    Args:
+        device: The framework's ordinal of a GPU. None takes all GPUs of this process, or the host where no
+            framework has started one.
+        seconds: When the search must end. If it had to, a last row says so by its name.
+
+    Returns:
+        One row a holder: your variables, `Out[n]`, the failed cell, other libraries' modules, tensors that
+        no name leads to, and what no Python object explains.
+    """
+    import IPython
+
+    shell = IPython.get_ipython()
+    backend = "cuda" if device is not None or _allocator("cuda", None) is not None else "host"
+    scope = scope_of(shell) if shell is not None else Scope()
+    found = search(scope, backend, device, seconds, everywhere=True)
+    rows = [row for row in found.rows if row.own + row.shared]
+    rest = _unexplained(found, backend, device)
+    if rest:
+        rows.append(Holding(name="no Python object", kind="unexplained", backend=backend, device=device, own=rest))
+    if not found.complete:
+        name = f"not searched: {found.total - found.searched} of {found.total} names, time was up"
+        rows.append(Holding(name=name, kind="unexplained", backend=backend, device=device))
+    return rows
+
+
+def search(scope: Scope, backend: str, device: int | None, seconds: float, *, everywhere: bool = False) -> Holdings:
+    """Search a scope with all loaded frameworks."""
+    loaded = [framework for framework in FRAMEWORKS if framework.loaded()]
+    return find_holdings(scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere)
+
+
+def _unexplained(found: Holdings, backend: str, device: int | None) -> int:
+    """Bytes that the allocator has given out and no Python object holds: CUDA graphs' pools, libraries in C++."""
+    devices = [device] if device is not None else _ordinals(backend)
+    allocated = [one.allocated or 0 for ordinal in devices if (one := _allocator(backend, ordinal)) is not None]
+    return max(0, sum(allocated) - sum(size for _, size in found.shares))
+
+
+def _ordinals(backend: str) -> list[int]:
+    if backend == "host":
+        return []
+    return sorted({ordinal for framework in FRAMEWORKS for ordinal in framework.device_uuids()})
 
 
 def measure(snapshot: MemorySnapshot, backend: str) -> Measure:
@@ -105,7 +155,7 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
 
 def _is_result(name: str) -> bool:
     """Names under which IPython keeps inputs and results: `_`, `_12`, `_i3`, `_oh`."""
-    return name.strip("_") == "" or name in {"In", "Out", "_oh", "_ih", "_dh"} or name[1:].lstrip("i").isdigit()
+    return _RESULT.fullmatch(name) is not None
 
 
 def _allocator(backend: str, device: int | None) -> AllocatorMemory | None:

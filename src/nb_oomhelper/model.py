@@ -24,7 +24,7 @@ CauseKind = Literal[
     "rest",
 ]
 DeadEndKind = Literal["empty_cache", "gc_collect", "smaller_batch", "restart_unchanged"]
-HolderKind = Literal["variable", "output_history", "failed_cell"]
+HolderKind = Literal["variable", "output_history", "failed_cell", "module", "unreachable", "unexplained"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +219,9 @@ class Holding:
         own: Bytes that only this holder keeps: they come back if it goes.
         shared: Bytes that other holders keep as well.
         count: Number of storages.
+        parts: Bytes by what they are for, largest first: "parameters", "gradients", "buffers",
+            "optimizer state", "graph" (only an autograd graph leads there), "tensors".
+        shapes: The largest tensors and arrays, "float32 (8000, 8000)", at most three.
         type_name: Class name of the object, or None for a group.
         role: "model", "pretrained model", "optimizer", "tensor", "array" or "other".
         function, line: For a failed cell: where the names live.
@@ -231,6 +234,8 @@ class Holding:
     own: int = 0
     shared: int = 0
     count: int = 0
+    parts: tuple[tuple[str, int], ...] = ()
+    shapes: tuple[str, ...] = ()
     type_name: str | None = None
     role: str = "other"
     function: str | None = None

@@ -31,8 +31,8 @@ class Poll:
         """Start the thread; does nothing while it runs."""
         if self.running:
             return
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._loop, name="nb_oomhelper poll", daemon=True)
+        self._stop = threading.Event()  # one a thread: an earlier one that still hangs must end, not go on
+        self._thread = threading.Thread(target=self._loop, args=[self._stop], name="nb_oomhelper poll", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -42,8 +42,8 @@ class Poll:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2.0)
 
-    def _loop(self) -> None:
-        while not self._stop.wait(self._seconds):
+    def _loop(self, stop: threading.Event) -> None:
+        while not stop.wait(self._seconds):
             try:
                 if not self._tick():
                     return

@@ -5,6 +5,7 @@ Texts hold no markup but backticks around code and `**` around what is to be bol
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from nb_oomhelper.case import Case
@@ -22,6 +23,8 @@ from nb_oomhelper.model import (
 )
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, knows, say
+
+_STARS = re.compile(r"\*{2,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
     lines = []
     if outcome.error is not None:
-        lines.append(say("outcome.error", language, error=outcome.error))
+        lines.append(say("outcome.error", language, error=plain(outcome.error)))
     if outcome.freed is None:
         lines.append(say("outcome.unknown", language, title=title, seconds=seconds))
     else:
@@ -349,19 +352,20 @@ def _texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, st
 
 def _fields(subject: str, case: Case) -> dict[str, str]:
     call = case.event.call
-    return {
+    fields = {
         "name": subject,
         "pid": subject,
         "target": (call and call.target) or "model",
-        "model": plain((call and call.model) or "your-model"),
+        "model": (call and call.model) or "your-model",
         "loader": (call and call.loader) or "",
         "module": (call and call.module) or "",
     }
+    return {name: plain(text) for name, text in fields.items()}
 
 
 def plain(text: str) -> str:
     """A text from outside, without the characters that mean markup here."""
-    return text.replace("`", "'").replace("**", "*")
+    return _STARS.sub("*", text.replace("`", "'"))
 
 
 def code(text: str) -> str:

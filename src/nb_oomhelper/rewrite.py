@@ -10,6 +10,7 @@ import linecache
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from nb_oomhelper.frames import is_users
 from nb_oomhelper.model import FailedCall
 
 _LOADERS = frozenset({"from_pretrained"})
@@ -18,20 +19,32 @@ _LOADERS = frozenset({"from_pretrained"})
 def find_call(frames: Sequence[tuple[FrameType, int]]) -> FailedCall | None:
     """The loader call that the innermost frame of the user's was in.
 
+    Loaders call loaders, and packages wrap theirs in decorators, also in those of other packages: between the
+    user's frame and the loader's may stand any of a library's.
+
     Args:
         frames: The failed cell's frames and their failing lines, outermost first.
     """
-    for (frame, line), (callee, _) in zip(frames[-2::-1], frames[:0:-1], strict=True):
-        if callee.f_code.co_name not in _LOADERS or frame.f_code.co_name in _LOADERS:
+    for place in range(len(frames) - 2, -1, -1):
+        frame, line = frames[place]
+        inside = (callee for callee, _ in frames[place + 1 :] if callee.f_code.co_name in _LOADERS)
+        module = next((_package(callee) for callee in inside), "")
+        if module in ("", _package(frame)) or not is_users(frame.f_code.co_filename.replace("\\", "/")):
             continue
-        module = str(callee.f_globals.get("__name__", "")).partition(".")[0]
-        caller = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if module and module != caller:
-            found = _read_call(frame, line)
-            if found is not None:
-                loader, model, target = found
-                return FailedCall(loader=loader, module=module, model=model, target=target)
+        found = _read_call(frame, line)
+        if found is not None:
+            loader, model, target = found
+            return FailedCall(loader=loader, module=module, model=model, target=target if _is_top(frame) else None)
     return None
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _is_top(frame: FrameType) -> bool:
+    """Whether a name that is bound here is a variable of the notebook: not in a function, not in another module."""
+    return frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__"
 
 
 def _read_call(frame: FrameType, line: int) -> tuple[str, str | None, str | None] | None:

@@ -5,7 +5,7 @@ To add one: write `_name.py` with the members of `Framework`, and put it into `F
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -44,6 +44,16 @@ class Framework(Protocol):
         Keys of views of one storage are equal, across frameworks too; where their bytes differ, the
         largest is right. No code of the user's runs, and the device is not waited for.
         """
+
+    def beyond(self, objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:
+        """Objects that these lead to unseen by the garbage collector, and objects whose part is known.
+
+        Parts are "parameters", "gradients", "buffers", "optimizer state" and "graph". `nodes` has what
+        was met in graphs: pass the same dict while one search goes on, and drop it then.
+        """
+
+    def label(self, obj: object) -> str | None:
+        """Type and shape of one of its tensors, "float32 (3, 4)"; None for anything else."""
 
     def role(self, obj: object) -> str | None:
         """What an object is to it, by class: "model", "pretrained model", "optimizer", "tensor", "array"."""

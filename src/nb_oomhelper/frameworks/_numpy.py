@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 import sys
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -145,6 +145,19 @@ def _span(ndarray: Any, array: Any, address: int) -> tuple[int, int]:
     below = sum(reach for reach in reaches if reach < 0)
     above = sum(reach for reach in reaches if reach > 0)
     return address + below, above - below + ndarray.itemsize.__get__(array)
+
+
+def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
+    """An array leads to nothing but its memory."""
+    return ()
+
+
+def label(obj: object) -> str | None:
+    """Type and shape, "float64 (3, 4)"; None for what is no array."""
+    numpy = _numpy()
+    if numpy is None or not type.__subclasscheck__(numpy.ndarray, type(obj)):
+        return None
+    return f"{numpy.ndarray.dtype.__get__(obj)} {numpy.ndarray.shape.__get__(obj)}"
 
 
 def role(obj: object) -> str | None:

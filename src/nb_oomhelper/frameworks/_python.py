@@ -6,7 +6,7 @@ GPU libraries raise MemoryError as well (CuPy, RMM, Thrust): a text that speaks 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from nb_oomhelper.messages import squeeze
 from nb_oomhelper.model import AllocatorMemory, OomEvent
@@ -63,6 +63,16 @@ def device_uuids() -> dict[int, str]:
 def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:  # noqa: ARG001
     """Lists, texts and dicts are not counted: they are many and small."""
     return iter(())
+
+
+def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
+    """The garbage collector sees all of Python's own references."""
+    return ()
+
+
+def label(obj: object) -> str | None:  # noqa: ARG001
+    """Python's own objects are not counted."""
+    return None
 
 
 def role(obj: object) -> str | None:  # noqa: ARG001

@@ -8,13 +8,26 @@ after 2.1 is used only where it exists.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
+from nb_oomhelper.frameworks import _pytorch_graph
 from nb_oomhelper.frameworks._pytorch_messages import recognize
 from nb_oomhelper.model import AllocatorMemory
 
-__all__ = ["allocator", "device_uuids", "empty_cache", "loaded", "module", "name", "recognize", "role", "storages"]
+__all__ = [
+    "allocator",
+    "beyond",
+    "device_uuids",
+    "empty_cache",
+    "label",
+    "loaded",
+    "module",
+    "name",
+    "recognize",
+    "role",
+    "storages",
+]
 
 name = "pytorch"
 module = "torch"
@@ -159,6 +172,26 @@ def _address(torch: Any, tensor: Any, storage: Any) -> int:
     if hasattr(torch._C, "_data_address"):
         return int(torch._C._data_address(tensor))
     return int(torch._C.StorageBase.data_ptr(storage))
+
+
+def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:
+    """Gradients, autograd graphs, and what parameters, buffers and optimizer state are; see `_pytorch_graph`."""
+    torch = _torch()
+    return () if torch is None else _pytorch_graph.beyond(torch, objects, nodes)
+
+
+def label(obj: object) -> str | None:
+    """Type and shape, "float32 (3, 4)"; None for what is no tensor or does not tell."""
+    torch = _torch()
+    if torch is None or not type.__subclasscheck__(torch.Tensor, type(obj)):
+        return None
+    base = torch.Tensor.__base__
+    with torch._C.DisableTorchFunction():
+        try:
+            dtype, shape = base.dtype.__get__(obj), base.shape.__get__(obj)
+        except Exception:  # a nested tensor has no shape, say
+            return None
+    return f"{str(dtype).removeprefix('torch.')} {tuple(shape)}"
 
 
 def role(obj: object) -> str | None:

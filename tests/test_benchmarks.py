@@ -1,0 +1,97 @@
+"""The benchmarks run and tell what they saw. No time is judged here: a busy machine would fail it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import pytest
+from benchmarks import device, panel, run
+from benchmarks.timing import Result, Side, take_turns
+
+ROOT = Path(__file__).parents[1]
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.mark.plain
+class TestTurns:
+    def test_sides_alternate_and_the_warm_up_does_not_count(self) -> None:
+        order: list[str] = []
+
+        def timed(name: str) -> float:
+            order.append(name)
+            return float(len(order))
+
+        sides = take_turns({"a": lambda: timed("a"), "b": lambda: timed("b")}, repeats=2, warm_up=1)
+        assert "".join(order) == "abbaab"
+        assert sides == (Side(name="a", times=(4.0, 5.0)), Side(name="b", times=(3.0, 6.0)))
+
+    def test_medians_and_quartiles(self) -> None:
+        side = Side(name="a", times=(5.0, 1.0, 2.0, 4.0, 3.0))
+        assert (side.median, side.quartiles) == (3.0, (2.0, 4.0))
+        assert Side(name="a", times=(7.0,)).quartiles == (7.0, 7.0)
+
+    def test_the_ratio_is_to_the_second_side(self) -> None:
+        ours, theirs = Side(name="ours", times=(1.0,)), Side(name="theirs", times=(4.0,))
+        assert Result(name="x", title="", sides=(ours, theirs)).ratio == 0.25
+        assert Result(name="x", title="", sides=(ours,)).ratio is None
+
+
+@pytest.mark.plain
+class TestReport:
+    SIDES = (Side(name="ours", times=(1.0, 1.0)), Side(name="theirs", times=(4.0, 4.0)))
+
+    def test_text_has_unit_spread_and_ratio(self) -> None:
+        text = run.to_text(Result(name="x", title="One against the other", sides=self.SIDES, goal=0.25, notes=("so",)))
+        assert "[x] One against the other" in text
+        assert "1.000 ms  (1.000 to 1.000, n = 2)" in text
+        assert "0.25" in text
+        assert "goal: a ratio of at most 0.25: met" in text
+        assert text.endswith("  so")
+
+    def test_a_missed_goal_is_called_so(self) -> None:
+        assert run.to_text(Result(name="x", title="", sides=self.SIDES, goal=0.2)).endswith("missed")
+
+    def test_what_was_skipped_tells_why(self) -> None:
+        assert run.to_text(Result(name="x", title="", skipped="no device")).endswith("skipped: no device")
+
+    def test_the_record_does_not_name_the_machine(self) -> None:
+        record = run.to_record([Result(name="x", title="", sides=self.SIDES)])
+        assert record["results"][0]["ratio"] == 0.25
+        text = json.dumps(record)
+        assert platform.node() not in text or not platform.node()
+        assert str(Path.home()) not in text
+        assert str(ROOT) not in text
+
+    @pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--repeats", "0"]])
+    def test_wrong_arguments(self, arguments: list[str]) -> None:
+        with pytest.raises(SystemExit):
+            run.main(arguments)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_kept_results_are_whole(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert set(record) == {"date", "machine", "unit", "results"}
+    assert path.stem.startswith(record["date"][:10])
+    assert {row["name"] for row in record["results"]} >= set(run.BENCHMARKS)
+    for row in record["results"]:
+        assert row["skipped"] or all(side["median"] > 0 for side in row["sides"]), row["title"]
+    assert "/home/" not in text
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", [*run.BENCHMARKS, *run.ON_DEVICE])
+def test_each_benchmark_runs(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panel, "SIZES", (1_000,))
+    monkeypatch.setattr(device, "missing", lambda: "left out of the tests")
+    file = tmp_path / "result.json"
+    assert run.main(["--only", name, "--repeats", "1", "--json", str(file)]) == 0
+    rows = json.loads(file.read_text(encoding="utf-8"))["results"]
+    assert {row["name"] for row in rows} == {name}
+    assert capsys.readouterr().out.count(f"[{name}]") == len(rows)

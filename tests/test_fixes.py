@@ -1,0 +1,347 @@
+"""From a remedy to the exact code for a notebook, what it promises, and what it did."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nb_oomhelper
+from nb_oomhelper.case import Case, Desk, run_fix
+from nb_oomhelper.catalog import load_catalog
+from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.errors import UsageError
+from nb_oomhelper.fixes import foretell, plan, run
+from nb_oomhelper.history import measured_rates
+from nb_oomhelper.model import (
+    AllocatorMemory,
+    Diagnosis,
+    DriverReading,
+    FailedCall,
+    FixPlan,
+    HolderKind,
+    Holding,
+    Holdings,
+    HostMemory,
+    Measure,
+    MemorySnapshot,
+    OomEvent,
+    ProcessMemory,
+)
+from nb_oomhelper.nvml import Driver
+from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
+
+pytestmark = pytest.mark.plain
+
+MIB, GIB = 1 << 20, 1 << 30
+CATALOG = load_catalog()
+CALL = FailedCall(loader="AutoModel.from_pretrained", module="transformers", model="'gpt2'", target="llm")
+FAILED = holding("failed_cell", "batch", 3 * GIB, function="step", line=2)
+
+
+def plans_for(
+    *rows: Holding,
+    shares: dict[tuple[int, ...], int] | None = None,
+    event: OomEvent = EVENT,
+    allocator: AllocatorMemory | None = None,
+    processes: tuple[ProcessMemory, ...] = (),
+) -> tuple[FixPlan, ...]:
+    """Plans where these holders were found, 1 GiB is free, and nothing is cached unless an allocator says so."""
+    device = replace(DEVICE, processes=processes)
+    snapshot = replace(SNAPSHOT, holdings=held(*rows, shares=shares), allocator=allocator, device=device)
+    return plan(CATALOG, event, snapshot, diagnose(event, snapshot))
+
+
+def told(plans: Sequence[FixPlan]) -> list[tuple[str, str, int | None, bool | None, bool | None]]:
+    return [
+        (one.fix, one.subject, None if one.predicted is None else one.predicted // MIB, one.fits, one.again)
+        for one in plans
+    ]
+
+
+class TestPlan:
+    def test_ranking(self) -> None:
+        """First what makes it fit, safest first; then the unknown; then what is not enough, largest first."""
+        rows = (
+            replace(FAILED, own=GIB // 2),
+            holding("variable", "large", 4 * GIB),
+            holding("variable", "small", GIB // 8),
+            holding("output_history", "Out[3]", 2 * GIB),
+        )
+        event = replace(EVENT, phase="load", call=CALL)
+        others = (ProcessMemory(pid=7, used=2 * GIB), ProcessMemory(pid=8, used=GIB // 4))
+        assert told(plans_for(*rows, event=event, processes=others)) == [
+            ("delete-variable", "large", 4608, True, True),
+            ("forget-output-history", "", 2560, True, True),
+            ("stop-other-process", "7", 2048, True, True),
+            ("reload-offload", "llm", None, None, None),
+            ("clear-then-reload", "llm", None, None, None),
+            ("release-failed-cell", "", 512, False, False),
+            ("delete-variable", "small", 640, False, False),
+            ("stop-other-process", "8", 256, False, False),
+        ]
+
+    def test_numbers_are_places(self) -> None:
+        plans = plans_for(FAILED, holding("variable", "x", GIB))
+        assert [one.number for one in plans] == [1, 2]
+        assert [one.fix for one in plans] == ["release-failed-cell", "delete-variable"]
+
+    def test_the_request_fits_but_the_whole_cell_does_not(self) -> None:
+        """The cell had taken 3 GiB and asked for 2 more; with it gone 4 are free, and it needs 5 again."""
+        (one,) = plans_for(FAILED)
+        assert told([one]) == [("release-failed-cell", "", 3072, True, False)]
+
+    def test_what_the_cache_gives_back_counts(self) -> None:
+        rows = (replace(FAILED, own=GIB // 2),)
+        cached = AllocatorMemory(framework="pytorch", backend="cuda", allocated=GIB, reserved=2 * GIB)
+        assert [one.fits for one in plans_for(*rows)] == [False]
+        assert [one.fits for one in plans_for(*rows, allocator=cached)] == [True]
+        split = replace(cached, inactive_split=GIB - 1)
+        assert [one.fits for one in plans_for(*rows, allocator=split) if one.gone] == [False]
+
+    def test_releasing_is_offered_even_where_nothing_was_found(self) -> None:
+        assert told(plans_for()) == [("release-failed-cell", "", None, None, None)]
+
+    def test_a_request_that_is_too_large_fits_after_nothing(self) -> None:
+        event = replace(EVENT, requested=9 * GIB, phase="load", call=CALL)
+        found = told(plans_for(FAILED, holding("variable", "x", GIB), event=event))
+        assert ("release-failed-cell", "", 3072, False, False) in found
+        assert ("delete-variable", "x", 4096, False, False) in found
+
+    def test_but_a_load_across_devices_does_not_ask_for_it_again(self) -> None:
+        event = replace(EVENT, requested=9 * GIB, phase="load", call=CALL)
+        first = plans_for(FAILED, event=event)[0]
+        assert told([first]) == [("reload-offload", "llm", None, None, None)]
+
+    def test_free_unknown(self) -> None:
+        snapshot = replace(SNAPSHOT, holdings=held(FAILED), device=None, allocator=None)
+        (one,) = plan(CATALOG, EVENT, snapshot, diagnose(EVENT, snapshot))
+        assert told([one]) == [("release-failed-cell", "", 3072, None, None)]
+
+    def test_a_variable_goes_with_the_failed_cell_that_shares_it(self) -> None:
+        found = plans_for(FAILED, holding("variable", "x"), shares={(0, 1): GIB})
+        assert told(found) == [
+            ("release-failed-cell", "", 3072, True, False),
+            ("delete-variable", "x", 4096, True, True),
+        ]
+
+    def test_one_of_several_that_keep_the_same_is_not_offered_for_deletion(self) -> None:
+        rows = (holding("variable", "model", role="model"), holding("variable", "optimizer", role="optimizer"))
+        assert told(plans_for(*rows, shares={(0, 1): GIB})) == [("release-failed-cell", "", None, None, None)]
+
+    def test_checkpointing_is_offered_for_a_model_whose_optimizer_keeps_it_too(self) -> None:
+        rows = (
+            holding("variable", "optimizer", GIB, role="optimizer"),
+            holding("variable", "model", role="pretrained model"),
+            holding("output_history", "Out[1]", role="pretrained model"),
+        )
+        event = replace(EVENT, phase="train")
+        found = {one.fix: one for one in plans_for(*rows, shares={(0, 1): GIB}, event=event)}
+        assert found["gradient-checkpointing"].code == "model.gradient_checkpointing_enable()"
+        assert found["gradient-checkpointing"].applicability == "safe"
+        assert (found["gradient-checkpointing"].predicted, found["gradient-checkpointing"].fits) == (None, None)
+
+    def test_a_plain_model_has_no_such_switch(self) -> None:
+        event = replace(EVENT, phase="train")
+        found = plans_for(holding("variable", "model", GIB, role="model"), event=event)
+        assert "gradient-checkpointing" not in {one.fix for one in found}
+
+
+class TestCode:
+    def test_everything_that_may_run_is_python(self) -> None:
+        event = replace(EVENT, phase="load", call=CALL)
+        rows = (
+            FAILED,
+            holding("variable", "x", GIB, role="pretrained model"),
+            holding("output_history", "Out[1]", GIB),
+        )
+        found = [*plans_for(*rows, event=event), *plans_for(*rows, event=replace(EVENT, phase="train"))]
+        assert {one.fix for one in found} == {fix.id for fix in CATALOG.fixes} - {"stop-other-process"}
+        for one in found:
+            assert ast.parse(one.code).body
+            assert "$" not in one.code
+
+    def test_the_call_that_failed(self) -> None:
+        found = {one.fix: one for one in plans_for(event=replace(EVENT, phase="load", call=CALL))}
+        offload = found["reload-offload"]
+        assert offload.applicability == "unsafe"
+        assert "llm = AutoModel.from_pretrained(\n    'gpt2'," in offload.code
+        assert offload.subject == "llm"
+
+    @pytest.mark.parametrize(
+        "call", [None, replace(CALL, target=None), replace(CALL, model=None)], ids=["no call", "no target", "no model"]
+    )
+    def test_a_call_with_a_blank_is_only_shown(self, call: FailedCall | None) -> None:
+        found = {one.fix: one for one in plans_for(event=replace(EVENT, phase="load", call=call))}
+        assert found["reload-offload"].applicability == "display_only"
+        assert found["reload-offload"].subject == ""
+        assert ("'your-model'" in found["reload-offload"].code) == (call is None or call.model is None)
+
+    @pytest.mark.parametrize("name", ["a b", "x'); import os; (", "1x", "\n", "`x`", "é\u202e"])
+    def test_any_name_can_be_deleted_because_it_stands_as_text(self, name: str) -> None:
+        (one,) = [one for one in plans_for(holding("variable", name, GIB)) if one.fix == "delete-variable"]
+        call = ast.parse(one.code).body[-1]
+        assert isinstance(call, ast.Expr)
+        assert isinstance(call.value, ast.Call)
+        assert ast.literal_eval(call.value.keywords[0].value) == [name]
+
+    @pytest.mark.parametrize("name", ["a b", "x'); import os; (", "1x", "\n", "import os\nx", "x #", "lambda: x", ""])
+    def test_a_name_that_is_none_is_left_out_where_it_would_stand_as_code(self, name: str) -> None:
+        event = replace(EVENT, phase="train")
+        found = plans_for(holding("variable", name, GIB, role="pretrained model"), event=event)
+        assert "gradient-checkpointing" not in {one.fix for one in found}
+        assert "delete-variable" in {one.fix for one in found}
+
+    def test_process_numbers(self) -> None:
+        (one,) = [
+            one for one in plans_for(processes=(ProcessMemory(pid=4711, used=GIB),)) if one.fix == "stop-other-process"
+        ]
+        assert (one.code, one.applicability, one.subject) == ("ps -fp 4711\n# kill 4711", "display_only", "4711")
+
+
+class TestForetell:
+    """What is promised after another fix has run."""
+
+    ROWS = (FAILED, holding("variable", "x", GIB), holding("variable", "y", GIB))
+
+    def test_what_is_gone_is_not_freed_twice(self) -> None:
+        snapshot = replace(SNAPSHOT, holdings=held(*self.ROWS), allocator=None)
+        diagnosis = diagnose(EVENT, snapshot)
+        plans = plan(CATALOG, EVENT, snapshot, diagnosis)
+        release = next(one for one in plans if one.fix == "release-failed-cell")
+        later = [foretell(one, snapshot, diagnosis, release.gone) for one in plans]
+        assert {one.fix + one.subject: (one.predicted, one.fits, one.again) for one in later} == {
+            "release-failed-cell": (0, True, False),
+            "delete-variablex": (GIB, True, True),
+            "delete-variabley": (GIB, True, True),
+        }
+
+    def test_it_is_the_same_plan_otherwise(self) -> None:
+        snapshot = replace(SNAPSHOT, holdings=held(*self.ROWS))
+        diagnosis = diagnose(EVENT, snapshot)
+        for one in plan(CATALOG, EVENT, snapshot, diagnosis):
+            later = foretell(one, snapshot, diagnosis, frozenset({0, 1, 2}))
+            assert replace(later, predicted=one.predicted, fits=one.fits, again=one.again) == one
+
+
+PLAN = FixPlan(number=1, fix="release-failed-cell", code="the code", applicability="safe", predicted=5)
+CUDA = Measure(backend="cuda", device_used=9, allocated=100, reserved=120, resident=1000, virtual=5000, free=10)
+
+
+def reader(*measures: Measure) -> Any:
+    return iter(measures).__next__
+
+
+class TestRun:
+    DIAGNOSIS = Diagnosis(requested=50, free=10, capacity=200, short=40, rerun=90)
+
+    def test_the_code_that_is_shown_runs_between_two_readings(self) -> None:
+        order: list[str] = []
+
+        def readings() -> Iterator[Measure]:
+            order.append("before")
+            yield CUDA
+            order.append("after")
+            yield replace(CUDA, allocated=30, free=80, resident=400)
+
+        def run_code(code: str) -> None:
+            order.append(code)
+
+        outcome = run(replace(PLAN, subject="x"), run_code, readings().__next__, self.DIAGNOSIS)
+        assert order == ["before", "the code", "after"]
+        assert (outcome.fix, outcome.subject, outcome.predicted) == ("release-failed-cell", "x", 5)
+        assert (outcome.freed, outcome.requested, outcome.error) == (70, 50, None)
+        assert (outcome.fits, outcome.again) == (True, False)
+        assert (outcome.before.allocated, outcome.after.allocated) == (100, 30)
+        assert outcome.seconds >= 0
+
+    @pytest.mark.parametrize(
+        ("after", "freed", "fits", "again"),
+        [
+            ({"allocated": 10, "free": 90}, 90, True, True),
+            ({"allocated": 130, "free": 50}, -30, True, False),
+            ({"allocated": None, "free": 49}, None, False, False),
+            ({"free": None}, 0, None, None),
+        ],
+    )
+    def test_figures(self, after: dict[str, Any], freed: int | None, fits: bool | None, again: bool | None) -> None:
+        outcome = run(PLAN, lambda _: None, reader(CUDA, replace(CUDA, **after)), self.DIAGNOSIS)
+        assert (outcome.freed, outcome.fits, outcome.again) == (freed, fits, again)
+
+    def test_on_the_host_what_is_resident_counts(self) -> None:
+        host = Measure(backend="host", resident=1000, virtual=5000, free=10)
+        after = replace(host, resident=300, virtual=5000, free=60)
+        outcome = run(PLAN, lambda _: None, reader(host, after), self.DIAGNOSIS)
+        assert (outcome.freed, outcome.fits) == (700, True)
+
+    def test_an_error_is_told_and_measured_all_the_same(self) -> None:
+        outcome = run(PLAN, lambda _: "NameError: x", reader(CUDA, CUDA), self.DIAGNOSIS)
+        assert (outcome.error, outcome.freed) == ("NameError: x", 0)
+
+    def test_nothing_known(self) -> None:
+        unknown = Diagnosis(requested=None, free=None, capacity=None, short=None)
+        outcome = run(PLAN, lambda _: None, reader(CUDA, CUDA), unknown)
+        assert (outcome.requested, outcome.fits, outcome.again) == (None, None, None)
+
+
+class TestCase:
+    """`case.run_fix`: what is refused, and what is kept of an outcome."""
+
+    @pytest.fixture
+    def case(self) -> Case:
+        kinds: tuple[tuple[HolderKind, str], ...] = (("failed_cell", "batch"), ("variable", "x"))
+        rows = tuple(Holding(kind=kind, name=name, backend="host", own=GIB) for kind, name in kinds)
+        holdings = Holdings(rows=rows, shares=(((0,), GIB), ((1,), GIB)), searched=2, total=2)
+        snapshot = MemorySnapshot(
+            taken_at=0.0, driver=DriverReading(), host=HostMemory(capacity=8 * GIB, available=GIB), holdings=holdings
+        )
+        event = replace(EVENT, backend="host", framework="numpy", device=None)
+        diagnosis = diagnose(event, snapshot)
+        return Case(
+            event=event, snapshot=snapshot, diagnosis=diagnosis, plans=plan(CATALOG, event, snapshot, diagnosis)
+        )
+
+    def desk(self, history: Path | None) -> Desk:
+        return Desk(driver=Driver(), catalog=lambda: CATALOG, history=lambda: history)
+
+    def test_an_outcome_is_kept_and_later_promises_follow(self, case: Case, tmp_path: Path) -> None:
+        ran: list[str] = []
+        desk = self.desk(tmp_path / "h.sqlite")
+        outcome = run_fix(case, 1, lambda code: ran.append(code), desk)
+        assert ran == [case.plans[0].code]
+        assert case.outcomes == [outcome]
+        assert [one.predicted for one in case.plans] == [0, GIB]
+        assert set(measured_rates(tmp_path / "h.sqlite")) == {"release-failed-cell"}
+        assert desk.problem is None
+
+    def test_a_fix_that_failed_changes_no_promise(self, case: Case) -> None:
+        before = case.plans
+        assert run_fix(case, 1, lambda _: "NameError", self.desk(None)).error == "NameError"
+        assert case.plans == before
+
+    def test_a_history_that_cannot_be_written_costs_nothing_but_a_line(self, case: Case, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        desk = self.desk(tmp_path / "file" / "h.sqlite")
+        assert run_fix(case, 1, lambda _: None, desk).error is None
+        assert desk.problem is not None
+        assert desk.problem.startswith("the history h.sqlite cannot be used")
+
+    def test_what_is_refused(self, case: Case) -> None:
+        with pytest.raises(UsageError, match="there is no fix 9; the last panel has 2"):
+            run_fix(case, 9, lambda _: None, self.desk(None))
+        case.plans = (replace(case.plans[0], applicability="display_only"),)
+        with pytest.raises(UsageError, match="fix 1 is only shown: copy its code"):
+            run_fix(case, 1, lambda _: None, self.desk(None))
+        assert case.outcomes == []
+
+
+def test_the_public_names() -> None:
+    assert set(nb_oomhelper.__all__) <= set(dir(nb_oomhelper))
+    for name in nb_oomhelper.__all__:
+        assert getattr(nb_oomhelper, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothere'"):
+        _ = nb_oomhelper.nothere

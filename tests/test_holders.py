@@ -1,0 +1,646 @@
+"""Who keeps memory: real arrays and tensors behind all sorts of references, and objects that must not be touched."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import gc
+import itertools
+import operator
+import sys
+import types
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from nb_oomhelper import retained
+from nb_oomhelper.frames import raised_with
+from nb_oomhelper.frameworks import _numpy, _pytorch
+from nb_oomhelper.holders import Scope, find_holdings
+from nb_oomhelper.model import Holding, Holdings
+from tests.shells import in_shell
+
+np = pytest.importorskip("numpy")
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.plain
+
+MIB = 1 << 20
+
+
+def array(mebibytes: int = 1) -> Any:
+    return np.zeros(mebibytes * MIB, dtype=np.uint8)
+
+
+def find(
+    variables: Mapping[str, object] | None = None,
+    *,
+    results: Mapping[int, object] | None = None,
+    error: BaseException | None = None,
+    barred: tuple[object, ...] = (),
+    seconds: float = 60.0,
+    backend: str = "host",
+    device: int | None = None,
+) -> Holdings:
+    frames = retained.frames_of(one for one, _ in raised_with(error)) if error else ()
+    scope = Scope(variables=variables or {}, results=results or {}, frames=frames, barred=barred)
+    tracers: Any = (_pytorch, _numpy)
+    return find_holdings(scope, tracers, backend=backend, device=device, seconds=seconds)
+
+
+def table(found: Holdings) -> dict[str, tuple[int, int]]:
+    """Mebibytes that each row keeps alone, and with others."""
+    assert all(row.own % MIB == row.shared % MIB == 0 for row in found.rows)
+    return {row.name: (row.own // MIB, row.shared // MIB) for row in found.rows}
+
+
+def catch(call: Callable[[], object]) -> BaseException:
+    """The exception that a call raises, without this frame, which holds the test's own objects."""
+    try:
+        call()
+    except Exception as error:
+        return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    raise AssertionError("did not fail")
+
+
+# -- bytes: whose, and whose alone -----------------------------------------------------------------------------------
+
+
+class TestBytes:
+    def test_views_count_once(self) -> None:
+        whole = array(4)
+        found = find({"views": [whole[:10], whole[MIB:], whole.reshape(4, -1), memoryview(b"")]})
+        assert table(found) == {"views": (4, 0)}
+        assert found.rows[0].count == 1
+
+    def test_a_view_elsewhere_shares_the_whole(self) -> None:
+        whole = torch.zeros(4 * MIB, dtype=torch.uint8)
+        found = find({"whole": whole, "part": whole[5:7], "alone": torch.zeros(MIB, dtype=torch.uint8)})
+        assert table(found) == {"alone": (1, 0), "whole": (0, 4), "part": (0, 4)}
+        assert found.shares == (((0,), MIB), ((1, 2), 4 * MIB))
+
+    def test_torch_and_numpy_on_the_same_memory(self) -> None:
+        owner = array(4)
+        found = find({"owner": owner, "tensor": torch.from_numpy(owner)})
+        assert table(found) == {"owner": (0, 4), "tensor": (0, 4)}
+        assert find({"both": (owner, torch.from_numpy(owner))}).rows[0].own == 4 * MIB
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_of_two_sizes_of_one_storage_the_larger_is_right(self, order: int) -> None:
+        owner = array(4)
+        names = {"owner": owner, "start": torch.from_numpy(owner[:MIB])}
+        found = find(dict(list(names.items())[::order]))
+        assert table(found) == {"owner": (0, 4), "start": (0, 4)}
+        assert found.freed_by(frozenset({0, 1})) == 4 * MIB
+
+    def test_freed_by_counts_what_goes_only_with_all_its_holders(self) -> None:
+        one, two, three = array(1), array(2), array(4)
+        found = find({"a": [one, two, three], "b": [two, three], "c": three, "d": array(8)})
+        place = {row.name: index for index, row in enumerate(found.rows)}
+
+        def freed(names: str) -> int:
+            return found.freed_by(frozenset(place[name] for name in names)) // MIB
+
+        assert [freed(names) for names in ("", "a", "b", "d", "ab", "bc", "abc", "abcd")] == [0, 1, 0, 8, 3, 0, 7, 15]
+        assert [row.name for row in found.rows] == ["d", "a", "b", "c"]  # the most of its own first
+
+    def test_another_backend_or_device_is_left_out(self) -> None:
+        assert find({"x": array()}, backend="cuda").rows == ()
+        assert find({"x": torch.zeros(MIB)}, device=3).rows == ()
+
+    def test_nothing_to_find(self) -> None:
+        found = find({"a": 1, "b": "text", "c": None, "d": [1, 2], "e": sys})
+        assert found.rows == ()
+        assert (found.complete, found.searched, found.total) == (True, 1, 1)
+
+
+# -- rows: what they are called --------------------------------------------------------------------------------------
+
+
+class TestRows:
+    def test_variables(self) -> None:
+        layer = torch.nn.Linear(512, 1024, bias=False)
+        sgd = torch.optim.SGD(layer.parameters())
+        rows = {row.name: row for row in find({"layer": layer, "sgd": sgd, "x": array(), "t": torch.zeros(3)}).rows}
+        assert rows["layer"] == Holding(
+            name="layer",
+            kind="variable",
+            backend="host",
+            shared=2 * MIB,
+            count=1,
+            parts=(("parameters", 2 * MIB),),
+            shapes=("float32 (1024, 512)",),
+            type_name="Linear",
+            role="model",
+        )
+        assert (rows["sgd"].role, rows["sgd"].shared) == ("optimizer", 2 * MIB)
+        assert (rows["x"].role, rows["x"].type_name) == ("array", "ndarray")
+        assert (rows["t"].role, rows["t"].own) == ("tensor", 12)
+
+    def test_displayed_results(self) -> None:
+        thing = array(2)
+        found = find({"x": thing}, results={3: thing, 12: {"deep": [array(1)]}})
+        assert table(found) == {"Out[12]": (1, 0), "Out[3]": (0, 2), "x": (0, 2)}
+        assert [row.kind for row in found.rows] == ["output_history", "output_history", "variable"]
+
+    def test_a_failed_cell_is_one_row(self) -> None:
+        def outer() -> None:
+            batch = array(2)
+            inner(batch[:5])
+
+        def inner(given: Any) -> None:
+            small, large = array(1), array(4)
+            raise MemoryError(str(given is small is large))
+
+        error = catch(outer)
+        (row,) = find({"unrelated": 1}, error=error).rows
+        assert (row.kind, row.own, row.count) == ("failed_cell", 7 * MIB, 3)
+        assert (row.name, row.function) == (
+            "large, small",
+            "inner",
+        )  # `batch` brought fewer bytes, and stands elsewhere
+        assert row.line == error.__traceback__.tb_next.tb_lineno  # type: ignore[union-attr]
+
+    def test_what_is_passed_on_has_the_name_of_the_outermost(self) -> None:
+        def outer() -> None:
+            batch = array(2)
+            inner(batch)
+
+        def inner(given: Any) -> None:
+            raise MemoryError(len(given))
+
+        (row,) = find(error=catch(outer)).rows
+        assert (row.name, row.function) == ("batch", "outer")
+
+    def test_it_is_named_after_what_it_keeps_alone(self) -> None:
+        def train(model: Any) -> None:
+            activations = array(1)
+            raise MemoryError(len(model) + len(activations))
+
+        model = array(8)
+        found = find({"model": model}, error=catch(lambda: train(model)))
+        assert table(found) == {"activations": (1, 8), "model": (0, 8)}
+        assert found.rows[0].function == "train"
+
+    def test_names_are_at_most_three_and_each_once(self) -> None:
+        def step(n: int) -> None:
+            a, b, c, d = array(4), array(3), array(2), array(1)
+            if not n:
+                raise MemoryError(str(a is b is c is d))
+            step(n - 1)
+
+        (row,) = find(error=catch(lambda: step(1))).rows
+        assert (row.name, row.own) == ("a, b, c", 20 * MIB)
+
+    def test_causes_contexts_and_groups(self) -> None:
+        def fail(value: Any) -> None:
+            raise MemoryError(len(value))
+
+        def wrapped() -> None:
+            try:
+                fail(array(1))
+            except MemoryError as error:
+                raise ValueError from error
+
+        def handled() -> None:
+            try:
+                fail(array(2))
+            except MemoryError:
+                raise KeyError from None
+
+        errors = [catch(wrapped), catch(handled)]
+        (row,) = find(error=ExceptionGroup("two", errors)).rows  # type: ignore[type-var]
+        assert (row.name, row.own) == ("value", 3 * MIB)
+
+    def test_top_level_names_are_the_variables_not_the_failed_cell(self) -> None:
+        space: dict[str, Any] = {"array": array, "__name__": "__main__"}
+        error = catch(functools.partial(exec, compile("x = array()\n1 / 0", "<cell>", "exec"), space))
+        assert [row.kind for row in find({"x": space["x"]}, error=error).rows] == ["variable"]
+
+    @pytest.mark.parametrize("owner", ["IPython.core.x", "ipykernel", "nb_oomhelper.case"])
+    def test_frames_of_the_shell_and_our_own_are_left_out(self, owner: str) -> None:
+        space: dict[str, Any] = {"array": array, "__name__": owner}
+        exec("def f():\n    x = array()\n    1 / 0", space)
+        assert find(error=catch(space["f"])).rows == ()
+        space["__name__"] = "IPython_like"
+        assert find(error=catch(space["f"])).rows[0].own == MIB
+
+
+# -- where the search goes -------------------------------------------------------------------------------------------
+
+
+class Plain:
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+
+    def method(self) -> object:
+        return self.thing
+
+
+class Slots:
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+
+
+@dataclass(slots=True)
+class Record:
+    thing: object
+
+
+Pair = collections.namedtuple("Pair", "first second")
+
+
+def closure(thing: object) -> Callable[[], object]:
+    def inner() -> object:
+        return thing
+
+    return inner
+
+
+def with_default(thing: object) -> Callable[..., object]:
+    def inner(value: object = thing) -> object:
+        return value
+
+    return inner
+
+
+def with_keyword_default(thing: object) -> Callable[..., object]:
+    def inner(*, value: object = thing) -> object:
+        return value
+
+    return inner
+
+
+def with_attribute(thing: object) -> Callable[[], None]:
+    def inner() -> None: ...
+
+    inner.cache = thing  # type: ignore[attr-defined]
+    return inner
+
+
+def suspended(thing: object) -> Any:
+    def numbers() -> Any:
+        local = thing
+        yield 1
+        yield local
+
+    source = numbers()
+    next(source)
+    return source
+
+
+def awaiting(thing: object) -> Any:
+    async def wait() -> object:
+        local = thing
+        await Pause()
+        return local
+
+    waiting = wait()
+    waiting.send(None)
+    return waiting
+
+
+def async_generator(thing: object) -> Any:
+    async def numbers() -> Any:
+        local = thing
+        yield local
+        yield local
+
+    source = numbers()
+    with pytest.raises(StopIteration):
+        source.__anext__().send(None)
+    return source
+
+
+class Pause:
+    def __await__(self) -> Any:
+        yield
+
+
+def saved_error(thing: object) -> BaseException:
+    def fail(local: object) -> None:
+        raise ValueError(str(local is None))
+
+    return catch(lambda: fail(thing))
+
+
+def cyclic(thing: object) -> object:
+    ring: list[object] = [thing]
+    ring.append({"again": ring, "self": Plain(ring)})
+    return ring
+
+
+def deep(thing: object) -> object:
+    for _ in range(100_000):
+        thing = [thing]
+    return thing
+
+
+def object_with_buffer(thing: Any) -> object:
+    layer = torch.nn.Module()
+    layer.register_buffer("thing", torch.from_numpy(thing))
+    return torch.nn.Sequential(layer)
+
+
+LEADS: dict[str, Callable[[Any], object]] = {
+    "itself": lambda thing: thing,
+    "list": lambda thing: [[thing]],
+    "tuple": lambda thing: ((thing,),),
+    "dict value": lambda thing: {"a": {"b": thing}},
+    "dict key": lambda thing: {Slots(thing): 1},
+    "set": lambda thing: {Plain(thing)},
+    "frozenset": lambda thing: frozenset([Plain(thing)]),
+    "deque": lambda thing: collections.deque([thing]),
+    "ordered dict": lambda thing: collections.OrderedDict(a=thing),
+    "default dict": lambda thing: collections.defaultdict(list, a=thing),
+    "named tuple": lambda thing: Pair(1, thing),
+    "namespace": lambda thing: types.SimpleNamespace(a=thing),
+    "mapping proxy": lambda thing: types.MappingProxyType({"a": thing}),
+    "dict view": lambda thing: {"a": thing}.values(),
+    "iterator": lambda thing: iter([thing]),
+    "zip": lambda thing: zip([thing], [1], strict=True),
+    "chain": lambda thing: itertools.chain([thing]),
+    "attribute": Plain,
+    "slots": Slots,
+    "data class": Record,
+    "class with __dict__ emptied and filled": lambda thing: vars(Plain(thing)),
+    "closure": closure,
+    "default": with_default,
+    "keyword default": with_keyword_default,
+    "function attribute": with_attribute,
+    "lambda": lambda thing: lambda: thing,
+    "partial": lambda thing: functools.partial(print, thing),
+    "itemgetter": lambda thing: operator.itemgetter(Slots(thing)),
+    "bound method": lambda thing: Plain(thing).method,
+    "built-in method": lambda thing: [thing].append,
+    "array's method": lambda thing: thing.sum,
+    "cached function": lambda thing: _filled_cache(thing),
+    "generator": suspended,
+    "coroutine": awaiting,
+    "async generator": async_generator,
+    "saved exception": saved_error,
+    "traceback": lambda thing: saved_error(thing).__traceback__,
+    "frame": lambda thing: saved_error(thing).__traceback__.tb_next.tb_frame,  # type: ignore[union-attr]
+    "property's function": lambda thing: property(lambda _: thing),
+    "cycle": cyclic,
+    "100,000 levels": deep,
+    "module buffer": object_with_buffer,
+    "weak value's owner": lambda thing: (weakref.WeakValueDictionary(), thing),
+}
+
+
+def _filled_cache(thing: object) -> object:
+    @functools.lru_cache
+    def remember(number: int) -> object:
+        return thing
+
+    remember(1)
+    return remember
+
+
+@pytest.mark.parametrize("kind", LEADS)
+def test_the_search_reaches(kind: str) -> None:
+    holder = LEADS[kind](array(2))
+    gc.collect()
+    (row,) = find({"holder": holder}).rows
+    assert (row.name, row.own) == ("holder", 2 * MIB)
+
+
+def test_the_search_does_not_leave_what_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules, classes, functions' globals, weak references and what is barred lead away from holdings."""
+    module = types.ModuleType("of_somebody")
+    module.thing = array()  # type: ignore[attr-defined]
+    owner = Plain(array())
+    kept = array()
+    space: dict[str, Any] = {"thing": array()}
+    exec("def function(): return thing", space)
+    shell = Plain(array())
+    variables = {
+        "module": module,
+        "class": type("WithAttribute", (), {"thing": array()}),
+        "function": space["function"],
+        "weak": weakref.ref(owner),
+        "shell": shell,
+        "of the shell": [shell.method, {"shell": shell}],
+        "instance": type("WithAttribute", (), {"thing": kept})(),
+        "built-in": len,
+    }
+    found = find(variables, barred=(shell,))
+    assert found.rows == ()
+    assert found.complete
+    assert owner.thing is not None
+
+
+def test_the_same_barred_object_is_found_where_it_is_not_barred() -> None:
+    assert find({"shell": Plain(array())}).rows[0].own == MIB
+
+
+# -- nothing of the user's is run ------------------------------------------------------------------------------------
+
+CALLS: list[str] = []
+
+
+def refuse(name: str) -> Any:
+    def record(*_: object, **__: object) -> Any:
+        CALLS.append(name)
+        raise ZeroDivisionError(name)
+
+    return record
+
+
+SPECIAL = (
+    *("__getattribute__", "__getattr__", "__setattr__", "__repr__", "__str__", "__len__", "__bool__", "__eq__"),
+    *("__hash__", "__iter__", "__getitem__", "__contains__", "__dir__", "__sizeof__", "__reduce_ex__", "__call__"),
+    *("__get__", "__enter__", "__format__", "__int__", "__index__", "__instancecheck__", "__lt__"),
+)
+
+
+class HostileMeta(type):
+    __getattribute__ = refuse("meta getattribute")
+    __eq__ = refuse("meta eq")
+    __hash__ = refuse("meta hash")
+    __instancecheck__ = refuse("meta instancecheck")
+    __subclasscheck__ = refuse("meta subclasscheck")
+    __repr__ = refuse("meta repr")
+    __bool__ = refuse("meta bool")
+    __len__ = refuse("meta len")
+
+
+def hostile(base: type = object) -> Any:
+    """An instance of a class whose every method raises, of a metaclass of that sort, and whose class lies."""
+    members: dict[str, Any] = {name: refuse(name) for name in SPECIAL}
+    members["__class__"] = property(refuse("__class__"))
+    members["lazy"] = property(refuse("property"))
+    kind: Any = type.__call__(HostileMeta, "Hostile", (base,), members)
+    make: Any = base.__new__
+    return make(kind)
+
+
+@pytest.fixture(autouse=True)
+def calls() -> list[str]:
+    CALLS.clear()
+    return CALLS
+
+
+def test_no_code_of_an_object_runs(calls: list[str]) -> None:
+    holder = hostile()
+    object.__setattr__(holder, "thing", array(1))
+    mapping, sequence = hostile(dict), hostile(list)
+    dict.__setitem__(mapping, "a", array(2))
+    list.append(sequence, array(4))
+    found = find({"holder": holder, "mapping": mapping, "sequence": sequence, "inside": [[holder]]})
+    assert table(found) == {"sequence": (4, 0), "mapping": (2, 0), "holder": (0, 1), "inside": (0, 1)}
+    assert {row.type_name for row in found.rows} == {"Hostile", "list"}
+    assert calls == []
+
+
+def test_no_code_of_a_class_body_runs(calls: list[str]) -> None:
+    """The locals of a class body may be any mapping that a metaclass prepares."""
+
+    class Names(dict[str, Any]):
+        keys = values = items = get = __iter__ = __len__ = refuse("mapping")
+
+    class Odd:
+        def __init__(self) -> None:
+            self.names: dict[str, Any] = {}
+
+        def __getitem__(self, name: str) -> Any:
+            return self.names[name]
+
+        def __setitem__(self, name: str, value: object) -> None:
+            self.names[name] = value
+
+        keys = values = items = __iter__ = __len__ = refuse("odd")
+
+    for kind, expected in ((Names, MIB), (Odd, 0)):
+
+        class Meta(type):
+            @classmethod
+            def __prepare__(cls, *_: object, **__: object) -> Any:
+                return kind()  # noqa: B023  used in this round alone
+
+        def fail() -> None:
+            class Body(metaclass=Meta):
+                thing = array()
+                raise MemoryError
+
+        error = catch(fail)
+        CALLS.clear()
+        assert sum(row.own for row in find(error=error).rows) == expected
+        assert calls == []
+
+
+def test_no_code_of_globals_runs(calls: list[str]) -> None:
+    class Space(dict[str, Any]):
+        get = keys = items = refuse("globals")
+
+    space = Space(array=array)
+    exec("def f():\n    x = array()\n    1 / 0", space)
+    calls.clear()
+    assert find(error=catch(space["f"])).rows[0].own == MIB
+    assert calls == []
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+def test_out_of_time_is_said() -> None:
+    found = find({"a": array(), "b": [array()], "c": 1}, seconds=-1)
+    assert found.rows == ()
+    assert (found.complete, found.searched, found.total) == (False, 0, 2)
+
+
+def test_what_was_found_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is up as soon as the third name's first array was counted."""
+    now = [0.0]
+    last = array(4)
+
+    class UntilLast:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(_numpy, name)
+
+        def storages(self, objects: Any) -> Any:
+            now[0] += 10 * any(thing is last for thing in objects)
+            return _numpy.storages(objects)
+
+    monkeypatch.setattr("nb_oomhelper.holders.time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    scope = Scope(variables={"a": array(2), "b": array(1), "c": [last, [array(8)]], "d": array()})
+    tracers: Any = [UntilLast()]
+    found = find_holdings(scope, tracers, backend="host", device=None, seconds=5)
+    assert table(found) == {"c": (4, 0), "a": (2, 0), "b": (1, 0)}
+    assert (found.complete, found.searched, found.total) == (False, 2, 4)
+
+
+# -- references ------------------------------------------------------------------------------------------------------
+
+
+def test_no_reference_is_kept() -> None:
+    class Kind:
+        thing: Any
+
+    def fail(local: object) -> None:
+        raise MemoryError(str(local is None))
+
+    holder, displayed, in_frame = Kind(), Kind(), Kind()
+    for one in (holder, displayed, in_frame):
+        one.thing = array()
+    del one
+    error = catch(functools.partial(fail, in_frame))
+    alive = [weakref.ref(one) for one in (holder, displayed, in_frame, Kind)]
+    gc.collect()
+    gc.disable()  # nothing may be left in a cycle either
+    try:
+        found = find({"holder": holder}, results={1: displayed}, error=error)
+        assert len(found.rows) == 3
+        del holder, displayed
+        assert [ref() is None for ref in alive[:2]] == [True, True]
+        del in_frame, error
+        assert alive[2]() is None
+    finally:
+        gc.enable()
+    del Kind
+    gc.collect()
+    assert alive[3]() is None
+
+
+# -- the scope of a shell --------------------------------------------------------------------------------------------
+
+
+def test_a_shells_variables() -> None:
+    """Names such as `x1` are the user's; `_1`, `_i1` and `In` are IPython's."""
+    code = """
+        from nb_oomhelper.memory import scope_of
+        cell("import os; x1 = 1; W2 = 2; i3 = 3; xi4 = 4; model = 5; _mine = 6; _x7 = 7; In1 = 8; open = 9; ii1 = 10")
+        cell("'shown'")
+        cell("def f():\\n    local = 1\\n    1 / 0\\nf()")
+        scope = scope_of(shell)
+        names = [name for name in scope.variables if not name.startswith("__") and name not in ("Thing", "os", "f")]
+        frames = [(frame.f_code.co_name, line) for frame, line in scope.frames][-2:]
+        error = shell.last_execution_result.error_in_exec
+        given = [(frame.f_code.co_name, line) for frame, line in scope_of(shell, error).frames][-2:]
+        tell(names, scope.results, frames, given, any(one is shell.user_ns for one in scope.barred))
+    """
+    names, results, frames, given, barred = in_shell(code)
+    assert sorted(names) == sorted(["x1", "W2", "i3", "xi4", "model", "_mine", "_x7", "In1", "open", "ii1"])
+    assert results == {"2": "shown"}
+    assert frames == given == [["<module>", 4], ["f", 3]]
+    assert barred
+
+
+def test_a_variable_that_leads_to_the_shell() -> None:
+    code = """
+        import numpy
+        from nb_oomhelper.frameworks import _numpy
+        from nb_oomhelper.holders import find_holdings
+        from nb_oomhelper.memory import scope_of
+        cell("import numpy; big = numpy.zeros(1 << 20, dtype='uint8')")
+        cell("ip = get_ipython(); run = ip.run_cell; names = globals(); also = [locals, ip.events]")
+        found = find_holdings(scope_of(shell), [_numpy], backend="host", device=None, seconds=60)
+        tell([(row.name, row.own) for row in found.rows], found.complete)
+    """
+    assert in_shell(code) == [[["big", MIB]], True]
