@@ -17,8 +17,8 @@ from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
 from nb_oomhelper.holders import Scope
-from nb_oomhelper.memory import take_snapshot
-from nb_oomhelper.model import Diagnosis, FixPlan, MemorySnapshot, OomEvent, Outcome
+from nb_oomhelper.memory import still_held, take_snapshot
+from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
@@ -78,7 +78,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     event = detect(error)
     if event is None:
         return None
-    event = replace(event, call=find_call(frames_of(one for one, _ in raised_with(error))))
+    event = replace(event, call=_failed_call(error))
     snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=scope())
     diagnosis = diagnose(event, snapshot)
     catalog = desk.catalog()
@@ -93,8 +93,14 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     )
 
 
-def run_fix(case: Case, number: int, run_code: RunCode, desk: Desk) -> Outcome:
-    """Run one of a case's plans, measure it, record it.
+def _failed_call(error: BaseException) -> FailedCall | None:
+    """The loader call; each traceback by itself, for a frame that wraps an error has another line in each."""
+    calls = (find_call(frames_of([one])) for one, _ in reversed(raised_with(error)))
+    return next((call for call in calls if call is not None), None)
+
+
+def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scope], desk: Desk) -> Outcome:
+    """Run one of a case's plans, measure it, find who keeps the rest, record it.
 
     Raises:
         UsageError: There is no such plan, or it is only to be shown.
@@ -106,6 +112,7 @@ def run_fix(case: Case, number: int, run_code: RunCode, desk: Desk) -> Outcome:
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
     outcome = run(chosen, run_code, lambda: read_measure(desk.driver, event.backend, event.device), case.diagnosis)
+    outcome = replace(outcome, held=still_held(scope(), event.backend, event.device))
     case.outcomes.append(outcome)
     if outcome.error is None:
         case.gone |= chosen.gone

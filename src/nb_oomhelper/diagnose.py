@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nb_oomhelper.mistakes import find_mistakes
 from nb_oomhelper.model import (
     Cause,
     DeadEnd,
@@ -30,6 +31,7 @@ def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
         *_failed_cell(snapshot),
         *_results(snapshot),
         *_variables(snapshot),
+        *find_mistakes(snapshot.holdings, event.phase),
         *_unnamed(snapshot),
         *_processes(event, snapshot),
         *_fragmentation(event, snapshot),
@@ -232,7 +234,8 @@ def _unnamed(snapshot: MemorySnapshot) -> list[Cause]:
     allocated = snapshot.allocator.allocated if snapshot.allocator else None
     if allocated is None or not snapshot.holdings.total or not snapshot.holdings.complete:
         return []
-    size = allocated - sum(size for _, size in snapshot.holdings.shares)
+    named = snapshot.holdings.of_kind("unreachable")
+    size = allocated - sum(size for holders, size in snapshot.holdings.shares if not named.issuperset(holders))
     return [Cause(kind="unnamed", size=size)] if size >= _WORTH_SAYING else []
 
 

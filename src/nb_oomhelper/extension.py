@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
+_RELEASE = "release-failed-cell"
 _BUSY = 1.0  # seconds after which a running cell is worth telling
 _WARM = 1.0  # seconds after the load when what was left out is imported
 # An exception's own attributes, past any code of its class, which may refuse or make up attributes.
@@ -47,6 +48,7 @@ class OOMHelper(Configurable):
     )
     refresh_seconds = Float(1.0, min=0.2, help="Seconds between two readings of the live readout.").tag(config=True)
     live_minutes = Float(10.0, min=0.0, help="Minutes for which a panel is kept live.").tag(config=True)
+    auto_release = Bool(False, help="Release the failed cell at once, without a click.").tag(config=True)
     history = Bool(True, help="Keep what fixes did on this machine, for measured rates.").tag(config=True)
     history_path = Unicode(
         "", help="SQLite file of the history; empty: nb_oomhelper/history.sqlite in the IPython directory."
@@ -169,10 +171,19 @@ class Extension:
             case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self._cell())
             if case is not None:
                 self.case = case
+                if self.settings.auto_release:
+                    self._release(case)
                 self.show(case)
         except Exception as problem:
             _log.debug("no panel", exc_info=True)
             print(f"nb_oomhelper could not show its panel: {type(problem).__name__}: {problem}", file=sys.stderr)
+
+    def _release(self, case: Case) -> None:
+        """Run the fix that releases the failed cell, as the user has asked for once and for all."""
+        for plan in case.plans:
+            if plan.fix == _RELEASE:
+                self.run(case, plan.number)
+                return
 
     def show(self, case: Case) -> None:
         """Show a case; the one before it is no longer live."""
@@ -220,10 +231,11 @@ class Extension:
             UsageError: There is no such fix, or it is only to be shown.
         """
         from nb_oomhelper.case import run_fix
+        from nb_oomhelper.memory import scope_of
 
         self._quiet = True  # an error of the fix is told in its outcome, not in a panel of its own
         try:
-            return run_fix(case, number, self._run_code, self.desk)
+            return run_fix(case, number, self._run_code, lambda: scope_of(self.shell), self.desk)
         finally:
             self._quiet = False
 

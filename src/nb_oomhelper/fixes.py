@@ -11,10 +11,11 @@ from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.freeing import give_back
-from nb_oomhelper.memory import measure, take_snapshot
-from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Measure, MemorySnapshot, OomEvent, Outcome
+from nb_oomhelper.memory import measure, scope_of, still_held, take_snapshot
+from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.nvml import Driver
 
+_HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
 ReadMeasure = Callable[[], Measure]
 
@@ -72,7 +73,7 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
         names: Variables of yours to delete, also where `Out` or the traceback shares them.
 
     Returns:
-        Bytes before and after, and what was done, one line a step.
+        Bytes before and after, what was done, one line a step, and who keeps most of the rest.
 
     Raises:
         UsageError: A name is not a variable of yours. Nothing was released then.
@@ -87,7 +88,8 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
         after = read_measure(driver, backend, None)
     finally:
         driver.close()
-    return replace(_outcome("release", before, after, seconds=seconds), lines=lines)
+    held = () if shell is None else still_held(scope_of(shell), backend, None, _HELD)
+    return replace(_outcome("release", before, after, seconds=seconds), lines=lines, held=held)
 
 
 def read_measure(driver: Driver, backend: str, device: int | None) -> Measure:
@@ -187,11 +189,22 @@ def _subjects(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Di
     elif fix.subject == "none":
         gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
         yield _Subject("", {}, gone)
-    elif fix.subject == "variable":
+    else:
+        yield from _variables(fix, held, diagnosis)
+
+
+def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis) -> Iterator[_Subject]:
+    """The user's variables that a fix is about."""
+    failed = held.of_kind("failed_cell")
+    if fix.subject == "variable":
         for cause in _of(diagnosis, "variable"):
             name = cause.names[0]
             if len(cause.names) == 1:  # to delete one of several gives nothing back
                 yield _Subject(name, {"name": name}, failed | held.named(name))
+    elif fix.causes:  # a fix of a cause takes away what the cause keeps
+        for cause in diagnosis.causes:
+            if cause.kind in fix.causes and cause.role == fix.subject:
+                yield _Subject(cause.names[0], {"name": cause.names[0]}, frees=cause.size)
     else:  # by what it is, not by what it keeps alone: an optimizer keeps a model's parameters, too
         for row in held.rows:
             if row.kind == "variable" and row.role == fix.subject:

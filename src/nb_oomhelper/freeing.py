@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import logging
 import sys
 from collections.abc import Iterable, MutableMapping, Sequence
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
@@ -16,6 +17,7 @@ from typing import Any
 
 from nb_oomhelper import frameworks, host, retained
 from nb_oomhelper.errors import UsageError
+from nb_oomhelper.frames import raised_with
 
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _RECENT = ("_", "__", "___")  # IPython's names for the last three displayed results
@@ -26,7 +28,8 @@ def give_back(shell: Any, *, deep: bool = False, history: bool = False, names: S
 
     Args:
         shell: The InteractiveShell, or None outside IPython.
-        deep: Also drop the exceptions themselves: then `%tb` and `%debug` have nothing to show.
+        deep: Also drop the exceptions themselves: then `%tb` and `%debug` have nothing to show. And clear
+            the frames of exceptions that finished tasks, futures and log records keep.
         history: Also forget displayed results: Out, `_`, `__`, `___`, `_N`. Texts stay.
         names: User variables to delete, also where Out shares them.
 
@@ -44,6 +47,7 @@ def give_back(shell: Any, *, deep: bool = False, history: bool = False, names: S
     if cleared:
         lines.append(f"cleared the local names of {cleared} {'frame' if cleared == 1 else 'frames'}")
     if deep:
+        lines.extend(_clear_elsewhere())
         lines.extend(_drop_exceptions(shell))
     if history:
         lines.extend(_forget_results(shell))
@@ -93,6 +97,40 @@ def _suspended(frames: list[FrameType]) -> set[int]:
         if name is not None:
             found.add(id(getattr(thing, name)))
     return wanted & found
+
+
+def _clear_elsewhere() -> list[str]:
+    """Clear what tasks and futures that have failed, and log records, keep beside Python and IPython."""
+    errors, records = _kept_elsewhere()
+    formatter = logging.Formatter()
+    for record in records:
+        if record.exc_info and not record.exc_text:  # what would be printed stays
+            record.exc_text = formatter.formatException(record.exc_info)
+        record.exc_info = None
+    graph = {id(one): one for error in errors for one, _ in raised_with(error)}
+    cleared = clear_frames(frame for frame, _ in retained.frames_of(graph.values()))
+    lines = [f"cleared {cleared} frames that finished tasks and futures keep"] if cleared else []
+    return lines + ([f"dropped the tracebacks of {len(records)} log records"] if records else [])
+
+
+def _kept_elsewhere() -> tuple[list[BaseException], list[logging.LogRecord]]:
+    """Exceptions of finished tasks and futures, and log records with a traceback, wherever they are kept."""
+    names = (("asyncio", "Future"), ("_asyncio", "Future"), ("concurrent.futures", "Future"))
+    futures = tuple(kind for place, name in names if (kind := getattr(sys.modules.get(place), name, None)) is not None)
+    errors: list[BaseException] = []
+    records: list[logging.LogRecord] = []
+    known: dict[int, tuple[type, type | None]] = {}  # by id, since a metaclass may define __hash__
+    for thing in gc.get_objects():
+        kind = type(thing)
+        found = known.get(id(kind))
+        if found is None:
+            bases = (*futures, logging.LogRecord)
+            found = known[id(kind)] = (kind, next((base for base in bases if type.__subclasscheck__(base, kind)), None))
+        if found[1] is logging.LogRecord:
+            records.extend([thing] if thing.exc_info else [])
+        elif found[1] is not None and isinstance(error := getattr(thing, "_exception", None), BaseException):
+            errors.append(error)
+    return errors, records
 
 
 def _drop_exceptions(shell: Any) -> list[str]:

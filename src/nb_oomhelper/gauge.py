@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from nb_oomhelper import grid
 from nb_oomhelper.diagnose import segments, tightest, with_self
 from nb_oomhelper.memory import read_driver, take_snapshot
-from nb_oomhelper.model import DeviceMemory, DriverReading, HostMemory, MemorySnapshot
+from nb_oomhelper.model import DeviceMemory, DriverReading, Holding, HostMemory, MemorySnapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.units import format_bytes
 
@@ -116,26 +117,35 @@ def to_json(gauges: Sequence[Gauge], note: str | None) -> str:
 
 def to_text(gauges: Sequence[Gauge], note: str | None) -> str:
     """An aligned table, and below it the other processes by name."""
-    table = [list(_COLUMNS), *(_cells(gauge) for gauge in gauges)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(_COLUMNS))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    return "\n".join([*lines, *_below(gauges, note)])
+    table = grid.to_text(_COLUMNS, [_cells(gauge) for gauge in gauges])
+    return "\n".join([table, *_below(gauges, note)])
 
 
 def to_html(gauges: Sequence[Gauge], note: str | None) -> str:
     """The same as a table element."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(gauge)) + "</tr>" for gauge in gauges
-    )
     below = "<br>".join(html.escape(line) for line in _below(gauges, note))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><div>{below}</div>"
+    return f"{grid.to_html(_COLUMNS, [_cells(gauge) for gauge in gauges])}<div>{below}</div>"
+
+
+def by_variable(rows: Sequence[Holding]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a table of holders, for `grid`."""
+    columns = ("who keeps it", "alone", "shared", "what it is", "largest")
+    return columns, [
+        (
+            _holder(row),
+            format_bytes(row.own),
+            format_bytes(row.shared) if row.shared else "–",
+            ", ".join(f"{part} {format_bytes(size)}" for part, size in row.parts) or "–",
+            ", ".join(row.shapes[:1]) or "–",
+        )
+        for row in rows
+    ]
+
+
+def _holder(row: Holding) -> str:
+    if row.kind == "failed_cell":
+        return f"failed cell, {row.function} line {row.line}: {row.name}"
+    return row.name
 
 
 def _cells(gauge: Gauge) -> list[str]:

@@ -64,6 +64,7 @@ class OomMagics(Magics):  # type: ignore[misc]
     @magic_arguments()
     @argument("-i", "--index", type=int, default=None, help="Only the GPU with this number of the driver's.")
     @argument("--json", action="store_true", help="Print JSON: sizes in bytes, unknown is null.")
+    @argument("--by-variable", action="store_true", help="Who keeps the memory, by name, with bytes.")
     @argument("--live", action="store_true", help="Show bars that follow the memory while cells run.")
     @output_can_be_silenced
     @line_cell_magic
@@ -77,6 +78,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %gpumem            # one table
             %gpumem -i 0       # one GPU
             %gpumem --json     # for programs
+            %gpumem --by-variable   # who keeps it: variables, Out[n], the failed cell, other libraries
             %gpumem --live     # bars that move
 
             %%gpumem
@@ -87,6 +89,8 @@ class OomMagics(Magics):  # type: ignore[misc]
         options = parse_argstring(self.gpumem, line)
         if cell is not None:
             return self._run_metered(cell)
+        if options.by_variable:
+            return _show_holders(options.index)
         if options.live and self._core.show_live():
             return None
         rows, note = gauge.read_gauges(self._core.driver, options.index)
@@ -125,11 +129,12 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom                      # the last panel again
             %oom fix N                # run fix N of it: exactly the code that the panel shows
             %oom fix N --yes          # the same, for a fix that says what it loses
+            %oom release              # give back what failed cells keep [--deep] [--history] [NAME …]
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
             %oom entry WORDS          # search the knowledge base
             %oom status               # what is in place, where the history is, what could not be read
         """
-        deeds = {"fix": self._fix, "entry": self._entry}
+        deeds = {"fix": self._fix, "entry": self._entry, "release": self._release}
         try:
             words = _split(line)
             if not words:
@@ -142,6 +147,17 @@ class OomMagics(Magics):  # type: ignore[misc]
                 raise UsageError(f"%oom does not know {words[0]!r}; it knows: {', '.join(deeds)}, status")
         except OomHelperError as error:
             print(error)
+
+    def _release(self, words: list[str]) -> None:
+        from nb_oomhelper.fixes import release
+        from nb_oomhelper.report import summary
+
+        names = [word for word in words if not word.startswith("--")]
+        flags = {word for word in words if word.startswith("--")}
+        if not flags <= {"--deep", "--history"}:
+            raise UsageError("%oom release [--deep] [--history] [NAME …]")
+        outcome = release(deep="--deep" in flags, history="--history" in flags, names=names)
+        print("\n".join(summary(outcome, self._core.language())))
 
     def _last(self) -> Case:
         if self._core.case is None:
@@ -208,6 +224,14 @@ def _split(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError as error:
         raise UsageError(f"%oom cannot read {line.strip()!r}: {error}") from None
+
+
+def _show_holders(device: int | None) -> None:
+    from nb_oomhelper import gauge, grid
+    from nb_oomhelper.memory import holdings
+
+    columns, rows = gauge.by_variable(holdings(device))
+    display({"text/plain": grid.to_text(columns, rows), "text/html": grid.to_html(columns, rows)}, raw=True)
 
 
 class Registration:

@@ -30,6 +30,7 @@ from nb_oomhelper.model import (
 from nb_oomhelper.nvml import Driver
 
 _RESULT = re.compile(r"_+|_i{1,3}|_i?[0-9]+|In|Out|_oh|_ih|_dh")
+_WORTH_SAYING = 1 << 20  # bytes
 THOROUGH = 5.0  # seconds for holdings that were asked for
 DEADLINE = 0.3  # seconds for holdings in the panel: it must be there at once
 
@@ -57,7 +58,7 @@ def take_snapshot(
     """
     reading = DriverReading() if backend == "host" else read_driver(driver)
     allocator = _allocator(backend, device)
-    held = Holdings() if scope is None else search(scope, backend, device, seconds)
+    held = Holdings() if scope is None else search(scope, backend, device, seconds, everywhere=True)
     return MemorySnapshot(
         taken_at=time.time(),
         driver=reading,
@@ -102,6 +103,20 @@ def search(scope: Scope, backend: str, device: int | None, seconds: float, *, ev
     """Search a scope with all loaded frameworks."""
     loaded = [framework for framework in FRAMEWORKS if framework.loaded()]
     return find_holdings(scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere)
+
+
+def still_held(
+    scope: Scope, backend: str, device: int | None, seconds: float = DEADLINE
+) -> tuple[tuple[str, int], ...]:
+    """The three holders that would give back most, by name, with bytes."""
+    found = search(scope, backend, device, seconds)
+    rows = [(row.name, row.own) for row in found.rows if row.own >= _WORTH_SAYING]
+    together = [
+        (", ".join(found.rows[index].name for index in holders), size)
+        for holders, size in found.shares
+        if len(holders) > 1 and size >= _WORTH_SAYING
+    ]
+    return tuple(sorted([*rows, *together], key=lambda pair: -pair[1])[:3])
 
 
 def _unexplained(found: Holdings, backend: str, device: int | None) -> int:

@@ -16,6 +16,11 @@ CauseKind = Literal[
     "failed_cell",
     "variable",
     "output_history",
+    "graph",
+    "copies",
+    "gradients",
+    "stale_optimizer",
+    "module",
     "unnamed",
     "other_process",
     "too_large",
@@ -437,6 +442,7 @@ class Outcome:
         seconds: How long it took.
         predicted: What the plan had promised, or None.
         lines: What each step did, one line each.
+        held: Who still keeps most, by name, with bytes; at most three.
     """
 
     fix: str
@@ -451,3 +457,4 @@ class Outcome:
     subject: str = ""
     predicted: int | None = None
     lines: tuple[str, ...] = ()
+    held: tuple[tuple[str, int], ...] = ()

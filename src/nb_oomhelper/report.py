@@ -120,6 +120,7 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     before, after = outcome.before.device_used, outcome.after.device_used
     if before is not None and after is not None:
         lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+    lines.extend(_held(outcome, language))
     if outcome.fits is not None:
         key = "outcome.fits" if outcome.fits else "outcome.fits_not"
         requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
@@ -128,6 +129,22 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
         key = "outcome.again_fits" if outcome.again else "outcome.again_not"
         lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
     return lines
+
+
+def summary(outcome: Outcome, language: Language) -> list[str]:
+    """What `release()` did, in sentences: the bytes, each step, and who keeps the rest."""
+    lines = [_freed(outcome, "release()", f"{outcome.seconds:.1f}", language)]
+    before, after = outcome.before.device_used, outcome.after.device_used
+    if before is not None and after is not None:
+        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+    return [*lines, *(f"- {line}" for line in outcome.lines), *_held(outcome, language)]
+
+
+def _held(outcome: Outcome, language: Language) -> list[str]:
+    if not outcome.held:
+        return []
+    names = ", ".join(f"{code(name)} {format_bytes(size)}" for name, size in outcome.held)
+    return [say("outcome.held", language, names=names)]
 
 
 def fix_title(fix: str, subject: str, case: Case, catalog: Catalog, language: Language) -> str:
@@ -228,6 +245,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         f"cause.{key}",
         language,
         names=", ".join(code(name) for name in cause.names),
+        plain=plain(", ".join(cause.names)),
         function=plain(cause.function or "?"),
         line=cause.line,
         role=say(f"role.{cause.role}", language) if knows(f"role.{cause.role}") else "",

@@ -118,6 +118,7 @@ class Panel:
         self._put(self._status, "")
         self._put(self._told, "")
         self._write(report)
+        self._tell()
         self._draw(self._case.snapshot, say("live.still", self._language))
 
     def _spoken(self) -> Any:

@@ -14,13 +14,16 @@ from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.model import Applicability, CauseKind, Phase
 from nb_oomhelper.tables import Language, Table, Text, parse
 
-Subject = Literal["none", "variable", "pretrained model", "process", "call"]
+Subject = Literal["none", "variable", "pretrained model", "model", "list", "tensor", "process", "call"]
 
 # What a template may ask for, by subject.
 _FIELDS: dict[Subject, tuple[str, ...]] = {
     "none": (),
     "variable": ("name",),
     "pretrained model": ("name",),
+    "model": ("name",),
+    "list": ("name",),
+    "tensor": ("name",),
     "process": ("pid",),
     "call": ("target", "loader", "model", "module"),
 }

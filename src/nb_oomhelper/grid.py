@@ -1,0 +1,28 @@
+"""Rows and columns as aligned text and as an HTML table."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+Rows = Sequence[Sequence[str]]
+
+
+def to_text(columns: Sequence[str], rows: Rows) -> str:
+    """The first column to the left, the others to the right."""
+    table = [list(columns), *(list(row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    )
+
+
+def to_html(columns: Sequence[str], rows: Rows) -> str:
+    """The same as a table element, escaped."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
