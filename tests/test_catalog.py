@@ -60,7 +60,7 @@ def user_dir(tmp_path: Path) -> Path:
 class TestPackaged:
     def test_whole_and_without_problems(self) -> None:
         assert [entry.code for entry in CATALOG.entries] == ["CUDA-OOM-001"]
-        assert len(CATALOG.fixes) == 7
+        assert len(CATALOG.fixes) == 10
         assert CATALOG.problems == ()
 
     def test_a_damaged_installation_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ class TestUserDir:
         catalog = load_catalog(user_dir)
         assert [entry.fix_rate for entry in catalog.entries] == [5]
         assert catalog.fixes[0].id == "delete-variable"
-        assert len(catalog.fixes) == 7
+        assert len(catalog.fixes) == 10
         assert catalog.problems == ()
 
     def test_reads_what_windows_editors_write(self, user_dir: Path) -> None:
@@ -178,7 +178,7 @@ class TestUserDir:
         (user_dir / "fixes" / "mine.toml").write_text(fix, "utf-8")
         catalog = load_catalog(user_dir)
         assert len(catalog.entries) == 2
-        assert len(catalog.fixes) == 8
+        assert len(catalog.fixes) == 11
         assert catalog.problems == (
             "entry MINE-1: workarounds[1].fix: there is no fix 'relaod'",
             "fix mine: entry: there is no entry 'X'",

@@ -17,6 +17,7 @@ from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.fixes import foretell, plan, run
 from nb_oomhelper.history import measured_rates
+from nb_oomhelper.holders import Scope
 from nb_oomhelper.model import (
     AllocatorMemory,
     Diagnosis,
@@ -158,6 +159,9 @@ class TestCode:
             FAILED,
             holding("variable", "x", GIB, role="pretrained model"),
             holding("output_history", "Out[1]", GIB),
+            holding("variable", "losses", GIB, type_name="list", parts=(("graph", GIB),)),
+            holding("variable", "loss", GIB, type_name="Tensor", parts=(("graph", GIB),)),
+            holding("variable", "net", GIB, role="model", parts=(("gradients", GIB // 2), ("parameters", GIB // 2))),
         )
         found = [*plans_for(*rows, event=event), *plans_for(*rows, event=replace(EVENT, phase="train"))]
         assert {one.fix for one in found} == {fix.id for fix in CATALOG.fixes} - {"stop-other-process"}
@@ -311,7 +315,7 @@ class TestCase:
     def test_an_outcome_is_kept_and_later_promises_follow(self, case: Case, tmp_path: Path) -> None:
         ran: list[str] = []
         desk = self.desk(tmp_path / "h.sqlite")
-        outcome = run_fix(case, 1, lambda code: ran.append(code), desk)
+        outcome = run_fix(case, 1, lambda code: ran.append(code), Scope, desk)
         assert ran == [case.plans[0].code]
         assert case.outcomes == [outcome]
         assert [one.predicted for one in case.plans] == [0, GIB]
@@ -320,22 +324,22 @@ class TestCase:
 
     def test_a_fix_that_failed_changes_no_promise(self, case: Case) -> None:
         before = case.plans
-        assert run_fix(case, 1, lambda _: "NameError", self.desk(None)).error == "NameError"
+        assert run_fix(case, 1, lambda _: "NameError", Scope, self.desk(None)).error == "NameError"
         assert case.plans == before
 
     def test_a_history_that_cannot_be_written_costs_nothing_but_a_line(self, case: Case, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         desk = self.desk(tmp_path / "file" / "h.sqlite")
-        assert run_fix(case, 1, lambda _: None, desk).error is None
+        assert run_fix(case, 1, lambda _: None, Scope, desk).error is None
         assert desk.problem is not None
         assert desk.problem.startswith("the history h.sqlite cannot be used")
 
     def test_what_is_refused(self, case: Case) -> None:
         with pytest.raises(UsageError, match="there is no fix 9; the last panel has 2"):
-            run_fix(case, 9, lambda _: None, self.desk(None))
+            run_fix(case, 9, lambda _: None, Scope, self.desk(None))
         case.plans = (replace(case.plans[0], applicability="display_only"),)
         with pytest.raises(UsageError, match="fix 1 is only shown: copy its code"):
-            run_fix(case, 1, lambda _: None, self.desk(None))
+            run_fix(case, 1, lambda _: None, Scope, self.desk(None))
         assert case.outcomes == []
 
 
