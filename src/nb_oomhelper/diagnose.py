@@ -259,7 +259,8 @@ def _fragmentation(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
     if event.backend == "host" or event.requested is None or cached is None or cached < event.requested:
         return []
-    return [Cause(kind="fragmentation", size=cached)]
+    largest = snapshot.allocator.largest_free_block if snapshot.allocator else None
+    return [Cause(kind="fragmentation", size=cached, largest=largest)]
 
 
 def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:

@@ -274,10 +274,15 @@ class Extension:
         if threading.current_thread() is threading.main_thread():
             call(lambda: None)
             return
-        loop, finished = self.shell.kernel.io_loop, threading.Event()
-        if self._since is not None:
+        loop, begun, finished = self.shell.kernel.io_loop, threading.Event(), threading.Event()
+
+        def begin() -> None:
+            begun.set()
+            call(finished.set)
+
+        loop.add_callback(begin)
+        if not begun.wait(0.3):
             waits()
-        loop.add_callback(call, finished.set)
         while not finished.wait(0.5) and loop.asyncio_loop.is_running():
             pass
 

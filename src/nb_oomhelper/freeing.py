@@ -12,7 +12,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Iterable, MutableMapping, Sequence
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from nb_oomhelper import frameworks, host, retained
@@ -67,7 +67,7 @@ def clear_frames(frames: Iterable[FrameType]) -> int:
     Returns:
         The number of frames that were cleared.
     """
-    cleared = 0
+    cleared: list[FrameType] = []
     finished = list(frames)
     suspended = _suspended(finished)
     for frame in finished:
@@ -80,9 +80,14 @@ def clear_frames(frames: Iterable[FrameType]) -> int:
         if sys.version_info < (3, 13):
             # Whoever rendered the traceback left a dict of the locals on the frame that clear() does not
             # drop (python/cpython#113939); reading it again brings it in line with the cleared frame.
-            _ = frame.f_locals
-        cleared += 1
-    return cleared
+            frame.f_locals  # noqa: B018
+        cleared.append(frame)
+    for left in retained.only_theirs(cleared):
+        if isinstance(left, CellType):
+            del left.cell_contents
+        else:
+            left.clear()
+    return len(cleared)
 
 
 def _suspended(frames: list[FrameType]) -> set[int]:

@@ -18,10 +18,10 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 from nb_oomhelper.model import HolderKind, Holding, Holdings
+from nb_oomhelper.tally import Found, Label, tabulate
 
 _CHUNK = 4096  # objects between two looks at the clock
 _LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
-_NAMED = 3  # local names that the failed cell's row shows
 # Classes are told apart by identity: a metaclass may define `__eq__` and `__hash__`, which would be called.
 _ATOMIC = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
 _CLOSED = (type, ModuleType, CodeType)  # they lead to whole libraries, not to holdings
@@ -66,15 +66,12 @@ class Scope:
     barred: Sequence[object] = ()
 
 
-_Label = tuple[str, str | None, int | None]  # name, function, line
-
-
 @dataclass(slots=True)
 class _Root:
     """One holder to be: its kind, and its objects with what they are called."""
 
     kind: HolderKind
-    things: list[tuple[_Label, object]]
+    things: list[tuple[Label, object]]
 
 
 @dataclass(slots=True)
@@ -85,7 +82,7 @@ class _Trail:
         seen: Ids of the objects that were met.
         nodes: Graph nodes that were met, by id, kept so that ids stay unique.
         marks: Parts of objects that are still to be counted, by id.
-        storages, parts, shapes: As in `_Found`.
+        storages, parts, shapes: As in `Found`.
     """
 
     seen: set[int]
@@ -94,27 +91,6 @@ class _Trail:
     storages: dict[Hashable, int] = field(default_factory=dict)
     parts: dict[Hashable, str] = field(default_factory=dict)
     shapes: dict[Hashable, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Found:
-    """What one holder was found to keep; no object of the user's.
-
-    Attributes:
-        row: The holder; its name and bytes are filled in when all holders are known.
-        storages: Bytes of each storage by key.
-        parts: What each storage is for, by key, where that is known.
-        shapes: Type and shape of large storages, by key.
-        labels: What the holder's objects are called.
-        first: For each storage, which of the objects was the first to reach it.
-    """
-
-    row: Holding
-    storages: dict[Hashable, int]
-    parts: dict[Hashable, str]
-    shapes: dict[Hashable, str]
-    labels: list[_Label]
-    first: dict[Hashable, int]
 
 
 def find_holdings(
@@ -139,7 +115,7 @@ def find_holdings(
     """
     started = time.monotonic()
     search = _Search(tracers, backend, device, scope.barred, started + seconds)
-    found: list[_Found] = []
+    found: list[Found] = []
     roots = [root for root in _roots(scope) if search.may_hold(root)]
     searched = _follow(search, roots, found)
     if everywhere and not search.expired:
@@ -150,31 +126,32 @@ def find_holdings(
             _follow(search, _module_roots(scope), found)
         if (rest := _without(lost, found)).storages:
             found.append(rest)
-    return _tabulate(found, searched, len(roots), time.monotonic() - started)
+    return tabulate(found, searched, len(roots), time.monotonic() - started)
 
 
-def _follow(search: _Search, roots: list[_Root], found: list[_Found]) -> int:
+def _follow(search: _Search, roots: Iterable[_Root], found: list[Found]) -> int:
     """Search roots until time is up; how many were searched through."""
-    for number, root in enumerate(roots):
+    searched = 0
+    for root in roots:
         holder = search.follow(root)
         if root.kind == "module":  # modules import from each other: the first to lead there is enough
             holder = _without(holder, found)
         if holder.storages:
             found.append(holder)
         if search.expired:
-            return number
-    return len(roots)
+            break
+        searched += 1
+    return searched
 
 
-def _without(lost: _Found, found: list[_Found]) -> _Found:
+def _without(lost: Found, found: list[Found]) -> Found:
     """What nobody else was found to keep."""
     known = {key for holder in found for key in holder.storages}
     return replace(lost, storages={key: size for key, size in lost.storages.items() if key not in known})
 
 
-def _module_roots(scope: Scope) -> list[_Root]:
+def _module_roots(scope: Scope) -> Iterator[_Root]:
     """The globals of other people's modules, and the attributes of their classes, one root a name."""
-    roots = []
     barred = {id(thing) for thing in scope.barred}  # the user's own namespace is a module's, too
     for name, module in list(sys.modules.items()):
         package = name.partition(".")[0]
@@ -185,8 +162,7 @@ def _module_roots(scope: Scope) -> list[_Root]:
             continue
         for attribute, thing in list(names.items()):
             kept = list(_class_dict(thing).values()) if type(thing) is type else thing
-            roots.append(_Root("module", [((f"module {name}.{attribute}", None, None), kept)]))
-    return roots
+            yield _Root("module", [((f"module {name}.{attribute}", None, None), kept)])
 
 
 def _roots(scope: Scope) -> list[_Root]:
@@ -202,7 +178,7 @@ def _roots(scope: Scope) -> list[_Root]:
     return roots
 
 
-def _locals(frame: FrameType, line: int) -> Iterator[tuple[_Label, object]]:
+def _locals(frame: FrameType, line: int) -> Iterator[tuple[Label, object]]:
     """A frame's own names; none for a module's, whose locals are the user's variables."""
     owner = dict.get(frame.f_globals, "__name__")
     if frame.f_code.co_name == "<module>" or (type(owner) is str and owner.partition(".")[0] in _OURS):
@@ -241,7 +217,7 @@ class _Search:
         """Whether there is anything to search: numbers, texts, modules and the shell are left out."""
         return any(not self._skip(thing) and id(thing) not in self._barred for _, thing in root.things)
 
-    def follow(self, root: _Root) -> _Found:
+    def follow(self, root: _Root) -> Found:
         """All storages that a root reaches."""
         trail = _Trail(set(self._barred))
         first: dict[Hashable, int] = {}
@@ -252,7 +228,7 @@ class _Search:
             if self.expired:
                 break
         labels = [label for label, _ in root.things]
-        return _Found(self._row(root), trail.storages, trail.parts, trail.shapes, labels, first)
+        return Found(self._row(root), trail.storages, trail.parts, trail.shapes, labels, first)
 
     def alive(self) -> Iterator[object]:
         """All tensors that the garbage collector knows."""
@@ -353,70 +329,3 @@ def _referents(things: list[object]) -> Iterator[object]:
             yield from (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
         elif isinstance(thing, FrameType) and thing.f_code.co_name != "<module>":
             yield from (local for _, local in _named(thing))
-
-
-def _tabulate(found: list[_Found], searched: int, total: int, seconds: float) -> Holdings:
-    """Count each storage once under the set of holders that keep it."""
-    keepers: dict[Hashable, list[int]] = {}
-    sizes: dict[Hashable, int] = {}
-    for index, holder in enumerate(found):
-        for key, size in holder.storages.items():
-            keepers.setdefault(key, []).append(index)
-            sizes[key] = max(sizes.get(key, 0), size)
-    rows = []
-    for index, holder in enumerate(found):
-        own = {key: sizes[key] for key in holder.storages if keepers[key] == [index]}
-        whole = {key: sizes[key] for key in holder.storages}
-        name, function, line = _name(holder, own or whole)
-        size = sum(own.values())
-        rows.append(
-            replace(
-                holder.row,
-                name=name,
-                function=function,
-                line=line,
-                own=size,
-                shared=sum(whole.values()) - size,
-                count=len(whole),
-                parts=_parts(holder, whole),
-                shapes=_shapes(holder, whole),
-            )
-        )
-    order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
-    place = {old: new for new, old in enumerate(order)}
-    shares: dict[tuple[int, ...], int] = {}
-    for key, indexes in keepers.items():
-        holders = tuple(sorted(place[index] for index in indexes))
-        shares[holders] = shares.get(holders, 0) + sizes[key]
-    return Holdings(
-        rows=tuple(rows[index] for index in order),
-        shares=tuple(sorted(shares.items())),
-        complete=searched == total,
-        searched=searched,
-        total=total,
-        seconds=seconds,
-    )
-
-
-def _parts(holder: _Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
-    parts: dict[str, int] = {}
-    for key, size in sizes.items():
-        part = holder.parts.get(key, "tensors")
-        parts[part] = parts.get(part, 0) + size
-    return tuple(sorted(parts.items(), key=lambda pair: -pair[1]))
-
-
-def _shapes(holder: _Found, sizes: dict[Hashable, int]) -> tuple[str, ...]:
-    largest = sorted((key for key in holder.shapes if holder.shapes[key]), key=lambda key: -sizes[key])
-    return tuple(holder.shapes[key] for key in largest[:_NAMED])
-
-
-def _name(holder: _Found, sizes: dict[Hashable, int]) -> _Label:
-    """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
-    gains: dict[int, int] = {}
-    for key, size in sizes.items():
-        gains[holder.first[key]] = gains.get(holder.first[key], 0) + size
-    best = [holder.labels[index] for index in sorted(gains, key=lambda index: (-gains[index], index))]
-    _, function, line = best[0]
-    named = dict.fromkeys(name for name, *place in best if place == [function, line])
-    return ", ".join(list(named)[:_NAMED]), function, line

@@ -239,6 +239,7 @@ class Registration:
 
     def __init__(self, shell: Any, core: Core) -> None:
         self._manager = shell.magics_manager
+        self._configurables: list[Any] = shell.configurables
         self._magics = OomMagics(shell, core)
         self._before: list[tuple[dict[str, Any], str, Any]] = []
 
@@ -259,3 +260,5 @@ class Registration:
             else:
                 table[name] = value
         self._before = []
+        if self._magics in self._configurables:  # IPython's base class has put itself there
+            self._configurables.remove(self._magics)

@@ -58,6 +58,8 @@ def take_snapshot(
     """
     reading = DriverReading() if backend == "host" else read_driver(driver)
     allocator = _allocator(backend, device)
+    if scope is not None and allocator is not None:
+        allocator = replace(allocator, largest_free_block=_largest(backend, device))
     held = Holdings() if scope is None else search(scope, backend, device, seconds, everywhere=True)
     return MemorySnapshot(
         taken_at=time.time(),
@@ -176,6 +178,11 @@ def _is_result(name: str) -> bool:
 def _allocator(backend: str, device: int | None) -> AllocatorMemory | None:
     found = (framework.allocator(backend, device) for framework in FRAMEWORKS)
     return next((allocator for allocator in found if allocator is not None), None)
+
+
+def _largest(backend: str, device: int | None) -> int | None:
+    found = (framework.largest_free_block(backend, device) for framework in FRAMEWORKS)
+    return next((size for size in found if size is not None), None)
 
 
 def _pick(reading: DriverReading, device: int | None, allocator: AllocatorMemory | None) -> DeviceMemory | None:

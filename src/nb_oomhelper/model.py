@@ -326,6 +326,7 @@ class Cause:
         role: For a variable: what it is ("model", "tensor", …).
         pid, process: For another process.
         limit: For a limit: its name, e.g. "RLIMIT_AS".
+        largest: For fragmentation: bytes of the largest piece; None where it was not read.
     """
 
     kind: CauseKind
@@ -337,6 +338,7 @@ class Cause:
     pid: int | None = None
     process: str | None = None
     limit: str | None = None
+    largest: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

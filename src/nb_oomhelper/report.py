@@ -235,6 +235,7 @@ def _whys(case: Case, language: Language) -> tuple[Why, ...]:
 def _cause(cause: Cause, case: Case, language: Language) -> str:
     key = cause.kind + {
         "other_process": "" if cause.process else "_unknown",
+        "fragmentation": "" if cause.largest is None else "_largest",
         "variable": "_shared"
         if len(cause.names) > 1
         else "_role"
@@ -253,6 +254,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         process=plain(cause.process or ""),
         capacity=format_bytes(case.diagnosis.capacity),
         limit=cause.limit,
+        largest=format_bytes(cause.largest),
     )
 
 

@@ -6,9 +6,12 @@ of IPython was read in IPython 8.18 to 9.18 (`core/interactiveshell.py`, `core/u
 
 from __future__ import annotations
 
+import builtins
+import gc
 import sys
-from collections.abc import Iterable, Iterator
-from types import FrameType, TracebackType
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from types import CellType, FrameType, FunctionType, TracebackType
 from typing import Any
 
 from nb_oomhelper.frames import raised_with
@@ -50,3 +53,63 @@ def _links(start: TracebackType | None) -> Iterator[TracebackType]:
     while start is not None:
         yield start
         start = start.tb_next
+
+
+def only_theirs(frames: Sequence[FrameType]) -> list[CellType | dict[str, Any]]:
+    """What cleared frames still keep, and nobody else does: variables of closures, and names of class bodies.
+
+    A frame keeps the function that it ran, and the function the variables that it shares with functions
+    around it (so does a comprehension's frame on Python 3.11). They count as theirs if each reference to
+    them comes from such functions: what the user can still call has a reference from elsewhere.
+    """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return []  # references are not counted exactly then
+    nodes, inside = _reach(frames)
+    probe = object()
+    nodes[id(probe)] = probe
+    counts = {key: sys.getrefcount(thing) for key, thing in nodes.items()}
+    own = counts.pop(id(probe)) - 1  # of these references, what is the counting itself; one more is the name `probe`
+    del nodes[id(probe)]
+    alive = [nodes[key] for key, count in counts.items() if count - own > inside[key]]
+    while alive:
+        thing = alive.pop()
+        if nodes.pop(id(thing), None) is not None:
+            alive.extend(_kept_by(thing))
+    inner = {id(one) for thing in nodes.values() if type(thing) is FunctionType for one in _kept_by(thing)}
+    return [
+        thing
+        for key, thing in nodes.items()
+        if isinstance(thing, CellType) or (type(thing) is dict and key not in inner)
+    ]
+
+
+def _reach(frames: Iterable[FrameType]) -> tuple[dict[int, Any], Counter[int]]:
+    """Functions, closures and name spaces that frames lead to, by id; and how often each was met."""
+    nodes: dict[int, Any] = {}
+    met: Counter[int] = Counter()
+    todo = [thing for frame in frames for thing in _roots(frame)]
+    while todo:
+        thing = todo.pop()
+        met[id(thing)] += 1
+        if id(thing) not in nodes:
+            nodes[id(thing)] = thing
+            todo.extend(_kept_by(thing))
+    return nodes, met
+
+
+def _roots(frame: FrameType) -> list[Any]:
+    """The function that a frame ran; and the names of a class body, which are no locals to clear()."""
+    found = [thing for thing in gc.get_referents(frame) if type(thing) in (FunctionType, dict)]
+    return [thing for thing in found if thing is not frame.f_globals]
+
+
+def _kept_by(thing: Any) -> list[Any]:
+    """What a function keeps, but for its module; and the functions and cells in that."""
+    if type(thing) is FunctionType:
+        module = (thing.__globals__, vars(builtins))
+        return [
+            one
+            for one in gc.get_referents(thing)
+            if type(one) in (tuple, dict) and not any(one is part for part in module)
+        ]
+    return [one for one in gc.get_referents(thing) if type(one) in (FunctionType, CellType)]

@@ -35,6 +35,9 @@ class Framework(Protocol):
     def allocator(self, backend: str, device: int | None) -> AllocatorMemory | None:
         """Its allocator's figures; None where it has none, or was not started. Never raises."""
 
+    def largest_free_block(self, backend: str, device: int | None) -> int | None:
+        """Bytes of the largest cached block on a device, or None; slower than `allocator`. Never raises."""
+
     def device_uuids(self) -> dict[int, str]:
         """Uuid of each device that it sees, by its ordinal; empty until it was started."""
 

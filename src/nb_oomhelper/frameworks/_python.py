@@ -55,6 +55,11 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # no
     return None
 
 
+def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
+    """Python has no cache of blocks."""
+    return None
+
+
 def device_uuids() -> dict[int, str]:
     """Python knows no devices."""
     return {}

@@ -21,6 +21,7 @@ __all__ = [
     "device_uuids",
     "empty_cache",
     "label",
+    "largest_free_block",
     "loaded",
     "module",
     "name",
@@ -73,6 +74,24 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
             uuid=_uuid(torch, ordinal),
         )
     except Exception:  # after a sticky CUDA error every call raises; there is nothing to tell then
+        return None
+
+
+def largest_free_block(backend: str, device: int | None) -> int | None:
+    """The largest cached block: whether fragmentation is why a request failed. Too slow for every second.
+
+    Returns:
+        Bytes; None as for `allocator`, and where nothing is cached.
+    """
+    torch = _started_cuda()
+    if torch is None or backend != _backend(torch, "cuda"):
+        return None
+    try:
+        ordinal = torch.cuda.current_device() if device is None else device
+        segments = [one for one in torch.cuda.memory_snapshot() if one["device"] == ordinal]
+        blocks = [block for segment in segments for block in segment["blocks"]]
+        return max((block["size"] for block in blocks if block["state"] == "inactive"), default=None)
+    except Exception:  # as in `allocator`
         return None
 
 

@@ -14,14 +14,18 @@ from importlib import resources
 from nb_oomhelper.report import FixRow, Part, Report, Why
 from nb_oomhelper.wording import Language, say
 
-_CODE = re.compile(r"`([^`]*)`")
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
-_BOLD = re.compile(r"\*\*([^*]*)\*\*")
+_MARK = re.compile(r"`([^`]*)`|\*\*([^*]*)\*\*")
 
 
 def rich(text: str) -> str:
     """Escape a text, then turn its backticks and double stars into markup."""
-    return _BOLD.sub(r"<b>\1</b>", _CODE.sub(r"<code>\1</code>", html.escape(text)))
+    return _MARK.sub(_element, html.escape(text))
+
+
+def _element(mark: re.Match[str]) -> str:
+    """Code, whose stars stay, or bold, which may hold code."""
+    return f"<code>{mark[1]}</code>" if mark[1] is not None else f"<b>{_MARK.sub(_element, mark[2])}</b>"
 
 
 @functools.cache

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from nb_oomhelper.report import FixRow, Part, Report
 from nb_oomhelper.wording import say
 
 _BAR = 60  # characters
+_MARK = re.compile(r"(`[^`]*`)|\*\*([^*]*)\*\*")
 _MARKS = {
     "allocated": "#",
     "process": "#",
@@ -58,4 +60,5 @@ def _fix(row: FixRow, report: Report) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("**", "")
+    """Without the stars of bold text; those in code stay."""
+    return _MARK.sub(lambda mark: mark[1] or mark[2], text)

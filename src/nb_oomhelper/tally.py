@@ -1,0 +1,100 @@
+"""Count what a search has found: each storage once, under the exact set of holders that keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+from nb_oomhelper.model import Holding, Holdings
+
+NAMED = 3  # names, and shapes, that one row shows
+Label = tuple[str, str | None, int | None]  # name, function, line
+
+
+@dataclass(slots=True)
+class Found:
+    """What one holder was found to keep; no object of the user's.
+
+    Attributes:
+        row: The holder; its name and bytes are filled in when all holders are known.
+        storages: Bytes of each storage by key.
+        parts: What each storage is for, by key, where that is known.
+        shapes: Type and shape of large storages, by key.
+        labels: What the holder's objects are called.
+        first: For each storage, which of the objects was the first to reach it.
+    """
+
+    row: Holding
+    storages: dict[Hashable, int]
+    parts: dict[Hashable, str]
+    shapes: dict[Hashable, str]
+    labels: list[Label]
+    first: dict[Hashable, int]
+
+
+def tabulate(found: list[Found], searched: int, total: int, seconds: float) -> Holdings:
+    """Count each storage once under the set of holders that keep it."""
+    keepers: dict[Hashable, list[int]] = {}
+    sizes: dict[Hashable, int] = {}
+    for index, holder in enumerate(found):
+        for key, size in holder.storages.items():
+            keepers.setdefault(key, []).append(index)
+            sizes[key] = max(sizes.get(key, 0), size)
+    rows = []
+    for index, holder in enumerate(found):
+        own = {key: sizes[key] for key in holder.storages if keepers[key] == [index]}
+        whole = {key: sizes[key] for key in holder.storages}
+        name, function, line = _name(holder, own or whole)
+        size = sum(own.values())
+        rows.append(
+            replace(
+                holder.row,
+                name=name,
+                function=function,
+                line=line,
+                own=size,
+                shared=sum(whole.values()) - size,
+                count=len(whole),
+                parts=_parts(holder, whole),
+                shapes=_shapes(holder, whole),
+            )
+        )
+    order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
+    place = {old: new for new, old in enumerate(order)}
+    shares: dict[tuple[int, ...], int] = {}
+    for key, indexes in keepers.items():
+        holders = tuple(sorted(place[index] for index in indexes))
+        shares[holders] = shares.get(holders, 0) + sizes[key]
+    return Holdings(
+        rows=tuple(rows[index] for index in order),
+        shares=tuple(sorted(shares.items())),
+        complete=searched == total,
+        searched=searched,
+        total=total,
+        seconds=seconds,
+    )
+
+
+def _parts(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+    parts: dict[str, int] = {}
+    for key, size in sizes.items():
+        part = holder.parts.get(key, "tensors")
+        parts[part] = parts.get(part, 0) + size
+    return tuple(sorted(parts.items(), key=lambda pair: -pair[1]))
+
+
+def _shapes(holder: Found, sizes: dict[Hashable, int]) -> tuple[str, ...]:
+    shaped = [key for key in sizes if holder.shapes.get(key)]  # of what is left: `_without` takes storages out
+    largest = sorted(shaped, key=lambda key: -sizes[key])
+    return tuple(holder.shapes[key] for key in largest[:NAMED])
+
+
+def _name(holder: Found, sizes: dict[Hashable, int]) -> Label:
+    """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
+    gains: dict[int, int] = {}
+    for key, size in sizes.items():
+        gains[holder.first[key]] = gains.get(holder.first[key], 0) + size
+    best = [holder.labels[index] for index in sorted(gains, key=lambda index: (-gains[index], index))]
+    _, function, line = best[0]
+    named = dict.fromkeys(name for name, *place in best if place == [function, line])
+    return ", ".join(list(named)[:NAMED]), function, line

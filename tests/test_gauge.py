@@ -1,0 +1,207 @@
+"""The table of %gpumem: the real pynvml on a stand-in library, and tables made by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nb_oomhelper.gauge import Gauge, to_html, to_json, to_text
+from tests.nvml_stub import build, environment, write_scenario
+from tests.nvml_stub.build import compiler
+from tests.test_frontends import Page
+
+pytestmark = pytest.mark.plain
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler to build the NVML stub")
+
+GIB = 1 << 30
+NOBODY = 4_194_305  # a process number that no Linux gives: no name is seen
+Play = Callable[..., Any]
+
+READ = """
+import json, os, sys
+from nb_oomhelper import gauge
+from nb_oomhelper.nvml import Driver
+driver = Driver()
+rows, note = gauge.read_gauges(driver, INDEX)
+text = gauge.to_text(rows, note)
+print(json.dumps([json.loads(gauge.to_json(rows, note)), text, gauge.to_html(rows, note), os.getpid()]))
+"""
+TWO = f"""
+gpu GPU-1111 8GiB NVIDIA H200
+used 6GiB
+reserved 0.5GiB
+process self 5GiB
+process {NOBODY} 1GiB
+process {NOBODY + 1} unknown graphics
+gpu GPU-2222 40GiB NVIDIA H200
+used 1GiB
+process {NOBODY} 1GiB
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nvml")
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def play(library: Path, tmp_path: Path) -> Play:
+    """Read a scenario in a process of its own: JSON, text and HTML, and its pid."""
+
+    def run(scenario: str, index: int | None = None, **variables: str) -> Any:
+        path = write_scenario(tmp_path / "scenario.txt", scenario)
+        command = [sys.executable, "-W", "ignore", "-c", READ.replace("INDEX", str(index))]
+        variables = environment(path, library) | variables
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@needs_compiler
+class TestReading:
+    def test_devices_processes_and_the_host(self, play: Play) -> None:
+        found, text, _, _ = play(TWO)
+        first, second, host = found["devices"]
+        assert found["note"] is None
+        assert first == {
+            "device": "GPU 0",
+            "ordinal": "cuda:0",
+            "name": "NVIDIA H200",
+            "allocated": None,  # no framework was started: there is no allocator to ask
+            "cached": None,
+            "rest": 5 * GIB,
+            "others": GIB,
+            "by_process": [
+                {"pid": NOBODY, "name": None, "bytes": GIB},
+                {"pid": NOBODY + 1, "name": None, "bytes": None},
+            ],
+            "free": 3 * GIB // 2,
+            "capacity": 8 * GIB,
+            "notes": [],
+        }
+        assert (second["ordinal"], second["rest"], second["others"]) == ("cuda:1", None, GIB)
+        assert host["device"] == "host"
+        assert min(host["rest"], host["others"], host["free"]) > 0
+        assert host["rest"] + host["free"] < host["capacity"]
+        assert (host["allocated"], host["cached"]) == (None, None)
+        lines = text.splitlines()
+        assert len(lines) >= 4 + 3
+        assert lines[1].startswith("GPU 0 · cuda:0 · NVIDIA H200  ")
+        assert lines[1].split()[-6:] == ["1.00", "GiB", "1.50", "GiB", "8.00", "GiB"]
+        assert f"GPU 0: process {NOBODY} (name not visible from here): 1.00 GiB" in lines
+        assert f"GPU 0: process {NOBODY + 1} (name not visible from here): unknown" in lines
+
+    def test_one_device(self, play: Play) -> None:
+        found, _, _, _ = play(TWO, 1)
+        assert [row["device"] for row in found["devices"]] == ["GPU 1", "host"]
+        found, _, _, _ = play(TWO, 7)
+        assert [row["device"] for row in found["devices"]] == ["host"]
+
+    def test_a_hidden_device_has_no_ordinal(self, play: Play) -> None:
+        found, text, _, _ = play(TWO, CUDA_VISIBLE_DEVICES="1")
+        assert [row["ordinal"] for row in found["devices"]] == [None, "cuda:0", None]
+        assert text.splitlines()[1].startswith("GPU 0 · NVIDIA H200 ")
+        assert text.splitlines()[2].startswith("GPU 1 · cuda:0 · NVIDIA H200 ")
+        assert found["devices"][0]["capacity"] == 8 * GIB
+
+    def test_mig_devices_stand_for_their_gpu(self, play: Play) -> None:
+        scenario = """
+            gpu GPU-1111 80GiB NVIDIA A100
+            mig MIG-aaaa 20GiB NVIDIA A100 MIG 3g.20gb
+            used 19GiB
+            mig MIG-bbbb 10GiB NVIDIA A100 MIG 2g.10gb
+        """
+        found, _, _, _ = play(textwrap.dedent(scenario))
+        assert [(row["device"], row["ordinal"], row["capacity"]) for row in found["devices"][:2]] == [
+            ("GPU 0", "cuda:0", 20 * GIB),
+            ("GPU 0", None, 10 * GIB),
+        ]
+        assert found["devices"][0]["free"] == GIB
+
+    def test_what_the_driver_does_not_tell_is_null_and_unknown(self, play: Play) -> None:
+        found, text, _, _ = play("gpu GPU-1 8GiB A\nused unknown\nfree unknown\nerror nvmlDeviceGetName 4")
+        row = found["devices"][0]
+        assert [row[name] for name in ("name", "allocated", "rest", "others", "free")] == [None] * 5
+        assert row["capacity"] == 8 * GIB
+        assert row["notes"] == ["could not read name: this user has no permission"]
+        assert text.splitlines()[1].split() == ["GPU", "0", "·", "cuda:0", *["unknown"] * 5, "8.00", "GiB"]
+        assert "GPU 0: could not read name: this user has no permission" in text
+
+    def test_without_a_driver_there_is_the_host_and_the_reason(self, play: Play) -> None:
+        found, text, _, _ = play(TWO + "error nvmlInitWithFlags 9")
+        assert [row["device"] for row in found["devices"]] == ["host"]
+        assert found["note"] == (
+            "GPU memory is unknown: the NVIDIA driver is not running (its kernel module is not loaded)"
+        )
+        assert found["note"] in text
+
+    def test_the_html_says_the_same(self, play: Play) -> None:
+        found, text, markup, _ = play(TWO)
+        page = Page(markup)
+        cells = len([tag for tag, _ in page.elements if tag == "td"])
+        assert cells == 3 * 7
+        assert len(found["devices"]) == 3
+        for line in text.splitlines()[4:]:
+            assert line in page.text
+
+
+def test_a_limit_of_the_host_is_told() -> None:
+    code = """
+        import resource
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        from nb_oomhelper import gauge
+        from nb_oomhelper.nvml import Driver
+        print(gauge.read_gauges(Driver())[0][-1].notes)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("('limited by RLIMIT_AS to 8.00 GiB: 7.")
+
+
+ROW = Gauge(device="GPU 0", ordinal="cuda:0", name="<b>`x`</b>", allocated=GIB, free=0, notes=("<i>",))
+HOST = Gauge(device="host", rest=GIB, others=GIB, free=GIB, capacity=4 * GIB)
+
+
+class TestShowing:
+    def test_columns_are_aligned(self) -> None:
+        lines = to_text([ROW, HOST, replace(ROW, name="a longer name than that")], None).splitlines()[:4]
+        assert len({len(line) for line in lines}) == 1
+        assert lines[0].split("  ")[0] == "device"
+
+    def test_zero_is_not_unknown_and_nothing_to_show_is_neither(self) -> None:
+        _, gpu, host = to_text([ROW, HOST], None).splitlines()[:3]
+        assert "0 bytes" in gpu
+        assert gpu.count("unknown") == 4
+        assert host.split() == ["host", "–", "–", *["1.00", "GiB"] * 3, "4.00", "GiB"]
+
+    def test_html_is_escaped(self) -> None:
+        process = (7, "<script>", None)
+        page = Page(to_html([replace(ROW, by_process=(process,))], "<u>"))
+        assert {tag for tag, _ in page.elements} <= {"table", "thead", "tbody", "tr", "th", "td", "div", "br"}
+        for text in ("<b>`x`</b>", "GPU 0: <i>", "process 7 <script>: unknown", "<u>"):
+            assert text in page.text
+
+    def test_json(self) -> None:
+        found = json.loads(to_json([replace(ROW, name="显卡")], "why"))
+        assert found["note"] == "why"
+        assert found["devices"][0]["name"] == "显卡"
+        assert "显卡" in to_json([replace(ROW, name="显卡")], None)
+        assert found["devices"][0]["cached"] is None
+
+    def test_nothing(self) -> None:
+        assert json.loads(to_json([], None)) == {"devices": [], "note": None}
+        assert to_text([], "no GPU").splitlines()[-1] == "no GPU"

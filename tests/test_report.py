@@ -1,0 +1,388 @@
+"""A case in words: every figure in its sentence, and nothing from outside as markup."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, get_args
+
+import pytest
+
+from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.frameworks import detect_text
+from nb_oomhelper.frontends import _html, _text
+from nb_oomhelper.model import (
+    Cause,
+    CauseKind,
+    DeadEnd,
+    DeadEndKind,
+    Diagnosis,
+    HostMemory,
+    Measure,
+    OomEvent,
+    Outcome,
+)
+from nb_oomhelper.report import Report, bar, code, entry_page, fix_loses, fix_title, plain, tell, write
+from nb_oomhelper.wording import Language
+from tests.cases import EVENT, GIB, HOSTILE, MIB, QUOTES, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
+
+pytestmark = pytest.mark.plain
+
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+HOST_EVENT = replace(EVENT, backend="host", framework="numpy", device=None, phase="unknown", call=None)
+
+
+def report(event: OomEvent = EVENT, language: Language = "en", **changes: Any) -> Report:
+    """A report of the rich case, or of a case whose snapshot has these changes."""
+    return write(rich_case(event, replace(SNAPSHOT, **changes)), catalog(), language)
+
+
+def with_diagnosis(event: OomEvent = EVENT, **facts: Any) -> Report:
+    case = rich_case(event)
+    case.diagnosis = Diagnosis(**{"requested": None, "free": None, "capacity": None, "short": None, **facts})
+    return write(case, catalog(), "en")
+
+
+# -- whole -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_part_of_a_rich_case_is_there(language: Language) -> None:
+    found = report(language=language)
+    for field in fields(Report):
+        assert getattr(found, field.name), field.name
+    assert len(found.fixes) == len(rich_case().plans)
+    assert all(row.title and row.effect and row.label for row in found.fixes)
+    assert all(row.loses for row in found.fixes if row.plan.applicability == "unsafe")
+    assert len(found.outcomes) == 2
+    assert not [text for text in flat(found) if "{" in text or "$" in text or "None" in text]
+
+
+def test_the_languages_say_the_same_figures() -> None:
+    """Sizes, percentages and numbers of lines and processes, whatever the words around them."""
+    english, chinese = report(language="en"), report(language="zh")
+    assert [(part.kind, part.size, part.width) for part in english.parts] == [
+        (part.kind, part.size, part.width) for part in chinese.parts
+    ]
+    assert [(why.kind, why.size, why.share) for why in english.whys] == [
+        (why.kind, why.size, why.share) for why in chinese.whys
+    ]
+    assert [row.plan for row in english.fixes] == [row.plan for row in chinese.fixes]
+    assert english.title != chinese.title
+
+
+def flat(value: object) -> list[str]:
+    """All texts of a report but the code of its plans."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, tuple):
+        return [text for one in value for text in flat(one)]
+    names = [field.name for field in fields(value)] if hasattr(value, "__dataclass_fields__") else []  # type: ignore[arg-type]
+    return [text for name in names if name != "plan" for text in flat(getattr(value, name))]
+
+
+# -- names from outside ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "****", "*" * 7, "``", "a** b **c", "`**`"])
+def test_plain_holds_no_markup(text: str) -> None:
+    assert "`" not in plain(text)
+    assert "**" not in plain(text)
+    assert code(text).count("`") == 2
+
+
+def test_plain_leaves_other_text_alone() -> None:
+    assert plain("a * b, 2 < 3 & 'x'") == "a * b, 2 < 3 & 'x'"
+
+
+def test_a_hostile_name_adds_no_markup() -> None:
+    """Every text has as many marks as in a report whose names are tame."""
+    marks = [(text.count("`"), text.count("**")) for text in flat(report())]
+    assert all(ticks % 2 == 0 and stars % 2 == 0 for ticks, stars in marks)
+    joined = "\n".join(flat(report()))
+    assert "***" not in joined
+    assert "``" not in joined
+    for name in (plain(STARS), plain(TICKS), SCRIPT):
+        assert f"`{name}`" in joined
+
+
+# -- the line under the title ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (
+            {"requested": 2 * GIB, "free": GIB, "short": GIB},
+            "The cell asked for **2.00 GiB**; **1.00 GiB** was free. It is short by **1.00 GiB**.",
+        ),
+        (
+            {"requested": GIB, "free": GIB, "short": 0},
+            "The cell asked for **1.00 GiB** and was refused, although **1.00 GiB** was free in sum.",
+        ),
+        ({"requested": GIB}, "The cell asked for **1.00 GiB**; how much was free is unknown."),
+        ({"free": 0}, "The error does not say how much was asked for; **0 bytes** is free."),
+        ({}, "The error does not say how much was asked for."),
+    ],
+)
+def test_headline(facts: dict[str, Any], expected: str) -> None:
+    assert with_diagnosis(**facts).headline == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "CUDA out of memory"),
+        ({"backend": "host"}, "Host memory exhausted"),
+        ({"backend": "mps"}, "Out of memory on MPS"),
+        ({"certainty": "probable"}, "Probably out of memory"),
+    ],
+)
+def test_title(changes: dict[str, Any], expected: str) -> None:
+    assert report(replace(EVENT, **changes)).title == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "host", "expected"),
+    [
+        (EVENT, {}, f"cuda:0 · NVIDIA {SCRIPT} · 8.00 GiB"),
+        (replace(EVENT, device=None, backend="mps"), {}, f"mps · NVIDIA {SCRIPT} · 8.00 GiB"),
+        (HOST_EVENT, {}, "host memory"),
+        (
+            HOST_EVENT,
+            {"address_space_limit": 6 * GIB, "virtual": 5 * GIB},
+            "host memory, limited by RLIMIT_AS to 6.00 GiB",
+        ),
+    ],
+)
+def test_place(event: OomEvent, host: dict[str, Any], expected: str) -> None:
+    assert report(event, host=replace(SNAPSHOT.host, **host)).place == expected
+
+
+def test_place_where_the_device_is_unknown() -> None:
+    assert report(device=None, allocator=None).place == "cuda:0"
+
+
+# -- why -------------------------------------------------------------------------------------------------------------
+
+
+def test_causes() -> None:
+    found = {(why.kind, why.text): (why.size, why.share) for why in report().whys}
+    assert found == {
+        ("failed_cell", f"kept by the failed cell: `batch`, `outputs` in `{SCRIPT}`, line 12"): ("2.00 GiB", 1.0),
+        ("variable", f"your variable `{plain(STARS)}` (tensor)"): ("1.00 GiB", 0.5),
+        ("variable", f"your variable `{plain(TICKS)}` (model)"): ("512.00 MiB", 0.25),
+        ("variable", f"your variable `{SCRIPT}`"): ("128.00 MiB", 1 / 16),
+        ("variable", f"your variables `{SCRIPT}`, `{plain(QUOTES)}` together"): ("64.00 MiB", 1 / 32),
+        ("output_history", "displayed results: `Out[3]`"): ("256.00 MiB", 0.125),
+        ("other_process", f"process 4711, `python'code' · {SCRIPT}.ipynb`"): ("1.00 GiB", 0.5),
+        ("other_process", "process 4712, whose name cannot be seen from here"): ("4.00 MiB", 1 / 512),
+        ("limit", "is the limit that is set here: memory fraction"): ("7.00 GiB", 1.0),
+        (
+            "rest",
+            "kept by this process beside its tensors: the CUDA context and libraries",
+        ): ("508.00 MiB", 508 / 2048),
+    }
+
+
+@pytest.mark.parametrize("kind", get_args(CauseKind))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_kind_of_cause_has_its_sentence(kind: CauseKind, language: Language) -> None:
+    case = rich_case()
+    cause = Cause(kind=kind, size=GIB, names=("x",), function="f", line=3, pid=7, limit="cgroup", role="model")
+    case.diagnosis = replace(case.diagnosis, causes=(cause,))
+    (why,) = write(case, catalog(), language).whys
+    assert why.size == "1.00 GiB"
+    assert "{" not in why.text
+    assert "None" not in why.text
+
+
+def test_a_cause_of_unknown_size() -> None:
+    case = rich_case()
+    case.diagnosis = replace(case.diagnosis, causes=(Cause(kind="other_process", size=None, pid=3),))
+    (why,) = write(case, catalog(), "en").whys
+    assert (why.size, why.share) == ("unknown", 0.0)
+
+
+# -- fixes, dead ends, the entry -------------------------------------------------------------------------------------
+
+
+def test_fixes() -> None:
+    rows = {row.plan.fix + row.plan.subject: row for row in report().fixes}
+    release = rows["release-failed-cell"]
+    assert (release.title, release.effect, release.label) == ("Release the failed cell", "frees 2.00 GiB", "safe")
+    assert release.verdict == "✓ the request fits; the whole cell needs 4.00 GiB"
+    assert release.rates == "here 2 of 3"
+    assert release.loses == ""
+    offload = rows["reload-offloadllm"]
+    assert (offload.effect, offload.verdict, offload.label) == ("frees an unknown amount", "", "unsafe")
+    assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1"
+    assert "`llm`" in offload.loses
+    deletion = rows["delete-variable" + STARS]
+    assert deletion.title == "Delete `*bold*`"
+    assert "`*bold*`" in deletion.loses
+    assert rows["stop-other-process4712"].label == "copy"
+    assert rows["stop-other-process4712"].verdict == "✗ not enough alone"
+
+
+def test_a_request_that_never_fits() -> None:
+    row = next(row for row in report(replace(EVENT, requested=9 * GIB)).fixes if row.plan.fix == "delete-variable")
+    assert row.verdict == "✗ the request is larger than the device"
+
+
+def test_a_fix_that_makes_everything_fit() -> None:
+    row = report(replace(EVENT, requested=GIB + MIB)).fixes[0]
+    assert row.verdict in {"✓ the request fits then", "✓ the request fits; the whole cell needs 3.00 GiB"}
+    assert (row.plan.again is not False) == (row.verdict == "✓ the request fits then")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("empty_cache", "empty_cache_host"),
+        ("empty_cache", "empty_cache_short"),
+        ("gc_collect", "gc_collect_pinned"),
+        ("smaller_batch", "smaller_batch_loading"),
+        ("smaller_batch", "smaller_batch_pinned"),
+        ("restart_unchanged", "restart_too_large"),
+        ("restart_unchanged", "restart_not_needed"),
+    ],
+)
+def test_every_dead_end_has_its_sentence(kind: DeadEndKind, reason: str, language: Language) -> None:
+    case = rich_case()
+    case.diagnosis = replace(case.diagnosis, dead_ends=(DeadEnd(kind=kind, frees=MIB, reason=reason),))
+    (text,) = write(case, catalog(), language).dead_ends
+    assert "{" not in text
+    assert "None" not in text
+    assert "unknown" not in text
+
+
+def test_dead_ends_with_what_the_entry_claims() -> None:
+    assert report().dead_ends == (
+        "`torch.cuda.empty_cache()` alone: would free 512.00 MiB of the 1.00 GiB missing"
+        " · claimed to fail 80 % (CUDA-OOM-001)",
+        "`gc.collect()` alone: the traceback still refers to the 2.00 GiB of the failed cell",
+        "a smaller batch: the error came while a model was loading, where no batch is involved"
+        " · claimed to fail 95 % (CUDA-OOM-001)",
+        "restarting the kernel: it costs all your variables, and the failed cell's memory comes back without it"
+        " · claimed to fail 60 % (CUDA-OOM-001)",
+    )
+
+
+def test_what_an_entry_claims_of_something_else_is_not_repeated() -> None:
+    found = report(replace(EVENT, phase="train"))
+    assert not [text for text in found.dead_ends if "claimed" in text]
+    assert found.entry.startswith("Related: **CUDA-OOM-001** ")
+    assert found.entry.endswith("(written for: loading a model)")
+
+
+def test_entry() -> None:
+    found = report()
+    assert found.entry == "**CUDA-OOM-001** A Hugging Face model does not fit on the GPU while it is loaded"
+    assert "fix rate 88 % · confidence 90 % · 1 evidence · first seen 2023-12-01" in found.claims
+    assert "AI-generated, 1 evidence; no measurement is cited" in found.claims  # no rate without its source
+
+
+def test_no_entry() -> None:
+    found = report(HOST_EVENT)
+    assert found.entry == "No entry of the knowledge base is about this error."
+    assert found.claims == ""
+
+
+def test_notes() -> None:
+    found = report(replace(EVENT, certainty="probable")).notes
+    assert found[0].startswith("The search for holders stopped after 0.3 s at 6 of 9 names")
+    assert "CUDA_LAUNCH_BLOCKING=1" in found[1]
+    assert found[2:] == (
+        "GPU 1 is in MIG mode 'code'",
+        f"could not read name: {SCRIPT}",
+        f"Left out: entries/{SCRIPT}.toml: code: is missing 'code'",
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_entrys_page_has_what_is_installed(language: Language) -> None:
+    case = rich_case()
+    assert case.match is not None
+    page = entry_page(case.match.entry, language)
+    assert page.startswith("# CUDA-OOM-001 · ")
+    assert ("not installed" if language == "en" else "未安装") in page
+
+
+# -- outcomes --------------------------------------------------------------------------------------------------------
+
+
+def test_outcomes() -> None:
+    good, bad = report().outcomes
+    assert good == (
+        "Release the failed cell: freed 2.00 GiB (5.00 GiB → 3.00 GiB allocated) in 0.2 s. Predicted: 2.00 GiB."
+        " The driver's figure for the device: 7.00 GiB → 5.00 GiB."
+        " ✓ The failed request of 2.00 GiB would fit now: 3.00 GiB is free."
+        " ✗ Unchanged, the cell needs at least 4.00 GiB: make it smaller before you run it again."
+    )
+    assert bad.startswith(
+        f"The code raised an error: NameError: {SCRIPT} *bold* 'code' Delete `*bold*`: done in 0.0 s;"
+    )
+    assert "✗ The failed request of 2.00 GiB would not fit yet: 1.00 GiB is free." in bad
+
+
+def test_an_outcome_on_the_host() -> None:
+    before = Measure(backend="host", resident=3 * GIB, free=GIB)
+    outcome = Outcome(
+        fix="release-failed-cell", before=before, after=replace(before, resident=4 * GIB), freed=-GIB, again=True
+    )
+    lines = tell(outcome, rich_case(), catalog(), "en")
+    assert lines == [
+        "Release the failed cell: freed -1.00 GiB (3.00 GiB → 4.00 GiB resident) in 0.0 s.",
+        "✓ The cell, unchanged, needs at least 4.00 GiB: that fits now.",
+    ]
+
+
+def test_words_of_one_fix() -> None:
+    case = rich_case()
+    plan = next(one for one in case.plans if one.fix == "delete-variable")
+    assert fix_title(plan.fix, plan.subject, case, catalog(), "zh") == "删除变量 `*bold*`"
+    assert fix_loses(plan, case, catalog(), "en").startswith("This loses: `*bold*` and everything that only it holds.")
+
+
+# -- the bar ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("requested", [None, GIB // 2, 2 * GIB, 100 * GIB])
+@pytest.mark.parametrize("backend", ["cuda", "host"])
+def test_widths_add_up_to_the_whole(backend: str, requested: int | None) -> None:
+    parts = bar(SNAPSHOT, backend, "en", requested)
+    assert sum(part.width for part in parts) == pytest.approx(100)
+    assert all(0 <= part.width <= 100 for part in parts)
+    assert ("short" in {part.kind for part in parts}) == ((requested or 0) > (GIB if backend == "cuda" else 32 * GIB))
+
+
+def test_what_is_unknown_is_not_drawn() -> None:
+    parts = bar(replace(SNAPSHOT, device=None), "cuda", "en")
+    assert [part.kind for part in parts] == ["allocated", "cached"]
+    assert bar(replace(SNAPSHOT, host=HostMemory()), "host", "en") == ()
+    nothing = HostMemory(capacity=0, available=0, this_process=0)
+    assert sum(part.width for part in bar(replace(SNAPSHOT, host=nothing), "host", "en")) == 0
+
+
+# -- size ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB. " + "x" * (1 << 20),
+        "<b>" * (1 << 19) + "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB",
+        "Unable to allocate 2.00 GiB for an array with shape (268435456,) and data type int64" + "`" * (1 << 20),
+    ],
+    ids=["behind", "before", "numpy"],
+)
+def test_a_message_of_a_mebibyte_makes_no_large_report(text: str) -> None:
+    event = detect_text(text, "torch.OutOfMemoryError")
+    assert event is not None
+    assert event.requested == 2 * GIB
+    case = rich_case(event)
+    assert case.diagnosis == diagnose(event, SNAPSHOT)
+    found = write(case, catalog(), "en")
+    assert len(_html.render(found)) < 60_000
+    assert len(_text.render(found)) < 20_000

@@ -1,0 +1,192 @@
+"""Every sentence in both languages, none missing and none that nobody says."""
+
+from __future__ import annotations
+
+import ast
+import locale
+import re
+import string
+import tomllib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+import nb_oomhelper
+from nb_oomhelper.catalog import load_catalog
+from nb_oomhelper.model import Applicability, CauseKind, Phase, Segment
+from nb_oomhelper.tables import Language as TablesLanguage
+from nb_oomhelper.wording import Language, knows, pick_language, say
+
+pytestmark = pytest.mark.plain
+
+FILE = resources.files("nb_oomhelper.knowledge").joinpath("wording.toml")
+SENTENCES: dict[str, dict[str, str]] = {
+    f"{section}.{name}": texts
+    for section, sentences in tomllib.loads(FILE.read_text("utf-8")).items()
+    for name, texts in sentences.items()
+}
+SECTIONS = {key.partition(".")[0] for key in SENTENCES}
+NOT_SAID_YET = {"live.used", "note.copy", "section.entry"}  # to be said, or to go
+SOURCES = sorted(Path(nb_oomhelper.__file__).parent.rglob("*.py"))
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+# -- the file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", SENTENCES)
+def test_both_languages_are_whole(key: str) -> None:
+    texts = SENTENCES[key]
+    assert set(texts) == set(get_args(Language))
+    assert all(text == text.strip() and text for text in texts.values())
+    assert fields(texts["en"]) == fields(texts["zh"])
+    assert texts["en"].count("`") == texts["zh"].count("`")
+    assert texts["en"].count("`") % 2 == texts["en"].count("**") % 2 == 0
+    assert all(name.isidentifier() for name in fields(texts["en"]))
+
+
+@pytest.mark.parametrize("key", SENTENCES)
+def test_the_chinese_is_chinese(key: str) -> None:
+    has_words = re.search(r"[A-Za-z]{2,}", re.sub(r"\{\w+\}|`[^`]*`", "", SENTENCES[key]["en"]))
+    assert not has_words or re.search(r"[\u4e00-\u9fff]", SENTENCES[key]["zh"])
+    assert not re.search(r"[\u4e00-\u9fff]", SENTENCES[key]["en"])
+
+
+def test_sizes_are_binary() -> None:
+    assert not [key for key, texts in SENTENCES.items() if re.search(r"\b[KMGT]B\b", texts["en"] + texts["zh"])]
+
+
+# -- who says them ---------------------------------------------------------------------------------------------------
+
+
+def texts_in(tree: ast.AST) -> Iterator[str]:
+    """Patterns of the keys that code may ask for: constants, and f-strings with anything in their braces."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not node.value.endswith("."):
+            yield re.escape(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"[\w ]+" for part in node.values
+            )
+
+
+def asked_for() -> set[str]:
+    """Patterns of everything in the code that looks like a key of a section of the file."""
+    beginnings = tuple(re.escape(f"{section}.") for section in SECTIONS)
+    trees = (ast.parse(path.read_text("utf-8")) for path in SOURCES)
+    return {text for tree in trees for text in texts_in(tree) if text.startswith(beginnings)}
+
+
+def said_directly() -> set[str]:
+    """Keys that stand in a call of `say` or `knows`."""
+    calls = (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text("utf-8"))))
+    return {
+        node.args[0].value
+        for node in calls
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("say", "knows")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    }
+
+
+def test_the_search_finds_what_is_said() -> None:
+    """Otherwise the two tests below would prove nothing."""
+    assert "section.why" in said_directly()
+    assert len(said_directly()) > 20
+    assert any(re.fullmatch(pattern, "part.free") for pattern in asked_for())
+
+
+@pytest.mark.parametrize("key", sorted(said_directly()))
+def test_every_key_that_is_said_is_there(key: str) -> None:
+    assert key in SENTENCES
+
+
+def test_every_key_that_code_may_ask_for_is_there() -> None:
+    lost = {pattern for pattern in asked_for() if not any(re.fullmatch(pattern, key) for key in SENTENCES)}
+    assert not lost
+
+
+def test_every_sentence_is_said_by_somebody() -> None:
+    patterns = asked_for()
+    unsaid = {key for key in SENTENCES if not any(re.fullmatch(pattern, key) for pattern in patterns)}
+    assert unsaid <= NOT_SAID_YET
+
+
+def test_keys_that_are_put_together() -> None:
+    """Those whose end is a word of the records: every word has its sentence, and no sentence lacks its word."""
+
+    def named(section: str) -> set[str]:
+        return {key.partition(".")[2] for key in SENTENCES if key.startswith(f"{section}.")}
+
+    assert named("part") == set(get_args(get_type_hints(Segment)["kind"]))
+    special = {"variable_role", "variable_shared", "other_process_unknown", "fragmentation_largest"}
+    assert named("cause") == set(get_args(CauseKind)) | special
+    assert named("fix") >= set(get_args(Applicability))
+    assert {f"phase_{phase}" for phase in get_args(Phase) if phase != "unknown"} <= named("entry")
+    assert named("entry") >= {f"backend_{one}" for entry in load_catalog().entries for one in entry.match.backends}
+
+
+# -- saying them -----------------------------------------------------------------------------------------------------
+
+
+def test_say() -> None:
+    assert say("section.why", "en") == "Why"
+    assert say("fix.frees", "zh", size="1.00 GiB") == "释放 1.00 GiB"
+    assert say("fix.frees", "en", size="{size}", unused=1) == "frees {size}"
+    with pytest.raises(KeyError):
+        say("fix.nothere", "en")
+    with pytest.raises(KeyError):
+        say("fix.frees", "en")
+
+
+def test_knows() -> None:
+    assert knows("role.pretrained model")
+    assert not knows("role.other")
+    assert not knows("nothere.role")
+    assert not knows("")
+
+
+def test_the_two_lists_of_languages_agree() -> None:
+    assert get_args(Language) == get_args(TablesLanguage)
+
+
+@pytest.mark.parametrize(
+    ("setting", "variables", "expected"),
+    [
+        ("en", {"LANG": "zh_CN.UTF-8"}, "en"),
+        ("zh", {"LANG": "en_US.UTF-8"}, "zh"),
+        ("auto", {"LANG": "zh_CN.UTF-8"}, "zh"),
+        ("auto", {"LANG": "zh_TW"}, "zh"),
+        ("auto", {"LANG": "ZH"}, "zh"),
+        ("auto", {"LANG": "en_US.UTF-8"}, "en"),
+        ("auto", {"LANG": "de_DE"}, "en"),
+        ("auto", {"LANG": "C.UTF-8", "LANGUAGE": "zh"}, "en"),
+        ("auto", {"LANGUAGE": "zh_CN:en"}, "zh"),
+        ("auto", {"LC_ALL": "en_US", "LANG": "zh_CN"}, "en"),
+        ("auto", {"LC_ALL": "", "LC_MESSAGES": "zh_CN", "LANG": "en_US"}, "zh"),
+        ("nonsense", {"LANG": "zh_CN"}, "zh"),
+    ],
+)
+def test_language(setting: str, variables: dict[str, str], expected: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert pick_language(setting) == expected
+
+
+def test_language_where_no_variable_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"):
+        monkeypatch.delenv(name, raising=False)
+    for system, expected in (((None, None), "en"), (("zh_CN", "UTF-8"), "zh"), (("en_US", "UTF-8"), "en")):
+        monkeypatch.setattr(locale, "getlocale", lambda system=system: system)
+        assert pick_language("auto") == expected
