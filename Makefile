@@ -51,7 +51,7 @@ gpu: env
 wheel-check: env
 	$(PYTEST) tests/test_wheel.py
 
-bench: env
+bench: env $(VENV)/.bench
 	$(PY) -m benchmarks.run
 
 clean:
@@ -69,6 +69,11 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.torch
 $(VENV)/.demo: pyproject.toml | $(VENV)/.torch
 	@echo "== $(VENV): JupyterLab"
 	$(PY) $(PIP) -e ".[demo]"
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.torch
+	@echo "== $(VENV): gpustat"
+	$(PY) $(PIP) -e ".[bench]"
 	@touch $@
 
 $(OLD)/.kernel: pyproject.toml Makefile | $(OLD)/.torch

@@ -49,10 +49,15 @@ def cell(source):
 
 
 def release(arguments=""):
-    """Release in a cell of its own; the outcome, or None if that failed."""
+    """Release in a cell of its own; the outcome, or None if that failed.
+
+    `released` is what was alive before that cell ended: its end alone makes IPython let go of something.
+    """
+    global released
+    shell.user_ns.update(outcome=None, released=None, alive=alive)
+    cell(f"import nb_oomhelper; outcome = nb_oomhelper.release({arguments}); released = alive()")
+    outcome, released = shell.user_ns["outcome"], shell.user_ns["released"]
     shell.user_ns["outcome"] = None
-    cell(f"import nb_oomhelper; outcome = nb_oomhelper.release({arguments})")
-    outcome, shell.user_ns["outcome"] = shell.user_ns["outcome"], None
     return outcome
 
 

@@ -23,7 +23,19 @@ ROOT = Path(nb_oomhelper.__file__).parent
 
 # From the ground up: a module imports from the rows below its own, and nobody imports the package itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("model", "units", "errors", "messages", "tables", "wording", "grid", "poll", "hooks", "frameworks._pytorch_graph"),
+    (
+        "model",
+        "units",
+        "errors",
+        "messages",
+        "tables",
+        "wording",
+        "grid",
+        "poll",
+        "hooks",
+        "reserve",
+        "frameworks._pytorch_graph",
+    ),
     ("nvml", "host", "frames", "tally", "mistakes", "history", "knowledge._entry", "knowledge._fix"),
     ("holders", "frameworks._numpy", "frameworks._python", "frameworks._pytorch_messages"),
     ("frameworks._pytorch", "knowledge", "retained", "rewrite", "diagnose"),
@@ -179,7 +191,10 @@ def load(code: str) -> list[Any]:
 def test_loading_the_extension_does_little() -> None:
     heavy, ours, threads, written, environment = load('cell("%load_ext nb_oomhelper"); tell(*changed())')
     assert heavy == []
-    assert set(ours) == {PACKAGE, *(f"{PACKAGE}.{name}" for name in ("errors", "extension", "hooks", "magics"))}
+    assert set(ours) == {
+        PACKAGE,
+        *(f"{PACKAGE}.{name}" for name in ("errors", "extension", "hooks", "magics", "reserve")),
+    }
     assert (threads, written, environment) == ([], [], False)
 
 

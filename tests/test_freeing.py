@@ -131,7 +131,7 @@ for kind, source in cells.items():
     gc.collect()
     before = alive()
     outcome = release()
-    result[kind] = before, alive(), shown, cell("%tb"), outcome.lines
+    result[kind] = before, released, shown, cell("%tb"), outcome.lines
 tell(result)
 """
 WAITING = """
@@ -249,9 +249,29 @@ class TestFrames:
             gc.collect()
             before = alive()
             release()
-            tell(before, alive())
+            tell(before, released)
         """
         assert play(code) == [[True, True], [False, False]]
+
+    @pytest.mark.parametrize(
+        "dropped",
+        [
+            "for name in [n for n in dir(sys) if n.startswith('last_')]: delattr(sys, name)",
+            "shell.InteractiveTB.tb = None; shell.last_execution_result.error_in_exec = None",
+        ],
+        ids=["by Python", "by IPython"],
+    )
+    def test_whoever_of_the_holders_is_left(self, play: Play, dropped: str) -> None:
+        code = f"""
+            cell(cells["nested"])
+            cell("fine = 1")
+            {dropped}
+            gc.collect()
+            before = alive()
+            release()
+            tell(before, released)
+        """
+        assert play(code) == [[True], [False]]
 
     def test_after_the_debugger(self, play: Play) -> None:
         code = """
@@ -260,7 +280,7 @@ class TestFrames:
             cell("fine = 1")
             before, debugger = alive(), shell.InteractiveTB.pdb is not None
             release()
-            tell(said, before, debugger, alive(), cell("%tb"))
+            tell(said, before, debugger, released, cell("%tb"))
         """
         said, before, debugger, after, again = play(code, stdin="up\np thing\nq\n")
         assert "Thing object" in said
@@ -322,7 +342,7 @@ class TestDeep:
             release()
             normal = alive()
             outcome = release("deep=True")
-            tell(normal, alive(), cell("%tb"), outcome.lines)
+            tell(normal, released, cell("%tb"), outcome.lines)
         """
         normal, deep, again, lines = play(code)
         assert (normal, deep) == ([True], [False])
@@ -334,7 +354,7 @@ class TestDeep:
             cell({IN_ARGUMENTS!r})
             cell("%debug")
             release("deep=True")
-            tell(alive(), shell.InteractiveTB.pdb is None, [name for name in dir(sys) if name.startswith("last_")])
+            tell(released, shell.InteractiveTB.pdb is None, [name for name in dir(sys) if name.startswith("last_")])
         """
         assert play(code, stdin="q\n") == [[False], True, []]
 
@@ -358,7 +378,7 @@ class TestHistory:
             shown = len(shell.user_ns["Out"])
             outcome = release("history=True")
             numbered = [name for name in ("_1", "_2") if name in shell.user_ns or name in shell.user_ns_hidden]
-            tell(shown, alive(), len(shell.user_ns["Out"]), shell.user_ns["_"], outcome.lines, numbered,
+            tell(shown, released, len(shell.user_ns["Out"]), shell.user_ns["_"], outcome.lines, numbered,
                  shell.user_ns["In"][1])
         """
         shown, living, left, recent, lines, numbered, source = play(code)
@@ -367,7 +387,7 @@ class TestHistory:
         assert source == "Thing()"
 
     def test_at_once_in_the_next_cell(self, play: Play) -> None:
-        assert play("cell('Thing()'); before = alive(); release('history=True'); tell(before, alive())") == [
+        assert play("cell('Thing()'); before = alive(); release('history=True'); tell(before, released)") == [
             [True],
             [False],
         ]
@@ -401,7 +421,7 @@ class TestNames:
             cell("x")
             cell("'other'")
             outcome = release("names=['x']")
-            tell(alive(), "x" in shell.user_ns, list(shell.user_ns["Out"].values()), outcome.lines)
+            tell(released, "x" in shell.user_ns, list(shell.user_ns["Out"].values()), outcome.lines)
         """
         assert play(code) == [[False], False, ["other"], ["deleted the variable x"]]
 
@@ -411,7 +431,7 @@ class TestNames:
             cell("def f(given):\\n    1 / 0")
             cell("f(x)")
             release("names=['x']")
-            tell(alive())
+            tell(released)
         """
         assert play(code) == [[False]]
 

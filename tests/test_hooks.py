@@ -324,10 +324,7 @@ class TestExtension:
             ("raise ExceptionGroup('g', [MemoryError(), ValueError()])", 1),
             ("%time raise MemoryError", 1),
             ("1 / 0", 0),
-            (
-                "import threading as t\ndef f():\n    raise MemoryError\none = t.Thread(target=f)\none.start(); one.join()",
-                1,
-            ),
+            ("from threading import *\ndef f():\n    raise MemoryError\nt = Thread(target=f)\nt.start()\nt.join()", 1),
         ],
         ids=["plain", "wrapped", "group", "time", "another", "thread"],
     )

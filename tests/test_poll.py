@@ -84,9 +84,9 @@ def test_a_tick_may_end_it() -> None:
     tick, reached = until(1, answer=False)
     poll = Poll(tick, 0.1)
     poll.start()
+    (thread,) = threads()
     assert reached.wait(LONG)
-    for thread in threads():
-        thread.join(LONG)
+    thread.join(LONG)
     assert not poll.running
 
 
@@ -97,8 +97,8 @@ def test_an_error_ends_it_and_goes_to_the_log(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.DEBUG, logger="nb_oomhelper.poll"):
         poll = Poll(tick, 0.1)
         poll.start()
-        for thread in threads():
-            thread.join(LONG)
+        (thread,) = threads()
+        thread.join(LONG)
     assert not poll.running
     assert [record.message for record in caplog.records] == ["the live readout stopped"]
 

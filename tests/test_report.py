@@ -36,6 +36,12 @@ def report(event: OomEvent = EVENT, language: Language = "en", **changes: Any) -
     return write(rich_case(event, replace(SNAPSHOT, **changes)), catalog(), language)
 
 
+def before_any_outcome(event: OomEvent = EVENT) -> Report:
+    case = rich_case(event)
+    case.outcomes = []
+    return write(case, catalog(), "en")
+
+
 def with_diagnosis(event: OomEvent = EVENT, **facts: Any) -> Report:
     case = rich_case(event)
     case.diagnosis = Diagnosis(**{"requested": None, "free": None, "capacity": None, "short": None, **facts})
@@ -207,7 +213,7 @@ def test_a_cause_of_unknown_size() -> None:
 
 
 def test_fixes() -> None:
-    rows = {row.plan.fix + row.plan.subject: row for row in report().fixes}
+    rows = {row.plan.fix + row.plan.subject: row for row in before_any_outcome().fixes}
     release = rows["release-failed-cell"]
     assert (release.title, release.effect, release.label) == ("Release the failed cell", "frees 2.00 GiB", "safe")
     assert release.verdict == "✓ the request fits; the whole cell needs 4.00 GiB"
@@ -224,13 +230,21 @@ def test_fixes() -> None:
     assert rows["stop-other-process4712"].verdict == "✗ not enough alone"
 
 
+def test_a_fix_that_was_run_promises_no_more() -> None:
+    rows = {row.plan.fix: row for row in report().fixes}
+    assert (rows["release-failed-cell"].effect, rows["release-failed-cell"].verdict) == (
+        "✓ done, see the outcome below",
+        "",
+    )
+
+
 def test_a_request_that_never_fits() -> None:
     row = next(row for row in report(replace(EVENT, requested=9 * GIB)).fixes if row.plan.fix == "delete-variable")
     assert row.verdict == "✗ the request is larger than the device"
 
 
 def test_a_fix_that_makes_everything_fit() -> None:
-    row = report(replace(EVENT, requested=GIB + MIB)).fixes[0]
+    row = before_any_outcome(replace(EVENT, requested=GIB + MIB)).fixes[0]
     assert row.verdict in {"✓ the request fits then", "✓ the request fits; the whole cell needs 3.00 GiB"}
     assert (row.plan.again is not False) == (row.verdict == "✓ the request fits then")
 

@@ -241,7 +241,8 @@ def _unnamed(snapshot: MemorySnapshot) -> list[Cause]:
 
 def _processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     reserved = snapshot.allocator.reserved if snapshot.allocator else event.reserved
-    rows = with_self((snapshot.device.processes if snapshot.device else None) or event.processes, reserved)
+    seen = snapshot.device.processes if snapshot.device else None
+    rows = with_self(seen, reserved) if seen else event.processes
     return [
         Cause(
             kind="other_process",

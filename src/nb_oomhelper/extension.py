@@ -22,6 +22,7 @@ from traitlets.config import Configurable
 from nb_oomhelper import magics
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.hooks import Hooks
+from nb_oomhelper.reserve import Reserve
 
 if TYPE_CHECKING:
     from nb_oomhelper import frontends
@@ -66,7 +67,8 @@ class Extension:
         self.shell = shell
         self.settings = OOMHelper(parent=shell)
         self.case: Case | None = None
-        self.hooks = Hooks(shell, self._look, self._before, self._after)
+        self._reserve = Reserve()
+        self.hooks = Hooks(shell, self._look, self._before, self._after, self._reserve.give_up)
         self._magics = magics.Registration(shell, self)
         self._catalog: tuple[str, Catalog] | None = None
         self._shown: list[frontends.Shown] = []
@@ -108,6 +110,7 @@ class Extension:
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
         self.keep(None)
+        self._reserve.give_up()
         if "driver" in vars(self):
             self.driver.close()
         self.case = None
@@ -263,7 +266,9 @@ class Extension:
             done("it was cancelled" if result is None else _error_of(result))
 
     def _run_code(self, code: str) -> str | None:
-        return _error_of(self.shell.run_cell(code, store_history=False, silent=True))
+        error = _error_of(self.shell.run_cell(code, store_history=False, silent=True))
+        self._reserve.take()  # what is told to be free then is free for cells
+        return error
 
     def _on_main(self, call: Callable[[Callable[[], None]], None], waits: Callable[[], None]) -> None:
         """Run on the main thread. JupyterLab sends clicks to a subshell, whose thread runs beside a busy cell.
@@ -289,6 +294,7 @@ class Extension:
     # cells come and go
 
     def _before(self, info: Any) -> None:
+        self._reserve.take()
         if not self._cells:
             self._since = time.monotonic()
         self._cells.append((threading.get_ident(), info))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from nb_oomhelper import grid
 from nb_oomhelper.diagnose import segments, tightest, with_self
-from nb_oomhelper.memory import read_driver, take_snapshot
-from nb_oomhelper.model import DeviceMemory, DriverReading, Holding, HostMemory, MemorySnapshot
+from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
+from nb_oomhelper.model import DeviceMemory, Holding, MemorySnapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.units import format_bytes
 
@@ -65,10 +64,7 @@ def read_gauges(driver: Driver, index: int | None = None) -> tuple[list[Gauge], 
 
 
 def _device_gauge(driver: Driver, device: DeviceMemory) -> Gauge:
-    if device.device is None:  # hidden from frameworks in this process: there is no allocator to ask
-        snapshot = MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory(), device=device)
-    else:
-        snapshot = take_snapshot(driver, backend="cuda", device=device.device)
+    snapshot = snapshot_of(driver, device)
     sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
     others = tuple(
         (row.pid, " · ".join(part for part in (row.name, row.detail) if part) or None, row.used)

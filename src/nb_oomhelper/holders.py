@@ -123,18 +123,22 @@ def find_holdings(
             _Root("unreachable", [(("not reachable from any name", None, None), list(search.alive()))])
         )
         if _without(lost, found).storages:  # only then is it worth going through all modules
-            _follow(search, _module_roots(scope), found)
+            _follow(search, _module_roots(scope), found, seen=set())
         if (rest := _without(lost, found)).storages:
             found.append(rest)
     return tabulate(found, searched, len(roots), time.monotonic() - started)
 
 
-def _follow(search: _Search, roots: Iterable[_Root], found: list[Found]) -> int:
-    """Search roots until time is up; how many were searched through."""
+def _follow(search: _Search, roots: Iterable[_Root], found: list[Found], seen: set[int] | None = None) -> int:
+    """Search roots until time is up; how many were searched through.
+
+    With `seen`, roots share what they have met: modules import from each other, and each would lead through
+    all the others again; the first to lead somewhere is enough.
+    """
     searched = 0
     for root in roots:
-        holder = search.follow(root)
-        if root.kind == "module":  # modules import from each other: the first to lead there is enough
+        holder = search.follow(root, seen)
+        if seen is not None:
             holder = _without(holder, found)
         if holder.storages:
             found.append(holder)
@@ -153,6 +157,7 @@ def _without(lost: Found, found: list[Found]) -> Found:
 def _module_roots(scope: Scope) -> Iterator[_Root]:
     """The globals of other people's modules, and the attributes of their classes, one root a name."""
     barred = {id(thing) for thing in scope.barred}  # the user's own namespace is a module's, too
+    made: list[object] = []  # kept, for the ids of what the roots have met must stay unique
     for name, module in list(sys.modules.items()):
         package = name.partition(".")[0]
         if package in sys.stdlib_module_names or package in _OURS or not issubclass(type(module), ModuleType):
@@ -161,7 +166,10 @@ def _module_roots(scope: Scope) -> Iterator[_Root]:
         if id(names) in barred:
             continue
         for attribute, thing in list(names.items()):
-            kept = list(_class_dict(thing).values()) if type(thing) is type else thing
+            kept = thing
+            if type(thing) is type:
+                kept = list(_class_dict(thing).values())
+                made.append(kept)
             yield _Root("module", [((f"module {name}.{attribute}", None, None), kept)])
 
 
@@ -217,9 +225,10 @@ class _Search:
         """Whether there is anything to search: numbers, texts, modules and the shell are left out."""
         return any(not self._skip(thing) and id(thing) not in self._barred for _, thing in root.things)
 
-    def follow(self, root: _Root) -> Found:
-        """All storages that a root reaches."""
-        trail = _Trail(set(self._barred))
+    def follow(self, root: _Root, seen: set[int] | None = None) -> Found:
+        """All storages that a root reaches; `seen` has the ids of objects that were met before, and gets its own."""
+        trail = _Trail(set() if seen is None else seen)
+        trail.seen |= self._barred
         first: dict[Hashable, int] = {}
         for index, (_, thing) in enumerate(root.things):
             self._walk(thing, trail)

@@ -28,6 +28,7 @@ class Hooks:
         look: Called with each error after its traceback was shown, and whether Python and IPython keep it
             from then on; must not raise.
         before, after: Called around each cell.
+        ease: Called before a traceback is shown: there may be little memory left to show it with.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Hooks:
         look: Callable[[BaseException, bool], None],
         before: Callable[[Any], None],
         after: Callable[[Any], None],
+        ease: Callable[[], None] = lambda: None,
     ) -> None:
         self._shell = shell
         self._look = look
         self._before = before
         self._after = after
+        self._ease = ease
         self._active = False
         self._slot: tuple[tuple[type[BaseException], ...], Any] = ((), None)
         self._shown_before: Any = _ABSENT
@@ -90,6 +93,7 @@ class Hooks:
 
     def _handle(self, etype: Any, value: Any, tb: Any, tb_offset: int | None = None) -> None:
         """IPython's handler: the traceback first, by whoever had the slot before, else as usual."""
+        self._ease()
         kinds, before = self._slot
         if not (kinds and isinstance(value, kinds) and self._shown_by(before, etype, value, tb, tb_offset)):
             self._shell.showtraceback((etype, value, tb), tb_offset=tb_offset)
@@ -111,6 +115,7 @@ class Hooks:
         """A showtraceback that calls the one it found, then looks at the error that was shown."""
 
         def showtraceback(*args: Any, **options: Any) -> Any:
+            self._ease()
             given = options.get("exc_tuple") or (args[0] if args else None)
             error = given[1] if given else sys.exc_info()[1]
             try:
@@ -125,6 +130,7 @@ class Hooks:
         self._after(result)
 
     def _thread(self, args: Any) -> None:
+        self._ease()
         if self._thread_before is not None:
             self._thread_before(args)
         self._seen(args.exc_value, kept=False)

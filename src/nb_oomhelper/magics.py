@@ -241,22 +241,23 @@ class Registration:
         self._manager = shell.magics_manager
         self._configurables: list[Any] = shell.configurables
         self._magics = OomMagics(shell, core)
-        self._before: list[tuple[dict[str, Any], str, Any]] = []
+        self._before: list[tuple[dict[str, Any], str, Any, Any]] = []  # table, name, what was there, ours
 
     def install(self) -> None:
         """Register the magics."""
-        tables = self._manager.magics
-        for kind, table in self._magics.magics.items():
-            self._before += [(tables[kind], name, tables[kind].get(name, _ABSENT)) for name in table]
-        key = type(self._magics).__name__
-        self._before.append((self._manager.registry, key, self._manager.registry.get(key, _ABSENT)))
+        registry, key = self._manager.registry, type(self._magics).__name__
+        ours = [(self._manager.magics[kind], table) for kind, table in self._magics.magics.items()]
+        for table, added in [*ours, (registry, {key: self._magics})]:
+            self._before += [(table, name, table.get(name, _ABSENT), one) for name, one in added.items()]
         self._manager.register(self._magics)
 
     def remove(self) -> None:
-        """Put the tables back as they were."""
-        for table, name, value in self._before:
+        """Put the tables back as they were; what somebody has put over ours since then stays."""
+        for table, name, value, ours in self._before:
+            if table.get(name) != ours:
+                continue
             if value is _ABSENT:
-                table.pop(name, None)
+                del table[name]
             else:
                 table[name] = value
         self._before = []

@@ -104,7 +104,10 @@ def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Ho
 def search(scope: Scope, backend: str, device: int | None, seconds: float, *, everywhere: bool = False) -> Holdings:
     """Search a scope with all loaded frameworks."""
     loaded = [framework for framework in FRAMEWORKS if framework.loaded()]
-    return find_holdings(scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere)
+    try:
+        return find_holdings(scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere)
+    except MemoryError:  # the search itself found no room: what else is known must still be told
+        return Holdings(complete=False)
 
 
 def still_held(
@@ -132,6 +135,13 @@ def _ordinals(backend: str) -> list[int]:
     if backend == "host":
         return []
     return sorted({ordinal for framework in FRAMEWORKS for ordinal in framework.device_uuids()})
+
+
+def snapshot_of(driver: Driver, device: DeviceMemory) -> MemorySnapshot:
+    """Read one GPU of the driver's again, without holders; what no framework here can name has no allocator to ask."""
+    if device.device is not None:
+        return take_snapshot(driver, backend="cuda", device=device.device)
+    return MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory(), device=device)
 
 
 def measure(snapshot: MemorySnapshot, backend: str) -> Measure:

@@ -261,20 +261,30 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
 def _fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> FixRow:
     fields = _fields(plan.subject, case)
     title, note, loses = (fill(text, fields) for text in _texts(catalog, plan.fix, language))
-    effect = (
-        say("fix.frees_unknown", language)
-        if plan.predicted is None
-        else say("fix.frees", language, size=format_bytes(plan.predicted))
-    )
     return FixRow(
         plan=plan,
         title=title,
         note=note,
-        effect=effect,
-        verdict=_verdict(plan, case, language),
+        effect=_effect(plan, case, language),
+        verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=say(f"fix.{plan.applicability}", language),
         loses=loses,
         rates=_rates(case, plan, catalog, language),
+    )
+
+
+def _effect(plan: FixPlan, case: Case, language: Language) -> str:
+    if _is_done(plan, case):
+        return say("fix.done", language)
+    if plan.predicted is None:
+        return say("fix.frees_unknown", language)
+    return say("fix.frees", language, size=format_bytes(plan.predicted))
+
+
+def _is_done(plan: FixPlan, case: Case) -> bool:
+    """Whether it was run here already: what it would free once more is no longer the point."""
+    return any(
+        (outcome.fix, outcome.subject, outcome.error) == (plan.fix, plan.subject, None) for outcome in case.outcomes
     )
 
 

@@ -35,6 +35,7 @@ class Reply:
     `displays` has one row a `display_data` or `execute_result` message, with the keys `data`, `metadata`, `transient`
     and `type`; `update_display_data` appends a row too. `errors` has one `error` message's content a row: `ename`,
     `evalue` and `traceback`. `comms` has one row a message of a widget, with the keys `type`, `comm_id` and `data`.
+    `kinds` has the type of every message in the order in which they came: "stream", "error", "comm_open", ….
     The status is that of the execute reply: "ok", "error" or "aborted"; "pending" before it has come; "" for a click,
     which has none. What a thread prints after its cell has ended is added when the kernel is next read.
     """
@@ -48,6 +49,7 @@ class Reply:
     displays: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     comms: list[dict[str, Any]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     execution_count: int | None = None
     user_expressions: dict[str, Any] = field(default_factory=dict)
     idle: bool = False
@@ -68,6 +70,7 @@ class Reply:
     def take_iopub(self, message: Message) -> None:
         """Take one message of the iopub channel."""
         kind, content = message["msg_type"], message["content"]
+        self.kinds.append(kind)
         if kind == "stream":
             setattr(self, content["name"], getattr(self, content["name"]) + content["text"])
         elif kind in {"display_data", "execute_result", "update_display_data"}:
@@ -81,7 +84,7 @@ class Reply:
             self.idle = self.idle or content["execution_state"] == "idle"
 
 
-class _OneSpec(KernelSpecManager):
+class OneSpec(KernelSpecManager):
     """Answers every kernel name with the one command line, so that no kernelspec need be installed."""
 
     argv: list[str]
@@ -105,7 +108,7 @@ class Kernel:
         self.widgets: dict[str, dict[str, Any]] = {}
         self._replies: dict[str, Reply] = {}
         self._log = home / "kernel.log"
-        specs = _OneSpec()
+        specs = OneSpec()
         specs.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         self._manager = KernelManager(kernel_spec_manager=specs, connection_file=str(home / "connection.json"))
         with self._log.open("w") as log:

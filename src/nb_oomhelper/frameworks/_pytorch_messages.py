@@ -136,10 +136,17 @@ def _processes(window: str, reserved: int | None) -> tuple[ProcessMemory, ...]:
 
     PyTorch says "this process" where a pid is its own. In a container the driver counts pids
     otherwise, and this process is one of the rows: the only one large enough for what PyTorch reserved.
+    Where several are, none of them can be called another process: they are left out.
     """
     rows = [(int(pid), parse_bytes(size)) for pid, size in re.findall(_PROCESS, window)]
-    could_be_us = [
+    could_be_us = {
         place for place, (_, used) in enumerate(rows) if used is not None and reserved is not None and used >= reserved
-    ]
-    us = could_be_us[0] if len(could_be_us) == 1 and _THIS_PROCESS not in window else None
-    return tuple(ProcessMemory(pid=pid, used=used, is_self=place == us) for place, (pid, used) in enumerate(rows))
+    }
+    if _THIS_PROCESS in window:
+        could_be_us = set()
+    twins = could_be_us if len(could_be_us) > 1 else set()
+    return tuple(
+        ProcessMemory(pid=pid, used=used, is_self=place in could_be_us)
+        for place, (pid, used) in enumerate(rows)
+        if place not in twins
+    )

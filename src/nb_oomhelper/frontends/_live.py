@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from nb_oomhelper.frontends import _html
-from nb_oomhelper.memory import read_driver, take_snapshot
+from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.poll import Poll
-from nb_oomhelper.report import bar
+from nb_oomhelper.report import bar, plain
 from nb_oomhelper.wording import Language, say
 
 
@@ -50,9 +50,14 @@ class Live:
 
     def _draw(self, caption: str) -> None:
         reading = read_driver(self._driver)
-        places = [(f"GPU {row.nvml_index} · {row.name or ''}", "cuda", row.device) for row in reading.devices]
-        blocks = []
-        for label, backend, device in [*places, (say("title.host_place", self._language), "host", None)]:
-            snapshot = take_snapshot(self._driver, backend=backend, device=device)
-            blocks.append(_html.section(label) + _html.bar(bar(snapshot, backend, self._language), caption))
-        self._bars.value = _html.style() + "".join(blocks)
+        host = take_snapshot(self._driver, backend="host", device=None)
+        places = [
+            (f"GPU {row.nvml_index} · {row.name or ''}", "cuda", snapshot_of(self._driver, row))
+            for row in reading.devices
+        ]
+        blocks = [
+            _html.section(label) + _html.bar(bar(snapshot, backend, self._language), caption)
+            for label, backend, snapshot in [*places, (say("title.host_place", self._language), "host", host)]
+        ]
+        notes = [plain(note) for note in (reading.note, *(row.note for row in reading.devices)) if note]
+        self._bars.value = _html.style() + "".join(blocks) + _html.notes(dict.fromkeys(notes))

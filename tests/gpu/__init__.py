@@ -1,0 +1,1 @@
+"""The story on a real CUDA device; skipped where there is none."""

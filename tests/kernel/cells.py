@@ -1,0 +1,111 @@
+"""Cells that run out of memory for real, and the panel as the kernel's widgets describe it."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.kernel.driver import Kernel, Reply
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+LOAD = "%load_ext nb_oomhelper"
+MIB = 1 << 20
+GIB = 1 << 30
+
+# More than any machine has: NumPy refuses at once, and nothing is kept.
+NO_ROOM = "numpy.ones(1 << 50, numpy.uint8)"
+SETUP = """
+import gc, resource, sys
+import numpy, psutil
+def limit(room):
+    size = psutil.Process().memory_info().vms + room
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+def resident():
+    return psutil.Process().memory_info().rss
+def huge():
+    return numpy.ones(1 << 50, numpy.uint8)
+def train_step(size):
+    batch = numpy.ones(size, numpy.uint8)
+    outputs = batch + batch
+    return batch + outputs
+"""
+
+
+def wait_for(kernel: Kernel, true: Callable[[], object], seconds: float = 30) -> None:
+    """Read what the kernel sends until something holds, a test having failed if it never does."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came to hold"
+        kernel.poll(0.1)
+
+
+def start_busy(kernel: Kernel, go_on: Path, then: str = "pass", grow: str = "pass") -> str:
+    """Start a cell that does one thing again and again until a file is there, then another; returns its message id."""
+    wait = f"import os, time\nkept = []\nwhile not os.path.exists({str(go_on)!r}):\n    time.sleep(0.05)\n    {grow}"
+    return kernel.start(f"{wait}\n{then}")
+
+
+def shown(reply: Reply) -> list[dict[str, Any]]:
+    """Give the bundles of the panels in a reply, in their order."""
+    return [row["data"] for row in reply.displays if 'class="oomh ' in str(row["data"].get("text/html", ""))]
+
+
+def plain(markup: str) -> str:
+    """Take markup and its escapes out of an HTML value, and what is more than one blank."""
+    text = re.sub("<style>.*?</style>|</?(?:b|code)>", "", markup, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub("<[^>]*>", " ", text)).split())
+
+
+class Panel:
+    """The last panel of a reply, as its widgets say: only what a person can see and click."""
+
+    def __init__(self, kernel: Kernel, reply: Reply) -> None:
+        self.kernel = kernel
+        self.bundle = shown(reply)[-1]
+        self.root: str = self.bundle[VIEW]["model_id"]
+
+    def visible(self) -> Iterator[dict[str, Any]]:
+        """Walk through the states of the widgets that are not hidden, from the top; "id" is added."""
+        yield from self._below(self.root)
+
+    @property
+    def text(self) -> str:
+        """All that stands in it, but for what buttons and outputs say."""
+        return "\n".join(plain(state["value"]) for state in self.visible() if state["_model_name"] == "HTMLModel")
+
+    @property
+    def buttons(self) -> list[str]:
+        """What its buttons say, in their order; those that cannot be pressed stand in brackets."""
+        states = [state for state in self.visible() if state["_model_name"] == "ButtonModel"]
+        return [f"[{state['description']}]" if state["disabled"] else state["description"] for state in states]
+
+    @property
+    def page(self) -> list[dict[str, Any]]:
+        """What its outputs hold without a front end: the entry, where it is open."""
+        return [row for state in self.visible() if state["_model_name"] == "OutputModel" for row in state["outputs"]]
+
+    def button(self, label: str, nth: int = 0) -> str:
+        """Give the model id of a button that can be seen."""
+        found = [state["id"] for state in self.visible() if state.get("description") == label]
+        assert len(found) > nth, f"no button {label!r} in {self.buttons}"
+        return str(found[nth])
+
+    def click(self, label: str, nth: int = 0) -> Reply:
+        """Click a button and wait until all of it is done."""
+        return self.kernel.click(self.button(label, nth))
+
+    def _below(self, model_id: str) -> Iterator[dict[str, Any]]:
+        state = self.kernel.widgets[model_id]
+        if self.kernel.widgets[_id(state["layout"])].get("display") == "none":
+            return
+        yield state | {"id": model_id}
+        for child in state.get("children", ()):
+            yield from self._below(_id(child))
+
+
+def _id(reference: str) -> str:
+    return reference.removeprefix("IPY_MODEL_")

@@ -1,0 +1,40 @@
+"""Kernels that the tests of one file share, where their state allows it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import OLD_PYTHON, missing
+from tests.kernel.driver import Kernel
+
+SharedKernel = Callable[[str], Kernel]
+
+
+@pytest.fixture(scope="module", params=["old", "new"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
+    """Give the file's kernel of a name, of each pair; it is started when it is first asked for."""
+    python = Path(sys.executable) if request.param == "new" else OLD_PYTHON
+    if not python.exists():
+        missing("The environment with the oldest IPython is not there: make old")
+    kernels: dict[str, Kernel] = {}
+    with ExitStack() as running:
+
+        def kernel(name: str) -> Kernel:
+            if name not in kernels:
+                home = tmp_path_factory.mktemp(name)
+                kernels[name] = running.enter_context(Kernel(python, home))
+            return kernels[name]
+
+        yield kernel
+
+
+@pytest.fixture
+def go_on(tmp_path: Path) -> Iterator[Path]:
+    """Give the file that ends a cell of `start_busy`; at the latest it is there when the test ends."""
+    yield tmp_path / "go"
+    (tmp_path / "go").touch()

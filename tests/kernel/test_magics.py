@@ -1,0 +1,252 @@
+"""`%oom`, `%gpumem` and `%%gpumem`, in every form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.cells import LOAD, MIB, SETUP, VIEW, Panel, shown, start_busy, wait_for
+from tests.kernel.conftest import SharedKernel
+from tests.kernel.driver import Kernel
+from tests.kernel.test_panel import CUDA, FAIL, LOADER
+
+pytestmark = pytest.mark.kernel
+
+CASE = "get_ipython()._nb_oomhelper.case"
+BROKEN = {
+    "%oom nonsense": "%oom does not know 'nonsense'; it knows: fix, entry",
+    "%oom 'open": "No closing quotation",
+    "%oom status now": "does not know 'status'",
+    "%oom fix": "wants the number of a fix",
+    "%oom fix x": "wants the number of a fix",
+    "%oom fix 1 2": "wants the number of a fix",
+    "%oom fix -1": "wants the number of a fix",
+    "%oom fix 99": "there is no fix 99",
+    "%oom fix 0 --yes": "there is no fix 0",
+    "%oom release --no-such": "%oom release [--deep] [--history]",
+    "%oom release no_such_name": "no variable called no_such_name",
+    "%oom entry --lang": "--lang is en or zh",
+    "%oom entry --lang fr": "--lang is en or zh",
+    "%oom entry CUDA-OOM-001 --xml": "%oom entry CODE",
+    "%oom entry CUDA-OOM-001 --json --markdown": "%oom entry CODE",
+    "%oom entry NO-SUCH-1": "there is no entry 'NO-SUCH-1'",
+}
+
+
+@pytest.fixture
+def kernel(shared: SharedKernel) -> Kernel:
+    """The file's kernel of each pair, with the extension and memory for two arrays."""
+    kernel = shared("magics")
+    if not kernel.eval("'huge' in globals()"):
+        for code in (LOAD, "%config OOMHelper.refresh_seconds = 0.2", SETUP, "import nb_oomhelper"):
+            assert kernel.execute(code).status == "ok"
+        assert kernel.execute("%oom").stdout == "no out-of-memory error since nb_oomhelper was loaded\n"
+        assert kernel.execute("%oom fix 1").stdout == "no out-of-memory error since nb_oomhelper was loaded\n"
+        kernel.execute("huge()")
+    kernel.execute("globals().pop('numbers', None)\nnb_oomhelper.release(deep=True, history=True);")
+    assert kernel.execute("limit(320 << 20)").status == "ok"
+    return kernel
+
+
+class TestOom:
+    @pytest.mark.parametrize("line", BROKEN)
+    def test_what_makes_no_sense_is_one_line(self, kernel: Kernel, line: str) -> None:
+        reply = kernel.execute(line)
+        assert (reply.status, reply.stderr, reply.displays) == ("ok", "", [])
+        assert BROKEN[line] in reply.stdout
+        assert len(reply.stdout.splitlines()) == 1
+
+    def test_shows_the_last_panel_again(self, kernel: Kernel) -> None:
+        first = kernel.execute(FAIL)
+        reply = kernel.execute("%oom")
+        assert set(shown(reply)[0]) == {VIEW, "text/html", "text/plain"}
+        panel = Panel(kernel, reply)
+        assert panel.root != Panel(kernel, first).root
+        panel.click("Run")
+        assert "freed" in panel.text
+        assert "freed" in shown(kernel.execute("%oom"))[0]["text/plain"]  # it tells what was done, too
+
+    def test_fix(self, kernel: Kernel) -> None:
+        kernel.execute(FAIL)
+        before = kernel.eval("resident()")
+        lines = kernel.execute("%oom fix 1").stdout.splitlines()
+        assert before - kernel.eval("resident()") > 240 * MIB
+        assert lines[0].startswith("Release the failed cell: freed 25")
+        assert lines[1] == "Predicted: 256.00 MiB."
+        assert lines[2].startswith("✓ The failed request of 128.00 MiB would fit now")
+        assert kernel.eval("get_ipython().history_manager.input_hist_raw[-1]") == "%oom fix 1"
+        again = kernel.execute("%oom fix 1")
+        assert again.status == "ok"
+        assert again.stdout.startswith("Release the failed cell: freed")
+
+    def test_release(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nnumbers")
+        kernel.execute("limit(320 << 20)")
+        for line, least in (("", 250), ("--history", 250), ("--deep numbers", 310)):
+            kernel.execute(FAIL)
+            before = kernel.eval("resident()")
+            reply = kernel.execute(f"%oom release {line}")
+            assert "freed" in reply.stdout
+            assert before - kernel.eval("resident()") > least * MIB
+        assert kernel.eval("[len(Out), 'numbers' in globals()]") == [0, False]
+
+    def test_unsafe_fix_wants_yes(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        kernel.execute(FAIL)
+        numbers = dict(kernel.eval(f"[[plan.fix, plan.number] for plan in {CASE}.plans]"))
+        line = f"%oom fix {numbers['delete-variable']}"
+        reply = kernel.execute(line)
+        assert "nb_oomhelper.release(names=['numbers'])" in reply.stdout
+        assert "This loses: `numbers`" in reply.stdout
+        assert f"To run it: {line} --yes" in reply.stdout
+        assert kernel.eval(f"['numbers' in globals(), len({CASE}.outcomes)]") == [True, 0]
+        assert "freed 3" in kernel.execute(f"{line} --yes").stdout
+        assert not kernel.eval("'numbers' in globals()")
+        kernel.execute(FAIL)
+        assert "freed" in kernel.execute("%oom fix --yes 1").stdout
+
+    def test_entry(self, kernel: Kernel) -> None:
+        reply = kernel.execute("%oom entry CUDA-OOM-001")
+        assert set(reply.displays[0]["data"]) == {"text/plain", "text/markdown"}
+        assert reply.mime("text/markdown")[0].startswith("# CUDA-OOM-001 · A Hugging Face model")
+        assert kernel.execute("%oom entry cuda-oom-001 --markdown").stdout.startswith("# CUDA-OOM-001")
+        assert json.loads(kernel.execute("%oom entry CUDA-OOM-001 --json").stdout)["fix_rate"] == 88
+        assert "显存不足" in kernel.execute("%oom entry CUDA-OOM-001 --lang zh").mime("text/markdown")[0]
+        assert "显存不足" in kernel.execute("%oom entry --lang zh --markdown CUDA-OOM-001").stdout
+        assert kernel.execute("%oom entry").stdout.startswith("CUDA-OOM-001  A Hugging Face model")
+        assert "加载" in kernel.execute("%oom entry --lang zh").stdout
+        assert "CUDA-OOM-001" in kernel.execute("%oom entry offload hugging").mime("text/plain")[0]
+
+    def test_language(self, kernel: Kernel) -> None:
+        kernel.execute(FAIL)
+        kernel.execute("%config OOMHelper.language = 'zh'")
+        try:
+            assert "主机内存不足" in shown(kernel.execute("%oom"))[0]["text/plain"]
+            assert "释放了" in kernel.execute("%oom fix 1").stdout
+            assert "language: zh (setting: zh)" in kernel.execute("%oom status").stdout
+        finally:
+            kernel.execute("%config OOMHelper.language = 'auto'")
+        assert "language: en (setting: auto)" in kernel.execute("%oom status").stdout
+
+    def test_status(self, kernel: Kernel) -> None:
+        lines = dict(line.split(": ", 1) for line in kernel.execute("%oom status").stdout.splitlines())
+        assert lines["exception handler"] == "in place"
+        assert lines["live readout"] == "every 0.2 s, for 10 minutes"
+        assert lines["history"].endswith("nb_oomhelper/history.sqlite")
+        assert lines["knowledge"].startswith("1 entries, ")
+        assert "last problem" not in lines
+
+    def test_cuda_error_whose_call_is_known(self, kernel: Kernel) -> None:
+        reply = kernel.execute(LOADER)
+        text = Panel(kernel, reply).text
+        assert "CUDA out of memory cuda:0 · 8.00 GiB" in text
+        assert "The cell asked for 2.00 GiB; 204.80 MiB was free." in text
+        assert "a smaller batch: the error came while a model was loading" in text
+        assert "CUDA-OOM-001" in text
+        assert CUDA in reply.evalue
+
+
+class TestGpumem:
+    def test_table(self, kernel: Kernel) -> None:
+        (row,) = kernel.execute("%gpumem").displays
+        assert set(row["data"]) == {"text/plain", "text/html"}
+        assert "host" in row["data"]["text/plain"]
+        assert "<table" in row["data"]["text/html"]
+        assert "limited by RLIMIT_AS" in row["data"]["text/plain"]
+
+    def test_json(self, kernel: Kernel) -> None:
+        (host,) = [
+            row for row in json.loads(kernel.execute("%gpumem --json").stdout)["devices"] if row["device"] == "host"
+        ]
+        assert abs(host["rest"] - kernel.eval("resident()")) < 16 * MIB
+        assert host["allocated"] is None
+
+    def test_device_that_is_not_there(self, kernel: Kernel) -> None:
+        told = json.loads(kernel.execute("%gpumem -i 7 --json").stdout)
+        assert [row["device"] for row in told["devices"]] == ["host"]
+        assert told["note"]
+
+    def test_by_variable(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        kernel.execute(FAIL)
+        text = kernel.execute("%gpumem --by-variable").mime("text/plain")[0]
+        assert "numbers" in text
+        assert "64.00 MiB" in text
+        assert "256.00 MiB" in text
+
+    @pytest.mark.parametrize("line", ["%gpumem -i x", "%gpumem --no-such", "%gpumem more words"])
+    def test_what_makes_no_sense(self, kernel: Kernel, line: str) -> None:
+        reply = kernel.execute(line)
+        assert reply.stderr.startswith("UsageError: ")
+
+    def test_live(self, kernel: Kernel, go_on: Path) -> None:
+        reply = kernel.execute("%gpumem --live")
+        model_id = reply.displays[0]["data"][VIEW]["model_id"]
+        values: set[str] = set()
+        cell = start_busy(
+            kernel, go_on, grow="kept = [] if len(kept) > 40 else [*kept, numpy.ones(1 << 20, numpy.uint8)]"
+        )
+
+        def follow() -> bool:
+            values.add(kernel.widgets[model_id]["value"])
+            return len(values) >= 3
+
+        wait_for(kernel, follow)
+        assert all("oomh-bar" in value for value in values)
+        go_on.touch()
+        kernel.finish(cell)
+        panel = kernel.execute("huge()")  # one thing is live at a time
+        assert "no longer updated" in kernel.widgets[model_id]["value"]
+        wait_for(kernel, lambda: "live, every" in Panel(kernel, panel).text)
+
+    def test_help(self, kernel: Kernel) -> None:
+        for name, words in (
+            ("gpumem", ("%%gpumem", "--json", "-i", "--live")),
+            ("oom", ("fix N", "entry CODE", "status")),
+        ):
+            inspected = kernel.eval(f"get_ipython().object_inspect_mime('%{name}', 0)['text/plain']")
+            assert all(word in inspected for word in words), inspected
+            assert kernel.execute(f"%{name}?").status == "ok"
+
+
+class TestMeteredCell:
+    def test_tells_peak_and_change_and_gives_the_value(self, kernel: Kernel) -> None:
+        reply = kernel.execute("%%gpumem\nnumbers = numpy.ones(64 << 20, numpy.uint8)\nnumbers.size")
+        assert reply.stdout.startswith("host, seen every 0.1 s: peak ")
+        assert "change +64." in reply.stdout
+        assert reply.mime("text/plain") == [str(64 << 20)]
+        assert kernel.eval("numbers.size") == 64 << 20
+        assert kernel.execute("%%gpumem\n1 + 1;").displays == []
+        assert kernel.execute("%%gpumem\nvalue = 1").displays == []
+        assert kernel.execute("%%gpumem\n%time value = 2\nvalue").mime("text/plain") == ["2"]
+        assert kernel.execute("%%gpumem\nfrom __future__ import annotations\n# nothing").status == "ok"
+
+    def test_error_passes_on(self, kernel: Kernel) -> None:
+        reply = kernel.execute("%%gpumem\ndef f():\n    return 1 / 0\nf()")
+        assert (reply.status, reply.ename) == ("error", "ZeroDivisionError")
+        assert reply.stdout.startswith("host, seen every")
+        assert reply.kinds.index("stream") < reply.kinds.index("error")
+        assert "return" in "".join(reply.traceback)  # the cell's own lines are in the traceback
+
+    def test_out_of_memory_has_its_panel(self, kernel: Kernel) -> None:
+        reply = kernel.execute(f"%%gpumem\n{FAIL}")
+        assert reply.status == "error"
+        assert len(shown(reply)) == 1
+        panel = Panel(kernel, reply)
+        assert "kept by the failed cell: batch, outputs in train_step" in panel.text
+        panel.click("Run")
+        assert "freed 25" in panel.text
+        kernel.execute(f"{FAIL.split('(')[0]} = lambda size: 'small enough'")
+        again = panel.click("Run the cell again")
+        assert "ran to its end" in panel.text
+        assert again.stdout.startswith("host, seen every")
+        kernel.execute(SETUP)
+
+    @pytest.mark.parametrize("cell", ["x = = 1", "x = 1\nawait x", "def f(:"])
+    def test_code_that_does_not_compile_runs_not_at_all(self, kernel: Kernel, cell: str) -> None:
+        kernel.execute("globals().pop('x', None)")
+        reply = kernel.execute(f"%%gpumem\n{cell}")
+        assert (reply.status, reply.ename, reply.stdout) == ("error", "SyntaxError", "")
+        assert not kernel.eval("'x' in globals()")

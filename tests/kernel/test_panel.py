@@ -1,0 +1,409 @@
+"""The panel's clicks, as a front end sends them, and what comes of them in the kernel."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartKernel
+from tests.kernel.cells import LOAD, MIB, SETUP, Panel, shown, start_busy, wait_for
+from tests.kernel.conftest import SharedKernel
+from tests.kernel.driver import Kernel, Reply
+
+pytestmark = pytest.mark.kernel
+
+FAIL = "train_step(128 << 20)"  # under limit(320 MiB): two arrays fit, the third does not
+CUDA = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which 0.20 GiB is free."
+)
+LOADER = f"def from_pretrained(name):\n    raise RuntimeError({CUDA!r})\nmodel = from_pretrained('gpt2-xl')"
+FIX = """
+id = "{id}"
+order = {order}
+applicability = "safe"
+subject = "none"
+code = '''{code}'''
+[en]
+title = "{id}"
+note = "a fix of one's own"
+loses = ""
+[zh]
+title = "{id}"
+note = "自己的修复"
+loses = ""
+[[example]]
+code = '''{code}'''
+"""
+CASE = "get_ipython()._nb_oomhelper.case"
+
+
+@pytest.fixture
+def kernel(shared: SharedKernel) -> Kernel:
+    """The file's kernel of each pair, with the extension, all memory given back and room for two arrays."""
+    kernel = shared("panel")
+    if not kernel.eval("'huge' in globals()"):
+        for code in (LOAD, "%config OOMHelper.refresh_seconds = 0.2", SETUP, "import time\nimport nb_oomhelper"):
+            assert kernel.execute(code).status == "ok"
+        kernel.execute("huge()")  # what a panel imports takes address space, too
+    kernel.execute("for name in ('numbers', 'x', 'model'):\n    globals().pop(name, None)")
+    kernel.execute("nb_oomhelper.release(deep=True, history=True);")
+    assert kernel.execute("limit(320 << 20)").status == "ok"
+    return kernel
+
+
+def fail(kernel: Kernel, code: str = FAIL) -> Panel:
+    reply = kernel.execute(code)
+    assert reply.status == "error"
+    return Panel(kernel, reply)
+
+
+def run_of(panel: Panel, fix: str) -> int:
+    """Which of the buttons that say Run belongs to a fix."""
+    plans = panel.kernel.eval(f"[[plan.fix, plan.applicability] for plan in {CASE}.plans]")
+    runnable = [name for name, applicability in plans if applicability != "display_only"]
+    return runnable.index(fix)
+
+
+class TestRun:
+    def test_tells_what_it_freed(self, kernel: Kernel) -> None:
+        panel = fail(kernel)
+        assert "The cell asked for 128.00 MiB" in panel.text
+        assert "kept by the failed cell: batch, outputs in train_step, line" in panel.text
+        assert panel.buttons == ["中文", "Run", "Code"]
+        reply = panel.click("Run")
+        (outcome,) = kernel.eval(
+            f"[[o.freed, o.predicted, o.before.resident, o.after.resident, o.fits, o.again] for o in {CASE}.outcomes]"
+        )
+        freed, predicted, before, after, fits, again = outcome
+        assert predicted == 256 * MIB
+        assert abs(freed - predicted) < 16 * MIB
+        assert freed == before - after
+        assert (fits, again) == (True, False)
+        text = panel.text
+        assert f"freed {freed / MIB:.2f} MiB ({before / MIB:.2f} MiB → {after / MIB:.2f} MiB resident)" in text
+        assert "The failed request of 128.00 MiB would fit now" in text
+        assert panel.buttons == ["中文", "[✓ Run]", "Code", "Run the cell again"]
+        assert (reply.stdout, reply.stderr, reply.errors, reply.displays) == ("", "", [], [])
+        assert kernel.eval("[3 for name in ('_',) if not isinstance(_, (str, float, int))]") == []
+
+    def test_two_clicks_that_wait_run_it_once(self, kernel: Kernel) -> None:
+        panel = fail(kernel)
+        clicks = [kernel.start_click(panel.button("Run")) for _ in range(2)]
+        for click in clicks:
+            assert kernel.finish(click).errors == []
+        assert kernel.eval(f"len({CASE}.outcomes)") == 1
+        assert panel.buttons[1] == "[✓ Run]"
+
+    def test_click_waits_for_the_cell(self, kernel: Kernel, go_on: Path) -> None:
+        panel = fail(kernel)
+        cell = start_busy(kernel, go_on, f"ran = len({CASE}.outcomes)")
+        click = kernel.start_click(panel.button("Run"))
+        wait_for(kernel, lambda: "A cell is running" in panel.text)
+        go_on.touch()
+        kernel.finish(cell)
+        kernel.finish(click)
+        assert kernel.eval(f"[ran, len({CASE}.outcomes)]") == [0, 1]
+        wait_for(kernel, lambda: "A cell is running" not in panel.text)
+
+    def test_older_panels_can_still_be_used(self, kernel: Kernel) -> None:
+        first, second = fail(kernel), fail(kernel, "huge()")
+        first.click("Run")
+        assert "would fit now" in first.text
+        assert "no longer updated" in first.text
+        assert second.buttons == ["中文", "Run", "Code"]
+
+
+class TestUnsafe:
+    def test_asks_first(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        panel = fail(kernel)
+        nth = run_of(panel, "delete-variable")
+        panel.click("Run", nth)
+        assert "This loses: numbers and everything that only it holds." in panel.text
+        assert "nb_oomhelper.release(names=['numbers'])" in panel.text
+        assert kernel.eval("'numbers' in globals()")
+        panel.click("Cancel")
+        assert "This loses" not in panel.text
+        assert "Cancel" not in panel.buttons
+        assert kernel.eval(f"[len({CASE}.outcomes), 'numbers' in globals()]") == [0, True]
+        panel.click("Run", nth)
+        before = kernel.eval("resident()")
+        panel.click("Run, and lose it")
+        assert not kernel.eval("'numbers' in globals()")
+        assert before - kernel.eval("resident()") > 310 * MIB  # with the failed cell's 256 MiB
+        assert "Delete numbers: freed 3" in panel.text
+
+    def test_two_clicks_on_sure_run_it_once(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        panel = fail(kernel)
+        panel.click("Run", run_of(panel, "delete-variable"))
+        clicks = [kernel.start_click(panel.button("Run, and lose it")) for _ in range(2)]
+        for click in clicks:
+            kernel.finish(click)
+        assert kernel.eval(f"[outcome.error for outcome in {CASE}.outcomes]") == [None]
+
+    def test_forgets_displayed_results(self, kernel: Kernel) -> None:
+        kernel.execute("numpy.ones(64 << 20, numpy.uint8)")
+        kernel.execute("limit(320 << 20)")
+        panel = fail(kernel)
+        assert "displayed results: Out[" in panel.text
+        panel.click("Run", run_of(panel, "forget-output-history"))
+        before = kernel.eval("resident()")
+        panel.click("Run, and lose it")
+        assert kernel.eval("len(Out)") == 0
+        assert before - kernel.eval("resident()") > 310 * MIB
+
+    def test_error_of_a_fix_is_told(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        panel = fail(kernel)
+        kernel.execute("del numbers")
+        panel.click("Run", run_of(panel, "delete-variable"))
+        reply = panel.click("Run, and lose it")
+        assert "The code raised an error: UsageError: no variable called numbers; nothing was released" in panel.text
+        assert reply.errors[0]["ename"] == "UsageError"
+        assert shown(reply) == []
+        panel.click("Run", run_of(panel, "release-failed-cell"))
+        assert "Release the failed cell: freed" in panel.text
+
+
+class TestRunAgain:
+    def again(self, kernel: Kernel, code: str, prepare: str) -> tuple[Panel, Reply, str, int]:
+        kernel.execute("room = 128 << 20")
+        panel = fail(kernel, code)
+        count = kernel.eval("get_ipython().execution_count")
+        panel.click("Run")
+        kernel.execute(prepare)
+        return panel, panel.click("Run the cell again"), code, count + 1
+
+    @pytest.mark.parametrize(
+        "code", ["x = train_step(room)\nx.size", "import asyncio\nawait asyncio.sleep(0)\ntrain_step(room).size"]
+    )
+    def test_runs_the_same_source(self, kernel: Kernel, code: str) -> None:
+        panel, _, code, count = self.again(kernel, code, "room = 1 << 20")
+        wait_for(kernel, lambda: "ran to its end" in panel.text)  # a cell that awaits goes on after the click
+        assert kernel.eval("In[-1]") == code
+        assert kernel.eval("get_ipython().execution_count") == count + 1
+        assert kernel.eval("Out[max(Out)]") == 1 << 20
+        assert panel.buttons[-1] == "Run the cell again"
+        assert kernel.eval("get_ipython()._nb_oomhelper._busy()") is False
+        assert kernel.eval("get_ipython()._nb_oomhelper._cells") == []
+
+    @pytest.mark.parametrize("code", ["train_step(room)", "import asyncio\nawait asyncio.sleep(0)\ntrain_step(room)"])
+    def test_fails_again(self, kernel: Kernel, code: str) -> None:
+        panel, reply, _, _ = self.again(kernel, code, "pass")
+        wait_for(kernel, lambda: "failed again" in panel.text)
+        assert "The cell failed again: MemoryError: Unable to allocate" in panel.text
+        assert len(shown(reply)) == 1
+        Panel(kernel, reply).click("Run")
+        assert kernel.eval("get_ipython()._nb_oomhelper._cells") == []
+
+
+class TestShows:
+    def test_both_languages(self, kernel: Kernel) -> None:
+        panel = fail(kernel)
+        panel.click("中文")
+        assert "主机内存不足" in panel.text
+        assert panel.buttons == ["English", "运行", "代码"]
+        assert "Why" not in panel.text
+        panel.click("运行")
+        assert "释放了" in panel.text
+        panel.click("English")
+        assert "Host memory exhausted" in panel.text
+        assert "Release the failed cell: freed" in panel.text
+
+    def test_entry_in_its_forms(self, kernel: Kernel) -> None:
+        panel = fail(kernel, LOADER)
+        assert "CUDA-OOM-001" in panel.text
+        assert panel.page == []
+        panel.click("JSON")
+        (page,) = panel.page
+        assert json.loads(page["data"]["text/plain"])["code"] == "CUDA-OOM-001"
+        panel.click("Markdown")
+        (page,) = panel.page
+        assert page["data"]["text/plain"].startswith("# CUDA-OOM-001")
+        panel.click("Entry")
+        assert set(panel.page[0]["data"]) == {"text/plain", "text/markdown"}
+        panel.click("中文")
+        assert "显存不足" in panel.page[0]["data"]["text/markdown"]
+        panel.click("条目")
+        assert panel.page == []
+
+    def test_code_can_be_opened_and_closed(self, kernel: Kernel) -> None:
+        panel = fail(kernel)
+        assert "nb_oomhelper.release()" in panel.text
+        panel.click("Code")
+        assert "nb_oomhelper.release()" not in panel.text
+        panel.click("Code")
+        assert "nb_oomhelper.release()" in panel.text
+
+    def test_fix_that_is_only_to_be_copied_has_no_run(self, kernel: Kernel) -> None:
+        panel = fail(kernel, LOADER.replace("model = ", ""))
+        plans = kernel.eval(f"[[plan.number, plan.applicability] for plan in {CASE}.plans]")
+        copied = [number for number, applicability in plans if applicability == "display_only"]
+        assert panel.buttons.count("Run") == len(plans) - len(copied)
+        for number in copied:
+            assert f"fix {number} is only shown" in kernel.execute(f"%oom fix {number} --yes").stdout
+
+
+class TestLive:
+    def test_follows_while_a_cell_runs_and_ends(self, kernel: Kernel, go_on: Path) -> None:
+        kernel.execute("%config OOMHelper.live_minutes = 0.05")
+        panel = fail(kernel)
+        kernel.execute("%config OOMHelper.live_minutes = 10")
+        cell = start_busy(kernel, go_on)
+        bars: set[str] = set()
+
+        def follow() -> bool:
+            bars.update(state["value"] for state in panel.visible() if "oomh-spark" in str(state.get("value")))
+            return len(bars) >= 3
+
+        wait_for(kernel, follow)
+        assert "live, every 0.2 s" in panel.text
+        go_on.touch()
+        kernel.finish(cell)
+        wait_for(kernel, lambda: "no longer updated" in panel.text)
+        assert kernel.poll(0.6).comms == []
+        assert "nb_oomhelper poll" not in kernel.eval("[thread.name for thread in __import__('threading').enumerate()]")
+        assert panel.click("Run").errors == []
+
+    def test_one_panel_is_live_at_a_time(self, kernel: Kernel) -> None:
+        panels = [fail(kernel, "huge()") for _ in range(3)]
+        wait_for(kernel, lambda: "live, every" in panels[-1].text)
+        assert ["no longer updated" in panel.text for panel in panels] == [True, True, False]
+        names = kernel.eval("[thread.name for thread in __import__('threading').enumerate()]")
+        assert names.count("nb_oomhelper poll") == 1
+
+
+def test_click_on_a_subshell_runs_on_the_main_thread(start_kernel: StartKernel, go_on: Path) -> None:
+    """JupyterLab sends clicks to a subshell; then they must not run beside a cell."""
+    kernel = start_kernel()
+    for code in (LOAD, "%config OOMHelper.refresh_seconds = 0.2", SETUP, "import threading, time\nlog = []"):
+        kernel.execute(code)
+    kernel.execute(
+        "class Told:\n    def __del__(self):\n        log.append([threading.current_thread().name, running])\n"
+        "numbers, running = numpy.ones(64 << 20, numpy.uint8).view(type('Array', (numpy.ndarray,), {})), False\n"
+        "numbers.told = Told()"
+    )
+    subshell = kernel.create_subshell()
+    kernel.execute("huge()")
+    kernel.execute("limit(320 << 20)")
+    reply = kernel.finish(kernel.start(FAIL, subshell=subshell))
+    panel = Panel(kernel, reply)
+    kernel.finish(kernel.start_click(panel.button("Run", run_of(panel, "delete-variable")), subshell))
+    kernel.execute("running = True")
+    cell = start_busy(kernel, go_on, "running = False")
+    sure = kernel.start_click(panel.button("Run, and lose it"), subshell)
+    wait_for(kernel, lambda: "[Run]" in panel.buttons)  # the click has come through, and waits
+    wait_for(kernel, lambda: "A cell is running: a click is carried out when it ends" in panel.text)
+    assert kernel.poll(0.5).displays == []
+    go_on.touch()
+    kernel.finish(cell)
+    kernel.finish(sure)
+    assert kernel.eval("log") == [["MainThread", False]]
+    assert "Delete numbers: freed" in panel.text
+    again = kernel.finish(kernel.start_click(panel.button("Run the cell again"), subshell))
+    assert kernel.eval("In[-1]") == FAIL
+    assert "failed again" in panel.text or "ran to its end" in panel.text
+    assert again.errors == [] or shown(again)
+
+
+class TestFixesOfOnesOwn:
+    @pytest.fixture
+    def own(self, start_kernel: StartKernel, kernel_python: Path, tmp_path: Path) -> Kernel:
+        fixes = tmp_path / "own" / "fixes"
+        fixes.mkdir(parents=True)
+        codes = {
+            "prints": 'import sys\nprint("from the fix")\nprint("to stderr", file=sys.stderr)\n41 + 1',
+            "raises": 'raise KeyError("from the fix")',
+            "fails": "huge()",
+            "exits": "raise SystemExit",
+        }
+        for order, (name, code) in enumerate(codes.items(), 1):
+            (fixes / f"{name}.toml").write_text(FIX.format(id=name, order=order, code=code), encoding="utf-8")
+        kernel = start_kernel(kernel_python)
+        for cell in (LOAD, f"%config OOMHelper.knowledge_dir = {str(tmp_path / 'own')!r}", SETUP):
+            assert kernel.execute(cell).status == "ok"
+        return kernel
+
+    def test_output_and_errors(self, own: Kernel) -> None:
+        panel = fail(own, "huge()")
+        reply = panel.click("Run", run_of(panel, "prints"))
+        assert (reply.stdout, reply.stderr) == ("from the fix\n", "to stderr\n")
+        captured = [row["data"]["state"]["msg_id"] for row in reply.comms if "msg_id" in row["data"].get("state", {})]
+        assert captured[-1] == ""  # the output widget took what was printed, and only that
+        assert captured[-2] != ""
+        assert reply.kinds.index("comm_msg") < reply.kinds.index("stream")
+        assert "prints:" in panel.text
+        reply = panel.click("Run", run_of(panel, "raises") - 1)  # the first one's button says ✓ now
+        assert reply.errors[0]["ename"] == "KeyError"
+        assert "The code raised an error: KeyError: 'from the fix'" in panel.text
+        assert shown(reply) == []
+        assert panel.buttons.count("[✓ Run]") == 1
+
+    def test_fix_that_runs_out_of_memory_has_no_panel(self, own: Kernel) -> None:
+        panel = fail(own, "huge()")
+        reply = panel.click("Run", run_of(panel, "fails"))
+        assert "The code raised an error: MemoryError: Unable to allocate" in panel.text
+        assert shown(reply) == []
+        assert len(shown(own.execute("huge()"))) == 1
+
+    def test_magic(self, own: Kernel) -> None:
+        fail(own, "huge()")
+        numbers = dict(own.eval(f"[[plan.fix, plan.number] for plan in {CASE}.plans]"))
+        reply = own.execute(f"%oom fix {numbers['prints']}")
+        assert reply.stdout.startswith("from the fix\n")
+        reply = own.execute(f"%oom fix {numbers['raises']}")
+        assert "The code raised an error: KeyError: 'from the fix'" in reply.stdout
+        reply = own.execute(f"%oom fix {numbers['exits']}")
+        assert "SystemExit" in reply.stdout
+        assert own.execute("1 + 1").status == "ok"
+
+
+class TestOtherFrontEnds:
+    def test_without_ipywidgets(self, kernel_python: Path, start_kernel: StartKernel) -> None:
+        kernel = start_kernel(kernel_python)
+        kernel.execute("import sys\nsys.modules['ipywidgets'] = None")
+        for code in (LOAD, SETUP, "import nb_oomhelper", "limit(320 << 20)"):
+            kernel.execute(code)
+        reply = kernel.execute(FAIL)
+        assert len(reply.errors) == 1
+        (bundle,) = shown(reply)
+        assert set(bundle) == {"text/html", "text/plain"}
+        assert "freed 25" in kernel.execute("%oom fix 1").stdout
+        assert set(shown(kernel.execute("%oom"))[0]) == {"text/html", "text/plain"}
+        live = kernel.execute("%gpumem --live")
+        assert set(live.displays[0]["data"]) == {"text/plain", "text/html"}
+
+    def test_in_a_terminal(self, kernel_python: Path, tmp_path: Path) -> None:
+        cells = [LOAD, SETUP, "limit(320 << 20)", FAIL, "%oom fix 1", "%oom status", "%unload_ext nb_oomhelper", "exit"]
+        script = "\n".join(f"shell.run_cell({cell!r}, store_history=True)" for cell in cells[:-1])
+        head = "from IPython.terminal.interactiveshell import TerminalInteractiveShell as Shell\nshell = Shell()\n"
+        done = subprocess.run(
+            [kernel_python, "-c", head + script],
+            env={"PATH": "/usr/bin:/bin", "IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        out = done.stdout
+        assert done.returncode == 0, done.stderr
+        assert out.index("Unable to allocate") < out.index("Host memory exhausted") < out.index("freed 25")
+        assert "exception handler: in place" in out
+        assert "\x1b" not in out[out.index("Host memory exhausted") : out.index("freed 25")]
+
+    def test_nobody_listens(self, kernel_python: Path, start_kernel: StartKernel) -> None:
+        """A notebook may be closed while its cells run on."""
+        kernel = start_kernel(kernel_python)
+        for code in (LOAD, "%config OOMHelper.refresh_seconds = 0.2", SETUP):
+            kernel.execute(code)
+        kernel._client.iopub_channel.stop()
+        kernel.start("huge()")
+        kernel.start("%oom")
+        kernel.start("%oom fix 1")
+        answers = [kernel._client.get_shell_msg(timeout=30)["content"]["status"] for _ in range(3)]
+        assert answers == ["error", "ok", "ok"] or answers == ["error", "aborted", "aborted"]
+        assert kernel.alive

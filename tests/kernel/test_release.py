@@ -1,0 +1,187 @@
+"""Real out-of-memory errors on the host: what the failed cell keeps comes back, without a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartKernel
+from tests.kernel.cells import LOAD, MIB, SETUP, Panel, shown
+from tests.kernel.driver import Kernel
+
+pytestmark = pytest.mark.kernel
+
+PINNED = 512 * MIB  # by the failed cell: two tensors of 256 MiB; the third does not fit
+NUMPY = "train_step(256 << 20)"
+TORCH = """
+import torch
+def train_step(size):
+    batch = torch.ones(size, dtype=torch.uint8)
+    outputs = batch * 2
+    return batch + outputs
+"""
+CALLS = {
+    "Run": "",
+    "%oom fix": "%oom fix 1",
+    "release": "import nb_oomhelper\nnb_oomhelper.release()",
+    "deep": "import nb_oomhelper\nnb_oomhelper.release(deep=True)",
+}
+WAYS = {
+    "chained": "try:\n    {call}\nexcept Exception as error:\n    raise ValueError('wrapped') from error",
+    "hidden": "try:\n    {call}\nexcept Exception as error:\n    raise ValueError('wrapped') from None",
+    "group": "try:\n    {call}\nexcept Exception as error:\n    raise ExceptionGroup('all', [error])",
+    "await": "async def step():\n    {call}\nawait step()",
+    "time": "%time {call}",
+    "gpumem": "%%gpumem\n{call}",
+    "capture": "%%capture --no-display seen\n{call}",
+    "debug": "{call}",
+}
+REFS = """
+import weakref
+class Thing:
+    pass
+refs = []
+def fail(call):
+    thing = Thing()
+    refs.append(weakref.ref(thing))
+    call()
+"""
+ALIVE = "[ref() is not None for ref in refs]"
+
+
+def prepare(kernel: Kernel, *cells: str) -> None:
+    """Load the extension, see one panel, so that all is imported, and let 640 MiB more be mapped."""
+    for cell in (LOAD, SETUP, *cells):
+        assert kernel.execute(cell).status == "ok"
+    kernel.execute("huge()")
+    kernel.execute("import nb_oomhelper\nnb_oomhelper.release();")
+    kernel.execute("limit(640 << 20)")
+
+
+def close(resident: int, before: int) -> bool:
+    """Whether the resident memory is what it was before, within 5 %."""
+    return abs(resident - before) <= before // 20
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+def test_only_release_gives_it_back(start_kernel: StartKernel, kernel_python: Path, framework: str) -> None:
+    kernel = start_kernel(kernel_python)
+    prepare(kernel, *([TORCH] if framework == "torch" else []))
+    before = kernel.eval("resident()")
+    for way, code in CALLS.items():
+        reply = kernel.execute(NUMPY)
+        assert reply.status == "error"
+        assert len(shown(reply)) == 1
+        kernel.execute("gc.collect();")
+        assert kernel.eval("resident()") - before > 0.9 * PINNED
+        if code:
+            assert kernel.execute(code).status == "ok"
+        else:
+            Panel(kernel, reply).click(way)
+        assert close(kernel.eval("resident()"), before), way
+        assert kernel.execute("train_step(128 << 20);").status == "ok", way
+
+
+def test_smaller_request_fails_until_it_is_released(kernel: Kernel) -> None:
+    prepare(kernel)
+    kernel.execute(NUMPY)
+    kernel.execute("gc.collect();")
+    assert kernel.execute("try:\n    train_step(128 << 20)\nexcept MemoryError:\n    print('no')").stdout == "no\n"
+    kernel.execute("nb_oomhelper.release();")
+    assert kernel.execute("train_step(128 << 20);").status == "ok"
+    tb = kernel.execute("%tb")
+    assert tb.errors[0]["ename"] == "MemoryError"
+
+
+def test_however_it_failed(kernel: Kernel) -> None:
+    prepare(kernel)
+    for way, cell in WAYS.items():
+        before = kernel.eval("resident()")
+        reply = kernel.execute(cell.format(call=NUMPY))
+        assert len(shown(reply)) == 1, way
+        if way == "debug":
+            kernel.execute("from IPython.core.debugger import Pdb\nPdb.cmdloop = lambda self, *args: None\n%debug")
+        assert kernel.eval("resident()") - before > 0.9 * PINNED, way
+        Panel(kernel, reply).click("Run")
+        assert close(kernel.eval("resident()"), before), way
+
+
+def test_deep_drops_what_the_exception_itself_carries(kernel: Kernel) -> None:
+    prepare(kernel)
+    before = kernel.eval("resident()")
+    carry = "def carry():\n    error = MemoryError('none left')\n    error.batch = numpy.ones(256 << 20, numpy.uint8)"
+    reply = kernel.execute(f"{carry}\n    raise error\ncarry()")
+    assert len(shown(reply)) == 1
+    kernel.execute("nb_oomhelper.release();")
+    assert kernel.eval("resident()") - before > 240 * MIB
+    kernel.execute("nb_oomhelper.release(deep=True);")
+    assert close(kernel.eval("resident()"), before)
+    assert "No traceback" in kernel.execute("%tb").stderr + kernel.execute("%tb").stdout
+
+
+def test_at_once_where_the_user_wants_it(kernel: Kernel) -> None:
+    prepare(kernel)
+    kernel.execute("%config OOMHelper.auto_release = True")
+    before = kernel.eval("resident()")
+    for cell in (NUMPY, WAYS["chained"].format(call=NUMPY), WAYS["await"].format(call=NUMPY), f"%time {NUMPY}"):
+        reply = kernel.execute(cell)
+        assert [error["ename"] for error in reply.errors] == [reply.ename or "MemoryError"]
+        assert "batch" in "".join(reply.errors[0]["traceback"])
+        assert len(shown(reply)) == 1
+        assert "freed" in Panel(kernel, reply).text
+        assert close(kernel.eval("resident()"), before), cell
+    assert kernel.execute("train_step(128 << 20);").status == "ok"
+
+
+class TestNothingIsKeptByUs:
+    """What IPython lets go of, we let go of; also while the panel is shown and live."""
+
+    @pytest.mark.parametrize("loaded", [False, True])
+    def test_after_another_error(self, kernel: Kernel, loaded: bool) -> None:
+        if loaded:
+            kernel.execute(f"{LOAD}\n%config OOMHelper.refresh_seconds = 0.2")
+        kernel.execute(SETUP)
+        kernel.execute(REFS)
+        reply = kernel.execute("fail(huge)")
+        assert len(shown(reply)) == loaded
+        assert kernel.eval(ALIVE) == [True]
+        if loaded:
+            panel = Panel(kernel, reply)
+            for label in ("Code", "中文", "English"):
+                panel.click(label)
+            kernel.execute("%oom")
+            kernel.poll(0.5)
+        kernel.execute("1 / 0")
+        kernel.execute("gc.collect();")
+        assert kernel.eval(ALIVE) == [False]
+
+    def test_after_a_release(self, kernel: Kernel) -> None:
+        kernel.execute(LOAD)
+        kernel.execute(SETUP)
+        kernel.execute(REFS)
+        for way in (*CALLS, "run again"):
+            reply = kernel.execute("refs.clear()\nfail(huge)")
+            assert kernel.eval(ALIVE) == [True]
+            if CALLS.get(way):
+                kernel.execute(CALLS[way])
+            else:
+                Panel(kernel, reply).click("Run")
+            assert kernel.eval(ALIVE) == [False], way
+            if way == "run again":
+                again = Panel(kernel, reply).click("Run the cell again")
+                assert kernel.eval(ALIVE) == [True]
+                Panel(kernel, again).click("Run")
+                assert kernel.eval(ALIVE) == [False]
+
+    def test_errors_that_the_user_handles(self, kernel: Kernel) -> None:
+        kernel.execute(LOAD)
+        kernel.execute(SETUP)
+        kernel.execute(REFS)
+        kernel.execute("try:\n    fail(huge)\nexcept MemoryError:\n    pass")
+        assert kernel.eval(ALIVE) == [False]
+        kernel.execute(
+            "import threading\nthread = threading.Thread(target=fail, args=[huge])\nthread.start()\nthread.join()"
+        )
+        kernel.execute("gc.collect();")
+        assert kernel.eval(ALIVE) == [False, False]
