@@ -354,9 +354,10 @@ class TestDeep:
             cell({IN_ARGUMENTS!r})
             cell("%debug")
             release("deep=True")
-            tell(released, shell.InteractiveTB.pdb is None, [name for name in dir(sys) if name.startswith("last_")])
+            formatter = shell.InteractiveTB
+            tell(released, formatter.pdb is None, formatter.tb is None, [one for one in dir(sys) if "last_" in one])
         """
-        assert play(code, stdin="q\n") == [[False], True, []]
+        assert play(code, stdin="q\n") == [[False], True, True, []]
 
     def test_the_next_error_is_shown_as_usual(self, play: Play) -> None:
         code = """

@@ -122,7 +122,7 @@ def find_holdings(
         lost = search.follow(
             _Root("unreachable", [(("not reachable from any name", None, None), list(search.alive()))])
         )
-        if _without(lost, found).storages:  # only then is it worth going through all modules
+        if sum(_without(lost, found).storages.values()) >= _LARGE:  # only then is it worth going through all modules
             _follow(search, _module_roots(scope), found, seen=set())
         if (rest := _without(lost, found)).storages:
             found.append(rest)

@@ -35,7 +35,8 @@ WAYS = {
     "time": "%time {call}",
     "gpumem": "%%gpumem\n{call}",
     "capture": "%%capture --no-display seen\n{call}",
-    "debug": "{call}",
+    "verbose": "%xmode Verbose\n{call}",
+    "debug": "%xmode Context\n{call}",
 }
 REFS = """
 import weakref
@@ -132,6 +133,30 @@ def test_at_once_where_the_user_wants_it(kernel: Kernel) -> None:
         assert "freed" in Panel(kernel, reply).text
         assert close(kernel.eval("resident()"), before), cell
     assert kernel.execute("train_step(128 << 20);").status == "ok"
+
+
+@pytest.mark.parametrize(("size", "times"), [(1 << 20, 2), (16 << 10, 1)])
+def test_even_where_nothing_is_left(kernel: Kernel, size: int, times: int) -> None:
+    """A process that is full to the brim cannot print a traceback: what was put by makes room for it.
+
+    Small arrays leave the heap in pieces: their address space does not come back, and nothing more is put by.
+    """
+    kernel.execute(LOAD)
+    kernel.execute(SETUP)
+    kernel.execute(
+        "def fill(size):\n    parts = []\n    while True:\n        parts.append(numpy.ones(size, numpy.uint8))"
+    )
+    kernel.execute("limit(512 << 20)")
+    before = kernel.eval("resident()")
+    for _ in range(times):
+        reply = kernel.execute(f"fill({size})")
+        assert [error["ename"] for error in reply.errors] == ["MemoryError"]
+        assert len(shown(reply)) == 1
+        assert reply.stderr == ""
+        assert kernel.eval("resident()") - before > 400 * MIB
+        Panel(kernel, reply).click("Run")
+        assert kernel.eval("resident()") - before < 64 * MIB  # with what the panel has imported
+    assert kernel.execute("numpy.ones(4, numpy.uint8).sum()").status == "ok"
 
 
 class TestNothingIsKeptByUs:
