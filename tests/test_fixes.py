@@ -132,7 +132,8 @@ class TestPlan:
 
     def test_one_of_several_that_keep_the_same_is_not_offered_for_deletion(self) -> None:
         rows = (holding("variable", "model", role="model"), holding("variable", "optimizer", role="optimizer"))
-        assert told(plans_for(*rows, shares={(0, 1): GIB})) == [("release-failed-cell", "", None, None, None)]
+        found = told(plans_for(*rows, shares={(0, 1): GIB}))
+        assert found == [("release-failed-cell", "", 0, False, False)]  # all was searched: it keeps nothing
 
     def test_checkpointing_is_offered_for_a_model_whose_optimizer_keeps_it_too(self) -> None:
         rows = (
@@ -349,3 +350,24 @@ def test_the_public_names() -> None:
         assert getattr(nb_oomhelper, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothere'"):
         _ = nb_oomhelper.nothere
+
+
+class TestReload:
+    """A fix that makes the failed request itself is judged by whether it ran."""
+
+    def plan(self, call: FailedCall) -> FixPlan:
+        found = plans_for(event=replace(EVENT, phase="load", call=call))
+        return next(one for one in found if one.fix == "reload-offload")
+
+    def test_what_was_loaded_is_not_missing(self) -> None:
+        chosen = self.plan(CALL)
+        full = Measure(backend="cuda", allocated=8 * GIB, free=0)
+        facts = Diagnosis(requested=GIB, free=0, capacity=8 * GIB, short=GIB, rerun=2 * GIB)
+        done = run(chosen, lambda _: None, lambda: full, facts)
+        assert (done.fits, done.again, done.loaded) == (True, None, True)
+        failed = run(chosen, lambda _: "OutOfMemoryError: again", lambda: full, facts)
+        assert (failed.fits, failed.again, failed.loaded) == (False, None, False)
+
+    def test_a_target_that_is_the_models_own_name_is_only_shown(self) -> None:
+        assert self.plan(CALL).applicability == "unsafe"
+        assert self.plan(replace(CALL, target="name", model="name")).applicability == "display_only"

@@ -22,7 +22,7 @@ from nb_oomhelper.model import (
     Outcome,
 )
 from nb_oomhelper.report import Report, bar, code, entry_page, fix_loses, fix_title, plain, tell, write
-from nb_oomhelper.wording import Language
+from nb_oomhelper.wording import Language, say
 from tests.cases import EVENT, GIB, HOSTILE, MIB, QUOTES, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
 
 pytestmark = pytest.mark.plain
@@ -220,7 +220,7 @@ def test_fixes() -> None:
     assert release.rates == "here 2 of 3"
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
-    assert (offload.effect, offload.verdict, offload.label) == ("frees an unknown amount", "", "unsafe")
+    assert (offload.effect, offload.verdict, offload.label) == (say("fix.frees_unknown", "en"), "", "unsafe")
     assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1"
     assert "`llm`" in offload.loses
     deletion = rows["delete-variable" + STARS]

@@ -7,6 +7,7 @@ host's memory leaves little room to import anything.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -130,7 +131,7 @@ class Extension:
         if self._catalog is None or self._catalog[0] != folder:
             from nb_oomhelper.catalog import load_catalog
 
-            self._catalog = (folder, load_catalog(Path(folder).expanduser()))
+            self._catalog = (folder, load_catalog(_expanded(folder)))
         return self._catalog[1]
 
     def language(self) -> Language:
@@ -174,12 +175,13 @@ class Extension:
             case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self._cell())
             if case is not None:
                 self.case = case
-                if self.settings.auto_release:
+                if self.settings.auto_release and threading.current_thread() is threading.main_thread():
                     self._release(case)
                 self.show(case)
         except Exception as problem:
             _log.debug("no panel", exc_info=True)
-            print(f"nb_oomhelper could not show its panel: {type(problem).__name__}: {problem}", file=sys.stderr)
+            with contextlib.suppress(Exception):  # no memory, or a broken stderr: the traceback was shown
+                print(f"nb_oomhelper could not show its panel: {type(problem).__name__}: {problem}", file=sys.stderr)
 
     def _release(self, case: Case) -> None:
         """Run the fix that releases the failed cell, as the user has asked for once and for all."""
@@ -319,7 +321,7 @@ class Extension:
         if not self.settings.history:
             return None
         named = self.settings.history_path
-        return Path(named).expanduser() if named else Path(self.shell.ipython_dir) / "nb_oomhelper" / "history.sqlite"
+        return _expanded(named) if named else Path(self.shell.ipython_dir) / "nb_oomhelper" / "history.sqlite"
 
     def _history_line(self, path: Path) -> str:
         from nb_oomhelper import history
@@ -344,6 +346,13 @@ def _is_known(error: BaseException) -> bool:
     for attributes in chain:
         attributes[_MARK] = True
     return known
+
+
+def _expanded(path: str) -> Path:
+    """A path from the settings; one whose `~name` is nobody stays as it is written."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def _error_of(result: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +10,8 @@ from typing import Any
 
 from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.freeing import give_back
-from nb_oomhelper.memory import measure, scope_of, still_held, take_snapshot
+from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_snapshot
 from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.nvml import Driver
 
@@ -47,7 +47,7 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
     before, started = read(), time.monotonic()
     error = run_code(plan.code)
     seconds = time.monotonic() - started
-    return _outcome(
+    outcome = _outcome(
         plan.fix,
         before,
         read(),
@@ -58,6 +58,10 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         subject=plan.subject,
         predicted=plan.predicted,
     )
+    if not plan.loads:
+        return outcome
+    # What was asked for is held now: what is free beside it says nothing about whether it fitted.
+    return replace(outcome, fits=error is None, again=None, loaded=error is None)
 
 
 def release(*, deep: bool = False, history: bool = False, names: Sequence[str] = ()) -> Outcome:
@@ -81,14 +85,14 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
     shell = _shell()
     driver = Driver()
     try:
-        backend = active_backend()
-        before, started = read_measure(driver, backend, None), time.monotonic()
+        backend, device = busiest()
+        before, started = read_measure(driver, backend, device), time.monotonic()
         lines = give_back(shell, deep=deep, history=history, names=names)
         seconds = time.monotonic() - started
-        after = read_measure(driver, backend, None)
+        after = read_measure(driver, backend, device)
     finally:
         driver.close()
-    held = () if shell is None else still_held(scope_of(shell), backend, None, _HELD)
+    held = () if shell is None else still_held(scope_of(shell), backend, device, _HELD)
     return replace(_outcome("release", before, after, seconds=seconds), lines=lines, held=held)
 
 
@@ -119,12 +123,6 @@ def _outcome(
 
 def _fall(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else before - after
-
-
-def active_backend() -> str:
-    """Where memory matters in this process: on the GPU once a framework has started it."""
-    started = any(framework.allocator("cuda", None) is not None for framework in FRAMEWORKS)
-    return "cuda" if started else "host"
 
 
 def _shell() -> Any:
@@ -158,6 +156,7 @@ def _plans(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagn
             predicted=subject.frees,
             subject=subject.name or "",
             gone=subject.gone,
+            loads=fix.subject == "call",
         )
         yield foretell(one, snapshot, diagnosis)
 
@@ -188,7 +187,8 @@ def _subjects(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Di
             yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
     elif fix.subject == "none":
         gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
-        yield _Subject("", {}, gone)
+        known = held.complete and held.total and not gone and not _of(diagnosis, "unnamed")
+        yield _Subject("", {}, gone, frees=0 if known else None)
     else:
         yield from _variables(fix, held, diagnosis)
 
@@ -221,7 +221,17 @@ def _call(event: OomEvent) -> _Subject:
         "module": (call and call.module) or "transformers",
     }
     whole = call is not None and call.target is not None and call.model is not None
+    if whole and fields["target"] in _names(fields["model"]) | _names(fields["loader"]):
+        whole = False  # the code lets the target go first, and would then load what is gone
     return _Subject(fields["target"] if whole else None, fields)
+
+
+def _names(expression: str) -> set[str]:
+    try:
+        tree = ast.parse(expression, mode="eval")
+    except SyntaxError:
+        return set()
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:

@@ -78,12 +78,18 @@ def _device_gauge(driver: Driver, device: DeviceMemory) -> Gauge:
         allocated=sizes.get("allocated"),
         cached=sizes.get("cached"),
         rest=sizes.get("rest", sizes.get("process")),
-        others=sizes.get("other", sizes.get("elsewhere")),
+        others=sizes.get("other", sizes.get("elsewhere") if snapshot.allocator is None else None),
         by_process=others,
         free=device.free,
         capacity=device.capacity,
-        notes=(device.note,) if device.note else (),
+        notes=(*((device.note,) if device.note else ()), *_elsewhere(sizes.get("elsewhere"))),
     )
+
+
+def _elsewhere(size: int | None) -> list[str]:
+    if size is None:
+        return []
+    return [f"{format_bytes(size)} outside this process's allocator; whose cannot be told here"]
 
 
 def _host_gauge(snapshot: MemorySnapshot) -> Gauge:

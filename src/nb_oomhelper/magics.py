@@ -6,9 +6,12 @@ They are registered when the extension is loaded; what they call is imported whe
 from __future__ import annotations
 
 import ast
+import json
 import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
+from IPython.core.error import UsageError as MagicUsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, output_can_be_silenced
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
@@ -88,9 +91,11 @@ class OomMagics(Magics):  # type: ignore[misc]
 
         options = parse_argstring(self.gpumem, line)
         if cell is not None:
+            if line.strip():
+                raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
             return self._run_metered(cell)
         if options.by_variable:
-            return _show_holders(options.index)
+            return _show_holders(self._core.driver, options.index, options.json)
         if options.live and self._core.show_live():
             return None
         rows, note = gauge.read_gauges(self._core.driver, options.index)
@@ -226,11 +231,20 @@ def _split(line: str) -> list[str]:
         raise UsageError(f"%oom cannot read {line.strip()!r}: {error}") from None
 
 
-def _show_holders(device: int | None) -> None:
+def _show_holders(driver: Driver, index: int | None, as_json: bool) -> None:
     from nb_oomhelper import gauge, grid
-    from nb_oomhelper.memory import holdings
+    from nb_oomhelper.memory import holdings, read_driver
 
-    columns, rows = gauge.by_variable(holdings(device))
+    device = None
+    if index is not None:  # the driver's number; frameworks have their own
+        device = next((row.device for row in read_driver(driver).devices if row.nvml_index == index), None)
+        if device is None:
+            raise MagicUsageError(f"the driver has no GPU {index} that frameworks in this process can see")
+    found = holdings(device)
+    if as_json:
+        print(json.dumps([asdict(row) for row in found], indent=2, ensure_ascii=False))
+        return
+    columns, rows = gauge.by_variable(found)
     display({"text/plain": grid.to_text(columns, rows), "text/html": grid.to_html(columns, rows)}, raw=True)
 
 

@@ -88,12 +88,12 @@ def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Ho
     import IPython
 
     shell = IPython.get_ipython()
-    backend = "cuda" if device is not None or _allocator("cuda", None) is not None else "host"
+    backend = "cuda" if device is not None else busiest()[0]
     scope = scope_of(shell) if shell is not None else Scope()
     found = search(scope, backend, device, seconds, everywhere=True)
     rows = [row for row in found.rows if row.own + row.shared]
     rest = _unexplained(found, backend, device)
-    if rest:
+    if rest and found.complete:
         rows.append(Holding(name="no Python object", kind="unexplained", backend=backend, device=device, own=rest))
     if not found.complete:
         name = f"not searched: {found.total - found.searched} of {found.total} names, time was up"
@@ -122,6 +122,17 @@ def still_held(
         if len(holders) > 1 and size >= _WORTH_SAYING
     ]
     return tuple(sorted([*rows, *together], key=lambda pair: -pair[1])[:3])
+
+
+def busiest() -> tuple[str, int | None]:
+    """Where memory matters in this process: the GPU with most in live tensors, or the host.
+
+    Returns:
+        Backend and the framework's ordinal; ("host", None) where no framework has started a GPU.
+    """
+    found = [one for ordinal in [*_ordinals("cuda"), None] if (one := _allocator("cuda", ordinal)) is not None]
+    most = max(found, key=lambda one: one.allocated or 0, default=None)
+    return ("host", None) if most is None else (most.backend, most.device)
 
 
 def _unexplained(found: Holdings, backend: str, device: int | None) -> int:
@@ -169,19 +180,24 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
     variables = {
         name: thing
         for name, thing in list(shell.user_ns.items())
-        if isinstance(name, str) and not (name in hidden and hidden[name] is thing) and not _is_result(name)
+        if isinstance(name, str)
+        and not (name in hidden and hidden[name] is thing)
+        and not _is_result(shell, name, thing)
     }
     if error is None:
         frames = retained.frames_of(retained.kept_exceptions(shell), retained.kept_tracebacks(shell))
     else:
         frames = retained.frames_of(one for one, _ in raised_with(error))
-    results = dict(shell.user_ns.get("_oh", {}))
+    kept = shell.user_ns.get("_oh")
+    results = dict(kept) if isinstance(kept, dict) else {}  # it is only a name, and may be the user's
     barred = [shell, shell.user_ns, hidden, shell.user_ns.get("_oh"), shell.history_manager, variables, results]
     return Scope(variables=variables, results=results, frames=frames, barred=barred)
 
 
-def _is_result(name: str) -> bool:
-    """Names under which IPython keeps inputs and results: `_`, `_12`, `_i3`, `_oh`."""
+def _is_result(shell: Any, name: str, thing: object) -> bool:
+    """Names under which IPython keeps inputs and results, `_`, `_12`, `_i3`, `_oh`; a user's own `_` is none."""
+    if name in ("_", "__", "___"):
+        return thing is getattr(shell.displayhook, name, None)
     return _RESULT.fullmatch(name) is not None
 
 

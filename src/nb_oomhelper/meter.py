@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from nb_oomhelper.fixes import active_backend, read_measure
+from nb_oomhelper.fixes import read_measure
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.host import read_host
+from nb_oomhelper.memory import busiest
+from nb_oomhelper.model import AllocatorMemory
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.poll import Poll
 from nb_oomhelper.units import format_bytes
@@ -20,12 +22,14 @@ class Meter:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._poll = Poll(self._sample, _SAMPLE)
-        self._highest: int | None = None
+        self._resident: int | None = None  # the highest that was seen
+        self._allocated: int | None = None
 
     def __enter__(self) -> Meter:
-        self._before = read_measure(self._driver, active_backend(), None)
-        self._peak_before = _peak()
-        self._highest = self._before.resident
+        self._before = read_measure(self._driver, *busiest())
+        allocator = _allocator()
+        self._peak_before = allocator.peak_allocated if allocator else None
+        self._sample()
         self._poll.start()
         return self
 
@@ -36,37 +40,44 @@ class Meter:
         """End the measuring and say what was seen, one line for the GPU and one for the host."""
         self._poll.stop()
         self._sample()
-        after = read_measure(self._driver, active_backend(), None)
+        after = read_measure(self._driver, *busiest())
+        seen = f", seen every {_SAMPLE:g} s"
         lines = []
         if after.allocated is not None:
-            lines.append("allocated: " + _line(self._before.allocated or 0, self._gpu_peak(), after.allocated))
-        lines.append(f"host, seen every {_SAMPLE:g} s: " + _line(self._before.resident, self._highest, after.resident))
+            peak, exact = self._gpu_peak()
+            lines.append(
+                f"allocated{'' if exact else seen}: {_line(self._before.allocated or 0, peak, after.allocated)}"
+            )
+        lines.append(f"host{seen}: {_line(self._before.resident, self._resident, after.resident)}")
         return lines
 
-    def _gpu_peak(self) -> int | None:
-        """The allocator's own peak, if this cell raised it; else nobody kept one for it alone."""
-        peak = _peak()
+    def _gpu_peak(self) -> tuple[int | None, bool]:
+        """The allocator's own peak, if this cell raised it: that is exact. Else the highest that was seen."""
+        allocator = _allocator()
+        peak = allocator.peak_allocated if allocator else None
         if peak is not None and (self._peak_before is None or peak > self._peak_before):
-            return peak
-        return None
+            return peak, True
+        return self._allocated, False
 
     def _sample(self) -> bool:
-        resident = read_host().this_process
-        if resident is not None and (self._highest is None or resident > self._highest):
-            self._highest = resident
+        allocator = _allocator()
+        self._resident = _higher(self._resident, read_host().this_process)
+        self._allocated = _higher(self._allocated, allocator.allocated if allocator else None)
         return True
+
+
+def _higher(known: int | None, seen: int | None) -> int | None:
+    return max((size for size in (known, seen) if size is not None), default=None)
 
 
 def _line(before: int | None, peak: int | None, after: int | None) -> str:
     change = None if before is None or after is None else after - before
     sign = "+" if change is not None and change >= 0 else ""
-    peak_text = "not above an earlier one" if peak is None else format_bytes(peak)
-    return f"peak {peak_text}, change {sign}{format_bytes(change)} ({format_bytes(before)} → {format_bytes(after)})"
+    span = f"{format_bytes(before)} → {format_bytes(after)}"
+    return f"peak {format_bytes(peak)}, change {sign}{format_bytes(change)} ({span})"
 
 
-def _peak() -> int | None:
-    for framework in FRAMEWORKS:
-        allocator = framework.allocator("cuda", None)
-        if allocator is not None:
-            return allocator.peak_allocated
-    return None
+def _allocator() -> AllocatorMemory | None:
+    backend, device = busiest()
+    found = (framework.allocator(backend, device) for framework in FRAMEWORKS)
+    return next((one for one in found if one is not None), None)

@@ -17,7 +17,7 @@ def find_mistakes(held: Holdings, phase: Phase) -> list[Cause]:
     return [
         *_graphs(rows),
         *_copies(held, rows),
-        *(_gradients(rows) if phase != "train" else []),
+        *(_gradients(rows) if phase in ("infer", "load") else []),
         *_stale_optimizers(held),
         *_modules(held),
     ]

@@ -393,6 +393,7 @@ class FixPlan:
         again: Whether the whole cell, unchanged, would; None where nobody knows.
         subject: The name, pid or model that it is about, or "".
         gone: The holders that it lets go: indexes of rows of the snapshot's holdings.
+        loads: It makes the failed request itself: if it runs, that has fitted.
     """
 
     number: int
@@ -404,6 +405,7 @@ class FixPlan:
     again: bool | None = None
     subject: str = ""
     gone: frozenset[int] = frozenset()
+    loads: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,6 +447,7 @@ class Outcome:
         predicted: What the plan had promised, or None.
         lines: What each step did, one line each.
         held: Who still keeps most, by name, with bytes; at most three.
+        loaded: The fix has made the failed request itself, and it fitted.
     """
 
     fix: str
@@ -460,3 +463,4 @@ class Outcome:
     predicted: int | None = None
     lines: tuple[str, ...] = ()
     held: tuple[tuple[str, int], ...] = ()
+    loaded: bool = False

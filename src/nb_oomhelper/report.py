@@ -12,15 +12,7 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, installed_version
 from nb_oomhelper.diagnose import segments, tightest
 from nb_oomhelper.export import to_markdown
-from nb_oomhelper.model import (
-    Cause,
-    CauseKind,
-    DeadEnd,
-    FixPlan,
-    MemorySnapshot,
-    Outcome,
-    Segment,
-)
+from nb_oomhelper.model import Cause, CauseKind, DeadEnd, FixPlan, MemorySnapshot, Outcome, Segment
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, knows, say
 
@@ -121,7 +113,9 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     if before is not None and after is not None:
         lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
     lines.extend(_held(outcome, language))
-    if outcome.fits is not None:
+    if outcome.loaded:
+        lines.append(say("outcome.loaded", language))
+    elif outcome.fits is not None:
         key = "outcome.fits" if outcome.fits else "outcome.fits_not"
         requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
         lines.append(say(key, language, requested=requested, free=free))
@@ -253,7 +247,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         pid=cause.pid,
         process=plain(cause.process or ""),
         capacity=format_bytes(case.diagnosis.capacity),
-        limit=cause.limit,
+        limit=say(f"limit.{cause.limit}", language) if knows(f"limit.{cause.limit}") else cause.limit,
         largest=format_bytes(cause.largest),
     )
 
@@ -366,7 +360,7 @@ def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
         seconds = f"{held.seconds:.1f}"
         notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
     if case.event.certainty == "probable":
-        notes.append(say("note.probable", language))
+        notes.append(say("note.probable_host" if case.event.backend == "host" else "note.probable", language))
     if case.snapshot.driver.note:
         notes.append(plain(case.snapshot.driver.note))
     if case.snapshot.device and case.snapshot.device.note:

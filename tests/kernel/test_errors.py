@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 ORDINARY = {
     "ValueError": "def f():\n    raise ValueError('no')\nf()",
     "RuntimeError": "def f():\n    raise RuntimeError('a bug')\nf()",
-    "RecursionError": "def f():\n    f()\nf()",
+    "RecursionError": "raise RecursionError('too deep')",
     "NotImplementedError": "def f():\n    raise NotImplementedError\nf()",
     "chained": "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise RuntimeError('after') from error",
     "group": "raise ExceptionGroup('two', [ValueError('a'), RuntimeError('b')])",

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import StartKernel, missing
 from tests.kernel.cells import GIB, LOAD, VIEW, Panel, shown, wait_for
+from tests.kernel.conftest import SharedKernel
 from tests.kernel.driver import Kernel
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
@@ -55,19 +56,35 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def scenario(tmp_path: Path) -> Path:
-    return tmp_path / "scenario.txt"
+def scenario(library: Path) -> Path:
+    return write_scenario(library / "scenario.txt", TWO_GPUS)
 
 
 @pytest.fixture
-def kernel(start_kernel: StartKernel, kernel_python: Path, library: Path, scenario: Path) -> Kernel:
-    """A kernel of each pair with two GPUs."""
-    write_scenario(scenario, TWO_GPUS)
-    stub = environment(scenario, library) | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # else nobody knows which is cuda:0
-    names = ("NVML_STUB", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER")
-    kernel = start_kernel(kernel_python, {name: stub[name] for name in names})
-    assert kernel.execute(LOAD).status == "ok"
-    assert kernel.execute("%config OOMHelper.refresh_seconds = 0.2").status == "ok"
+def variables(library: Path, scenario: Path) -> dict[str, str]:
+    """What a kernel needs to see the two GPUs; without an order nobody could tell which of them is cuda:0."""
+    stub = environment(scenario, library) | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {name: stub[name] for name in ("NVML_STUB", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER")}
+
+
+@pytest.fixture
+def kernel(shared: SharedKernel, variables: dict[str, str]) -> Kernel:
+    """The file's kernel of each pair, with two GPUs."""
+    kernel = shared("gpus", variables)
+    if not kernel.eval("'torch' in globals()"):
+        cells = [
+            *(
+                LOAD,
+                "%config OOMHelper.refresh_seconds = 0.2",
+                "import importlib, os, sys, torch\nfrom pathlib import Path",
+            ),
+            f"Path('transformers').mkdir()\n_ = Path('transformers/__init__.py').write_text({LOADING!r})",
+            "sys.path.insert(0, '')\nimport transformers",
+        ]
+        for cell in cells:
+            assert kernel.execute(cell).status == "ok"
+    kernel.execute("importlib.reload(transformers)\nfrom transformers import AutoModelForCausalLM")
+    kernel.execute("os.environ['CUDA_DEVICE_ORDER'] = 'PCI_BUS_ID'")
     return kernel
 
 
@@ -99,7 +116,7 @@ def test_json(kernel: Kernel) -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 def test_readings_follow_the_driver_and_survive_its_failures(kernel: Kernel, scenario: Path, ordered: bool) -> None:
     if not ordered:  # of two different GPUs nobody can tell which is cuda:0 then; their bars are drawn all the same
-        kernel.execute("import os\ndel os.environ['CUDA_DEVICE_ORDER']")
+        kernel.execute("del os.environ['CUDA_DEVICE_ORDER']")
     reply = kernel.execute("%gpumem --live")
     model_id = reply.displays[0]["data"][VIEW]["model_id"]
     assert "512.00 MiB" in kernel.widgets[model_id]["value"]
@@ -127,8 +144,12 @@ def test_readings_follow_the_driver_and_survive_its_failures(kernel: Kernel, sce
         "missing nvmlDeviceGetMemoryInfo_v2\nmissing nvmlDeviceGetComputeRunningProcesses_v3",
     ],
 )
-def test_driver_that_does_not_work(kernel: Kernel, scenario: Path, fault: str) -> None:
+def test_driver_that_does_not_work(
+    start_kernel: StartKernel, kernel_python: Path, variables: dict[str, str], scenario: Path, fault: str
+) -> None:
     write_scenario(scenario, f"{TWO_GPUS}\n{fault}\n")
+    kernel = start_kernel(kernel_python, variables)
+    kernel.execute(LOAD)
     reply = kernel.execute("%gpumem")
     assert (reply.status, reply.stderr) == ("ok", "")
     assert "host" in reply.mime("text/plain")[0]
@@ -143,18 +164,11 @@ def test_driver_that_does_not_work(kernel: Kernel, scenario: Path, fault: str) -
 class TestCudaError:
     """The real class of PyTorch; nothing of CUDA is started to explain it."""
 
-    @pytest.fixture
-    def loader(self, kernel: Kernel) -> Kernel:
-        kernel.execute("from pathlib import Path\nPath('transformers').mkdir()")
-        kernel.execute(f"_ = Path('transformers/__init__.py').write_text({LOADING!r})")
-        kernel.execute("import sys, torch\nsys.path.insert(0, '')\nfrom transformers import AutoModelForCausalLM")
-        return kernel
-
-    def test_while_a_model_loads(self, loader: Kernel) -> None:
-        reply = loader.execute("model = AutoModelForCausalLM.from_pretrained('gpt2-xl')")
+    def test_while_a_model_loads(self, kernel: Kernel) -> None:
+        reply = kernel.execute("model = AutoModelForCausalLM.from_pretrained('gpt2-xl')")
         assert reply.ename == "OutOfMemoryError"
         assert len(reply.errors) == len(shown(reply)) == 1
-        panel = Panel(loader, reply)
+        panel = Panel(kernel, reply)
         for part in (
             "CUDA out of memory",
             "cuda:0 · NVIDIA H200 · 8.00 GiB",
@@ -167,55 +181,55 @@ class TestCudaError:
             "claimed 95 % (CUDA-OOM-001)",
         ):
             assert part in panel.text, part
-        plans = {fix: code for fix, _, code in loader.eval(PLANS)}
+        plans = {fix: code for fix, _, code in kernel.eval(PLANS)}
         assert (
             "model = AutoModelForCausalLM.from_pretrained(\n    'gpt2-xl',\n    device_map=\"auto\""
             in plans["reload-offload"]
         )
         assert plans["stop-other-process"] == "ps -fp 4711\n# kill 4711"
-        assert loader.eval("torch.cuda.is_initialized()") is False
-        wait_for(loader, lambda: "live, every 0.2 s" in panel.text)
+        assert kernel.eval("torch.cuda.is_initialized()") is False
+        wait_for(kernel, lambda: "live, every 0.2 s" in panel.text)
         panel.click("JSON")
         assert json.loads(panel.page[0]["data"]["text/plain"])["code"] == "CUDA-OOM-001"
-        outcome = loader.execute("%oom fix 1")
+        outcome = kernel.execute("%oom fix 1")
         assert outcome.status == "ok"
-        assert loader.eval("torch.cuda.is_initialized()") is False
+        assert kernel.eval("torch.cuda.is_initialized()") is False
 
-    def test_reloading_fix_runs_what_it_shows(self, loader: Kernel) -> None:
-        loader.execute("model = AutoModelForCausalLM.from_pretrained('gpt2-xl')")
-        loader.execute("calls = []\nload = lambda *args, **options: calls.append([args, options]) or 'the model'")
-        loader.execute("AutoModelForCausalLM.from_pretrained = load")
-        number = next(number for fix, number, _ in loader.eval(PLANS) if fix == "reload-offload")
-        assert "This loses" in loader.execute(f"%oom fix {number}").stdout
-        reply = loader.execute(f"%oom fix {number} --yes")
+    def test_reloading_fix_runs_what_it_shows(self, kernel: Kernel) -> None:
+        kernel.execute("model = AutoModelForCausalLM.from_pretrained('gpt2-xl')")
+        kernel.execute("calls = []\nload = lambda *args, **options: calls.append([args, options]) or 'the model'")
+        kernel.execute("AutoModelForCausalLM.from_pretrained = load")
+        number = next(number for fix, number, _ in kernel.eval(PLANS) if fix == "reload-offload")
+        assert "This loses" in kernel.execute(f"%oom fix {number}").stdout
+        reply = kernel.execute(f"%oom fix {number} --yes")
         assert "The code raised" not in reply.stdout
-        assert loader.eval("[model, calls[0][0], sorted(calls[0][1])]") == [
+        assert kernel.eval("[model, calls[0][0], sorted(calls[0][1])]") == [
             "the model",
             ["gpt2-xl"],
             ["device_map", "dtype", "offload_folder"],
-        ] or loader.eval("sorted(calls[0][1])") == ["device_map", "offload_folder", "torch_dtype"]
+        ] or kernel.eval("sorted(calls[0][1])") == ["device_map", "offload_folder", "torch_dtype"]
 
-    def test_while_training(self, loader: Kernel) -> None:
-        loader.execute(f"def train_step(batch):\n    raise torch.OutOfMemoryError({MESSAGE!r})")
-        panel = Panel(loader, loader.execute("train_step(8)"))
+    def test_while_training(self, kernel: Kernel) -> None:
+        kernel.execute(f"def train_step(batch):\n    raise torch.OutOfMemoryError({MESSAGE!r})")
+        panel = Panel(kernel, kernel.execute("train_step(8)"))
         assert "Related: CUDA-OOM-001" in panel.text
         assert "written for: loading a model" in panel.text
         assert "a smaller batch" not in panel.text
-        assert "reload-offload" not in [fix for fix, _, _ in loader.eval(PLANS)]
-        assert loader.eval("torch.cuda.is_initialized()") is False
+        assert "reload-offload" not in [fix for fix, _, _ in kernel.eval(PLANS)]
+        assert kernel.eval("torch.cuda.is_initialized()") is False
 
     @pytest.mark.parametrize("ordered", [True, False])
-    def test_processes_of_the_message(self, loader: Kernel, scenario: Path, ordered: bool) -> None:
+    def test_processes_of_the_message(self, kernel: Kernel, scenario: Path, ordered: bool) -> None:
         """Where the driver tells nothing of them, or it is unknown which of its devices is meant."""
         if ordered:
             write_scenario(scenario, "error nvmlInitWithFlags 9\n")
         else:
-            loader.execute("import os\ndel os.environ['CUDA_DEVICE_ORDER']")
-        panel = Panel(loader, loader.execute(f"raise torch.OutOfMemoryError({MESSAGE!r})"))
+            kernel.execute("del os.environ['CUDA_DEVICE_ORDER']")
+        panel = Panel(kernel, kernel.execute(f"raise torch.OutOfMemoryError({MESSAGE!r})"))
         assert "process 4711" in panel.text
         assert "6.50 GiB" in panel.text
 
-    def test_host_error_of_torch_beside_gpus(self, loader: Kernel) -> None:
-        panel = Panel(loader, loader.execute("torch.ones(1 << 50)"))
+    def test_host_error_of_torch_beside_gpus(self, kernel: Kernel) -> None:
+        panel = Panel(kernel, kernel.execute("torch.ones(1 << 50)"))
         assert "Host memory exhausted" in panel.text
         assert "NVIDIA" not in panel.text

@@ -189,7 +189,8 @@ class Panel:
             self._again_result = ""
             self._write(write(self._case, self._actions.catalog(), self._language))
             self._tell()
-            self._again.layout.display = "" if self._case.cell else "none"
+            # a reload has done the cell's work in its own way: the cell would only undo it
+            self._again.layout.display = "" if self._case.cell and not outcome.loaded else "none"
             self._end()
             finish()
 
@@ -257,7 +258,7 @@ class Panel:
         except Exception as error:
             _log.debug("a click failed", exc_info=True)
             self._end()
-            self._say([plain(f"{type(error).__name__}: {error}")])
+            self._put(self._told, _html.notes([plain(f"{type(error).__name__}: {error}")]))
             finish()
 
     def _say(self, texts: list[str]) -> None:
