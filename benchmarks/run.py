@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cells, device, load, machine, panel, reading
+from benchmarks import cells, device, holding, load, machine, panel, reading
 from benchmarks.timing import Result
 
 Benchmark = Callable[[int | None], Iterator[Result]]
@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "error": cells.measure_error,
     "panel": panel.measure,
     "gpumem": reading.measure,
+    "holdings": holding.measure_search,
+    "release": holding.measure_release,
 }
 ON_DEVICE: dict[str, Benchmark] = {"device": device.measure}  # with --gpu
 

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = json.dumps(report.to_record(run), indent=1, ensure_ascii=False)
         options.json.write_text(text + "\n", encoding="utf-8")
     if options.svg:
-        options.svg.write_text(chart.draw(run), encoding="utf-8")
+        options.svg.write_text(chart.draw(report.to_record(run)), encoding="utf-8")
     return 1 if run.failed else 0
 
 

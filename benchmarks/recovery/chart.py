@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
-
-from benchmarks.recovery.report import summarize
-from benchmarks.recovery.suite import Run
+from typing import Any
 
 _WIDTH, _LEFT, _RIGHT = 880, 250, 150  # pixels; the bars lie between the labels and the counts
 _TOP, _STEP, _BAR = 96, 38, 22
 _INK, _MUTED, _GROUND, _GRID = "#1f2328", "#59636e", "#ffffff", "#d1d9e0"
 _OTHERS, _OURS = "#8c959f", "#0969da"
+_OUR_NAMES = ("ours", "deep")
 _FONT = "font-family=\"system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif\""
 
 
-def draw(run: Run) -> str:
-    """One bar a method: its share of the bytes; beside it the scenarios in which it gave all of them back."""
-    bottom = _TOP + _STEP * len(run.methods)
+def draw(record: Mapping[str, Any]) -> str:
+    """One bar a method: its share of the bytes; beside it the scenarios in which it gave all of them back.
+
+    Args:
+        record: A run, as `report.to_record` gives it and the result files keep it.
+    """
+    bottom = _TOP + _STEP * len(record["summary"])
     height = bottom + 72
-    total = len(run.scenarios)
+    total = len(record["scenarios"])
     title = "Memory given back after an out-of-memory error, without a restart"
-    about = f"{total} ways to fail, each in a fresh kernel; {_where(run)}"
+    about = f"{total} ways to fail, each in a fresh kernel; {_where(record)}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'role="img" aria-label="{escape(title)}" {_FONT}>',
@@ -30,9 +34,9 @@ def draw(run: Run) -> str:
         _text(_WIDTH - 24, _TOP - 10, "gave all back in", fill=_MUTED, anchor="end"),
         *_axis(bottom),
     ]
-    for index, method in enumerate(run.methods):
-        sums = summarize(run, method)
-        parts += _bar(_TOP + _STEP * index, method.title, sums["share"], f"{sums['full']} of {total}", method.extension)
+    for index, (name, sums) in enumerate(record["summary"].items()):
+        count, ours = f"{sums['full']} of {total}", name in _OUR_NAMES
+        parts += _bar(_TOP + _STEP * index, sums["title"], sums["share"], count, ours)
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -52,7 +56,7 @@ def _axis(bottom: int) -> list[str]:
 def _bar(top: int, title: str, share: float, count: str, ours: bool) -> list[str]:
     fill, middle = _OURS if ours else _OTHERS, top + _BAR // 2 + 5
     width, percent = max(2.0, _at(share) - _at(0)), f"{int(100 * share)} %"
-    inside = share > 0.15
+    inside = share > 0.5
     x, ink = (_at(share) - 8, _GROUND) if inside else (_at(share) + 8, _INK)
     return [
         _text(_LEFT - 12, middle, title, anchor="end", weight=600 if ours else 400),
@@ -75,7 +79,7 @@ def _at(share: float) -> float:
     return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
 
 
-def _where(run: Run) -> str:
-    libraries = run.facts["libraries"]
-    versions = f"PyTorch {libraries['torch']}, IPython {libraries['ipython']}, Python {run.facts['python']}"
-    return f"{run.facts['device']}, {versions}"
+def _where(record: Mapping[str, Any]) -> str:
+    libraries = record["libraries"]
+    versions = f"PyTorch {libraries['torch']}, IPython {libraries['ipython']}, Python {record['python']}"
+    return f"{record['device']}, {versions}"

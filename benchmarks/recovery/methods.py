@@ -88,7 +88,12 @@ METHODS: dict[str, Method] = {
             needs="ipyexperiments",
         ),
         Method(name="fastai", title="fastai's way", code=lambda scenario: _delete(scenario) + _FASTAI),
-        Method(name="ours", title="nb_oomhelper", code=lambda one: _release(one, deep=False), extension=True),
-        Method(name="deep", title="nb_oomhelper, deep", code=lambda one: _release(one, deep=True), extension=True),
+        Method(name="ours", title="nb_oomhelper release()", code=lambda one: _release(one, deep=False), extension=True),
+        Method(
+            name="deep",
+            title="nb_oomhelper release(deep=True)",
+            code=lambda one: _release(one, deep=True),
+            extension=True,
+        ),
     )
 }

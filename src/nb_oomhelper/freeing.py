@@ -195,8 +195,11 @@ def _checked(shell: Any, names: Sequence[str]) -> list[str]:
 
 
 def _delete(shell: Any, name: str) -> None:
-    """Delete a variable, and the displayed results that are the same object."""
+    """Delete a variable, also in the script that `%run` took it from, and the results that are the same object."""
     thing = shell.user_ns.pop(name)
+    for space in shell.all_ns_refs:
+        if space.get(name) is thing:
+            del space[name]
     results = shell.user_ns.get("_oh", {})
     for number in [number for number, result in results.items() if result is thing]:
         del results[number]

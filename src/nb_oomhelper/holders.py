@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import CO_OPTIMIZED
-from itertools import islice
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
@@ -25,6 +24,7 @@ _LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
 # Classes are told apart by identity: a metaclass may define `__eq__` and `__hash__`, which would be called.
 _ATOMIC = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
 _CLOSED = (type, ModuleType, CodeType)  # they lead to whole libraries, not to holdings
+_SKIPPED, _FOLLOWED, _KNOWN = range(3)
 _OURS = frozenset({"IPython", "ipykernel", "nb_oomhelper"})
 _class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
 _module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
@@ -218,7 +218,7 @@ class _Search:
         self._device = device
         self._barred = frozenset(id(thing) for thing in barred)
         self._deadline = deadline
-        self._skipped: dict[int, tuple[type, bool]] = {}  # by id of the class, which it keeps alive
+        self._sorts: dict[int, tuple[type, int]] = {}  # by id of the class, which it keeps alive
         self.expired = False
 
     def may_hold(self, root: _Root) -> bool:
@@ -241,7 +241,7 @@ class _Search:
 
     def alive(self) -> Iterator[object]:
         """All tensors that the garbage collector knows."""
-        known: dict[int, tuple[type, bool]] = {}  # as in `_skip`
+        known: dict[int, tuple[type, bool]] = {}  # as in `_sort`
         for at, thing in enumerate(gc.get_objects()):
             if at % _CHUNK == 0 and self._late():
                 return
@@ -269,22 +269,30 @@ class _Search:
         while level:
             following: list[object] = []
             for at in range(0, len(level), _CHUNK):
-                if self._late():
+                if not self._step(level[at : at + _CHUNK], trail, following):
                     return
-                chunk = level[at : at + _CHUNK]
-                if not self._go_beyond(chunk, trail, following):
-                    return
-                self._count(chunk, trail)
-                referents = _referents(chunk)
-                while batch := list(islice(referents, _CHUNK)):  # one list may refer to millions
-                    if self._late():
-                        return
-                    for thing in batch:
-                        key = id(thing)
-                        if key not in seen and not self._skip(thing):
-                            seen.add(key)
-                            following.append(thing)
             level = following
+
+    def _step(self, chunk: list[object], trail: _Trail, following: list[object]) -> bool:
+        """Count a few objects and gather what they lead to; False when time is up. Every object passes here."""
+        if self._late():
+            return False
+        known = [thing for thing in chunk if self._sort(thing)[1] == _KNOWN]
+        if known:
+            if not self._go_beyond(known, trail, following):
+                return False
+            self._count(known, trail)
+        seen, sorts, sort = trail.seen, self._sorts, self._sort
+        referents = _referents(chunk)
+        for at in range(0, len(referents), _CHUNK):  # one list may refer to millions
+            if self._late():
+                return False
+            for thing in referents[at : at + _CHUNK]:
+                entry = sorts.get(id(type(thing))) or sort(thing)
+                if entry[1] and id(thing) not in seen:
+                    seen.add(id(thing))
+                    following.append(thing)
+        return True
 
     def _go_beyond(self, things: list[object], trail: _Trail, following: list[object]) -> bool:
         """Note what tensors are for, and follow what the collector does not see; False when time is up."""
@@ -320,21 +328,31 @@ class _Search:
                 storages[key] = max(storages.get(key, 0), size)  # a part of it may have been met first
 
     def _skip(self, thing: object) -> bool:
+        return self._sort(thing)[1] == _SKIPPED
+
+    def _sort(self, thing: object) -> tuple[type, int]:
+        """An object's class, and whether such objects are skipped, followed, or known to a framework."""
         kind = type(thing)
-        known = self._skipped.get(id(kind))
-        if known is None:
-            known = self._skipped[id(kind)] = (kind, id(kind) in _ATOMIC or issubclass(kind, _CLOSED))
-        return known[1]
+        entry = self._sorts.get(id(kind))
+        if entry is None:
+            sort = _FOLLOWED
+            if id(kind) in _ATOMIC or issubclass(kind, _CLOSED):
+                sort = _SKIPPED
+            elif any(tracer.role(thing) is not None for tracer in self._tracers):  # by class alone
+                sort = _KNOWN
+            entry = self._sorts[id(kind)] = (kind, sort)
+        return entry
 
 
-def _referents(things: list[object]) -> Iterator[object]:
+def _referents(things: list[object]) -> list[object]:
     """What these objects refer to; of functions and frames only what is their own."""
     special = [thing for thing in things if type(thing) is FunctionType or type(thing) is FrameType]
-    if special:
-        things = [thing for thing in things if not (type(thing) is FunctionType or type(thing) is FrameType)]
-    yield from gc.get_referents(*things)
+    if not special:
+        return gc.get_referents(*things)
+    found = gc.get_referents(*[one for one in things if not (type(one) is FunctionType or type(one) is FrameType)])
     for thing in special:
         if isinstance(thing, FunctionType):  # not its globals, which belong to a whole module
-            yield from (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
+            found += (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
         elif isinstance(thing, FrameType) and thing.f_code.co_name != "<module>":
-            yield from (local for _, local in _named(thing))
+            found += (local for _, local in _named(thing))
+    return found

@@ -6,14 +6,15 @@ import logging
 import threading
 from collections.abc import Callable
 
+_PATIENCE = 3  # failures in a row
 _log = logging.getLogger(__name__)
 
 
 class Poll:
     """Calls `tick` every `seconds` from a daemon thread until it is stopped or `tick` returns False.
 
-    An error in `tick` is logged and ends the polling: a figure that cannot be read now is not worth an
-    error every second.
+    An error in `tick` is logged. One may pass, such as memory that is full for a moment; three in a row
+    end the polling: a figure that cannot be read is not worth an error every second.
     """
 
     def __init__(self, tick: Callable[[], bool], seconds: float) -> None:
@@ -43,10 +44,12 @@ class Poll:
             thread.join(timeout=2.0)
 
     def _loop(self, stop: threading.Event) -> None:
-        while not stop.wait(self._seconds):
+        failed = 0
+        while failed < _PATIENCE and not stop.wait(self._seconds):
             try:
                 if not self._tick():
                     return
+                failed = 0
             except Exception:
-                _log.debug("the live readout stopped", exc_info=True)
-                return
+                failed += 1
+                _log.debug("the live readout failed", exc_info=True)

@@ -10,11 +10,15 @@ import builtins
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from types import CellType, FrameType, FunctionType, TracebackType
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import CellType, CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
 from nb_oomhelper.frames import raised_with
+
+_MOST = 20_000  # objects that are looked at behind frames: some 20 ms
+_ALIVE = (ModuleType, CodeType, FrameType, TracebackType)
+_qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
 def kept_exceptions(shell: Any) -> list[BaseException]:
@@ -59,36 +63,34 @@ def only_theirs(frames: Sequence[FrameType]) -> list[CellType | dict[str, Any]]:
     """What cleared frames still keep, and nobody else does: variables of closures, and names of class bodies.
 
     A frame keeps the function that it ran, and the function the variables that it shares with functions
-    around it (so does a comprehension's frame on Python 3.11). They count as theirs if each reference to
-    them comes from such functions: what the user can still call has a reference from elsewhere.
+    around it (so does a comprehension's frame on Python 3.11). Which of them are theirs is found as the
+    collector finds what is garbage: references are counted, and what has one from elsewhere, such as a
+    function that the user can still call, is alive with all that it leads to.
     """
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return []  # references are not counted exactly then
-    nodes, inside = _reach(frames)
+    nodes, met = _reach(frames)
     probe = object()
     nodes[id(probe)] = probe
     counts = {key: sys.getrefcount(thing) for key, thing in nodes.items()}
-    own = counts.pop(id(probe)) - 1  # of these references, what is the counting itself; one more is the name `probe`
+    counting = counts.pop(id(probe)) - 1  # references that the counting itself makes; one more is the name `probe`
     del nodes[id(probe)]
-    alive = [nodes[key] for key, count in counts.items() if count - own > inside[key]]
+    alive = [nodes[key] for key, count in counts.items() if count - counting > met[key]]
     while alive:
         thing = alive.pop()
         if nodes.pop(id(thing), None) is not None:
             alive.extend(_kept_by(thing))
-    inner = {id(one) for thing in nodes.values() if type(thing) is FunctionType for one in _kept_by(thing)}
-    return [
-        thing
-        for key, thing in nodes.items()
-        if isinstance(thing, CellType) or (type(thing) is dict and key not in inner)
-    ]
+    roots = [root for frame in frames for root in _roots(frame) if id(root) in nodes]
+    cells = [cell for root in roots if isinstance(root, FunctionType) for cell in root.__closure__ or ()]
+    return [root for root in roots if isinstance(root, dict)] + [cell for cell in cells if id(cell) in nodes]
 
 
 def _reach(frames: Iterable[FrameType]) -> tuple[dict[int, Any], Counter[int]]:
-    """Functions, closures and name spaces that frames lead to, by id; and how often each was met."""
+    """What frames lead to, by id, and by how many references; what is not looked at counts as alive."""
     nodes: dict[int, Any] = {}
     met: Counter[int] = Counter()
     todo = [thing for frame in frames for thing in _roots(frame)]
-    while todo:
+    while todo and len(nodes) < _MOST:
         thing = todo.pop()
         met[id(thing)] += 1
         if id(thing) not in nodes:
@@ -104,12 +106,10 @@ def _roots(frame: FrameType) -> list[Any]:
 
 
 def _kept_by(thing: Any) -> list[Any]:
-    """What a function keeps, but for its module; and the functions and cells in that."""
-    if type(thing) is FunctionType:
-        module = (thing.__globals__, vars(builtins))
-        return [
-            one
-            for one in gc.get_referents(thing)
-            if type(one) in (tuple, dict) and not any(one is part for part in module)
-        ]
-    return [one for one in gc.get_referents(thing) if type(one) in (FunctionType, CellType)]
+    """What an object refers to, but for what lives anyway: modules, and classes that are not a function's own."""
+    kind = type(thing)
+    if issubclass(kind, _ALIVE) or (issubclass(kind, type) and "<locals>" not in _qualname(thing)):
+        return []
+    module = (thing.__globals__, vars(builtins)) if kind is FunctionType else ()
+    found = gc.get_referents(thing)
+    return [one for one in found if gc.is_tracked(one) and not any(one is part for part in module)]

@@ -17,7 +17,7 @@ SharedKernel = Callable[..., Kernel]
 
 @pytest.fixture(scope="module", params=["old", "new"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
-    """Give the file's kernel of a name, of each pair: `shared("name", env=None)`; it starts when it is first asked for."""
+    """Give the file's kernel of a name, of each pair: `shared("name", env=None)` starts it if it is not there."""
     python = Path(sys.executable) if request.param == "new" else OLD_PYTHON
     if not python.exists():
         missing("The environment with the oldest IPython is not there: make old")

@@ -35,7 +35,8 @@ class Reply:
     `displays` has one row a `display_data` or `execute_result` message, with the keys `data`, `metadata`, `transient`
     and `type`; `update_display_data` appends a row too. `errors` has one `error` message's content a row: `ename`,
     `evalue` and `traceback`. `comms` has one row a message of a widget, with the keys `type`, `comm_id` and `data`.
-    `kinds` has the type of every message in the order in which they came: "stream", "error", "comm_open", ….
+    `kinds` has the type of every message in the order in which they came, streams in a row as one: "stream", "error",
+    "comm_open", ….
     The status is that of the execute reply: "ok", "error" or "aborted"; "pending" before it has come; "" for a click,
     which has none. What a thread prints after its cell has ended is added when the kernel is next read.
     """
@@ -70,7 +71,8 @@ class Reply:
     def take_iopub(self, message: Message) -> None:
         """Take one message of the iopub channel."""
         kind, content = message["msg_type"], message["content"]
-        self.kinds.append(kind)
+        if kind != "stream" or self.kinds[-1:] != ["stream"]:  # how often a stream is flushed is chance
+            self.kinds.append(kind)
         if kind == "stream":
             setattr(self, content["name"], getattr(self, content["name"]) + content["text"])
         elif kind in {"display_data", "execute_result", "update_display_data"}:

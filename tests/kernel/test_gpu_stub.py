@@ -73,11 +73,9 @@ def kernel(shared: SharedKernel, variables: dict[str, str]) -> Kernel:
     kernel = shared("gpus", variables)
     if not kernel.eval("'torch' in globals()"):
         cells = [
-            *(
-                LOAD,
-                "%config OOMHelper.refresh_seconds = 0.2",
-                "import importlib, os, sys, torch\nfrom pathlib import Path",
-            ),
+            LOAD,
+            "%config OOMHelper.refresh_seconds = 0.2",
+            "import importlib, os, sys, torch\nfrom pathlib import Path",
             f"Path('transformers').mkdir()\n_ = Path('transformers/__init__.py').write_text({LOADING!r})",
             "sys.path.insert(0, '')\nimport transformers",
         ]

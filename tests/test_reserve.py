@@ -1,0 +1,53 @@
+"""What is put by: only below a limit, without taking memory, and gone when it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+from nb_oomhelper.reserve import SIZE
+
+pytestmark = pytest.mark.plain
+
+PRELUDE = """
+import json, os, resource
+from nb_oomhelper.reserve import Reserve
+def pages(place):
+    return int(open("/proc/self/statm").read().split()[place]) * os.sysconf("SC_PAGE_SIZE")
+def limit(room):
+    resource.setrlimit(resource.RLIMIT_AS, (pages(0) + room, resource.RLIM_INFINITY))
+reserve = Reserve()
+import mmap
+def change(what):
+    mapped, resident = pages(0), pages(1)
+    what()
+    return [pages(0) - mapped, abs(pages(1) - resident) < (1 << 20)]
+"""
+
+
+def play(code: str) -> Any:
+    command = [sys.executable, "-c", PRELUDE + textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_without_a_limit_nothing_is_put_by() -> None:
+    assert play("print(json.dumps([change(reserve.take), change(reserve.give_up)]))") == [[0, True], [0, True]]
+
+
+def test_below_a_limit_it_takes_address_space_and_no_memory() -> None:
+    code = """
+        limit(1 << 30)
+        print(json.dumps([change(one) for one in 2 * [reserve.take, reserve.take, reserve.give_up, reserve.give_up]]))
+    """
+    assert play(code) == 2 * [[SIZE, True], [0, True], [-SIZE, True], [0, True]]
+
+
+def test_nothing_is_put_by_where_little_is_left() -> None:
+    assert play("limit(100 << 20)\nprint(json.dumps(change(reserve.take)))") == [0, True]
