@@ -185,10 +185,12 @@ class Extension:
 
     def _release(self, case: Case) -> None:
         """Run the fix that releases the failed cell, as the user has asked for once and for all."""
+        shown = getattr(self.shell, "_last_traceback", None)  # ipykernel's, for its reply; a cell inside clears it
         for plan in case.plans:
             if plan.fix == _RELEASE:
                 self.run(case, plan.number)
-                return
+        if shown is not None:
+            self.shell._last_traceback = shown
 
     def show(self, case: Case) -> None:
         """Show a case; the one before it is no longer live."""
