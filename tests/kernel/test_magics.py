@@ -46,7 +46,7 @@ def kernel(shared: SharedKernel) -> Kernel:
         assert kernel.execute("%oom fix 1").stdout == "no out-of-memory error since nb_oomhelper was loaded\n"
         kernel.execute("huge()")
     kernel.execute("globals().pop('numbers', None)\nnb_oomhelper.release(deep=True, history=True);")
-    assert kernel.execute("limit(320 << 20)").status == "ok"
+    assert kernel.execute("limit(370 << 20)").status == "ok"
     return kernel
 
 
@@ -83,7 +83,7 @@ class TestOom:
 
     def test_release(self, kernel: Kernel) -> None:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nnumbers")
-        kernel.execute("limit(320 << 20)")
+        kernel.execute("limit(370 << 20)")
         for line, least in (("", 250), ("--history", 250), ("--deep numbers", 310)):
             kernel.execute(FAIL)
             before = kernel.eval("resident()")
@@ -93,7 +93,7 @@ class TestOom:
         assert kernel.eval("[len(Out), 'numbers' in globals()]") == [0, False]
 
     def test_unsafe_fix_wants_yes(self, kernel: Kernel) -> None:
-        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         kernel.execute(FAIL)
         numbers = dict(kernel.eval(f"[[plan.fix, plan.number] for plan in {CASE}.plans]"))
         line = f"%oom fix {numbers['delete-variable']}"
@@ -169,7 +169,7 @@ class TestGpumem:
         assert told["note"]
 
     def test_by_variable(self, kernel: Kernel) -> None:
-        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         kernel.execute(FAIL)
         text = kernel.execute("%gpumem --by-variable").mime("text/plain")[0]
         assert "numbers" in text

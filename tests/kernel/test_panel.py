@@ -15,7 +15,7 @@ from tests.kernel.driver import Kernel, Reply
 
 pytestmark = pytest.mark.kernel
 
-FAIL = "train_step(128 << 20)"  # under limit(320 MiB): two arrays fit, the third does not
+FAIL = "train_step(128 << 20)"  # under limit(370 MiB): two arrays fit, the third does not
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which 0.20 GiB is free."
 )
@@ -50,7 +50,7 @@ def kernel(shared: SharedKernel) -> Kernel:
         kernel.execute("huge()")  # what a panel imports takes address space, too
     kernel.execute("for name in ('numbers', 'x', 'model'):\n    globals().pop(name, None)")
     kernel.execute("nb_oomhelper.release(deep=True, history=True);")
-    assert kernel.execute("limit(320 << 20)").status == "ok"
+    assert kernel.execute("limit(370 << 20)").status == "ok"
     return kernel
 
 
@@ -118,7 +118,7 @@ class TestRun:
 
 class TestUnsafe:
     def test_asks_first(self, kernel: Kernel) -> None:
-        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
         nth = run_of(panel, "delete-variable")
         panel.click("Run", nth)
@@ -137,7 +137,7 @@ class TestUnsafe:
         assert "Delete numbers: freed 3" in panel.text
 
     def test_two_clicks_on_sure_run_it_once(self, kernel: Kernel) -> None:
-        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
         panel.click("Run", run_of(panel, "delete-variable"))
         clicks = [kernel.start_click(panel.button("Run, and lose it")) for _ in range(2)]
@@ -147,7 +147,7 @@ class TestUnsafe:
 
     def test_forgets_displayed_results(self, kernel: Kernel) -> None:
         kernel.execute("numpy.ones(64 << 20, numpy.uint8)")
-        kernel.execute("limit(320 << 20)")
+        kernel.execute("limit(370 << 20)")
         panel = fail(kernel)
         assert "displayed results: Out[" in panel.text
         panel.click("Run", run_of(panel, "forget-output-history"))
@@ -157,7 +157,7 @@ class TestUnsafe:
         assert before - kernel.eval("resident()") > 310 * MIB
 
     def test_error_of_a_fix_is_told(self, kernel: Kernel) -> None:
-        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(320 << 20)")
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
         kernel.execute("del numbers")
         panel.click("Run", run_of(panel, "delete-variable"))
@@ -289,7 +289,7 @@ def test_click_on_a_subshell_runs_on_the_main_thread(start_kernel: StartKernel, 
     )
     subshell = kernel.create_subshell()
     kernel.execute("huge()")
-    kernel.execute("limit(320 << 20)")
+    kernel.execute("limit(370 << 20)")
     reply = kernel.finish(kernel.start(FAIL, subshell=subshell))
     panel = Panel(kernel, reply)
     kernel.finish(kernel.start_click(panel.button("Run", run_of(panel, "delete-variable")), subshell))
@@ -366,7 +366,7 @@ class TestOtherFrontEnds:
     def test_without_ipywidgets(self, kernel_python: Path, start_kernel: StartKernel) -> None:
         kernel = start_kernel(kernel_python)
         kernel.execute("import sys\nsys.modules['ipywidgets'] = None")
-        for code in (LOAD, SETUP, "import nb_oomhelper", "limit(320 << 20)"):
+        for code in (LOAD, SETUP, "import nb_oomhelper", "limit(370 << 20)"):
             kernel.execute(code)
         reply = kernel.execute(FAIL)
         assert len(reply.errors) == 1
@@ -378,7 +378,7 @@ class TestOtherFrontEnds:
         assert set(live.displays[0]["data"]) == {"text/plain", "text/html"}
 
     def test_in_a_terminal(self, kernel_python: Path, tmp_path: Path) -> None:
-        cells = [LOAD, SETUP, "limit(320 << 20)", FAIL, "%oom fix 1", "%oom status", "%unload_ext nb_oomhelper", "exit"]
+        cells = [LOAD, SETUP, "limit(370 << 20)", FAIL, "%oom fix 1", "%oom status", "%unload_ext nb_oomhelper", "exit"]
         script = "\n".join(f"shell.run_cell({cell!r}, store_history=True)" for cell in cells[:-1])
         head = "from IPython.terminal.interactiveshell import TerminalInteractiveShell as Shell\nshell = Shell()\n"
         done = subprocess.run(

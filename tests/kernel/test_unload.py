@@ -115,7 +115,7 @@ class TestUnload:
     def test_panel_of_before_can_still_be_used(self, kernel: Kernel) -> None:
         kernel.execute(SETUP)
         kernel.execute(LOAD)
-        kernel.execute("limit(320 << 20)")
+        kernel.execute("limit(370 << 20)")
         panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
         kernel.execute(UNLOAD)
         before = kernel.eval("resident()")
@@ -177,7 +177,7 @@ class TestHistory:
         path = home / "nb_oomhelper" / "history.sqlite"
         for total in (0, 1):
             kernel = start_kernel(kernel_python, configure(home, ""))
-            for cell in (LOAD, SETUP, "limit(320 << 20)"):
+            for cell in (LOAD, SETUP, "limit(370 << 20)"):
                 kernel.execute(cell)
             assert path.exists() == (total > 0)
             assert f"history: {total} measured outcomes in {path}" in kernel.execute("%oom status").stdout
