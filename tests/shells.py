@@ -48,6 +48,11 @@ def cell(source):
     return text.getvalue()
 
 
+def did(outcome):
+    """What each step of a release was."""
+    return outcome and [[step.done, step.count, step.name] for step in outcome.steps]
+
+
 def release(arguments=""):
     """Release in a cell of its own; the outcome, or None if that failed.
 

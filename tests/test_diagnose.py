@@ -318,8 +318,15 @@ def test_every_kind_of_cause_and_their_order() -> None:
         "rest",  # only part of the picture
     ]
     mistakes = {"graph", "copies", "gradients", "stale_optimizer", "module"}  # test_mistakes.py
-    assert {cause.kind for cause in found} == set(get_args(CauseKind)) - mistakes
+    assert {cause.kind for cause in found} == set(get_args(CauseKind)) - mistakes - {"pinned"}  # the host's
     assert causes(replace(EVENT, requested=None), NOTHING) == []
+
+
+def test_pinned_memory_is_the_hosts() -> None:
+    snapshot = replace(NOTHING, host=replace(HOST, pinned=3 * GIB))
+    assert Cause(kind="pinned", size=3 * GIB) in diagnose(HOST_EVENT, snapshot).causes
+    assert "pinned" not in {cause.kind for cause in diagnose(EVENT, snapshot).causes}
+    assert "pinned" not in {cause.kind for cause in diagnose(HOST_EVENT, replace(NOTHING, host=HOST)).causes}
 
 
 class TestFree:

@@ -17,7 +17,6 @@ from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.fixes import foretell, plan, run
 from nb_oomhelper.history import measured_rates
-from nb_oomhelper.holders import Scope
 from nb_oomhelper.model import (
     AllocatorMemory,
     Diagnosis,
@@ -34,6 +33,7 @@ from nb_oomhelper.model import (
     ProcessMemory,
 )
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.roots import Scope
 from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain

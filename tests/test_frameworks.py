@@ -16,6 +16,7 @@ import pytest
 
 from nb_oomhelper import frameworks
 from nb_oomhelper.frameworks import FRAMEWORKS, Framework, _numpy, _python, _pytorch
+from nb_oomhelper.freeing import give_back
 from nb_oomhelper.model import AllocatorMemory
 
 pytestmark = pytest.mark.plain
@@ -55,7 +56,7 @@ assert detect_text("CUDA out of memory. Tried to allocate 2.00 GiB.").requested 
 for framework in FRAMEWORKS:
     assert framework.loaded() == (framework.name == "python")
     assert framework.allocator("cuda", 0) is None and framework.allocator("host", None) is None
-    assert framework.device_uuids() == {} and framework.empty_cache() == []
+    assert framework.device_uuids() == {} and framework.caches() == []
     assert list(framework.storages([object()])) == [] and framework.role(object()) is None
 print(sorted({"torch", "numpy"} & sys.modules.keys()))
 """
@@ -72,7 +73,7 @@ def test_a_module_that_only_has_the_name_is_not_the_framework(
         assert not framework.loaded()
     assert framework.allocator("cuda", None) is None
     assert framework.device_uuids() == {}
-    assert framework.empty_cache() == []
+    assert framework.caches() == []
     assert rows(framework, 1, "a") == []
     assert framework.role(1) is None
 
@@ -330,7 +331,7 @@ def test_without_cuda_started_nothing_is_read_and_nothing_starts(torch: Any) -> 
     assert _pytorch.allocator("cuda", 0) is None
     assert _pytorch.allocator("host", None) is None
     assert _pytorch.device_uuids() == {}
-    assert _pytorch.empty_cache() == []
+    assert _pytorch.caches() == []
     assert not torch.cuda.is_initialized()
 
 
@@ -426,15 +427,28 @@ def test_an_old_pytorch_tells_less(played: SimpleNamespace, monkeypatch: pytest.
     assert found is not None
     assert (found.limit, found.uuid, found.allocated) == (None, None, 3 * MIB)
     assert _pytorch.device_uuids() == {}
-    assert len(_pytorch.empty_cache()) == 2
+    assert len(_pytorch.caches()) == 2
 
 
-def test_caches_are_emptied_and_each_step_is_told(played: SimpleNamespace) -> None:
-    assert _pytorch.empty_cache() == [
-        "emptied PyTorch's CUDA cache",
-        "emptied PyTorch's CUDA memory shared by other processes",
-        "emptied PyTorch's cache of pinned host memory",
-    ]
+def test_private_pools_and_pinned_memory(played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _pytorch.pinned() is None  # a PyTorch before 2.7
+    pools = [((0, 0), 1, 8), ((0, 3), 1, 4), ((0, 4), 0, 2)]
+    segments = [{"device": device, "segment_pool_id": pool, "allocated_size": size} for pool, device, size in pools]
+    monkeypatch.setattr(PlayedCuda, "memory_snapshot", lambda self: segments, raising=False)
+    monkeypatch.setattr(
+        PlayedCuda, "host_memory_stats", lambda self: {"allocated_bytes.current": 5 * MIB}, raising=False
+    )
+    assert _pytorch.private_pools("cuda", 1) == _pytorch.private_pools("cuda", None) == 4
+    assert _pytorch.private_pools("host", None) == 0
+    assert _pytorch.pinned() == 5 * MIB
+
+
+def test_each_cache_comes_with_what_empties_it(played: SimpleNamespace) -> None:
+    names = []
+    for name, empty in _pytorch.caches():
+        names.append(name)
+        empty()
+    assert names == ["cuda_cache", "cuda_shared", "pinned_cache"]
     assert played.cuda.emptied == ["cuda", "ipc", "host"]
 
 
@@ -442,5 +456,11 @@ def test_after_a_sticky_error_nothing_raises(played: SimpleNamespace) -> None:
     played.cuda.broken = True
     assert _pytorch.allocator("cuda", 1) is None
     assert _pytorch.device_uuids() == {}
-    assert _pytorch.empty_cache()[0] == "could not empty PyTorch's CUDA cache: RuntimeError"
+    steps = give_back(None)
+    assert [(step.done, step.error) for step in steps if step.done != "frames"] == [
+        ("collect", None),
+        ("cuda_cache", "RuntimeError"),
+        ("cuda_shared", None),
+        ("pinned_cache", None),
+    ]
     assert played.cuda.emptied == ["ipc", "host"]

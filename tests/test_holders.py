@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper import retained
+from nb_oomhelper import holders, retained
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
-from nb_oomhelper.holders import Scope, find_holdings
+from nb_oomhelper.holders import find_holdings
 from nb_oomhelper.model import Holding, Holdings
+from nb_oomhelper.roots import Scope
 from tests.shells import in_shell
 
 np = pytest.importorskip("numpy")
@@ -227,6 +228,49 @@ class TestRows:
         assert find(error=catch(space["f"])).rows == ()
         space["__name__"] = "IPython_like"
         assert find(error=catch(space["f"])).rows[0].own == MIB
+
+
+def test_a_variables_bytes_are_placed_below_it() -> None:
+    trainer = Plain(array(1))
+    trainer.optimizer, trainer.name = [array(3)], "adam"  # type: ignore[attr-defined]
+    variables = {
+        "losses": [array(1), array(1)],
+        "trainer": trainer,
+        "cache": {"a": array(1), 7: array(2)},
+        "odd": {Plain(None): array(1)},
+        "many": {number: array(1) for number in range(65)},
+        "slots": Slots(array(1)),
+        "alone": array(1),
+    }
+    found = find(variables)
+    assert {row.name: row.path for row in found.rows} == {
+        "losses": "losses[…]",
+        "trainer": "trainer.optimizer",
+        "cache": "cache[7]",
+        "odd": "odd[…]",
+        "many": "",
+        "slots": "",
+        "alone": "",
+    }
+    assert found.named("trainer")
+    assert table(found)["trainer"] == (4, 0)
+
+
+def test_bytes_that_a_part_shares_with_another_name() -> None:
+    optimizer = Plain(array(3))
+    trainer = Plain(array(1))
+    trainer.optimizer = optimizer  # type: ignore[attr-defined]
+    found = find({"trainer": trainer, "optimizer": optimizer})
+    assert table(found) == {"trainer": (1, 3), "optimizer": (0, 3)}
+    assert [row.path for row in found.rows] == ["trainer.thing", "optimizer.thing"]  # of what it keeps alone, first
+
+
+def test_members_of_an_array_of_objects() -> None:
+    numpy = pytest.importorskip("numpy")
+    box = numpy.empty(2, object)
+    box[0] = [array(3)]
+    (row,) = find({"box": box}).rows
+    assert 3 * MIB <= row.own < 4 * MIB
 
 
 # -- where the search goes -------------------------------------------------------------------------------------------
@@ -569,11 +613,25 @@ def test_what_was_found_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None
             return _numpy.storages(objects)
 
     monkeypatch.setattr("nb_oomhelper.holders.time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    scope = Scope(variables={"a": array(2), "b": array(1), "c": [last, [array(8)]], "d": array()})
+    scope = Scope(variables={"a": array(2), "b": array(1), "c": [last, [array(8)]], "d": [array()]})
     tracers: Any = [UntilLast()]
     found = find_holdings(scope, tracers, backend="host", device=None, seconds=5)
     assert table(found) == {"c": (4, 0), "a": (2, 0), "b": (1, 0)}
     assert (found.complete, found.searched, found.total) == (False, 2, 4)
+
+
+def test_a_crowd_takes_nobody_elses_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be millions of objects is searched last, and models and arrays before what only may lead to some."""
+    order: list[str] = []
+    follow = holders._Search.follow
+
+    def noted(self: Any, root: Any, seen: Any = None) -> Any:
+        order.append(root.name or root.kind)
+        return follow(self, root, seen)
+
+    monkeypatch.setattr(holders._Search, "follow", noted)
+    find({"crowd": [[] for _ in range(20_000)], "few": [array(1)], "alone": array(1)})
+    assert order == ["alone", "few", "crowd"]
 
 
 # -- references ------------------------------------------------------------------------------------------------------

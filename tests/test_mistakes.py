@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from nb_oomhelper.frameworks import FRAMEWORKS
-from nb_oomhelper.holders import Scope, find_holdings
+from nb_oomhelper.holders import find_holdings
 from nb_oomhelper.mistakes import find_mistakes
 from nb_oomhelper.model import Cause, Holdings
+from nb_oomhelper.roots import Scope
 
 pytestmark = pytest.mark.plain
 

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from nb_oomhelper.catalog import installed_version
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.frameworks import detect_text
 from nb_oomhelper.frontends import _html, _text
@@ -20,8 +21,10 @@ from nb_oomhelper.model import (
     Measure,
     OomEvent,
     Outcome,
+    Step,
 )
-from nb_oomhelper.report import Report, bar, code, entry_page, fix_loses, fix_title, plain, tell, write
+from nb_oomhelper.outcomes import code, fix_loses, fix_title, plain, summary, tell
+from nb_oomhelper.report import Report, bar, entry_page, write
 from nb_oomhelper.wording import Language, say
 from tests.cases import EVENT, GIB, HOSTILE, MIB, QUOTES, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
 
@@ -320,7 +323,9 @@ def test_the_entrys_page_has_what_is_installed(language: Language) -> None:
     assert case.match is not None
     page = entry_page(case.match.entry, language)
     assert page.startswith("# CUDA-OOM-001 · ")
-    assert ("not installed" if language == "en" else "未安装") in page
+    for row in case.match.entry.versions:
+        here = installed_version(row.package) or ("not installed" if language == "en" else "未安装")
+        assert here in page
 
 
 # -- outcomes --------------------------------------------------------------------------------------------------------
@@ -349,6 +354,47 @@ def test_an_outcome_on_the_host() -> None:
     assert lines == [
         "Release the failed cell: freed -1.00 GiB (3.00 GiB → 4.00 GiB resident) in 0.0 s.",
         "✓ The cell, unchanged, needs at least 4.00 GiB: that fits now.",
+    ]
+
+
+STEPS = (
+    Step(done="frames", count=3, allocated=0, device_used=0, resident=0),
+    Step(done="variable", name="**x**", allocated=0, device_used=0, resident=0),
+    Step(done="collect", allocated=2 * GIB, device_used=0, resident=0),
+    Step(done="cuda_cache", allocated=0, device_used=3 * GIB, resident=0),
+    Step(done="cuda_shared", error="RuntimeError"),
+)
+
+
+def test_what_each_step_freed_with_the_two_figures_apart() -> None:
+    before = Measure(backend="cuda", allocated=3 * GIB, device_used=5 * GIB)
+    after = Measure(backend="cuda", allocated=GIB, device_used=2 * GIB)
+    outcome = Outcome(fix="release", before=before, after=after, freed=2 * GIB, steps=STEPS, held=(("y", GIB),))
+    assert summary(outcome, "en") == [
+        "release(): freed 2.00 GiB (3.00 GiB → 1.00 GiB allocated) in 0.0 s.",
+        "The driver's figure for the device: 5.00 GiB → 2.00 GiB.",
+        "- local names of 3 finished frames cleared (allocator 0 bytes, driver 0 bytes)",
+        "- variable `*x*` deleted (allocator 0 bytes, driver 0 bytes)",
+        "- garbage collected (allocator 2.00 GiB, driver 0 bytes)",
+        "- PyTorch's CUDA cache emptied (allocator 0 bytes, driver 3.00 GiB)",
+        "- CUDA memory shared by other processes could not be let go: RuntimeError",
+        "Still held: `y` 1.00 GiB.",
+    ]
+    assert "已回收垃圾对象（分配器 2.00 GiB，驱动 0 bytes）" in summary(outcome, "zh")[4]
+    told = tell(replace(outcome, fix="release-failed-cell"), rich_case(), catalog(), "en")  # only what it is about
+    assert (
+        "By step: garbage collected (allocator 2.00 GiB, driver 0 bytes); PyTorch's CUDA cache emptied (allocator 0 bytes,"
+        " driver 3.00 GiB); CUDA memory shared by other processes could not be let go: RuntimeError." in told
+    )
+
+
+def test_steps_on_the_host_and_outside_of_any_reading() -> None:
+    before = Measure(backend="host", resident=3 * GIB)
+    steps = (Step(done="collect", resident=2 * GIB), Step(done="exception"))
+    outcome = Outcome(fix="release", before=before, after=replace(before, resident=GIB), freed=2 * GIB, steps=steps)
+    assert summary(outcome, "en")[1:] == [
+        "- garbage collected (2.00 GiB)",
+        "- exception dropped, so that `%tb` and `%debug` have nothing to show (unknown)",
     ]
 
 

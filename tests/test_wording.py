@@ -127,7 +127,7 @@ def test_keys_that_are_put_together() -> None:
         return {key.partition(".")[2] for key in SENTENCES if key.startswith(f"{section}.")}
 
     assert named("part") == set(get_args(get_type_hints(Segment)["kind"]))
-    special = {"variable_role", "variable_shared", "other_process_unknown", "fragmentation_largest"}
+    special = {"variable_role", "variable_path", "variable_shared", "other_process_unknown", "fragmentation_largest"}
     assert named("cause") == set(get_args(CauseKind)) | special
     assert named("fix") >= set(get_args(Applicability))
     assert {f"phase_{phase}" for phase in get_args(Phase) if phase != "unknown"} <= named("entry")

@@ -16,12 +16,12 @@ from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
-from nb_oomhelper.holders import Scope
 from nb_oomhelper.memory import still_held, take_snapshot
 from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
+from nb_oomhelper.roots import Scope
 
 
 @dataclass(slots=True)

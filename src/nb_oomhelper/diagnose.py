@@ -33,6 +33,7 @@ def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
         *_variables(snapshot),
         *find_mistakes(snapshot.holdings, event.phase),
         *_unnamed(snapshot),
+        *_pinned(event, snapshot),
         *_processes(event, snapshot),
         *_fragmentation(event, snapshot),
         *_rest(event, snapshot),
@@ -207,7 +208,7 @@ def _variables(snapshot: MemorySnapshot) -> list[Cause]:
         row = holdings.rows[index]
         size = holdings.freed_by(failed | {index}) - base
         if size >= _WORTH_SAYING:
-            causes.append(Cause(kind="variable", size=size, names=(row.name,), role=row.role))
+            causes.append(Cause(kind="variable", size=size, names=(row.name,), role=row.role, path=row.path))
     causes.extend(_together(snapshot, failed))
     causes.sort(key=_weight)
     return causes[:_NAMED]
@@ -262,6 +263,12 @@ def _fragmentation(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
         return []
     largest = snapshot.allocator.largest_free_block if snapshot.allocator else None
     return [Cause(kind="fragmentation", size=cached, largest=largest)]
+
+
+def _pinned(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """Host memory that is pinned for a GPU is the host's all the same, and stays cached when its tensors go."""
+    size = snapshot.host.pinned
+    return [Cause(kind="pinned", size=size)] if event.backend == "host" and size and size >= _WORTH_SAYING else []
 
 
 def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:

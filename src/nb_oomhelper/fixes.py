@@ -6,13 +6,14 @@ import ast
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.freeing import give_back
+from nb_oomhelper.freeing import give_back, steps_taken
 from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_snapshot
-from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome
+from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome, fall
 from nb_oomhelper.nvml import Driver
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
@@ -45,7 +46,8 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         diagnosis: What had failed.
     """
     before, started = read(), time.monotonic()
-    error = run_code(plan.code)
+    with steps_taken() as steps:
+        error = run_code(plan.code)
     seconds = time.monotonic() - started
     outcome = _outcome(
         plan.fix,
@@ -57,6 +59,7 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         seconds=seconds,
         subject=plan.subject,
         predicted=plan.predicted,
+        steps=tuple(steps),
     )
     if not plan.loads:
         return outcome
@@ -77,7 +80,7 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
         names: Variables of yours to delete, also where `Out` or the traceback shares them.
 
     Returns:
-        Bytes before and after, what was done, one line a step, and who keeps most of the rest.
+        Bytes before and after, what each step did and gave back, and who keeps most of the rest.
 
     Raises:
         UsageError: A name is not a variable of yours. Nothing was released then.
@@ -86,14 +89,15 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
     driver = Driver()
     try:
         backend, device = busiest()
-        before, started = read_measure(driver, backend, device), time.monotonic()
-        lines = give_back(shell, deep=deep, history=history, names=names)
+        read = partial(read_measure, driver, backend, device)
+        before, started = read(), time.monotonic()
+        steps = give_back(shell, deep=deep, history=history, names=names, read=read)
         seconds = time.monotonic() - started
-        after = read_measure(driver, backend, device)
+        after = read()
     finally:
         driver.close()
     held = () if shell is None else still_held(scope_of(shell), backend, device, _HELD)
-    return replace(_outcome("release", before, after, seconds=seconds), lines=lines, held=held)
+    return replace(_outcome("release", before, after, seconds=seconds), steps=steps, held=held)
 
 
 def read_measure(driver: Driver, backend: str, device: int | None) -> Measure:
@@ -110,19 +114,15 @@ def _outcome(
     rerun: int | None = None,
     **facts: Any,
 ) -> Outcome:
-    freed = _fall(before.resident, after.resident)
+    freed = fall(before.resident, after.resident)
     if before.backend != "host":
-        freed = _fall(before.allocated, after.allocated)
+        freed = fall(before.allocated, after.allocated)
     fits, again = (
         None if needed is None or after.free is None else after.free >= needed for needed in (requested, rerun)
     )
     return Outcome(
         fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, again=again, **facts
     )
-
-
-def _fall(before: int | None, after: int | None) -> int | None:
-    return None if before is None or after is None else before - after
 
 
 def _shell() -> Any:

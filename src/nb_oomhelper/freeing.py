@@ -11,19 +11,36 @@ import gc
 import inspect
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
 from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from nb_oomhelper import frameworks, host, retained
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.frames import raised_with
+from nb_oomhelper.model import Measure, Step, StepKind, fall
 
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_listening: ContextVar[list[Step] | None] = ContextVar("nb_oomhelper_steps", default=None)
 _RECENT = ("_", "__", "___")  # IPython's names for the last three displayed results
 
 
-def give_back(shell: Any, *, deep: bool = False, history: bool = False, names: Sequence[str] = ()) -> tuple[str, ...]:
+def _unread() -> Measure:
+    return Measure(backend="host")
+
+
+def give_back(
+    shell: Any,
+    *,
+    deep: bool = False,
+    history: bool = False,
+    names: Sequence[str] = (),
+    read: Callable[[], Measure] = _unread,
+) -> tuple[Step, ...]:
     """Break the references to a failed cell's objects, and hand the memory back.
 
     Args:
@@ -33,32 +50,81 @@ def give_back(shell: Any, *, deep: bool = False, history: bool = False, names: S
         history: Also forget displayed results: Out, `_`, `__`, `___`, `_N`. Texts stay.
         names: User variables to delete, also where Out shares them.
 
+        read: Reads the figures that each step is measured by.
+
     Returns:
-        What was done, one plain line a step.
+        What was done, and what each step gave back.
 
     Raises:
         UsageError: A name is not a variable of the user's. Nothing was done then.
     """
-    lines = []
     names = _checked(shell, names)
-    cleared = clear_frames(
-        frame for frame, _ in retained.frames_of(retained.kept_exceptions(shell), retained.kept_tracebacks(shell))
-    )
-    if cleared:
-        lines.append(f"cleared the local names of {cleared} {'frame' if cleared == 1 else 'frames'}")
+    steps, before = [], read()
+    for do in _deeds(shell, deep=deep, history=history, names=names):
+        done = do()
+        after = read()
+        if done.count != 0:
+            steps.append(_measured(done, before, after))
+            before = after
+    listening = _listening.get()
+    if listening is not None:
+        listening.extend(steps)
+    return tuple(steps)
+
+
+@contextmanager
+def steps_taken() -> Iterator[list[Step]]:
+    """Gather the steps of every release within, such as one that a fix's code asks for."""
+    steps: list[Step] = []
+    token = _listening.set(steps)
+    try:
+        yield steps
+    finally:
+        _listening.reset(token)
+
+
+def _deeds(shell: Any, *, deep: bool, history: bool, names: Sequence[str]) -> Iterator[Callable[[], Step]]:
+    """The steps of a release, each to be done before the next is asked for."""
+    yield partial(_clear_kept, shell)
     if deep:
-        lines.extend(_clear_elsewhere())
-        lines.extend(_drop_exceptions(shell))
+        yield _clear_elsewhere
+        yield partial(_drop_exceptions, shell)
     if history:
-        lines.extend(_forget_results(shell))
+        yield partial(_forget_results, shell)
     for name in names:
-        _delete(shell, name)
-        lines.append(f"deleted the variable {name}")
-    gc.collect()
+        yield partial(_delete, shell, name)
+    yield _collect
     for framework in frameworks.FRAMEWORKS:
-        lines.extend(framework.empty_cache())
+        for kind, empty in framework.caches():
+            yield partial(_empty, kind, empty)
+
+
+def _measured(step: Step, before: Measure, after: Measure) -> Step:
+    return replace(
+        step,
+        allocated=fall(before.allocated, after.allocated),
+        device_used=fall(before.device_used, after.device_used),
+        resident=fall(before.resident, after.resident),
+    )
+
+
+def _clear_kept(shell: Any) -> Step:
+    kept = retained.frames_of(retained.kept_exceptions(shell), retained.kept_tracebacks(shell))
+    return Step(done="frames", count=clear_frames(frame for frame, _ in kept))
+
+
+def _collect() -> Step:
+    gc.collect()
     host.trim()
-    return tuple(lines)
+    return Step(done="collect")
+
+
+def _empty(kind: StepKind, empty: Callable[[], object]) -> Step:
+    try:
+        empty()
+    except Exception as error:  # a sticky CUDA error: only a restart of the kernel helps
+        return Step(done=kind, error=type(error).__name__)
+    return Step(done=kind)
 
 
 def clear_frames(frames: Iterable[FrameType]) -> int:
@@ -104,8 +170,8 @@ def _suspended(frames: list[FrameType]) -> set[int]:
     return wanted & found
 
 
-def _clear_elsewhere() -> list[str]:
-    """Clear what tasks and futures that have failed, and log records, keep beside Python and IPython."""
+def _clear_elsewhere() -> Step:
+    """Clear what failed tasks and futures, and log records, keep beside Python and IPython."""
     errors, records = _kept_elsewhere()
     formatter = logging.Formatter()
     for record in records:
@@ -114,8 +180,7 @@ def _clear_elsewhere() -> list[str]:
         record.exc_info = None
     graph = {id(one): one for error in errors for one, _ in raised_with(error)}
     cleared = clear_frames(frame for frame, _ in retained.frames_of(graph.values()))
-    lines = [f"cleared {cleared} frames that finished tasks and futures keep"] if cleared else []
-    return lines + ([f"dropped the tracebacks of {len(records)} log records"] if records else [])
+    return Step(done="elsewhere", count=cleared + len(records))
 
 
 def _kept_elsewhere() -> tuple[list[BaseException], list[logging.LogRecord]]:
@@ -138,7 +203,7 @@ def _kept_elsewhere() -> tuple[list[BaseException], list[logging.LogRecord]]:
     return errors, records
 
 
-def _drop_exceptions(shell: Any) -> list[str]:
+def _drop_exceptions(shell: Any) -> Step:
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         if hasattr(sys, name):
             delattr(sys, name)
@@ -151,13 +216,13 @@ def _drop_exceptions(shell: Any) -> list[str]:
     if result is not None:
         result.error_in_exec = None
         result.error_before_exec = None
-    return ["dropped the exception itself: %tb and %debug have nothing to show now"]
+    return Step(done="exception")
 
 
-def _forget_results(shell: Any) -> list[str]:
+def _forget_results(shell: Any) -> Step:
     """The six holders of a displayed result (IPython's own flush() misses the last two)."""
     if shell is None:
-        return []
+        return Step(done="results", count=0)
     results = shell.user_ns.get("_oh", {})
     hook = shell.displayhook
     for namespace in (shell.user_ns, shell.user_ns_hidden):
@@ -177,7 +242,7 @@ def _forget_results(shell: Any) -> list[str]:
     last = getattr(shell, "last_execution_result", None)
     if last is not None:
         last.result = None
-    return [f"forgot {count} displayed {'result' if count == 1 else 'results'}"]
+    return Step(done="results", count=count)
 
 
 def _checked(shell: Any, names: Sequence[str]) -> list[str]:
@@ -194,7 +259,7 @@ def _checked(shell: Any, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _delete(shell: Any, name: str) -> None:
+def _delete(shell: Any, name: str) -> Step:
     """Delete a variable, also in the script that `%run` took it from, and the results that are the same object."""
     thing = shell.user_ns.pop(name)
     for space in shell.all_ns_refs:
@@ -214,3 +279,4 @@ def _delete(shell: Any, name: str) -> None:
     last = getattr(shell, "last_execution_result", None)
     if last is not None and last.result is thing:
         last.result = None
+    return Step(done="variable", name=name)

@@ -147,7 +147,9 @@ def by_variable(rows: Sequence[Holding]) -> tuple[tuple[str, ...], list[tuple[st
 def _holder(row: Holding) -> str:
     if row.kind == "failed_cell":
         return f"failed cell, {row.function} line {row.line}: {row.name}"
-    return row.name
+    name = row.path or row.name
+    graph = dict(row.parts).get("graph", 0)
+    return f"autograd graph of {name}" if 2 * graph > row.own + row.shared else name
 
 
 def _cells(gauge: Gauge) -> list[str]:

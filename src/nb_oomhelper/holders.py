@@ -8,16 +8,15 @@ storages, not views, and keeps nothing: what it returns is names and numbers.
 from __future__ import annotations
 
 import gc
-import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from inspect import CO_OPTIMIZED
 from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
-from nb_oomhelper.model import HolderKind, Holding, Holdings
-from nb_oomhelper.tally import Found, Label, tabulate
+from nb_oomhelper.model import Holding, Holdings
+from nb_oomhelper.roots import Root, Scope, module_roots, named, scope_roots
+from nb_oomhelper.tally import Found, tabulate
 
 _CHUNK = 4096  # objects between two looks at the clock
 _LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
@@ -25,11 +24,6 @@ _LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
 _ATOMIC = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
 _CLOSED = (type, ModuleType, CodeType)  # they lead to whole libraries, not to holdings
 _SKIPPED, _FOLLOWED, _KNOWN = range(3)
-_OURS = frozenset({"IPython", "ipykernel", "nb_oomhelper"})
-_class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
-_module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
-    "__dict__"
-].__get__
 _class_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 
 
@@ -47,31 +41,6 @@ class Tracer(Protocol):
 
     def label(self, obj: object) -> str | None:
         """Type and shape of a tensor or array of the framework's, "float32 (3, 4)"; None for anything else."""
-
-
-@dataclass(slots=True)
-class Scope:
-    """Where to look. It refers to the user's objects: make it, search, drop it.
-
-    Attributes:
-        variables: The user's names and their objects.
-        results: Displayed results by number.
-        frames: The failed cell's frames and the lines that failed in them, outermost first.
-        barred: Objects that the search must not enter: the shell and its namespaces.
-    """
-
-    variables: Mapping[str, object] = field(default_factory=dict)
-    results: Mapping[int, object] = field(default_factory=dict)
-    frames: Sequence[tuple[FrameType, int]] = ()
-    barred: Sequence[object] = ()
-
-
-@dataclass(slots=True)
-class _Root:
-    """One holder to be: its kind, and its objects with what they are called."""
-
-    kind: HolderKind
-    things: list[tuple[Label, object]]
 
 
 @dataclass(slots=True)
@@ -116,21 +85,19 @@ def find_holdings(
     started = time.monotonic()
     search = _Search(tracers, backend, device, scope.barred, started + seconds)
     found: list[Found] = []
-    roots = [root for root in _roots(scope) if search.may_hold(root)]
+    roots = [root for root in scope_roots(scope, tracers) if search.may_hold(root)]
     searched = _follow(search, roots, found)
     if everywhere and not search.expired:
-        lost = search.follow(
-            _Root("unreachable", [(("not reachable from any name", None, None), list(search.alive()))])
-        )
+        lost = search.follow(Root("unreachable", [(("not reachable from any name", None, None), list(search.alive()))]))
         if sum(_without(lost, found).storages.values()) >= _LARGE:  # only then is it worth going through all modules
             search.hurry()
-            _follow(search, _module_roots(scope), found, seen=set())
+            _follow(search, module_roots(scope), found, seen=set())
         if (rest := _without(lost, found)).storages:
             found.append(rest)
     return tabulate(found, searched, len(roots), time.monotonic() - started)
 
 
-def _follow(search: _Search, roots: Iterable[_Root], found: list[Found], seen: set[int] | None = None) -> int:
+def _follow(search: _Search, roots: Iterable[Root], found: list[Found], seen: set[int] | None = None) -> int:
     """Search roots until time is up; how many were searched through.
 
     With `seen`, roots share what they have met: modules import from each other, and each would lead through
@@ -155,59 +122,6 @@ def _without(lost: Found, found: list[Found]) -> Found:
     return replace(lost, storages={key: size for key, size in lost.storages.items() if key not in known})
 
 
-def _module_roots(scope: Scope) -> Iterator[_Root]:
-    """The globals of other people's modules, and the attributes of their classes, one root a name."""
-    barred = {id(thing) for thing in scope.barred}  # the user's own namespace is a module's, too
-    made: list[object] = []  # kept, for the ids of what the roots have met must stay unique
-    for name, module in list(sys.modules.items()):
-        package = name.partition(".")[0]
-        if package in sys.stdlib_module_names or package in _OURS or not issubclass(type(module), ModuleType):
-            continue
-        names = _module_dict(module)
-        if id(names) in barred:
-            continue
-        for attribute, thing in list(names.items()):
-            kept = thing
-            if type(thing) is type:
-                kept = list(_class_dict(thing).values())
-                made.append(kept)
-            yield _Root("module", [((f"module {name}.{attribute}", None, None), kept)])
-
-
-def _roots(scope: Scope) -> list[_Root]:
-    """The failed cell first, since it is what people cannot see; then results and variables."""
-    local = [item for frame, line in scope.frames for item in _locals(frame, line)]
-    roots = [_Root("failed_cell", local)] if local else []
-    for number, thing in scope.results.items():
-        roots.append(_Root("output_history", [((f"Out[{number}]", None, None), thing)]))
-    for name, thing in scope.variables.items():
-        if type(thing) is type and _class_dict(thing).get("__module__") == "__main__":
-            thing = list(_class_dict(thing).values())  # a class of the user's own, with what its attributes keep
-        roots.append(_Root("variable", [((name, None, None), thing)]))
-    return roots
-
-
-def _locals(frame: FrameType, line: int) -> Iterator[tuple[Label, object]]:
-    """A frame's own names; none for a module's, whose locals are the user's variables."""
-    owner = dict.get(frame.f_globals, "__name__")
-    if frame.f_code.co_name == "<module>" or (type(owner) is str and owner.partition(".")[0] in _OURS):
-        return
-    for name, thing in _named(frame):
-        yield (name, frame.f_code.co_name, line), thing
-
-
-def _named(frame: FrameType) -> list[tuple[str, object]]:
-    """A frame's names and objects. A class body's may lie in a mapping of the user's, whose methods are not called."""
-    names: Any = frame.f_locals
-    if issubclass(type(names), dict):
-        items = dict.items(names)
-    elif frame.f_code.co_flags & CO_OPTIMIZED:  # a function's, since Python 3.13
-        items = names.items()
-    else:
-        return []
-    return [(name, thing) for name, thing in items if type(name) is str]
-
-
 class _Search:
     """Follows references until a deadline, and adds up storages of one backend and device."""
 
@@ -222,11 +136,11 @@ class _Search:
         self._sorts: dict[int, tuple[type, int]] = {}  # by id of the class, which it keeps alive
         self.expired = False
 
-    def may_hold(self, root: _Root) -> bool:
+    def may_hold(self, root: Root) -> bool:
         """Whether there is anything to search: numbers, texts, modules and the shell are left out."""
         return any(not self._skip(thing) and id(thing) not in self._barred for _, thing in root.things)
 
-    def follow(self, root: _Root, seen: set[int] | None = None) -> Found:
+    def follow(self, root: Root, seen: set[int] | None = None) -> Found:
         """All storages that a root reaches; `seen` has the ids of objects that were met before, and gets its own."""
         trail = _Trail(set() if seen is None else seen)
         trail.seen |= self._barred
@@ -254,13 +168,11 @@ class _Search:
             if found[1]:
                 yield thing
 
-    def _row(self, root: _Root) -> Holding:
-        row = Holding(name="", kind=root.kind, backend=self._backend, device=self._device)
-        if root.kind in ("failed_cell", "unreachable"):
+    def _row(self, root: Root) -> Holding:
+        row = Holding(name=root.name, kind=root.kind, backend=self._backend, device=self._device)
+        if root.kind in ("failed_cell", "unreachable", "module"):
             return row
-        ((_, thing),) = root.things
-        role = next((role for role in (tracer.role(thing) for tracer in self._tracers) if role), "other")
-        return replace(row, type_name=_class_name(type(thing)), role=role)
+        return replace(row, type_name=_class_name(type(root.thing)), role=root.role or "other")
 
     def _walk(self, start: object, trail: _Trail) -> None:
         """Add the storages that this object leads to."""
@@ -360,5 +272,5 @@ def _referents(things: list[object]) -> list[object]:
         if isinstance(thing, FunctionType):  # not its globals, which belong to a whole module
             found += (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
         elif isinstance(thing, FrameType) and thing.f_code.co_name != "<module>":
-            found += (local for _, local in _named(thing))
+            found += (local for _, local in named(thing))
     return found

@@ -155,7 +155,7 @@ class OomMagics(Magics):  # type: ignore[misc]
 
     def _release(self, words: list[str]) -> None:
         from nb_oomhelper.fixes import release
-        from nb_oomhelper.report import summary
+        from nb_oomhelper.outcomes import summary
 
         names = [word for word in words if not word.startswith("--")]
         flags = {word for word in words if word.startswith("--")}
@@ -170,7 +170,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         return self._core.case
 
     def _fix(self, words: list[str]) -> None:
-        from nb_oomhelper.report import fix_loses, tell
+        from nb_oomhelper.outcomes import fix_loses, tell
 
         case = self._last()
         sure = "--yes" in words

@@ -14,7 +14,7 @@ from nb_oomhelper import retained
 from nb_oomhelper.diagnose import host_free
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import FRAMEWORKS
-from nb_oomhelper.holders import Scope, find_holdings
+from nb_oomhelper.holders import find_holdings
 from nb_oomhelper.host import describe_process, read_host, sees_driver_pids
 from nb_oomhelper.model import (
     AllocatorMemory,
@@ -28,6 +28,7 @@ from nb_oomhelper.model import (
     ProcessMemory,
 )
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.roots import Scope
 
 _RESULT = re.compile(r"_+|_i{1,3}|_i?[0-9]+|In|Out|_oh|_ih|_dh")
 _WORTH_SAYING = 1 << 20  # bytes
@@ -64,7 +65,7 @@ def take_snapshot(
     return MemorySnapshot(
         taken_at=time.time(),
         driver=reading,
-        host=read_host(),
+        host=_read_host(),
         device=_pick(reading, device, allocator),
         allocator=allocator,
         holdings=held,
@@ -92,9 +93,11 @@ def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Ho
     scope = scope_of(shell) if shell is not None else Scope()
     found = search(scope, backend, device, seconds, everywhere=True)
     rows = [row for row in found.rows if row.own + row.shared]
-    rest = _unexplained(found, backend, device)
-    if rest and found.complete:
-        rows.append(Holding(name="no Python object", kind="unexplained", backend=backend, device=device, own=rest))
+    if found.complete:
+        rows.extend(
+            Holding(name=name, kind="unexplained", backend=backend, device=device, own=size)
+            for name, size in _unexplained(found, backend, device)
+        )
     if not found.complete:
         name = f"not searched: {found.total - found.searched} of {found.total} names, time was up"
         rows.append(Holding(name=name, kind="unexplained", backend=backend, device=device))
@@ -135,11 +138,15 @@ def busiest() -> tuple[str, int | None]:
     return ("host", None) if most is None else (most.backend, most.device)
 
 
-def _unexplained(found: Holdings, backend: str, device: int | None) -> int:
-    """Bytes that the allocator has given out and no Python object holds: CUDA graphs' pools, libraries in C++."""
+def _unexplained(found: Holdings, backend: str, device: int | None) -> list[tuple[str, int]]:
+    """What the allocator has given out and no Python object holds: CUDA graphs' pools, libraries in C++."""
     devices = [device] if device is not None else _ordinals(backend)
     allocated = [one.allocated or 0 for ordinal in devices if (one := _allocator(backend, ordinal)) is not None]
-    return max(0, sum(allocated) - sum(size for _, size in found.shares))
+    rest = max(0, sum(allocated) - sum(size for _, size in found.shares))
+    pools = sum(framework.private_pools(backend, ordinal) for framework in FRAMEWORKS for ordinal in devices)
+    graphs = min(rest, pools)
+    named = [("private pools, such as those of CUDA graphs", graphs), ("no Python object", rest - graphs)]
+    return [(name, size) for name, size in named if size]
 
 
 def _ordinals(backend: str) -> list[int]:
@@ -204,6 +211,11 @@ def _is_result(shell: Any, name: str, thing: object) -> bool:
 def _allocator(backend: str, device: int | None) -> AllocatorMemory | None:
     found = (framework.allocator(backend, device) for framework in FRAMEWORKS)
     return next((allocator for allocator in found if allocator is not None), None)
+
+
+def _read_host() -> HostMemory:
+    pinned = [size for framework in FRAMEWORKS if (size := framework.pinned()) is not None]
+    return replace(read_host(), pinned=sum(pinned) if pinned else None)
 
 
 def _largest(backend: str, device: int | None) -> int | None:

@@ -22,6 +22,7 @@ CauseKind = Literal[
     "stale_optimizer",
     "module",
     "unnamed",
+    "pinned",
     "other_process",
     "too_large",
     "fragmentation",
@@ -29,6 +30,17 @@ CauseKind = Literal[
     "rest",
 ]
 DeadEndKind = Literal["empty_cache", "gc_collect", "smaller_batch", "restart_unchanged"]
+StepKind = Literal[
+    "frames",
+    "elsewhere",
+    "exception",
+    "results",
+    "variable",
+    "collect",
+    "cuda_cache",
+    "cuda_shared",
+    "pinned_cache",
+]
 HolderKind = Literal["variable", "output_history", "failed_cell", "module", "unreachable", "unexplained"]
 
 
@@ -59,13 +71,23 @@ class FailedCall:
         loader: How the user's code names it, e.g. "AutoModelForCausalLM.from_pretrained".
         module: The package that defines it, e.g. "transformers".
         model: The model's name or path as the user's code writes it (an expression), or None.
-        target: The name that the result was to be bound to, or None.
+        target: The variable that the loaded model was to be, or None.
+        row: Id of the loader in `knowledge/loaders.toml`.
+        statement: The whole statement as the user wrote it, with its comments, not indented; None where it was not read.
+        position: Where the call begins in it: line from 1, and column in UTF-8 bytes, as `ast` counts.
+        value: The model's name or path as plain text, or None.
+        obstacle: Why the statement cannot be written anew, as a key of its sentence; None where it can.
     """
 
     loader: str
     module: str
     model: str | None = None
     target: str | None = None
+    row: str = ""
+    statement: str | None = None
+    position: tuple[int, int] | None = None
+    value: str | None = None
+    obstacle: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +183,7 @@ class HostMemory:
         virtual: Bytes of address space that this process has mapped.
         address_space_limit: RLIMIT_AS in bytes; None where it is not set.
         cgroup_limit, cgroup_used: The container's limit and use in bytes; None where there is none.
+        pinned: Bytes that a framework keeps pinned for copies to a GPU; None where there is none.
     """
 
     capacity: int | None = None
@@ -170,6 +193,7 @@ class HostMemory:
     address_space_limit: int | None = None
     cgroup_limit: int | None = None
     cgroup_used: int | None = None
+    pinned: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +253,8 @@ class Holding:
         shapes: The largest tensors and arrays, "float32 (8000, 8000)", at most three.
         type_name: Class name of the object, or None for a group.
         role: "model", "pretrained model", "optimizer", "tensor", "array" or "other".
+        path: For a variable: where below it most of that lies, as the user would write it,
+            "losses[…]", "trainer.optimizer"; "" where that is the variable itself.
         function, line: For a failed cell: where the names live.
     """
 
@@ -243,6 +269,7 @@ class Holding:
     shapes: tuple[str, ...] = ()
     type_name: str | None = None
     role: str = "other"
+    path: str = ""
     function: str | None = None
     line: int | None = None
 
@@ -324,6 +351,7 @@ class Cause:
         names: Names of the user's behind it, largest first.
         function, line: Where those names live, for a failed cell.
         role: For a variable: what it is ("model", "tensor", …).
+        path: For a variable: where below it most of that lies, or "".
         pid, process: For another process.
         limit: For a limit: its name, e.g. "RLIMIT_AS".
         largest: For fragmentation: bytes of the largest piece; None where it was not read.
@@ -335,6 +363,7 @@ class Cause:
     function: str | None = None
     line: int | None = None
     role: str | None = None
+    path: str = ""
     pid: int | None = None
     process: str | None = None
     limit: str | None = None
@@ -429,6 +458,34 @@ class Measure:
     free: int | None = None
 
 
+def fall(before: int | None, after: int | None) -> int | None:
+    """By how many bytes a figure fell; None where either reading is unknown."""
+    return None if before is None or after is None else before - after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of giving memory back, and by how much each figure fell over it; None where it was not read.
+
+    Attributes:
+        done: What was done, as a key of its sentence.
+        count: Of how many things; None where it is not about several.
+        name: The variable it is about, or None.
+        error: Class name of the error that stopped it, or None.
+        allocated: Bytes off the framework's figure; None on the host.
+        device_used: Bytes off the driver's figure; None on the host.
+        resident: Bytes off this process's host memory.
+    """
+
+    done: StepKind
+    count: int | None = None
+    name: str | None = None
+    error: str | None = None
+    allocated: int | None = None
+    device_used: int | None = None
+    resident: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a fix did, measured.
@@ -445,7 +502,7 @@ class Outcome:
         error: One line of the error that the code raised, or None.
         seconds: How long it took.
         predicted: What the plan had promised, or None.
-        lines: What each step did, one line each.
+        steps: What each step of the release did, in order.
         held: Who still keeps most, by name, with bytes; at most three.
         loaded: The fix has made the failed request itself, and it fitted.
     """
@@ -461,6 +518,6 @@ class Outcome:
     seconds: float = 0.0
     subject: str = ""
     predicted: int | None = None
-    lines: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
     held: tuple[tuple[str, int], ...] = ()
     loaded: bool = False

@@ -5,18 +5,16 @@ Texts hold no markup but backticks around code and `**` around what is to be bol
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, installed_version
 from nb_oomhelper.diagnose import segments, tightest
 from nb_oomhelper.export import to_markdown
-from nb_oomhelper.model import Cause, CauseKind, DeadEnd, FixPlan, MemorySnapshot, Outcome, Segment
+from nb_oomhelper.model import Cause, CauseKind, DeadEnd, FixPlan, MemorySnapshot, Segment
+from nb_oomhelper.outcomes import blanks, code, plain, tell, texts
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, knows, say
-
-_STARS = re.compile(r"\*{2,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,83 +94,10 @@ def bar(snapshot: MemorySnapshot, backend: str, language: Language, requested: i
     return tuple(_part(part, size, whole, language) for part, size in known)
 
 
-def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
-    """An outcome in sentences: what was freed, what was promised, and whether the request would fit."""
-    seconds = f"{outcome.seconds:.1f}"
-    title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
-    lines = []
-    if outcome.error is not None:
-        lines.append(say("outcome.error", language, error=plain(outcome.error)))
-    if outcome.freed is None:
-        lines.append(say("outcome.unknown", language, title=title, seconds=seconds))
-    else:
-        lines.append(_freed(outcome, title, seconds, language))
-    if outcome.predicted is not None and outcome.error is None:
-        lines.append(say("outcome.predicted", language, predicted=format_bytes(outcome.predicted)))
-    before, after = outcome.before.device_used, outcome.after.device_used
-    if before is not None and after is not None:
-        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
-    lines.extend(_held(outcome, language))
-    if outcome.loaded:
-        lines.append(say("outcome.loaded", language))
-    elif outcome.fits is not None:
-        key = "outcome.fits" if outcome.fits else "outcome.fits_not"
-        requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
-        lines.append(say(key, language, requested=requested, free=free))
-    if outcome.again is not None and case.diagnosis.rerun != outcome.requested:
-        key = "outcome.again_fits" if outcome.again else "outcome.again_not"
-        lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
-    return lines
-
-
-def summary(outcome: Outcome, language: Language) -> list[str]:
-    """What `release()` did, in sentences: the bytes, each step, and who keeps the rest."""
-    lines = [_freed(outcome, "release()", f"{outcome.seconds:.1f}", language)]
-    before, after = outcome.before.device_used, outcome.after.device_used
-    if before is not None and after is not None:
-        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
-    return [*lines, *(f"- {line}" for line in outcome.lines), *_held(outcome, language)]
-
-
-def _held(outcome: Outcome, language: Language) -> list[str]:
-    if not outcome.held:
-        return []
-    names = ", ".join(f"{code(name)} {format_bytes(size)}" for name, size in outcome.held)
-    return [say("outcome.held", language, names=names)]
-
-
-def fix_title(fix: str, subject: str, case: Case, catalog: Catalog, language: Language) -> str:
-    """A fix's title, with its subject filled in."""
-    return fill(_texts(catalog, fix, language)[0], _fields(subject, case))
-
-
-def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -> str:
-    """What a fix would lose, as a sentence."""
-    loses = fill(_texts(catalog, plan.fix, language)[2], _fields(plan.subject, case))
-    return say("fix.loses", language, loses=loses)
-
-
 def entry_page(entry: Entry, language: Language) -> str:
     """An entry as Markdown, with the versions that are installed here beside its own."""
     installed = {row.package: installed_version(row.package) for row in entry.versions}
     return to_markdown(entry, language, installed)
-
-
-def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> str:
-    host = outcome.before.backend == "host"
-    figure = "resident" if host else "allocated"
-    before = outcome.before.resident if host else outcome.before.allocated
-    after = outcome.after.resident if host else outcome.after.allocated
-    return say(
-        "outcome.freed",
-        language,
-        title=title,
-        freed=format_bytes(outcome.freed),
-        before=format_bytes(before),
-        after=format_bytes(after),
-        figure=say(f"outcome.{figure}", language),
-        seconds=seconds,
-    )
 
 
 def _title(case: Case, language: Language) -> str:
@@ -232,6 +157,8 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         "fragmentation": "" if cause.largest is None else "_largest",
         "variable": "_shared"
         if len(cause.names) > 1
+        else "_path"
+        if cause.path
         else "_role"
         if cause.role is not None and knows(f"role.{cause.role}")
         else "",
@@ -244,6 +171,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         function=plain(cause.function or "?"),
         line=cause.line,
         role=say(f"role.{cause.role}", language) if knows(f"role.{cause.role}") else "",
+        path=code(cause.path),
         pid=cause.pid,
         process=plain(cause.process or ""),
         capacity=format_bytes(case.diagnosis.capacity),
@@ -253,8 +181,8 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
 
 
 def _fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> FixRow:
-    fields = _fields(plan.subject, case)
-    title, note, loses = (fill(text, fields) for text in _texts(catalog, plan.fix, language))
+    fields = blanks(plan.subject, case)
+    title, note, loses = (fill(text, fields) for text in texts(catalog, plan.fix, language))
     return FixRow(
         plan=plan,
         title=title,
@@ -367,31 +295,3 @@ def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
         notes.append(plain(case.snapshot.device.note))
     notes.extend(say("note.knowledge", language, problem=plain(problem)) for problem in catalog.problems)
     return tuple(notes)
-
-
-def _texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, str]:
-    found = catalog.fix(fix)
-    return found.title.get(language), found.note.get(language), found.loses.get(language)
-
-
-def _fields(subject: str, case: Case) -> dict[str, str]:
-    call = case.event.call
-    fields = {
-        "name": subject,
-        "pid": subject,
-        "target": (call and call.target) or "model",
-        "model": (call and call.model) or "your-model",
-        "loader": (call and call.loader) or "",
-        "module": (call and call.module) or "",
-    }
-    return {name: plain(text) for name, text in fields.items()}
-
-
-def plain(text: str) -> str:
-    """A text from outside, without the characters that mean markup here."""
-    return _STARS.sub("*", text.replace("`", "'"))
-
-
-def code(text: str) -> str:
-    """A name, marked as code."""
-    return f"`{plain(text)}`"

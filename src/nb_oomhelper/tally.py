@@ -16,7 +16,7 @@ class Found:
     """What one holder was found to keep; no object of the user's.
 
     Attributes:
-        row: The holder; its name and bytes are filled in when all holders are known.
+        row: The holder; its bytes are filled in when all holders are known, and its name if it has none.
         storages: Bytes of each storage by key.
         parts: What each storage is for, by key, where that is known.
         shapes: Type and shape of large storages, by key.
@@ -49,7 +49,8 @@ def tabulate(found: list[Found], searched: int, total: int, seconds: float) -> H
         rows.append(
             replace(
                 holder.row,
-                name=name,
+                name=holder.row.name or name,
+                path=_path(holder, own or whole) if holder.row.name else "",
                 function=function,
                 line=line,
                 own=size,
@@ -89,12 +90,23 @@ def _shapes(holder: Found, sizes: dict[Hashable, int]) -> tuple[str, ...]:
     return tuple(holder.shapes[key] for key in largest[:NAMED])
 
 
+def _path(holder: Found, sizes: dict[Hashable, int]) -> str:
+    """Where below a variable most of these bytes lie; "" where that is the variable itself."""
+    name, _, _ = _ranked(holder, sizes)[0]
+    return "" if name == holder.row.name else name
+
+
 def _name(holder: Found, sizes: dict[Hashable, int]) -> Label:
     """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
-    gains: dict[int, int] = {}
-    for key, size in sizes.items():
-        gains[holder.first[key]] = gains.get(holder.first[key], 0) + size
-    best = [holder.labels[index] for index in sorted(gains, key=lambda index: (-gains[index], index))]
+    best = _ranked(holder, sizes)
     _, function, line = best[0]
     named = dict.fromkeys(name for name, *place in best if place == [function, line])
     return ", ".join(list(named)[:NAMED]), function, line
+
+
+def _ranked(holder: Found, sizes: dict[Hashable, int]) -> list[Label]:
+    """Labels of the objects that brought these bytes, the largest first."""
+    gains: dict[int, int] = {}
+    for key, size in sizes.items():
+        gains[holder.first[key]] = gains.get(holder.first[key], 0) + size
+    return [holder.labels[index] for index in sorted(gains, key=lambda index: (-gains[index], index))]

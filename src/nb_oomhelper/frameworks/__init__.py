@@ -5,13 +5,13 @@ To add one: write `_name.py` with the members of `Framework`, and put it into `F
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from nb_oomhelper.frames import Place, raised_with, read_phase, read_places, user_location
 from nb_oomhelper.frameworks import _numpy, _python, _pytorch
-from nb_oomhelper.model import AllocatorMemory, OomEvent
+from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 
 
 class Framework(Protocol):
@@ -38,6 +38,12 @@ class Framework(Protocol):
     def largest_free_block(self, backend: str, device: int | None) -> int | None:
         """Bytes of the largest cached block on a device, or None; slower than `allocator`. Never raises."""
 
+    def private_pools(self, backend: str, device: int | None) -> int:
+        """Bytes in use in pools of its allocator's that no tensor need show, such as those of CUDA graphs."""
+
+    def pinned(self) -> int | None:
+        """Bytes of host memory that it keeps pinned for copies to a GPU; None where there is none."""
+
     def device_uuids(self) -> dict[int, str]:
         """Uuid of each device that it sees, by its ordinal; empty until it was started."""
 
@@ -61,8 +67,8 @@ class Framework(Protocol):
     def role(self, obj: object) -> str | None:
         """What an object is to it, by class: "model", "pretrained model", "optimizer", "tensor", "array"."""
 
-    def empty_cache(self) -> list[str]:
-        """Give its caches back, if it was started; one line a step. Never raises."""
+    def caches(self) -> list[tuple[StepKind, Callable[[], object]]]:
+        """Its caches, if it was started, each with what empties it. That may raise; asking for it never does."""
 
 
 # Python comes last: it takes what is a MemoryError to everyone.

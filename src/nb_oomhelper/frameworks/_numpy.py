@@ -5,12 +5,12 @@ from __future__ import annotations
 import mmap
 import re
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
 from nb_oomhelper.messages import SIZE, Rule, find, read_fields, squeeze
-from nb_oomhelper.model import AllocatorMemory, OomEvent
+from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 from nb_oomhelper.units import parse_bytes
 
 name = "numpy"
@@ -77,6 +77,16 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # no
 
 def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
     """NumPy has no cache of blocks."""
+    return None
+
+
+def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
+    """NumPy has no pools."""
+    return 0
+
+
+def pinned() -> int | None:
+    """NumPy pins nothing."""
     return None
 
 
@@ -152,9 +162,15 @@ def _span(ndarray: Any, array: Any, address: int) -> tuple[int, int]:
     return address + below, above - below + ndarray.itemsize.__get__(array)
 
 
-def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
-    """An array leads to nothing but its memory."""
-    return ()
+def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterator[tuple[object, str]]:  # noqa: ARG001
+    """The members of arrays of objects, which the garbage collector does not see."""
+    numpy = _numpy()
+    if numpy is None:
+        return
+    for thing in objects:
+        if type.__subclasscheck__(numpy.ndarray, type(thing)) and numpy.ndarray.dtype.__get__(thing).char == "O":
+            # NumPy's own iterator: a subclass may have one of its user's
+            yield from ((member, "tensors") for member in numpy.ndarray.flat.__get__(thing))
 
 
 def label(obj: object) -> str | None:
@@ -171,7 +187,7 @@ def role(obj: object) -> str | None:
     return "array" if numpy is not None and type.__subclasscheck__(numpy.ndarray, type(obj)) else None
 
 
-def empty_cache() -> list[str]:
+def caches() -> list[tuple[StepKind, Callable[[], object]]]:
     """NumPy's cache is a few KiB that it never gives back: nothing to do."""
     return []
 

@@ -6,10 +6,10 @@ GPU libraries raise MemoryError as well (CuPy, RMM, Thrust): a text that speaks 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from nb_oomhelper.messages import squeeze
-from nb_oomhelper.model import AllocatorMemory, OomEvent
+from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 from nb_oomhelper.units import parse_bytes
 
 name = "python"
@@ -60,6 +60,16 @@ def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa:
     return None
 
 
+def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
+    """Python has no pools."""
+    return 0
+
+
+def pinned() -> int | None:
+    """Python pins nothing."""
+    return None
+
+
 def device_uuids() -> dict[int, str]:
     """Python knows no devices."""
     return {}
@@ -85,6 +95,6 @@ def role(obj: object) -> str | None:  # noqa: ARG001
     return None
 
 
-def empty_cache() -> list[str]:
+def caches() -> list[tuple[StepKind, Callable[[], object]]]:
     """Python's free lists go with `gc.collect()`."""
     return []

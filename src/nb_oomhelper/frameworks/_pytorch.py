@@ -13,18 +13,20 @@ from typing import Any
 
 from nb_oomhelper.frameworks import _pytorch_graph
 from nb_oomhelper.frameworks._pytorch_messages import recognize
-from nb_oomhelper.model import AllocatorMemory
+from nb_oomhelper.model import AllocatorMemory, StepKind
 
 __all__ = [
     "allocator",
     "beyond",
+    "caches",
     "device_uuids",
-    "empty_cache",
     "label",
     "largest_free_block",
     "loaded",
     "module",
     "name",
+    "pinned",
+    "private_pools",
     "recognize",
     "role",
     "storages",
@@ -83,16 +85,40 @@ def largest_free_block(backend: str, device: int | None) -> int | None:
     Returns:
         Bytes; None as for `allocator`, and where nothing is cached.
     """
+    blocks = (block for segment in _segments(backend, device) for block in segment["blocks"])
+    return max((block["size"] for block in blocks if block["state"] == "inactive"), default=None)
+
+
+def _segments(backend: str, device: int | None) -> list[dict[str, Any]]:
+    """The allocator's segments on one device, each with its blocks."""
     torch = _started_cuda()
     if torch is None or backend != _backend(torch, "cuda"):
-        return None
+        return []
     try:
         ordinal = torch.cuda.current_device() if device is None else device
-        segments = [one for one in torch.cuda.memory_snapshot() if one["device"] == ordinal]
-        blocks = [block for segment in segments for block in segment["blocks"]]
-        return max((block["size"] for block in blocks if block["state"] == "inactive"), default=None)
+        return [one for one in torch.cuda.memory_snapshot() if one["device"] == ordinal]
+    except Exception:  # as in `allocator`
+        return []
+
+
+def private_pools(backend: str, device: int | None) -> int:
+    """Bytes in use in private pools: CUDA graphs keep what they need to run again there, and no tensor shows it."""
+    shared = (0, 0)
+    found = _segments(backend, device)
+    return sum(one["allocated_size"] for one in found if one.get("segment_pool_id", shared) != shared)
+
+
+def pinned() -> int | None:
+    """Bytes that PyTorch keeps pinned, in use and cached; None before PyTorch 2.7, which cannot tell."""
+    torch = _started_cuda()
+    ask = getattr(getattr(torch, "cuda", None), "host_memory_stats", None)
+    if ask is None:
+        return None
+    try:
+        size: int | None = ask().get("allocated_bytes.current")
     except Exception:  # as in `allocator`
         return None
+    return size
 
 
 def device_uuids() -> dict[int, str]:
@@ -226,29 +252,21 @@ def role(obj: object) -> str | None:
     return "optimizer" if any(kind is torch.optim.Optimizer for kind in kinds) else None
 
 
-def empty_cache() -> list[str]:
-    """Give PyTorch's caches back: the CUDA cache, memory that other processes sent, pinned host memory.
+def caches() -> list[tuple[StepKind, Callable[[], object]]]:
+    """PyTorch's caches: the CUDA cache, memory that other processes sent, pinned host memory.
 
     Returns:
-        One plain line a step; none where CUDA was not started. Never raises.
+        Each with what empties it; none where CUDA was not started.
     """
     torch = _started_cuda()
     if torch is None:
         return []
-    steps: list[tuple[str, Callable[[], object] | None]] = [
-        ("PyTorch's CUDA cache", torch.cuda.empty_cache),
-        ("PyTorch's CUDA memory shared by other processes", torch.cuda.ipc_collect),
-        ("PyTorch's cache of pinned host memory", _host_cache(torch)),
+    found: list[tuple[StepKind, Callable[[], object]]] = [
+        ("cuda_cache", torch.cuda.empty_cache),
+        ("cuda_shared", torch.cuda.ipc_collect),
     ]
-    return [_do(what, step) for what, step in steps if step is not None]
-
-
-def _do(what: str, step: Callable[[], object]) -> str:
-    try:
-        step()
-    except Exception as error:  # a sticky CUDA error: only a restart of the kernel helps
-        return f"could not empty {what}: {type(error).__name__}"
-    return f"emptied {what}"
+    pinned = _host_cache(torch)
+    return found if pinned is None else [*found, ("pinned_cache", pinned)]
 
 
 def _host_cache(torch: Any) -> Callable[[], object] | None:

@@ -19,8 +19,9 @@ from nb_oomhelper.export import to_json
 from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.frontends._actions import Actions
 from nb_oomhelper.model import MemorySnapshot
+from nb_oomhelper.outcomes import fix_title, plain, tell
 from nb_oomhelper.poll import Poll
-from nb_oomhelper.report import FixRow, Report, bar, entry_page, fix_title, plain, tell, write
+from nb_oomhelper.report import FixRow, Report, bar, entry_page, write
 from nb_oomhelper.wording import Language, say
 
 _log = logging.getLogger(__name__)

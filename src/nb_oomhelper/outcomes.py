@@ -1,0 +1,136 @@
+"""What a fix did, in sentences; and what every sentence about fixes is made of."""
+
+from __future__ import annotations
+
+import re
+
+from nb_oomhelper.case import Case
+from nb_oomhelper.catalog import Catalog, fill
+from nb_oomhelper.model import FixPlan, Outcome, Step
+from nb_oomhelper.units import format_bytes
+from nb_oomhelper.wording import Language, say
+
+_STARS = re.compile(r"\*{2,}")
+_WORTH_SAYING = 1 << 20  # bytes
+
+
+def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
+    """An outcome in sentences: what was freed, what was promised, and whether the request would fit."""
+    seconds = f"{outcome.seconds:.1f}"
+    title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
+    lines = []
+    if outcome.error is not None:
+        lines.append(say("outcome.error", language, error=plain(outcome.error)))
+    if outcome.freed is None:
+        lines.append(say("outcome.unknown", language, title=title, seconds=seconds))
+    else:
+        lines.append(_freed(outcome, title, seconds, language))
+    if outcome.predicted is not None and outcome.error is None:
+        lines.append(say("outcome.predicted", language, predicted=format_bytes(outcome.predicted)))
+    before, after = outcome.before.device_used, outcome.after.device_used
+    if before is not None and after is not None:
+        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+    worth = [step for step in outcome.steps if step.error or max(_fallen(step), default=0) >= _WORTH_SAYING]
+    if worth:
+        lines.append(say("outcome.steps", language, steps="; ".join(_step(step, language) for step in worth)))
+    lines.extend(_held(outcome, language))
+    if outcome.loaded:
+        lines.append(say("outcome.loaded", language))
+    elif outcome.fits is not None:
+        key = "outcome.fits" if outcome.fits else "outcome.fits_not"
+        requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
+        lines.append(say(key, language, requested=requested, free=free))
+    if outcome.again is not None and case.diagnosis.rerun != outcome.requested:
+        key = "outcome.again_fits" if outcome.again else "outcome.again_not"
+        lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
+    return lines
+
+
+def summary(outcome: Outcome, language: Language) -> list[str]:
+    """What `release()` did, in sentences: the bytes, each step, and who keeps the rest."""
+    lines = [_freed(outcome, "release()", f"{outcome.seconds:.1f}", language)]
+    before, after = outcome.before.device_used, outcome.after.device_used
+    if before is not None and after is not None:
+        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+    return [*lines, *(f"- {_step(step, language)}" for step in outcome.steps), *_held(outcome, language)]
+
+
+def _step(step: Step, language: Language) -> str:
+    """What one step did, and what it gave back: the allocator's and the driver's figures apart."""
+    if step.error is not None:
+        return say(f"step.{step.done}_failed", language, error=step.error)
+    done = say(f"step.{step.done}", language, count=step.count, name=code(step.name or ""))
+    if step.allocated is None and step.device_used is None:
+        return say("step.host", language, done=done, resident=format_bytes(step.resident))
+    sizes = {name: format_bytes(getattr(step, name)) for name in ("allocated", "device_used")}
+    return say("step.gpu", language, done=done, **sizes)
+
+
+def _fallen(step: Step) -> list[int]:
+    gpu = [size for size in (step.allocated, step.device_used) if size is not None]
+    return gpu or [step.resident or 0]
+
+
+def _held(outcome: Outcome, language: Language) -> list[str]:
+    if not outcome.held:
+        return []
+    names = ", ".join(f"{code(name)} {format_bytes(size)}" for name, size in outcome.held)
+    return [say("outcome.held", language, names=names)]
+
+
+def fix_title(fix: str, subject: str, case: Case, catalog: Catalog, language: Language) -> str:
+    """A fix's title, with its subject filled in."""
+    return fill(texts(catalog, fix, language)[0], blanks(subject, case))
+
+
+def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -> str:
+    """What a fix would lose, as a sentence."""
+    loses = fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case))
+    return say("fix.loses", language, loses=loses)
+
+
+def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> str:
+    host = outcome.before.backend == "host"
+    figure = "resident" if host else "allocated"
+    before = outcome.before.resident if host else outcome.before.allocated
+    after = outcome.after.resident if host else outcome.after.allocated
+    return say(
+        "outcome.freed",
+        language,
+        title=title,
+        freed=format_bytes(outcome.freed),
+        before=format_bytes(before),
+        after=format_bytes(after),
+        figure=say(f"outcome.{figure}", language),
+        seconds=seconds,
+    )
+
+
+def texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, str]:
+    """A fix's title, note, and what it loses, with their blanks."""
+    found = catalog.fix(fix)
+    return found.title.get(language), found.note.get(language), found.loses.get(language)
+
+
+def blanks(subject: str, case: Case) -> dict[str, str]:
+    """What a fix's texts fill their blanks with."""
+    call = case.event.call
+    fields = {
+        "name": subject,
+        "pid": subject,
+        "target": (call and call.target) or "model",
+        "model": (call and call.model) or "your-model",
+        "loader": (call and call.loader) or "",
+        "module": (call and call.module) or "",
+    }
+    return {name: plain(text) for name, text in fields.items()}
+
+
+def plain(text: str) -> str:
+    """A text from outside, without the characters that mean markup here."""
+    return _STARS.sub("*", text.replace("`", "'"))
+
+
+def code(text: str) -> str:
+    """A name, marked as code."""
+    return f"`{plain(text)}`"
