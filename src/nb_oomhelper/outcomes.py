@@ -30,9 +30,6 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     before, after = outcome.before.device_used, outcome.after.device_used
     if before is not None and after is not None:
         lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
-    worth = [step for step in outcome.steps if step.error or max(_fallen(step), default=0) >= _WORTH_SAYING]
-    if worth:
-        lines.append(say("outcome.steps", language, steps="; ".join(_step(step, language) for step in worth)))
     lines.extend(_held(outcome, language))
     if outcome.loaded:
         lines.append(say("outcome.loaded", language))
@@ -43,6 +40,9 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     if outcome.again is not None and case.diagnosis.rerun != outcome.requested:
         key = "outcome.again_fits" if outcome.again else "outcome.again_not"
         lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
+    worth = [step for step in outcome.steps if step.error or max(_fallen(step), default=0) >= _WORTH_SAYING]
+    if worth:
+        lines.append(say("outcome.steps", language, steps="; ".join(_step(step, language) for step in worth)))
     return lines
 
 
