@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cells, device, holding, load, machine, panel, reading
+from benchmarks import cells, checkpoint, device, holding, load, machine, panel, reading
 from benchmarks.timing import Result
 
 Benchmark = Callable[[int | None], Iterator[Result]]
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "gpumem": reading.measure,
     "holdings": holding.measure_search,
     "release": holding.measure_release,
+    "checkpoint": checkpoint.measure,
 }
 ON_DEVICE: dict[str, Benchmark] = {"device": device.measure}  # with --gpu
 

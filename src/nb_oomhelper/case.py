@@ -16,7 +16,7 @@ from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
-from nb_oomhelper.memory import still_held, take_snapshot
+from nb_oomhelper.memory import placed, still_held, take_snapshot
 from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.retained import frames_of
@@ -79,7 +79,10 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     if event is None:
         return None
     event = replace(event, call=_failed_call(error))
-    snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=scope())
+    where = scope()
+    names = frozenset(where.variables)
+    snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=where)
+    del where  # it refers to the user's objects
     diagnosis = diagnose(event, snapshot)
     catalog = desk.catalog()
     return Case(
@@ -87,7 +90,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
         snapshot=snapshot,
         diagnosis=diagnosis,
         match=next(iter(catalog.choose(event)), None),
-        plans=plan(catalog, event, snapshot, diagnosis),
+        plans=plan(catalog, event, snapshot, diagnosis, names),
         cell=cell,
         rates=_rates(desk),
     )
@@ -112,7 +115,12 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
     outcome = run(chosen, run_code, lambda: read_measure(desk.driver, event.backend, event.device), case.diagnosis)
-    outcome = replace(outcome, held=still_held(scope(), event.backend, event.device))
+    where = scope()
+    outcome = replace(outcome, held=still_held(where, event.backend, event.device))
+    if outcome.loaded:
+        device = chosen.placement.device if chosen.placement else event.device
+        outcome = replace(outcome, placed=placed(where.variables.get(chosen.subject), device))
+    del where  # it refers to the user's objects
     case.outcomes.append(outcome)
     if outcome.error is None:
         case.gone |= chosen.gone

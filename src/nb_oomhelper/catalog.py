@@ -242,15 +242,8 @@ def _suits(fix: Fix, event: OomEvent) -> bool:
         _allows(fix.frameworks, event.framework)
         and _allows(fix.backends, event.backend)
         and (event.phase == "unknown" or _allows(fix.phases, event.phase))
-        and (not fix.modules or _replaces_call(fix, event))
+        and (fix.subject != "call" or event.call is not None or event.phase == "load")
     )
-
-
-def _replaces_call(fix: Fix, event: OomEvent) -> bool:
-    """Say whether a fix's loader call can stand for the one that failed; one that could not be read may be any."""
-    if event.call is None:
-        return event.phase in fix.phases
-    return event.call.module.split(".")[0] in fix.modules
 
 
 def _allows(allowed: Sequence[str], value: str | None) -> bool:

@@ -120,6 +120,10 @@ class Extension:
         """Import what an error needs while there is room for it."""
         try:
             from nb_oomhelper import frontends  # noqa: F401
+            from nb_oomhelper.loaders import load_rows
+
+            self.catalog()
+            load_rows()
         except Exception:  # it is tried again when it is needed
             _log.debug("not warmed", exc_info=True)
 

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-import ast
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.freeing import give_back, steps_taken
+from nb_oomhelper.host import scratch
 from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_snapshot
 from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome, fall
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.reloads import Load, plan_reload, study
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
 ReadMeasure = Callable[[], Measure]
 
 
-def plan(catalog: Catalog, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> tuple[FixPlan, ...]:
+def plan(
+    catalog: Catalog,
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    diagnosis: Diagnosis,
+    names: frozenset[str] = frozenset(),
+) -> tuple[FixPlan, ...]:
     """Make every fix that applies ready to run, best first.
 
     Best is: what makes the request fit, by the least loss; then what nobody can predict; then what would
     not be enough alone, by the bytes it frees.
+
+    Args:
+        catalog: The knowledge.
+        event, snapshot, diagnosis: What failed, memory then, and our reading of both.
+        names: The user's variables, whatever they hold: a load may bind one of them anew.
     """
+    fixes = catalog.fixes_for(event, diagnosis.causes)
+    load = study(event, snapshot, names) if any(fix.subject == "call" for fix in fixes) else None
     plans = [
         (_rank(one, fix), one)
-        for fix in catalog.fixes_for(event, diagnosis.causes)
-        for one in _plans(fix, event, snapshot, diagnosis)
+        for fix in fixes
+        for one in (_plans(fix, snapshot, diagnosis) if fix.subject != "call" else _reloads(fix, load))
     ]
     plans.sort(key=lambda pair: pair[0])
     return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
@@ -45,9 +61,11 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         read: Reads the figures of the device that the event is about.
         diagnosis: What had failed.
     """
-    before, started = read(), time.monotonic()
+    before, started, started_at = read(), time.monotonic(), time.time()
     with steps_taken() as steps:
         error = run_code(plan.code)
+        if error is not None and plan.loads:  # the half-loaded model lives on in its frames
+            give_back(_shell(), read=read)
     seconds = time.monotonic() - started
     outcome = _outcome(
         plan.fix,
@@ -64,7 +82,21 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
     if not plan.loads:
         return outcome
     # What was asked for is held now: what is free beside it says nothing about whether it fitted.
-    return replace(outcome, fits=error is None, again=None, loaded=error is None)
+    return replace(
+        outcome,
+        fits=error is None,
+        again=None,
+        loaded=error is None,
+        planned=plan.placement,
+        folder=_folder_since(started_at) if "mkdtemp" in plan.code else None,
+    )
+
+
+def _folder_since(moment: float) -> str | None:
+    """The folder for weights that the code has made."""
+    found = Path(scratch()[0] or tempfile.gettempdir()).glob("oom-offload-*")
+    fresh = [(stat.st_ctime, str(folder)) for folder in found if (stat := folder.stat()).st_ctime >= moment - 1]
+    return max(fresh)[1] if fresh else None
 
 
 def release(*, deep: bool = False, history: bool = False, names: Sequence[str] = ()) -> Outcome:
@@ -133,17 +165,24 @@ def _shell() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What a fix is about: its name (None: a blank to fill in), the fields of its code, what it frees."""
+    """What a fix is about: its name, the fields of its code, what it frees."""
 
-    name: str | None
+    name: str
     fields: dict[str, str]
     gone: frozenset[int] = frozenset()
     frees: int | None = None
 
 
-def _plans(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[FixPlan]:
-    """One plan a subject: a variable, a process, the failed call; a single one for fixes without."""
-    for subject in _subjects(fix, event, snapshot, diagnosis):
+def _reloads(fix: Fix, load: Load | None) -> Iterator[FixPlan]:
+    """The failed call with the options of a fix, if one failed and they can help."""
+    found = plan_reload(fix, load) if load is not None else None
+    if found is not None:
+        yield found
+
+
+def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[FixPlan]:
+    """One plan a subject: a variable, a process; a single one for fixes without."""
+    for subject in _subjects(fix, snapshot, diagnosis):
         try:
             code = render(fix, subject.fields, installed_version)
         except OomHelperError:  # a name that cannot stand in code, such as a key that is no identifier
@@ -152,11 +191,10 @@ def _plans(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagn
             number=0,
             fix=fix.id,
             code=code,
-            applicability="display_only" if subject.name is None else fix.applicability,
+            applicability=fix.applicability,
             predicted=subject.frees,
-            subject=subject.name or "",
+            subject=subject.name,
             gone=subject.gone,
-            loads=fix.subject == "call",
         )
         yield foretell(one, snapshot, diagnosis)
 
@@ -165,6 +203,8 @@ def foretell(
     plan: FixPlan, snapshot: MemorySnapshot, diagnosis: Diagnosis, before: frozenset[int] = frozenset()
 ) -> FixPlan:
     """The plan with what it would free, and whether that would do, once the holders `before` are gone."""
+    if plan.loads:  # it says itself whether it fits, once the failed cell is released
+        return plan
     held, predicted = snapshot.holdings, plan.predicted
     earlier = held.freed_by(before)
     if plan.gone:
@@ -177,12 +217,10 @@ def foretell(
     return replace(plan, predicted=predicted, fits=fits, again=again)
 
 
-def _subjects(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[_Subject]:
+def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[_Subject]:
     held = snapshot.holdings
     failed = held.of_kind("failed_cell")  # every release lets go of it, whatever else it is about
-    if fix.subject == "call":
-        yield _call(event)
-    elif fix.subject == "process":
+    if fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
             yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
     elif fix.subject == "none":
@@ -209,29 +247,6 @@ def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis) -> Iterator[_Subj
         for row in held.rows:
             if row.kind == "variable" and row.role == fix.subject:
                 yield _Subject(row.name, {"name": row.name})
-
-
-def _call(event: OomEvent) -> _Subject:
-    """The failed call's own words; a blank to fill in for each that could not be read."""
-    call = event.call
-    fields = {
-        "target": (call and call.target) or "model",
-        "loader": (call and call.loader) or "AutoModelForCausalLM.from_pretrained",
-        "model": (call and call.model) or "your-model",
-        "module": (call and call.module) or "transformers",
-    }
-    whole = call is not None and call.target is not None and call.model is not None
-    if whole and fields["target"] in _names(fields["model"]) | _names(fields["loader"]):
-        whole = False  # the code lets the target go first, and would then load what is gone
-    return _Subject(fields["target"] if whole else None, fields)
-
-
-def _names(expression: str) -> set[str]:
-    try:
-        tree = ast.parse(expression, mode="eval")
-    except SyntaxError:
-        return set()
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:

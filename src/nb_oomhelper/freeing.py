@@ -133,32 +133,42 @@ def clear_frames(frames: Iterable[FrameType]) -> int:
     Returns:
         The number of frames that were cleared.
     """
-    cleared: list[FrameType] = []
     finished = list(frames)
-    suspended = _suspended(finished)
-    for frame in finished:
-        if id(frame) in suspended:
-            continue
-        try:
-            frame.clear()
-        except RuntimeError:  # still running, here or in another thread
-            continue
-        if sys.version_info < (3, 13):
-            # Whoever rendered the traceback left a dict of the locals on the frame that clear() does not
-            # drop (python/cpython#113939); reading it again brings it in line with the cleared frame.
-            frame.f_locals  # noqa: B018
-        cleared.append(frame)
-    for left in retained.only_theirs(cleared):
-        if isinstance(left, CellType):
-            del left.cell_contents
+    may_wait = [frame for frame in finished if frame.f_code.co_flags & _SUSPENDABLE]
+    # the others first: where memory is full, what they give back is the room to look for those that wait
+    cleared = [frame for frame in finished if not frame.f_code.co_flags & _SUSPENDABLE and _clear(frame)]
+    try:
+        suspended = _suspended(may_wait)
+    except MemoryError:
+        suspended = {id(frame) for frame in may_wait}
+    cleared += [frame for frame in may_wait if id(frame) not in suspended and _clear(frame)]
+    try:
+        left = retained.only_theirs(cleared)
+    except MemoryError:
+        left = []
+    for thing in left:
+        if isinstance(thing, CellType):
+            del thing.cell_contents
         else:
-            left.clear()
+            thing.clear()
     return len(cleared)
+
+
+def _clear(frame: FrameType) -> bool:
+    try:
+        frame.clear()
+    except RuntimeError:  # still running, here or in another thread
+        return False
+    if sys.version_info < (3, 13):
+        # Whoever rendered the traceback left a dict of the locals on the frame that clear() does not
+        # drop (python/cpython#113939); reading it again brings it in line with the cleared frame.
+        frame.f_locals  # noqa: B018
+    return True
 
 
 def _suspended(frames: list[FrameType]) -> set[int]:
     """Ids of frames whose generator or coroutine waits to go on: clear() would close it for good."""
-    wanted = {id(frame) for frame in frames if frame.f_code.co_flags & _SUSPENDABLE}
+    wanted = {id(frame) for frame in frames}
     if not wanted or sys.version_info >= (3, 13):  # from 3.13 on, clear() itself refuses
         return set()
     attribute = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
@@ -189,8 +199,12 @@ def _kept_elsewhere() -> tuple[list[BaseException], list[logging.LogRecord]]:
     futures = tuple(kind for place, name in names if (kind := getattr(sys.modules.get(place), name, None)) is not None)
     errors: list[BaseException] = []
     records: list[logging.LogRecord] = []
+    try:
+        everything = gc.get_objects()
+    except MemoryError:
+        return errors, records
     known: dict[int, tuple[type, type | None]] = {}  # by id, since a metaclass may define __hash__
-    for thing in gc.get_objects():
+    for thing in everything:
         kind = type(thing)
         found = known.get(id(kind))
         if found is None:

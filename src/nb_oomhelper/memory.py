@@ -25,6 +25,7 @@ from nb_oomhelper.model import (
     HostMemory,
     Measure,
     MemorySnapshot,
+    Placement,
     ProcessMemory,
 )
 from nb_oomhelper.nvml import Driver
@@ -125,6 +126,30 @@ def still_held(
         if len(holders) > 1 and size >= _WORTH_SAYING
     ]
     return tuple(sorted([*rows, *together], key=lambda pair: -pair[1])[:3])
+
+
+def placed(thing: object, device: int | None, seconds: float = THOROUGH) -> Placement:
+    """Where a loaded object's tensors are.
+
+    Args:
+        thing: A model, a pipeline, a dict of tensors.
+        device: The framework's ordinal of the GPU that is meant, or None.
+        seconds: When the search must end.
+
+    Returns:
+        Bytes on that GPU, in host memory (files that are mapped into it count), and on disk: what accelerate
+        keeps there stands on PyTorch's device "meta", as does what it keeps in host memory for a GPU.
+    """
+    scope = Scope(variables={"it": thing})
+    sizes = {}
+    for backend, ordinal in (("cuda", device), ("host", None), ("meta", None)):
+        found = search(scope, backend, ordinal, seconds)
+        sizes[backend] = sum(size for _, size in found.shares) if found.complete else None
+    gpu, host, away = sizes["cuda"], sizes["host"], sizes["meta"]
+    disk = None if away is None or host is None else away
+    if gpu and disk and host is not None:  # layers for the GPU that host memory keeps stand there, too
+        disk = max(0, disk - host)
+    return Placement(gpu=gpu, host=host, disk=disk, device=device)
 
 
 def busiest() -> tuple[str, int | None]:

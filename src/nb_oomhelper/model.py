@@ -30,6 +30,7 @@ CauseKind = Literal[
     "rest",
 ]
 DeadEndKind = Literal["empty_cache", "gc_collect", "smaller_batch", "restart_unchanged"]
+LoadOption = Literal["as_asked", "half", "device", "spread", "offload", "8bit", "4bit", "context", "host"]
 StepKind = Literal[
     "frames",
     "elsewhere",
@@ -73,7 +74,7 @@ class FailedCall:
         model: The model's name or path as the user's code writes it (an expression), or None.
         target: The variable that the loaded model was to be, or None.
         row: Id of the loader in `knowledge/loaders.toml`.
-        statement: The whole statement as the user wrote it, with its comments, not indented; None where it was not read.
+        statement: The whole statement as the user wrote it, with its comments, not indented; None where not read.
         position: Where the call begins in it: line from 1, and column in UTF-8 bytes, as `ast` counts.
         value: The model's name or path as plain text, or None.
         obstacle: Why the statement cannot be written anew, as a key of its sentence; None where it can.
@@ -409,6 +410,29 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a load puts a model's weights, in bytes; None is unknown.
+
+    Attributes:
+        gpu, host, disk: Bytes on the GPU, in host memory, and on disk.
+        fits: Whether there is room for all that; None where nobody knows.
+        device: The GPU's ordinal, or None.
+        dtype: What floats are loaded as: a dtype's name, or "auto" for as they are stored.
+        budget: The most that weights may take of each, as the text of accelerate's `max_memory`.
+        why: Why the bytes are not known, in one plain line, or None.
+    """
+
+    gpu: int | None = None
+    host: int | None = None
+    disk: int | None = None
+    fits: bool | None = None
+    device: int | None = None
+    dtype: str | None = None
+    budget: str = "{}"
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FixPlan:
     """A fix made ready for this notebook.
 
@@ -423,6 +447,9 @@ class FixPlan:
         subject: The name, pid or model that it is about, or "".
         gone: The holders that it lets go: indexes of rows of the snapshot's holdings.
         loads: It makes the failed request itself: if it runs, that has fitted.
+        placement: For a load: where its bytes would go; else None.
+        before, after: For a load: the user's statement, and what runs in its place; "" for what is only shown.
+        obstacle: Why it is only shown, as a key of a sentence, or "".
     """
 
     number: int
@@ -435,6 +462,10 @@ class FixPlan:
     subject: str = ""
     gone: frozenset[int] = frozenset()
     loads: bool = False
+    placement: Placement | None = None
+    before: str = ""
+    after: str = ""
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -505,6 +536,8 @@ class Outcome:
         steps: What each step of the release did, in order.
         held: Who still keeps most, by name, with bytes; at most three.
         loaded: The fix has made the failed request itself, and it fitted.
+        planned, placed: For a load: where the weights were to go, and where they are.
+        folder: For a load: the temporary folder that it has made for weights on disk, or None.
     """
 
     fix: str
@@ -521,3 +554,6 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     held: tuple[tuple[str, int], ...] = ()
     loaded: bool = False
+    planned: Placement | None = None
+    placed: Placement | None = None
+    folder: str | None = None

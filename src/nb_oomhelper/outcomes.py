@@ -6,7 +6,7 @@ import re
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog, fill
-from nb_oomhelper.model import FixPlan, Outcome, Step
+from nb_oomhelper.model import FixPlan, Outcome, Placement, Step
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, say
 
@@ -32,7 +32,9 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
         lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
     lines.extend(_held(outcome, language))
     if outcome.loaded:
-        lines.append(say("outcome.loaded", language))
+        lines.extend(_loaded(outcome, language))
+    elif outcome.planned is not None:
+        lines.extend(_next(outcome, case, catalog, language))
     elif outcome.fits is not None:
         key = "outcome.fits" if outcome.fits else "outcome.fits_not"
         requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
@@ -44,6 +46,35 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     if worth:
         lines.append(say("outcome.steps", language, steps="; ".join(_step(step, language) for step in worth)))
     return lines
+
+
+def _loaded(outcome: Outcome, language: Language) -> list[str]:
+    """Where a model's weights are, beside where they were to go."""
+    lines, name = [say("outcome.loaded", language)], plain(outcome.subject)
+    here = places(outcome.placed, language) if outcome.placed else ""
+    planned = places(outcome.planned, language) if outcome.planned else ""
+    if here:
+        key = "outcome.placed_planned" if planned else "outcome.placed"
+        lines.append(say(key, language, name=name, places=here, planned=planned))
+    if outcome.folder is not None:
+        lines.append(say("outcome.folder", language, name=name, folder=plain(outcome.folder)))
+    return lines
+
+
+def _next(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
+    """After a load that failed again: the next one that was not tried yet."""
+    tried = {one.fix for one in case.outcomes} | {outcome.fix}
+    untried = [plan for plan in case.plans if plan.loads and plan.fix not in tried]
+    for plan in [one for one in untried if one.applicability != "display_only"][:1]:
+        title = fix_title(plan.fix, plan.subject, case, catalog, language)
+        return [say("outcome.next", language, number=plan.number, title=title)]
+    return []
+
+
+def places(placement: Placement, language: Language) -> str:
+    """Bytes on the GPU, in host memory and on disk, those that are not zero; "" where nothing is known."""
+    sizes = {"on_gpu": placement.gpu, "on_host": placement.host, "on_disk": placement.disk}
+    return " + ".join(say(f"fix.{key}", language, size=format_bytes(size)) for key, size in sizes.items() if size)
 
 
 def summary(outcome: Outcome, language: Language) -> list[str]:
@@ -118,12 +149,20 @@ def blanks(subject: str, case: Case) -> dict[str, str]:
     fields = {
         "name": subject,
         "pid": subject,
+        "device": _device(case),
         "target": (call and call.target) or "model",
-        "model": (call and call.model) or "your-model",
+        "model": (call and (call.value or call.model)) or "your-model",
         "loader": (call and call.loader) or "",
         "module": (call and call.module) or "",
     }
     return {name: plain(text) for name, text in fields.items()}
+
+
+def _device(case: Case) -> str:
+    """The other GPU that a load could go to."""
+    own = case.event.device or 0
+    others = [one.placement.device for one in case.plans if one.placement and one.placement.device not in (None, own)]
+    return f"cuda:{others[0]}" if others else "cuda:1"
 
 
 def plain(text: str) -> str:

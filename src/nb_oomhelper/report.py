@@ -12,7 +12,7 @@ from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, inst
 from nb_oomhelper.diagnose import segments, tightest
 from nb_oomhelper.export import to_markdown
 from nb_oomhelper.model import Cause, CauseKind, DeadEnd, FixPlan, MemorySnapshot, Segment
-from nb_oomhelper.outcomes import blanks, code, plain, tell, texts
+from nb_oomhelper.outcomes import blanks, code, places, plain, tell, texts
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, knows, say
 
@@ -186,18 +186,27 @@ def _fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> Fix
     return FixRow(
         plan=plan,
         title=title,
-        note=note,
+        note=" ".join(part for part in (_obstacle(plan, language), note) if part),
         effect=_effect(plan, case, language),
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=say(f"fix.{plan.applicability}", language),
-        loses=loses,
+        loses=loses if plan.applicability == "unsafe" else "",
         rates=_rates(case, plan, catalog, language),
     )
+
+
+def _obstacle(plan: FixPlan, language: Language) -> str:
+    if not plan.obstacle:
+        return ""
+    key = f"obstacle.{plan.obstacle}"
+    return say(key if knows(key) else "obstacle.unwritable", language)
 
 
 def _effect(plan: FixPlan, case: Case, language: Language) -> str:
     if _is_done(plan, case):
         return say("fix.done", language)
+    if plan.placement is not None:
+        return places(plan.placement, language) or say("fix.places_unknown", language)
     if plan.predicted is None:
         return say("fix.frees_unknown", language)
     return say("fix.frees", language, size=format_bytes(plan.predicted))
@@ -211,6 +220,9 @@ def _is_done(plan: FixPlan, case: Case) -> bool:
 
 
 def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
+    if plan.placement is not None:
+        known = plan.placement.gpu is not None
+        return say("fix.load_fits" if plan.fits else "fix.load_tight", language) if plan.fits or known else ""
     if plan.fits is None:
         return ""
     if plan.fits:
@@ -289,6 +301,10 @@ def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
         notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
     if case.event.certainty == "probable":
         notes.append(say("note.probable_host" if case.event.backend == "host" else "note.probable", language))
+    if (
+        why := next((plan.placement.why for plan in case.plans if plan.placement and plan.placement.why), None)
+    ) is not None:
+        notes.append(say("note.no_size", language, why=plain(why)))
     if case.snapshot.driver.note:
         notes.append(plain(case.snapshot.driver.note))
     if case.snapshot.device and case.snapshot.device.note:

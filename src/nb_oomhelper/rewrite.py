@@ -1,22 +1,36 @@
-"""The user's failed call, read off the source that ran: which loader, which model, which target.
+"""The user's failed call: read off the source that ran, and written anew with other arguments.
 
-Only source text is read, never an object: what cannot be read is None.
+Of the frames only names, lines and source are read, and of objects only a plain text or path that names the model:
+never a tensor, an attribute or a repr.
 """
 
 from __future__ import annotations
 
 import ast
-import linecache
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
 from types import FrameType
 
+from nb_oomhelper.calltext import UnwritableError
+from nb_oomhelper.edits import Argument, Draft, apply
+from nb_oomhelper.errors import UsageError
 from nb_oomhelper.frames import is_users
+from nb_oomhelper.knowledge._fix import installed_version
+from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
 from nb_oomhelper.model import FailedCall
+from nb_oomhelper.sites import Site, find_obstacle, find_target, read_source, read_tree, sites_on, statement_text
 
-_LOADERS = frozenset({"from_pretrained"})
+Frames = Sequence[tuple[FrameType, int]]
+
+_SOFT = frozenset({"starred", "several"})  # obstacles to a change, none to running the statement as it is
 
 
-def find_call(frames: Sequence[tuple[FrameType, int]]) -> FailedCall | None:
+# -- finding the call ----------------------------------------------------------------------------------------------
+
+
+def find_call(frames: Frames) -> FailedCall | None:
     """The loader call that the innermost frame of the user's was in.
 
     Loaders call loaders, and packages wrap theirs in decorators, also in those of other packages: between the
@@ -25,56 +39,232 @@ def find_call(frames: Sequence[tuple[FrameType, int]]) -> FailedCall | None:
     Args:
         frames: The failed cell's frames and their failing lines, outermost first.
     """
-    for place in range(len(frames) - 2, -1, -1):
-        frame, line = frames[place]
-        inside = (callee for callee, _ in frames[place + 1 :] if callee.f_code.co_name in _LOADERS)
-        module = next((_package(callee) for callee in inside), "")
-        if module in ("", _package(frame)) or not is_users(frame.f_code.co_filename.replace("\\", "/")):
-            continue
-        found = _read_call(frame, line)
-        if found is not None:
-            loader, model, target = found
-            return FailedCall(loader=loader, module=module, model=model, target=target if _is_top(frame) else None)
+    try:
+        loaders = load_rows()
+        hits = _hits(frames, loaders)
+        for place in range(len(frames) - 2, -1, -1):
+            below = [hit for hit in hits if hit.place > place and hit.package != _package(frames[place][0])]
+            found = _find_at(frames, place, below, loaders) if below else None
+            if found is not None:
+                return found
+    except (RecursionError, MemoryError):  # no room left to read in
+        return None
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hit:
+    """A frame that is a loader's: its place, its package, and the rows that it may be of."""
+
+    place: int
+    package: str
+    rows: tuple[Loader, ...]
+
+
+def _hits(frames: Frames, loaders: Loaders) -> list[_Hit]:
+    found = []
+    for place, (frame, _) in enumerate(frames):
+        rows = tuple(row for row in loaders.rows if row.ran(_module(frame), frame.f_code))
+        if rows and _package(frame):
+            found.append(_Hit(place=place, package=_package(frame), rows=rows))
+    return found
+
+
+def _module(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__", "")
+    return name if type(name) is str else ""
 
 
 def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return _module(frame).partition(".")[0]
 
 
-def _is_top(frame: FrameType) -> bool:
-    """Whether a name that is bound here is a variable of the notebook: not in a function, not in another module."""
-    return frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__"
+def _find_at(frames: Frames, place: int, below: Sequence[_Hit], loaders: Loaders) -> FailedCall | None:
+    frame, line = frames[place]
+    file = frame.f_code.co_filename.replace("\\", "/")
+    if not is_users(file):
+        return _without_source(frames, place, below)
+    source = read_source(frames, place)
+    tree = read_tree(source)
+    if tree is None:
+        return (
+            _unread(below, "unreadable" if source.strip() else "no_source") if _calls_it(frames, place, below) else None
+        )
+    sites = list(sites_on(tree, line))
+    for hit, row, site in _matches(frames, place, below, sites):
+        return _describe(frame, source, site, hit, row, loaders)
+    return None
 
 
-def _read_call(frame: FrameType, line: int) -> tuple[str, str | None, str | None] | None:
-    source = "".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals))
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # magics, or nothing to read
+def _matches(
+    frames: Frames, place: int, below: Sequence[_Hit], sites: Sequence[Site]
+) -> Iterator[tuple[_Hit, Loader, Site]]:
+    """Calls on the failing line that a frame below is of: the outermost such frame is the one that the user called."""
+    for hit in below:
+        for row in hit.rows:
+            names = row.calls or _class_names(frames, place)
+            for site in sites:
+                if site.name in names:
+                    yield hit, row, site
+
+
+def _class_names(frames: Frames, place: int) -> tuple[str, ...]:
+    """The class whose `__init__` the user's line runs, unless that line is part of building another one."""
+    code, caller = frames[place + 1][0].f_code, frames[place][0].f_code
+    if code.co_name != "__init__" or caller.co_name == "__init__":
+        return ()
+    return tuple(code.co_qualname.split(".")[-2:-1])
+
+
+def _calls_it(frames: Frames, place: int, below: Sequence[_Hit]) -> bool:
+    """Whether a frame whose source cannot be read called the loader itself, and no other code of the user's did."""
+    between = [frame for frame, _ in frames[place + 1 : below[0].place]]
+    return not any(is_users(frame.f_code.co_filename.replace("\\", "/")) for frame in between)
+
+
+def _without_source(frames: Frames, place: int, below: Sequence[_Hit]) -> FailedCall | None:
+    """The call of code that was given to `exec`: the notebook's own, and nobody can read it."""
+    frame = frames[place][0]
+    executed = frame.f_code.co_filename.startswith("<") and frame.f_code.co_name == "<module>"
+    own = executed and _module(frame) == "__main__" and below[0].place == place + 1
+    return _unread(below, "no_source") if own else None
+
+
+def _unread(below: Sequence[_Hit], obstacle: str) -> FailedCall | None:
+    row = below[0].rows[0]
+    if not row.calls:
         return None
-    for target, call in _calls(tree):
-        last = call.end_lineno or call.lineno
-        if call.lineno <= line <= last and isinstance(call.func, ast.Attribute) and call.func.attr in _LOADERS:
-            return ast.unparse(call.func), _model(call), target
-    return None
+    return FailedCall(loader=row.calls[0], module=below[0].package, row=row.id, obstacle=obstacle)
 
 
-def _calls(tree: ast.AST) -> Iterator[tuple[str | None, ast.Call]]:
-    """Every call, with the single name that its result is bound to, if it is; assigned ones first."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.value, ast.Call):
-            target = node.targets[0]
-            yield target.id if isinstance(target, ast.Name) else None, node.value
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield None, node
+def _describe(frame: FrameType, source: str, site: Site, hit: _Hit, row: Loader, loaders: Loaders) -> FailedCall:
+    in_place = {name for one in loaders.rows if one.in_place for name in one.calls}
+    is_top = frame.f_code.co_name in ("<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+    binds = is_top and _module(frame) == "__main__"  # a name that is bound here is a variable of the notebook
+    target = find_target(site, loaders.keeps, in_place) if binds else None
+    written = statement_text(source, site)
+    obstacle = find_obstacle(site, row.calls or (site.name,))
+    model = _model_argument(site.call, row)
+    return FailedCall(
+        loader=ast.unparse(site.call.func),
+        module=hit.package,
+        model=ast.unparse(model) if model is not None and _is_plain(model) else None,
+        target=target if obstacle not in ("function", "comprehension") else None,
+        row=row.id,
+        statement=written[0] if written else None,
+        position=written[1] if written else None,
+        value=_text_value(model, frame),
+        obstacle=obstacle or (None if target else "no_target") or (None if written else "unreadable"),
+    )
 
 
-def _model(call: ast.Call) -> str | None:
-    """The model argument as the user wrote it, where it is a plain text or a name."""
-    named = [keyword.value for keyword in call.keywords if keyword.arg == "pretrained_model_name_or_path"]
-    first = next(iter([*call.args, *named]), None)
-    if isinstance(first, ast.Name) or (isinstance(first, ast.Constant) and isinstance(first.value, str)):
-        return ast.unparse(first)
-    return None
+def _model_argument(call: ast.Call, row: Loader) -> ast.expr | None:
+    """The argument that names the model; what comes after a starred one has no known place."""
+    named = next(
+        (keyword.value for keyword in call.keywords if keyword.arg is not None and keyword.arg == row.keyword), None
+    )
+    if named is not None or row.position is None or len(call.args) <= row.position:
+        return named
+    before = call.args[: row.position + 1]
+    return None if any(isinstance(argument, ast.Starred) for argument in before) else before[-1]
+
+
+def _is_plain(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def _text_value(node: ast.expr | None, frame: FrameType) -> str | None:
+    """The model's name or path, if it is a literal, or a variable that holds a plain text or path."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if not isinstance(node, ast.Name):
+        return None
+    is_module = frame.f_code.co_name == "<module>"
+    value = None if is_module else frame.f_locals.get(node.id)
+    if value is None:
+        value = dict.get(frame.f_globals, node.id)
+    if type(value) is str:
+        return value
+    return str(value) if type(value).__module__.startswith("pathlib") and isinstance(value, PurePath) else None
+
+
+# -- writing it anew -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The user's statement with other arguments.
+
+    Attributes:
+        statement: Its text; all that was not asked to change is as the user wrote it.
+        loader: How the call is named in it: `FailedCall.loader`, for who changes it once more.
+        imports: Statements that it needs, one line each.
+        needs: Distributions that it needs, "name" or "name>=1.2".
+        arguments: What was changed, in the order of the changes.
+    """
+
+    statement: str
+    loader: str
+    imports: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    arguments: tuple[Argument, ...] = ()
+
+
+def change(
+    call: FailedCall,
+    option: Option,
+    fields: Mapping[str, str],
+    versions: Callable[[str], str | None] = installed_version,
+) -> Changed | str:
+    """Write the user's statement with an option's arguments.
+
+    Args:
+        call: The failed call, with its statement.
+        option: An option of the call's row.
+        fields: Text by field name, at least those in ``option.fields``: ``device`` is a device such as "cuda:1", the
+            others are expressions.
+        versions: Gives a package's installed version, or None.
+
+    Returns:
+        The statement; or why it cannot be written, as the key of an obstacle.
+
+    Raises:
+        UsageError: A field is missing, or may not stand in code.
+    """
+    _check_fields(option, fields)
+    row = load_rows().row(call.row)
+    if row is None or call.statement is None or call.position is None:
+        return call.obstacle or "no_source"
+    if call.obstacle is not None and not (option.is_empty and call.obstacle in _SOFT):
+        return call.obstacle
+    draft = Draft(text=call.statement, position=call.position, function=call.loader, row=row)
+    try:
+        apply(draft, option, lambda text: spell(row, text, fields, versions))
+    except UnwritableError as error:
+        return str(error)
+    return Changed(
+        statement=draft.text,
+        loader=draft.function,
+        imports=option.imports,
+        needs=option.needs,
+        arguments=tuple(draft.arguments),
+    )
+
+
+def _check_fields(option: Option, fields: Mapping[str, str]) -> None:
+    if missing := option.fields - fields.keys():
+        raise UsageError(f"option {option.id} needs {', '.join(sorted(missing))}")
+    for name in option.fields:
+        text = fields[name]
+        fits = re.fullmatch(r"[a-z]+(:\d+)?", text) if name == "device" else _is_expression(text)
+        if not fits:
+            raise UsageError(f"{text[:60]!r} cannot be used as {name}")
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        ast.parse(f"({text}\n)", mode="eval")
+        ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return "#" not in text and "\n" not in text

@@ -199,12 +199,15 @@ def _parts(torch: Any, base: Any, tensor: Any) -> list[Any]:
 
 
 def _row(torch: Any, base: Any, tensor: Any) -> tuple[Hashable, str, int | None, int] | None:
-    """Key, backend, device and bytes of a dense tensor's storage; None where there is no memory."""
+    """Key, backend, device and bytes of a dense tensor's storage; None where there is no memory.
+
+    On the device "meta" there is none either, but it says how many bytes it stands for: weights on disk.
+    """
     storage = base.untyped_storage(tensor)
     place = torch._C.StorageBase.device.__get__(storage)
-    if place.type == "meta":
-        return None
     size = torch._C.StorageBase.nbytes(storage)
+    if place.type == "meta":
+        return ("meta", None, torch._C.StorageBase._cdata.__get__(storage)), "meta", None, size
     address = _address(torch, tensor, storage) if size else 0
     if not address:
         return None

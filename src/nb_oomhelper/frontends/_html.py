@@ -5,6 +5,7 @@ Everything from outside is escaped here, at the last step before it becomes mark
 
 from __future__ import annotations
 
+import difflib
 import functools
 import html
 import re
@@ -15,6 +16,7 @@ from nb_oomhelper.report import FixRow, Part, Report, Why
 from nb_oomhelper.wording import Language, say
 
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
+_WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _MARK = re.compile(r"`([^`]*)`|\*\*([^*]*)\*\*")
 
 
@@ -112,6 +114,33 @@ def code(text: str) -> str:
     return f'<pre class="oomh-code" tabindex="0">{html.escape(text.strip())}</pre>'
 
 
+def change(row: FixRow, language: Language) -> str:
+    """The user's statement and what runs in its place, side by side; "" where nothing is changed."""
+    before, after = row.plan.before, row.plan.after
+    if not before or before == after:
+        return ""
+    old, new = _compared(before, after)
+    columns = "".join(
+        f'<div><div class="oomh-mute">{rich(say(f"diff.{key}", language))}</div><pre class="oomh-code" tabindex="0">'
+        f"{text}</pre></div>"
+        for key, text in (("before", old), ("after", new))
+    )
+    return f'<div class="oomh-diff">{columns}</div>'
+
+
+def _compared(before: str, after: str) -> tuple[str, str]:
+    """Both texts, with what is only in one of them marked; not by color alone."""
+    words = [_WORD.findall(text) for text in (before, after)]
+    old, new = [], []
+    for kind, first, last, begin, end in difflib.SequenceMatcher(
+        None, words[0], words[1], autojunk=False
+    ).get_opcodes():
+        gone, come = (html.escape("".join(part)) for part in (words[0][first:last], words[1][begin:end]))
+        old.append(gone if kind == "equal" or not gone else f"<del>{gone}</del>")
+        new.append(come if kind == "equal" or not come else f"<ins>{come}</ins>")
+    return "".join(old), "".join(new)
+
+
 def dead_ends(report: Report) -> str:
     """What would not help, and why not here."""
     if not report.dead_ends:
@@ -153,7 +182,7 @@ def outcomes(report: Report) -> str:
 def render(report: Report) -> str:
     """The whole report, without buttons: it needs no kernel and no widgets."""
     language: Language = report.language
-    fixes = "".join(fix(row) + code(row.plan.code) for row in report.fixes)
+    fixes = "".join(fix(row) + change(row, language) + code(row.plan.code) for row in report.fixes)
     return (
         f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}'
         f"{bar(report.parts, say('live.still', language))}{whys(report)}"

@@ -307,7 +307,7 @@ class FixWidget:
         self.done = False
         self._panel = panel
         self._text = widgets.HTML(layout=widgets.Layout(flex="1 1 480px"))
-        self._code = widgets.HTML(_html.code(row.plan.code))
+        self._code = widgets.HTML()
         self._question = widgets.HTML(layout=widgets.Layout(flex="1 1 300px"))
         self.run = panel._button("", self._ask)
         self._show = panel._button("", self._toggle)
@@ -329,6 +329,7 @@ class FixWidget:
     def write(self, row: FixRow, language: Language) -> None:
         """Put the row's words into its widgets."""
         self._text.value = _html.fix(row)
+        self._code.value = _html.change(row, language) + _html.code(row.plan.code)
         self._question.value = _html.rich(say("fix.loses", language, loses=row.loses))
         for button, key in ((self.run, "run"), (self._show, "code"), (self._sure, "sure"), (self._cancel, "cancel")):
             button.description = say(f"button.{key}", language)

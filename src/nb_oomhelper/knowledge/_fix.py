@@ -11,7 +11,7 @@ from string import Template
 from typing import Literal, get_args
 
 from nb_oomhelper.errors import KnowledgeError, UsageError
-from nb_oomhelper.model import Applicability, CauseKind, Phase
+from nb_oomhelper.model import Applicability, CauseKind, LoadOption, Phase
 from nb_oomhelper.tables import Language, Table, Text, parse
 
 Subject = Literal["none", "variable", "pretrained model", "model", "list", "tensor", "process", "call"]
@@ -25,8 +25,10 @@ _FIELDS: dict[Subject, tuple[str, ...]] = {
     "list": ("name",),
     "tensor": ("name",),
     "process": ("pid",),
-    "call": ("target", "loader", "model", "module"),
+    "call": ("imports", "forget", "statement"),
 }
+_TOLD: dict[Subject, tuple[str, ...]] = {"call": ("target", "model", "device")}  # fields of titles and notes alone
+_LINES = ("imports", "forget")  # fields of whole lines, which go where they are empty
 _LITERALS = {"name_literal": "name"}  # fields that are made here: the repr of another one
 _VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)", re.ASCII)
 
@@ -60,8 +62,8 @@ class Fix:
         order: Place among fixes that promise the same; the smaller comes first.
         applicability: Who may run it.
         causes, frameworks, backends, phases: What it helps against and where; empty is "any".
-        modules: Packages whose loader calls it can replace; empty is "any, and none".
         subject: What one plan of it is about.
+        options: For a call: the options of its loader's row that are taken together.
         entry, claimed_rate: The entry that recommends it and the percent of successes that it claims, or both None.
         code: string.Template text: Python, or shell for "display_only".
         spelling: Fields that hang on installed versions.
@@ -77,8 +79,8 @@ class Fix:
     frameworks: tuple[str, ...]
     backends: tuple[str, ...]
     phases: tuple[Phase, ...]
-    modules: tuple[str, ...]
     subject: Subject
+    options: tuple[LoadOption, ...]
     entry: str | None
     claimed_rate: int | None
     code: str
@@ -91,7 +93,7 @@ class Fix:
     @property
     def needs(self) -> frozenset[str]:
         """Names of the fields that must be given to fill in the code; those with a spelling fill themselves in."""
-        return frozenset(_LITERALS.get(name, name) for name in _given(self))
+        return frozenset(_LITERALS.get(name, name) for name in _given(self) if name not in _LINES)
 
 
 def read_fix(text: str) -> Fix:
@@ -123,12 +125,12 @@ def _fix(table: Table) -> Fix:
         frameworks=table.texts("frameworks"),
         backends=table.texts("backends"),
         phases=table.choices("phases", get_args(Phase)),
-        modules=table.texts("modules"),
         subject=table.choice("subject", get_args(Subject)),
+        options=table.choices("options", get_args(LoadOption)),
         entry=table.name("entry") if recommended else None,
         claimed_rate=table.number("claimed_rate", 0, 100) if recommended else None,
         code=table.text("code").strip("\n"),
-        spelling=tuple(_spelling(row) for row in table.rows("spelling")),
+        spelling=tuple(read_spelling(row) for row in table.rows("spelling")),
         title=title,
         note=note,
         loses=loses,
@@ -142,7 +144,7 @@ def _words(table: Table) -> tuple[str, str, str]:
     return words
 
 
-def _spelling(table: Table) -> Spelling:
+def read_spelling(table: Table) -> Spelling:
     row = Spelling(
         field=table.text("field"),
         package=table.name("package"),
@@ -180,6 +182,8 @@ def _check_loses(fix: Fix) -> None:
 
 def _check_templates(fix: Fix) -> None:
     """Every field in code and texts must be one that the subject gives or that is spelled."""
+    if (fix.subject == "call") != bool(fix.options):
+        raise ValueError("options: a fix about a call names some, and no other does")
     given = set(_FIELDS[fix.subject])
     literals = {name for name, base in _LITERALS.items() if base in given}
     spelled = {row.field for row in fix.spelling}
@@ -196,7 +200,7 @@ def _check_templates(fix: Fix) -> None:
         texts |= {f"{language}.{key}": text.get(language) for key, text in words.items()}
     for key, text in texts.items():
         for name in _identifiers(key, text):
-            if name not in allowed.get(key, given):
+            if name not in allowed.get(key, set(_TOLD.get(fix.subject, given))):
                 raise ValueError(f"{key}: uses ${name}, which a fix about {fix.subject!r} does not have")
 
 
@@ -212,9 +216,8 @@ def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | 
 
     Args:
         fix: The fix.
-        fields: Text by field name, at least those in ``fix.needs``: ``name``, ``target`` and ``module`` are names,
-            ``pid`` digits, ``loader`` and ``model`` expressions as the user wrote them. A model that is no
-            expression is taken for its text, and quoted.
+        fields: Text by field name, at least those in ``fix.needs``: ``name`` is a name, ``pid`` digits,
+            ``imports``, ``forget`` and ``statement`` are whole statements; the first two may be empty.
         versions: Gives a package's installed version, or None; `installed_version` does.
 
     Returns:
@@ -225,9 +228,12 @@ def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | 
     """
     if missing := fix.needs - fields.keys():
         raise UsageError(f"fix {fix.id} needs {', '.join(sorted(missing))}")
+    fields = dict.fromkeys(_LINES, "") | dict(fields)
     values = {name: _safe(fix, name, fields[_LITERALS.get(name, name)]) for name in _given(fix)}
-    values |= {row.field: _spell(row, versions(row.package)) for row in fix.spelling}
-    return Template(fix.code).substitute(values)
+    values |= {row.field: spelled(row, versions(row.package)) for row in fix.spelling}
+    empty = {f"${name}" for name in _LINES if not values.get(name, " ")}
+    lines = [line for line in fix.code.splitlines() if line not in empty]
+    return Template("\n".join(lines)).substitute(values)
 
 
 def fill(text: str, fields: Mapping[str, str]) -> str:
@@ -243,13 +249,13 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def _spell(row: Spelling, installed: str | None) -> str:
+def spelled(row: Spelling, installed: str | None) -> str:
     """Choose the text for a version; the new one where the package is missing or its version cannot be read."""
-    have, since = _release(installed or ""), _release(row.since)
+    have, since = release_of(installed or ""), release_of(row.since)
     return row.old if have is not None and since is not None and have < since else row.new
 
 
-def _release(version: str) -> tuple[int, ...] | None:
+def release_of(version: str) -> tuple[int, ...] | None:
     """Read a version's leading numbers, without zeros at the end: "5.0.0rc1" and "5" are both (5,).
 
     A release candidate counts as its release, for it already has that spelling.
@@ -273,12 +279,8 @@ def _safe(fix: Fix, name: str, value: str) -> str:
     """Give a field's text as it may stand in code: one from outside must not change the code around it."""
     if name in _LITERALS:
         return repr(value)
-    if name == "model":
-        model = _expression(value)
-        text = isinstance(model, ast.Constant) and isinstance(model.value, str)
-        return value if text or isinstance(model, (ast.Name, ast.Attribute)) else repr(value)
-    if name == "loader":
-        fits = isinstance(_expression(value), (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
+    if name in (*_LINES, "statement"):
+        fits = _is_code(value)
     elif name == "pid":
         fits = value.isascii() and value.isdecimal()
     else:
@@ -286,6 +288,14 @@ def _safe(fix: Fix, name: str, value: str) -> str:
     if not fits:
         raise UsageError(f"fix {fix.id}: {value[:60]!r} cannot be used as {name}")
     return value
+
+
+def _is_code(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _expression(text: str) -> ast.expr | None:

@@ -1,0 +1,108 @@
+"""Bounded reading of files that others made: regular files only, strict JSON, and an end to it all.
+
+Nothing of a file is believed before it was checked. What cannot be used is `UnreadableError`, one plain line;
+it never leaves `measure`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+LONGEST_JSON = 100_000_000  # bytes; safetensors' own cap for a header (0.8, MAX_HEADER_SIZE in tensor.rs)
+_MOST_PARTS = 2_000_000  # of one JSON text: 200,000 tensors; 100 MB of "[]," would become gigabytes of lists
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe must not hold us up
+
+
+class UnreadableError(Exception):
+    """A file cannot be used; the text says why, to be read after "NAME: "."""
+
+
+class LateError(UnreadableError):
+    """The time that was given is up."""
+
+
+def check(until: float) -> None:
+    """Stop where the time is up.
+
+    Args:
+        until: The end, on the clock of `time.monotonic`.
+
+    Raises:
+        LateError: It has come.
+    """
+    if time.monotonic() >= until:
+        raise LateError("the time was up before it was read")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file and tell its size in bytes.
+
+    Raises:
+        UnreadableError: It cannot be opened, or is no regular file.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        raise UnreadableError("it is missing") from None
+    except (OSError, ValueError) as error:  # ValueError: no system has such a name
+        reason = getattr(error, "strerror", None) or "no such name"
+        raise UnreadableError(f"it cannot be opened ({reason})") from None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            told = os.fstat(descriptor)
+            if not stat.S_ISREG(told.st_mode):
+                raise UnreadableError("it is no regular file")
+            yield file, told.st_size
+        except OSError as error:
+            raise UnreadableError(f"it cannot be read ({error.strerror})") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that is one JSON object.
+
+    Raises:
+        UnreadableError: It is not, or is too large for one.
+    """
+    with opened(path) as (file, size):
+        if size > LONGEST_JSON:
+            raise UnreadableError("it is too large for what it should be")
+        return parse_json(file.read(size + 1))
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """Read one JSON object strictly: UTF-8, and no name twice in an object.
+
+    Raises:
+        UnreadableError: It is something else.
+    """
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_PARTS:
+        raise UnreadableError("its JSON has too many parts")
+    try:
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=_unlike)
+    except RecursionError:
+        raise UnreadableError("its JSON is nested too deeply") from None
+    except ValueError:  # not UTF-8, not JSON, or a number of thousands of digits
+        raise UnreadableError("it is not valid JSON") from None
+    if not isinstance(found, dict):
+        raise UnreadableError("its JSON is not an object")
+    return found
+
+
+def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise UnreadableError("its JSON has a name twice")
+    return found
+
+
+def whole(value: object) -> int | None:
+    """Take a number from JSON or a pickle: not negative, not a bool, of 63 bits at most; None for all else."""
+    return value if type(value) is int and 0 <= value < 1 << 63 else None

@@ -1,0 +1,175 @@
+"""One option of a loader carried out on the user's statement: which arguments are set, taken away, or put elsewhere.
+
+The texts are cut in `calltext`; here is what an option means for a call that has some of the arguments already.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from nb_oomhelper.calltext import CallText, UnwritableError
+from nb_oomhelper.loaders import Loader, Option
+from nb_oomhelper.sites import read_tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """One argument that was changed.
+
+    Attributes:
+        name: As it is written: "dtype", "model_kwargs.dtype"; ".to" for a method call that follows or was put in.
+        old: Its text before, or None where it was not there.
+        new: Its text now, or None where it is gone.
+    """
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A statement on its way, the call in it, and what was changed so far."""
+
+    text: str
+    position: tuple[int, int]
+    function: str
+    row: Loader
+    arguments: list[Argument] = field(default_factory=list)
+
+    def call(self) -> CallText:
+        """Read the text as it is now."""
+        return CallText(self.text, self.position, self.function)
+
+    def note(self, text: str, name: str, old: str | None, new: str | None) -> None:
+        """Take a new text, and what was changed in it."""
+        self.text = text
+        if old != new:
+            self.arguments.append(Argument(name=name, old=old, new=new))
+
+
+def apply(draft: Draft, option: Option, fill: Callable[[str], str]) -> None:
+    """Carry an option out.
+
+    Args:
+        draft: The statement; it is changed.
+        option: What to do.
+        fill: Fills in a template text.
+
+    Raises:
+        UnwritableError: It cannot be done to this statement.
+    """
+    for name, value in option.set:
+        _set(draft, fill(name), fill(value), only_present=option.only_present)
+    for name in option.remove:
+        _remove(draft, name)
+    _unchain(draft, option.unchain)
+    if option.before:
+        text = fill(option.before)
+        call = draft.call()
+        draft.note(call.inserted(text), text.partition("(")[0], None, text)
+        draft.function = _through(call.call.func, text)
+    if read_tree(draft.text) is None:
+        raise UnwritableError("unparsable")
+
+
+def _through(function: ast.expr, text: str) -> str:
+    """What is called once something has been put before its name."""
+    if not isinstance(function, ast.Attribute):
+        raise UnwritableError("unparsable")
+    return ast.unparse(ast.parse(f"({ast.unparse(function.value)}){text}.{function.attr}", mode="eval"))
+
+
+def _same_names(row: Loader, name: str) -> tuple[str, ...]:
+    return next((group for group in row.same if name in group), (name,))
+
+
+def _set(draft: Draft, path: str, value: str, *, only_present: bool) -> None:
+    name, _, key = path.partition(".")
+    call = draft.call()
+    keyword = call.keyword(_same_names(draft.row, name))
+    there = keyword.value if keyword is not None else _positional(call, draft.row, name)
+    if key:
+        _set_entry(draft, call, there, name, key, value)
+    elif there is not None:
+        written = keyword.arg if keyword is not None and keyword.arg else name
+        draft.note(call.replaced(there, value), written, call.source(there), value)
+    elif only_present:
+        raise UnwritableError("no_argument")
+    else:
+        draft.note(call.added(f"{name}={value}", call.call), name, None, value)
+
+
+def _set_entry(draft: Draft, call: CallText, there: ast.expr | None, name: str, key: str, value: str) -> None:
+    """Set one entry of a dict argument; only one that is written out can be changed."""
+    entry = f'"{key}": {value}'
+    if there is None or (isinstance(there, ast.Constant) and there.value is None):
+        text = call.added(f"{name}={{{entry}}}", call.call) if there is None else call.replaced(there, f"{{{entry}}}")
+        draft.note(text, f"{name}.{key}", None, value)
+        return
+    if not isinstance(there, ast.Dict):
+        raise UnwritableError("not_a_dict")
+    keys = [one.value if isinstance(one, ast.Constant) and isinstance(one.value, str) else None for one in there.keys]
+    names = _same_names(draft.row, key)
+    found = next((number for number, one in enumerate(keys) if one in names), None)
+    if found is None:
+        draft.note(call.added(entry, there), f"{name}.{key}", None, value)
+        return
+    if None in keys[found:]:  # what comes after it may give it another value
+        raise UnwritableError("not_a_dict")
+    draft.note(
+        call.replaced(there.values[found], value), f"{name}.{keys[found]}", call.source(there.values[found]), value
+    )
+
+
+def _positional(call: CallText, row: Loader, name: str) -> ast.expr | None:
+    """The argument of that name where it stands without it.
+
+    Raises:
+        UnwritableError: What stands in a place that several arguments share is none of them for sure.
+    """
+    given = call.call.args
+    for at, node in enumerate(given):
+        here = [place for place in row.places if place.at == at]
+        fits = {place.name for place in here if _looks_like(place.like, call.source(node))}
+        if name in fits:
+            return node
+        if here and not fits:
+            raise UnwritableError("positional")
+    own = [place.at for place in row.places if place.name == name]
+    if own and all(at < len(given) for at in own):  # something else has its place
+        raise UnwritableError("positional")
+    return None
+
+
+def _looks_like(like: str, text: str) -> bool:
+    return not like or re.fullmatch(like, text, re.DOTALL) is not None
+
+
+def _remove(draft: Draft, name: str) -> None:
+    call = draft.call()
+    keyword = call.keyword((name,))
+    if keyword is not None:
+        draft.note(call.removed(keyword), name, call.source(keyword.value), None)
+        return
+    there = _positional(call, draft.row, name)
+    if there is not None and not (isinstance(there, ast.Constant) and there.value is None):
+        raise UnwritableError("positional")
+
+
+def _unchain(draft: Draft, names: Sequence[str]) -> None:
+    """Take method calls away that follow; one that may do more than to move the model stays, and stops us."""
+    while True:
+        call = draft.call()
+        link = next((link for name, link in reversed(call.links()) if name in names), None)
+        if link is None:
+            return
+        name = link.func.attr if isinstance(link.func, ast.Attribute) else ""
+        given = [*link.args, *(keyword.value for keyword in link.keywords)]
+        if len(given) > 1 or any(isinstance(one, ast.Attribute) for one in given):
+            raise UnwritableError("chained")
+        old = f".{name}({', '.join(call.source(one) for one in given)})"
+        draft.note(call.unchained(link), f".{name}", old, None)
