@@ -43,7 +43,14 @@ EVENT = OomEvent(
     function=SCRIPT,
     line=12,
     call=FailedCall(
-        loader="AutoModel.from_pretrained", module="transformers", model=repr(SCRIPT + STARS + TICKS), target="llm"
+        loader="AutoModel.from_pretrained",
+        module="transformers",
+        model=repr(SCRIPT + STARS + TICKS),
+        target="llm",
+        row="transformers",
+        statement=f"llm = AutoModel.from_pretrained({SCRIPT + STARS + TICKS!r})",
+        position=(1, 6),
+        value=SCRIPT + STARS + TICKS,
     ),
 )
 DEVICE = DeviceMemory(
@@ -126,7 +133,7 @@ def rich_case(event: OomEvent = EVENT, snapshot: MemorySnapshot = SNAPSHOT) -> C
         snapshot=snapshot,
         diagnosis=diagnosis,
         match=next(iter(known.choose(event)), None),
-        plans=plan(known, event, snapshot, diagnosis),
+        plans=plan(known, event, snapshot, diagnosis, frozenset({"llm"})),
         cell="train_step()",
         rates={"release-failed-cell": (2, 3), "reload-offload": (0, 1)},
         outcomes=list(OUTCOMES),

@@ -26,7 +26,25 @@ pytestmark = pytest.mark.plain
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 NOT_FRONTENDS = {"__init__", "_actions", "_live"}  # what they share, and %gpumem --live
 VOID = {"br"}
-TAGS = {"style", "div", "b", "span", "i", "br", "table", "tr", "td", "code", "pre", "ul", "li", "svg", "polyline"}
+TAGS = {
+    "style",
+    "div",
+    "b",
+    "span",
+    "i",
+    "br",
+    "table",
+    "tr",
+    "td",
+    "code",
+    "pre",
+    "ul",
+    "li",
+    "svg",
+    "polyline",
+    "del",
+    "ins",
+}
 ATTRIBUTES = {
     *("class", "style", "role", "aria-label", "aria-level", "aria-hidden", "lang", "tabindex", "title"),
     *("viewbox", "width", "height", "preserveaspectratio", "points", "fill", "stroke", "stroke-width"),

@@ -223,7 +223,7 @@ def test_fixes() -> None:
     assert release.rates == "here 2 of 3"
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
-    assert (offload.effect, offload.verdict, offload.label) == (say("fix.frees_unknown", "en"), "", "unsafe")
+    assert (offload.effect, offload.verdict, offload.label) == (say("fix.places_unknown", "en"), "", "unsafe")
     assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1"
     assert "`llm`" in offload.loses
     deletion = rows["delete-variable" + STARS]
@@ -310,7 +310,8 @@ def test_notes() -> None:
     found = report(replace(EVENT, certainty="probable")).notes
     assert found[0].startswith("The search for holders stopped after 0.3 s at 6 of 9 names")
     assert "CUDA_LAUNCH_BLOCKING=1" in found[1]
-    assert found[2:] == (
+    assert found[2].startswith("The model's size is unknown: there is no such file")
+    assert found[3:] == (
         "GPU 1 is in MIG mode 'code'",
         f"could not read name: {SCRIPT}",
         f"Left out: entries/{SCRIPT}.toml: code: is missing 'code'",

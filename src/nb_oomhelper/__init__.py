@@ -10,12 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nb_oomhelper.estimate import plan
     from nb_oomhelper.fixes import release
     from nb_oomhelper.frameworks import detect, detect_text
     from nb_oomhelper.memory import holdings
     from nb_oomhelper.model import Holding, OomEvent, Outcome
 
-__all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_text", "holdings", "release"]
+__all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_text", "holdings", "plan", "release"]
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _HOMES = {
     "OomEvent": "model",
     "Outcome": "model",
     "release": "fixes",
+    "plan": "estimate",
     "holdings": "memory",
     "Holding": "model",
 }

@@ -144,6 +144,12 @@ class Extension:
 
         return pick_language(self.settings.language)
 
+    def rates(self) -> dict[str, tuple[int, int]]:
+        """For each fix, (n, m): it helped in n of m measured outcomes."""
+        from nb_oomhelper.case import rates
+
+        return rates(self.desk)
+
     def status(self) -> list[str]:
         """What is in place, one plain line each."""
         slot = "in place" if self.hooks.has_slot else "taken by another extension; the other hooks still see errors"

@@ -21,8 +21,9 @@ def to_text(columns: Sequence[str], rows: Rows) -> str:
     )
 
 
-def to_html(columns: Sequence[str], rows: Rows) -> str:
-    """The same as a table element, escaped."""
+def to_html(columns: Sequence[str], rows: Rows, above: Sequence[str] = (), below: Sequence[str] = ()) -> str:
+    """The same as a table element, escaped, between lines of text."""
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    before, after = ("".join(f"<div>{html.escape(line)}</div>" for line in lines) for lines in (above, below))
+    return f"{before}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{after}"

@@ -114,7 +114,7 @@ def weigh(options: Sequence[LoadOption], checkpoint: Checkpoint, dtype: str | No
     if "host" in options:
         return None if room.backend == "host" else _placed(room, made, host=before)
     if "spread" in options or "offload" in options:
-        return _spread(checkpoint, made, room, disk="offload" in options)
+        return _spread(checkpoint, made, room, asked=dtype, disk="offload" in options)
     return _one(_size(checkpoint, made), checkpoint, made, room)
 
 
@@ -152,7 +152,9 @@ def _elsewhere(size: int | None, dtype: str | None, room: Room) -> Placement | N
     return Placement(gpu=size, host=0, disk=0, fits=_fits(size, free, 256 * _MIB), device=device, dtype=dtype)
 
 
-def _spread(checkpoint: Checkpoint, dtype: str | None, room: Room, *, disk: bool) -> Placement | None:
+def _spread(
+    checkpoint: Checkpoint, dtype: str | None, room: Room, *, asked: str | None, disk: bool
+) -> Placement | None:
     """Over the GPU and host memory, and the disk where that is allowed, as accelerate fills them."""
     if room.backend == "host" and not disk:
         return None
@@ -164,6 +166,8 @@ def _spread(checkpoint: Checkpoint, dtype: str | None, room: Room, *, disk: bool
     filled = _fill(layers, rooms)
     on_gpu, on_host = (0, filled[0]) if room.backend == "host" else (filled[0], filled[1])
     on_disk = filled[-1]
+    if disk and on_disk == 0 and dtype == asked:  # it would be the same as without the disk
+        return None
     written = 0 if _mapped_as_stored(checkpoint, dtype) else on_disk
     fits: bool | None = on_disk == 0 if not disk else None
     if disk and room.disk is not None:
@@ -227,7 +231,7 @@ def _fill(layers: Sequence[int], rooms: Sequence[int]) -> list[int]:
     """
     filled, place = [0] * (len(rooms) + 1), 0
     for at, size in enumerate(layers):
-        largest = max(layers[at:])
+        largest = max(layers[at + 1 :], default=0)
         while place < len(rooms) and filled[place] + size > rooms[place] - largest:
             place += 1
         filled[place] += size

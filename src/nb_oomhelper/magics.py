@@ -43,6 +43,9 @@ class Core(Protocol):
     def language(self) -> Language:
         """The language that is set."""
 
+    def rates(self) -> dict[str, tuple[int, int]]:
+        """For each fix, (n, m): it helped in n of m measured outcomes."""
+
     def status(self) -> list[str]:
         """What is in place."""
 
@@ -134,12 +137,13 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom                      # the last panel again
             %oom fix N                # run fix N of it: exactly the code that the panel shows
             %oom fix N --yes          # the same, for a fix that says what it loses
+            %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …]
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
             %oom entry WORDS          # search the knowledge base
             %oom status               # what is in place, where the history is, what could not be read
         """
-        deeds = {"fix": self._fix, "entry": self._entry, "release": self._release}
+        deeds = {"fix": self._fix, "entry": self._entry, "release": self._release, "plan": self._plan}
         try:
             words = _split(line)
             if not words:
@@ -163,6 +167,42 @@ class OomMagics(Magics):  # type: ignore[misc]
             raise UsageError("%oom release [--deep] [--history] [NAME …]")
         outcome = release(deep="--deep" in flags, history="--history" in flags, names=names)
         print("\n".join(summary(outcome, self._core.language())))
+
+    def _plan(self, words: list[str]) -> None:
+        from nb_oomhelper import grid, loadtable
+        from nb_oomhelper.estimate import plan
+
+        usage = "%oom plan MODEL [--device N] [--dtype D] [--json]"
+        as_json = "--json" in words
+        rest = [word for word in words if word != "--json"]
+        device, rest = _option(rest, "--device", usage)
+        dtype, rest = _option(rest, "--dtype", usage)
+        if len(rest) != 1 or rest[0].startswith("--") or not (device or "0").isdecimal():
+            raise UsageError(usage)
+        model = self.shell.user_ns.get(rest[0], rest[0])  # the name of a variable with a text means that text
+        catalog, language = self._core.catalog(), self._core.language()
+        found = plan(
+            model if type(model) is str else rest[0],
+            device=None if device is None else int(device),
+            dtype=dtype,
+            catalog=catalog,
+        )
+        if as_json:
+            print(loadtable.to_json(found))
+            return
+        before = loadtable.above(found, language)
+        if found.checkpoint.size is None:
+            print("\n".join(before))
+            return
+        columns, rows = loadtable.table(found, catalog, self._core.rates(), language)
+        after = loadtable.below(found, catalog, language)
+        display(
+            {
+                "text/plain": "\n".join([*before, "", grid.to_text(columns, rows), "", *after]),
+                "text/html": grid.to_html(columns, rows, before, after),
+            },
+            raw=True,
+        )
 
     def _last(self) -> Case:
         if self._core.case is None:
@@ -222,6 +262,16 @@ class OomMagics(Magics):  # type: ignore[misc]
         from nb_oomhelper.wording import pick_language
 
         return pick_language(named), words[:at] + words[at + 2 :]
+
+
+def _option(words: list[str], name: str, usage: str) -> tuple[str | None, list[str]]:
+    """The word after an option, and the words without both."""
+    if name not in words:
+        return None, words
+    at = words.index(name)
+    if at + 1 == len(words):
+        raise UsageError(usage)
+    return words[at + 1], words[:at] + words[at + 2 :]
 
 
 def _split(line: str) -> list[str]:

@@ -16,7 +16,7 @@ from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.host import mapped_files, scratch
 from nb_oomhelper.loaders import Loader, Option, load_rows, missing, spell
 from nb_oomhelper.loadplan import Room, half_of, weigh
-from nb_oomhelper.model import FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent, Placement
+from nb_oomhelper.model import FailedCall, FixPlan, MemorySnapshot, OomEvent, Placement
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made
 # What stands where the user's own call could not be read.
@@ -60,12 +60,14 @@ def study(event: OomEvent, snapshot: MemorySnapshot, names: frozenset[str]) -> L
     if row is None:
         return None
     checkpoint = measured(call, DEADLINE)
+    held = snapshot.holdings
+    gone = held.of_kind("failed_cell") | (held.named(call.target) if call.target else frozenset())
     return Load(
         call=call,
         row=row,
         checkpoint=checkpoint,
         dtype=asked_dtype(call, row),
-        room=room_after_release(event, snapshot, call.target, checkpoint.folder),
+        room=room_for(snapshot, event.backend, event.device, gone, checkpoint.folder),
         bound=call.target in names,
     )
 
@@ -118,49 +120,51 @@ def asked_dtype(call: FailedCall, row: Loader) -> str | None:
     return {"half": "float16", "float": "float32", "double": "float64"}.get(name, name) if name.isidentifier() else None
 
 
-def room_after_release(event: OomEvent, snapshot: MemorySnapshot, target: str | None, files: str | None) -> Room:
-    """What will be free once the failed cell's frames and what the target's name stands for are gone.
+def room_for(
+    snapshot: MemorySnapshot,
+    backend: str,
+    device: int | None,
+    gone: frozenset[int] = frozenset(),
+    files: str | None = None,
+) -> Room:
+    """What a load may take, once some holders are gone.
 
     Args:
-        event, snapshot: What failed, and memory then.
-        target: The name that the load binds, or None.
-        files: The checkpoint's folder: of address space, what the failed load has mapped of it comes back, too.
+        snapshot: Memory now, with its holders.
+        backend, device: Where the model is to go.
+        gone: Those holders: indexes of rows of the snapshot's holdings.
+        files: The checkpoint's folder: of address space, what a failed load has mapped of it comes back, too.
     """
-    held = snapshot.holdings
-    gone = held.of_kind("failed_cell") | (held.named(target) if target else frozenset())
-    back = held.freed_by(gone)
-    on_host = event.backend == "host"
+    back = snapshot.holdings.freed_by(gone)
+    on_host = backend == "host"
     free = snapshot.device.free if snapshot.device else None
     if free is not None:
         free += back + ((snapshot.allocator.releasable if snapshot.allocator else None) or 0)
     host = host_free(snapshot.host)
+    maps = tightest(snapshot.host)[0] == "RLIMIT_AS"
     if host is not None and on_host:
-        host += back + (mapped_files(files) if files and _maps(snapshot.host) else 0)
+        host += back + (mapped_files(files) if files and maps else 0)
     folder, disk = scratch()
     return Room(
-        backend=event.backend,
-        device=None if on_host else (event.device or 0),
+        backend=backend,
+        device=None if on_host else (device or 0),
         free=host if on_host else free,
-        others=_others(snapshot, event),
+        others=() if on_host else _others(snapshot, device),
         host=host,
-        maps=_maps(snapshot.host),
+        maps=maps,
         disk=disk,
         folder=folder,
     )
 
 
-def _others(snapshot: MemorySnapshot, event: OomEvent) -> tuple[tuple[int, int], ...]:
-    own = snapshot.device.device if snapshot.device else event.device
+def _others(snapshot: MemorySnapshot, device: int | None) -> tuple[tuple[int, int], ...]:
+    own = snapshot.device.device if snapshot.device else (device or 0)
     found = [
         (row.device, row.free)
         for row in snapshot.driver.devices
         if row.device is not None and row.free is not None and row.device != own
     ]
     return tuple(sorted(found, key=lambda pair: -pair[1]))
-
-
-def _maps(host: HostMemory) -> bool:
-    return tightest(host)[0] == "RLIMIT_AS"
 
 
 def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
