@@ -142,7 +142,7 @@ def test_room_on_disk_counts_only_where_something_is_written() -> None:
 def test_nothing_is_known_of_an_unknown_checkpoint() -> None:
     unknown = Checkpoint(source="x", how="unknown")
     for option in ("as_asked", "half", "spread", "offload", "8bit"):
-        assert places(option, of=unknown) == (None, None, None, None), option  # type: ignore[arg-type]
+        assert places(option, of=unknown) == (None, None, None, None), option
     assert places("as_asked", of=Checkpoint(source="x", how="index", size=GIB)) == (GIB, 0, 0, True)
 
 
@@ -167,18 +167,18 @@ def accelerates_answer(torch: Any, sizes: list[int], ends: int, rooms: dict[Any,
     """Bytes by place as accelerate's own function gives them, for a model on the meta device."""
     accelerate = pytest.importorskip("accelerate")
 
-    class Layer(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Layer(torch.nn.Module):
         def __init__(self, size: int) -> None:
             super().__init__()
             self.weight = torch.nn.Parameter(torch.empty(size, dtype=torch.int8), requires_grad=False)
 
-    class Inner(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Inner(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.embed_tokens = Layer(ends)
             self.layers = torch.nn.ModuleList([Layer(size) for size in sizes])
 
-    class Whole(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Whole(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = Inner()
@@ -223,6 +223,6 @@ def test_bytes_always_add_up(free: int, host: int, maps: bool, disk: int) -> Non
         Room(backend="host", free=host, host=host, maps=maps, disk=disk),
     ):
         for option in ("spread", "offload", "as_asked"):
-            found = weigh((option,), checkpoint(), "auto", room)  # type: ignore[arg-type]
+            found = weigh((option,), checkpoint(), "auto", room)
             assert found is None or (found.gpu or 0) + (found.host or 0) + (found.disk or 0) == GIB
             assert isinstance(found, Placement | None)

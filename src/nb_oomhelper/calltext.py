@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -173,15 +174,14 @@ class CallText:
         return self._offset(node.lineno, node.col_offset), end
 
     def _read_tokens(self) -> list[Token]:
-        return [
-            Token(
-                text=token.string,
-                start=self._starts[token.start[0] - 1] + token.start[1],
-                end=self._starts[token.end[0] - 1] + token.end[1],
-            )
-            for token in tokenize.generate_tokens(io.StringIO(self.text).readline)
+        # letters beyond ASCII as "x": Python 3.12.1 counts columns wrongly where they stand before a text of many lines
+        plain = re.sub(r"[^\x00-\x7f]", "x", self.text)
+        spans = [
+            (self._starts[token.start[0] - 1] + token.start[1], self._starts[token.end[0] - 1] + token.end[1])
+            for token in tokenize.generate_tokens(io.StringIO(plain).readline)
             if token.type not in _BLANK
         ]
+        return [Token(text=self.text[start:end], start=start, end=end) for start, end in spans]
 
     def _token_at(self, place: int) -> Token:
         """The first token from a place on."""

@@ -18,6 +18,7 @@ from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
 from nb_oomhelper.memory import placed, still_held, take_snapshot
 from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
+from nb_oomhelper.notebook import look
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
@@ -80,7 +81,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
         return None
     event = replace(event, call=_failed_call(error))
     where = scope()
-    names = frozenset(where.variables)
+    names, notebook = frozenset(where.variables), look(where.variables, cell)
     snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=where)
     del where  # it refers to the user's objects
     diagnosis = diagnose(event, snapshot)
@@ -90,7 +91,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
         snapshot=snapshot,
         diagnosis=diagnosis,
         match=next(iter(catalog.choose(event)), None),
-        plans=plan(catalog, event, snapshot, diagnosis, names),
+        plans=plan(catalog, event, snapshot, diagnosis, names, notebook),
         cell=cell,
         rates=rates(desk),
     )

@@ -18,6 +18,7 @@ from nb_oomhelper.model import (
 
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
 _NAMED = 4  # variables that are named one by one
+_ENDS = 5  # dead ends that are told
 
 
 def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
@@ -299,6 +300,22 @@ def _dead_ends(
         ends.append(DeadEnd(kind="restart_unchanged", frees=None, reason="restart_too_large"))
     elif pinned:
         ends.append(DeadEnd(kind="restart_unchanged", frees=None, reason="restart_not_needed"))
+    return [*ends, *_of_other_work(event, snapshot, causes)][:_ENDS]
+
+
+def _of_other_work(event: OomEvent, snapshot: MemorySnapshot, causes: list[Cause]) -> list[DeadEnd]:
+    """What helps against another cause, or in another phase, and people try it here, too."""
+    ends = []
+    advised = "expandable_segments" in event.message  # PyTorch's own text says so, whatever the cause
+    if advised and event.requested and not any(cause.kind == "fragmentation" for cause in causes):
+        cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
+        if cached is not None:
+            ends.append(DeadEnd(kind="expandable_segments", frees=cached, reason="expandable_segments_unfragmented"))
+    rows = snapshot.holdings.rows
+    if event.phase == "infer" and any(row.role == "pretrained model" for row in rows):
+        ends.append(DeadEnd(kind="checkpointing", frees=None, reason="checkpointing_infer"))
+    if event.phase == "train":
+        ends.append(DeadEnd(kind="no_grad", frees=None, reason="no_grad_train"))
     return ends
 
 

@@ -16,12 +16,15 @@ from nb_oomhelper.freeing import give_back, steps_taken
 from nb_oomhelper.host import scratch
 from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_snapshot
 from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome, fall
+from nb_oomhelper.notebook import Notebook, tell_phase, works
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import Load, plan_reload, study
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
 ReadMeasure = Callable[[], Measure]
+_CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator")  # subjects of `notebook`
+_NO_NOTEBOOK = Notebook()
 
 
 def plan(
@@ -30,6 +33,7 @@ def plan(
     snapshot: MemorySnapshot,
     diagnosis: Diagnosis,
     names: frozenset[str] = frozenset(),
+    notebook: Notebook = _NO_NOTEBOOK,
 ) -> tuple[FixPlan, ...]:
     """Make every fix that applies ready to run, best first.
 
@@ -40,13 +44,21 @@ def plan(
         catalog: The knowledge.
         event, snapshot, diagnosis: What failed, memory then, and our reading of both.
         names: The user's variables, whatever they hold: a load may bind one of them anew.
+        notebook: What the failed cell uses.
     """
+    event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
     load = study(event, snapshot, names) if any(fix.subject == "call" for fix in fixes) else None
     plans = [
         (_rank(one, fix), one)
         for fix in fixes
-        for one in (_plans(fix, snapshot, diagnosis) if fix.subject != "call" else _reloads(fix, load))
+        for one in (
+            _reloads(fix, load)
+            if fix.subject == "call"
+            else _changes(fix, event, snapshot, notebook)
+            if fix.subject in _CHANGED
+            else _plans(fix, snapshot, diagnosis)
+        )
     ]
     plans.sort(key=lambda pair: pair[0])
     return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
@@ -64,7 +76,7 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
     before, started, started_at = read(), time.monotonic(), time.time()
     with steps_taken() as steps:
         error = run_code(plan.code)
-        if error is not None and plan.loads:  # the half-loaded model lives on in its frames
+        if error is not None and (plan.loads or plan.reruns):  # what it had made lives on in its frames
             give_back(_shell(), read=read)
     seconds = time.monotonic() - started
     outcome = _outcome(
@@ -79,6 +91,8 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         predicted=plan.predicted,
         steps=tuple(steps),
     )
+    if plan.reruns:
+        return replace(outcome, fits=error is None, again=None, ran=error is None)
     if not plan.loads:
         return outcome
     # What was asked for is held now: what is free beside it says nothing about whether it fitted.
@@ -180,6 +194,24 @@ def _reloads(fix: Fix, load: Load | None) -> Iterator[FixPlan]:
         yield found
 
 
+def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Notebook) -> Iterator[FixPlan]:
+    """One plan for each thing of the notebook that a fix can change: what it would free, nobody can tell."""
+    for work in works(fix, event, snapshot.holdings, notebook):
+        try:
+            code = render(fix, work.fields, installed_version)
+        except OomHelperError:  # as in `_plans`; or a number that cannot be halved
+            continue
+        yield FixPlan(
+            number=0,
+            fix=fix.id,
+            code=code,
+            applicability="display_only" if work.obstacle else fix.applicability,
+            subject=work.subject,
+            reruns=work.reruns,
+            obstacle=work.obstacle,
+        )
+
+
 def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[FixPlan]:
     """One plan a subject: a variable, a process; a single one for fixes without."""
     for subject in _subjects(fix, snapshot, diagnosis):
@@ -203,7 +235,7 @@ def foretell(
     plan: FixPlan, snapshot: MemorySnapshot, diagnosis: Diagnosis, before: frozenset[int] = frozenset()
 ) -> FixPlan:
     """The plan with what it would free, and whether that would do, once the holders `before` are gone."""
-    if plan.loads:  # it says itself whether it fits, once the failed cell is released
+    if plan.loads or plan.reruns:  # it says itself whether it fits, once the failed cell is released
         return plan
     held, predicted = snapshot.holdings, plan.predicted
     earlier = held.freed_by(before)

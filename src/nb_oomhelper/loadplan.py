@@ -10,8 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nb_oomhelper.checkpoint import Checkpoint, Config, TensorSize
-from nb_oomhelper.checkpoint._record import FLOATING
+from nb_oomhelper.checkpoint import FLOATING, Checkpoint, Config, TensorSize
 from nb_oomhelper.model import LoadOption, Placement
 
 TOKENS = 2048  # of the text that room is left for
@@ -168,6 +167,8 @@ def _spread(
     on_disk = filled[-1]
     if disk and on_disk == 0 and dtype == asked:  # it would be the same as without the disk
         return None
+    if on_gpu + on_host == 0:  # accelerate refuses to put a whole model on disk
+        return _placed(room, dtype, disk=on_disk, fits=False)
     written = 0 if _mapped_as_stored(checkpoint, dtype) else on_disk
     fits: bool | None = on_disk == 0 if not disk else None
     if disk and room.disk is not None:
@@ -202,7 +203,12 @@ def _budget_text(room: Room, gpu: int | None, host: int | None) -> str:
 
 
 def _layers(checkpoint: Checkpoint, dtype: str | None) -> list[int]:
-    """Bytes of what is kept together, in the order of a model: what looks words up, the layers, the rest."""
+    """Bytes of what is kept together, in the order of a model: what looks words up, the layers, the rest.
+
+    None at all where the dtype is not known.
+    """
+    if dtype != "auto" and dtype not in FLOATING:
+        return []
     sizes: dict[str, int] = {}
     for one in checkpoint.tensors:
         match = _LAYER.match(one.name)
@@ -218,9 +224,9 @@ def _place_in_model(name: str) -> tuple[int, tuple[int, ...], str]:
 
 
 def _as(tensor: TensorSize, dtype: str | None) -> int:
-    if dtype in (None, "auto") or tensor.dtype not in FLOATING:
+    if dtype is None or dtype == "auto" or tensor.dtype not in FLOATING:
         return tensor.size
-    return math.prod(tensor.shape) * FLOATING[dtype or ""] // 8
+    return math.prod(tensor.shape) * FLOATING[dtype] // 8
 
 
 def _fill(layers: Sequence[int], rooms: Sequence[int]) -> list[int]:

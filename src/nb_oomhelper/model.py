@@ -29,7 +29,15 @@ CauseKind = Literal[
     "limit",
     "rest",
 ]
-DeadEndKind = Literal["empty_cache", "gc_collect", "smaller_batch", "restart_unchanged"]
+DeadEndKind = Literal[
+    "empty_cache",
+    "gc_collect",
+    "smaller_batch",
+    "restart_unchanged",
+    "expandable_segments",
+    "checkpointing",
+    "no_grad",
+]
 LoadOption = Literal["as_asked", "half", "device", "spread", "offload", "8bit", "4bit", "context", "host"]
 StepKind = Literal[
     "frames",
@@ -447,6 +455,7 @@ class FixPlan:
         subject: The name, pid or model that it is about, or "".
         gone: The holders that it lets go: indexes of rows of the snapshot's holdings.
         loads: It makes the failed request itself: if it runs, that has fitted.
+        reruns: It runs the failed cell, changed: if it runs, the whole cell has fitted.
         placement: For a load: where its bytes would go; else None.
         before, after: For a load: the user's statement, and what runs in its place; "" for what is only shown.
         obstacle: Why it is only shown, as a key of a sentence, or "".
@@ -462,6 +471,7 @@ class FixPlan:
     subject: str = ""
     gone: frozenset[int] = frozenset()
     loads: bool = False
+    reruns: bool = False
     placement: Placement | None = None
     before: str = ""
     after: str = ""
@@ -536,6 +546,7 @@ class Outcome:
         steps: What each step of the release did, in order.
         held: Who still keeps most, by name, with bytes; at most three.
         loaded: The fix has made the failed request itself, and it fitted.
+        ran: Whether the failed cell, changed, ran to its end; None where the fix did not run it.
         planned, placed: For a load: where the weights were to go, and where they are.
         folder: For a load: the temporary folder that it has made for weights on disk, or None.
     """
@@ -554,6 +565,7 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     held: tuple[tuple[str, int], ...] = ()
     loaded: bool = False
+    ran: bool | None = None
     planned: Placement | None = None
     placed: Placement | None = None
     folder: str | None = None

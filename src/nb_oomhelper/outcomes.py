@@ -35,6 +35,8 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
         lines.extend(_loaded(outcome, language))
     elif outcome.planned is not None:
         lines.extend(_next(outcome, case, catalog, language))
+    elif outcome.ran is not None:
+        lines.extend([say("outcome.again_done", language)] if outcome.ran else [])
     elif outcome.fits is not None:
         key = "outcome.fits" if outcome.fits else "outcome.fits_not"
         requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)

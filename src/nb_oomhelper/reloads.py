@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from nb_oomhelper import rewrite
 from nb_oomhelper.calltext import CallText, UnwritableError
 from nb_oomhelper.catalog import Fix, installed_version, render
-from nb_oomhelper.checkpoint import Checkpoint, measure
+from nb_oomhelper.checkpoint import FLOATING, Checkpoint, measure
 from nb_oomhelper.diagnose import host_free, tightest
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.host import mapped_files, scratch
@@ -55,7 +55,7 @@ def study(event: OomEvent, snapshot: MemorySnapshot, names: frozenset[str]) -> L
     """
     if event.call is None and event.phase != "load":
         return None
-    call = event.call or _blank("transformers")
+    call = event.call or replace(_blank("transformers"), obstacle="no_source")
     row = load_rows().row(call.row)
     if row is None:
         return None
@@ -117,7 +117,8 @@ def asked_dtype(call: FailedCall, row: Loader) -> str | None:
         default = {one.field for one in row.spelling} & {"default_dtype"}
         return spell(row, "$default_dtype", {}, installed_version) if default else None
     name = written.strip("\"'").removeprefix("torch.")
-    return {"half": "float16", "float": "float32", "double": "float64"}.get(name, name) if name.isidentifier() else None
+    name = {"half": "float16", "float": "float32", "double": "float64"}.get(name, name)
+    return name if name == "auto" or name in FLOATING else None
 
 
 def room_for(

@@ -256,6 +256,7 @@ def _dead_end(case: Case, end: DeadEnd, language: Language) -> str:
         pinned=format_bytes(pinned),
         half=format_bytes(found.requested // 2 if found.requested else None),
         free=format_bytes(found.free),
+        requested=format_bytes(found.requested),
     )
     claim = _claim(case.match, end)
     if case.match is None or claim is None:

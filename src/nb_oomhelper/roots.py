@@ -137,7 +137,7 @@ def _parts(name: str, thing: object) -> list[tuple[Label, object]]:
         return [((f"{name}[{_key(key)}]", None, None), part) for key, part in list(items.items())]
     if issubclass(kind, (type, ModuleType)):
         return []
-    names = _instance_dict(thing)
+    names = instance_dict(thing)
     if len(names) > _FEW:
         return []
     return [
@@ -151,7 +151,7 @@ def _key(key: object) -> str:
     return repr(key) if type(key) is int or (type(key) is str and len(key) <= _FEW) else "…"
 
 
-def _instance_dict(thing: object) -> dict[object, object]:
+def instance_dict(thing: object) -> dict[object, object]:
     """An object's own attributes, past any code of its class; empty where it has none."""
     for kind in _class_mro(type(thing)):
         getter = _class_dict(kind).get("__dict__")

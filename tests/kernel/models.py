@@ -1,7 +1,7 @@
 """A model on disk to load and to run out of memory with: a random Llama in float32, in several files.
 
-Its weights are random, so nothing is fetched. It is made in a process of its own, for torch and transformers take half a
-GiB that no test's process should keep.
+Its weights are random, so nothing is fetched. It is made in a process of its own: torch and transformers take memory
+that the tests' process need not keep.
 """
 
 from __future__ import annotations

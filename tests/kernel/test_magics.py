@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ class TestOom:
         again = kernel.execute("%oom fix 1")
         assert again.status == "ok"
         assert again.stdout.startswith("Release the failed cell: freed")
+
+    def test_plan(self, kernel: Kernel, tmp_path: Path) -> None:
+        header = json.dumps({"x.weight": {"dtype": "F32", "shape": [1 << 20], "data_offsets": [0, 1 << 22]}}).encode()
+        with (tmp_path / "model.safetensors").open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + (1 << 22))
+        text = kernel.execute(f"%oom plan {tmp_path} --dtype auto").mime("text/plain")[0]
+        assert f"{tmp_path}: 4.00 MiB as stored (float32 4.00 MiB), told by the files' headers" in text
+        assert re.search(r"Load it in 16 bits +– +2\.00 MiB +– +(✓ fits|\? unknown)", text), text
+        kernel.execute(f"WHERE = {str(tmp_path)!r}")
+        assert json.loads(kernel.execute("%oom plan WHERE --json").stdout)["checkpoint"]["size"] == 4 * MIB
+        assert "no such file or folder" in kernel.execute("%oom plan nothing/here").stdout
+        for wrong in ("", "a b", "x --device", "x --device one", "--dtype auto"):
+            assert kernel.execute(f"%oom plan {wrong}").stdout.startswith("%oom plan MODEL [--device N]")
 
     def test_release(self, kernel: Kernel) -> None:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nnumbers")

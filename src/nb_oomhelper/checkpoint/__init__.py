@@ -18,10 +18,10 @@ from nb_oomhelper.checkpoint._config import read_config
 from nb_oomhelper.checkpoint._files import UnreadableError, check, read_json, whole
 from nb_oomhelper.checkpoint._hub import find_snapshot
 from nb_oomhelper.checkpoint._parts import Found, failed, joined, left_out, summed
-from nb_oomhelper.checkpoint._record import Checkpoint, Config, TensorSize, by_dtype, plain, total
+from nb_oomhelper.checkpoint._record import FLOATING, Checkpoint, Config, TensorSize, by_dtype, plain, total
 from nb_oomhelper.checkpoint._safetensors import read_header
 
-__all__ = ["Checkpoint", "Config", "TensorSize", "measure"]
+__all__ = ["FLOATING", "Checkpoint", "Config", "TensorSize", "measure"]
 
 DEADLINE = 2.0  # seconds
 _SAFE = ".safetensors"

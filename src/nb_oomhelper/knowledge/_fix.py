@@ -14,7 +14,22 @@ from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.model import Applicability, CauseKind, LoadOption, Phase
 from nb_oomhelper.tables import Language, Table, Text, parse
 
-Subject = Literal["none", "variable", "pretrained model", "model", "list", "tensor", "process", "call"]
+Subject = Literal[
+    "none",
+    "variable",
+    "pretrained model",
+    "model",
+    "list",
+    "tensor",
+    "process",
+    "call",
+    "cell",
+    "number",
+    "trainer",
+    "data loader",
+    "adam",
+    "allocator",
+]
 
 # What a template may ask for, by subject.
 _FIELDS: dict[Subject, tuple[str, ...]] = {
@@ -26,10 +41,28 @@ _FIELDS: dict[Subject, tuple[str, ...]] = {
     "tensor": ("name",),
     "process": ("pid",),
     "call": ("imports", "forget", "statement"),
+    "cell": ("install", "cell", "block", "device"),
+    "number": ("name", "half", "was"),
+    "trainer": ("name", "install", "half", "was", "steps", "before"),
+    "data loader": ("name", "half", "was"),
+    "adam": ("name", "install", "paged"),
+    "allocator": ("variable", "setting"),
 }
-_TOLD: dict[Subject, tuple[str, ...]] = {"call": ("target", "model", "device")}  # fields of titles and notes alone
-_LINES = ("imports", "forget")  # fields of whole lines, which go where they are empty
-_LITERALS = {"name_literal": "name"}  # fields that are made here: the repr of another one
+# Fields of titles and notes alone, where they are not those of the code. Of a cell, the name is what changes in it.
+_TOLD: dict[Subject, tuple[str, ...]] = {
+    "call": ("target", "model", "device"),
+    "cell": ("name",),
+    "number": ("name",),
+    "trainer": ("name",),
+    "data loader": ("name",),
+    "adam": ("name",),
+    "allocator": (),
+}
+_LINES = ("imports", "forget", "install")  # fields of whole lines, which go where they are empty
+_DIGITS = ("pid", "half", "was", "steps", "before")
+# Fields that are made here: the repr of another one.
+_LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
+_LITERALS |= {"setting_literal": "setting"}
 _VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)", re.ASCII)
 
 
@@ -54,6 +87,27 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What a fix changes in the failed cell, or in a number that the cell uses.
+
+    Attributes:
+        calls: Last names of the functions whose calls it is about; empty is "any".
+        halve: Arguments and variables whose whole number is halved; in lower case, whatever the case of the user's.
+        double: Arguments of the same call that grow as much, from 1 where they are not written.
+        add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
+        unless: Words of a cell that make it pointless there: names, and ".name" for attributes.
+        package: A distribution that it needs, or "".
+    """
+
+    calls: tuple[str, ...] = ()
+    halve: tuple[str, ...] = ()
+    double: tuple[str, ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    unless: tuple[str, ...] = ()
+    package: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fix:
     """One remedy.
 
@@ -64,6 +118,7 @@ class Fix:
         causes, frameworks, backends, phases: What it helps against and where; empty is "any".
         subject: What one plan of it is about.
         options: For a call: the options of its loader's row that are taken together.
+        edit: For what is done to the failed cell or its numbers: what is changed in it.
         entry, claimed_rate: The entry that recommends it and the percent of successes that it claims, or both None.
         code: string.Template text: Python, or shell for "display_only".
         spelling: Fields that hang on installed versions.
@@ -81,6 +136,7 @@ class Fix:
     phases: tuple[Phase, ...]
     subject: Subject
     options: tuple[LoadOption, ...]
+    edit: Edit
     entry: str | None
     claimed_rate: int | None
     code: str
@@ -127,6 +183,7 @@ def _fix(table: Table) -> Fix:
         phases=table.choices("phases", get_args(Phase)),
         subject=table.choice("subject", get_args(Subject)),
         options=table.choices("options", get_args(LoadOption)),
+        edit=_edit(table.table("edit")) if table.has("edit") else Edit(),
         entry=table.name("entry") if recommended else None,
         claimed_rate=table.number("claimed_rate", 0, 100) if recommended else None,
         code=table.text("code").strip("\n"),
@@ -136,6 +193,23 @@ def _fix(table: Table) -> Fix:
         loses=loses,
         examples=tuple(_example(row) for row in table.rows("example")),
     )
+
+
+def _edit(table: Table) -> Edit:
+    edit = Edit(
+        calls=table.texts("calls"),
+        halve=table.texts("halve"),
+        double=table.texts("double"),
+        add=table.table("add").pairs() if table.has("add") else (),
+        unless=table.texts("unless"),
+        package=table.name("package") if table.has("package") else "",
+    )
+    table.end()
+    if any(name != name.lower() for name in edit.halve):
+        raise table.wrong("halve", "must be in lower case: it is met in any")
+    if edit.add and not edit.calls:
+        raise table.wrong("calls", "must name what gets the arguments")
+    return edit
 
 
 def _words(table: Table) -> tuple[str, str, str]:
@@ -217,7 +291,8 @@ def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | 
     Args:
         fix: The fix.
         fields: Text by field name, at least those in ``fix.needs``: ``name`` is a name, ``pid`` digits,
-            ``imports``, ``forget`` and ``statement`` are whole statements; the first two may be empty.
+            ``imports``, ``forget``, ``install``, ``statement`` and ``cell`` are whole statements, of which the
+            first three may be empty; ``block`` is such, indented; sizes and steps are digits.
         versions: Gives a package's installed version, or None; `installed_version` does.
 
     Returns:
@@ -281,7 +356,9 @@ def _safe(fix: Fix, name: str, value: str) -> str:
         return repr(value)
     if name in (*_LINES, "statement"):
         fits = _is_code(value)
-    elif name == "pid":
+    elif name in ("cell", "block"):
+        fits = _is_code(value if name == "cell" else f"if 1:\n{value}")
+    elif name in _DIGITS:
         fits = value.isascii() and value.isdecimal()
     else:
         fits = isinstance(_expression(value), (ast.Name, ast.Attribute))

@@ -1,0 +1,238 @@
+"""What of the user's notebook a fix can change, for what is not a load: its numbers, trainers, loaders, the failed cell.
+
+Objects are known by their class, and their settings read from the dicts that the interpreter keeps: no attribute of an
+object of the user's is asked for, and nothing of the user's runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nb_oomhelper.catalog import Fix, installed_version
+from nb_oomhelper.cellwork import Cell, edited, indented, phase_of, read_cell
+from nb_oomhelper.knowledge._fix import release_of
+from nb_oomhelper.model import Holdings, OomEvent, Phase
+from nb_oomhelper.roots import instance_dict
+
+_WORTH_SAYING = 1 << 20  # bytes of an autograd graph
+_RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
+_OLD_NAME, _NEW_NAME = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"
+_GROWS = re.compile(r"expandable_segments\s*:\s*(\w+)")
+_PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
+_BITSANDBYTES = "bitsandbytes"
+
+_class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_class_name: Callable[[type], str] = type.__dict__["__name__"].__get__
+_class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notebook:
+    """What the failed cell uses. Make it, plan with it, drop it; it refers to no object of the user's.
+
+    Attributes:
+        cell: The failed cell, or None where it cannot be read.
+        numbers: Whole numbers by name.
+        trainers: Batch size and accumulated steps of transformers trainers by name; 0 is unknown.
+        loaders: Batch size of PyTorch's data loaders by name.
+    """
+
+    cell: Cell | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    trainers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    loaders: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One thing that a fix can be done to.
+
+    Attributes:
+        subject: What the fix's texts call it.
+        fields: The fields of its code.
+        obstacle: Why it can only be shown, as a key of its sentence, or "".
+        reruns: The code runs the failed cell.
+    """
+
+    subject: str
+    fields: dict[str, str]
+    obstacle: str = ""
+    reruns: bool = False
+
+
+def look(variables: Mapping[str, object], source: str) -> Notebook:
+    """Find what the failed cell uses.
+
+    Args:
+        variables: The user's names and their objects.
+        source: The failed cell's source.
+    """
+    cell = read_cell(source)
+    if cell is None:
+        return Notebook()
+    used = {name: variables[name] for name in sorted(cell.used) if name in variables}
+    return Notebook(
+        cell=cell,
+        numbers={name: thing for name, thing in used.items() if type(thing) is int},
+        trainers={name: _steps(thing) for name, thing in used.items() if _is_trainer(thing)},
+        loaders={name: size for name, thing in used.items() if (size := _loader_size(thing)) > 1},
+    )
+
+
+def tell_phase(event: OomEvent, held: Holdings, notebook: Notebook) -> Phase:
+    """What was going on: as the traceback tells, else as the cell does.
+
+    A graph that the cell keeps is one that nobody needs, unless something in the notebook trains.
+    """
+    if event.phase != "unknown":
+        return event.phase
+    graph = sum(dict(held.rows[index].parts).get("graph", 0) for index in held.of_kind("failed_cell"))
+    trains = any(row.role == "optimizer" for row in held.rows) or bool(notebook.trainers)
+    return phase_of(notebook.cell, graph >= _WORTH_SAYING and not trains)
+
+
+def works(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator[Work]:
+    """What a fix of one of our subjects can be done to here.
+
+    Where nobody knows what was going on, only what helps in training and in inference is offered.
+    """
+    if event.phase == "unknown" and fix.phases and not {"train", "infer"} <= set(fix.phases):
+        return
+    if fix.subject == "cell":
+        yield from _cells(fix, event, notebook.cell)
+    elif fix.subject == "number":
+        yield from _numbers(fix, notebook)
+    elif fix.subject == "trainer":
+        yield from _trainers(notebook)
+    elif fix.subject == "data loader":
+        for name, size in notebook.loaders.items():
+            yield Work(
+                subject=name,
+                fields={"name": name, "half": str(size // 2), "was": str(size)},
+                obstacle=_set_by_cell(name, notebook),
+            )
+    elif fix.subject == "adam":
+        yield from _optimizers(held)
+    elif fix.subject == "allocator":
+        yield from _allocator()
+
+
+def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[Work]:
+    """The failed cell, changed or within a `with`."""
+    if cell is None or cell.words.intersection(fix.edit.unless):
+        return
+    package = fix.edit.package
+    absent = bool(package) and installed_version(package) is None
+    fields = {
+        "install": f"# pip install {package}" if absent else "",
+        "device": {"host": "cpu"}.get(event.backend, event.backend),
+    }
+    subject = ""
+    if fix.edit.halve or fix.edit.add:
+        changed = edited(cell, fix.edit)
+        if changed is None:
+            return
+        fields["cell"], subject = changed
+    else:
+        block = indented(cell)
+        if block is None:
+            return
+        fields["block"] = block
+    yield Work(
+        subject=subject, fields=fields, obstacle=cell.obstacle or ("not_installed" if absent else ""), reruns=True
+    )
+
+
+def _numbers(fix: Fix, notebook: Notebook) -> Iterator[Work]:
+    """Numbers of the user's that are called a batch size; not those that the cell itself sets anew."""
+    for name, number in notebook.numbers.items():
+        if name.lower() in fix.edit.halve and number > 1 and not _set_by_cell(name, notebook):
+            yield Work(subject=name, fields={"name": name, "half": str(number // 2), "was": str(number)})
+
+
+def _trainers(notebook: Notebook) -> Iterator[Work]:
+    for name, (size, steps) in notebook.trainers.items():
+        fields = {"name": name, "install": _install()}
+        if size > 1 and steps:
+            fields |= {"half": str(size // 2), "was": str(size), "steps": str(2 * steps), "before": str(steps)}
+        yield Work(subject=name, fields=fields, obstacle=_set_by_cell(name, notebook))
+
+
+def _optimizers(held: Holdings) -> Iterator[Work]:
+    """Adam and AdamW: they keep two numbers for each parameter."""
+    for row in held.rows:
+        paged = _PAGED.get(row.type_name or "")
+        if row.kind == "variable" and row.role == "optimizer" and paged:
+            yield Work(subject=row.name, fields={"name": row.name, "paged": paged, "install": _install()})
+
+
+def _install() -> str:
+    return "" if installed_version(_BITSANDBYTES) else f"# pip install {_BITSANDBYTES}"
+
+
+def _set_by_cell(name: str, notebook: Notebook) -> str:
+    """What is changed outside of the cell is lost when the cell sets it again."""
+    return "cell_sets" if notebook.cell is not None and name in notebook.cell.sets else ""
+
+
+# -- objects of the user's -------------------------------------------------------------------------------------------
+
+
+def _is_a(kind: type, name: str, module: str) -> bool:
+    where = _class_dict(kind).get("__module__")
+    return type(where) is str and where == module and _class_name(kind) == name
+
+
+def _is_trainer(thing: object) -> bool:
+    return any(_is_a(kind, "Trainer", "transformers.trainer") for kind in _class_mro(type(thing)))
+
+
+def _steps(trainer: object) -> tuple[int, int]:
+    """A trainer's batch size on each device, and the steps that it accumulates; 0 where not read."""
+    settings = instance_dict(instance_dict(trainer).get("args"))
+    found = [settings.get(name) for name in ("per_device_train_batch_size", "gradient_accumulation_steps")]
+    size, steps = (value if type(value) is int else 0 for value in found)
+    return size, steps
+
+
+def _loader_size(thing: object) -> int:
+    """The batch size of a data loader; 0 for anything else, and where its batches are made in another way."""
+    if not _is_a(type(thing), "DataLoader", "torch.utils.data.dataloader"):
+        return 0
+    size = instance_dict(thing).get("batch_size")
+    return size if type(size) is int else 0
+
+
+# -- PyTorch's allocator ---------------------------------------------------------------------------------------------
+
+
+def _allocator() -> Iterator[Work]:
+    if sys.platform != "win32":  # there PyTorch does not know the option
+        version = release_of(installed_version("torch") or "")
+        merged = merge_setting(os.environ, version is not None and version >= _RENAMED)
+        if merged is not None:
+            variable, setting = merged
+            yield Work(subject="", fields={"variable": variable, "setting": setting})
+
+
+def merge_setting(environment: Mapping[str, str], renamed: bool) -> tuple[str, str] | None:
+    """The variable to set, and the user's setting of it with segments that grow; None where they grow already.
+
+    Setting one option resets all the others, so those that are set stay in.
+
+    Args:
+        environment: The variables that are set.
+        renamed: Whether PyTorch reads the new name, too.
+    """
+    variable = _NEW_NAME if renamed and not environment.get(_OLD_NAME) else _OLD_NAME
+    setting = environment.get(variable, "").strip().rstrip(",")
+    written = _GROWS.search(setting)
+    if "cudaMallocAsync" in setting or (written and written[1] == "True"):  # CUDA's own allocator has no segments
+        return None
+    if written:
+        return variable, f"{setting[: written.start()]}expandable_segments:True{setting[written.end() :]}"
+    return variable, f"{setting},expandable_segments:True" if setting else "expandable_segments:True"

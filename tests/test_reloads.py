@@ -1,0 +1,221 @@
+"""A failed load written anew, with real checkpoints on disk: the user's own statement, and where its bytes would go."""
+
+from __future__ import annotations
+
+import ast
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nb_oomhelper import reloads
+from nb_oomhelper.catalog import load_catalog
+from nb_oomhelper.model import DriverReading, FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent
+from nb_oomhelper.reloads import plan_reload, study
+from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
+
+pytestmark = pytest.mark.plain
+
+MIB, GIB = 1 << 20, 1 << 30
+FIXES = {fix.id: fix for fix in load_catalog().fixes if fix.subject == "call"}
+CELL = """model = AutoModel.from_pretrained(
+    PATH,  # where ours lies
+    revision="main",
+)"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkpoint of 4 GiB in float32, whose file has a hole where the weights would be."""
+    header: dict[str, Any] = {}
+    place = 0
+    for number in range(8):
+        header[f"model.layers.{number}.weight"] = {
+            "dtype": "F32",
+            "shape": [(GIB // 2) // 4096, 1024],
+            "data_offsets": [place, place + GIB // 2],
+        }
+        place += GIB // 2
+    text = json.dumps(header).encode()
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + place)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 1024}', "utf-8")
+    return tmp_path
+
+
+def call(folder: Path, statement: str = CELL, **changes: Any) -> FailedCall:
+    node = next(one for one in ast.walk(ast.parse(statement)) if isinstance(one, ast.Call))
+    at = (node.lineno, node.col_offset)
+    made = FailedCall(
+        loader="AutoModel.from_pretrained",
+        module="transformers",
+        model="PATH",
+        target="model",
+        row="transformers",
+        statement=statement,
+        position=at,
+        value=str(folder),
+    )
+    return replace(made, **changes)
+
+
+def plans(
+    found: FailedCall | None,
+    snapshot: MemorySnapshot = SNAPSHOT,
+    names: tuple[str, ...] = (),
+    event: OomEvent = EVENT,
+    free: int = 6 * GIB,
+) -> dict[str, FixPlan]:
+    """Every reload by fix; the GPU has this much free once the failed cell is released."""
+    device = replace(DEVICE, free=free) if snapshot.device else None
+    given = replace(snapshot, device=device, allocator=None)
+    load = study(replace(event, phase="load", call=found), given, frozenset(names))
+    if load is None:
+        return {}
+    return {name: plan for name, fix in FIXES.items() if (plan := plan_reload(fix, load)) is not None}
+
+
+def test_the_users_own_statement(folder: Path) -> None:
+    found = plans(call(folder))["reload-half"]
+    assert found.code.splitlines() == [
+        "import torch",
+        "import nb_oomhelper",
+        "nb_oomhelper.release()",
+        *found.after.splitlines(),
+    ]
+    assert "# where ours lies" in found.after
+    assert found.after.startswith("model = AutoModel.from_pretrained(\n    PATH,  # where ours lies")
+    assert "dtype=torch.float16" in found.after
+    assert (found.before, found.applicability, found.obstacle, found.subject) == (CELL, "safe", "", "model")
+    assert found.placement is not None
+    assert (found.placement.gpu, found.fits, found.loads) == (2 * GIB, True, True)
+
+
+def test_what_does_not_fit_is_not_offered(folder: Path) -> None:
+    assert set(plans(call(folder), free=6 * GIB)) >= {"clear-then-reload", "reload-half", "reload-spread"}
+    assert "clear-then-reload" not in plans(call(folder), free=3 * GIB)
+    tiny = plans(call(folder), free=GIB)
+    assert "reload-half" not in tiny
+    assert tiny["reload-spread"].placement is not None
+    assert tiny["reload-spread"].placement.host
+
+
+def test_what_the_failed_cell_keeps_is_room(folder: Path) -> None:
+    rows = (holding("failed_cell", "x", 3 * GIB, function="f"), holding("variable", "model", GIB))
+    snapshot = replace(SNAPSHOT, holdings=held(*rows))
+    assert "clear-then-reload" not in plans(call(folder), free=GIB // 4)
+    found = plans(call(folder), snapshot, names=("model",), free=GIB // 8)["clear-then-reload"]
+    assert found.placement is not None
+    assert found.placement.gpu == 4 * GIB  # 3 GiB of the failed cell, 1 GiB of the old model, and 0.125 GiB
+    assert found.fits is None  # nothing is left beside the weights
+
+
+def test_an_old_model_goes_first_and_that_is_said(folder: Path) -> None:
+    found = plans(call(folder), names=("model",))["reload-half"]
+    assert found.applicability == "unsafe"
+    lines = found.code.splitlines()
+    assert lines.index("model = None") < lines.index("nb_oomhelper.release()")
+    assert "model = None" not in plans(call(folder))["reload-half"].code
+
+
+def test_a_statement_that_reads_the_name_it_binds_keeps_it(folder: Path) -> None:
+    statement = "model = AutoModel.from_pretrained(model)"
+    found = plans(call(folder, statement, model="model"), names=("model",))["reload-half"]
+    assert "model = None" not in found.code
+
+
+@pytest.mark.parametrize(
+    "obstacle", ["no_source", "unreadable", "loop", "comprehension", "function", "block", "await", "no_target"]
+)
+def test_what_cannot_be_changed_is_shown_in_its_plain_form(folder: Path, obstacle: str) -> None:
+    found_by = call(folder, obstacle=obstacle)
+    if obstacle == "no_source":
+        found_by = replace(found_by, statement=None, position=None)
+    found = plans(found_by)
+    assert {plan.applicability for plan in found.values()} == {"display_only"}
+    half = found["reload-half"]
+    assert (half.obstacle, half.before) == (obstacle, "")
+    assert half.after == "model = AutoModel.from_pretrained(PATH, dtype=torch.float16)"
+    assert half.placement is not None
+    assert half.placement.gpu == 2 * GIB
+
+
+def test_arguments_in_stars_can_be_run_again_but_not_changed(folder: Path) -> None:
+    found = plans(call(folder, "model = AutoModel.from_pretrained(PATH, **more)", obstacle="starred"))
+    assert found["clear-then-reload"].applicability == "safe"
+    assert found["clear-then-reload"].after == "model = AutoModel.from_pretrained(PATH, **more)"
+    assert found["reload-half"].obstacle == "starred"
+
+
+def test_a_load_whose_call_could_not_be_read() -> None:
+    found = plans(None)
+    assert {plan.applicability for plan in found.values()} == {"display_only"}
+    assert found["reload-half"].after.startswith("model = AutoModelForCausalLM.from_pretrained('your-model'")
+    assert study(replace(EVENT, phase="train", call=None), SNAPSHOT, frozenset()) is None
+
+
+def test_what_is_not_installed_says_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloads, "installed_version", {"transformers": "5.23.0", "accelerate": "1.15.0"}.get)
+    found = plans(call(folder))["reload-8bit"]
+    assert found.code.startswith("# pip install bitsandbytes\nfrom transformers import BitsAndBytesConfig\n")
+    assert (found.applicability, found.obstacle) == ("display_only", "not_installed")
+
+
+def test_nothing_is_trusted_that_was_not(folder: Path) -> None:
+    for plan in plans(call(folder)).values():
+        assert "trust_remote_code" not in plan.code
+        ast.parse(plan.code)
+
+
+def test_the_dtype_that_the_call_asks_for_counts(folder: Path) -> None:
+    for text, gpu in (("torch.float64", 8 * GIB), ('"bfloat16"', 2 * GIB), ("torch.half", 2 * GIB), ("kind", None)):
+        found = plans(call(folder, f"model = AutoModel.from_pretrained(PATH, dtype={text})"), free=20 * GIB)
+        placement = found["clear-then-reload"].placement
+        assert placement is not None
+        assert placement.gpu == gpu, text
+        assert ("reload-half" in found) == (gpu != 2 * GIB)
+    assert "dtype=torch.float16" in found["reload-half"].after  # an argument that is there is changed in place
+
+
+def test_the_files_that_the_call_means_are_measured(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "model.safetensors").rename(folder / "sub" / "model.safetensors")
+    unknown = plans(call(folder))["reload-half"].placement
+    assert unknown is not None
+    assert unknown.gpu is None
+    statement = 'model = AutoModel.from_pretrained(PATH, subfolder="sub")'
+    found = plans(call(folder, statement))["reload-half"].placement
+    assert found is not None
+    assert found.gpu == 2 * GIB
+
+
+def test_unknown_size_says_why(folder: Path) -> None:
+    found = plans(call(folder, value=None))["reload-half"]
+    assert found.placement is not None
+    assert found.placement.why == "the call does not say in plain text which model it loads"
+    assert found.fits is None
+
+
+def test_on_the_host_what_was_mapped_comes_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = HostMemory(address_space_limit=8 * GIB, virtual=8 * GIB - MIB)
+    snapshot = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=host)
+    event = replace(EVENT, backend="host", device=None)
+    assert plans(call(folder), snapshot, event=event) == {}
+    monkeypatch.setattr(reloads, "mapped_files", lambda where: 7 * GIB if where == str(folder) else 0)
+    found = plans(call(folder), snapshot, event=event)
+    assert {"clear-then-reload", "reload-half"} <= set(found)
+    assert found["reload-half"].placement is not None
+    assert (found["reload-half"].placement.host, found["reload-half"].placement.gpu) == (2 * GIB, 0)
+
+
+def test_the_folder_is_a_new_one_on_a_real_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plans(call(folder), free=GIB)["reload-offload"]
+    assert 'offload_folder=tempfile.mkdtemp(prefix="oom-offload-")' in found.code
+    assert "import tempfile" in found.code.splitlines()
+    monkeypatch.setattr(reloads, "scratch", lambda: ("/scratch/of mine", 100 * GIB))
+    found = plans(call(folder), free=GIB)["reload-offload"]
+    assert "tempfile.mkdtemp(prefix=\"oom-offload-\", dir='/scratch/of mine')" in found.code
