@@ -6,6 +6,7 @@ import ast
 import io
 import linecache
 import os
+import sys
 import tokenize
 from collections.abc import Callable
 from dataclasses import fields, replace
