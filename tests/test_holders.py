@@ -134,6 +134,7 @@ class TestRows:
             count=1,
             parts=(("parameters", 2 * MIB),),
             shapes=("float32 (1024, 512)",),
+            dtypes=(("float32", 2 * MIB),),
             type_name="Linear",
             role="model",
         )

@@ -13,8 +13,10 @@ import pytest
 
 from nb_oomhelper import reloads
 from nb_oomhelper.catalog import load_catalog
-from nb_oomhelper.model import DriverReading, FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent
+from nb_oomhelper.memory import loaded
+from nb_oomhelper.model import AllocatorMemory, DriverReading, FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent
 from nb_oomhelper.reloads import plan_reload, study
+from nb_oomhelper.roots import Scope
 from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
@@ -112,6 +114,15 @@ def test_what_the_failed_cell_keeps_is_room(folder: Path) -> None:
     assert found.placement is not None
     assert found.placement.gpu == 4 * GIB  # 3 GiB of the failed cell, 1 GiB of the old model, and 0.125 GiB
     assert found.fits is None  # nothing is left beside the weights
+
+
+def test_the_set_limit_is_the_room(folder: Path) -> None:
+    allocator = AllocatorMemory(framework="pytorch", backend="cuda", allocated=GIB, reserved=GIB, limit=4 * GIB)
+    snapshot = replace(SNAPSHOT, device=replace(DEVICE, free=70 * GIB), allocator=allocator)
+    load = study(replace(EVENT, phase="load", call=call(folder)), snapshot, frozenset())
+    assert load is not None
+    assert load.room.free == 3 * GIB
+    assert plan_reload(FIXES["clear-then-reload"], load) is None
 
 
 def test_an_old_model_goes_first_and_that_is_said(folder: Path) -> None:
@@ -219,3 +230,44 @@ def test_the_folder_is_a_new_one_on_a_real_disk(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(reloads, "scratch", lambda: ("/scratch/of mine", 100 * GIB))
     found = plans(call(folder), free=GIB)["reload-offload"]
     assert "tempfile.mkdtemp(prefix=\"oom-offload-\", dir='/scratch/of mine')" in found.code
+
+
+def moving(statement: str, sizes: tuple[tuple[str, int], ...] = (("float32", 4 * GIB), ("int64", MIB))) -> Any:
+    """Plans of a model that is there already and does not fit where it is moved to."""
+    name = statement.partition(".")[0].rpartition(" ")[2]
+    found = FailedCall(
+        loader=f"{name}.to",
+        module="torch",
+        target="model",
+        row="torch-to",
+        statement=statement,
+        position=(1, statement.index(f"{name}.to")),
+    )
+    snapshot = replace(SNAPSHOT, device=replace(DEVICE, free=3 * GIB), allocator=None)
+    event = replace(EVENT, phase="load", call=found)
+    load = study(event, snapshot, frozenset({"model"}), {name: sizes}.get)  # type: ignore[arg-type]
+    assert load is not None
+    return {name: plan for name, fix in FIXES.items() if (plan := plan_reload(fix, load)) is not None}
+
+
+def test_a_model_that_is_moved_is_measured_where_it_is() -> None:
+    found = moving('model.to("cuda")')
+    assert set(found) == {"reload-half"}  # as it is it does not fit, and there is no other GPU
+    placement = found["reload-half"].placement
+    assert (placement.gpu, placement.host) == (2 * GIB + MIB, 0)
+    assert found["reload-half"].after == 'model.to("cuda", dtype=torch.float16)'
+    assert "model = None" not in found["reload-half"].code
+
+
+def test_what_is_moved_may_be_unknown() -> None:
+    found = moving('model = net.to("cuda")', ())
+    assert found["clear-then-reload"].placement.why == "what is moved could not be measured"
+    assert found["clear-then-reload"].fits is None
+
+
+def test_what_a_variable_keeps_by_dtype() -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Linear(1024, 1024), torch.nn.Linear(1024, 512).half())
+    found = dict(loaded(Scope(variables={"net": net}), "net", 60))
+    assert found == {"float32": 4 * MIB, "float16": MIB}  # small tensors are left out
+    assert loaded(Scope(variables={"net": net}), "other", 60) == ()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nb_oomhelper import rewrite
 from nb_oomhelper.calltext import CallText, UnwritableError
 from nb_oomhelper.catalog import Fix, installed_version, render
-from nb_oomhelper.checkpoint import FLOATING, Checkpoint, measure
+from nb_oomhelper.checkpoint import FLOATING, Checkpoint, TensorSize, measure
 from nb_oomhelper.diagnose import host_free, tightest
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.host import mapped_files, scratch
@@ -45,13 +45,19 @@ class Load:
     bound: bool
 
 
-def study(event: OomEvent, snapshot: MemorySnapshot, names: frozenset[str]) -> Load | None:
+def study(
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    names: frozenset[str],
+    loaded: Callable[[str], Sequence[tuple[str, int]]] = lambda _: (),
+) -> Load | None:
     """Read what is to be known of a failed load; None where no load failed.
 
     Args:
         event: What failed.
         snapshot: Memory then, with its holders.
         names: The user's variables.
+        loaded: Gives bytes by dtype of what a variable keeps, for a model that is moved as a whole.
     """
     if event.call is None and event.phase != "load":
         return None
@@ -59,7 +65,7 @@ def study(event: OomEvent, snapshot: MemorySnapshot, names: frozenset[str]) -> L
     row = load_rows().row(call.row)
     if row is None:
         return None
-    checkpoint = measured(call, DEADLINE)
+    checkpoint = moved(call, loaded) if row.in_place else measured(call, DEADLINE)
     held = snapshot.holdings
     gone = held.of_kind("failed_cell") | (held.named(call.target) if call.target else frozenset())
     return Load(
@@ -70,6 +76,20 @@ def study(event: OomEvent, snapshot: MemorySnapshot, names: frozenset[str]) -> L
         room=room_for(snapshot, event.backend, event.device, gone, checkpoint.folder),
         bound=call.target in names,
     )
+
+
+def moved(call: FailedCall, loaded: Callable[[str], Sequence[tuple[str, int]]]) -> Checkpoint:
+    """The size of a model that is there already: `model.to("cuda")`."""
+    name = call.loader.partition(".")[0]
+    dtypes = tuple(loaded(name)) if name.isidentifier() else ()
+    if not dtypes:
+        return Checkpoint(source=name, how="unknown", note="what is moved could not be measured")
+    tensors = tuple(
+        TensorSize(name="", dtype=dtype, shape=(size * 8 // FLOATING.get(dtype, 8),), size=size)
+        for dtype, size in dtypes
+    )
+    size = sum(size for _, size in dtypes)
+    return Checkpoint(source=name, how="memory", tensors=tensors, size=size, dtypes=dtypes)
 
 
 def measured(call: FailedCall, seconds: float) -> Checkpoint:
@@ -112,6 +132,8 @@ def _literal(text: str | None) -> str | None:
 
 def asked_dtype(call: FailedCall, row: Loader) -> str | None:
     """The dtype that a call asks for: a name, "auto" for the file's own, or None where it cannot be told."""
+    if row.in_place and _argument(call, ("dtype",)) is None:
+        return "auto"
     written = _argument(call, next((names for names in row.same if "dtype" in names), ("dtype",)))
     if written is None:
         default = {one.field for one in row.spelling} & {"default_dtype"}
@@ -138,9 +160,7 @@ def room_for(
     """
     back = snapshot.holdings.freed_by(gone)
     on_host = backend == "host"
-    free = snapshot.device.free if snapshot.device else None
-    if free is not None:
-        free += back + ((snapshot.allocator.releasable if snapshot.allocator else None) or 0)
+    free = _device_free(snapshot, back)
     host = host_free(snapshot.host)
     maps = tightest(snapshot.host)[0] == "RLIMIT_AS"
     if host is not None and on_host:
@@ -156,6 +176,18 @@ def room_for(
         disk=disk,
         folder=folder,
     )
+
+
+def _device_free(snapshot: MemorySnapshot, back: int) -> int | None:
+    """Bytes free on the GPU once `back` bytes of tensors are gone and the cache is emptied, below the set limit."""
+    allocator = snapshot.allocator
+    free = snapshot.device.free if snapshot.device else None
+    if free is not None:
+        free += back + ((allocator.releasable if allocator else None) or 0)
+    if allocator is None or allocator.limit is None or allocator.allocated is None:
+        return free
+    below = max(0, allocator.limit - allocator.allocated + back)
+    return below if free is None else min(free, below)
 
 
 def _others(snapshot: MemorySnapshot, device: int | None) -> tuple[tuple[int, int], ...]:
