@@ -274,6 +274,10 @@ class TestFrames:
         """
         assert play(code) == [[True], [False]]
 
+    def test_in_the_very_next_cell(self, play: Play) -> None:
+        """IPython keeps the failed cell's result, and its error, until the next cell has ended."""
+        assert play(f"cell({IN_ARGUMENTS!r}); release('deep=True'); tell(released)") == [[False]]
+
     def test_after_the_debugger(self, play: Play) -> None:
         code = """
             cell(cells["nested"])
