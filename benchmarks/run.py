@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cells, checkpoint, device, holding, load, machine, panel, reading
+from benchmarks import cells, checkpoint, device, holding, load, machine, panel, reading, reload
 from benchmarks.timing import Result
 
 Benchmark = Callable[[int | None], Iterator[Result]]
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "holdings": holding.measure_search,
     "release": holding.measure_release,
     "checkpoint": checkpoint.measure,
+    "reload": reload.measure,
 }
 ON_DEVICE: dict[str, Benchmark] = {"device": device.measure}  # with --gpu
 

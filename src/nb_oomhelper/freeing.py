@@ -248,8 +248,6 @@ def _forget_results(shell: Any) -> Step:
             if name in namespace and namespace[name] is getattr(hook, name, None):
                 namespace[name] = ""
     for name in _RECENT:
-        if name in shell.user_ns_hidden:
-            shell.user_ns_hidden[name] = ""
         setattr(hook, name, "")
     count = len(results)
     results.clear()
