@@ -22,6 +22,7 @@ from nb_oomhelper.model import (
     Outcome,
     ProcessMemory,
 )
+from nb_oomhelper.reloads import study
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -133,7 +134,7 @@ def rich_case(event: OomEvent = EVENT, snapshot: MemorySnapshot = SNAPSHOT) -> C
         snapshot=snapshot,
         diagnosis=diagnosis,
         match=next(iter(known.choose(event)), None),
-        plans=plan(known, event, snapshot, diagnosis, frozenset({"llm"})),
+        plans=plan(known, event, snapshot, diagnosis, study(event, snapshot, frozenset({"llm"}))),
         cell="train_step()",
         rates={"release-failed-cell": (2, 3), "reload-offload": (0, 1)},
         outcomes=list(OUTCOMES),

@@ -22,6 +22,7 @@ from nb_oomhelper.model import (
     HostMemory,
     MemorySnapshot,
     OomEvent,
+    Phase,
     ProcessMemory,
 )
 
@@ -467,6 +468,41 @@ class TestDeadEnds:
         event = replace(EVENT, requested=requested)
         found = self.of("restart_unchanged", event, holdings=held(FAILED) if pinned else Holdings())
         assert (found and found.reason) == reason
+
+    @pytest.mark.parametrize(
+        ("message", "cached", "frees"),
+        [
+            ("try setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True", GIB, GIB),
+            ("try setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True", 2 * GIB, None),  # it is fragmentation
+            ("CUDA out of memory.", GIB, None),  # nobody said so
+        ],
+    )
+    def test_expandable_segments(self, message: str, cached: int, frees: int | None) -> None:
+        found = self.of("expandable_segments", replace(EVENT, message=message, cached=cached))
+        assert (found and found.frees) == frees
+        assert self.of("expandable_segments", replace(EVENT, message=message, requested=None)) is None
+
+    def test_checkpointing_where_nothing_is_trained(self) -> None:
+        rows = held(holding("variable", "model", GIB, role="pretrained model"))
+        for phase, given, kept in (("infer", rows, True), ("infer", Holdings(), False), ("train", rows, False)):
+            found = self.of("checkpointing", replace(EVENT, phase=phase), holdings=given)  # type: ignore[arg-type]
+            assert (found is not None) == kept
+
+    def test_no_grad_while_training(self) -> None:
+        assert [bool(self.of("no_grad", replace(EVENT, phase=one))) for one in get_args(Phase)] == [
+            one == "train" for one in get_args(Phase)
+        ]
+
+    def test_no_more_than_five(self) -> None:
+        event = replace(EVENT, phase="train", requested=4 * GIB, message="expandable_segments:True", cached=GIB)
+        found = diagnose(event, replace(SNAPSHOT, holdings=held(FAILED))).dead_ends
+        assert [end.kind for end in found] == [
+            "empty_cache",
+            "gc_collect",
+            "smaller_batch",
+            "restart_unchanged",
+            "expandable_segments",
+        ]
 
 
 class TestSegments:

@@ -295,10 +295,9 @@ def test_the_call(calls: Callable[[Path], dict[str, Any]], kernel_python: Path, 
     assert ast.unparse(place.func) == expected.loader
     if name not in ("in a file beside the notebook", "a script"):
         assert stripped(found["statement"]) in stripped(source)
-    expected = VALUES_READ.get(name, "gpt2")
-    if name == "in a comprehension" and sys.version_info >= (3, 12):  # its variable is no longer a frame's own
-        expected = None
-    assert found["value"] == expected
+    # a comprehension's variable is no longer a frame's own from Python 3.12 on
+    unseen = name == "in a comprehension" and sys.version_info >= (3, 12)
+    assert found["value"] == (None if unseen else VALUES_READ.get(name, "gpt2"))
 
 
 def stripped(source: str) -> str:

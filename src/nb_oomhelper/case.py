@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from nb_oomhelper import history
@@ -16,10 +17,11 @@ from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
-from nb_oomhelper.memory import placed, still_held, take_snapshot
+from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
 from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.notebook import look
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.reloads import study
 from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope
@@ -81,8 +83,9 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
         return None
     event = replace(event, call=_failed_call(error))
     where = scope()
-    names, notebook = frozenset(where.variables), look(where.variables, cell)
+    notebook = look(where.variables, cell)
     snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=where)
+    load = study(event, snapshot, frozenset(where.variables), partial(loaded, where))
     del where  # it refers to the user's objects
     diagnosis = diagnose(event, snapshot)
     catalog = desk.catalog()
@@ -91,7 +94,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
         snapshot=snapshot,
         diagnosis=diagnosis,
         match=next(iter(catalog.choose(event)), None),
-        plans=plan(catalog, event, snapshot, diagnosis, names, notebook),
+        plans=plan(catalog, event, snapshot, diagnosis, load, notebook),
         cell=cell,
         rates=rates(desk),
     )

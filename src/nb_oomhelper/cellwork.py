@@ -65,7 +65,9 @@ def read_cell(source: str) -> Cell | None:
             if not any(isinstance(node, _ASYNC) for node in ast.walk(tree)):
                 return None
             obstacle = obstacle or "awaits"
-    return _named(Cell(source=text, tree=tree, used=frozenset(), sets=frozenset(), words=frozenset(), obstacle=obstacle))
+    return _named(
+        Cell(source=text, tree=tree, used=frozenset(), sets=frozenset(), words=frozenset(), obstacle=obstacle)
+    )
 
 
 def _compiles(text: str) -> bool:
@@ -77,7 +79,9 @@ def _compiles(text: str) -> bool:
 
 
 def _named(cell: Cell) -> Cell:
-    used, sets, words = set(), set(), set()
+    used: set[str] = set()
+    sets: set[str] = set()
+    words: set[str] = set()
     for node in ast.walk(cell.tree):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else sets).add(node.id)
@@ -205,14 +209,14 @@ def _halves(call: ast.Call, edit: Edit) -> Iterator[ast.keyword]:
 
 def _edit_call(text: str, node: ast.Call, edit: Edit) -> tuple[str, list[str]]:
     """One call changed; what was changed stands in reverse, as the calls come."""
-    values = {one.arg: str(_number(one.value) // 2) for one in _halves(node, edit)}
+    values = {one.arg or "": str(_number(one.value) // 2) for one in _halves(node, edit)}
     for name in edit.double if values else ():
         values[name] = str(2 * _steps(node, name))
     values |= dict(edit.add)
     place, function = (node.lineno, node.col_offset), ast.unparse(node.func)
     for name, value in values.items():
         call = CallText(text, place, function)  # anew: the text before has changed
-        found = call.keyword([name or ""])
+        found = call.keyword([name])
         text = call.added(f"{name}={value}", call.call) if found is None else call.replaced(found.value, value)
     return text, [f"{name}={value}" for name, value in values.items()][::-1]
 

@@ -18,12 +18,12 @@ from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_sna
 from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome, fall
 from nb_oomhelper.notebook import Notebook, tell_phase, works
 from nb_oomhelper.nvml import Driver
-from nb_oomhelper.reloads import Load, plan_reload, study
+from nb_oomhelper.reloads import Load, plan_reload
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
 ReadMeasure = Callable[[], Measure]
-_CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator")  # subjects of `notebook`
+CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator")  # subjects of `notebook`
 _NO_NOTEBOOK = Notebook()
 
 
@@ -32,7 +32,7 @@ def plan(
     event: OomEvent,
     snapshot: MemorySnapshot,
     diagnosis: Diagnosis,
-    names: frozenset[str] = frozenset(),
+    load: Load | None = None,
     notebook: Notebook = _NO_NOTEBOOK,
 ) -> tuple[FixPlan, ...]:
     """Make every fix that applies ready to run, best first.
@@ -43,12 +43,11 @@ def plan(
     Args:
         catalog: The knowledge.
         event, snapshot, diagnosis: What failed, memory then, and our reading of both.
-        names: The user's variables, whatever they hold: a load may bind one of them anew.
+        load: The load that failed, if one did.
         notebook: What the failed cell uses.
     """
     event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    load = study(event, snapshot, names) if any(fix.subject == "call" for fix in fixes) else None
     plans = [
         (_rank(one, fix), one)
         for fix in fixes
@@ -56,7 +55,7 @@ def plan(
             _reloads(fix, load)
             if fix.subject == "call"
             else _changes(fix, event, snapshot, notebook)
-            if fix.subject in _CHANGED
+            if fix.subject in CHANGED
             else _plans(fix, snapshot, diagnosis)
         )
     ]

@@ -127,9 +127,13 @@ class Loader:
         """Give one option, or None where this call does not have it."""
         return next((option for option in self.options if option.id == option_id), None)
 
+    def is_of(self, module: str) -> bool:
+        """Say whether a module is one of its own."""
+        return any(module == one or module.startswith(f"{one}.") for one in self.modules)
+
     def ran(self, module: str, code: CodeType) -> bool:
         """Say whether a function of a traceback is this loader's."""
-        inside = not self.modules or any(module == one or module.startswith(f"{one}.") for one in self.modules)
+        inside = not self.modules or self.is_of(module)
         return inside and (code.co_name in self.functions or code.co_qualname in self.functions)
 
 

@@ -128,6 +128,22 @@ def still_held(
     return tuple(sorted([*rows, *together], key=lambda pair: -pair[1])[:3])
 
 
+def loaded(scope: Scope, name: str, seconds: float = DEADLINE) -> tuple[tuple[str, int], ...]:
+    """Bytes by dtype of what one of the user's variables keeps, on all devices; empty where it cannot be told."""
+    if name not in scope.variables:
+        return ()
+    alone = Scope(variables={name: scope.variables[name]}, barred=scope.barred)
+    sizes: dict[str, int] = {}
+    for backend in ("cuda", "host"):
+        found = search(alone, backend, None, seconds)
+        if not found.complete:
+            return ()
+        for row in found.rows:
+            for dtype, size in row.dtypes:
+                sizes[dtype] = sizes.get(dtype, 0) + size
+    return tuple(sizes.items())
+
+
 def placed(thing: object, device: int | None, seconds: float = THOROUGH) -> Placement:
     """Where a loaded object's tensors are.
 

@@ -260,6 +260,7 @@ class Holding:
         parts: Bytes by what they are for, largest first: "parameters", "gradients", "buffers",
             "optimizer state", "graph" (only an autograd graph leads there), "tensors".
         shapes: The largest tensors and arrays, "float32 (8000, 8000)", at most three.
+        dtypes: Bytes by dtype, largest first; of tensors and arrays from 1 MiB on.
         type_name: Class name of the object, or None for a group.
         role: "model", "pretrained model", "optimizer", "tensor", "array" or "other".
         path: For a variable: where below it most of that lies, as the user would write it,
@@ -276,6 +277,7 @@ class Holding:
     count: int = 0
     parts: tuple[tuple[str, int], ...] = ()
     shapes: tuple[str, ...] = ()
+    dtypes: tuple[tuple[str, int], ...] = ()
     type_name: str | None = None
     role: str = "other"
     path: str = ""

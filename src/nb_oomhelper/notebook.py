@@ -1,4 +1,4 @@
-"""What of the user's notebook a fix can change, for what is not a load: its numbers, trainers, loaders, the failed cell.
+"""What of the notebook a fix can change where no load failed: its numbers, trainers, loaders, and the failed cell.
 
 Objects are known by their class, and their settings read from the dicts that the interpreter keeps: no attribute of an
 object of the user's is asked for, and nothing of the user's runs.
@@ -139,12 +139,17 @@ def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[Work]:
         fields["cell"], subject = changed
     else:
         block = indented(cell)
-        if block is None:
+        if block is None or _is_further_in(fix, event, cell):
             return
         fields["block"] = block
     yield Work(
         subject=subject, fields=fields, obstacle=cell.obstacle or ("not_installed" if absent else ""), reruns=True
     )
+
+
+def _is_further_in(fix: Fix, event: OomEvent, cell: Cell) -> bool:
+    """Whether the cell calls what failed through something else, which may well train: an evaluation in its midst."""
+    return fix.phases == ("infer",) and event.function is not None and event.function not in cell.words
 
 
 def _numbers(fix: Fix, notebook: Notebook) -> Iterator[Work]:

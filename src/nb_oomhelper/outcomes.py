@@ -31,16 +31,7 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     if before is not None and after is not None:
         lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
     lines.extend(_held(outcome, language))
-    if outcome.loaded:
-        lines.extend(_loaded(outcome, language))
-    elif outcome.planned is not None:
-        lines.extend(_next(outcome, case, catalog, language))
-    elif outcome.ran is not None:
-        lines.extend([say("outcome.again_done", language)] if outcome.ran else [])
-    elif outcome.fits is not None:
-        key = "outcome.fits" if outcome.fits else "outcome.fits_not"
-        requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
-        lines.append(say(key, language, requested=requested, free=free))
+    lines.extend(_verdict(outcome, case, catalog, language))
     if outcome.again is not None and case.diagnosis.rerun != outcome.requested:
         key = "outcome.again_fits" if outcome.again else "outcome.again_not"
         lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
@@ -48,6 +39,21 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     if worth:
         lines.append(say("outcome.steps", language, steps="; ".join(_step(step, language) for step in worth)))
     return lines
+
+
+def _verdict(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
+    """Whether what had failed ran now, or would fit."""
+    if outcome.loaded:
+        return _loaded(outcome, language)
+    if outcome.planned is not None:
+        return _next(outcome, case, catalog, language)
+    if outcome.ran is not None:
+        return [say("outcome.again_done", language)] if outcome.ran else []
+    if outcome.fits is None:
+        return []
+    key = "outcome.fits" if outcome.fits else "outcome.fits_not"
+    requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
+    return [say(key, language, requested=requested, free=free)]
 
 
 def _loaded(outcome: Outcome, language: Language) -> list[str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from types import FrameType
+from types import FrameType, FunctionType, ModuleType
 
 from nb_oomhelper.calltext import UnwritableError
 from nb_oomhelper.edits import Argument, Draft, apply
@@ -22,6 +22,10 @@ from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
 from nb_oomhelper.model import FailedCall
 from nb_oomhelper.sites import Site, find_obstacle, find_target, read_source, read_tree, sites_on, statement_text
 
+_class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
+_module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
+    "__dict__"
+].__get__
 Frames = Sequence[tuple[FrameType, int]]
 
 _SOFT = frozenset({"starred", "several"})  # obstacles to a change, none to running the statement as it is
@@ -92,8 +96,41 @@ def _find_at(frames: Frames, place: int, below: Sequence[_Hit], loaders: Loaders
         )
     sites = list(sites_on(tree, line))
     for hit, row, site in _matches(frames, place, below, sites):
-        return _describe(frame, source, site, hit, row, loaders)
+        chained = _load_before(site, sites, frame, loaders) if row.in_place else None
+        if chained is not None:
+            loaded, one = chained
+            return _describe(frame, source, one, loaded.modules[0].partition(".")[0], loaded, loaders)
+        return _describe(frame, source, site, hit.package, row, loaders)
     return None
+
+
+def _load_before(site: Site, sites: Sequence[Site], frame: FrameType, loaders: Loaders) -> tuple[Loader, Site] | None:
+    """The load that a method is chained to: `AutoModel.from_pretrained(x).to("cuda")` can do more than move less."""
+    node: ast.AST = site.call
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in loaders.keeps:
+        node = node.func.value
+    found = next((one for one in sites if one.call is node), None)
+    if found is None or found is site:
+        return None
+    module = _defined_in(found.call.func, frame)
+    inside = [row for row in loaders.rows if found.name in row.calls and not row.in_place and row.is_of(module)]
+    return (inside[0], found) if inside else None
+
+
+def _defined_in(function: ast.expr, frame: FrameType) -> str:
+    """The module that defines the class or function that a call begins with; "" for whatever else it is."""
+    root, names = function, []
+    while isinstance(root, ast.Attribute):
+        names.append(root.attr)
+        root = root.value
+    thing = dict.get(frame.f_globals, root.id) if isinstance(root, ast.Name) else None
+    while issubclass(type(thing), ModuleType) and names:
+        thing = _module_dict(thing).get(names.pop())  # type: ignore[arg-type]
+    kind = type(thing)
+    if kind is FunctionType:
+        return str(getattr(thing, "__module__", ""))
+    module = _class_dict(thing).get("__module__") if isinstance(thing, type) else ""
+    return module if type(module) is str else ""
 
 
 def _matches(
@@ -137,7 +174,7 @@ def _unread(below: Sequence[_Hit], obstacle: str) -> FailedCall | None:
     return FailedCall(loader=row.calls[0], module=below[0].package, row=row.id, obstacle=obstacle)
 
 
-def _describe(frame: FrameType, source: str, site: Site, hit: _Hit, row: Loader, loaders: Loaders) -> FailedCall:
+def _describe(frame: FrameType, source: str, site: Site, package: str, row: Loader, loaders: Loaders) -> FailedCall:
     in_place = {name for one in loaders.rows if one.in_place for name in one.calls}
     is_top = frame.f_code.co_name in ("<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
     binds = is_top and _module(frame) == "__main__"  # a name that is bound here is a variable of the notebook
@@ -147,7 +184,7 @@ def _describe(frame: FrameType, source: str, site: Site, hit: _Hit, row: Loader,
     model = _model_argument(site.call, row)
     return FailedCall(
         loader=ast.unparse(site.call.func),
-        module=hit.package,
+        module=package,
         model=ast.unparse(model) if model is not None and _is_plain(model) else None,
         target=target if obstacle not in ("function", "comprehension") else None,
         row=row.id,

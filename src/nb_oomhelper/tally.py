@@ -58,6 +58,7 @@ def tabulate(found: list[Found], searched: int, total: int, seconds: float) -> H
                 count=len(whole),
                 parts=_parts(holder, whole),
                 shapes=_shapes(holder, whole),
+                dtypes=_dtypes(holder, whole),
             )
         )
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
@@ -88,6 +89,16 @@ def _shapes(holder: Found, sizes: dict[Hashable, int]) -> tuple[str, ...]:
     shaped = [key for key in sizes if holder.shapes.get(key)]  # of what is left: `_without` takes storages out
     largest = sorted(shaped, key=lambda key: -sizes[key])
     return tuple(holder.shapes[key] for key in largest[:NAMED])
+
+
+def _dtypes(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+    """Bytes by dtype, of the storages that are large enough to have a label, "float32 (3, 4)"."""
+    dtypes: dict[str, int] = {}
+    for key, size in sizes.items():
+        name = holder.shapes.get(key, "").partition(" ")[0]
+        if name:
+            dtypes[name] = dtypes.get(name, 0) + size
+    return tuple(sorted(dtypes.items(), key=lambda pair: -pair[1]))
 
 
 def _path(holder: Found, sizes: dict[Hashable, int]) -> str:

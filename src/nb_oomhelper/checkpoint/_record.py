@@ -114,7 +114,8 @@ class Checkpoint:
     Attributes:
         source: The folder, file or name as it was asked for.
         how: What tells the size: the headers of safetensors files; an index, whose shards are not all
-            there; torch's own files; the config alone (nothing of the weights is there); or nothing.
+            there; torch's own files; the config alone (nothing of the weights is there); memory, where the
+            model is already; or nothing.
         tensors: What is stored, in the order of the files; empty where only a total is known.
         size: Bytes as stored, or None for unknown.
         dtypes: Bytes by dtype, largest first; empty where only a total is known.
@@ -124,7 +125,7 @@ class Checkpoint:
     """
 
     source: str
-    how: Literal["safetensors", "index", "pickle", "config", "unknown"]
+    how: Literal["safetensors", "index", "pickle", "config", "memory", "unknown"]
     tensors: tuple[TensorSize, ...] = ()
     size: int | None = None
     dtypes: tuple[tuple[str, int], ...] = ()
