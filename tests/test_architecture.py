@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import textwrap
@@ -122,6 +123,19 @@ def own(one: Import) -> str | None:
     inside = one.module.removeprefix(PACKAGE).removeprefix(".")
     below = f"{inside}.{one.name}".removeprefix(".")
     return below if one.name and below in FILES else inside
+
+
+def test_the_documents_table_is_this_one() -> None:
+    """docs/architecture.md draws the same rows, with every module in its own."""
+    text = (ROOT.parents[1] / "docs" / "architecture.md").read_text("utf-8")
+    drawn: dict[str, int] = {}
+    row = 0
+    for line in text[text.index("| row | module |") :].split("\n\n")[0].splitlines()[2:]:
+        number, modules = (cell.strip() for cell in line.split("|")[1:3])
+        row = int(number or row)
+        named = re.findall(r"`([^`]+)`", modules) or [""]  # the package root
+        drawn |= dict.fromkeys((name.replace("/", ".") for name in named), row)
+    assert drawn == {module: number for number, modules in enumerate(ROWS) for module in modules}
 
 
 def test_the_reader_of_imports_sees_them_all() -> None:

@@ -385,8 +385,7 @@ def test_what_each_step_freed_with_the_two_figures_apart() -> None:
     told = tell(replace(outcome, fix="release-failed-cell"), rich_case(), catalog(), "en")  # only what it is about
     assert (
         "By step: garbage collected (allocator 2.00 GiB, driver 0 bytes); PyTorch's CUDA cache emptied"
-        " (allocator 0 bytes, driver 3.00 GiB); CUDA memory shared by other processes could not be let go: RuntimeError."
-        in told
+        " (allocator 0 bytes, driver 3.00 GiB); CUDA memory shared by other processes could not be let go:" in told
     )
 
 
