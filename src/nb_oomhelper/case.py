@@ -21,7 +21,7 @@ from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
 from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.notebook import look
 from nb_oomhelper.nvml import Driver
-from nb_oomhelper.reloads import study
+from nb_oomhelper.reloads import Load, study
 from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope
@@ -85,7 +85,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     where = scope()
     notebook = look(where.variables, cell)
     snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=where)
-    load = study(event, snapshot, frozenset(where.variables), partial(loaded, where))
+    load = _study(event, snapshot, where)
     del where  # it refers to the user's objects
     diagnosis = diagnose(event, snapshot)
     catalog = desk.catalog()
@@ -98,6 +98,14 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
         cell=cell,
         rates=rates(desk),
     )
+
+
+def _study(event: OomEvent, snapshot: MemorySnapshot, where: Scope) -> Load | None:
+    """The load that failed; None also where memory is too full to read about it: the panel must come all the same."""
+    try:
+        return study(event, snapshot, frozenset(where.variables), partial(loaded, where))
+    except MemoryError:
+        return None
 
 
 def _failed_call(error: BaseException) -> FailedCall | None:

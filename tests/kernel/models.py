@@ -19,12 +19,17 @@ from tests.conftest import ROOT, missing
 SIZE = 650 << 20  # bytes of its weights, about; as float64 twice that, as bfloat16 half
 
 
-def make_llama(factory: pytest.TempPathFactory, config: pytest.Config) -> Path:
-    """Return the folder of the model; it is made once a test session and is deleted when that ends."""
+def need_models() -> None:
+    """Skip the test where what loads models is not installed."""
     needed = ("torch", "transformers", "accelerate", "safetensors")
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if absent:
         missing(f"{', '.join(absent)} not installed")
+
+
+def make_llama(factory: pytest.TempPathFactory, config: pytest.Config) -> Path:
+    """Return the folder of the model; it is made once a test session and is deleted when that ends."""
+    need_models()
     folder = factory.getbasetemp() / "llama"
     if not folder.exists():
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -1,7 +1,8 @@
-"""The quickstart notebook, top to bottom as it stands, and what its cells must show."""
+"""The notebooks, top to bottom as they stand, and what their cells must show."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,33 @@ from nbclient import NotebookClient
 
 from tests.kernel.cells import VIEW
 from tests.kernel.driver import OneSpec, private_env
+from tests.kernel.models import need_models
 
 pytestmark = pytest.mark.kernel
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+LOAD = "model = AutoModelForCausalLM.from_pretrained("
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """The code cells after they ran; a cell that fails without saying so in its tags fails the test."""
-    home = tmp_path_factory.mktemp("notebook")
+    """The quickstart's code cells after they ran."""
+    return run("quickstart", tmp_path_factory.mktemp("notebook"))
+
+
+@pytest.fixture(scope="module")
+def reload_cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Those of the notebook about loading a model."""
+    need_models()
+    return run("reload", tmp_path_factory.mktemp("notebook"))
+
+
+def run(name: str, home: Path) -> list[Any]:
+    """Run a notebook; a cell that fails without saying so in its tags fails the test."""
     specs = OneSpec()
     specs.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager = KernelManager(kernel_spec_manager=specs, connection_file=str(home / "connection.json"))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     client = NotebookClient(notebook, km=manager, timeout=120, resources={"metadata": {"path": str(home)}})
     try:
         with (home / "kernel.log").open("w") as log:
@@ -79,3 +93,25 @@ def test_the_rest_shows_what_it_says(cells: list[Any]) -> None:
     assert "peak" in printed(metered)
     (entry,) = find(cells, "%oom entry CUDA-OOM-001").outputs
     assert entry.data["text/plain"].startswith("# CUDA-OOM-001")
+
+
+class TestReload:
+    def test_only_the_load_fails(self, reload_cells: list[Any]) -> None:
+        failed = [cell for cell in reload_cells if any(output.output_type == "error" for output in cell.outputs)]
+        assert [cell.source.startswith(LOAD) for cell in failed] == [True]
+        error, panel = failed[0].outputs[-2:]  # the first one is the loader's progress
+        assert error.ename in ("RuntimeError", "OutOfMemoryError")
+        changed = re.escape("\n".join(f"       | {line}" for line in failed[0].source.splitlines()))
+        assert re.search(changed.replace("float64", "b?float16"), panel.data["text/plain"])
+
+    def test_the_second_fix_loads_it(self, reload_cells: list[Any]) -> None:
+        told = printed(find(reload_cells, "%oom fix 2 --yes"))
+        assert "in 16 bits: freed" in told
+        assert re.search(r"`model` sits here: (host|GPU) 492\.87 MiB \(planned: \1 492\.87 MiB\)\.", told)
+        (used,) = [cell for cell in reload_cells if cell.source.startswith("with torch.no_grad()")]
+        assert printed(used).endswith("float16 (1, 3, 8000) [0.91, 0.93]\n")
+
+    def test_nothing_is_stored(self) -> None:
+        for path in NOTEBOOKS.glob("*.ipynb"):
+            cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+            assert [cell for cell in cells if cell.outputs or cell.execution_count] == []
