@@ -290,7 +290,9 @@ def _fits(free: int | None, diagnosis: Diagnosis, needed: int | None) -> bool | 
     return None if free is None or needed is None else free >= needed
 
 
-def _rank(plan: FixPlan, fix: Fix) -> tuple[int, int, int, int]:
+def _rank(plan: FixPlan, fix: Fix) -> tuple[int, int, int, int, int]:
     fits = {True: 0, None: 1, False: 2}[plan.fits]
     loss = {"safe": 0, "unsafe": 1, "display_only": 2}[plan.applicability]
-    return fits, loss, -(plan.predicted or 0), fix.order
+    # of what loses something, a load comes first: it does what the cell was there for
+    does_it = plan.loads and plan.applicability == "unsafe"
+    return fits, loss, -1 if does_it else 0, -(plan.predicted or 0), fix.order

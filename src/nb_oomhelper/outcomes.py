@@ -111,9 +111,10 @@ def _fallen(step: Step) -> list[int]:
 
 
 def _held(outcome: Outcome, language: Language) -> list[str]:
-    if not outcome.held:
+    held = [(name, size) for name, size in outcome.held if not (outcome.loaded and name == outcome.subject)]
+    if not held:
         return []
-    names = ", ".join(f"{code(name)} {format_bytes(size)}" for name, size in outcome.held)
+    names = ", ".join(f"{code(name)} {format_bytes(size)}" for name, size in held)
     return [say("outcome.held", language, names=names)]
 
 
