@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import platform
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -46,6 +48,7 @@ class TestReadHost:
     def test_this_process_follows_what_it_holds(self) -> None:
         code = """
 import json
+import mmap
 from nb_oomhelper.host import read_host
 before = read_host()
 held = b"x" * (200 << 20)
@@ -336,6 +339,7 @@ class TestTrim:
     def test_freed_pages_go_back(self) -> None:
         code = """
 import json
+import mmap
 from nb_oomhelper.host import read_host, trim
 blocks = [bytearray(60_000) for _ in range(3_000)]
 last = blocks.pop()
@@ -354,3 +358,40 @@ from nb_oomhelper.host import trim
 print("true" if trim() is None else "false")
 """
         assert in_a_process(code) is True
+
+
+# -- room for large files, and what is mapped of them ----------------------------------------------------------------
+
+
+def test_a_folder_for_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = [("/", "ext4"), (str(tmp_path / "memory"), "tmpfs"), (str(tmp_path / "memory" / "disk"), "xfs")]
+    partitions = [SimpleNamespace(mountpoint=place, fstype=kind) for place, kind in mounts]
+    monkeypatch.setattr("psutil.disk_partitions", lambda all: partitions)
+    for folder in ("memory/disk", "plain", "work"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    for temporary, expected in (
+        ("plain", str(tmp_path / "plain")),
+        ("memory", "."),  # what lies there takes the memory that it is to spare
+        ("memory/disk", str(tmp_path / "memory" / "disk")),
+        ("not there", "."),
+    ):
+        monkeypatch.setattr("tempfile.gettempdir", lambda place=temporary: str(tmp_path / place))
+        folder, free = host.scratch()
+        assert folder == expected, temporary
+        assert free is not None
+        assert free > 0
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert host.scratch() == (None, None)
+
+
+def test_files_that_are_mapped(tmp_path: Path) -> None:
+    assert host.mapped_files(str(tmp_path)) == 0
+    (tmp_path / "a file").write_bytes(b"x" * (1 << 20))
+    beside = tmp_path.with_name(f"{tmp_path.name}x")
+    beside.mkdir()
+    (beside / "file").write_bytes(b"x" * (1 << 20))
+    with (tmp_path / "a file").open("rb") as one, (beside / "file").open("rb") as other:
+        with mmap.mmap(one.fileno(), 0, access=mmap.ACCESS_READ), mmap.mmap(other.fileno(), 0, access=mmap.ACCESS_READ):
+            assert host.mapped_files(str(tmp_path)) == 1 << 20
+        assert host.mapped_files(str(tmp_path)) == 0
