@@ -377,8 +377,8 @@ def test_a_folder_for_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("not there", "."),
     ):
         monkeypatch.setattr("tempfile.gettempdir", lambda place=temporary: str(tmp_path / place))
-        folder, free = host.scratch()
-        assert folder == expected, temporary
+        found, free = host.scratch()
+        assert found == expected, temporary
         assert free is not None
         assert free > 0
     monkeypatch.setattr("os.access", lambda *_: False)
