@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import ROOT, missing
 
+SYNC = {"HF_DEACTIVATE_ASYNC_LOAD": "1"}  # transformers 5: one tensor after another, no threads
 SIZE = 650 << 20  # bytes of its weights, about; as float64 twice that, as bfloat16 half
 
 

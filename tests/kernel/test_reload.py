@@ -13,13 +13,14 @@ import pytest
 from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, MIB, SETUP, Panel, shown
 from tests.kernel.driver import Kernel
-from tests.kernel.models import SIZE, make_llama
+from tests.kernel.models import SIZE, SYNC, make_llama
 from tests.kernel.test_panel import CASE, run_of
 
 pytestmark = pytest.mark.kernel
 
-# Each tensor of the model in a mapping of its own, and few arenas: what one test frees is free for the next one.
-ENV = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_ARENA_MAX": "2"}
+# Each tensor of the model in a mapping of its own, and few arenas: what one test frees is free for the next one. And
+# transformers' own threads do not go on loading after the error, into the room that the panel needs.
+ENV = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_ARENA_MAX": "2", **SYNC}
 MODELS = """
 import ctypes, gc, os, resource
 import psutil, torch
