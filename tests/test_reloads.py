@@ -259,6 +259,15 @@ def test_a_model_that_is_moved_is_measured_where_it_is() -> None:
     assert "model = None" not in found["reload-half"].code
 
 
+def test_a_move_that_cannot_be_changed_names_no_model() -> None:
+    call = FailedCall(loader="net.to", module="torch", row="torch-to", obstacle="loop")
+    load = study(replace(EVENT, phase="load", call=call), SNAPSHOT, frozenset())
+    assert load is not None
+    half = plan_reload(FIXES["reload-half"], load)
+    assert half is not None
+    assert (half.after, half.applicability) == ("model = net.to(dtype=torch.float16)", "display_only")
+
+
 def test_what_is_moved_may_be_unknown() -> None:
     found = moving('model = net.to("cuda")', ())
     assert found["clear-then-reload"].placement.why == "what is moved could not be measured"

@@ -267,9 +267,10 @@ def _write(load: Load, options: Sequence[Option], fields: dict[str, str]) -> tup
     found = _change(load.call, options, fields)
     if not isinstance(found, str):
         return *found, None
-    blank = _change(_blank(load.row.id, load.call), options, fields)
+    plain = _blank(load.row.id, load.call, load.row.keyword is not None)
+    blank = _change(plain, options, fields)
     if isinstance(blank, str):
-        return [], _blank(load.row.id, load.call).statement or "", found
+        return [], plain.statement or "", found
     return *blank, found
 
 
@@ -288,12 +289,12 @@ def _change(call: FailedCall, options: Sequence[Option], fields: dict[str, str])
     return list(dict.fromkeys(imports)), call.statement
 
 
-def _blank(row: str, call: FailedCall | None = None) -> FailedCall:
-    """A plain call of a loader, for the user to fill in, with what could be read of his own."""
+def _blank(row: str, call: FailedCall | None = None, takes_model: bool = True) -> FailedCall:
+    """A plain call of a loader, for the user to fill in, with what could be read of their own."""
     statement = _BLANK
     if call is not None and _is_code(call.loader):
-        target = call.target or "model"
-        statement = f"{target} = {call.loader}({call.model or repr('your-model')})"
+        model = (call.model or repr("your-model")) if takes_model else ""
+        statement = f"{call.target or 'model'} = {call.loader}({model})"
     at = (1, len(statement.partition("= ")[0].encode()) + 2)
     loader = statement.partition("= ")[2].partition("(")[0]
     return FailedCall(
