@@ -372,9 +372,9 @@ def test_a_folder_for_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path / "work")
     for temporary, expected in (
         ("plain", str(tmp_path / "plain")),
-        ("memory", "."),  # what lies there takes the memory that it is to spare
+        ("memory", str(tmp_path / "work")),  # what lies there takes the memory that it is to spare
         ("memory/disk", str(tmp_path / "memory" / "disk")),
-        ("not there", "."),
+        ("not there", str(tmp_path / "work")),
     ):
         monkeypatch.setattr("tempfile.gettempdir", lambda place=temporary: str(tmp_path / place))
         found, free = host.scratch()

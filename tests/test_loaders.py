@@ -356,7 +356,6 @@ RUN: dict[str, tuple[str, str, str, str]] = {
         "net2.hf_device_map",
     ),
     "torch host": ("torch-load", "host", "state = torch.load(NET)", "state['weight'].device.type == 'cpu'"),
-    "torch offload": ("torch-load", "offload", "state = torch.load(NET)", "state['weight'].device.type == 'cpu'"),
     "file host": ("safetensors", "host", "state = load_file(SAFE, 'cuda')", "len(state) == 2"),
     "to half": ("torch-to", "half", "net3 = Net(2).to('cpu')", "net3.layer.weight.dtype == torch.bfloat16"),
     "to dtype": ("torch-to", "half", "net3 = Net(2).to(torch.float32)", "net3.layer.weight.dtype == torch.bfloat16"),

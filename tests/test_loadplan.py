@@ -103,7 +103,8 @@ def test_on_the_host() -> None:
     assert places("spread", room=HOST) is None
     assert places("8bit", room=HOST) is None
     assert places("host", room=HOST) is None
-    assert places("host") == (0, GIB, 0, None)
+    assert places("host") == (0, GIB, 0, True)
+    assert places("host", room=replace(GPU, host=GIB - 1)) == (0, GIB, 0, False)
 
 
 def test_spread_fills_the_gpu_first_and_says_what_the_rest_takes() -> None:

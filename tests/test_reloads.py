@@ -15,7 +15,7 @@ from nb_oomhelper import reloads
 from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.memory import loaded
 from nb_oomhelper.model import AllocatorMemory, DriverReading, FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent
-from nb_oomhelper.reloads import plan_reload, study
+from nb_oomhelper.reloads import after_load, plan_reload, study
 from nb_oomhelper.roots import Scope
 from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
 
@@ -150,7 +150,10 @@ def test_what_cannot_be_changed_is_shown_in_its_plain_form(folder: Path, obstacl
     assert {plan.applicability for plan in found.values()} == {"display_only"}
     half = found["reload-half"]
     assert (half.obstacle, half.before) == (obstacle, "")
-    assert half.after == "model = AutoModel.from_pretrained(PATH, dtype=torch.float16)"
+    if obstacle in ("no_source", "unreadable"):
+        assert half.after == "model = AutoModel.from_pretrained(PATH, dtype=torch.float16)"
+    else:  # the call was read, and what is around it is in the way
+        assert half.after == CELL.replace('revision="main",', 'revision="main",\n    dtype=torch.float16,')
     assert half.placement is not None
     assert half.placement.gpu == 2 * GIB
 
@@ -265,7 +268,7 @@ def test_a_move_that_cannot_be_changed_names_no_model() -> None:
     assert load is not None
     half = plan_reload(FIXES["reload-half"], load)
     assert half is not None
-    assert (half.after, half.applicability) == ("model = net.to(dtype=torch.float16)", "display_only")
+    assert (half.after, half.applicability) == ("net.to(dtype=torch.float16)", "display_only")
 
 
 def test_what_is_moved_may_be_unknown() -> None:
@@ -280,3 +283,82 @@ def test_what_a_variable_keeps_by_dtype() -> None:
     found = dict(loaded(Scope(variables={"net": net}), "net", 60))
     assert found == {"float32": 4 * MIB, "float16": MIB}  # small tensors are left out
     assert loaded(Scope(variables={"net": net}), "other", 60) == ()
+
+
+# -- what must not be run --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("obstacle", ["several", "starred"])
+def test_what_binds_no_plain_name_is_never_run(folder: Path, obstacle: str) -> None:
+    statement = 'model, names = AutoModel.from_pretrained(PATH, **more), AutoTokenizer.from_pretrained("x")'
+    found = plans(call(folder, statement, obstacle=obstacle, target=None), names=("model", "names"))
+    assert {plan.applicability for plan in found.values()} == {"display_only"}
+
+
+def test_what_a_statement_needs_is_no_room(folder: Path) -> None:
+    """`model` stays, because the statement reads it: its bytes do not come back."""
+    snapshot = replace(SNAPSHOT, holdings=held(holding("variable", "model", 3 * GIB)))
+    statement = "model = AutoModel.from_pretrained(PATH, config=model.config)"
+    assert "clear-then-reload" not in plans(call(folder, statement), snapshot, ("model",), free=2 * GIB)
+    assert "clear-then-reload" in plans(call(folder), snapshot, ("model",), free=2 * GIB)
+
+
+def test_an_import_takes_no_variable_of_the_users(folder: Path) -> None:
+    found = plans(call(folder), names=("torch", "tempfile"), free=GIB)
+    assert found["reload-spread"].obstacle == ""
+    assert found["reload-offload"].obstacle == "shadowed" if "reload-offload" in found else True
+    half = plans(call(folder), names=("torch",))["reload-half"]
+    assert (half.obstacle, half.applicability) == ("shadowed", "display_only")
+    assert plans(call(folder), names=("tempfile",))["clear-then-reload"].code.count("import") == 1
+
+
+@pytest.mark.parametrize("after", [".float()", ".to('cuda', torch.float32)", ".to(dtype=torch.double)"])
+def test_sixteen_bits_that_are_undone_are_not_offered(folder: Path, after: str) -> None:
+    found = plans(call(folder, f"model = AutoModel.from_pretrained(PATH){after}"))
+    assert found["reload-half"].obstacle == "chained"
+    placement = found["clear-then-reload"].placement
+    assert placement is not None
+    assert placement.gpu is None  # what it will take in the end was not read
+
+
+@pytest.mark.parametrize("argument", ["quantization_config=bnb", "load_in_4bit=True", "model_kwargs=more"])
+def test_a_size_that_was_not_read_is_unknown(folder: Path, argument: str) -> None:
+    found = plans(call(folder, f"model = AutoModel.from_pretrained(PATH, {argument})"), free=GIB)
+    assert found["clear-then-reload"].fits is None
+
+
+def test_nothing_goes_to_a_disk_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloads, "scratch", lambda: (None, None))
+    assert not {"reload-disk", "reload-offload"} & set(plans(call(folder), free=GIB))
+
+
+def test_where_the_search_had_no_time_nothing_is_said_not_to_fit(folder: Path) -> None:
+    late = replace(SNAPSHOT, holdings=replace(held(), searched=1, total=3, complete=False))
+    found = plans(call(folder), late, free=GIB // 8)
+    assert found["clear-then-reload"].fits is None
+    assert "clear-then-reload" not in plans(call(folder), free=GIB // 8)
+
+
+def test_a_plain_call_keeps_the_users_arguments(folder: Path) -> None:
+    statement = "for PATH in all_of_them:\n    model = AutoModel.from_pretrained(PATH, dtype=torch.float64)"
+    found = plans(call(folder, statement, obstacle="loop", target="model"), free=20 * GIB)
+    assert found["clear-then-reload"].after == "model = AutoModel.from_pretrained(PATH, dtype=torch.float64)"
+    unread = FailedCall(loader="from_pretrained", module="transformers", row="transformers", obstacle="no_source")
+    assert plans(unread)["clear-then-reload"].after == ("model = AutoModelForCausalLM.from_pretrained('your-model')")
+    piped = FailedCall(
+        loader="pipeline", module="transformers", row="transformers-pipeline", model="'gpt2'", obstacle="no_source"
+    )
+    assert plans(piped)["clear-then-reload"].after == "model = pipeline(model='gpt2')"
+
+
+def test_after_one_load_the_others_would_lose_it(folder: Path) -> None:
+    found = plans(call(folder))
+    chosen = replace(found["reload-half"], number=1)
+    later = after_load(replace(found["reload-spread"], number=2), chosen)
+    assert later.applicability == "unsafe"
+    lines = later.code.splitlines()
+    assert lines.index("model = None") < lines.index("nb_oomhelper.release()")
+    deletion = FixPlan(number=3, fix="delete-variable", code="", applicability="unsafe", subject="model", predicted=GIB)
+    assert after_load(deletion, chosen).predicted is None
+    other = replace(deletion, subject="x")
+    assert after_load(other, chosen) == other

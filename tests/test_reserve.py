@@ -44,9 +44,18 @@ def test_without_a_limit_nothing_is_put_by() -> None:
 def test_below_a_limit_it_takes_address_space_and_no_memory() -> None:
     code = """
         limit(1 << 30)
-        print(json.dumps([change(one) for one in 2 * [reserve.take, reserve.take, reserve.give_up, reserve.give_up]]))
+        print(json.dumps([change(one) for one in 2 * [reserve.take, reserve.take, reserve.give_all, reserve.give_all]]))
     """
     assert play(code) == 2 * [[SIZE, True], [0, True], [-SIZE, True], [0, True]]
+
+
+def test_it_is_given_up_in_two_steps() -> None:
+    """For the traceback and for the panel: threads that a failed load has left behind eat of the first."""
+    code = "limit(1 << 30)\nreserve.take()\nprint(json.dumps([change(reserve.give_up) for _ in range(3)]))"
+    first, second, third = play(code)
+    assert first == [-SIZE // 3, True]
+    assert second == [-SIZE + SIZE // 3, True]
+    assert third == [0, True]
 
 
 def test_nothing_is_put_by_where_little_is_left() -> None:

@@ -5,10 +5,13 @@ No text for people and no IPython in here: those who show a case read its record
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from nb_oomhelper import history
 from nb_oomhelper.catalog import Catalog, Match
@@ -21,10 +24,12 @@ from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
 from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.notebook import look
 from nb_oomhelper.nvml import Driver
-from nb_oomhelper.reloads import Load, study
+from nb_oomhelper.reloads import Load, after_load, study
 from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -101,11 +106,23 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
 
 
 def _study(event: OomEvent, snapshot: MemorySnapshot, where: Scope) -> Load | None:
-    """The load that failed; None also where memory is too full to read about it: the panel must come all the same."""
+    """The load that failed; None also where it could not be read: the panel must come all the same."""
     try:
-        return study(event, snapshot, frozenset(where.variables), partial(loaded, where))
-    except MemoryError:
+        return study(event, snapshot, _overwritable(where), partial(loaded, where))
+    except Exception:  # memory that is too full to read, say
+        _log.debug("nothing of the load", exc_info=True)
         return None
+
+
+def _overwritable(where: Scope) -> frozenset[str]:
+    """The user's variables, but for modules and classes under their own names: to import those again loses nothing."""
+
+    def is_itself(name: str, thing: object) -> bool:
+        if type(thing) is ModuleType:
+            return sys.modules.get(name) is thing
+        return type(thing) is type and type.__dict__["__name__"].__get__(thing) == name
+
+    return frozenset(name for name, thing in where.variables.items() if not is_itself(name, thing))
 
 
 def _failed_call(error: BaseException) -> FailedCall | None:
@@ -134,6 +151,8 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
         outcome = replace(outcome, placed=placed(where.variables.get(chosen.subject), device))
     del where  # it refers to the user's objects
     case.outcomes.append(outcome)
+    if outcome.loaded:
+        case.plans = tuple(after_load(one, chosen) for one in case.plans)
     if outcome.error is None:
         case.gone |= chosen.gone
         case.plans = tuple(foretell(one, case.snapshot, case.diagnosis, case.gone) for one in case.plans)

@@ -59,8 +59,8 @@ def read_cell(source: str) -> Cell | None:
         if tree is None:
             text, obstacle = _MAGIC.sub(r"\1pass  # \2", text), "magics"
             tree = read_tree(text)
-        if tree is None:
-            return None
+        if tree is None or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body):
+            return None  # such an import stands first, and whoever writes the cell anew puts something before it
         if not _compiles(text):
             if not any(isinstance(node, _ASYNC) for node in ast.walk(tree)):
                 return None

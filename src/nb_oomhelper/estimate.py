@@ -84,7 +84,7 @@ def plan(
         snapshot = take_snapshot(driver, backend=backend, device=ordinal)
     finally:
         driver.close()
-    room = room_for(snapshot, backend, ordinal, files=checkpoint.folder)
+    room = room_for(snapshot, backend, ordinal, tokens=tokens)
     weighed = [
         (fix.id, found)
         for fix in (catalog or load_catalog()).fixes

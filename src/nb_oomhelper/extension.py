@@ -111,7 +111,7 @@ class Extension:
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
         self.keep(None)
-        self._reserve.give_up()
+        self._reserve.give_all()
         if "driver" in vars(self):
             self.driver.close()
         self.case = None
@@ -179,6 +179,7 @@ class Extension:
 
             if detect(error) is None or _is_known(error):  # most errors: they need not wait for the rest to be imported
                 return
+            self._reserve.give_all()
             from nb_oomhelper.case import open_case
             from nb_oomhelper.memory import scope_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -106,9 +106,15 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
 
 
 def _folder_since(moment: float) -> str | None:
-    """The folder for weights that the code has made."""
-    found = Path(scratch()[0] or tempfile.gettempdir()).glob("oom-offload-*")
-    fresh = [(stat.st_ctime, str(folder)) for folder in found if (stat := folder.stat()).st_ctime >= moment - 1]
+    """The folder for weights that the code has made, if any were put there: else they stay in the model's own files."""
+    fresh = []
+    try:
+        for folder in Path(scratch()[0] or ".").glob("oom-offload-*"):
+            told = folder.stat()
+            if told.st_ctime >= moment - 1 and told.st_uid == os.getuid() and any(folder.iterdir()):
+                fresh.append((told.st_ctime, str(folder)))
+    except OSError:  # somebody else's, or gone meanwhile
+        return None
     return max(fresh)[1] if fresh else None
 
 

@@ -94,7 +94,8 @@ def find_holdings(
             _follow(search, module_roots(scope), found, seen=set())
         if (rest := _without(lost, found)).storages:
             found.append(rest)
-    return tabulate(found, searched, len(roots), time.monotonic() - started)
+    held = tabulate(found, searched, len(roots), time.monotonic() - started)
+    return replace(held, everywhere=not search.expired)
 
 
 def _follow(search: _Search, roots: Iterable[Root], found: list[Found], seen: set[int] | None = None) -> int:

@@ -258,8 +258,9 @@ def scratch() -> tuple[str | None, int | None]:
         A folder that can be written to, None where there is none, and its free bytes. The temporary folder
         goes before the working folder.
     """
-    for folder in (tempfile.gettempdir(), "."):
+    for find in (tempfile.gettempdir, os.getcwd):
         try:
+            folder = str(Path(find()).absolute())
             if os.access(folder, os.W_OK) and not _is_in_memory(os.path.realpath(folder)):
                 return folder, shutil.disk_usage(folder).free
         except OSError:

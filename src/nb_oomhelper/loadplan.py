@@ -31,6 +31,8 @@ class Room:
         maps: Address space is what bounds the host: files that are mapped count as well.
         disk: Bytes of room in `folder`.
         folder: Where weights can be put on disk, or None where there is no such place.
+        tokens: Length of the text that room is left for.
+        whole: False where more may come back than was found.
     """
 
     backend: str
@@ -41,6 +43,8 @@ class Room:
     maps: bool = False
     disk: int | None = None
     folder: str | None = None
+    tokens: int = TOKENS
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,8 @@ def weigh(options: Sequence[LoadOption], checkpoint: Checkpoint, dtype: str | No
     if "device" in options:
         return _elsewhere(_size(checkpoint, made), made, room)
     if "host" in options:
-        return None if room.backend == "host" else _placed(room, made, host=before)
+        fits = _fits(before, room.host, _SLACK)
+        return None if room.backend == "host" else _placed(room, made, host=before, fits=fits)
     if "spread" in options or "offload" in options:
         return _spread(checkpoint, made, room, asked=dtype, disk="offload" in options)
     return _one(_size(checkpoint, made), checkpoint, made, room)
@@ -132,7 +137,7 @@ def _bits(checkpoint: Checkpoint, dtype: str) -> int:
 def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Room) -> Placement:
     """All of it on the device."""
     if room.backend != "host":
-        fits = _fits(size, room.free, beside(checkpoint.config).margin)
+        fits = _fits(size, room.free, beside(checkpoint.config, room.tokens).margin)
         return _placed(room, dtype, gpu=size, fits=fits)
     needed = None if size is None else size + _mapped(checkpoint, dtype, room)
     return _placed(room, dtype, host=size, fits=_fits(needed, room.host, _SLACK))
@@ -140,8 +145,12 @@ def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Room
 
 def _mapped(checkpoint: Checkpoint, dtype: str | None, room: Room) -> int:
     """Address space that the files take while they are read; as they are stored they are what was asked for."""
-    converted = dtype not in ("auto", None) and checkpoint.dtypes[:1] != ((dtype, checkpoint.size),)
-    return (checkpoint.size or 0) if room.maps and converted else 0
+    return (checkpoint.size or 0) if room.maps and converts(checkpoint, dtype) else 0
+
+
+def converts(checkpoint: Checkpoint, dtype: str | None) -> bool:
+    """Whether a load in this dtype makes new tensors of those that are stored."""
+    return dtype not in ("auto", None) and checkpoint.dtypes[:1] != ((dtype, checkpoint.size),)
 
 
 def _elsewhere(size: int | None, dtype: str | None, room: Room) -> Placement | None:
@@ -155,7 +164,7 @@ def _spread(
     checkpoint: Checkpoint, dtype: str | None, room: Room, *, asked: str | None, disk: bool
 ) -> Placement | None:
     """Over the GPU and host memory, and the disk where that is allowed, as accelerate fills them."""
-    if room.backend == "host" and not disk:
+    if (room.backend == "host" and not disk) or (disk and room.folder is None):
         return None
     layers = _layers(checkpoint, dtype)
     gpu, host = _budgets(checkpoint, room, max(layers, default=0))
@@ -165,7 +174,8 @@ def _spread(
     filled = _fill(layers, rooms)
     on_gpu, on_host = (0, filled[0]) if room.backend == "host" else (filled[0], filled[1])
     on_disk = filled[-1]
-    if disk and on_disk == 0 and dtype == asked:  # it would be the same as without the disk
+    alone = room.backend == "host" or on_host == 0
+    if disk and on_disk == 0 and (dtype == asked or alone):  # it would be the same as without
         return None
     if on_gpu + on_host == 0:  # accelerate refuses to put a whole model on disk
         return _placed(room, dtype, disk=on_disk, fits=False)
@@ -187,7 +197,7 @@ def _budgets(checkpoint: Checkpoint, room: Room, largest: int) -> tuple[int | No
     """Bytes that weights may take on the GPU and in host memory, with a margin on both."""
     gpu = None
     if room.backend != "host" and room.free is not None:
-        gpu = max(0, room.free - beside(checkpoint.config).margin)
+        gpu = max(0, room.free - beside(checkpoint.config, room.tokens).margin)
     host = room.host
     if host is not None:
         files = (checkpoint.size or 0) if room.maps else 0

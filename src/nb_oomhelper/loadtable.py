@@ -23,7 +23,7 @@ def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]
         (
             _title(found, catalog, fix, language),
             *_sizes(one),
-            say(f"plan.{_VERDICTS[one.fits]}", language),
+            say(f"plan.{'tight' if one.fits is None and one.gpu is not None else _VERDICTS[one.fits]}", language),
             _rates(catalog, fix, rates, language),
         )
         for fix, one in found.rows

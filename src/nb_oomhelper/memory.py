@@ -94,7 +94,7 @@ def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Ho
     scope = scope_of(shell) if shell is not None else Scope()
     found = search(scope, backend, device, seconds, everywhere=True)
     rows = [row for row in found.rows if row.own + row.shared]
-    if found.complete:
+    if found.complete and found.everywhere:
         rows.extend(
             Holding(name=name, kind="unexplained", backend=backend, device=device, own=size)
             for name, size in _unexplained(found, backend, device)

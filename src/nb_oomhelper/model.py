@@ -296,6 +296,7 @@ class Holdings:
         complete: False where the deadline ended the search; then bytes may be kept by more holders
             than are named here.
         searched, total: How many holders were searched through, of how many.
+        everywhere: False where time was up before modules and all living tensors were looked at.
         seconds: How long the search took.
     """
 
@@ -305,6 +306,7 @@ class Holdings:
     searched: int = 0
     total: int = 0
     seconds: float = 0.0
+    everywhere: bool = True
 
     def of_kind(self, *kinds: HolderKind) -> frozenset[int]:
         """Indexes of the rows of these kinds."""

@@ -208,7 +208,10 @@ def _loader_size(thing: object) -> int:
     """The batch size of a data loader; 0 for anything else, and where its batches are made in another way."""
     if not _is_a(type(thing), "DataLoader", "torch.utils.data.dataloader"):
         return 0
-    size = instance_dict(thing).get("batch_size")
+    settings = instance_dict(thing)
+    kind, size = settings.get("_dataset_kind"), settings.get("batch_size")
+    if type(kind) is int and kind == 1:  # of an IterableDataset, which no sampler can be given
+        return 0
     return size if type(size) is int else 0
 
 

@@ -82,7 +82,9 @@ def _next(outcome: Outcome, case: Case, catalog: Catalog, language: Language) ->
 def places(placement: Placement, language: Language) -> str:
     """Bytes on the GPU, in host memory and on disk, those that are not zero; "" where nothing is known."""
     sizes = {"on_gpu": placement.gpu, "on_host": placement.host, "on_disk": placement.disk}
-    return " + ".join(say(f"fix.{key}", language, size=format_bytes(size)) for key, size in sizes.items() if size)
+    # a size does not break over two lines
+    known = {key: format_bytes(size).replace(" ", "\u00a0") for key, size in sizes.items() if size}
+    return " + ".join(say(f"fix.{key}", language, size=size) for key, size in known.items())
 
 
 def summary(outcome: Outcome, language: Language) -> list[str]:

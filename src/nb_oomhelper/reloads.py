@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from nb_oomhelper import rewrite
-from nb_oomhelper.calltext import CallText, UnwritableError
 from nb_oomhelper.catalog import Fix, installed_version, render
 from nb_oomhelper.checkpoint import FLOATING, Checkpoint, TensorSize, measure
 from nb_oomhelper.diagnose import host_free, tightest
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.host import mapped_files, scratch
-from nb_oomhelper.loaders import Loader, Option, load_rows, missing, spell
-from nb_oomhelper.loadplan import Room, half_of, weigh
+from nb_oomhelper.loaders import Loader, load_rows, missing
+from nb_oomhelper.loadplan import TOKENS, Room, converts, half_of, weigh
 from nb_oomhelper.model import FailedCall, FixPlan, MemorySnapshot, OomEvent, Placement
+from nb_oomhelper.restate import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made
-# What stands where the user's own call could not be read.
-_BLANK = 'model = AutoModelForCausalLM.from_pretrained("your-model")'
 _FOLDER = 'tempfile.mkdtemp(prefix="oom-offload-"{at})'
 
 
@@ -35,6 +31,9 @@ class Load:
         dtype: What it asks for, as `loadplan.weigh` wants it.
         room: What there is once the failed cell is released.
         bound: Whether its target's name stands for something now.
+        forgets: Whether that goes before the load: the statement does not need it.
+        gone: The holders that a release and that lets go: indexes of rows of the snapshot's holdings.
+        names: The user's variables.
     """
 
     call: FailedCall
@@ -43,6 +42,9 @@ class Load:
     dtype: str | None
     room: Room
     bound: bool
+    forgets: bool
+    gone: frozenset[int]
+    names: frozenset[str]
 
 
 def study(
@@ -61,26 +63,52 @@ def study(
     """
     if event.call is None and event.phase != "load":
         return None
-    call = event.call or replace(_blank("transformers"), obstacle="no_source")
-    row = load_rows().row(call.row)
+    row = load_rows().row(event.call.row if event.call else "transformers")
     if row is None:
         return None
+    call = event.call or replace(blank_call(row), obstacle="no_source")
     checkpoint = moved(call, loaded) if row.in_place else measured(call, DEADLINE)
+    dtype = asked_dtype(call, row)
+    bound = call.target in names
+    forgets = bound and not row.in_place and not uses_itself(call)
     held = snapshot.holdings
-    gone = held.of_kind("failed_cell") | (held.named(call.target) if call.target else frozenset())
+    gone = held.of_kind("failed_cell")
+    if call.target and (forgets or row.in_place):  # what is moved is part of what is to be moved
+        gone |= held.named(call.target)
+    room = room_for(snapshot, event.backend, event.device, gone)
+    if event.backend == "host" and room.host is not None:
+        mapped = mapped_again(snapshot, gone, checkpoint, converts(checkpoint, dtype)) if room.maps else 0
+        room = replace(room, host=room.host + mapped, free=room.host + mapped)
     return Load(
         call=call,
         row=row,
         checkpoint=checkpoint,
-        dtype=asked_dtype(call, row),
-        room=room_for(snapshot, event.backend, event.device, gone, checkpoint.folder),
-        bound=call.target in names,
+        dtype=dtype,
+        room=room,
+        bound=bound,
+        forgets=forgets,
+        gone=gone,
+        names=names,
     )
+
+
+def mapped_again(snapshot: MemorySnapshot, gone: frozenset[int], checkpoint: Checkpoint, converted: bool) -> int:
+    """Bytes of address space that come back of the checkpoint's files, beside the tensors that were found.
+
+    Tensors that were not converted are the mapped files themselves, and were counted already.
+    """
+    if checkpoint.folder is None:
+        return 0
+    held, mapped = snapshot.holdings, mapped_files(checkpoint.folder)
+    counted = held.freed_by(gone)
+    if converted:  # those of the failed cell lie elsewhere
+        counted -= held.freed_by(held.of_kind("failed_cell") & gone)
+    return max(0, mapped - counted)
 
 
 def moved(call: FailedCall, loaded: Callable[[str], Sequence[tuple[str, int]]]) -> Checkpoint:
     """The size of a model that is there already: `model.to("cuda")`."""
-    name = call.loader.partition(".")[0]
+    name = call.loader.rpartition(".")[0]
     dtypes = tuple(loaded(name)) if name.isidentifier() else ()
     if not dtypes:
         return Checkpoint(source=name, how="unknown", note="what is moved could not be measured")
@@ -97,7 +125,7 @@ def measured(call: FailedCall, seconds: float) -> Checkpoint:
     if call.value is None:
         return Checkpoint(source="", how="unknown", note="the call does not say in plain text which model it loads")
     cache_dir, revision, variant, subfolder = (
-        _literal(_argument(call, (name,))) for name in ("cache_dir", "revision", "variant", "subfolder")
+        literal(argument(call, (name,))) for name in ("cache_dir", "revision", "variant", "subfolder")
     )
     return measure(
         call.value,
@@ -109,46 +137,8 @@ def measured(call: FailedCall, seconds: float) -> Checkpoint:
     )
 
 
-def _argument(call: FailedCall, names: Sequence[str]) -> str | None:
-    """The text of an argument that is written with one of these names."""
-    if call.statement is None or call.position is None:
-        return None
-    try:
-        text = CallText(call.statement, call.position, call.loader)
-    except UnwritableError:
-        return None
-    found = text.keyword(names)
-    return None if found is None else text.source(found.value)
-
-
-def _literal(text: str | None) -> str | None:
-    """The text that a literal stands for."""
-    try:
-        value = ast.literal_eval(text or "None")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    return value if isinstance(value, str) else None
-
-
-def asked_dtype(call: FailedCall, row: Loader) -> str | None:
-    """The dtype that a call asks for: a name, "auto" for the file's own, or None where it cannot be told."""
-    if row.in_place and _argument(call, ("dtype",)) is None:
-        return "auto"
-    written = _argument(call, next((names for names in row.same if "dtype" in names), ("dtype",)))
-    if written is None:
-        default = {one.field for one in row.spelling} & {"default_dtype"}
-        return spell(row, "$default_dtype", {}, installed_version) if default else None
-    name = written.strip("\"'").removeprefix("torch.")
-    name = {"half": "float16", "float": "float32", "double": "float64"}.get(name, name)
-    return name if name == "auto" or name in FLOATING else None
-
-
 def room_for(
-    snapshot: MemorySnapshot,
-    backend: str,
-    device: int | None,
-    gone: frozenset[int] = frozenset(),
-    files: str | None = None,
+    snapshot: MemorySnapshot, backend: str, device: int | None, gone: frozenset[int] = frozenset(), tokens: int = TOKENS
 ) -> Room:
     """What a load may take, once some holders are gone.
 
@@ -156,25 +146,26 @@ def room_for(
         snapshot: Memory now, with its holders.
         backend, device: Where the model is to go.
         gone: Those holders: indexes of rows of the snapshot's holdings.
-        files: The checkpoint's folder: of address space, what a failed load has mapped of it comes back, too.
+        tokens: Length of the text that room is left for.
     """
-    back = snapshot.holdings.freed_by(gone)
+    held = snapshot.holdings
+    back = held.freed_by(gone)
     on_host = backend == "host"
-    free = _device_free(snapshot, back)
     host = host_free(snapshot.host)
-    maps = tightest(snapshot.host)[0] == "RLIMIT_AS"
     if host is not None and on_host:
-        host += back + (mapped_files(files) if files and maps else 0)
+        host += back
     folder, disk = scratch()
     return Room(
         backend=backend,
         device=None if on_host else (device or 0),
-        free=host if on_host else free,
+        free=host if on_host else _device_free(snapshot, back),
         others=() if on_host else _others(snapshot, device),
         host=host,
-        maps=maps,
+        maps=tightest(snapshot.host)[0] == "RLIMIT_AS",
         disk=disk,
         folder=folder,
+        tokens=tokens,
+        whole=held.searched == held.total,
     )
 
 
@@ -207,19 +198,24 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
     """
     options = [found for name in fix.options if (found := load.row.option(name)) is not None]
     placement = weigh(fix.options, load.checkpoint, load.dtype, load.room)
-    if len(options) < len(fix.options) or placement is None or placement.fits is False:
+    if len(options) < len(fix.options) or placement is None:
         return None
-    imports, written, obstacle = _write(load, options, _fields(load, placement))
+    if placement.fits is False:
+        if load.room.whole:
+            return None
+        placement = replace(placement, fits=None)  # more may come back than was found in time
+    imports, written, obstacle = restate(load.row, load.call, options, _fields(load, placement))
     absent = [name for option in options for name in missing(option, installed_version)]
     if absent:
         imports = [f"# pip install {' '.join(dict.fromkeys(absent))}", *imports]
-    forgets = load.bound and not _uses_itself(load.call)
+    if obstacle is None and names_bound(imports) & load.names:
+        obstacle = "shadowed"
     try:
         code = render(
             fix,
             {
                 "imports": "\n".join(imports),
-                "forget": f"{load.call.target} = None" if forgets and obstacle is None else "",
+                "forget": f"{load.call.target} = None" if load.forgets and obstacle is None else "",
                 "statement": written,
             },
             installed_version,
@@ -235,6 +231,7 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
         applicability="unsafe" if load.bound else "safe",
         fits=placement.fits,
         subject=load.call.target or "model",
+        gone=load.gone,
         loads=True,
         placement=placement,
         before=load.call.statement or "",
@@ -244,12 +241,23 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
     return replace(plan, applicability="display_only", before="") if plan.obstacle else plan
 
 
+def after_load(plan: FixPlan, chosen: FixPlan) -> FixPlan:
+    """A plan once another one has loaded: its name stands for what was loaded, which the plan would lose."""
+    if plan.subject != chosen.subject or plan.number == chosen.number or plan.applicability == "display_only":
+        return plan
+    if not plan.loads:  # it deletes, say: what that would free now, nobody has searched
+        return replace(plan, predicted=None, fits=None, again=None, gone=frozenset())
+    forget, release = f"{chosen.subject} = None", "nb_oomhelper.release()"
+    code = plan.code if forget in plan.code else plan.code.replace(release, f"{forget}\n{release}", 1)
+    return replace(plan, applicability="unsafe", code=code)
+
+
 def _fields(load: Load, placement: Placement) -> dict[str, str]:
     """What the options' blanks are filled in with."""
-    room = load.room
-    at = "" if room.folder in (None, tempfile.gettempdir()) else f", dir={room.folder!r}"
+    folder = load.room.folder
+    at = "" if folder is None or folder == tempfile.gettempdir() else f", dir={folder!r}"
     return {
-        "half": f"torch.{half_of(load.checkpoint, room.backend)}",
+        "half": f"torch.{half_of(load.checkpoint, load.room.backend)}",
         "device": f"cuda:{placement.device or 0}",
         "max_memory": placement.budget,
         "folder": _FOLDER.format(at=at),
@@ -260,61 +268,3 @@ def _fields(load: Load, placement: Placement) -> dict[str, str]:
 def _shorter(checkpoint: Checkpoint) -> int:
     known = checkpoint.config.context if checkpoint.config else None
     return max(512, known // 4) if known else 4096
-
-
-def _write(load: Load, options: Sequence[Option], fields: dict[str, str]) -> tuple[list[str], str, str | None]:
-    """The statement with all options, its imports, and why it can only be shown (then it is a blank one)."""
-    found = _change(load.call, options, fields)
-    if not isinstance(found, str):
-        return *found, None
-    plain = _blank(load.row.id, load.call, load.row.keyword is not None)
-    blank = _change(plain, options, fields)
-    if isinstance(blank, str):
-        return [], plain.statement or "", found
-    return *blank, found
-
-
-def _change(call: FailedCall, options: Sequence[Option], fields: dict[str, str]) -> tuple[list[str], str] | str:
-    imports: list[str] = []
-    for option in options:
-        changed = rewrite.change(call, option, fields)
-        if isinstance(changed, str):
-            return changed
-        imports += changed.imports
-        call = replace(call, statement=changed.statement, loader=changed.loader)
-    if call.statement is None or call.obstacle == "no_target":
-        return call.obstacle or "no_source"
-    if "tempfile." in call.statement:
-        imports.append("import tempfile")
-    return list(dict.fromkeys(imports)), call.statement
-
-
-def _blank(row: str, call: FailedCall | None = None, takes_model: bool = True) -> FailedCall:
-    """A plain call of a loader, for the user to fill in, with what could be read of their own."""
-    statement = _BLANK
-    if call is not None and _is_code(call.loader):
-        model = (call.model or repr("your-model")) if takes_model else ""
-        statement = f"{call.target or 'model'} = {call.loader}({model})"
-    at = (1, len(statement.partition("= ")[0].encode()) + 2)
-    loader = statement.partition("= ")[2].partition("(")[0]
-    return FailedCall(
-        loader=loader, module="", row=row, target="model", statement=statement, position=at, obstacle=None
-    )
-
-
-def _is_code(text: str) -> bool:
-    try:
-        ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return "(" not in text
-
-
-def _uses_itself(call: FailedCall) -> bool:
-    """Whether a statement reads the name that it binds: `model = model.to("cuda")`."""
-    try:
-        tree = ast.parse(call.statement or "")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True
-    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    return call.target in read

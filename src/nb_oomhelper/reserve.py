@@ -13,32 +13,37 @@ from pathlib import Path
 from typing import Any
 
 _log = logging.getLogger(__name__)
-SIZE = 32 << 20  # bytes: a rendered traceback, ipywidgets' modules, the stack of one thread
-_PLENTY = 8 * SIZE  # bytes that must be left for it to be worth taking: a release needs room, too
+SIZE = 96 << 20  # bytes: a rendered traceback; then a search, ipywidgets' modules, the stack of one thread
+_FIRST = SIZE // 3  # of it for the traceback; threads that the failed call has left behind may eat of that
+_PLENTY = 4 * SIZE  # bytes that must be left for it to be worth taking: a release needs room, too
 
 
 class Reserve:
-    """What is put by in one process."""
+    """What is put by in one process, and given up in two steps: for the traceback, and for the panel."""
 
     def __init__(self) -> None:
-        self._held: Any = None
+        self._held: list[Any] = []
 
     def take(self) -> None:
         """Put some by, if there is a limit and plenty of room below it."""
-        if self._held is not None or (_room() or 0) < _PLENTY:
+        if self._held or (_room() or 0) < _PLENTY:
             return
         import mmap
 
         try:
-            self._held = mmap.mmap(-1, SIZE)
+            self._held = [mmap.mmap(-1, size) for size in (SIZE - _FIRST, _FIRST)]
         except OSError:
             _log.debug("nothing put by", exc_info=True)
 
     def give_up(self) -> None:
-        """Make room."""
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()
+        """Make room: the first part, and when it is asked for again the rest."""
+        if self._held:
+            self._held.pop().close()
+
+    def give_all(self) -> None:
+        """Make all the room."""
+        while self._held:
+            self.give_up()
 
 
 def _room() -> int | None:

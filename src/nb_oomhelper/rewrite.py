@@ -129,7 +129,7 @@ def _defined_in(function: ast.expr, frame: FrameType) -> str:
     kind = type(thing)
     if kind is FunctionType:
         return str(getattr(thing, "__module__", ""))
-    module = _class_dict(thing).get("__module__") if isinstance(thing, type) else ""
+    module = _class_dict(thing).get("__module__") if issubclass(kind, type) else ""
     return module if type(module) is str else ""
 
 

@@ -108,13 +108,18 @@ def _result(number: int, thing: object, tracers: Sequence[Roles]) -> Root:
 
 
 def _variable(name: str, thing: object, tracers: Sequence[Roles], barred: set[int]) -> Root:
-    if type(thing) is type and _class_dict(thing).get("__module__") == "__main__":
+    if type(thing) is type and _is_mine(thing):
         kept = list(_class_dict(thing).values())  # a class of the user's own, with what its attributes keep
         return Root("variable", [((name, None, None), kept)], name=name, thing=thing)
     role = _role(thing, tracers)
     parts = _parts(name, thing) if role is None and id(thing) not in barred else []
     # the whole comes last: what its parts have not led to is its own
     return Root("variable", [*parts, ((name, None, None), thing)], name=name, thing=thing, role=role)
+
+
+def _is_mine(kind: type) -> bool:
+    module = _class_dict(kind).get("__module__")
+    return type(module) is str and module == "__main__"
 
 
 def _role(thing: object, tracers: Sequence[Roles]) -> str | None:

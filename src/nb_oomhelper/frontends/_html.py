@@ -125,7 +125,8 @@ def change(row: FixRow, language: Language) -> str:
         f"{text}</pre></div>"
         for key, text in (("before", old), ("after", new))
     )
-    return f'<div class="oomh-diff">{columns}</div>'
+    whole = f'<div class="oomh-mute oomh-whole">{rich(say("diff.whole", language))}</div>'
+    return f'<div class="oomh-diff">{columns}</div>{whole}'
 
 
 def _compared(before: str, after: str) -> tuple[str, str]:

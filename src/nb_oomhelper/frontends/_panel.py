@@ -55,7 +55,10 @@ def show(case: Case, actions: Actions) -> Panel:
         "text/plain": _text.render(report),
     }
     display(bundle, raw=True)
-    panel.live()
+    try:
+        panel.live()
+    except RuntimeError:  # no room for one more thread: what is shown stays
+        _log.debug("no live readout", exc_info=True)
     return panel
 
 
@@ -328,6 +331,7 @@ class FixWidget:
 
     def write(self, row: FixRow, language: Language) -> None:
         """Put the row's words into its widgets."""
+        self.plan = row.plan  # after a load, others lose what was loaded, and say so
         self._text.value = _html.fix(row)
         self._code.value = _html.change(row, language) + _html.code(row.plan.code)
         self._question.value = _html.rich(say("fix.loses", language, loses=row.loses))
