@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,8 @@ class Hostile:
     """Whoever asks it for anything is told off."""
 
     def __getattribute__(self, name: str) -> Any:
+        if name == "__class__" and not sys._getframe(1).f_globals["__name__"].startswith("nb_oomhelper"):
+            return Hostile  # other tests look at all living objects
         raise AssertionError(name)
 
     def __eq__(self, other: object) -> bool:

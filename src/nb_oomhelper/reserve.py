@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 _log = logging.getLogger(__name__)
-SIZE = 96 << 20  # bytes: a rendered traceback; then a search, ipywidgets' modules, the stack of one thread
-_FIRST = SIZE // 3  # of it for the traceback; threads that the failed call has left behind may eat of that
-_PLENTY = 4 * SIZE  # bytes that must be left for it to be worth taking: a release needs room, too
+SIZE = 64 << 20  # bytes: a rendered traceback; then a search, ipywidgets' modules, the stack of one thread
+_FIRST = SIZE // 2  # of it for the traceback; threads that the failed call has left behind may eat of that
+_PLENTY = 6 * SIZE  # bytes that must be left for it to be worth taking: a release needs room, too
 
 
 class Reserve:

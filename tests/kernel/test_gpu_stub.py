@@ -198,14 +198,14 @@ class TestCudaError:
         kernel.execute("model = AutoModelForCausalLM.from_pretrained('gpt2-xl')")
         kernel.execute("calls = []\nload = lambda *args, **options: calls.append([args, options]) or 'the model'")
         kernel.execute("AutoModelForCausalLM.from_pretrained = load")
-        number = next(number for fix, number, _ in kernel.eval(PLANS) if fix == "reload-offload")
+        number = next(number for fix, number, _ in kernel.eval(PLANS) if fix == "reload-half")
         reply = kernel.execute(f"%oom fix {number}")  # nothing of that name is there to lose
         assert "The code raised" not in reply.stdout
         assert kernel.eval("[model, calls[0][0], sorted(calls[0][1])]") == [
             "the model",
             ["gpt2-xl"],
-            ["device_map", "dtype", "max_memory", "offload_folder"],
-        ] or kernel.eval("sorted(calls[0][1])") == ["device_map", "max_memory", "offload_folder", "torch_dtype"]
+            ["dtype"],  # of a transformers that is not installed the newest spelling
+        ] or kernel.eval("sorted(calls[0][1])") == ["torch_dtype"]
 
     def test_while_training(self, kernel: Kernel) -> None:
         kernel.execute(f"def train_step(batch):\n    raise torch.OutOfMemoryError({MESSAGE!r})")

@@ -150,7 +150,8 @@ class TestHalf:
         assert found["reload-half"]["after"] == changed
         assert found["reload-half"]["code"].endswith(f"nb_oomhelper.release()\n{changed}")
         assert (found["reload-half"]["applicability"], found["reload-half"]["fits"]) == ("safe", True)
-        assert {"reload-disk", "reload-offload"} < found.keys()
+        assert "reload-disk" in found
+        assert "reload-offload" not in found  # in 16 bits nothing would go to disk: it would be the same once more
         for plan in found.values():
             assert "trust_remote_code" not in plan["code"]
             assert "# the one we made" in plan["code"] or not plan["loads"]
@@ -199,11 +200,11 @@ class TestDisk:
         assert min(told["planned"]) > 200 * MIB
         assert set(kernel.eval("list(model.hf_device_map.values())")) == {"cpu", "disk"}
         assert kernel.eval("str(model.dtype)") == "torch.float64"
-        folder = told["folder"]
-        assert folder in panel.text
-        assert kernel.eval(f"os.stat({folder!r}).st_mode & 0o777") == 0o700
+        # transformers reads them from the model's own files, and puts nothing into the folder: it is not named
+        assert told["folder"] is None
+        code = plans(kernel)["reload-disk"]["code"]
+        assert 'offload_folder=tempfile.mkdtemp(prefix="oom-offload-")' in code
         assert kernel.eval("answer()") == [[1, 3, 8000], True]  # layers on disk are fetched one by one
-        Path(folder).rmdir()
 
 
 class TestOldModel:
