@@ -212,6 +212,7 @@ def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Note
             code=code,
             applicability="display_only" if work.obstacle else fix.applicability,
             subject=work.subject,
+            gone=snapshot.holdings.of_kind("failed_cell") if work.reruns else frozenset(),  # its code releases it first
             reruns=work.reruns,
             obstacle=work.obstacle,
         )
