@@ -89,7 +89,7 @@ class TestOom:
             file.truncate(8 + len(header) + (1 << 22))
         text = kernel.execute(f"%oom plan {tmp_path} --dtype auto").mime("text/plain")[0]
         assert f"{tmp_path}: 4.00 MiB as stored (float32 4.00 MiB), told by the files' headers" in text
-        assert re.search(r"Load it in 16 bits +– +2\.00 MiB +– +(✓ fits|\? unknown)", text), text
+        assert re.search(r"Load it in 16 bits +– +2\.00 MiB +– +(✓ fits|\? tight)", text), text
         kernel.execute(f"WHERE = {str(tmp_path)!r}")
         assert json.loads(kernel.execute("%oom plan WHERE --json").stdout)["checkpoint"]["size"] == 4 * MIB
         assert "no such file or folder" in kernel.execute("%oom plan nothing/here").stdout
