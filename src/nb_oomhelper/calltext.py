@@ -32,6 +32,11 @@ class Token:
     end: int
 
 
+def given(call: ast.Call) -> list[ast.expr]:
+    """What a call is given, by place and by name."""
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
 class CallText:
     """A statement's text, and one call in it.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from nb_oomhelper import history
+from nb_oomhelper.bare import class_name
 from nb_oomhelper.catalog import Catalog, Match
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
@@ -120,7 +121,7 @@ def _overwritable(where: Scope) -> frozenset[str]:
     def is_itself(name: str, thing: object) -> bool:
         if type(thing) is ModuleType:
             return sys.modules.get(name) is thing
-        return type(thing) is type and type.__dict__["__name__"].__get__(thing) == name
+        return type(thing) is type and class_name(thing) == name
 
     return frozenset(name for name, thing in where.variables.items() if not is_itself(name, thing))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from nb_oomhelper.calltext import CallText, UnwritableError
+from nb_oomhelper.calltext import CallText, UnwritableError, given
 from nb_oomhelper.loaders import Loader, Option
 from nb_oomhelper.sites import read_tree
 
@@ -168,8 +168,8 @@ def _unchain(draft: Draft, names: Sequence[str]) -> None:
         if link is None:
             return
         name = link.func.attr if isinstance(link.func, ast.Attribute) else ""
-        given = [*link.args, *(keyword.value for keyword in link.keywords)]
-        if len(given) > 1 or any(isinstance(one, ast.Attribute) for one in given):
+        values = given(link)
+        if len(values) > 1 or any(isinstance(one, ast.Attribute) for one in values):
             raise UnwritableError("chained")
-        old = f".{name}({', '.join(call.source(one) for one in given)})"
+        old = f".{name}({', '.join(call.source(one) for one in values)})"
         draft.note(call.unchained(link), f".{name}", old, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,17 +48,7 @@ def plan(
     """
     event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    plans = [
-        (_rank(one, fix), one)
-        for fix in fixes
-        for one in (
-            _reloads(fix, load)
-            if fix.subject == "call"
-            else _changes(fix, event, snapshot, notebook)
-            if fix.subject in CHANGED
-            else _plans(fix, snapshot, diagnosis)
-        )
-    ]
+    plans = [(_rank(one, fix), one) for fix in fixes for one in _ready(fix, event, snapshot, diagnosis, load, notebook)]
     plans.sort(key=lambda pair: pair[0])
     return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
 
@@ -192,11 +182,16 @@ class _Subject:
     frees: int | None = None
 
 
-def _reloads(fix: Fix, load: Load | None) -> Iterator[FixPlan]:
-    """The failed call with the options of a fix, if one failed and they can help."""
-    found = plan_reload(fix, load) if load is not None else None
-    if found is not None:
-        yield found
+def _ready(
+    fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis, load: Load | None, notebook: Notebook
+) -> Iterable[FixPlan]:
+    """The plans of one fix, by what it is about: the failed call, what the failed cell uses, or what is held."""
+    if fix.subject == "call":
+        found = plan_reload(fix, load) if load is not None else None
+        return [] if found is None else [found]
+    if fix.subject in CHANGED:
+        return _changes(fix, event, snapshot, notebook)
+    return _plans(fix, snapshot, diagnosis)
 
 
 def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Notebook) -> Iterator[FixPlan]:

@@ -49,7 +49,6 @@ def give_back(
             the frames of exceptions that finished tasks, futures and log records keep.
         history: Also forget displayed results: Out, `_`, `__`, `___`, `_N`. Texts stay.
         names: User variables to delete, also where Out shares them.
-
         read: Reads the figures that each step is measured by.
 
     Returns:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Protocol
 
+from nb_oomhelper.bare import class_name
 from nb_oomhelper.model import Holding, Holdings
-from nb_oomhelper.roots import Root, Scope, module_roots, named, scope_roots
+from nb_oomhelper.roots import Roles, Root, Scope, module_roots, named, scope_roots
 from nb_oomhelper.tally import Found, tabulate
 
 _CHUNK = 4096  # objects between two looks at the clock
@@ -24,17 +25,13 @@ _LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
 _ATOMIC = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
 _CLOSED = (type, ModuleType, CodeType)  # they lead to whole libraries, not to holdings
 _SKIPPED, _FOLLOWED, _KNOWN = range(3)
-_class_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 
 
-class Tracer(Protocol):
+class Tracer(Roles, Protocol):
     """What the search needs of a framework."""
 
     def storages(self, objects: Sequence[object]) -> Iterable[tuple[int, Hashable, str, int | None, int]]:
         """Index of the object, key, backend, device and bytes of each storage that these objects keep."""
-
-    def role(self, obj: object) -> str | None:
-        """What the object is to the framework, by its class alone."""
 
     def beyond(self, objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:
         """Objects that these lead to unseen by the garbage collector, or whose part is known, each with its part."""
@@ -173,7 +170,7 @@ class _Search:
         row = Holding(name=root.name, kind=root.kind, backend=self._backend, device=self._device)
         if root.kind in ("failed_cell", "unreachable", "module"):
             return row
-        return replace(row, type_name=_class_name(type(root.thing)), role=root.role or "other")
+        return replace(row, type_name=class_name(type(root.thing)), role=root.role or "other")
 
     def _walk(self, start: object, trail: _Trail) -> None:
         """Add the storages that this object leads to."""

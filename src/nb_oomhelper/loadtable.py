@@ -9,6 +9,7 @@ from dataclasses import asdict
 from nb_oomhelper.catalog import Catalog, fill
 from nb_oomhelper.estimate import Estimate
 from nb_oomhelper.model import Placement
+from nb_oomhelper.outcomes import said_rates
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, say
 
@@ -24,7 +25,7 @@ def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]
             _title(found, catalog, fix, language),
             *_sizes(one),
             say(f"plan.{'tight' if one.fits is None and one.gpu is not None else _VERDICTS[one.fits]}", language),
-            _rates(catalog, fix, rates, language),
+            said_rates(fix, catalog, rates, language) or "–",
         )
         for fix, one in found.rows
     ]
@@ -85,13 +86,3 @@ def _title(found: Estimate, catalog: Catalog, fix: str, language: Language) -> s
 
 def _sizes(one: Placement) -> tuple[str, ...]:
     return tuple("–" if size == 0 else format_bytes(size) for size in (one.gpu, one.host, one.disk))
-
-
-def _rates(catalog: Catalog, fix: str, rates: Mapping[str, tuple[int, int]], language: Language) -> str:
-    """Claimed and measured, side by side and never mixed."""
-    known, parts = catalog.fix(fix), []
-    if known.claimed_rate is not None:
-        parts.append(say("fix.claimed", language, rate=known.claimed_rate, entry=known.entry))
-    if fix in rates:
-        parts.append(say("fix.measured", language, good=rates[fix][0], total=rates[fix][1]))
-    return " · ".join(parts) or "–"

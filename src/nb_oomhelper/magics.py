@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.wording import Language
 
 _ABSENT = object()
+_LANG = "--lang is en or zh"
 
 
 class Core(Protocol):
@@ -253,15 +254,14 @@ class OomMagics(Magics):  # type: ignore[misc]
             display({"text/markdown": text, "text/plain": text}, raw=True)
 
     def _language_of(self, words: list[str]) -> tuple[Language, list[str]]:
-        if "--lang" not in words:
-            return self._core.language(), words
-        at = words.index("--lang")
-        named = words[at + 1] if at + 1 < len(words) else ""
+        named, rest = _option(words, "--lang", _LANG)
+        if named is None:
+            return self._core.language(), rest
         if named not in ("en", "zh"):
-            raise UsageError("--lang is en or zh")
+            raise UsageError(_LANG)
         from nb_oomhelper.wording import pick_language
 
-        return pick_language(named), words[:at] + words[at + 2 :]
+        return pick_language(named), rest
 
 
 def _option(words: list[str], name: str, usage: str) -> tuple[str | None, list[str]]:

@@ -294,8 +294,15 @@ def _free(host: HostMemory, device: DeviceMemory | None, allocator: AllocatorMem
         return host_free(host)
     if device is None or device.free is None:
         return None
-    cached = (allocator.releasable if allocator else None) or 0
-    room = device.free + cached
-    if allocator and allocator.limit is not None and allocator.allocated is not None:
-        room = min(room, max(0, allocator.limit - allocator.allocated))
-    return room
+    return device_free(device, allocator)
+
+
+def device_free(device: DeviceMemory | None, allocator: AllocatorMemory | None, back: int = 0) -> int | None:
+    """Bytes free on a GPU once `back` bytes of tensors are gone and the cache is emptied, below the set limit."""
+    room = device.free if device else None
+    if room is not None:
+        room += back + ((allocator.releasable if allocator else None) or 0)
+    if allocator is None or allocator.limit is None or allocator.allocated is None:
+        return room
+    below = max(0, allocator.limit - allocator.allocated + back)
+    return below if room is None else min(room, below)

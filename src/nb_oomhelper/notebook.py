@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from nb_oomhelper.bare import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.catalog import Fix, installed_version
 from nb_oomhelper.cellwork import Cell, edited, indented, phase_of, read_cell
 from nb_oomhelper.knowledge._fix import release_of
 from nb_oomhelper.model import Holdings, OomEvent, Phase
-from nb_oomhelper.roots import instance_dict
 
 _WORTH_SAYING = 1 << 20  # bytes of an autograd graph
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
@@ -24,10 +24,6 @@ _OLD_NAME, _NEW_NAME = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"
 _GROWS = re.compile(r"expandable_segments\s*:\s*(\w+)")
 _PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
 _BITSANDBYTES = "bitsandbytes"
-
-_class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
-_class_name: Callable[[type], str] = type.__dict__["__name__"].__get__
-_class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +184,12 @@ def _set_by_cell(name: str, notebook: Notebook) -> str:
 
 
 def _is_a(kind: type, name: str, module: str) -> bool:
-    where = _class_dict(kind).get("__module__")
-    return type(where) is str and where == module and _class_name(kind) == name
+    where = class_dict(kind).get("__module__")
+    return type(where) is str and where == module and class_name(kind) == name
 
 
 def _is_trainer(thing: object) -> bool:
-    return any(_is_a(kind, "Trainer", "transformers.trainer") for kind in _class_mro(type(thing)))
+    return any(_is_a(kind, "Trainer", "transformers.trainer") for kind in class_mro(type(thing)))
 
 
 def _steps(trainer: object) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog, fill
@@ -146,6 +147,17 @@ def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> st
         figure=say(f"outcome.{figure}", language),
         seconds=seconds,
     )
+
+
+def said_rates(fix: str, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language) -> str:
+    """Claimed and measured, side by side and never mixed; nothing where nobody says or saw anything."""
+    known, parts = catalog.fix(fix), []
+    if known.claimed_rate is not None:
+        parts.append(say("fix.claimed", language, rate=known.claimed_rate, entry=plain(known.entry or "")))
+    if fix in rates:
+        good, total = rates[fix]
+        parts.append(say("fix.measured", language, good=good, total=total))
+    return " · ".join(parts)
 
 
 def texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, str]:

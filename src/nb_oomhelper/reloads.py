@@ -13,6 +13,7 @@ from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.host import mapped_files, scratch
 from nb_oomhelper.loaders import Loader, load_rows, missing
 from nb_oomhelper.loadplan import TOKENS, Room, converts, half_of, weigh
+from nb_oomhelper.memory import device_free
 from nb_oomhelper.model import FailedCall, FixPlan, MemorySnapshot, OomEvent, Placement
 from nb_oomhelper.restate import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 
@@ -158,7 +159,7 @@ def room_for(
     return Room(
         backend=backend,
         device=None if on_host else (device or 0),
-        free=host if on_host else _device_free(snapshot, back),
+        free=host if on_host else device_free(snapshot.device, snapshot.allocator, back),
         others=() if on_host else _others(snapshot, device),
         host=host,
         maps=tightest(snapshot.host)[0] == "RLIMIT_AS",
@@ -167,18 +168,6 @@ def room_for(
         tokens=tokens,
         whole=held.searched == held.total,
     )
-
-
-def _device_free(snapshot: MemorySnapshot, back: int) -> int | None:
-    """Bytes free on the GPU once `back` bytes of tensors are gone and the cache is emptied, below the set limit."""
-    allocator = snapshot.allocator
-    free = snapshot.device.free if snapshot.device else None
-    if free is not None:
-        free += back + ((allocator.releasable if allocator else None) or 0)
-    if allocator is None or allocator.limit is None or allocator.allocated is None:
-        return free
-    below = max(0, allocator.limit - allocator.allocated + back)
-    return below if free is None else min(free, below)
 
 
 def _others(snapshot: MemorySnapshot, device: int | None) -> tuple[tuple[int, int], ...]:

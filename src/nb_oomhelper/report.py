@@ -12,7 +12,7 @@ from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, inst
 from nb_oomhelper.diagnose import segments, tightest
 from nb_oomhelper.export import to_markdown
 from nb_oomhelper.model import Cause, CauseKind, DeadEnd, FixPlan, MemorySnapshot, Segment
-from nb_oomhelper.outcomes import blanks, code, places, plain, tell, texts
+from nb_oomhelper.outcomes import blanks, code, places, plain, said_rates, tell, texts
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, knows, say
 
@@ -191,7 +191,7 @@ def _fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> Fix
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=say(f"fix.{plan.applicability}", language),
         loses=loses if plan.applicability == "unsafe" else "",
-        rates=_rates(case, plan, catalog, language),
+        rates=said_rates(plan.fix, catalog, case.rates, language),
     )
 
 
@@ -230,18 +230,6 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
         return say(key, language, needed=format_bytes(case.diagnosis.rerun))
     never = any(cause.kind == "too_large" for cause in case.diagnosis.causes)
     return say("fix.fits_never" if never else "fix.fits_not", language)
-
-
-def _rates(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> str:
-    """Claimed and measured, side by side and never mixed; nothing where nobody says or saw anything."""
-    parts = []
-    fix = catalog.fix(plan.fix)
-    if fix.claimed_rate is not None:
-        parts.append(say("fix.claimed", language, rate=fix.claimed_rate, entry=plain(fix.entry or "")))
-    if plan.fix in case.rates:
-        good, total = case.rates[plan.fix]
-        parts.append(say("fix.measured", language, good=good, total=total))
-    return " · ".join(parts)
 
 
 def _dead_end(case: Case, end: DeadEnd, language: Language) -> str:

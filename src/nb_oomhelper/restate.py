@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nb_oomhelper import rewrite
-from nb_oomhelper.calltext import CallText, UnwritableError
+from nb_oomhelper.calltext import CallText, UnwritableError, given
 from nb_oomhelper.catalog import installed_version
 from nb_oomhelper.checkpoint import FLOATING
 from nb_oomhelper.loaders import Loader, Option, spell
 from nb_oomhelper.model import FailedCall
+from nb_oomhelper.sites import read_tree
 
 # What stands where the user's own call could not be read.
 _BLANK = ("AutoModelForCausalLM.from_pretrained", 'AutoModelForCausalLM.from_pretrained("your-model")')
@@ -66,13 +67,9 @@ def _converts(call: FailedCall) -> bool:
     text = _text(call)
     return text is not None and any(
         name in ("float", "double", "half", "bfloat16")
-        or (name == "to" and any(_DTYPE.fullmatch(text.source(one)) for one in _given(link)))
+        or (name == "to" and any(_DTYPE.fullmatch(text.source(one)) for one in given(link)))
         for name, link in text.links()
     )
-
-
-def _given(link: ast.Call) -> list[ast.expr]:
-    return [*link.args, *(keyword.value for keyword in link.keywords)]
 
 
 def _alone(row: Loader, call: FailedCall) -> FailedCall | None:
@@ -126,9 +123,10 @@ def names_bound(imports: Sequence[str]) -> set[str]:
 
 def uses_itself(call: FailedCall) -> bool:
     """Whether a statement reads the name that it binds: `model = model.to("cuda")`."""
-    try:
-        tree = ast.parse(call.statement or "")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if call.statement is None:
+        return False
+    tree = read_tree(call.statement)
+    if tree is None:
         return True
     read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     return call.target in read

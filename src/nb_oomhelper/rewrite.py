@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from types import FrameType, FunctionType, ModuleType
 
+from nb_oomhelper.bare import class_dict, module_dict
 from nb_oomhelper.calltext import UnwritableError
 from nb_oomhelper.edits import Argument, Draft, apply
 from nb_oomhelper.errors import UsageError
@@ -22,10 +23,6 @@ from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
 from nb_oomhelper.model import FailedCall
 from nb_oomhelper.sites import Site, find_obstacle, find_target, read_source, read_tree, sites_on, statement_text
 
-_class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
-_module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
-    "__dict__"
-].__get__
 Frames = Sequence[tuple[FrameType, int]]
 
 _SOFT = frozenset({"starred", "several"})  # obstacles to a change, none to running the statement as it is
@@ -125,11 +122,11 @@ def _defined_in(function: ast.expr, frame: FrameType) -> str:
         root = root.value
     thing = dict.get(frame.f_globals, root.id) if isinstance(root, ast.Name) else None
     while issubclass(type(thing), ModuleType) and names:
-        thing = _module_dict(thing).get(names.pop())  # type: ignore[arg-type]
+        thing = module_dict(thing).get(names.pop())  # type: ignore[arg-type]
     kind = type(thing)
     if kind is FunctionType:
         return str(getattr(thing, "__module__", ""))
-    module = _class_dict(thing).get("__module__") if issubclass(kind, type) else ""
+    module = class_dict(thing).get("__module__") if issubclass(kind, type) else ""
     return module if type(module) is str else ""
 
 

@@ -7,23 +7,19 @@ of an object of the user's is asked for.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import CO_OPTIMIZED
-from types import FrameType, GetSetDescriptorType, ModuleType
+from types import FrameType, ModuleType
 from typing import Any, Protocol
 
+from nb_oomhelper.bare import class_dict, instance_dict, module_dict
 from nb_oomhelper.model import HolderKind
 from nb_oomhelper.tally import Label
 
 _OURS = frozenset({"IPython", "ipykernel", "nb_oomhelper"})
 _FEW = 64  # parts of one object that are named, and characters of a key
 _MANY = 10_000  # members of what is searched last
-_class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
-_class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
-_module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
-    "__dict__"
-].__get__
 
 
 @dataclass(slots=True)
@@ -77,13 +73,13 @@ def module_roots(scope: Scope) -> Iterator[Root]:
         package = name.partition(".")[0]
         if package in sys.stdlib_module_names or package in _OURS or not issubclass(type(module), ModuleType):
             continue
-        names = _module_dict(module)
+        names = module_dict(module)
         if id(names) in barred:
             continue
         for attribute, thing in list(names.items()):
             kept = thing
             if type(thing) is type:
-                kept = list(_class_dict(thing).values())
+                kept = list(class_dict(thing).values())
                 made.append(kept)
             yield Root("module", [((f"module {name}.{attribute}", None, None), kept)])
 
@@ -109,7 +105,7 @@ def _result(number: int, thing: object, tracers: Sequence[Roles]) -> Root:
 
 def _variable(name: str, thing: object, tracers: Sequence[Roles], barred: set[int]) -> Root:
     if type(thing) is type and _is_mine(thing):
-        kept = list(_class_dict(thing).values())  # a class of the user's own, with what its attributes keep
+        kept = list(class_dict(thing).values())  # a class of the user's own, with what its attributes keep
         return Root("variable", [((name, None, None), kept)], name=name, thing=thing)
     role = _role(thing, tracers)
     parts = _parts(name, thing) if role is None and id(thing) not in barred else []
@@ -118,7 +114,7 @@ def _variable(name: str, thing: object, tracers: Sequence[Roles], barred: set[in
 
 
 def _is_mine(kind: type) -> bool:
-    module = _class_dict(kind).get("__module__")
+    module = class_dict(kind).get("__module__")
     return type(module) is str and module == "__main__"
 
 
@@ -154,16 +150,6 @@ def _parts(name: str, thing: object) -> list[tuple[Label, object]]:
 
 def _key(key: object) -> str:
     return repr(key) if type(key) is int or (type(key) is str and len(key) <= _FEW) else "…"
-
-
-def instance_dict(thing: object) -> dict[object, object]:
-    """An object's own attributes, past any code of its class; empty where it has none."""
-    for kind in _class_mro(type(thing)):
-        getter = _class_dict(kind).get("__dict__")
-        if type(getter) is GetSetDescriptorType:
-            names = getter.__get__(thing)
-            return names if type(names) is dict else {}
-    return {}
 
 
 def _locals(frame: FrameType, line: int) -> Iterator[tuple[Label, object]]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
+from nb_oomhelper.bare import class_dict, class_mro
 from nb_oomhelper.frameworks import _pytorch_graph
 from nb_oomhelper.frameworks._pytorch_messages import recognize
 from nb_oomhelper.model import AllocatorMemory, StepKind
@@ -36,8 +37,6 @@ name = "pytorch"
 module = "torch"
 
 _MARK = "gradient_checkpointing_enable"  # transformers' and diffusers' model classes have it
-_class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
-_class_dict: Callable[[type], Any] = type.__dict__["__dict__"].__get__
 
 
 def loaded() -> bool:
@@ -247,11 +246,11 @@ def role(obj: object) -> str | None:
     torch = _torch()
     if torch is None:
         return None
-    kinds = _class_mro(type(obj))
+    kinds = class_mro(type(obj))
     if any(kind is torch.Tensor for kind in kinds):
         return "tensor"
     if any(kind is torch.nn.Module for kind in kinds):
-        return "pretrained model" if any(_MARK in _class_dict(kind) for kind in kinds) else "model"
+        return "pretrained model" if any(_MARK in class_dict(kind) for kind in kinds) else "model"
     return "optimizer" if any(kind is torch.optim.Optimizer for kind in kinds) else None
 
 

@@ -8,12 +8,13 @@ user's) do not run. Nothing is copied, and no graph is changed.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from nb_oomhelper.bare import class_mro
 
 Mark = tuple[object, str]  # an object, and what it is for
 
-_class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _raw_names: dict[str, tuple[str, ...]] = {}  # attributes of saved tensors, by the name of the node's class
 
 
@@ -27,7 +28,7 @@ def beyond(torch: Any, things: Sequence[object], nodes: dict[int, object]) -> It
             keeps their ids unique; drop it with the search.
     """
     for thing in things:
-        kinds = _class_mro(type(thing))
+        kinds = class_mro(type(thing))
         if any(kind is torch.Tensor for kind in kinds):
             yield from _of_tensor(torch, thing, any(kind is torch.nn.Parameter for kind in kinds), nodes)
         elif any(kind is torch.nn.Module for kind in kinds):
