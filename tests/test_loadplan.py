@@ -131,6 +131,19 @@ def test_what_no_memory_has_room_for_goes_to_disk_if_it_may() -> None:
     assert (spread.fits, offload.fits) == (False, True)
 
 
+def test_the_budget_that_the_call_names_is_the_one_that_was_reckoned_with() -> None:
+    sizes = (113 * MIB - MIB // 2, *[100 * MIB] * 7)
+    tensors = tuple(tensor(f"model.layers.{number}.mlp.weight", size) for number, size in enumerate(sizes))
+    model = checkpoint(tensors=tensors, size=sum(sizes))
+    found: dict[str, set[tuple[int | None, int | None]]] = {}
+    for room in range(1000 * MIB, 1200 * MIB, MIB // 4):
+        one = weigh(("offload",), model, "auto", replace(HOST, host=room))
+        assert one is not None
+        found.setdefault(one.budget, set()).add((one.host, one.disk))
+    assert {len(places) for places in found.values()} == {1}
+    assert len(set().union(*found.values())) > 1
+
+
 def test_room_on_disk_counts_only_where_something_is_written() -> None:
     room = replace(GPU, free=700 * MIB, host=1300 * MIB, disk=MIB)
     as_stored, converted = (weigh(("offload",), checkpoint(), dtype, room) for dtype in ("auto", "float64"))

@@ -194,15 +194,19 @@ def _mapped_as_stored(checkpoint: Checkpoint, dtype: str | None) -> bool:
 
 
 def _budgets(checkpoint: Checkpoint, room: Room, largest: int) -> tuple[int | None, int | None]:
-    """Bytes that weights may take on the GPU and in host memory, with a margin on both."""
+    """Bytes that weights may take on the GPU and in host memory, with a margin on both: whole MiB, as the call says."""
     gpu = None
     if room.backend != "host" and room.free is not None:
-        gpu = max(0, room.free - beside(checkpoint.config, room.tokens).margin)
+        gpu = _whole(room.free - beside(checkpoint.config, room.tokens).margin)
     host = room.host
     if host is not None:
         files = (checkpoint.size or 0) if room.maps else 0
-        host = max(0, host - files - largest - _SLACK)
+        host = _whole(host - files - largest - _SLACK)
     return gpu, host
+
+
+def _whole(size: int) -> int:
+    return max(0, size) // _MIB * _MIB
 
 
 def _budget_text(room: Room, gpu: int | None, host: int | None) -> str:
