@@ -319,8 +319,51 @@ def test_every_kind_of_cause_and_their_order() -> None:
         "rest",  # only part of the picture
     ]
     mistakes = {"graph", "copies", "gradients", "stale_optimizer", "module"}  # test_mistakes.py
-    assert {cause.kind for cause in found} == set(get_args(CauseKind)) - mistakes - {"pinned"}  # the host's
+    below = {"pinned", "pool", "pool_kept"}  # of the host; of other frameworks
+    assert {cause.kind for cause in found} == set(get_args(CauseKind)) - mistakes - below
     assert causes(replace(EVENT, requested=None), NOTHING) == []
+
+
+CUPY = AllocatorMemory(framework="cupy", backend="cuda", device=0, allocated=GIB // 4, reserved=GIB)
+JAX = AllocatorMemory(
+    framework="jax", backend="cuda", device=0, allocated=GIB, reserved=4 * GIB, limit=4 * GIB, keeps=True
+)
+
+
+class TestOtherFrameworks:
+    """Several of them on one device: each has a pool of its own, which the others cannot use."""
+
+    SMALLER = replace(ALLOCATOR, allocated=GIB // 2, reserved=GIB // 2)
+
+    def test_what_they_hold_and_do_not_use(self) -> None:
+        found = causes(EVENT, SNAPSHOT, "pool", "pool_kept", others=(CUPY, JAX))
+        assert found == [
+            Cause(kind="pool_kept", size=3 * GIB, names=("jax",)),
+            Cause(kind="pool", size=GIB * 3 // 4, names=("cupy",)),
+        ]
+        assert causes(EVENT, SNAPSHOT, "pool", "pool_kept", others=(replace(CUPY, reserved=GIB // 4),)) == []
+        assert causes(HOST_EVENT, SNAPSHOT, "pool", "pool_kept", others=(CUPY,)) == []
+
+    def test_the_bar_has_all_of_them(self) -> None:
+        snapshot = replace(SNAPSHOT, allocator=self.SMALLER, others=(CUPY, JAX))
+        sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
+        assert (sizes["allocated"], sizes["cached"]) == (GIB * 7 // 4, GIB * 15 // 4)
+        assert sizes["rest"] == 6 * GIB - GIB * 11 // 2
+
+    def test_their_arrays_are_no_unnamed_memory_of_ours(self) -> None:
+        rows = held(holding("variable", "params", GIB), holding("variable", "model", GIB // 2))
+        assert causes(EVENT, SNAPSHOT, "unnamed", allocator=self.SMALLER, others=(JAX,), holdings=rows) == []
+        (cause,) = causes(EVENT, SNAPSHOT, "unnamed", allocator=self.SMALLER, others=(CUPY, JAX), holdings=rows)
+        assert cause.size == GIB // 4
+
+    def test_a_framework_has_its_own_pool_to_take_from(self) -> None:
+        event = replace(EVENT, framework="jax")
+        assert free_for(event, replace(SNAPSHOT, allocator=JAX)) == 3 * GIB  # of 4, whatever the driver has
+        assert free_for(EVENT, replace(SNAPSHOT, others=(JAX,))) == GIB  # PyTorch has what the driver has
+
+    def test_emptying_pytorchs_cache_is_not_what_others_try(self) -> None:
+        event = replace(EVENT, framework="jax")
+        assert "empty_cache" not in {end.kind for end in diagnose(event, replace(SNAPSHOT, allocator=JAX)).dead_ends}
 
 
 def test_pinned_memory_is_the_hosts() -> None:

@@ -35,7 +35,7 @@ from nb_oomhelper.model import (
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import study
 from nb_oomhelper.roots import Scope
-from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
+from tests.test_diagnose import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 
@@ -63,11 +63,13 @@ def plans_for(
     shares: dict[tuple[int, ...], int] | None = None,
     event: OomEvent = EVENT,
     allocator: AllocatorMemory | None = None,
+    others: tuple[AllocatorMemory, ...] = (),
     processes: tuple[ProcessMemory, ...] = (),
 ) -> tuple[FixPlan, ...]:
     """Plans where these holders were found, 1 GiB is free, and nothing is cached unless an allocator says so."""
     device = replace(DEVICE, processes=processes)
-    snapshot = replace(SNAPSHOT, holdings=held(*rows, shares=shares), allocator=allocator, device=device)
+    found = held(*rows, shares=shares)
+    snapshot = replace(SNAPSHOT, holdings=found, allocator=allocator, others=others, device=device)
     return plan(CATALOG, event, snapshot, diagnose(event, snapshot), study(event, snapshot, frozenset()))
 
 
@@ -148,6 +150,17 @@ class TestPlan:
         found = told(plans_for(*rows, shares={(0, 1): GIB}))
         assert found == [("release-failed-cell", "", 0, False, False)]  # all was searched: it keeps nothing
 
+    def test_what_other_frameworks_hold_counts_if_a_release_gives_it_back(self) -> None:
+        rows = (holding("failed_cell", "x", GIB // 2),)
+        cupy = replace(CUPY, allocated=0, reserved=GIB // 2)
+        assert told(plans_for(*rows))[0] == ("release-failed-cell", "", 512, False, False)
+        assert told(plans_for(*rows, others=(cupy,)))[0] == ("release-failed-cell", "", 512, True, False)
+        jax, *_, last = told(plans_for(*rows, others=(JAX,)))
+        assert jax == ("jax-no-preallocation", "", None, None, None)
+        assert last == ("release-failed-cell", "", 512, False, False)
+        (only,) = told(plans_for(holding("variable", "x"), others=(cupy,)))  # nothing is held, but a pool is
+        assert only == ("release-failed-cell", "", None, None, None)
+
     def test_checkpointing_is_offered_for_a_model_whose_optimizer_keeps_it_too(self) -> None:
         rows = (
             holding("variable", "optimizer", GIB, role="optimizer"),
@@ -177,7 +190,7 @@ class TestCode:
             holding("variable", "loss", GIB, type_name="Tensor", parts=(("graph", GIB),)),
             holding("variable", "net", GIB, role="model", parts=(("gradients", GIB // 2), ("parameters", GIB // 2))),
         )
-        found = [*plans_for(*rows, event=event), *plans_for(*rows, event=replace(EVENT, phase="train"))]
+        found = [*plans_for(*rows, event=event), *plans_for(*rows, event=replace(EVENT, phase="train"), others=(JAX,))]
         absent = {"reload-device", "reload-host", "reload-context", "stop-other-process"}  # nothing here to go to
         work = {fix.id for fix in CATALOG.fixes if fix.subject in CHANGED}  # test_notebook.py
         assert {one.fix for one in found} == {fix.id for fix in CATALOG.fixes} - absent - work

@@ -90,7 +90,9 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     event = replace(event, call=_failed_call(error))
     where = scope()
     notebook = look(where.variables, cell)
-    snapshot = take_snapshot(desk.driver, backend=event.backend, device=event.device, scope=where)
+    snapshot = take_snapshot(
+        desk.driver, backend=event.backend, device=event.device, framework=event.framework, scope=where
+    )
     load = _study(event, snapshot, where)
     del where  # it refers to the user's objects
     diagnosis = diagnose(event, snapshot)
@@ -144,7 +146,8 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     if chosen.applicability == "display_only":
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
-    outcome = run(chosen, run_code, lambda: read_measure(desk.driver, event.backend, event.device), case.diagnosis)
+    read = partial(read_measure, desk.driver, event.backend, event.device, event.framework)
+    outcome = run(chosen, run_code, read, case.diagnosis)
     where = scope()
     outcome = replace(outcome, held=still_held(where, event.backend, event.device))
     if outcome.loaded:
@@ -163,7 +166,8 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
 
 def read_again(case: Case, desk: Desk) -> MemorySnapshot:
     """Memory now, on the device that the case is about, without its holders."""
-    return take_snapshot(desk.driver, backend=case.event.backend, device=case.event.device)
+    event = case.event
+    return take_snapshot(desk.driver, backend=event.backend, device=event.device, framework=event.framework)
 
 
 def rates(desk: Desk) -> dict[str, tuple[int, int]]:

@@ -35,6 +35,7 @@ def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
         *find_mistakes(snapshot.holdings, event.phase),
         *_unnamed(snapshot),
         *_pinned(event, snapshot),
+        *_pools(event, snapshot),
         *_processes(event, snapshot),
         *_fragmentation(event, snapshot),
         *_rest(event, snapshot),
@@ -62,12 +63,18 @@ def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
         free = host_free(snapshot.host)
     else:
         free = snapshot.device.free if snapshot.device else None
+        free = None if free is None else free + _own_pool(snapshot)
     limit = event.limit or (snapshot.allocator.limit if snapshot.allocator else None)
     reserved = event.reserved if event.reserved is not None else getattr(snapshot.allocator, "reserved", None)
     if limit is not None and reserved is not None:
-        below = max(0, limit - reserved)
+        below = max(0, limit - reserved + _own_pool(snapshot))
         free = below if free is None else min(free, below)
     return free
+
+
+def _own_pool(snapshot: MemorySnapshot) -> int:
+    """What the framework can have of the pool that it never gives back; others have emptied theirs when they fail."""
+    return (snapshot.allocator.cached or 0) if snapshot.allocator and snapshot.allocator.keeps else 0
 
 
 def host_free(host: HostMemory) -> int | None:
@@ -101,8 +108,7 @@ def segments(snapshot: MemorySnapshot, backend: str, requested: int | None = Non
 
 
 def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
-    device, allocator = snapshot.device, snapshot.allocator
-    reserved = allocator.reserved if allocator else None
+    device, reserved = snapshot.device, snapshot.reserved
     used = device.used if device else None
     rows = with_self((device.processes or ()) if device else (), reserved)
     mine = next((row.used for row in rows if row.is_self), None)
@@ -114,8 +120,8 @@ def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
     else:
         beside = (Segment(kind="rest", size=_left(mine, reserved or 0)), Segment(kind="other", size=_left(used, mine)))
     return (
-        Segment(kind="allocated", size=allocator.allocated if allocator else None),
-        Segment(kind="cached", size=allocator.cached if allocator else None),
+        Segment(kind="allocated", size=snapshot.allocated),
+        Segment(kind="cached", size=snapshot.cached),
         *beside,
         Segment(kind="free", size=device.free if device else None),
     )
@@ -233,7 +239,7 @@ def _together(snapshot: MemorySnapshot, failed: frozenset[int]) -> list[Cause]:
 
 def _unnamed(snapshot: MemorySnapshot) -> list[Cause]:
     """What the allocator has given out and no name was found for, such as the graph that autograd keeps."""
-    allocated = snapshot.allocator.allocated if snapshot.allocator else None
+    allocated = snapshot.allocated
     if allocated is None or not snapshot.holdings.total or not snapshot.holdings.complete:
         return []
     named = snapshot.holdings.of_kind("unreachable")
@@ -242,7 +248,7 @@ def _unnamed(snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def _processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    reserved = snapshot.allocator.reserved if snapshot.allocator else event.reserved
+    reserved = event.reserved if snapshot.reserved is None else snapshot.reserved
     seen = snapshot.device.processes if snapshot.device else None
     rows = with_self(seen, reserved) if seen else event.processes
     return [
@@ -272,6 +278,17 @@ def _pinned(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     return [Cause(kind="pinned", size=size)] if event.backend == "host" and size and size >= _WORTH_SAYING else []
 
 
+def _pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What other frameworks hold of the device and do not use: this framework's requests cannot have it."""
+    if event.backend == "host":
+        return []
+    return [
+        Cause(kind="pool_kept" if other.keeps else "pool", size=other.cached, names=(other.framework,))
+        for other in snapshot.others
+        if other.cached and other.cached >= _WORTH_SAYING
+    ]
+
+
 def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     """What this process keeps on the device beside the allocator: context, libraries' own buffers."""
     if event.backend == "host":
@@ -287,6 +304,8 @@ def _dead_ends(
     allocator = snapshot.allocator
     if event.backend == "host":
         ends.append(DeadEnd(kind="empty_cache", frees=None, reason="empty_cache_host"))
+    elif event.framework != "pytorch":
+        pass  # nobody tries PyTorch's function then
     elif allocator and allocator.releasable is not None and (short is None or allocator.releasable < max(1, short)):
         ends.append(DeadEnd(kind="empty_cache", frees=allocator.releasable, reason="empty_cache_short"))
     pinned = next((cause.size for cause in causes if cause.kind == "failed_cell"), None)

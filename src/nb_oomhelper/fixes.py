@@ -141,9 +141,9 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
     return replace(_outcome("release", before, after, seconds=seconds), steps=steps, held=held)
 
 
-def read_measure(driver: Driver, backend: str, device: int | None) -> Measure:
-    """The figures of one device now."""
-    return measure(take_snapshot(driver, backend=backend, device=device), backend)
+def read_measure(driver: Driver, backend: str, device: int | None, framework: str = "") -> Measure:
+    """The figures of one device now; what is free of it, for a request of this framework's."""
+    return measure(take_snapshot(driver, backend=backend, device=device, framework=framework), backend)
 
 
 def _outcome(
@@ -242,7 +242,7 @@ def foretell(
     earlier = held.freed_by(before)
     if plan.gone:
         predicted = held.freed_by(before | plan.gone) - earlier
-        earlier += (snapshot.allocator.releasable if snapshot.allocator else None) or 0  # the cache is emptied, too
+        earlier += snapshot.releasable or 0  # the caches are emptied, too
     free = None if predicted is None or diagnosis.free is None else diagnosis.free + earlier + predicted
     fits = again = None  # what frees an unknown amount may also ask for less, as a load across devices does
     if predicted is not None:
@@ -256,9 +256,12 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Itera
     if fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
             yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
+    elif fix.subject == "none" and fix.applicability == "display_only":
+        yield _Subject("", {})  # what is not run here frees nothing here
     elif fix.subject == "none":
         gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
-        known = held.complete and held.total and not gone and not _of(diagnosis, "unnamed")
+        unknown = _of(diagnosis, "unnamed") or _of(diagnosis, "pool")
+        known = held.complete and held.total and not gone and not unknown
         yield _Subject("", {}, gone, frees=0 if known else None)
     else:
         yield from _variables(fix, held, diagnosis)

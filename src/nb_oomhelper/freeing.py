@@ -46,7 +46,8 @@ def give_back(
     Args:
         shell: The InteractiveShell, or None outside IPython.
         deep: Also drop the exceptions themselves: then `%tb` and `%debug` have nothing to show. And clear
-            the frames of exceptions that finished tasks, futures and log records keep.
+            the frames of exceptions that finished tasks, futures and log records keep, and drop what JAX
+            has compiled.
         history: Also forget displayed results: Out, `_`, `__`, `___`, `_N`. Texts stay.
         names: User variables to delete, also where Out shares them.
         read: Reads the figures that each step is measured by.
@@ -94,7 +95,7 @@ def _deeds(shell: Any, *, deep: bool, history: bool, names: Sequence[str]) -> It
         yield partial(_delete, shell, name)
     yield _collect
     for framework in frameworks.FRAMEWORKS:
-        for kind, empty in framework.caches():
+        for kind, empty in framework.caches(deep=deep):
             yield partial(_empty, kind, empty)
 
 

@@ -68,7 +68,7 @@ def _device_gauge(driver: Driver, device: DeviceMemory) -> Gauge:
     sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
     others = tuple(
         (row.pid, " · ".join(part for part in (row.name, row.detail) if part) or None, row.used)
-        for row in with_self(device.processes or (), snapshot.allocator.reserved if snapshot.allocator else None)
+        for row in with_self(device.processes or (), snapshot.reserved)
         if not row.is_self
     )
     return Gauge(

@@ -39,15 +39,24 @@ DEADLINE = 0.3  # seconds for holdings in the panel: it must be there at once
 
 def read_driver(driver: Driver) -> DriverReading:
     """All GPUs, with the names of the processes on them and the ordinals that frameworks use."""
-    known: dict[int, str] = {}
-    for framework in FRAMEWORKS:
-        known |= framework.device_uuids()
+    known = {
+        ordinal: uuid
+        for framework in FRAMEWORKS
+        for ordinal, uuid in framework.device_uuids().items()
+        if uuid is not None
+    }
     reading = driver.read(known=known or None)
     return replace(reading, devices=tuple(_with_names(device) for device in reading.devices))
 
 
 def take_snapshot(
-    driver: Driver, *, backend: str, device: int | None, scope: Scope | None = None, seconds: float = DEADLINE
+    driver: Driver,
+    *,
+    backend: str,
+    device: int | None,
+    framework: str = "",
+    scope: Scope | None = None,
+    seconds: float = DEADLINE,
 ) -> MemorySnapshot:
     """Read everything about one device of one backend.
 
@@ -55,13 +64,15 @@ def take_snapshot(
         driver: The door to NVML.
         backend: "cuda", "host", …
         device: The framework's ordinal, or None.
+        framework: Whose allocator the snapshot is about; "" is the first that has started the device.
         scope: Where to look for holders; None leaves them out (the live readout does).
         seconds: Deadline of the search for holders.
     """
     reading = DriverReading() if backend == "host" else read_driver(driver)
-    allocator = _allocator(backend, device)
+    found = allocators(backend, device, framework)
+    allocator = found[0] if found else None
     if scope is not None and allocator is not None:
-        allocator = replace(allocator, largest_free_block=_largest(backend, device))
+        allocator = replace(allocator, largest_free_block=_largest(backend, device, allocator.framework))
     held = Holdings() if scope is None else search(scope, backend, device, seconds, everywhere=True)
     return MemorySnapshot(
         taken_at=time.time(),
@@ -69,6 +80,7 @@ def take_snapshot(
         host=_read_host(),
         device=_pick(reading, device, allocator),
         allocator=allocator,
+        others=tuple(found[1:]),
         holdings=held,
     )
 
@@ -174,7 +186,7 @@ def busiest() -> tuple[str, int | None]:
     Returns:
         Backend and the framework's ordinal; ("host", None) where no framework has started a GPU.
     """
-    found = [one for ordinal in [*_ordinals("cuda"), None] if (one := _allocator("cuda", ordinal)) is not None]
+    found = [one for ordinal in [*_ordinals("cuda"), None] for one in allocators("cuda", ordinal)]
     most = max(found, key=lambda one: one.allocated or 0, default=None)
     return ("host", None) if most is None else (most.backend, most.device)
 
@@ -182,7 +194,7 @@ def busiest() -> tuple[str, int | None]:
 def _unexplained(found: Holdings, backend: str, device: int | None) -> list[tuple[str, int]]:
     """What the allocator has given out and no Python object holds: CUDA graphs' pools, libraries in C++."""
     devices = [device] if device is not None else _ordinals(backend)
-    allocated = [one.allocated or 0 for ordinal in devices if (one := _allocator(backend, ordinal)) is not None]
+    allocated = [one.allocated or 0 for ordinal in devices for one in allocators(backend, ordinal)]
     rest = max(0, sum(allocated) - sum(size for _, size in found.shares))
     pools = sum(framework.private_pools(backend, ordinal) for framework in FRAMEWORKS for ordinal in devices)
     graphs = min(rest, pools)
@@ -205,15 +217,15 @@ def snapshot_of(driver: Driver, device: DeviceMemory) -> MemorySnapshot:
 
 def measure(snapshot: MemorySnapshot, backend: str) -> Measure:
     """The figures of a snapshot that an outcome compares."""
-    host, device, allocator = snapshot.host, snapshot.device, snapshot.allocator
+    host, device = snapshot.host, snapshot.device
     return Measure(
         backend=backend,
         device_used=device.used if device else None,
-        allocated=allocator.allocated if allocator else None,
-        reserved=allocator.reserved if allocator else None,
+        allocated=snapshot.allocated,
+        reserved=snapshot.reserved,
         resident=host.this_process,
         virtual=host.virtual,
-        free=_free(host, device, allocator, backend),
+        free=_free(snapshot, backend),
     )
 
 
@@ -249,9 +261,10 @@ def _is_result(shell: Any, name: str, thing: object) -> bool:
     return _RESULT.fullmatch(name) is not None
 
 
-def _allocator(backend: str, device: int | None) -> AllocatorMemory | None:
+def allocators(backend: str, device: int | None, first: str = "") -> list[AllocatorMemory]:
+    """Those of all frameworks that have started a device, that of the framework `first` before the others."""
     found = (framework.allocator(backend, device) for framework in FRAMEWORKS)
-    return next((allocator for allocator in found if allocator is not None), None)
+    return sorted((one for one in found if one is not None), key=lambda one: one.framework != first)
 
 
 def _read_host() -> HostMemory:
@@ -259,9 +272,9 @@ def _read_host() -> HostMemory:
     return replace(read_host(), pinned=sum(pinned) if pinned else None)
 
 
-def _largest(backend: str, device: int | None) -> int | None:
-    found = (framework.largest_free_block(backend, device) for framework in FRAMEWORKS)
-    return next((size for size in found if size is not None), None)
+def _largest(backend: str, device: int | None, name: str) -> int | None:
+    found = (one.largest_free_block(backend, device) for one in FRAMEWORKS if one.name == name)
+    return next(found, None)
 
 
 def _pick(reading: DriverReading, device: int | None, allocator: AllocatorMemory | None) -> DeviceMemory | None:
@@ -288,20 +301,21 @@ def _named(row: ProcessMemory) -> ProcessMemory:
     return replace(row, name=name, detail=detail)
 
 
-def _free(host: HostMemory, device: DeviceMemory | None, allocator: AllocatorMemory | None, backend: str) -> int | None:
-    """Bytes that an allocation could get now: the driver's free and the cache, below the set limit."""
+def _free(snapshot: MemorySnapshot, backend: str) -> int | None:
+    """Bytes that an allocation could get now: the driver's free and the caches, below the set limit."""
     if backend == "host":
-        return host_free(host)
-    if device is None or device.free is None:
+        return host_free(snapshot.host)
+    if snapshot.device is None or snapshot.device.free is None:
         return None
-    return device_free(device, allocator)
+    return device_free(snapshot)
 
 
-def device_free(device: DeviceMemory | None, allocator: AllocatorMemory | None, back: int = 0) -> int | None:
-    """Bytes free on a GPU once `back` bytes of tensors are gone and the cache is emptied, below the set limit."""
-    room = device.free if device else None
+def device_free(snapshot: MemorySnapshot, back: int = 0) -> int | None:
+    """Bytes free on a GPU once `back` bytes of tensors are gone and the caches are emptied, below the set limit."""
+    room, allocator = snapshot.device.free if snapshot.device else None, snapshot.allocator
     if room is not None:
-        room += back + ((allocator.releasable if allocator else None) or 0)
+        own = (allocator.reusable if allocator else None) or 0
+        room += back + own + sum(other.releasable or 0 for other in snapshot.others)
     if allocator is None or allocator.limit is None or allocator.allocated is None:
         return room
     below = max(0, allocator.limit - allocator.allocated + back)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 
 from nb_oomhelper.fixes import read_measure
-from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.host import read_host
-from nb_oomhelper.memory import busiest
-from nb_oomhelper.model import AllocatorMemory
+from nb_oomhelper.memory import allocators, busiest
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.poll import Poll
 from nb_oomhelper.units import format_bytes
@@ -27,8 +25,7 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._before = read_measure(self._driver, *busiest())
-        allocator = _allocator()
-        self._peak_before = allocator.peak_allocated if allocator else None
+        self._peak_before = _peak()
         self._sample()
         self._poll.start()
         return self
@@ -53,16 +50,15 @@ class Meter:
 
     def _gpu_peak(self) -> tuple[int | None, bool]:
         """The allocator's own peak, if this cell raised it: that is exact. Else the highest that was seen."""
-        allocator = _allocator()
-        peak = allocator.peak_allocated if allocator else None
+        peak = _peak()
         if peak is not None and (self._peak_before is None or peak > self._peak_before):
             return peak, True
         return self._allocated, False
 
     def _sample(self) -> bool:
-        allocator = _allocator()
         self._resident = _higher(self._resident, read_host().this_process)
-        self._allocated = _higher(self._allocated, allocator.allocated if allocator else None)
+        sizes = [one.allocated for one in allocators(*busiest()) if one.allocated is not None]
+        self._allocated = _higher(self._allocated, sum(sizes) if sizes else None)
         return True
 
 
@@ -77,7 +73,7 @@ def _line(before: int | None, peak: int | None, after: int | None) -> str:
     return f"peak {format_bytes(peak)}, change {sign}{format_bytes(change)} ({span})"
 
 
-def _allocator() -> AllocatorMemory | None:
-    backend, device = busiest()
-    found = (framework.allocator(backend, device) for framework in FRAMEWORKS)
-    return next((one for one in found if one is not None), None)
+def _peak() -> int | None:
+    """The allocator's own peak; None where there is none, or two, whose peaks need not have come together."""
+    found = allocators(*busiest())
+    return found[0].peak_allocated if len(found) == 1 else None

@@ -23,6 +23,8 @@ CauseKind = Literal[
     "module",
     "unnamed",
     "pinned",
+    "pool",
+    "pool_kept",
     "other_process",
     "too_large",
     "fragmentation",
@@ -49,6 +51,9 @@ StepKind = Literal[
     "cuda_cache",
     "cuda_shared",
     "pinned_cache",
+    "cupy_pool",
+    "cupy_pinned",
+    "jax_compiled",
 ]
 HolderKind = Literal["variable", "output_history", "failed_cell", "module", "unreachable", "unexplained"]
 
@@ -218,6 +223,7 @@ class AllocatorMemory:
         limit: Bytes that this process may reserve, where a fraction was set; else None.
         largest_free_block: The largest cached block in bytes; None where it was not read.
         uuid: The device's uuid as the framework knows it, "GPU-…", or None.
+        keeps: Whether it never gives memory back to the driver while the process lives, as JAX's does.
     """
 
     framework: str
@@ -230,6 +236,7 @@ class AllocatorMemory:
     limit: int | None = None
     largest_free_block: int | None = None
     uuid: str | None = None
+    keeps: bool = False
 
     @property
     def cached(self) -> int | None:
@@ -243,7 +250,12 @@ class AllocatorMemory:
         """Cached bytes that emptying the cache gives back to the driver."""
         if self.cached is None:
             return None
-        return max(0, self.cached - (self.inactive_split or 0))
+        return 0 if self.keeps else max(0, self.cached - (self.inactive_split or 0))
+
+    @property
+    def reusable(self) -> int | None:
+        """Cached bytes that the framework's own next request can have."""
+        return self.cached if self.keeps else self.releasable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +342,7 @@ class MemorySnapshot:
         driver: All GPUs.
         device: The GPU that the event is about, or None.
         allocator: The framework's view of that device, or None.
+        others: The views of the other frameworks that have started it.
         host: The machine's own memory.
         holdings: Who keeps what.
     """
@@ -339,7 +352,33 @@ class MemorySnapshot:
     host: HostMemory
     device: DeviceMemory | None = None
     allocator: AllocatorMemory | None = None
+    others: tuple[AllocatorMemory, ...] = ()
     holdings: Holdings = field(default_factory=Holdings)
+
+    @property
+    def allocated(self) -> int | None:
+        """Bytes in live tensors and arrays of all frameworks on that device; None where none tells."""
+        return self._sum("allocated")
+
+    @property
+    def reserved(self) -> int | None:
+        """Bytes that all frameworks hold from the driver."""
+        return self._sum("reserved")
+
+    @property
+    def cached(self) -> int | None:
+        """Reserved bytes that no live tensor or array uses."""
+        return self._sum("cached")
+
+    @property
+    def releasable(self) -> int | None:
+        """Cached bytes that emptying all caches gives back to the driver."""
+        return self._sum("releasable")
+
+    def _sum(self, figure: str) -> int | None:
+        rows = (self.allocator, *self.others)
+        known: list[int] = [size for row in rows if (size := getattr(row, figure, None)) is not None]
+        return sum(known) if known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

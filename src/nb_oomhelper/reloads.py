@@ -159,7 +159,7 @@ def room_for(
     return Room(
         backend=backend,
         device=None if on_host else (device or 0),
-        free=host if on_host else device_free(snapshot.device, snapshot.allocator, back),
+        free=host if on_host else device_free(snapshot, back),
         others=() if on_host else _others(snapshot, device),
         host=host,
         maps=tightest(snapshot.host)[0] == "RLIMIT_AS",

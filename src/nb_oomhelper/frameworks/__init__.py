@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from nb_oomhelper.frames import Place, raised_with, read_phase, read_places, user_location
-from nb_oomhelper.frameworks import _numpy, _python, _pytorch
+from nb_oomhelper.frameworks import _cupy, _jax, _numpy, _python, _pytorch
 from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 
 
@@ -44,8 +44,8 @@ class Framework(Protocol):
     def pinned(self) -> int | None:
         """Bytes of host memory that it keeps pinned for copies to a GPU; None where there is none."""
 
-    def device_uuids(self) -> dict[int, str]:
-        """Uuid of each device that it sees, by its ordinal; empty until it was started."""
+    def device_uuids(self) -> dict[int, str | None]:
+        """Uuid of each device that it sees, by its ordinal, None where it does not tell; empty until it was started."""
 
     def storages(self, objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:
         """Index of the object, key, backend, device and bytes of the memory that its tensors keep.
@@ -67,12 +67,15 @@ class Framework(Protocol):
     def role(self, obj: object) -> str | None:
         """What an object is to it, by class: "model", "pretrained model", "optimizer", "tensor", "array"."""
 
-    def caches(self) -> list[tuple[StepKind, Callable[[], object]]]:
-        """Its caches, if it was started, each with what empties it. That may raise; asking for it never does."""
+    def caches(self, *, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:
+        """Its caches, if it was started, each with what empties it. That may raise; asking for it never does.
+
+        With `deep` also what takes time to make again, such as compiled functions.
+        """
 
 
 # Python comes last: it takes what is a MemoryError to everyone.
-FRAMEWORKS: tuple[Framework, ...] = (_pytorch, _numpy, _python)
+FRAMEWORKS: tuple[Framework, ...] = (_pytorch, _cupy, _jax, _numpy, _python)
 
 
 def detect(error: BaseException) -> OomEvent | None:

@@ -90,7 +90,7 @@ def pinned() -> int | None:
     return None
 
 
-def device_uuids() -> dict[int, str]:
+def device_uuids() -> dict[int, str | None]:
     """NumPy knows no devices."""
     return {}
 
@@ -187,7 +187,7 @@ def role(obj: object) -> str | None:
     return "array" if numpy is not None and type.__subclasscheck__(numpy.ndarray, type(obj)) else None
 
 
-def caches() -> list[tuple[StepKind, Callable[[], object]]]:
+def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
     """NumPy's cache is a few KiB that it never gives back: nothing to do."""
     return []
 

@@ -70,7 +70,7 @@ def pinned() -> int | None:
     return None
 
 
-def device_uuids() -> dict[int, str]:
+def device_uuids() -> dict[int, str | None]:
     """Python knows no devices."""
     return {}
 
@@ -95,6 +95,6 @@ def role(obj: object) -> str | None:  # noqa: ARG001
     return None
 
 
-def caches() -> list[tuple[StepKind, Callable[[], object]]]:
+def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
     """Python's free lists go with `gc.collect()`."""
     return []

@@ -120,7 +120,7 @@ def pinned() -> int | None:
     return size
 
 
-def device_uuids() -> dict[int, str]:
+def device_uuids() -> dict[int, str | None]:
     """Ordinals and uuids ("GPU-…") of the devices that PyTorch sees; empty until CUDA is started."""
     torch = _started_cuda()
     if torch is None:
@@ -254,7 +254,7 @@ def role(obj: object) -> str | None:
     return "optimizer" if any(kind is torch.optim.Optimizer for kind in kinds) else None
 
 
-def caches() -> list[tuple[StepKind, Callable[[], object]]]:
+def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
     """PyTorch's caches: the CUDA cache, memory that other processes sent, pinned host memory.
 
     Returns:

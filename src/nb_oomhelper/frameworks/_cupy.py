@@ -1,0 +1,218 @@
+"""CuPy: its messages, its memory pools, and the memory behind its arrays.
+
+CuPy is found in `sys.modules` and never imported. Its pools belong to the device that a thread uses just
+now, and asking them makes that device's CUDA context: so they are asked only where the driver says that there
+is one. Written for CuPy 14 and its documentation; its pools have not been read on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any
+
+from nb_oomhelper.bare import class_dict, class_mro
+from nb_oomhelper.messages import Rule, find, read_fields, squeeze
+from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
+from nb_oomhelper.units import parse_bytes
+
+name = "cupy"
+module = "cupy"
+
+RULES = (
+    # cupy/cuda/memory.pyx
+    Rule("cupy.new", "cuda", r"Out of memory allocating [\d,]{1,30} bytes \(allocated so far"),
+    Rule("cupy.old", "cuda", r"out of memory to allocate \d{1,20} bytes \(total"),
+    # any call of the CUDA runtime's: memory of the device, and pinned memory of the host as well
+    Rule("cupy.cudaerror", "cuda", r"cudaErrorMemoryAllocation: out of memory"),
+)
+FIELDS = {
+    "requested": r"allocat(?:ing|e) ([\d,]{1,30} bytes)",
+    "allocated": r"allocated so far: ([\d,]{1,30} bytes)",
+    "total": r"\(total (\d{1,20} bytes)",
+    "limit": r"limit set to:? ([\d,]{1,30} bytes)",
+}
+_MESSAGE = 4_000  # characters of the text that an event keeps
+_DRIVER = "libcuda.so.1"
+
+
+def loaded() -> bool:
+    """Whether CuPy has been imported by someone."""
+    return _cupy() is not None
+
+
+def recognize(text: str, exception_type: str) -> OomEvent | None:
+    """Read a message of CuPy's; None where it is another text."""
+    match = find(RULES, squeeze(text))
+    # Thrust's allocator and others quote the runtime's words too: those are CuPy's only if its class says so
+    if match is None or (match.rule.format == "cupy.cudaerror" and not exception_type.startswith("cupy")):
+        return None
+    fields = {key: parse_bytes(value) for key, value in read_fields(FIELDS, match.window).items()}
+    requested, total = fields.get("requested"), fields.get("total")
+    allocated = fields.get("allocated")
+    if allocated is None and total is not None and requested is not None:  # the old text counts the request, too
+        allocated = max(0, total - requested)
+    return OomEvent(
+        framework=name,
+        backend=match.rule.backend,
+        exception_type=exception_type,
+        message=text if len(text) <= _MESSAGE else match.window[:_MESSAGE],
+        format=match.rule.format,
+        requested=requested,
+        allocated=allocated,
+        limit=fields.get("limit"),
+    )
+
+
+def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
+    """The default pool of one GPU, in bytes.
+
+    Args:
+        backend: "cuda".
+        device: The GPU's ordinal; None is this thread's current one.
+
+    Returns:
+        None where CuPy is not loaded, or that GPU has no CUDA context yet. Never raises.
+    """
+    cupy = _cupy()
+    started = _contexts() if cupy is not None and backend == "cuda" else []
+    try:
+        ordinal = cupy.cuda.runtime.getDevice() if started and device is None else device
+        if ordinal not in started:
+            return None
+        with cupy.cuda.Device(ordinal):
+            pool = cupy.get_default_memory_pool()
+            return AllocatorMemory(
+                framework=name,
+                backend=backend,
+                device=ordinal,
+                allocated=pool.used_bytes(),
+                reserved=pool.total_bytes(),
+                limit=pool.get_limit() or None,
+                uuid=_uuid(cupy, ordinal),
+            )
+    except Exception:  # after a sticky CUDA error every call raises; there is nothing to tell then
+        return None
+
+
+def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
+    """CuPy does not tell."""
+    return None
+
+
+def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
+    """Pools of the user's own making are not known here."""
+    return 0
+
+
+def pinned() -> int | None:
+    """CuPy counts the free blocks of its pinned memory, not their bytes."""
+    return None
+
+
+def device_uuids() -> dict[int, str | None]:
+    """Ordinals and uuids ("GPU-…") of the devices that have a CUDA context."""
+    cupy = _cupy()
+    return {} if cupy is None else {ordinal: _uuid(cupy, ordinal) for ordinal in _contexts()}
+
+
+def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:
+    """The memory that each array among these objects keeps: of a view, the whole block.
+
+    No code of the user's runs: CuPy's own descriptors are called, and no device is asked for anything.
+
+    Yields:
+        Index of the object, key, backend, device, bytes.
+    """
+    cupy = _cupy()
+    if cupy is None:
+        return
+    block = cupy.cuda.memory.BaseMemory
+    backend = "hip" if cupy.cuda.runtime.is_hip else "cuda"
+    for index, thing in enumerate(objects):
+        if type.__subclasscheck__(cupy.ndarray, type(thing)):
+            try:
+                memory = _member(cupy, "data", thing).mem
+                address, size, device = (
+                    class_dict(block)[field].__get__(memory)  # type: ignore[attr-defined]  # descriptors in C
+                    for field in ("ptr", "size", "device_id")
+                )
+            except Exception:  # memory of another library's making: leave it out
+                continue
+            if size:
+                yield index, (backend, device, address), backend, device, size
+
+
+def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
+    """The garbage collector sees what CuPy's arrays refer to."""
+    return ()
+
+
+def label(obj: object) -> str | None:
+    """Type and shape, "float32 (3, 4)"; None for what is no array of CuPy's."""
+    cupy = _cupy()
+    if cupy is None or not type.__subclasscheck__(cupy.ndarray, type(obj)):
+        return None
+    return f"{_member(cupy, 'dtype', obj)} {_member(cupy, 'shape', obj)}"
+
+
+def role(obj: object) -> str | None:
+    """ "array" for CuPy's arrays, by class alone."""
+    cupy = _cupy()
+    return "array" if cupy is not None and type.__subclasscheck__(cupy.ndarray, type(obj)) else None
+
+
+def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
+    """Both of CuPy's default pools: of device memory, and of pinned host memory; none where CUDA was not started."""
+    cupy = _cupy()
+    if cupy is None or not _contexts():
+        return []
+
+    def empty() -> None:
+        for ordinal in _contexts():
+            with cupy.cuda.Device(ordinal):
+                cupy.get_default_memory_pool().free_all_blocks()
+
+    return [("cupy_pool", empty), ("cupy_pinned", cupy.get_default_pinned_memory_pool().free_all_blocks)]
+
+
+def _member(cupy: Any, field: str, array: Any) -> Any:
+    """An attribute of an array, past any override of a subclass; up to CuPy 11 the class itself is the one in C."""
+    owner = next(kind for kind in class_mro(cupy.ndarray) if field in class_dict(kind))
+    return class_dict(owner)[field].__get__(array)  # type: ignore[attr-defined]  # descriptors in C
+
+
+def _contexts() -> list[int]:
+    """Ordinals of the GPUs on which this process has a CUDA context; asking makes none, and starts nothing."""
+    try:
+        driver = ctypes.CDLL(_DRIVER, mode=os.RTLD_NOLOAD)
+    except (OSError, AttributeError):  # nobody has loaded it; or no such flag, as on Windows
+        return []
+    count = ctypes.c_int()
+    if driver.cuDeviceGetCount(ctypes.byref(count)):  # an error: nobody has started it
+        return []
+    return [ordinal for ordinal in range(count.value) if _has_context(driver, ordinal)]
+
+
+def _has_context(driver: ctypes.CDLL, ordinal: int) -> bool:
+    flags, active = ctypes.c_uint(), ctypes.c_int()
+    failed = driver.cuDevicePrimaryCtxGetState(ordinal, ctypes.byref(flags), ctypes.byref(active))
+    return not failed and active.value == 1
+
+
+def _uuid(cupy: Any, ordinal: int) -> str | None:
+    """As the driver writes it, "GPU-…"; None where CuPy does not tell."""
+    try:
+        return f"GPU-{uuid.UUID(bytes=bytes(cupy.cuda.runtime.getDeviceProperties(ordinal)['uuid'][:16]))}"
+    except Exception:  # a build that leaves it out, or a sticky CUDA error
+        return None
+
+
+def _cupy() -> Any:
+    """The module if it has been imported, and far enough."""
+    found = sys.modules.get(module)
+    ready = isinstance(getattr(found, "ndarray", None), type) and hasattr(getattr(found, "cuda", None), "memory")
+    return found if ready else None

@@ -1,0 +1,210 @@
+"""JAX: its messages, its allocator's figures, the memory behind its arrays, and its compiled functions.
+
+JAX is found in `sys.modules` and never imported, and its devices are looked at only once the user's own
+code has started them: JAX takes three quarters of a GPU at its start. Checked with JAX 0.10 on the CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any
+
+from nb_oomhelper.messages import SIZE, Rule, find, read_fields, squeeze
+from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
+from nb_oomhelper.units import parse_bytes
+
+name = "jax"
+module = "jax"
+
+_EXHAUSTED = r"(?:RESOURCE_EXHAUSTED|Resource exhausted): "
+RULES = (
+    # xla/pjrt/cpu: JAX on the CPU
+    Rule("jax.host", "host", _EXHAUSTED, r"Out of memory allocating \d+ bytes"),
+    # bfc_allocator and the compiler's own check, which says the same of what a whole program needs
+    Rule("jax.exhausted", "cuda", _EXHAUSTED, rf"Out of memory (?:while )?trying to allocate {SIZE}"),
+    Rule("jax.failed_request", "cuda", _EXHAUSTED, rf"Failed to allocate request for {SIZE}"),
+    # xla/service/gpu: a constant that a compiled function brings along
+    Rule("jax.internal_constant", "cuda", r"INTERNAL: Failed to allocate \d{1,20} bytes for new constant"),
+)
+FIELDS = {
+    "requested": rf"\((\d{{1,20}}B)\)|(?:allocating|allocate) ({SIZE})",
+    "device": r"on device ordinal (\d{1,4})",
+}
+_MESSAGE = 4_000  # characters of the text that an event keeps
+_BACKENDS = {"cpu": "host", "gpu": "cuda", "cuda": "cuda", "rocm": "hip"}
+
+
+def loaded() -> bool:
+    """Whether JAX has been imported by someone."""
+    return _array_class() is not None
+
+
+def recognize(text: str, exception_type: str) -> OomEvent | None:
+    """Read a message of XLA's; None where it is another text. TensorFlow's XLA says the same, and is not ours."""
+    match = None if exception_type.startswith("tensorflow") else find(RULES, squeeze(text))
+    if match is None:
+        return None
+    fields = read_fields(FIELDS, match.window)
+    return OomEvent(
+        framework=name,
+        backend=match.rule.backend,
+        exception_type=exception_type,
+        message=text if len(text) <= _MESSAGE else match.window[:_MESSAGE],
+        format=match.rule.format,
+        requested=parse_bytes(fields["requested"]) if "requested" in fields else None,
+        device=int(fields["device"]) if "device" in fields else None,
+    )
+
+
+def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
+    """JAX's allocator on one GPU, in bytes.
+
+    It keeps what it once took from the driver: `keeps` is set.
+
+    Args:
+        backend: "cuda", or "hip".
+        device: The GPU's ordinal among those that this process sees; None is the first.
+
+    Returns:
+        None where JAX has started no such GPU. Never raises.
+    """
+    for one in _devices(backend):
+        ordinal = _ordinal(one)
+        if device in (None, ordinal):
+            try:
+                stats = one.memory_stats()
+            except Exception:  # a device that was lost; there is nothing to tell then
+                return None
+            if not stats:  # the CPU has none
+                return None
+            return AllocatorMemory(
+                framework=name,
+                backend=backend,
+                device=ordinal,
+                allocated=stats.get("bytes_in_use"),
+                reserved=stats.get("pool_bytes", stats.get("bytes_in_use")),
+                peak_allocated=stats.get("peak_bytes_in_use"),
+                limit=stats.get("bytes_limit"),
+                largest_free_block=stats.get("largest_free_block_bytes") or None,
+                keeps=True,
+            )
+    return None
+
+
+def largest_free_block(backend: str, device: int | None) -> int | None:
+    """The largest free piece of the pool; None where it does not tell."""
+    found = allocator(backend, device)
+    return found.largest_free_block if found else None
+
+
+def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
+    """JAX has one pool a device."""
+    return 0
+
+
+def pinned() -> int | None:
+    """JAX does not tell what it keeps pinned."""
+    return None
+
+
+def device_uuids() -> dict[int, str | None]:
+    """The GPUs that JAX has started, by ordinal; it does not tell their uuids."""
+    return {_ordinal(one): None for backend in ("cuda", "hip") for one in _devices(backend)}
+
+
+def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:
+    """The memory that each array among these objects keeps, its shards one by one.
+
+    Only the shards of this process count. Deleted and donated arrays keep nothing; tracers have no memory.
+    An array that is still being computed is not waited for: it counts by itself.
+
+    Yields:
+        Index of the object, key, backend, device, bytes.
+    """
+    kind = _array_class()
+    for index, thing in enumerate(objects):
+        if _is_array(kind, thing):
+            try:
+                rows = [row for part in kind._arrays.__get__(thing) if (row := _row(thing, part)) is not None]
+            except Exception:  # deleted meanwhile, by another thread
+                continue
+            for row in rows:
+                yield index, *row
+
+
+def _row(array: Any, part: Any) -> tuple[Hashable, str, int | None, int] | None:
+    """Key, backend, device and bytes of one shard."""
+    if part.is_deleted() or not (size := part.on_device_size_in_bytes()):
+        return None
+    (device,) = part.devices()
+    on_host = device.platform == "cpu" or str(getattr(array.sharding, "memory_kind", "")).endswith("host")
+    backend, ordinal = ("host", None) if on_host else (_backend(device), _ordinal(device))
+    address = part.unsafe_buffer_pointer() if part.is_ready() else ("pending", id(array))
+    return (backend, ordinal, address), backend, ordinal, size
+
+
+def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterator[tuple[object, str]]:  # noqa: ARG001
+    """The copy in host memory that an array keeps once somebody has looked at its values."""
+    kind = _array_class()
+    for thing in objects:
+        if _is_array(kind, thing):
+            copy = kind._npy_value.__get__(thing)
+            if copy is not None:
+                yield copy, "tensors"
+
+
+def label(obj: object) -> str | None:
+    """Type and shape, "float32 (3, 4)"; None for what is no array of JAX's."""
+    kind = _array_class()
+    if not _is_array(kind, obj):
+        return None
+    aval = kind.aval.__get__(obj)
+    return f"{aval.dtype} {aval.shape}"
+
+
+def role(obj: object) -> str | None:
+    """ "array" for JAX's arrays, by class alone."""
+    return "array" if _is_array(_array_class(), obj) else None
+
+
+def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:
+    """Compiled functions, which keep the constants they were compiled with. They cost time to make again: deep only."""
+    jax = sys.modules.get(module)
+    return [("jax_compiled", jax.clear_caches)] if deep and jax is not None and _clients() else []
+
+
+def _devices(backend: str) -> list[Any]:
+    """The devices of a backend that JAX has started in this process."""
+    return [one for client in _clients() for one in client.local_devices() if _backend(one) == backend]
+
+
+def _clients() -> list[Any]:
+    """What JAX has started; asking `jax.devices()` would start it."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    found = getattr(bridge, "_backends", None)
+    return list(found.values()) if isinstance(found, dict) else []
+
+
+def _backend(device: Any) -> str:
+    """Our word for a device's platform: JAX calls NVIDIA's and AMD's "gpu"."""
+    if device.platform == "gpu" and "rocm" in device.client.platform_version.lower():
+        return "hip"
+    platform: str = device.platform
+    return _BACKENDS.get(platform, platform)
+
+
+def _ordinal(device: Any) -> int:
+    """The number among the GPUs that this process sees; on a cluster, ids count all processes' devices."""
+    local = getattr(device, "local_hardware_id", None)
+    return int(device.id if local is None else local)
+
+
+def _is_array(kind: Any, thing: object) -> bool:
+    return kind is not None and type(thing) is kind  # it takes no subclasses
+
+
+def _array_class() -> Any:
+    """The class of arrays, once JAX has been imported far enough."""
+    found: Any = getattr(sys.modules.get("jax._src.array"), "ArrayImpl", None)
+    return found if isinstance(found, type) and hasattr(found, "_arrays") else None
