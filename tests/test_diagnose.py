@@ -362,8 +362,9 @@ class TestOtherFrameworks:
         assert free_for(EVENT, replace(SNAPSHOT, others=(JAX,))) == GIB  # PyTorch has what the driver has
 
     def test_emptying_pytorchs_cache_is_not_what_others_try(self) -> None:
-        event = replace(EVENT, framework="jax")
-        assert "empty_cache" not in {end.kind for end in diagnose(event, replace(SNAPSHOT, allocator=JAX)).dead_ends}
+        for event in (EVENT, HOST_EVENT):
+            found = diagnose(replace(event, framework="jax"), replace(SNAPSHOT, allocator=JAX))
+            assert "empty_cache" not in {end.kind for end in found.dead_ends}
 
 
 def test_pinned_memory_is_the_hosts() -> None:

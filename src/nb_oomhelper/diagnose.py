@@ -302,10 +302,10 @@ def _dead_ends(
 ) -> list[DeadEnd]:
     ends = []
     allocator = snapshot.allocator
-    if event.backend == "host":
-        ends.append(DeadEnd(kind="empty_cache", frees=None, reason="empty_cache_host"))
-    elif event.framework != "pytorch":
+    if event.framework in ("cupy", "jax"):
         pass  # nobody tries PyTorch's function then
+    elif event.backend == "host":
+        ends.append(DeadEnd(kind="empty_cache", frees=None, reason="empty_cache_host"))
     elif allocator and allocator.releasable is not None and (short is None or allocator.releasable < max(1, short)):
         ends.append(DeadEnd(kind="empty_cache", frees=allocator.releasable, reason="empty_cache_short"))
     pinned = next((cause.size for cause in causes if cause.kind == "failed_cell"), None)
