@@ -11,18 +11,20 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper import reloads
+from nb_oomhelper import fixes, reloads
 from nb_oomhelper.catalog import load_catalog
+from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.memory import loaded
 from nb_oomhelper.model import AllocatorMemory, DriverReading, FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent
-from nb_oomhelper.reloads import after_load, plan_reload, study
+from nb_oomhelper.reloads import after_load, plan_reload, study, weigh_whole
 from nb_oomhelper.roots import Scope
 from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 
 MIB, GIB = 1 << 20, 1 << 30
-FIXES = {fix.id: fix for fix in load_catalog().fixes if fix.subject == "call"}
+CATALOG = load_catalog()
+FIXES = {fix.id: fix for fix in CATALOG.fixes if fix.subject == "call"}
 CELL = """model = AutoModel.from_pretrained(
     PATH,  # where ours lies
     revision="main",
@@ -104,6 +106,35 @@ def test_what_does_not_fit_is_not_offered(folder: Path) -> None:
     assert "reload-half" not in tiny
     assert tiny["reload-spread"].placement is not None
     assert tiny["reload-spread"].placement.host
+
+
+def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
+    """With the failed cell's 2 GiB back, 3 are free: the request of 1 GiB fits, and 4 GiB of model do not."""
+    event = replace(EVENT, phase="load", call=call(folder), requested=GIB)
+    failed = holding("failed_cell", "weights", 2 * GIB, function="load", line=3)
+    snapshot = replace(SNAPSHOT, holdings=held(failed), allocator=None)
+    load = study(event, snapshot, frozenset())
+    assert load is not None
+    before = diagnose(event, snapshot)
+    found = weigh_whole(before, load)
+    assert (before.rerun, found.rerun, found.load, found.room) == (3 * GIB, 4 * GIB, 4 * GIB, 3 * GIB)
+    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, snapshot, found, load)]
+    assert ranked[0] == ("reload-half", True, None)
+    assert ranked.index(("release-failed-cell", True, False)) > ranked.index(("reload-spread", True, None))
+    roomy = replace(snapshot, device=replace(DEVICE, free=3 * GIB))
+    load = study(event, roomy, frozenset())
+    assert load is not None
+    fitting = weigh_whole(diagnose(event, roomy), load)
+    assert (fitting.rerun, fitting.load, fitting.room) == (3 * GIB, 4 * GIB, 5 * GIB)
+    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, roomy, fitting, load)]
+    assert ranked[0] == ("release-failed-cell", True, True)
+
+
+def test_what_is_unknown_of_a_load_changes_nothing(folder: Path) -> None:
+    event = replace(EVENT, phase="load", call=call(folder, value="no/such"), requested=GIB)
+    load = study(event, SNAPSHOT, frozenset())
+    assert load is not None
+    assert weigh_whole(diagnose(event, SNAPSHOT), load) == diagnose(event, SNAPSHOT)
 
 
 def test_what_the_failed_cell_keeps_is_room(folder: Path) -> None:

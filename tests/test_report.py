@@ -131,6 +131,17 @@ def test_a_hostile_name_adds_no_markup() -> None:
         ({"requested": GIB}, "The cell asked for **1.00 GiB**; how much was free is unknown."),
         ({"free": 0}, "The error does not say how much was asked for; **0 bytes** is free."),
         ({}, "The error does not say how much was asked for."),
+        (
+            {"requested": GIB, "load": 4 * GIB, "room": 3 * GIB},
+            "The cell asked for **1.00 GiB**; how much was free is unknown."
+            " The whole load takes **4.00 GiB**; even once the failed cell is released there is room for"
+            " **3.00 GiB** only.",
+        ),
+        (
+            {"requested": GIB, "load": 4 * GIB, "room": 5 * GIB},
+            "The cell asked for **1.00 GiB**; how much was free is unknown."
+            " The whole load takes **4.00 GiB**; once the failed cell is released there is room for **5.00 GiB**.",
+        ),
     ],
 )
 def test_headline(facts: dict[str, Any], expected: str) -> None:
@@ -353,7 +364,7 @@ def test_an_outcome_on_the_host() -> None:
     )
     lines = tell(outcome, rich_case(), catalog(), "en")
     assert lines == [
-        "Release the failed cell: freed -1.00 GiB (3.00 GiB → 4.00 GiB resident) in 0.0 s.",
+        "Release the failed cell: 1.00 GiB more is held than before (3.00 GiB → 4.00 GiB resident) after 0.0 s.",
         "✓ The cell, unchanged, needs at least 4.00 GiB: that fits now.",
     ]
 

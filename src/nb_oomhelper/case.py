@@ -25,7 +25,7 @@ from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
 from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
 from nb_oomhelper.notebook import look
 from nb_oomhelper.nvml import Driver
-from nb_oomhelper.reloads import Load, after_load, study
+from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
 from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope
@@ -96,6 +96,8 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     load = _study(event, snapshot, where)
     del where  # it refers to the user's objects
     diagnosis = diagnose(event, snapshot)
+    if load is not None:
+        diagnosis = weigh_whole(diagnosis, load)
     catalog = desk.catalog()
     return Case(
         event=event,

@@ -48,7 +48,12 @@ def plan(
     """
     event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    plans = [(_rank(one, fix), one) for fix in fixes for one in _ready(fix, event, snapshot, diagnosis, load, notebook)]
+    loading = load is not None
+    plans = [
+        (_rank(one, fix, loading), one)
+        for fix in fixes
+        for one in _ready(fix, event, snapshot, diagnosis, load, notebook)
+    ]
     plans.sort(key=lambda pair: pair[0])
     return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
 
@@ -295,8 +300,10 @@ def _fits(free: int | None, diagnosis: Diagnosis, needed: int | None) -> bool | 
     return None if free is None or needed is None else free >= needed
 
 
-def _rank(plan: FixPlan, fix: Fix) -> tuple[int, int, int, int, int]:
+def _rank(plan: FixPlan, fix: Fix, loading: bool) -> tuple[int, int, int, int, int]:
     fits = {True: 0, None: 1, False: 2}[plan.fits]
+    if loading and plan.fits and plan.again is False:  # the request is the smallest part of a load that does not fit
+        fits = 1
     loss = {"safe": 0, "unsafe": 1, "display_only": 2}[plan.applicability]
     # of what loses something, a load comes first: it does what the cell was there for
     does_it = plan.loads and plan.applicability == "unsafe"

@@ -139,8 +139,16 @@ def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Room
     if room.backend != "host":
         fits = _fits(size, room.free, beside(checkpoint.config, room.tokens).margin)
         return _placed(room, dtype, gpu=size, fits=fits)
-    needed = None if size is None else size + _mapped(checkpoint, dtype, room)
-    return _placed(room, dtype, host=size, fits=_fits(needed, room.host, _SLACK))
+    fits = _fits(None if size is None else size + _mapped(checkpoint, dtype, room), room.host, _SLACK)
+    return _placed(room, dtype, host=size, fits=fits)
+
+
+def needed(checkpoint: Checkpoint, dtype: str | None, room: Room) -> int | None:
+    """Bytes of the device that a load as it is asked for takes, mapped files included; None is unknown."""
+    size = _size(checkpoint, dtype)
+    if size is None or room.backend != "host":
+        return size
+    return size + _mapped(checkpoint, dtype, room)
 
 
 def _mapped(checkpoint: Checkpoint, dtype: str | None, room: Room) -> int:

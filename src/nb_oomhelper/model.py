@@ -447,6 +447,8 @@ class Diagnosis:
         capacity: Bytes of the device, or of the limit that stands for it.
         short: Bytes missing; None where either side is unknown; 0 where enough was free in sum.
         rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; or None.
+        load: Bytes that the load that failed takes in all, as it was asked for; or None.
+        room: Bytes that there are for it once the failed cell is released, and an old model of its name; or None.
         causes: Largest evidence first.
         dead_ends: What would not help.
     """
@@ -456,6 +458,8 @@ class Diagnosis:
     capacity: int | None
     short: int | None
     rerun: int | None = None
+    load: int | None = None
+    room: int | None = None
     causes: tuple[Cause, ...] = ()
     dead_ends: tuple[DeadEnd, ...] = ()
 

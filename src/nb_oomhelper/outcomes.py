@@ -137,11 +137,12 @@ def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> st
     figure = "resident" if host else "allocated"
     before = outcome.before.resident if host else outcome.before.allocated
     after = outcome.after.resident if host else outcome.after.allocated
+    taken = (outcome.freed or 0) < -_WORTH_SAYING  # a load can leave more behind than the release before it gave back
     return say(
-        "outcome.freed",
+        "outcome.took" if taken else "outcome.freed",
         language,
         title=title,
-        freed=format_bytes(outcome.freed),
+        freed=format_bytes(-outcome.freed if taken and outcome.freed else outcome.freed),
         before=format_bytes(before),
         after=format_bytes(after),
         figure=say(f"outcome.{figure}", language),

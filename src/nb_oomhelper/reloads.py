@@ -12,9 +12,9 @@ from nb_oomhelper.diagnose import host_free, tightest
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.host import mapped_files, scratch
 from nb_oomhelper.loaders import Loader, load_rows, missing
-from nb_oomhelper.loadplan import TOKENS, Room, converts, half_of, weigh
+from nb_oomhelper.loadplan import TOKENS, Room, converts, half_of, needed, weigh
 from nb_oomhelper.memory import device_free
-from nb_oomhelper.model import FailedCall, FixPlan, MemorySnapshot, OomEvent, Placement
+from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Placement
 from nb_oomhelper.restate import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made
@@ -91,6 +91,17 @@ def study(
         gone=gone,
         names=names,
     )
+
+
+def weigh_whole(diagnosis: Diagnosis, load: Load) -> Diagnosis:
+    """The diagnosis with what the load as it was asked for takes in all: its last request is only a small part."""
+    whole, room = needed(load.checkpoint, load.dtype, load.room), load.room.free
+    if whole is None or room is None or not load.room.whole:
+        return diagnosis
+    rerun = diagnosis.rerun
+    if whole > room and rerun is not None:
+        rerun = max(rerun, whole)
+    return replace(diagnosis, rerun=rerun, load=whole, room=room)
 
 
 def mapped_again(snapshot: MemorySnapshot, gone: frozenset[int], checkpoint: Checkpoint, converted: bool) -> int:

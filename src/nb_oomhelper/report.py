@@ -129,7 +129,17 @@ def _headline(case: Case, language: Language) -> str:
         key = "headline.requested"
     else:
         key = "headline.full" if found.short else "headline.enough"
-    return say(key, language, **{name: f"**{format_bytes(size)}**" for name, size in known.items()})
+    asked = say(key, language, **{name: f"**{format_bytes(size)}**" for name, size in known.items()})
+    return f"{asked} {load}" if (load := _whole_load(case, language)) else asked
+
+
+def _whole_load(case: Case, language: Language) -> str:
+    """What a load takes in all, where it is known: the request that failed was one of many."""
+    found = case.diagnosis
+    if found.load is None or found.room is None:
+        return ""
+    key = "headline.load_not" if found.load > found.room else "headline.load"
+    return say(key, language, load=f"**{format_bytes(found.load)}**", room=f"**{format_bytes(found.room)}**")
 
 
 def _part(part: Segment, size: int, whole: int, language: Language) -> Part:
