@@ -207,6 +207,20 @@ CELLS: dict[str, tuple[str, FailedCall | None]] = {
         "from sentence_transformers import SentenceTransformer\nmodel = SentenceTransformer('gpt2')",
         auto(loader="SentenceTransformer", module="sentence_transformers", row="sentence-transformers"),
     ),
+    "imported as": (
+        "from sentence_transformers import SentenceTransformer as ST\nmodel = ST('gpt2')",
+        auto(loader="ST", module="sentence_transformers", row="sentence-transformers"),
+    ),
+    "two, imported as": (
+        "from sentence_transformers import SentenceTransformer as ST\nmodel = [ST('gpt2'), ST('gpt2')]",
+        auto(
+            loader="ST",
+            module="sentence_transformers",
+            row="sentence-transformers",
+            target=None,
+            obstacle="several",
+        ),
+    ),
     "the user's own loader": (
         "class Mine:\n    def from_pretrained(name):\n        raise MemoryError\nmodel = Mine.from_pretrained('gpt2')",
         None,

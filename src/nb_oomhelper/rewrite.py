@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from types import FrameType, FunctionType, ModuleType
 
-from nb_oomhelper.bare import class_dict, module_dict
+from nb_oomhelper.bare import class_dict, class_name, module_dict
 from nb_oomhelper.calltext import UnwritableError
 from nb_oomhelper.edits import Argument, Draft, apply
 from nb_oomhelper.errors import UsageError
@@ -114,8 +114,8 @@ def _load_before(site: Site, sites: Sequence[Site], frame: FrameType, loaders: L
     return (inside[0], found) if inside else None
 
 
-def _defined_in(function: ast.expr, frame: FrameType) -> str:
-    """The module that defines the class or function that a call begins with; "" for whatever else it is."""
+def _called(function: ast.expr, frame: FrameType) -> tuple[object, list[str]]:
+    """What a call begins with, modules left behind, and the names that are asked of it, the last first."""
     root, names = function, []
     while isinstance(root, ast.Attribute):
         names.append(root.attr)
@@ -123,10 +123,26 @@ def _defined_in(function: ast.expr, frame: FrameType) -> str:
     thing = dict.get(frame.f_globals, root.id) if isinstance(root, ast.Name) else None
     while issubclass(type(thing), ModuleType) and names:
         thing = module_dict(thing).get(names.pop())  # type: ignore[arg-type]
+    return thing, names
+
+
+def _own_name(function: ast.expr, frame: FrameType) -> str:
+    """What a class or function is called where it is defined, if the call is of it; "" for whatever else it is."""
+    thing, names = _called(function, frame)
+    if names:
+        return ""
+    if type(thing) is FunctionType:
+        return thing.__name__
+    return class_name(thing) if issubclass(type(thing), type) else ""  # type: ignore[arg-type]
+
+
+def _defined_in(function: ast.expr, frame: FrameType) -> str:
+    """The module that defines the class or function that a call begins with; "" for whatever else it is."""
+    thing, _ = _called(function, frame)
     kind = type(thing)
     if kind is FunctionType:
         return str(getattr(thing, "__module__", ""))
-    module = class_dict(thing).get("__module__") if issubclass(kind, type) else ""
+    module = class_dict(thing).get("__module__") if issubclass(kind, type) else ""  # type: ignore[arg-type]
     return module if type(module) is str else ""
 
 
@@ -137,8 +153,8 @@ def _matches(
     for hit in below:
         for row in hit.rows:
             names = row.calls or _class_names(frames, place)
-            for site in sites:
-                if site.name in names:
+            for site in sites:  # by its own name, too: `import … as` may have given it another one
+                if site.name in names or _own_name(site.call.func, frames[place][0]) in names:
                     yield hit, row, site
 
 
@@ -177,7 +193,7 @@ def _describe(frame: FrameType, source: str, site: Site, package: str, row: Load
     binds = is_top and _module(frame) == "__main__"  # a name that is bound here is a variable of the notebook
     target = find_target(site, loaders.keeps, in_place) if binds else None
     written = statement_text(source, site)
-    obstacle = find_obstacle(site, row.calls or (site.name,))
+    obstacle = find_obstacle(site, (*row.calls, site.name))
     model = _model_argument(site.call, row)
     return FailedCall(
         loader=ast.unparse(site.call.func),
