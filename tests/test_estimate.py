@@ -105,6 +105,15 @@ def test_unknown_says_why(folder: Path) -> None:
     )
 
 
+def test_on_the_host_there_is_one_memory(folder: Path) -> None:
+    found = replace(plan(folder), backend="host", device=None, free=3 * MIB, host=3 * MIB)
+    assert loadtable.above(found, "en")[-1] == "free in host memory: 3.00 MiB"
+
+
+def test_shown_as_it_is_it_does_not_name_every_tensor(folder: Path) -> None:
+    assert "mlp" not in repr(plan(folder))
+
+
 def test_json(folder: Path) -> None:
     said = json.loads(loadtable.to_json(plan(folder, dtype="auto")))
     assert said["checkpoint"]["size"] == 4 * MIB

@@ -45,9 +45,10 @@ def above(found: Estimate, language: Language) -> list[str]:
     lines = [first]
     if checkpoint.size is not None and checkpoint.note:
         lines.append(say("plan.note", language, note=checkpoint.note))
-    place = "host" if found.backend == "host" else f"{found.backend}:{found.device}"
-    lines.append(say("plan.room", language, place=place, free=format_bytes(found.free), host=format_bytes(found.host)))
-    return lines
+    free, host = format_bytes(found.free), format_bytes(found.host)
+    if found.backend == "host":
+        return [*lines, say("plan.room_host", language, host=host)]
+    return [*lines, say("plan.room", language, place=f"{found.backend}:{found.device}", free=free, host=host)]
 
 
 def below(found: Estimate, catalog: Catalog, language: Language) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 # Bits of one value, by torch's name of the dtype; those of FLOATING can be stored in another floating dtype.
@@ -126,7 +126,7 @@ class Checkpoint:
 
     source: str
     how: Literal["safetensors", "index", "pickle", "config", "memory", "unknown"]
-    tensors: tuple[TensorSize, ...] = ()
+    tensors: tuple[TensorSize, ...] = field(default=(), repr=False)  # hundreds of them
     size: int | None = None
     dtypes: tuple[tuple[str, int], ...] = ()
     config: Config | None = None
