@@ -39,10 +39,10 @@ from cupy.cuda import memory
 from nb_oomhelper.frameworks import _cupy
 def rows(*things):
     return list(_cupy.storages(things))
-def array(shape, device=0, kind=cupy.ndarray):
+def array(shape, device=0, kind=cupy.ndarray, pointer=memory.MemoryPointer):
     owner = numpy.zeros(shape, "f4")
     block = memory.UnownedMemory(owner.ctypes.data, owner.nbytes, owner, device)
-    return cupy.ndarray.__new__(kind, shape, "f4", memory.MemoryPointer(block, 0))
+    return cupy.ndarray.__new__(kind, shape, "f4", pointer(block, 0))
 """
 
 
@@ -118,16 +118,18 @@ def test_deleted_donated_empty_and_traced_arrays_keep_nothing() -> None:
 
 def test_what_is_still_being_computed_is_not_waited_for() -> None:
     code = """
+        import os
         x = jnp.ones((2000, 2000))
-        slow = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, y: y @ x / 2000, x))
-        slow(x).block_until_ready()
-        y = slow(x)
+        slow = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, y: y @ x / 2000, x))
+        slow(x, 1).block_until_ready()
+        y = slow(x, 10_000)
         ((_, key, *_, size),) = rows(y)
-        ready = y.is_ready()
-        y.block_until_ready()
-        tell(key[2][0] if not ready else "pending", size)
+        tell(key[2], y.is_ready(), size)
+        sys.stdout.flush()
+        os._exit(0)  # its end is minutes away
     """
-    assert tell(JAX, code) == ["pending", 16_000_000]
+    (word, _, shard), ready, size = tell(JAX, code)
+    assert (word, shard, ready, size) == ("pending", 0, False, 16_000_000)
 
 
 def test_the_copy_of_an_arrays_values_is_found() -> None:
@@ -146,7 +148,7 @@ def test_holdings_name_arrays_however_they_are_kept() -> None:
         from nb_oomhelper.frameworks import FRAMEWORKS
         from nb_oomhelper.holders import find_holdings
         from nb_oomhelper.roots import Scope
-        params = {"w": jnp.ones((512, 512)), "b": [jnp.ones((256, 512))]}
+        params = jax.block_until_ready({"w": jnp.ones((512, 512)), "b": [jnp.ones((256, 512))]})
         scope = Scope(variables={"params": params, "again": params["w"], "step": jax.jit(lambda x: x)})
         loaded = [one for one in FRAMEWORKS if one.loaded()]
         held = find_holdings(scope, loaded, backend="host", device=None, seconds=10)
@@ -226,13 +228,27 @@ def test_a_gpu_of_amds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_gpu_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(_: Any) -> Any:
+    def lost(*_: Any) -> Any:
         raise RuntimeError("INTERNAL: device is lost")
 
+    one, other = PlayedGpu(0), PlayedGpu(0)
+    one.client.local_devices = lost
+    start(monkeypatch, one)
+    assert _jax.allocator("cuda", 0) is None
+    assert _jax.device_uuids() == {}
     monkeypatch.setattr(PlayedGpu, "memory_stats", lost)
-    start(monkeypatch, PlayedGpu(0))
+    start(monkeypatch, other)
     assert _jax.allocator("cuda", 0) is None
     assert _jax.largest_free_block("cuda", 0) is None
+
+
+def test_an_array_that_was_not_made_in_full_tells_nothing() -> None:
+    code = """
+        kind = type(jnp.ones(1))
+        half = kind.__new__(kind)
+        tell(rows(half), list(_jax.beyond([half], {})), _jax.label(half))
+    """
+    assert tell(JAX, code) == [[], [], None]
 
 
 # -- CuPy ----------------------------------------------------------------------------------------------------------
@@ -269,11 +285,13 @@ def test_no_code_of_a_subclass_runs() -> None:
         calls = []
         class Mine(cupy.ndarray):
             pass
-        def refuse(self, name):
+        def refuse(self, name="mem"):
             calls.append(name)
             raise RuntimeError(name)
-        x = array((512, 512), kind=Mine)
-        Mine.__getattribute__ = refuse
+        class Pointer(memory.MemoryPointer):
+            mem = property(refuse)
+        x = array((512, 512), kind=Mine, pointer=Pointer)
+        Mine.__getattribute__ = Pointer.__getattribute__ = refuse
         tell([row[4] for row in rows(x)], _cupy.role(x), _cupy.label(x), calls)
     """
     assert tell(CUPY, code) == [[MIB], "array", "float32 (512, 512)", []]
@@ -281,6 +299,7 @@ def test_no_code_of_a_subclass_runs() -> None:
 
 def test_pinned_memory_and_the_pool_are_emptied_where_there_is_a_context(monkeypatch: pytest.MonkeyPatch) -> None:
     emptied: list[Any] = []
+    current = [2]
 
     class Device:
         def __init__(self, ordinal: int) -> None:
@@ -297,7 +316,11 @@ def test_pinned_memory_and_the_pool_are_emptied_where_there_is_a_context(monkeyp
         total_bytes=lambda: 8 * MIB,
         get_limit=lambda: 0,
     )
-    runtime = SimpleNamespace(getDevice=lambda: 2, getDeviceProperties=lambda _: {"uuid": bytes(range(16)) + b"more"})
+    runtime = SimpleNamespace(
+        getDevice=lambda: current[0],
+        getDeviceCount=lambda: 4,
+        getDeviceProperties=lambda _: {"uuid": bytes(range(16)) + b"more"},
+    )
     cupy = SimpleNamespace(
         ndarray=type("ndarray", (), {}),
         cuda=SimpleNamespace(memory=None, runtime=runtime, Device=Device),
@@ -314,7 +337,10 @@ def test_pinned_memory_and_the_pool_are_emptied_where_there_is_a_context(monkeyp
         framework="cupy", backend="cuda", device=2, allocated=3 * MIB, reserved=8 * MIB, uuid=uuid
     )
     assert _cupy.allocator("cuda", 1) is None  # no context there: asking would make one
-    assert _cupy.device_uuids() == {0: uuid, 2: uuid}
+    assert _cupy.device_uuids() == dict.fromkeys(range(4), uuid)
+    current[0] = 1  # a thread that stands on a device without a context would make one there on its way back
+    assert _cupy.allocator("cuda", 2) is _cupy.allocator("cuda", None) is None
+    assert _cupy.caches(deep=True) == []
 
 
 DRIVER = """

@@ -270,19 +270,13 @@ EXAMPLES: list[tuple[str, str, str, dict[str, Any]]] = [
         "cupy.new",
         "cupy.cuda.memory.OutOfMemoryError",
         "Out of memory allocating 2,147,483,648 bytes (allocated so far: 512 bytes, limit set to: 1,073,741,824 bytes)",
-        {"framework": "cupy", "requested": 2 * GIB, "allocated": 512, "limit": GIB},
+        {"framework": "cupy", "requested": 2 * GIB, "reserved": 512, "limit": GIB},
     ),
     (
         "cupy.old",
         "cupy.cuda.memory.OutOfMemoryError",
         "out of memory to allocate 3000 bytes (total 5000 bytes)",
-        {"framework": "cupy", "requested": 3000, "allocated": 2000},
-    ),
-    (
-        "cupy.cudaerror",
-        "cupy_backends.cuda.api.runtime.CUDARuntimeError",
-        "cudaErrorMemoryAllocation: out of memory",
-        {"framework": "cupy"},
+        {"framework": "cupy", "requested": 3000, "reserved": 2000},
     ),
     (
         "jax.host",
@@ -333,6 +327,11 @@ PROBABLE = [
     ("pt.mps.buffer", "RuntimeError", "Invalid buffer size: 31.25 GiB"),
     ("pt.cuda.word", "ValueError", "Batch size 64 is not possible (CUDA out of memory)"),
     ("python.memory", "MemoryError", "could not grow the table"),
+    (
+        "cupy.cudaerror",
+        "cupy_backends.cuda.api.runtime.CUDARuntimeError",
+        "cudaErrorMemoryAllocation: out of memory",  # of the device, or pinned memory of the host
+    ),
     ("python.enomem", "OSError", "[Errno 12] Cannot allocate memory"),
 ]
 LOOKALIKES = [
@@ -369,6 +368,7 @@ LOOKALIKES = [
         "tensorflow.python.framework.errors_impl.ResourceExhaustedError",
         "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1.50GiB [Op:MatMul]",
     ),
+    ("RuntimeError", "RESOURCE_EXHAUSTED: Out of memory allocating 1073741824 bytes."),  # another user of XLA
     ("", "Allocator (GPU_0_bfc) ran out of memory trying to allocate 1.50GiB. This is not a failure."),
     ("numba.cuda.cudadrv.driver.CudaAPIError", "[2] Call to cuMemAlloc: cudaErrorMemoryAllocation: out of memory"),
     ("KeyError", "'memory'"),

@@ -342,6 +342,8 @@ class TestOtherFrameworks:
             Cause(kind="pool", size=GIB * 3 // 4, names=("cupy",)),
         ]
         assert causes(EVENT, SNAPSHOT, "pool", "pool_kept", others=(replace(CUPY, reserved=GIB // 4),)) == []
+        split = replace(ALLOCATOR, allocated=GIB, inactive_split=4 * GIB)  # in pieces that a release does not give back
+        assert [one.size for one in causes(EVENT, SNAPSHOT, "pool", others=(split,))] == [GIB // 2]
         assert causes(HOST_EVENT, SNAPSHOT, "pool", "pool_kept", others=(CUPY,)) == []
 
     def test_the_bar_has_all_of_them(self) -> None:
@@ -365,6 +367,19 @@ class TestOtherFrameworks:
         for event in (EVENT, HOST_EVENT):
             found = diagnose(replace(event, framework="jax"), replace(SNAPSHOT, allocator=JAX))
             assert "empty_cache" not in {end.kind for end in found.dead_ends}
+
+
+def test_a_piece_that_is_large_enough_is_no_fragmentation() -> None:
+    event = replace(EVENT, framework="jax")
+    pool = replace(JAX, reserved=5 * GIB, largest_free_block=4 * GIB)
+    assert causes(event, SNAPSHOT, "fragmentation", allocator=pool) == []
+    (cause,) = causes(event, SNAPSHOT, "fragmentation", allocator=replace(pool, largest_free_block=GIB))
+    assert cause.largest == GIB
+
+
+def test_what_one_framework_does_not_tell_is_unknown_of_all() -> None:
+    snapshot = replace(SNAPSHOT, others=(replace(CUPY, reserved=None),))
+    assert (snapshot.allocated, snapshot.reserved, snapshot.cached) == (5 * GIB + GIB // 4, None, None)
 
 
 def test_pinned_memory_is_the_hosts() -> None:

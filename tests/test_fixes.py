@@ -155,11 +155,15 @@ class TestPlan:
         cupy = replace(CUPY, allocated=0, reserved=GIB // 2)
         assert told(plans_for(*rows))[0] == ("release-failed-cell", "", 512, False, False)
         assert told(plans_for(*rows, others=(cupy,)))[0] == ("release-failed-cell", "", 512, True, False)
-        jax, *_, last = told(plans_for(*rows, others=(JAX,)))
-        assert jax == ("jax-no-preallocation", "", None, None, None)
-        assert last == ("release-failed-cell", "", 512, False, False)
-        (only,) = told(plans_for(holding("variable", "x"), others=(cupy,)))  # nothing is held, but a pool is
-        assert only == ("release-failed-cell", "", None, None, None)
+        large = replace(CUPY, allocated=0, reserved=2 * GIB)
+        (only,) = told(plans_for(holding("variable", "x"), others=(large,)))  # nothing is held, but a pool is
+        assert only == ("release-failed-cell", "", 0, True, True)
+
+    def test_bytes_of_one_framework_need_not_be_anothers(self) -> None:
+        """JAX keeps what its arrays give back, and a limit of PyTorch's counts PyTorch's own."""
+        for allocator, other in ((None, JAX), (AllocatorMemory(framework="x", backend="cuda", limit=GIB), CUPY)):
+            found = told(plans_for(holding("failed_cell", "x", 5 * GIB), allocator=allocator, others=(other,)))
+            assert ("release-failed-cell", "", 5120, None, None) in found
 
     def test_checkpointing_is_offered_for_a_model_whose_optimizer_keeps_it_too(self) -> None:
         rows = (
@@ -190,7 +194,7 @@ class TestCode:
             holding("variable", "loss", GIB, type_name="Tensor", parts=(("graph", GIB),)),
             holding("variable", "net", GIB, role="model", parts=(("gradients", GIB // 2), ("parameters", GIB // 2))),
         )
-        found = [*plans_for(*rows, event=event), *plans_for(*rows, event=replace(EVENT, phase="train"), others=(JAX,))]
+        found = [*plans_for(*rows, event=event), *plans_for(*rows, event=replace(EVENT, phase="train"))]
         absent = {"reload-device", "reload-host", "reload-context", "stop-other-process"}  # nothing here to go to
         work = {fix.id for fix in CATALOG.fixes if fix.subject in CHANGED}  # test_notebook.py
         assert {one.fix for one in found} == {fix.id for fix in CATALOG.fixes} - absent - work

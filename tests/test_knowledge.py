@@ -225,7 +225,7 @@ class TestFixes:
             ("drop-gradients", "unsafe", ("gradients",), "model"),
             ("forget-output-history", "unsafe", ("output_history",), "none"),
             ("expandable-segments", "display_only", ("fragmentation",), "allocator"),
-            ("jax-no-preallocation", "display_only", ("pool_kept",), "none"),
+            ("jax-no-preallocation", "display_only", ("pool_kept",), "preallocation"),
             ("delete-variable", "unsafe", ("variable",), "variable"),
             ("stop-other-process", "display_only", ("other_process",), "process"),
         ]

@@ -17,7 +17,7 @@ from nb_oomhelper.fixes import CHANGED, plan, run
 from nb_oomhelper.model import AllocatorMemory, Diagnosis, FixPlan, Holding, Measure, OomEvent, Phase
 from nb_oomhelper.notebook import Notebook, look, merge_setting, tell_phase
 from tests.shells import in_shell
-from tests.test_diagnose import EVENT, SNAPSHOT, held, holding
+from tests.test_diagnose import EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 
@@ -34,9 +34,10 @@ def plans(
     *rows: Holding,
     event: OomEvent = EVENT,
     allocator: AllocatorMemory | None = None,
+    others: tuple[AllocatorMemory, ...] = (),
 ) -> dict[str, FixPlan]:
     """The fixes that change the notebook, by id; a fix that comes twice has the name after it."""
-    snapshot = replace(SNAPSHOT, holdings=held(*rows), allocator=allocator)
+    snapshot = replace(SNAPSHOT, holdings=held(*rows), allocator=allocator, others=others)
     found = plan(CATALOG, event, snapshot, diagnose(event, snapshot), notebook=look(variables or {}, source))
     work = [one for one in found if CATALOG.fix(one.fix).subject in CHANGED]
     named = {
@@ -239,6 +240,20 @@ class TestAllocator:
             assert found.applicability == "display_only"
             assert '"max_split_size_mb:\',expandable_segments:True"' in found.code
         assert plans("", event=replace(EVENT, cached=GIB)) == {}
+
+
+def test_jax_beside_the_framework_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_ALLOCATOR"):
+        monkeypatch.delenv(name, raising=False)
+    (found,) = plans("", others=(JAX,)).values()
+    assert (found.fix, found.applicability, found.fits) == ("jax-no-preallocation", "display_only", None)
+    assert plans("") == {}
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    assert plans("", others=(JAX,)) == {}
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
+    assert len(plans("", others=(JAX,))) == 1
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_ALLOCATOR", "platform")
+    assert plans("", others=(JAX,)) == {}
 
 
 def test_hostile_objects_are_left_alone() -> None:

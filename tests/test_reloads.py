@@ -130,6 +130,31 @@ def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
     assert ranked[0] == ("release-failed-cell", True, True)
 
 
+def test_a_release_does_not_give_an_old_model_back(folder: Path) -> None:
+    """Of 5 GiB that a load may have, 2 come only when its name lets the old model go."""
+    event = replace(EVENT, phase="load", call=call(folder), requested=GIB)
+    rows = (
+        holding("failed_cell", "weights", 2 * GIB, function="load", line=3),
+        holding("variable", "model", 2 * GIB, role="model"),
+    )
+    snapshot = replace(SNAPSHOT, holdings=held(*rows), allocator=None)
+    load = study(event, snapshot, frozenset({"model"}))
+    assert load is not None
+    found = weigh_whole(diagnose(event, snapshot), load)
+    assert (load.room.free, found.room, found.load, found.rerun) == (5 * GIB, 3 * GIB, 4 * GIB, 4 * GIB)
+    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, snapshot, found, load)]
+    assert ranked[0] == ("clear-then-reload", True, None)
+    assert ("release-failed-cell", True, False) in ranked
+
+
+def test_a_call_that_spreads_its_model_itself_is_not_weighed(folder: Path) -> None:
+    statement = 'model = AutoModel.from_pretrained(PATH, device_map="auto")'
+    event = replace(EVENT, phase="load", call=call(folder, statement), requested=GIB)
+    load = study(event, SNAPSHOT, frozenset())
+    assert load is not None
+    assert weigh_whole(diagnose(event, SNAPSHOT), load) == diagnose(event, SNAPSHOT)
+
+
 def test_what_is_unknown_of_a_load_changes_nothing(folder: Path) -> None:
     event = replace(EVENT, phase="load", call=call(folder, value="no/such"), requested=GIB)
     load = study(event, SNAPSHOT, frozenset())

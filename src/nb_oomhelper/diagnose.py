@@ -19,6 +19,7 @@ from nb_oomhelper.model import (
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
 _NAMED = 4  # variables that are named one by one
 _ENDS = 5  # dead ends that are told
+_WITHOUT_TORCH = ("cupy", "jax")  # who works with these does not try PyTorch's functions
 
 
 def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
@@ -73,7 +74,7 @@ def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
 
 
 def _own_pool(snapshot: MemorySnapshot) -> int:
-    """What the framework can have of the pool that it never gives back; others have emptied theirs when they fail."""
+    """What the framework can have of the pool that it never gives back; PyTorch has emptied its cache when it fails."""
     return (snapshot.allocator.cached or 0) if snapshot.allocator and snapshot.allocator.keeps else 0
 
 
@@ -269,6 +270,8 @@ def _fragmentation(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     if event.backend == "host" or event.requested is None or cached is None or cached < event.requested:
         return []
     largest = snapshot.allocator.largest_free_block if snapshot.allocator else None
+    if largest is not None and largest >= event.requested:  # given back since, by a program that took several pieces
+        return []
     return [Cause(kind="fragmentation", size=cached, largest=largest)]
 
 
@@ -282,11 +285,13 @@ def _pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     """What other frameworks hold of the device and do not use: this framework's requests cannot have it."""
     if event.backend == "host":
         return []
-    return [
-        Cause(kind="pool_kept" if other.keeps else "pool", size=other.cached, names=(other.framework,))
+    found = [
+        Cause(kind="pool_kept", size=other.cached, names=(other.framework,))
+        if other.keeps
+        else Cause(kind="pool", size=other.releasable, names=(other.framework,))
         for other in snapshot.others
-        if other.cached and other.cached >= _WORTH_SAYING
     ]
+    return [cause for cause in found if cause.size and cause.size >= _WORTH_SAYING]
 
 
 def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
@@ -302,11 +307,14 @@ def _dead_ends(
 ) -> list[DeadEnd]:
     ends = []
     allocator = snapshot.allocator
-    if event.framework in ("cupy", "jax"):
-        pass  # nobody tries PyTorch's function then
-    elif event.backend == "host":
+    if event.backend == "host" and event.framework not in _WITHOUT_TORCH:
         ends.append(DeadEnd(kind="empty_cache", frees=None, reason="empty_cache_host"))
-    elif allocator and allocator.releasable is not None and (short is None or allocator.releasable < max(1, short)):
+    elif (
+        event.framework == "pytorch"
+        and allocator
+        and allocator.releasable is not None
+        and (short is None or allocator.releasable < max(1, short))
+    ):
         ends.append(DeadEnd(kind="empty_cache", frees=allocator.releasable, reason="empty_cache_short"))
     pinned = next((cause.size for cause in causes if cause.kind == "failed_cell"), None)
     if pinned:

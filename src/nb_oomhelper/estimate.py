@@ -81,7 +81,7 @@ def plan(
     driver = Driver()
     try:
         backend, ordinal = _place(driver, device)
-        snapshot = take_snapshot(driver, backend=backend, device=ordinal)
+        snapshot = take_snapshot(driver, backend=backend, device=ordinal, framework="pytorch")
     finally:
         driver.close()
     room = room_for(snapshot, backend, ordinal, tokens=tokens)

@@ -23,7 +23,8 @@ from nb_oomhelper.reloads import Load, plan_reload
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
 ReadMeasure = Callable[[], Measure]
-CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator")  # subjects of `notebook`
+CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation")  # subjects of `notebook`
+_RELEASE = "nb_oomhelper.release("
 _NO_NOTEBOOK = Notebook()
 
 
@@ -38,7 +39,8 @@ def plan(
     """Make every fix that applies ready to run, best first.
 
     Best is: what makes the request fit, by the least loss; then what nobody can predict; then what would
-    not be enough alone, by the bytes it frees.
+    not be enough alone, by the bytes it frees. Of a load what makes its last request fit, and not the whole, counts as
+    not predictable.
 
     Args:
         catalog: The knowledge.
@@ -247,10 +249,13 @@ def foretell(
     earlier = held.freed_by(before)
     if plan.gone:
         predicted = held.freed_by(before | plan.gone) - earlier
+    if _RELEASE in plan.code:
         earlier += snapshot.releasable or 0  # the caches are emptied, too
     free = None if predicted is None or diagnosis.free is None else diagnosis.free + earlier + predicted
     fits = again = None  # what frees an unknown amount may also ask for less, as a load across devices does
-    if predicted is not None:
+    if predicted is not None and not (
+        snapshot.mixed and earlier + predicted
+    ):  # else nobody knows whose bytes those are
         fits, again = (_fits(free, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
     return replace(plan, predicted=predicted, fits=fits, again=again)
 
@@ -261,12 +266,9 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Itera
     if fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
             yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
-    elif fix.subject == "none" and fix.applicability == "display_only":
-        yield _Subject("", {})  # what is not run here frees nothing here
     elif fix.subject == "none":
         gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
-        unknown = _of(diagnosis, "unnamed") or _of(diagnosis, "pool")
-        known = held.complete and held.total and not gone and not unknown
+        known = held.complete and held.total and not gone and not _of(diagnosis, "unnamed")
         yield _Subject("", {}, gone, frees=0 if known else None)
     else:
         yield from _variables(fix, held, diagnosis)

@@ -139,8 +139,7 @@ def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Room
     if room.backend != "host":
         fits = _fits(size, room.free, beside(checkpoint.config, room.tokens).margin)
         return _placed(room, dtype, gpu=size, fits=fits)
-    fits = _fits(None if size is None else size + _mapped(checkpoint, dtype, room), room.host, _SLACK)
-    return _placed(room, dtype, host=size, fits=fits)
+    return _placed(room, dtype, host=size, fits=_fits(needed(checkpoint, dtype, room), room.host, _SLACK))
 
 
 def needed(checkpoint: Checkpoint, dtype: str | None, room: Room) -> int | None:

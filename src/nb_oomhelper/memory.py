@@ -70,7 +70,7 @@ def take_snapshot(
     """
     reading = DriverReading() if backend == "host" else read_driver(driver)
     found = allocators(backend, device, framework)
-    allocator = found[0] if found else None
+    allocator = next((one for one in found if framework in ("", one.framework)), None)
     if scope is not None and allocator is not None:
         allocator = replace(allocator, largest_free_block=_largest(backend, device, allocator.framework))
     held = Holdings() if scope is None else search(scope, backend, device, seconds, everywhere=True)
@@ -80,7 +80,7 @@ def take_snapshot(
         host=_read_host(),
         device=_pick(reading, device, allocator),
         allocator=allocator,
-        others=tuple(found[1:]),
+        others=tuple(one for one in found if one is not allocator),
         holdings=held,
     )
 
@@ -186,9 +186,9 @@ def busiest() -> tuple[str, int | None]:
     Returns:
         Backend and the framework's ordinal; ("host", None) where no framework has started a GPU.
     """
-    found = [one for ordinal in [*_ordinals("cuda"), None] for one in allocators("cuda", ordinal)]
-    most = max(found, key=lambda one: one.allocated or 0, default=None)
-    return ("host", None) if most is None else (most.backend, most.device)
+    found = [rows for ordinal in [*_ordinals("cuda"), None] if (rows := allocators("cuda", ordinal))]
+    most = max(found, key=lambda rows: sum(one.allocated or 0 for one in rows), default=None)
+    return ("host", None) if most is None else (most[0].backend, most[0].device)
 
 
 def _unexplained(found: Holdings, backend: str, device: int | None) -> list[tuple[str, int]]:
@@ -262,9 +262,17 @@ def _is_result(shell: Any, name: str, thing: object) -> bool:
 
 
 def allocators(backend: str, device: int | None, first: str = "") -> list[AllocatorMemory]:
-    """Those of all frameworks that have started a device, that of the framework `first` before the others."""
-    found = (framework.allocator(backend, device) for framework in FRAMEWORKS)
-    return sorted((one for one in found if one is not None), key=lambda one: one.framework != first)
+    """Those of all frameworks that have started a device, that of the framework `first` before the others.
+
+    Where no device is named, the first of them says which one is meant: each has its own idea of a current one.
+    """
+    found: list[AllocatorMemory] = []
+    for framework in sorted(FRAMEWORKS, key=lambda one: one.name != first):
+        one = framework.allocator(backend, device)
+        if one is not None:
+            found.append(one)
+            device = one.device if device is None else device
+    return found
 
 
 def _read_host() -> HostMemory:
@@ -283,8 +291,9 @@ def _pick(reading: DriverReading, device: int | None, allocator: AllocatorMemory
         for row in reading.devices:
             if row.uuid is not None and row.uuid.lower() == allocator.uuid.lower():
                 return row
-    if device is not None:
-        return next((row for row in reading.devices if row.device == device), None)
+    ordinal = allocator.device if device is None and allocator is not None else device
+    if ordinal is not None:
+        return next((row for row in reading.devices if row.device == ordinal), None)
     return reading.devices[0] if len(reading.devices) == 1 else None
 
 
@@ -302,16 +311,21 @@ def _named(row: ProcessMemory) -> ProcessMemory:
 
 
 def _free(snapshot: MemorySnapshot, backend: str) -> int | None:
-    """Bytes that an allocation could get now: the driver's free and the caches, below the set limit."""
+    """Bytes that an allocation could get now: the driver's free and the framework's own cache, below the set limit."""
     if backend == "host":
         return host_free(snapshot.host)
     if snapshot.device is None or snapshot.device.free is None:
         return None
-    return device_free(snapshot)
+    return device_free(replace(snapshot, others=()))
 
 
 def device_free(snapshot: MemorySnapshot, back: int = 0) -> int | None:
-    """Bytes free on a GPU once `back` bytes of tensors are gone and the caches are emptied, below the set limit."""
+    """Bytes free on a GPU once `back` bytes of tensors are gone and the caches are emptied, below the set limit.
+
+    None also where nobody knows whose those bytes are, and it matters.
+    """
+    if back and snapshot.mixed:
+        return None
     room, allocator = snapshot.device.free if snapshot.device else None, snapshot.allocator
     if room is not None:
         own = (allocator.reusable if allocator else None) or 0

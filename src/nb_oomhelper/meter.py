@@ -50,8 +50,9 @@ class Meter:
 
     def _gpu_peak(self) -> tuple[int | None, bool]:
         """The allocator's own peak, if this cell raised it: that is exact. Else the highest that was seen."""
-        peak = _peak()
-        if peak is not None and (self._peak_before is None or peak > self._peak_before):
+        device, peak = _peak()
+        before_device, before = self._peak_before
+        if peak is not None and (before_device is None or (before_device == device and peak > (before or 0))):
             return peak, True
         return self._allocated, False
 
@@ -73,7 +74,11 @@ def _line(before: int | None, peak: int | None, after: int | None) -> str:
     return f"peak {format_bytes(peak)}, change {sign}{format_bytes(change)} ({span})"
 
 
-def _peak() -> int | None:
-    """The allocator's own peak; None where there is none, or two, whose peaks need not have come together."""
+def _peak() -> tuple[tuple[str | int | None, ...] | None, int | None]:
+    """Whose peak it is, and the allocator's own figure.
+
+    None for both where no framework has started a GPU; of two on one device the peaks need not have come together.
+    """
     found = allocators(*busiest())
-    return found[0].peak_allocated if len(found) == 1 else None
+    whose = tuple(part for one in found for part in (one.framework, one.device)) or None
+    return whose, found[0].peak_allocated if len(found) == 1 else None

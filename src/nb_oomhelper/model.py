@@ -220,7 +220,7 @@ class AllocatorMemory:
         reserved: Bytes held from the driver.
         inactive_split: Cached bytes in pieces of a larger block that is still in use: not releasable.
         peak_allocated: The most that was allocated since the process began or the peak was reset.
-        limit: Bytes that this process may reserve, where a fraction was set; else None.
+        limit: Bytes that this process may reserve, where there is such a limit; else None.
         largest_free_block: The largest cached block in bytes; None where it was not read.
         uuid: The device's uuid as the framework knows it, "GPU-…", or None.
         keeps: Whether it never gives memory back to the driver while the process lives, as JAX's does.
@@ -375,10 +375,18 @@ class MemorySnapshot:
         """Cached bytes that emptying all caches gives back to the driver."""
         return self._sum("releasable")
 
+    @property
+    def mixed(self) -> bool:
+        """Whether bytes that come back to one framework need not be there for another: kept, or past a limit."""
+        rows = [row for row in (self.allocator, *self.others) if row is not None]
+        limited = self.allocator is not None and self.allocator.limit is not None
+        return bool(self.others) and (limited or any(row.keeps for row in rows))
+
     def _sum(self, figure: str) -> int | None:
-        rows = (self.allocator, *self.others)
-        known: list[int] = [size for row in rows if (size := getattr(row, figure, None)) is not None]
-        return sum(known) if known else None
+        rows = [row for row in (self.allocator, *self.others) if row is not None]
+        sizes: list[int | None] = [getattr(row, figure) for row in rows]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if known and len(known) == len(sizes) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -446,9 +454,10 @@ class Diagnosis:
         free: Bytes that could still be had at that moment, or None.
         capacity: Bytes of the device, or of the limit that stands for it.
         short: Bytes missing; None where either side is unknown; 0 where enough was free in sum.
-        rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; or None.
+        rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; of a load that
+            does not fit, all of it; or None.
         load: Bytes that the load that failed takes in all, as it was asked for; or None.
-        room: Bytes that there are for it once the failed cell is released, and an old model of its name; or None.
+        room: Bytes that there are for it once the failed cell is released; or None.
         causes: Largest evidence first.
         dead_ends: What would not help.
     """

@@ -115,6 +115,8 @@ def works(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iter
         yield from _optimizers(held)
     elif fix.subject == "allocator":
         yield from _allocator()
+    elif fix.subject == "preallocation" and not _takes_as_needed(os.environ):
+        yield Work(subject="", fields={})
 
 
 def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[Work]:
@@ -221,6 +223,12 @@ def _allocator() -> Iterator[Work]:
         if merged is not None:
             variable, setting = merged
             yield Work(subject="", fields={"variable": variable, "setting": setting})
+
+
+def _takes_as_needed(environment: Mapping[str, str]) -> bool:
+    """Whether JAX was told not to take most of a GPU at its start."""
+    told = environment.get("XLA_PYTHON_CLIENT_PREALLOCATE", "").lower()
+    return told in ("false", "0") or environment.get("XLA_PYTHON_CLIENT_ALLOCATOR") == "platform"
 
 
 def merge_setting(environment: Mapping[str, str], renamed: bool) -> tuple[str, str] | None:

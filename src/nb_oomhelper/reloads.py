@@ -34,6 +34,7 @@ class Load:
         bound: Whether its target's name stands for something now.
         forgets: Whether that goes before the load: the statement does not need it.
         gone: The holders that a release and that lets go: indexes of rows of the snapshot's holdings.
+        old: Bytes of the room that only come back with what the name stands for now.
         names: The user's variables.
     """
 
@@ -45,6 +46,7 @@ class Load:
     bound: bool
     forgets: bool
     gone: frozenset[int]
+    old: int
     names: frozenset[str]
 
 
@@ -89,15 +91,21 @@ def study(
         bound=bound,
         forgets=forgets,
         gone=gone,
+        old=held.freed_by(gone) - held.freed_by(held.of_kind("failed_cell")) if forgets else 0,
         names=names,
     )
 
 
 def weigh_whole(diagnosis: Diagnosis, load: Load) -> Diagnosis:
-    """The diagnosis with what the load as it was asked for takes in all: its last request is only a small part."""
+    """The diagnosis with what the load as it was asked for takes in all: its last request is only a small part.
+
+    Unchanged where that is not known, or the call itself says what goes where.
+    """
     whole, room = needed(load.checkpoint, load.dtype, load.room), load.room.free
-    if whole is None or room is None or not load.room.whole:
+    spread = argument(load.call, ("device_map", "max_memory")) is not None
+    if whole is None or room is None or spread or not load.room.whole:
         return diagnosis
+    room = max(0, room - load.old)
     rerun = diagnosis.rerun
     if whole > room and rerun is not None:
         rerun = max(rerun, whole)

@@ -27,11 +27,11 @@ RULES = (
     Rule("cupy.new", "cuda", r"Out of memory allocating [\d,]{1,30} bytes \(allocated so far"),
     Rule("cupy.old", "cuda", r"out of memory to allocate \d{1,20} bytes \(total"),
     # any call of the CUDA runtime's: memory of the device, and pinned memory of the host as well
-    Rule("cupy.cudaerror", "cuda", r"cudaErrorMemoryAllocation: out of memory"),
+    Rule("cupy.cudaerror", "cuda", r"cudaErrorMemoryAllocation: out of memory", probable=True),
 )
 FIELDS = {
     "requested": r"allocat(?:ing|e) ([\d,]{1,30} bytes)",
-    "allocated": r"allocated so far: ([\d,]{1,30} bytes)",
+    "reserved": r"allocated so far: ([\d,]{1,30} bytes)",  # by the pool: what arrays use and what it has cached
     "total": r"\(total (\d{1,20} bytes)",
     "limit": r"limit set to:? ([\d,]{1,30} bytes)",
 }
@@ -52,9 +52,9 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         return None
     fields = {key: parse_bytes(value) for key, value in read_fields(FIELDS, match.window).items()}
     requested, total = fields.get("requested"), fields.get("total")
-    allocated = fields.get("allocated")
-    if allocated is None and total is not None and requested is not None:  # the old text counts the request, too
-        allocated = max(0, total - requested)
+    reserved = fields.get("reserved")
+    if reserved is None and total is not None and requested is not None:  # the old text counts the request, too
+        reserved = max(0, total - requested)
     return OomEvent(
         framework=name,
         backend=match.rule.backend,
@@ -62,7 +62,8 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         message=text if len(text) <= _MESSAGE else match.window[:_MESSAGE],
         format=match.rule.format,
         requested=requested,
-        allocated=allocated,
+        reserved=reserved,
+        certainty="probable" if match.rule.probable else "sure",
         limit=fields.get("limit"),
     )
 
@@ -78,7 +79,7 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
         None where CuPy is not loaded, or that GPU has no CUDA context yet. Never raises.
     """
     cupy = _cupy()
-    started = _contexts() if cupy is not None and backend == "cuda" else []
+    started = _started(cupy) if backend == "cuda" else []
     try:
         ordinal = cupy.cuda.runtime.getDevice() if started and device is None else device
         if ordinal not in started:
@@ -114,9 +115,14 @@ def pinned() -> int | None:
 
 
 def device_uuids() -> dict[int, str | None]:
-    """Ordinals and uuids ("GPU-…") of the devices that have a CUDA context."""
+    """Ordinals and uuids ("GPU-…") of all devices that CuPy sees; empty until there is a CUDA context."""
     cupy = _cupy()
-    return {} if cupy is None else {ordinal: _uuid(cupy, ordinal) for ordinal in _contexts()}
+    if not _started(cupy):
+        return {}
+    try:
+        return {ordinal: _uuid(cupy, ordinal) for ordinal in range(cupy.cuda.runtime.getDeviceCount())}
+    except Exception:  # as in `allocator`
+        return {}
 
 
 def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:
@@ -130,16 +136,13 @@ def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, in
     cupy = _cupy()
     if cupy is None:
         return
-    block = cupy.cuda.memory.BaseMemory
+    pointer, block = cupy.cuda.memory.MemoryPointer, cupy.cuda.memory.BaseMemory
     backend = "hip" if cupy.cuda.runtime.is_hip else "cuda"
     for index, thing in enumerate(objects):
         if type.__subclasscheck__(cupy.ndarray, type(thing)):
             try:
-                memory = _member(cupy, "data", thing).mem
-                address, size, device = (
-                    class_dict(block)[field].__get__(memory)  # type: ignore[attr-defined]  # descriptors in C
-                    for field in ("ptr", "size", "device_id")
-                )
+                memory = _read(pointer, "mem", _member(cupy, "data", thing))
+                address, size, device = (_read(block, field, memory) for field in ("ptr", "size", "device_id"))
             except Exception:  # memory of another library's making: leave it out
                 continue
             if size:
@@ -168,11 +171,11 @@ def role(obj: object) -> str | None:
 def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
     """Both of CuPy's default pools: of device memory, and of pinned host memory; none where CUDA was not started."""
     cupy = _cupy()
-    if cupy is None or not _contexts():
+    if not _started(cupy):
         return []
 
     def empty() -> None:
-        for ordinal in _contexts():
+        for ordinal in _started(cupy):
             with cupy.cuda.Device(ordinal):
                 cupy.get_default_memory_pool().free_all_blocks()
 
@@ -181,8 +184,23 @@ def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noq
 
 def _member(cupy: Any, field: str, array: Any) -> Any:
     """An attribute of an array, past any override of a subclass; up to CuPy 11 the class itself is the one in C."""
-    owner = next(kind for kind in class_mro(cupy.ndarray) if field in class_dict(kind))
-    return class_dict(owner)[field].__get__(array)  # type: ignore[attr-defined]  # descriptors in C
+    return _read(next(kind for kind in class_mro(cupy.ndarray) if field in class_dict(kind)), field, array)
+
+
+def _read(kind: type, field: str, thing: Any) -> Any:
+    return class_dict(kind)[field].__get__(thing)  # type: ignore[attr-defined]  # a descriptor in C
+
+
+def _started(cupy: Any) -> list[int]:
+    """Ordinals of the GPUs whose pools can be asked here.
+
+    To ask one, this thread goes to it and comes back to where it was: that must not make a context there, either.
+    """
+    found = _contexts() if cupy is not None else []
+    try:
+        return found if found and cupy.cuda.runtime.getDevice() in found else []
+    except Exception:  # as in `allocator`
+        return []
 
 
 def _contexts() -> list[int]:

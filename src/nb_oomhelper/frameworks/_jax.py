@@ -6,6 +6,7 @@ code has started them: JAX takes three quarters of a GPU at its start. Checked w
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ FIELDS = {
     "requested": rf"\((\d{{1,20}}B)\)|(?:allocating|allocate) ({SIZE})",
     "device": r"on device ordinal (\d{1,4})",
 }
+_TYPE = re.compile(r"(?:jax|jaxlib)\.|(?:Jax|Xla)RuntimeError$")
 _MESSAGE = 4_000  # characters of the text that an event keeps
 _BACKENDS = {"cpu": "host", "gpu": "cuda", "cuda": "cuda", "rocm": "hip"}
 
@@ -41,8 +43,9 @@ def loaded() -> bool:
 
 
 def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read a message of XLA's; None where it is another text. TensorFlow's XLA says the same, and is not ours."""
-    match = None if exception_type.startswith("tensorflow") else find(RULES, squeeze(text))
+    """Read a message of XLA's; None where it is another text. TensorFlow and others use XLA, too: not theirs."""
+    ours = not exception_type or _TYPE.search(exception_type)
+    match = find(RULES, squeeze(text)) if ours else None
     if match is None:
         return None
     fields = read_fields(FIELDS, match.window)
@@ -69,27 +72,24 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
     Returns:
         None where JAX has started no such GPU. Never raises.
     """
-    for one in _devices(backend):
-        ordinal = _ordinal(one)
-        if device in (None, ordinal):
-            try:
-                stats = one.memory_stats()
-            except Exception:  # a device that was lost; there is nothing to tell then
-                return None
-            if not stats:  # the CPU has none
-                return None
-            return AllocatorMemory(
-                framework=name,
-                backend=backend,
-                device=ordinal,
-                allocated=stats.get("bytes_in_use"),
-                reserved=stats.get("pool_bytes", stats.get("bytes_in_use")),
-                peak_allocated=stats.get("peak_bytes_in_use"),
-                limit=stats.get("bytes_limit"),
-                largest_free_block=stats.get("largest_free_block_bytes") or None,
-                keeps=True,
-            )
-    return None
+    try:
+        found = next((one for one in _devices(backend) if device in (None, _ordinal(one))), None)
+        stats = found.memory_stats() if found is not None else None
+        if not stats:  # the CPU has none
+            return None
+        return AllocatorMemory(
+            framework=name,
+            backend=backend,
+            device=_ordinal(found),
+            allocated=stats.get("bytes_in_use"),
+            reserved=stats.get("pool_bytes", stats.get("bytes_in_use")),
+            peak_allocated=stats.get("peak_bytes_in_use"),
+            limit=stats.get("bytes_limit"),
+            largest_free_block=stats.get("largest_free_block_bytes") or None,
+            keeps=True,
+        )
+    except Exception:  # a device that was lost; there is nothing to tell then
+        return None
 
 
 def largest_free_block(backend: str, device: int | None) -> int | None:
@@ -110,7 +110,10 @@ def pinned() -> int | None:
 
 def device_uuids() -> dict[int, str | None]:
     """The GPUs that JAX has started, by ordinal; it does not tell their uuids."""
-    return {_ordinal(one): None for backend in ("cuda", "hip") for one in _devices(backend)}
+    try:
+        return {_ordinal(one): None for backend in ("cuda", "hip") for one in _devices(backend)}
+    except Exception:  # as in `allocator`
+        return {}
 
 
 def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:
@@ -126,21 +129,22 @@ def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, in
     for index, thing in enumerate(objects):
         if _is_array(kind, thing):
             try:
-                rows = [row for part in kind._arrays.__get__(thing) if (row := _row(thing, part)) is not None]
+                parts = enumerate(kind._arrays.__get__(thing))
+                rows = [row for number, part in parts if (row := _row(thing, number, part)) is not None]
             except Exception:  # deleted meanwhile, by another thread
                 continue
             for row in rows:
                 yield index, *row
 
 
-def _row(array: Any, part: Any) -> tuple[Hashable, str, int | None, int] | None:
+def _row(array: Any, number: int, part: Any) -> tuple[Hashable, str, int | None, int] | None:
     """Key, backend, device and bytes of one shard."""
     if part.is_deleted() or not (size := part.on_device_size_in_bytes()):
         return None
     (device,) = part.devices()
     on_host = device.platform == "cpu" or str(getattr(array.sharding, "memory_kind", "")).endswith("host")
     backend, ordinal = ("host", None) if on_host else (_backend(device), _ordinal(device))
-    address = part.unsafe_buffer_pointer() if part.is_ready() else ("pending", id(array))
+    address = part.unsafe_buffer_pointer() if part.is_ready() else ("pending", id(array), number)
     return (backend, ordinal, address), backend, ordinal, size
 
 
@@ -148,19 +152,15 @@ def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterator[tupl
     """The copy in host memory that an array keeps once somebody has looked at its values."""
     kind = _array_class()
     for thing in objects:
-        if _is_array(kind, thing):
-            copy = kind._npy_value.__get__(thing)
-            if copy is not None:
-                yield copy, "tensors"
+        copy = _attribute(kind, "_npy_value", thing)
+        if copy is not None:
+            yield copy, "tensors"
 
 
 def label(obj: object) -> str | None:
     """Type and shape, "float32 (3, 4)"; None for what is no array of JAX's."""
-    kind = _array_class()
-    if not _is_array(kind, obj):
-        return None
-    aval = kind.aval.__get__(obj)
-    return f"{aval.dtype} {aval.shape}"
+    aval = _attribute(_array_class(), "aval", obj)
+    return None if aval is None else f"{aval.dtype} {aval.shape}"
 
 
 def role(obj: object) -> str | None:
@@ -198,6 +198,16 @@ def _ordinal(device: Any) -> int:
     """The number among the GPUs that this process sees; on a cluster, ids count all processes' devices."""
     local = getattr(device, "local_hardware_id", None)
     return int(device.id if local is None else local)
+
+
+def _attribute(kind: Any, name: str, thing: object) -> Any:
+    """One of an array's own attributes; None for what is no array, or not a whole one."""
+    if not _is_array(kind, thing):
+        return None
+    try:
+        return getattr(kind, name).__get__(thing)
+    except Exception:  # made by `__new__` alone
+        return None
 
 
 def _is_array(kind: Any, thing: object) -> bool:

@@ -29,6 +29,7 @@ Subject = Literal[
     "data loader",
     "adam",
     "allocator",
+    "preallocation",
 ]
 
 # What a template may ask for, by subject.
@@ -47,6 +48,7 @@ _FIELDS: dict[Subject, tuple[str, ...]] = {
     "data loader": ("name", "half", "was"),
     "adam": ("name", "install", "paged"),
     "allocator": ("variable", "setting"),
+    "preallocation": (),
 }
 # Fields of titles and notes alone, where they are not those of the code. Of a cell, the name is what changes in it.
 _TOLD: dict[Subject, tuple[str, ...]] = {
