@@ -51,6 +51,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "history",
         "knowledge._entry",
         "knowledge._fix",
+        "frameworks._nothing",
         "frameworks._pytorch_graph",
         "checkpoint._config",
         "checkpoint._hub",

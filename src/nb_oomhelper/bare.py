@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import GetSetDescriptorType, ModuleType
 
 class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
@@ -21,3 +21,15 @@ def instance_dict(thing: object) -> dict[object, object]:
             names = getter.__get__(thing)
             return names if type(names) is dict else {}
     return {}
+
+
+def instances(objects: Iterable[object], base: type) -> Iterator[tuple[int, object]]:
+    """Those of a class and of its subclasses, each with its index, told by their classes alone."""
+    known: dict[int, tuple[type, bool]] = {}  # by id, since a metaclass may define __hash__; keeps the type alive
+    for index, thing in enumerate(objects):
+        kind = type(thing)
+        entry = known.get(id(kind))
+        if entry is None:
+            entry = known[id(kind)] = (kind, type.__subclasscheck__(base, kind))
+        if entry[1]:
+            yield index, thing

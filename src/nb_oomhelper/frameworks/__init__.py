@@ -1,6 +1,7 @@
 """The frameworks whose memory we understand, and what an exception says about a lack of it.
 
-To add one: write `_name.py` with the members of `Framework`, and put it into `FRAMEWORKS`.
+To add one: write `_name.py` with the members of `Framework`, those that it has nothing for out of `_nothing`, and
+put it into `FRAMEWORKS`.
 """
 
 from __future__ import annotations

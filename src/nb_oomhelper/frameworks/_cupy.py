@@ -11,13 +11,31 @@ import ctypes
 import os
 import sys
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
-from nb_oomhelper.bare import class_dict, class_mro
+from nb_oomhelper.bare import class_dict, class_mro, instances
+from nb_oomhelper.frameworks._nothing import beyond, largest_free_block, pinned, private_pools
 from nb_oomhelper.messages import Rule, find, read_fields, squeeze
 from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 from nb_oomhelper.units import parse_bytes
+
+__all__ = [
+    "allocator",
+    "beyond",
+    "caches",
+    "device_uuids",
+    "label",
+    "largest_free_block",
+    "loaded",
+    "module",
+    "name",
+    "pinned",
+    "private_pools",
+    "recognize",
+    "role",
+    "storages",
+]
 
 name = "cupy"
 module = "cupy"
@@ -99,21 +117,6 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
         return None
 
 
-def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
-    """CuPy does not tell."""
-    return None
-
-
-def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
-    """Pools of the user's own making are not known here."""
-    return 0
-
-
-def pinned() -> int | None:
-    """CuPy counts the free blocks of its pinned memory, not their bytes."""
-    return None
-
-
 def device_uuids() -> dict[int, str | None]:
     """Ordinals and uuids ("GPU-…") of all devices that CuPy sees; empty until there is a CUDA context."""
     cupy = _cupy()
@@ -138,20 +141,14 @@ def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, in
         return
     pointer, block = cupy.cuda.memory.MemoryPointer, cupy.cuda.memory.BaseMemory
     backend = "hip" if cupy.cuda.runtime.is_hip else "cuda"
-    for index, thing in enumerate(objects):
-        if type.__subclasscheck__(cupy.ndarray, type(thing)):
-            try:
-                memory = _read(pointer, "mem", _member(cupy, "data", thing))
-                address, size, device = (_read(block, field, memory) for field in ("ptr", "size", "device_id"))
-            except Exception:  # memory of another library's making: leave it out
-                continue
-            if size:
-                yield index, (backend, device, address), backend, device, size
-
-
-def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
-    """The garbage collector sees what CuPy's arrays refer to."""
-    return ()
+    for index, thing in instances(objects, cupy.ndarray):
+        try:
+            memory = _read(pointer, "mem", _member(cupy, "data", thing))
+            address, size, device = (_read(block, field, memory) for field in ("ptr", "size", "device_id"))
+        except Exception:  # memory of another library's making: leave it out
+            continue
+        if size:
+            yield index, (backend, device, address), backend, device, size
 
 
 def label(obj: object) -> str | None:

@@ -11,9 +11,27 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
+from nb_oomhelper.frameworks._nothing import pinned, private_pools
 from nb_oomhelper.messages import SIZE, Rule, find, read_fields, squeeze
 from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 from nb_oomhelper.units import parse_bytes
+
+__all__ = [
+    "allocator",
+    "beyond",
+    "caches",
+    "device_uuids",
+    "label",
+    "largest_free_block",
+    "loaded",
+    "module",
+    "name",
+    "pinned",
+    "private_pools",
+    "recognize",
+    "role",
+    "storages",
+]
 
 name = "jax"
 module = "jax"
@@ -96,16 +114,6 @@ def largest_free_block(backend: str, device: int | None) -> int | None:
     """The largest free piece of the pool; None where it does not tell."""
     found = allocator(backend, device)
     return found.largest_free_block if found else None
-
-
-def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
-    """JAX has one pool a device."""
-    return 0
-
-
-def pinned() -> int | None:
-    """JAX does not tell what it keeps pinned."""
-    return None
 
 
 def device_uuids() -> dict[int, str | None]:

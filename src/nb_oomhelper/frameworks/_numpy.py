@@ -5,13 +5,39 @@ from __future__ import annotations
 import mmap
 import re
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
+from nb_oomhelper.bare import instances
+from nb_oomhelper.frameworks._nothing import (
+    allocator,
+    caches,
+    device_uuids,
+    largest_free_block,
+    pinned,
+    private_pools,
+)
 from nb_oomhelper.messages import SIZE, Rule, find, read_fields, squeeze
-from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
+from nb_oomhelper.model import OomEvent
 from nb_oomhelper.units import parse_bytes
+
+__all__ = [
+    "allocator",
+    "beyond",
+    "caches",
+    "device_uuids",
+    "label",
+    "largest_free_block",
+    "loaded",
+    "module",
+    "name",
+    "pinned",
+    "private_pools",
+    "recognize",
+    "role",
+    "storages",
+]
 
 name = "numpy"
 module = "numpy"
@@ -70,31 +96,6 @@ def _item_size(dtype: str) -> int | None:
     return int(bits[1]) // 8 if bits else _BYTES.get(dtype)
 
 
-def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # noqa: ARG001
-    """NumPy does not tell how much it has allocated."""
-    return None
-
-
-def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
-    """NumPy has no cache of blocks."""
-    return None
-
-
-def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
-    """NumPy has no pools."""
-    return 0
-
-
-def pinned() -> int | None:
-    """NumPy pins nothing."""
-    return None
-
-
-def device_uuids() -> dict[int, str | None]:
-    """NumPy knows no devices."""
-    return {}
-
-
 def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:
     """The memory that each array among these objects keeps.
 
@@ -108,19 +109,13 @@ def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, in
     numpy = _numpy()
     if numpy is None:
         return
-    known: dict[int, tuple[type, bool]] = {}  # by id, since a metaclass may define __hash__; keeps the type alive
-    for index, thing in enumerate(objects):
-        kind = type(thing)
-        entry = known.get(id(kind))
-        if entry is None:
-            entry = known[id(kind)] = (kind, type.__subclasscheck__(numpy.ndarray, kind))
-        if entry[1]:
-            try:
-                found = _owned(numpy.ndarray, thing)
-            except Exception:  # an array of another library's making that breaks the rules: leave it out
-                continue
-            if found is not None:
-                yield index, ("host", None, found[0]), "host", None, found[1]
+    for index, thing in instances(objects, numpy.ndarray):
+        try:
+            found = _owned(numpy.ndarray, thing)
+        except Exception:  # an array of another library's making that breaks the rules: leave it out
+            continue
+        if found is not None:
+            yield index, ("host", None, found[0]), "host", None, found[1]
 
 
 def _owned(ndarray: Any, array: Any) -> tuple[int, int] | None:
@@ -185,11 +180,6 @@ def role(obj: object) -> str | None:
     """ "array" for NumPy's arrays, by class alone."""
     numpy = _numpy()
     return "array" if numpy is not None and type.__subclasscheck__(numpy.ndarray, type(obj)) else None
-
-
-def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
-    """NumPy's cache is a few KiB that it never gives back: nothing to do."""
-    return []
 
 
 def _numpy() -> Any:

@@ -6,11 +6,39 @@ GPU libraries raise MemoryError as well (CuPy, RMM, Thrust): a text that speaks 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
+from nb_oomhelper.frameworks._nothing import (
+    allocator,
+    beyond,
+    caches,
+    device_uuids,
+    label,
+    largest_free_block,
+    pinned,
+    private_pools,
+    role,
+    storages,
+)
 from nb_oomhelper.messages import squeeze
-from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
+from nb_oomhelper.model import OomEvent
 from nb_oomhelper.units import parse_bytes
+
+__all__ = [
+    "allocator",
+    "beyond",
+    "caches",
+    "device_uuids",
+    "label",
+    "largest_free_block",
+    "loaded",
+    "module",
+    "name",
+    "pinned",
+    "private_pools",
+    "recognize",
+    "role",
+    "storages",
+]
 
 name = "python"
 module = "builtins"
@@ -48,53 +76,3 @@ def _event(text: str, exception_type: str, form: str, *, sure: bool, requested: 
         requested=requested,
         certainty="sure" if sure else "probable",
     )
-
-
-def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # noqa: ARG001
-    """Python's allocator has no figure for all of its memory."""
-    return None
-
-
-def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
-    """Python has no cache of blocks."""
-    return None
-
-
-def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
-    """Python has no pools."""
-    return 0
-
-
-def pinned() -> int | None:
-    """Python pins nothing."""
-    return None
-
-
-def device_uuids() -> dict[int, str | None]:
-    """Python knows no devices."""
-    return {}
-
-
-def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:  # noqa: ARG001
-    """Lists, texts and dicts are not counted: they are many and small."""
-    return iter(())
-
-
-def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
-    """The garbage collector sees all of Python's own references."""
-    return ()
-
-
-def label(obj: object) -> str | None:  # noqa: ARG001
-    """Python's own objects are not counted."""
-    return None
-
-
-def role(obj: object) -> str | None:  # noqa: ARG001
-    """Python's own objects have no role."""
-    return None
-
-
-def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
-    """Python's free lists go with `gc.collect()`."""
-    return []

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from nb_oomhelper.bare import class_dict, class_mro
+from nb_oomhelper.bare import class_dict, class_mro, instances
 from nb_oomhelper.frameworks import _pytorch_graph
 from nb_oomhelper.frameworks._pytorch_messages import recognize
 from nb_oomhelper.model import AllocatorMemory, StepKind
@@ -145,15 +145,9 @@ def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, in
     torch = _torch()
     if torch is None:
         return
-    known: dict[int, tuple[type, bool]] = {}  # by id, since a metaclass may define __hash__; keeps the type alive
-    for index, thing in enumerate(objects):
-        kind = type(thing)
-        entry = known.get(id(kind))
-        if entry is None:
-            entry = known[id(kind)] = (kind, type.__subclasscheck__(torch.Tensor, kind))
-        if entry[1]:
-            for row in _storages_of(torch, thing):
-                yield index, *row
+    for index, thing in instances(objects, torch.Tensor):
+        for row in _storages_of(torch, thing):
+            yield index, *row
 
 
 def _storages_of(torch: Any, tensor: Any) -> list[tuple[Hashable, str, int | None, int]]:

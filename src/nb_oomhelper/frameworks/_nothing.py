@@ -1,0 +1,60 @@
+"""The answers of a framework that has nothing of the kind: no allocator to ask, no devices, no caches.
+
+A framework's file imports those that are true of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+
+from nb_oomhelper.model import AllocatorMemory, StepKind
+
+
+def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # noqa: ARG001
+    """It does not tell how much it has allocated."""
+    return None
+
+
+def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
+    """It has no cache of blocks, or does not tell."""
+    return None
+
+
+def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
+    """It has no pools that no array need show."""
+    return 0
+
+
+def pinned() -> int | None:
+    """It pins nothing, or does not tell how much."""
+    return None
+
+
+def device_uuids() -> dict[int, str | None]:
+    """It knows no devices."""
+    return {}
+
+
+def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, int | None, int]]:  # noqa: ARG001
+    """Its objects are not counted."""
+    return iter(())
+
+
+def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
+    """The garbage collector sees what its objects refer to."""
+    return ()
+
+
+def label(obj: object) -> str | None:  # noqa: ARG001
+    """Its objects are not counted."""
+    return None
+
+
+def role(obj: object) -> str | None:  # noqa: ARG001
+    """Its objects have no role."""
+    return None
+
+
+def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
+    """It has no cache worth emptying."""
+    return []
