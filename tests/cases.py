@@ -91,7 +91,13 @@ SNAPSHOT = MemorySnapshot(
     host=HostMemory(capacity=64 * GIB, available=32 * GIB, this_process=4 * GIB),
     device=DEVICE,
     allocator=AllocatorMemory(
-        framework="pytorch", backend="cuda", device=0, allocated=5 * GIB, reserved=5 * GIB + GIB // 2, limit=7 * GIB
+        framework="pytorch",
+        backend="cuda",
+        device=0,
+        allocated=5 * GIB,
+        reserved=5 * GIB + GIB // 2,
+        inactive_split=0,
+        limit=7 * GIB,
     ),
     holdings=HOLDINGS,
 )

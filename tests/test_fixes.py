@@ -114,7 +114,7 @@ class TestPlan:
 
     def test_what_the_cache_gives_back_counts(self) -> None:
         rows = (replace(FAILED, own=GIB // 2),)
-        cached = AllocatorMemory(framework="pytorch", backend="cuda", allocated=GIB, reserved=2 * GIB)
+        cached = AllocatorMemory(framework="pytorch", backend="cuda", allocated=GIB, reserved=2 * GIB, inactive_split=0)
         assert [one.fits for one in plans_for(*rows)] == [False]
         assert [one.fits for one in plans_for(*rows, allocator=cached)] == [True]
         split = replace(cached, inactive_split=GIB - 1)
@@ -161,9 +161,22 @@ class TestPlan:
 
     def test_bytes_of_one_framework_need_not_be_anothers(self) -> None:
         """JAX keeps what its arrays give back, and a limit of PyTorch's counts PyTorch's own."""
+        rows = (holding("failed_cell", "x", 5 * GIB),)
         for allocator, other in ((None, JAX), (AllocatorMemory(framework="x", backend="cuda", limit=GIB), CUPY)):
-            found = told(plans_for(holding("failed_cell", "x", 5 * GIB), allocator=allocator, others=(other,)))
-            assert ("release-failed-cell", "", 5120, None, None) in found
+            found = told(plans_for(*rows, allocator=allocator, others=(other,)))
+            assert ("release-failed-cell", "", 5120, None, False) in found
+        idle = replace(JAX, allocated=0, reserved=0)
+        assert ("release-failed-cell", "", 5120, True, False) in told(plans_for(*rows, others=(idle,)))
+        small = holding("failed_cell", "x", GIB // 8)  # whoever has those bytes, they are not enough
+        assert ("release-failed-cell", "", 128, False, False) in told(plans_for(small, others=(JAX,)))
+
+    def test_what_a_pool_gives_back_is_not_known_where_its_blocks_are_in_use(self) -> None:
+        rows = (holding("variable", "x", GIB // 4),)
+        split = replace(CUPY, reserved=3 * GIB)
+        (release, *_) = told(plans_for(*rows, others=(split,)))
+        assert release == ("release-failed-cell", "", 0, None, None)
+        (release, *_) = told(plans_for(*rows, others=(replace(split, inactive_split=0),)))
+        assert release == ("release-failed-cell", "", 0, True, True)
 
     def test_checkpointing_is_offered_for_a_model_whose_optimizer_keeps_it_too(self) -> None:
         rows = (

@@ -18,7 +18,7 @@ from nb_oomhelper.memory import loaded
 from nb_oomhelper.model import AllocatorMemory, DriverReading, FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent
 from nb_oomhelper.reloads import after_load, plan_reload, study, weigh_whole
 from nb_oomhelper.roots import Scope
-from tests.test_diagnose import DEVICE, EVENT, SNAPSHOT, held, holding
+from tests.test_diagnose import DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 
@@ -125,7 +125,7 @@ def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
     load = study(event, roomy, frozenset())
     assert load is not None
     fitting = weigh_whole(diagnose(event, roomy), load)
-    assert (fitting.rerun, fitting.load, fitting.room) == (3 * GIB, 4 * GIB, 5 * GIB)
+    assert (fitting.rerun, fitting.load, fitting.room) == (4 * GIB, 4 * GIB, 5 * GIB)
     ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, roomy, fitting, load)]
     assert ranked[0] == ("release-failed-cell", True, True)
 
@@ -148,11 +148,27 @@ def test_a_release_does_not_give_an_old_model_back(folder: Path) -> None:
 
 
 def test_a_call_that_spreads_its_model_itself_is_not_weighed(folder: Path) -> None:
-    statement = 'model = AutoModel.from_pretrained(PATH, device_map="auto")'
-    event = replace(EVENT, phase="load", call=call(folder, statement), requested=GIB)
-    load = study(event, SNAPSHOT, frozenset())
+    written = {'"auto"': None, "PLACES": None, "None": 4 * GIB, '"cuda"': 4 * GIB, "0": 4 * GIB, '"balanced"': None}
+    for places, expected in written.items():
+        statement = f"model = AutoModel.from_pretrained(PATH, device_map={places})"
+        event = replace(EVENT, phase="load", call=call(folder, statement), requested=GIB)
+        load = study(event, SNAPSHOT, frozenset())
+        assert load is not None
+        assert weigh_whole(diagnose(event, SNAPSHOT), load).load == expected, places
+
+
+def test_beside_another_framework_only_what_is_sure_counts_as_room(folder: Path) -> None:
+    event = replace(EVENT, phase="load", call=call(folder), requested=GIB)
+    failed = holding("failed_cell", "weights", 2 * GIB, function="load", line=3)
+    snapshot = replace(SNAPSHOT, holdings=held(failed), allocator=None, others=(JAX,))
+    load = study(event, snapshot, frozenset())
     assert load is not None
-    assert weigh_whole(diagnose(event, SNAPSHOT), load) == diagnose(event, SNAPSHOT)
+    assert (load.room.free, load.room.whole) == (GIB, False)  # the driver's; of the 2 GiB nobody knows
+    found = weigh_whole(diagnose(event, snapshot), load)
+    assert (found.load, found.room, found.rerun) == (4 * GIB, None, 4 * GIB)
+    spread = plan_reload(FIXES["reload-spread"], load)
+    assert spread is not None
+    assert "{0: " in spread.code  # not all of it to the host
 
 
 def test_what_is_unknown_of_a_load_changes_nothing(folder: Path) -> None:

@@ -138,6 +138,10 @@ def test_a_hostile_name_adds_no_markup() -> None:
             " **3.00 GiB** only.",
         ),
         (
+            {"requested": GIB, "load": 4 * GIB},
+            "The cell asked for **1.00 GiB**; how much was free is unknown. The whole load takes **4.00 GiB**.",
+        ),
+        (
             {"requested": GIB, "load": 4 * GIB, "room": 5 * GIB},
             "The cell asked for **1.00 GiB**; how much was free is unknown."
             " The whole load takes **4.00 GiB**; once the failed cell is released there is room for **5.00 GiB**.",

@@ -249,15 +249,19 @@ def foretell(
     earlier = held.freed_by(before)
     if plan.gone:
         predicted = held.freed_by(before | plan.gone) - earlier
-    if _RELEASE in plan.code:
-        earlier += snapshot.releasable or 0  # the caches are emptied, too
-    free = None if predicted is None or diagnosis.free is None else diagnosis.free + earlier + predicted
-    fits = again = None  # what frees an unknown amount may also ask for less, as a load across devices does
-    if predicted is not None and not (
-        snapshot.mixed and earlier + predicted
-    ):  # else nobody knows whose bytes those are
-        fits, again = (_fits(free, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
+    if predicted is None:  # what frees an unknown amount may also ask for less, as a load across devices does
+        return replace(plan, predicted=None, fits=None, again=None)
+    back = earlier + predicted
+    least, most = (0, back) if snapshot.mixed else (back, back)
+    if before or _RELEASE in plan.code:  # the caches are emptied, too
+        least, most = least + (snapshot.releasable or 0), most + _at_most(snapshot)
+    fits, again = (_fits(least, most, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
     return replace(plan, predicted=predicted, fits=fits, again=again)
+
+
+def _at_most(snapshot: MemorySnapshot) -> int:
+    """Bytes that emptying all caches gives back at most, where some do not tell."""
+    return (snapshot.cached if snapshot.releasable is None else snapshot.releasable) or 0
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[_Subject]:
@@ -296,10 +300,15 @@ def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:
     return [cause for cause in diagnosis.causes if cause.kind == kind]
 
 
-def _fits(free: int | None, diagnosis: Diagnosis, needed: int | None) -> bool | None:
+def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bool | None:
+    """Whether so many bytes fit once at least and at most these come back; None where that decides nothing."""
     if any(cause.kind == "too_large" for cause in diagnosis.causes):
         return False
-    return None if free is None or needed is None else free >= needed
+    if diagnosis.free is None or needed is None:
+        return None
+    if diagnosis.free + least >= needed:
+        return True
+    return None if diagnosis.free + most >= needed else False
 
 
 def _rank(plan: FixPlan, fix: Fix, loading: bool) -> tuple[int, int, int, int, int]:

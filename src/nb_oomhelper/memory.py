@@ -320,12 +320,7 @@ def _free(snapshot: MemorySnapshot, backend: str) -> int | None:
 
 
 def device_free(snapshot: MemorySnapshot, back: int = 0) -> int | None:
-    """Bytes free on a GPU once `back` bytes of tensors are gone and the caches are emptied, below the set limit.
-
-    None also where nobody knows whose those bytes are, and it matters.
-    """
-    if back and snapshot.mixed:
-        return None
+    """Bytes free on a GPU once `back` bytes of tensors are gone and the caches are emptied, below the set limit."""
     room, allocator = snapshot.device.free if snapshot.device else None, snapshot.allocator
     if room is not None:
         own = (allocator.reusable if allocator else None) or 0

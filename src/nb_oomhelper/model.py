@@ -247,10 +247,12 @@ class AllocatorMemory:
 
     @property
     def releasable(self) -> int | None:
-        """Cached bytes that emptying the cache gives back to the driver."""
-        if self.cached is None:
-            return None
-        return 0 if self.keeps else max(0, self.cached - (self.inactive_split or 0))
+        """Cached bytes that emptying the cache gives back to the driver; None where pieces in use are not told."""
+        if self.cached is None or self.keeps:
+            return None if self.cached is None else 0
+        if not self.cached or self.allocated == 0:
+            return self.cached
+        return None if self.inactive_split is None else max(0, self.cached - self.inactive_split)
 
     @property
     def reusable(self) -> int | None:
@@ -357,7 +359,7 @@ class MemorySnapshot:
 
     @property
     def allocated(self) -> int | None:
-        """Bytes in live tensors and arrays of all frameworks on that device; None where none tells."""
+        """Bytes in live tensors and arrays of all frameworks on that device; None where one of them does not tell."""
         return self._sum("allocated")
 
     @property
@@ -378,9 +380,10 @@ class MemorySnapshot:
     @property
     def mixed(self) -> bool:
         """Whether bytes that come back to one framework need not be there for another: kept, or past a limit."""
-        rows = [row for row in (self.allocator, *self.others) if row is not None]
-        limited = self.allocator is not None and self.allocator.limit is not None
-        return bool(self.others) and (limited or any(row.keeps for row in rows))
+        others = [row for row in self.others if row.reserved != 0]
+        own = self.allocator
+        one_keeps = any(row.keeps for row in (own, *others) if row is not None)
+        return bool(others) and (one_keeps or (own is not None and own.limit is not None))
 
     def _sum(self, figure: str) -> int | None:
         rows = [row for row in (self.allocator, *self.others) if row is not None]

@@ -226,9 +226,9 @@ def _allocator() -> Iterator[Work]:
 
 
 def _takes_as_needed(environment: Mapping[str, str]) -> bool:
-    """Whether JAX was told not to take most of a GPU at its start."""
-    told = environment.get("XLA_PYTHON_CLIENT_PREALLOCATE", "").lower()
-    return told in ("false", "0") or environment.get("XLA_PYTHON_CLIENT_ALLOCATOR") == "platform"
+    """Whether JAX, started with this environment, does not take most of a GPU; by the words that it knows."""
+    told = environment.get("XLA_PYTHON_CLIENT_PREALLOCATE")
+    return told in ("false", "False", "0") or environment.get("XLA_PYTHON_CLIENT_ALLOCATOR", "").lower() == "platform"
 
 
 def merge_setting(environment: Mapping[str, str], renamed: bool) -> tuple[str, str] | None:

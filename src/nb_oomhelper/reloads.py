@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, O
 from nb_oomhelper.restate import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made
+_ONE_DEVICE = re.compile(r"(?:cuda|hip|xpu|cpu)(?::\d+)?")
 _FOLDER = 'tempfile.mkdtemp(prefix="oom-offload-"{at})'
 
 
@@ -99,17 +101,25 @@ def study(
 def weigh_whole(diagnosis: Diagnosis, load: Load) -> Diagnosis:
     """The diagnosis with what the load as it was asked for takes in all: its last request is only a small part.
 
-    Unchanged where that is not known, or the call itself says what goes where.
+    Unchanged where that is not known, or the call itself spreads the model.
     """
-    whole, room = needed(load.checkpoint, load.dtype, load.room), load.room.free
-    spread = argument(load.call, ("device_map", "max_memory")) is not None
-    if whole is None or room is None or spread or not load.room.whole:
+    whole, rerun = needed(load.checkpoint, load.dtype, load.room), diagnosis.rerun
+    if whole is None or _spreads(load.call):
         return diagnosis
-    room = max(0, room - load.old)
-    rerun = diagnosis.rerun
-    if whole > room and rerun is not None:
+    free = load.room.free if load.room.whole else None
+    room = None if free is None else max(0, free - load.old)
+    # of a part that was moved already, and of files that stay mapped, less than all is needed again
+    all_again = load.room.backend != "host" and not load.row.in_place
+    if rerun is not None and (all_again or (room is not None and whole > room)):
         rerun = max(rerun, whole)
     return replace(diagnosis, rerun=rerun, load=whole, room=room)
+
+
+def _spreads(call: FailedCall) -> bool:
+    """Whether a call says itself that its model goes to several places; one that cannot be read may."""
+    placed = argument(call, ("device_map",))
+    alone = placed is None or placed == "None" or placed.isdigit() or _ONE_DEVICE.fullmatch(literal(placed) or "")
+    return not alone or argument(call, ("max_memory",)) is not None
 
 
 def mapped_again(snapshot: MemorySnapshot, gone: frozenset[int], checkpoint: Checkpoint, converted: bool) -> int:
@@ -174,18 +184,19 @@ def room_for(
     host = host_free(snapshot.host)
     if host is not None and on_host:
         host += back
+    unsure = not on_host and back > 0 and snapshot.mixed  # nobody knows whose those bytes are
     folder, disk = scratch()
     return Room(
         backend=backend,
         device=None if on_host else (device or 0),
-        free=host if on_host else device_free(snapshot, back),
+        free=host if on_host else device_free(snapshot, 0 if unsure else back),
         others=() if on_host else _others(snapshot, device),
         host=host,
         maps=tightest(snapshot.host)[0] == "RLIMIT_AS",
         disk=disk,
         folder=folder,
         tokens=tokens,
-        whole=held.searched == held.total,
+        whole=held.searched == held.total and not unsure,
     )
 
 

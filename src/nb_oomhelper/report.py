@@ -136,9 +136,11 @@ def _headline(case: Case, language: Language) -> str:
 def _whole_load(case: Case, language: Language) -> str:
     """What a load takes in all, where it is known: the request that failed was one of many."""
     found = case.diagnosis
-    if found.load is None or found.room is None:
+    if found.load is None:
         return ""
-    key = "headline.load_not" if found.load > found.room else "headline.load"
+    key = "headline.load_alone"
+    if found.room is not None:
+        key = "headline.load_not" if found.load > found.room else "headline.load"
     return say(key, language, load=f"**{format_bytes(found.load)}**", room=f"**{format_bytes(found.room)}**")
 
 
@@ -219,6 +221,9 @@ def _effect(plan: FixPlan, case: Case, language: Language) -> str:
         return places(plan.placement, language) or say("fix.places_unknown", language)
     if plan.predicted is None:
         return say("fix.frees_unknown", language)
+    emptied = case.snapshot.releasable or 0
+    if plan.predicted == 0 and plan.fits and emptied:  # nothing is let go of, but for what was cached
+        return say("fix.gives_back", language, size=format_bytes(emptied))
     return say("fix.frees", language, size=format_bytes(plan.predicted))
 
 

@@ -54,6 +54,12 @@ def test_a_release_gives_cupys_pool_back(start_kernel: StartKernel) -> None:
     allocated, cached, after = kernel.eval("figures()")
     assert (allocated, cached) == (0, 0)
     assert used - after > 0.9 * SIZE
+    # a small array in a large block: the rest of it is cached, and stays
+    kernel.execute(f"x = cupy.zeros({SIZE}, 'u1')\ndel x\ny = cupy.zeros(10, 'u1')\nnb_oomhelper.release();")
+    allocated, cached, _ = kernel.eval("figures()")
+    assert allocated < 1 << 20
+    assert cached > 0.9 * SIZE
+    assert kernel.eval("framework.allocator('cuda', 0).releasable") is None
 
 
 def test_jaxs_pool_is_told_from_its_arrays(start_kernel: StartKernel) -> None:

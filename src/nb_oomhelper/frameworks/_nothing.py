@@ -21,7 +21,7 @@ def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa:
 
 
 def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
-    """It has no pools that no array need show."""
+    """It has no pools that no array need show, or does not tell."""
     return 0
 
 
