@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from nb_oomhelper.mistakes import find_mistakes
 from nb_oomhelper.model import (
-    AllocatorMemory,
     Cause,
     DeadEnd,
     Diagnosis,
@@ -289,14 +288,10 @@ def _pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     found = [
         Cause(kind="pool_kept", size=other.cached, names=(other.framework,))
         if other.keeps
-        else Cause(kind="pool", size=_at_most(other), names=(other.framework,))
+        else Cause(kind="pool", size=other.releasable_at_most, names=(other.framework,))
         for other in snapshot.others
     ]
     return [cause for cause in found if cause.size and cause.size >= _WORTH_SAYING]
-
-
-def _at_most(allocator: AllocatorMemory) -> int | None:
-    return allocator.cached if allocator.releasable is None else allocator.releasable
 
 
 def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:

@@ -254,14 +254,9 @@ def foretell(
     back = earlier + predicted
     least, most = (0, back) if snapshot.mixed else (back, back)
     if before or _RELEASE in plan.code:  # the caches are emptied, too
-        least, most = least + (snapshot.releasable or 0), most + _at_most(snapshot)
+        least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
     fits, again = (_fits(least, most, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
     return replace(plan, predicted=predicted, fits=fits, again=again)
-
-
-def _at_most(snapshot: MemorySnapshot) -> int:
-    """Bytes that emptying all caches gives back at most, where some do not tell."""
-    return (snapshot.cached if snapshot.releasable is None else snapshot.releasable) or 0
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[_Subject]:

@@ -186,9 +186,14 @@ def busiest() -> tuple[str, int | None]:
     Returns:
         Backend and the framework's ordinal; ("host", None) where no framework has started a GPU.
     """
+    rows = busiest_allocators()
+    return (rows[0].backend, rows[0].device) if rows else ("host", None)
+
+
+def busiest_allocators() -> list[AllocatorMemory]:
+    """The frameworks' allocators on the GPU with most in live tensors; none where no framework has started one."""
     found = [rows for ordinal in [*_ordinals("cuda"), None] if (rows := allocators("cuda", ordinal))]
-    most = max(found, key=lambda rows: sum(one.allocated or 0 for one in rows), default=None)
-    return ("host", None) if most is None else (most[0].backend, most[0].device)
+    return max(found, key=lambda rows: sum(one.allocated or 0 for one in rows), default=[])
 
 
 def _unexplained(found: Holdings, backend: str, device: int | None) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ SIZE = r"\d[\d.,]{0,30} ?(?:bytes?|[KMGTPE]i?B)\b"
 _HALF = 64 << 10  # characters kept of either end of a long text: wrappers put the message last
 _WINDOW = 6_000  # the longest message seen has 1,100; each process on the device adds 50
 _PLACES = 50  # places where one trigger matched that are looked at, the last ones
+_KEPT = 4_000  # characters of a text that an event keeps
 _COLOR = re.compile(r"\x1b\[[\d;]{0,20}m")
 
 
@@ -91,6 +92,11 @@ def _windows(trigger: str, text: str) -> Iterator[tuple[int, str]]:
     for start in reversed([found.start() for found in re.finditer(trigger, text)][-_PLACES:]):
         yield start, text[start : min(end, start + _WINDOW)]
         end = start
+
+
+def excerpt(text: str, match: Match) -> str:
+    """What an event keeps of a text: all of it, or of a long one the message that was found in it."""
+    return text if len(text) <= _KEPT else match.window[:_KEPT]
 
 
 def read_fields(patterns: Mapping[str, str], window: str) -> dict[str, str]:

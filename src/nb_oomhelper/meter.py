@@ -6,7 +6,7 @@ from types import TracebackType
 
 from nb_oomhelper.fixes import read_measure
 from nb_oomhelper.host import read_host
-from nb_oomhelper.memory import allocators, busiest
+from nb_oomhelper.memory import busiest, busiest_allocators
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.poll import Poll
 from nb_oomhelper.units import format_bytes
@@ -58,7 +58,7 @@ class Meter:
 
     def _sample(self) -> bool:
         self._resident = _higher(self._resident, read_host().this_process)
-        sizes = [one.allocated for one in allocators(*busiest()) if one.allocated is not None]
+        sizes = [one.allocated for one in busiest_allocators() if one.allocated is not None]
         self._allocated = _higher(self._allocated, sum(sizes) if sizes else None)
         return True
 
@@ -79,6 +79,6 @@ def _peak() -> tuple[tuple[str | int | None, ...] | None, int | None]:
 
     None for both where no framework has started a GPU; of two on one device the peaks need not have come together.
     """
-    found = allocators(*busiest())
+    found = busiest_allocators()
     whose = tuple(part for one in found for part in (one.framework, one.device)) or None
     return whose, found[0].peak_allocated if len(found) == 1 else None

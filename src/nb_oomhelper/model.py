@@ -248,11 +248,18 @@ class AllocatorMemory:
     @property
     def releasable(self) -> int | None:
         """Cached bytes that emptying the cache gives back to the driver; None where pieces in use are not told."""
-        if self.cached is None or self.keeps:
-            return None if self.cached is None else 0
-        if not self.cached or self.allocated == 0:
+        if not self.cached:
+            return self.cached
+        if self.keeps:
+            return 0
+        if self.allocated == 0:
             return self.cached
         return None if self.inactive_split is None else max(0, self.cached - self.inactive_split)
+
+    @property
+    def releasable_at_most(self) -> int | None:
+        """The same where it is told, and else all that is cached."""
+        return self.cached if self.releasable is None else self.releasable
 
     @property
     def reusable(self) -> int | None:
@@ -376,6 +383,11 @@ class MemorySnapshot:
     def releasable(self) -> int | None:
         """Cached bytes that emptying all caches gives back to the driver."""
         return self._sum("releasable")
+
+    @property
+    def releasable_at_most(self) -> int | None:
+        """The same where all of them tell it, and of the others all that they have cached."""
+        return self._sum("releasable_at_most")
 
     @property
     def mixed(self) -> bool:

@@ -15,27 +15,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from nb_oomhelper.bare import class_dict, class_mro, instances
-from nb_oomhelper.frameworks._nothing import beyond, largest_free_block, pinned, private_pools
-from nb_oomhelper.messages import Rule, find, read_fields, squeeze
+from nb_oomhelper.frameworks._nothing import beyond as beyond
+from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_block
+from nb_oomhelper.frameworks._nothing import pinned as pinned
+from nb_oomhelper.frameworks._nothing import private_pools as private_pools
+from nb_oomhelper.messages import Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 from nb_oomhelper.units import parse_bytes
-
-__all__ = [
-    "allocator",
-    "beyond",
-    "caches",
-    "device_uuids",
-    "label",
-    "largest_free_block",
-    "loaded",
-    "module",
-    "name",
-    "pinned",
-    "private_pools",
-    "recognize",
-    "role",
-    "storages",
-]
 
 name = "cupy"
 module = "cupy"
@@ -53,7 +39,6 @@ FIELDS = {
     "total": r"\(total (\d{1,20} bytes)",
     "limit": r"limit set to:? ([\d,]{1,30} bytes)",
 }
-_MESSAGE = 4_000  # characters of the text that an event keeps
 _DRIVER = "libcuda.so.1"
 
 
@@ -77,7 +62,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         framework=name,
         backend=match.rule.backend,
         exception_type=exception_type,
-        message=text if len(text) <= _MESSAGE else match.window[:_MESSAGE],
+        message=excerpt(text, match),
         format=match.rule.format,
         requested=requested,
         reserved=reserved,

@@ -11,27 +11,11 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from nb_oomhelper.frameworks._nothing import pinned, private_pools
-from nb_oomhelper.messages import SIZE, Rule, find, read_fields, squeeze
+from nb_oomhelper.frameworks._nothing import pinned as pinned
+from nb_oomhelper.frameworks._nothing import private_pools as private_pools
+from nb_oomhelper.messages import SIZE, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
 from nb_oomhelper.units import parse_bytes
-
-__all__ = [
-    "allocator",
-    "beyond",
-    "caches",
-    "device_uuids",
-    "label",
-    "largest_free_block",
-    "loaded",
-    "module",
-    "name",
-    "pinned",
-    "private_pools",
-    "recognize",
-    "role",
-    "storages",
-]
 
 name = "jax"
 module = "jax"
@@ -51,7 +35,6 @@ FIELDS = {
     "device": r"on device ordinal (\d{1,4})",
 }
 _TYPE = re.compile(r"(?:jax|jaxlib)\.|(?:Jax|Xla)RuntimeError$")
-_MESSAGE = 4_000  # characters of the text that an event keeps
 _BACKENDS = {"cpu": "host", "gpu": "cuda", "cuda": "cuda", "rocm": "hip"}
 
 
@@ -71,7 +54,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         framework=name,
         backend=match.rule.backend,
         exception_type=exception_type,
-        message=text if len(text) <= _MESSAGE else match.window[:_MESSAGE],
+        message=excerpt(text, match),
         format=match.rule.format,
         requested=parse_bytes(fields["requested"]) if "requested" in fields else None,
         device=int(fields["device"]) if "device" in fields else None,

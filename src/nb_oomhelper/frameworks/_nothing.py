@@ -1,6 +1,6 @@
 """The answers of a framework that has nothing of the kind: no allocator to ask, no devices, no caches.
 
-A framework's file imports those that are true of it.
+A framework's file imports those that are true of it, each `as` itself: a type checker counts it as the file's own then.
 """
 
 from __future__ import annotations

@@ -10,34 +10,15 @@ from math import prod
 from typing import Any
 
 from nb_oomhelper.bare import instances
-from nb_oomhelper.frameworks._nothing import (
-    allocator,
-    caches,
-    device_uuids,
-    largest_free_block,
-    pinned,
-    private_pools,
-)
-from nb_oomhelper.messages import SIZE, Rule, find, read_fields, squeeze
+from nb_oomhelper.frameworks._nothing import allocator as allocator
+from nb_oomhelper.frameworks._nothing import caches as caches
+from nb_oomhelper.frameworks._nothing import device_uuids as device_uuids
+from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_block
+from nb_oomhelper.frameworks._nothing import pinned as pinned
+from nb_oomhelper.frameworks._nothing import private_pools as private_pools
+from nb_oomhelper.messages import SIZE, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.model import OomEvent
 from nb_oomhelper.units import parse_bytes
-
-__all__ = [
-    "allocator",
-    "beyond",
-    "caches",
-    "device_uuids",
-    "label",
-    "largest_free_block",
-    "loaded",
-    "module",
-    "name",
-    "pinned",
-    "private_pools",
-    "recognize",
-    "role",
-    "storages",
-]
 
 name = "numpy"
 module = "numpy"
@@ -51,7 +32,6 @@ FIELDS = {
     "shape": r"with shape \(([\d, ]{0,500})\)",
     "dtype": r"data type <?([A-Za-z]{1,12}\d{0,6})",
 }
-_MESSAGE = 4_000  # characters of the text that an event keeps
 _BITS = re.compile(r"(?:u?int|float|complex)(\d{1,3})")
 _BYTES = {"bool": 1, "object": 8, "datetime64": 8, "timedelta64": 8}
 _DEPTH = 100  # views of views; NumPy itself keeps such chains short
@@ -72,7 +52,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         framework=name,
         backend="host",
         exception_type=exception_type,
-        message=text if len(text) <= _MESSAGE else match.window[:_MESSAGE],
+        message=excerpt(text, match),
         format=match.rule.format,
         requested=_requested(fields),
     )

@@ -7,38 +7,19 @@ from __future__ import annotations
 
 import re
 
-from nb_oomhelper.frameworks._nothing import (
-    allocator,
-    beyond,
-    caches,
-    device_uuids,
-    label,
-    largest_free_block,
-    pinned,
-    private_pools,
-    role,
-    storages,
-)
+from nb_oomhelper.frameworks._nothing import allocator as allocator
+from nb_oomhelper.frameworks._nothing import beyond as beyond
+from nb_oomhelper.frameworks._nothing import caches as caches
+from nb_oomhelper.frameworks._nothing import device_uuids as device_uuids
+from nb_oomhelper.frameworks._nothing import label as label
+from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_block
+from nb_oomhelper.frameworks._nothing import pinned as pinned
+from nb_oomhelper.frameworks._nothing import private_pools as private_pools
+from nb_oomhelper.frameworks._nothing import role as role
+from nb_oomhelper.frameworks._nothing import storages as storages
 from nb_oomhelper.messages import squeeze
 from nb_oomhelper.model import OomEvent
 from nb_oomhelper.units import parse_bytes
-
-__all__ = [
-    "allocator",
-    "beyond",
-    "caches",
-    "device_uuids",
-    "label",
-    "largest_free_block",
-    "loaded",
-    "module",
-    "name",
-    "pinned",
-    "private_pools",
-    "recognize",
-    "role",
-    "storages",
-]
 
 name = "python"
 module = "builtins"

@@ -13,25 +13,8 @@ from typing import Any
 
 from nb_oomhelper.bare import class_dict, class_mro, instances
 from nb_oomhelper.frameworks import _pytorch_graph
-from nb_oomhelper.frameworks._pytorch_messages import recognize
+from nb_oomhelper.frameworks._pytorch_messages import recognize as recognize
 from nb_oomhelper.model import AllocatorMemory, StepKind
-
-__all__ = [
-    "allocator",
-    "beyond",
-    "caches",
-    "device_uuids",
-    "label",
-    "largest_free_block",
-    "loaded",
-    "module",
-    "name",
-    "pinned",
-    "private_pools",
-    "recognize",
-    "role",
-    "storages",
-]
 
 name = "pytorch"
 module = "torch"

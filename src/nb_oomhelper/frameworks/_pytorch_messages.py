@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 
-from nb_oomhelper.messages import SIZE, Match, Rule, find, read_fields, squeeze
+from nb_oomhelper.messages import SIZE, Match, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.model import OomEvent, ProcessMemory
 from nb_oomhelper.units import parse_bytes
 
-_MESSAGE = 4_000  # characters of the text that an event keeps
 _ORDINALS = 1_024  # a device number above this is a broken one
 
 
@@ -92,7 +91,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         framework="pytorch",
         backend=match.rule.backend,
         exception_type=exception_type,
-        message=text if len(text) <= _MESSAGE else match.window[:_MESSAGE],
+        message=excerpt(text, match),
         format=match.rule.format,
         device=_device(fields.get("device"), match),
         requested=sizes.get("requested"),
