@@ -295,7 +295,9 @@ def test_click_on_a_subshell_runs_on_the_main_thread(start_kernel: StartKernel, 
     panel = Panel(kernel, reply)
     kernel.finish(kernel.start_click(panel.button("Run", run_of(panel, "delete-variable")), subshell))
     kernel.execute("running = True")
-    cell = start_busy(kernel, go_on, "running = False")
+    begun = go_on.with_name("begun")
+    cell = start_busy(kernel, go_on, "running = False", grow=f"open({str(begun)!r}, 'w').close()")
+    wait_for(kernel, begun.exists)  # a click that comes while the cell is still being prepared goes before it
     sure = kernel.start_click(panel.button("Run, and lose it"), subshell)
     with suppress(AssertionError):  # ipykernel may choose the main shell for it: then it has not come through yet
         wait_for(kernel, lambda: "[Run]" in panel.buttons, 10)
