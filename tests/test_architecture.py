@@ -26,6 +26,7 @@ ROOT = Path(nb_oomhelper.__file__).parent
 ROWS: tuple[tuple[str, ...], ...] = (
     (
         "model",
+        "address_space",
         "bare",
         "units",
         "errors",
@@ -33,9 +34,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "tables",
         "wording",
         "grid",
-        "poll",
         "hooks",
-        "reserve",
         "sites",
         "calltext",
         "checkpoint._files",
@@ -43,8 +42,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "checkpoint._record",
     ),
     (
-        "nvml",
         "host",
+        "poll",
+        "reserve",
         "frames",
         "tally",
         "mistakes",
@@ -61,6 +61,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "checkpoint._torch",
     ),
     (
+        "nvml",
         "loaders",
         "roots",
         "checkpoint",

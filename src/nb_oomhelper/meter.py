@@ -8,7 +8,7 @@ from nb_oomhelper.fixes import read_measure
 from nb_oomhelper.host import read_host
 from nb_oomhelper.memory import busiest, busiest_allocators
 from nb_oomhelper.nvml import Driver
-from nb_oomhelper.poll import Poll
+from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.units import format_bytes
 
 _SAMPLE = 0.1  # seconds between two looks at what keeps no peak of its own
@@ -19,7 +19,7 @@ class Meter:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._poll = Poll(self._sample, _SAMPLE)
+        self._repeat: Repeat | None = None
         self._resident: int | None = None  # the highest that was seen
         self._allocated: int | None = None
 
@@ -27,15 +27,15 @@ class Meter:
         self._before = read_measure(self._driver, *busiest())
         self._peak_before = _peak()
         self._sample()
-        self._poll.start()
+        self._repeat = WORKER.every(_SAMPLE, self._sample)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._poll.stop()
+        self._end()
 
     def stop(self) -> list[str]:
         """End the measuring and say what was seen, one line for the GPU and one for the host."""
-        self._poll.stop()
+        self._end()
         self._sample()
         after = read_measure(self._driver, *busiest())
         seen = f", seen every {_SAMPLE:g} s"
@@ -47,6 +47,10 @@ class Meter:
             )
         lines.append(f"host{seen}: {_line(self._before.resident, self._resident, after.resident)}")
         return lines
+
+    def _end(self) -> None:
+        if self._repeat is not None:
+            self._repeat.stop()
 
     def _gpu_peak(self) -> tuple[int | None, bool]:
         """The allocator's own peak, if this cell raised it: that is exact. Else the highest that was seen."""

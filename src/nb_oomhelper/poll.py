@@ -1,55 +1,199 @@
-"""One thread that calls one function every interval: start it, and stop and join it."""
+"""The one thread beside the kernel's own: it asks the driver, and draws what is live.
+
+A call to the driver may hang, and nothing ends a hung call: who asks must be able to go on without an answer.
+And no thread may be started once memory is full: the new thread can die before it says that it has begun, which
+`Thread.start` waits for without an end, or take the process along. So there is one thread for everything, started
+while there is room.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
+from typing import Any, TypeVar
+
+from nb_oomhelper.address_space import is_scarce, room
 
 _PATIENCE = 3  # failures in a row
+_ENOUGH = 256 << 20  # bytes of address space for a thread: its stack, and glibc's arena of 128 MiB for it
+_IDLE = 3600.0  # seconds; it is woken earlier
 _log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 
-class Poll:
-    """Calls `tick` every `seconds` from a daemon thread until it is stopped or `tick` returns False.
+class LateError(Exception):
+    """No answer in time; the text says why in one line."""
 
-    An error in `tick` is logged. One may pass, such as memory that is full for a moment; three in a row
-    end the polling: a figure that cannot be read is not worth an error every second.
+
+class Repeat:
+    """A function that is called every so many seconds until it is stopped or returns False.
+
+    An error in it is logged. One may pass, such as memory that is full for a moment; three in a row end it: a figure
+    that cannot be read is not worth an error every second.
     """
 
     def __init__(self, tick: Callable[[], bool], seconds: float) -> None:
         self._tick = tick
-        self._seconds = max(0.1, seconds)
-        self._stop = threading.Event()
+        self._failed = 0
+        self.seconds = max(0.1, seconds)
+        self.due = time.monotonic() + self.seconds
+        self.active = True
+
+    def stop(self) -> None:
+        """Call it no more. One call may be going on just now: who draws must look whether it may still."""
+        self.active = False
+
+    def run(self) -> None:
+        """Call it once, if it is still wanted."""
+        try:
+            self.active = self.active and self._tick()
+            self._failed = 0
+        except Exception:
+            self._failed += 1
+            self.active = self.active and self._failed < _PATIENCE
+            _log.debug("the live readout failed", exc_info=True)
+        self.due = time.monotonic() + self.seconds
+
+
+class _Question:
+    """One question on its way to the thread, and its answer."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+        self.answered = threading.Event()
+        self.wanted = True
+        self.answer: Any = None
+        self.error: BaseException | None = None
+
+    def put(self) -> None:
+        """Ask it, unless nobody waits any more."""
+        if self.wanted:
+            try:
+                self.answer = self.function()
+            except BaseException as error:  # it is raised where the question came from
+                self.error = error
+        self.answered.set()
+
+
+class Worker:
+    """The thread, what it is asked, and what it repeats. One a process; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._questions: deque[_Question] = deque()
+        self._repeats: list[Repeat] = []
+        self._late = False  # the thread has not come back from something that somebody gave up waiting for
 
     @property
     def running(self) -> bool:
-        """Whether the thread is alive."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether the thread is alive, in this process: a forked one has none."""
+        return self._pid == os.getpid() and self._thread is not None and self._thread.is_alive()
 
-    def start(self) -> None:
-        """Start the thread; does nothing while it runs."""
-        if self.running:
-            return
-        self._stop = threading.Event()  # one a thread: an earlier one that still hangs must end, not go on
-        self._thread = threading.Thread(target=self._loop, args=[self._stop], name="nb_oomhelper poll", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and wait for it, at most two seconds: a hung driver must not hang the kernel."""
-        self._stop.set()
-        thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout=2.0)
-
-    def _loop(self, stop: threading.Event) -> None:
-        failed = 0
-        while failed < _PATIENCE and not stop.wait(self._seconds):
+    def start(self) -> bool:
+        """Start the thread where it does not run and there is room for one; whether it runs now."""
+        if self._pid != os.getpid():
+            self.__init__()  # type: ignore[misc]  # forked: the locks may be held by threads that are not here
+        with self._lock:
+            if self.running:
+                return True
+            left = room()
+            if left is not None and left < _ENOUGH:
+                return False
+            self._late = False  # that was another thread's
+            self._thread = threading.Thread(target=self._loop, name="nb_oomhelper", daemon=True)
             try:
-                if not self._tick():
-                    return
-                failed = 0
+                self._thread.start()
+            except RuntimeError:  # the system gives no more threads
+                self._thread = None
+            return self._thread is not None
+
+    def ask(self, function: Callable[[], _Answer], seconds: float) -> _Answer:
+        """Call a function on the thread and wait for what it returns.
+
+        Raises:
+            LateError: There was no answer in `seconds`; or at once where an earlier question still hangs, or there
+                is no thread and no room for one.
+            Exception: Whatever the function raised.
+        """
+        if threading.current_thread() is self._thread:
+            return function()
+        if not self.start():
+            raise LateError("no room for a thread to ask from")
+        if self._late:
+            raise LateError("an earlier question has no answer yet")
+        question = _Question(function)
+        self._questions.append(question)
+        self._wake.set()
+        try:
+            self._late = not question.answered.wait(seconds)
+        finally:  # also where the wait is interrupted
+            question.wanted = False
+        if self._late:
+            raise LateError(f"no answer in {seconds:g} s")
+        try:
+            if question.error is not None:
+                raise question.error
+            answer: _Answer = question.answer
+            return answer
+        finally:
+            del question  # it has the error, and the error this frame
+
+    def every(self, seconds: float, tick: Callable[[], bool]) -> Repeat:
+        """Call `tick` every `seconds`, if the thread runs or can be started; it must not wait for what may hang."""
+        repeat = Repeat(tick, seconds)
+        repeat.active = self.start()
+        if repeat.active:
+            with self._lock:
+                self._repeats.append(repeat)
+            self._wake.set()
+        return repeat
+
+    def end(self) -> None:
+        """End the thread as soon as it comes back from what it does now; wait a moment for it, no more."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            for repeat in self._repeats:
+                repeat.stop()
+            self._repeats = []
+        self._wake.set()
+        if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
+            thread.join(timeout=0.5)
+
+    def _loop(self) -> None:
+        """Nothing that happens here may end the thread: with full memory even waiting can fail."""
+        me = threading.current_thread()
+        while self._thread is me:
+            try:
+                self._turn()
             except Exception:
-                failed += 1
-                _log.debug("the live readout failed", exc_info=True)
+                time.sleep(0.2)
+
+    def _turn(self) -> None:
+        soonest = min((one.due for one in self._repeats), default=time.monotonic() + _IDLE)
+        self._wake.wait(max(0.0, soonest - time.monotonic()))
+        self._wake.clear()
+        while self._questions:
+            self._questions.popleft().put()
+            self._late = False
+        now = time.monotonic()
+        for repeat in [one for one in self._repeats if one.active and one.due <= now]:
+            if (
+                is_scarce()
+            ):  # it may even cost the process: glibc gives up where a library's thread-local data find no room
+                repeat.due = now + repeat.seconds
+            else:
+                repeat.run()
+        self._late = False
+        with self._lock:
+            self._repeats = [one for one in self._repeats if one.active]
+
+
+WORKER = Worker()
+"""The one thread of this process."""

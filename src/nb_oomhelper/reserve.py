@@ -1,16 +1,16 @@
 """Address space put by for the moment when there is none left.
 
-A cell that fills its address space (RLIMIT_AS) in small pieces leaves nothing: IPython cannot print the
-traceback, no panel can be shown, and the kernel may die. So while there is such a limit, a little of it is
-mapped and never touched, which takes no memory. It is given up when an error comes by.
+A cell that fills its address space (RLIMIT_AS, RLIMIT_DATA) in small pieces leaves nothing: IPython cannot print the
+traceback, no panel can be shown, and the kernel may die. So while there is such a limit, a little of it is mapped and
+never touched, which takes no memory. It is given up when an error comes by.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import Any
+
+from nb_oomhelper.address_space import room
 
 _log = logging.getLogger(__name__)
 SIZE = 64 << 20  # bytes: a rendered traceback; then a search, ipywidgets' modules, the stack of one thread
@@ -26,13 +26,15 @@ class Reserve:
 
     def take(self) -> None:
         """Put some by, if there is a limit and plenty of room below it."""
-        if self._held or (_room() or 0) < _PLENTY:
+        if self._held or (room() or 0) < _PLENTY:
             return
-        import mmap
-
         try:
-            self._held = [mmap.mmap(-1, size) for size in (SIZE - _FIRST, _FIRST)]
-        except OSError:
+            import mmap
+
+            # private: RLIMIT_DATA does not count what is shared
+            private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            self._held = [mmap.mmap(-1, size, flags=private) for size in (SIZE - _FIRST, _FIRST)]
+        except (ImportError, AttributeError, OSError, MemoryError):
             _log.debug("nothing put by", exc_info=True)
 
     def give_up(self) -> None:
@@ -44,17 +46,3 @@ class Reserve:
         """Make all the room."""
         while self._held:
             self.give_up()
-
-
-def _room() -> int | None:
-    """Bytes that this process may still map; None where nothing limits them, or it cannot be told."""
-    try:
-        import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit == resource.RLIM_INFINITY:
-            return None
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])  # proc(5): the program's size
-        return limit - pages * os.sysconf("SC_PAGE_SIZE")
-    except (ImportError, AttributeError, OSError, ValueError):  # Windows, or a system without /proc
-        return None

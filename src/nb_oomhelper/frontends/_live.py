@@ -9,7 +9,7 @@ from nb_oomhelper.frontends import _html
 from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.outcomes import plain
-from nb_oomhelper.poll import Poll
+from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.report import bar
 from nb_oomhelper.wording import Language, say
 
@@ -27,7 +27,7 @@ class Live:
         self._bars: Any = widgets.HTML()
         self._bars.add_class("oomh")
         self._bars.add_class("oomh-calm")
-        self._poll = Poll(self._tick, refresh)
+        self._repeat: Repeat | None = None
 
     def show(self) -> None:
         """Show the bars and begin to follow."""
@@ -35,11 +35,12 @@ class Live:
 
         self._draw(say("live.now", self._language, seconds=f"{self._refresh:g}"))
         display(self._bars)
-        self._poll.start()
+        self._repeat = WORKER.every(self._refresh, self._tick)
 
     def close(self) -> None:
         """End the following; the last reading stays."""
-        self._poll.stop()
+        if self._repeat is not None:
+            self._repeat.stop()
         self._draw(say("live.ended", self._language, time=time.strftime("%H:%M:%S")))
 
     def _tick(self) -> bool:

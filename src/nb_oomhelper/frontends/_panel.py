@@ -20,7 +20,7 @@ from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.frontends._actions import Actions
 from nb_oomhelper.model import MemorySnapshot
 from nb_oomhelper.outcomes import fix_title, plain, tell
-from nb_oomhelper.poll import Poll
+from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.report import FixRow, Report, bar, entry_page, write
 from nb_oomhelper.wording import Language, say
 
@@ -75,7 +75,7 @@ class Panel:
         self._running = False
         self._used: deque[int] = deque(maxlen=max(2, round(_SPAN / actions.refresh)))
         self._until = 0.0
-        self._poll = Poll(self._tick, actions.refresh)
+        self._repeat: Repeat | None = None
         self._result: list[str] = []
         self._again_result = ""
         self._shown = ""  # which form of the entry is open
@@ -84,11 +84,12 @@ class Panel:
     def live(self) -> None:
         """Begin the live readout."""
         self._until = time.monotonic() + 60 * self._actions.live
-        self._poll.start()
+        self._repeat = WORKER.every(self._actions.refresh, self._tick)
 
     def close(self) -> None:
         """End the live readout; what is shown stays."""
-        self._poll.stop()
+        if self._repeat is not None:
+            self._repeat.stop()
         self._freeze()
 
     # what it is made of
