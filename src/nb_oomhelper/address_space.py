@@ -1,4 +1,4 @@
-"""How much address space this process may still map, where that is limited. Cheap enough for a process that has none left."""
+"""How much address space this process may still map, where that is limited; told cheaply, even where none is left."""
 
 from __future__ import annotations
 
