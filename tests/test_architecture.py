@@ -35,6 +35,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "wording",
         "grid",
         "hooks",
+        "cells",
+        "screen",
         "sites",
         "calltext",
         "checkpoint._files",
@@ -80,6 +82,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("outcomes", "frontends._actions"),
     ("report", "loadtable"),
     ("frontends._html", "frontends._text"),
+    ("frontends._widgets",),
     ("frontends._panel", "frontends._live"),
     ("frontends", "magics"),
     ("extension",),
@@ -91,7 +94,7 @@ OUTSIDE: dict[str, set[str]] = {
     "psutil": {"host"},
     "torch": {"checkpoint._meta"},  # for who asks to build a model from its config
     "transformers": {"checkpoint._meta"},
-    "ipywidgets": {"frontends._panel", "frontends._live"},
+    "ipywidgets": {"frontends._panel", "frontends._live", "frontends._widgets"},
     "traitlets": {"extension"},
     "IPython": {"magics", "fixes", "memory", "frontends", "frontends._panel", "frontends._live"},
 }
@@ -243,7 +246,10 @@ def test_loading_the_extension_does_little() -> None:
     assert heavy == []
     assert set(ours) == {
         PACKAGE,
-        *(f"{PACKAGE}.{name}" for name in ("errors", "extension", "hooks", "magics", "reserve")),
+        *(
+            f"{PACKAGE}.{name}"
+            for name in ("address_space", "cells", "errors", "extension", "hooks", "magics", "reserve", "screen")
+        ),
     }
     assert (threads, written, environment) == ([], [], False)
 

@@ -24,7 +24,7 @@ from tests.cases import EVENT, GIB, HOSTILE, QUOTES, SCRIPT, SNAPSHOT, STARS, TI
 pytestmark = pytest.mark.plain
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-NOT_FRONTENDS = {"__init__", "_actions", "_live"}  # what they share, and %gpumem --live
+NOT_FRONTENDS = {"_widgets", "__init__", "_actions", "_live"}  # what they share, and %gpumem --live
 VOID = {"br"}
 TAGS = {
     "style",

@@ -5,13 +5,17 @@ No text for people and no IPython in here: those who show a case read its record
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from nb_oomhelper import history
 from nb_oomhelper.bare import class_name
@@ -22,8 +26,17 @@ from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
 from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
-from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Outcome
-from nb_oomhelper.notebook import look
+from nb_oomhelper.model import (
+    Diagnosis,
+    DriverReading,
+    FailedCall,
+    FixPlan,
+    HostMemory,
+    MemorySnapshot,
+    OomEvent,
+    Outcome,
+)
+from nb_oomhelper.notebook import Notebook, look, tell_phase
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
 from nb_oomhelper.retained import frames_of
@@ -31,6 +44,7 @@ from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope
 
 _log = logging.getLogger(__name__)
+_Part = TypeVar("_Part")
 
 
 @dataclass(slots=True)
@@ -66,13 +80,29 @@ class Desk:
         driver: The door to NVML.
         catalog: Gives the knowledge; called late, because reading it opens files.
         history: Where outcomes are kept; None keeps none.
-        problem: The last thing that could not be recorded, one line, or None.
+        problem: The last thing that went wrong with us, one line, or None; and its traceback.
     """
 
     driver: Driver
     catalog: Callable[[], Catalog]
     history: Callable[[], Path | None]
     problem: str | None = None
+    trace: str | None = None
+
+    def failed(self, problem: BaseException) -> None:
+        """Keep what went wrong with a part of ours: one line, and the traceback as text; nothing of its frames."""
+        self.problem = f"{type(problem).__name__}: {problem}".strip().splitlines()[0]
+        self.trace = "".join(traceback.format_exception(problem))
+
+    def attempt(self, part: Callable[[], _Part], otherwise: _Part) -> _Part:
+        """Do one part of a case. One that fails costs only itself: the rest must be shown all the same."""
+        try:
+            return part()
+        except Exception as problem:
+            _log.debug("a part failed", exc_info=True)
+            with contextlib.suppress(Exception):
+                self.failed(problem)
+            return otherwise
 
 
 def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell: str = "") -> Case | None:
@@ -87,36 +117,54 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     event = detect(error)
     if event is None:
         return None
-    event = replace(event, call=_failed_call(error))
-    where = scope()
-    notebook = look(where.variables, cell)
-    snapshot = take_snapshot(
+    event = replace(event, call=desk.attempt(lambda: _failed_call(error), None))
+    return _written(*_taken_down(event, scope, desk, cell), desk, cell)
+
+
+def _taken_down(
+    event: OomEvent, scope: Callable[[], Scope], desk: Desk, cell: str
+) -> tuple[OomEvent, MemorySnapshot, Load | None, Notebook]:
+    """What memory and the notebook say. The scope, which refers to the user's objects, lives no longer than this."""
+    where = desk.attempt(scope, Scope())
+    notebook = desk.attempt(lambda: look(where.variables, cell), Notebook())
+    snapshot = desk.attempt(lambda: _read(event, desk, where), _unread())
+    phase = desk.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
+    told = replace(event, phase=phase)  # all that follows is decided by it
+    load = desk.attempt(lambda: study(told, snapshot, _overwritable(where), partial(loaded, where)), None)
+    return told, snapshot, load, notebook
+
+
+def bare_case(event: OomEvent, desk: Desk) -> Case:
+    """A case of nothing but the error's own numbers, and a release: where there is no room for more, or no time."""
+    return _written(event, _unread(), None, Notebook(), desk, "")
+
+
+def _written(
+    event: OomEvent, snapshot: MemorySnapshot, load: Load | None, notebook: Notebook, desk: Desk, cell: str
+) -> Case:
+    """Our reading of what was taken down."""
+    bare = Diagnosis(requested=event.requested, free=event.free, capacity=event.capacity, short=None)
+    diagnosis = desk.attempt(lambda: diagnose(event, snapshot), bare)
+    if load is not None:
+        diagnosis = desk.attempt(lambda: weigh_whole(diagnosis, load), diagnosis)
+    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
+    catalog = desk.attempt(desk.catalog, None)
+    if catalog is not None:
+        case.match = desk.attempt(lambda: next(iter(catalog.choose(event)), None), None)
+        case.plans = desk.attempt(lambda: plan(catalog, event, snapshot, diagnosis, load, notebook), ())
+    case.rates = desk.attempt(lambda: rates(desk), {})
+    return case
+
+
+def _read(event: OomEvent, desk: Desk, where: Scope | None) -> MemorySnapshot:
+    return take_snapshot(
         desk.driver, backend=event.backend, device=event.device, framework=event.framework, scope=where
     )
-    load = _study(event, snapshot, where)
-    del where  # it refers to the user's objects
-    diagnosis = diagnose(event, snapshot)
-    if load is not None:
-        diagnosis = weigh_whole(diagnosis, load)
-    catalog = desk.catalog()
-    return Case(
-        event=event,
-        snapshot=snapshot,
-        diagnosis=diagnosis,
-        match=next(iter(catalog.choose(event)), None),
-        plans=plan(catalog, event, snapshot, diagnosis, load, notebook),
-        cell=cell,
-        rates=rates(desk),
-    )
 
 
-def _study(event: OomEvent, snapshot: MemorySnapshot, where: Scope) -> Load | None:
-    """The load that failed; None also where it could not be read: the panel must come all the same."""
-    try:
-        return study(event, snapshot, _overwritable(where), partial(loaded, where))
-    except Exception:  # memory that is too full to read, say
-        _log.debug("nothing of the load", exc_info=True)
-        return None
+def _unread() -> MemorySnapshot:
+    """Memory as it is where nothing could be read."""
+    return MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory())
 
 
 def _overwritable(where: Scope) -> frozenset[str]:
@@ -168,8 +216,7 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
 
 def read_again(case: Case, desk: Desk) -> MemorySnapshot:
     """Memory now, on the device that the case is about, without its holders."""
-    event = case.event
-    return take_snapshot(desk.driver, backend=event.backend, device=event.device, framework=event.framework)
+    return _read(case.event, desk, None)
 
 
 def rates(desk: Desk) -> dict[str, tuple[int, int]]:

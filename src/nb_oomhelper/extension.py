@@ -11,7 +11,6 @@ import contextlib
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -21,22 +20,24 @@ from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
 
 from nb_oomhelper import magics
+from nb_oomhelper.cells import Cells, error_of
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.hooks import Hooks
 from nb_oomhelper.reserve import Reserve
+from nb_oomhelper.screen import Screen
 
 if TYPE_CHECKING:
     from nb_oomhelper import frontends
     from nb_oomhelper.case import Case, Desk
     from nb_oomhelper.catalog import Catalog
-    from nb_oomhelper.model import Outcome
+    from nb_oomhelper.model import OomEvent, Outcome
     from nb_oomhelper.nvml import Driver
     from nb_oomhelper.wording import Language
 
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
 _RELEASE = "release-failed-cell"
-_BUSY = 1.0  # seconds after which a running cell is worth telling
+_PANELS = 5  # panels of one cell: a pool of threads can fail in hundreds
 _WARM = 1.0  # seconds after the load when what was left out is imported
 # An exception's own attributes, past any code of its class, which may refuse or make up attributes.
 _attributes: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
@@ -69,15 +70,14 @@ class Extension:
         self.settings = OOMHelper(parent=shell)
         self.case: Case | None = None
         self._reserve = Reserve()
-        self.hooks = Hooks(shell, self._look, self._before, self._after, self._reserve.give_up)
+        self.cells = Cells(shell)
+        self.hooks = Hooks(shell, self._look, self._before, self.cells.end, self._reserve.give_up)
         self._magics = magics.Registration(shell, self)
         self._catalog: tuple[str, Catalog] | None = None
-        self._shown: list[frontends.Shown] = []
-        self._cells: list[tuple[int, Any]] = []  # thread and info of each cell that runs: one may run another
-        self._since: float | None = None
-        self._quiet = False
+        self._screen = Screen()
+        self._panels = 0  # of the cell that runs
+        self._quiet: int | None = None  # the thread that runs a fix: its errors are told in the fix's outcome
         self._warming: Any = None
-        self._again: Any = None  # the loop itself keeps no task alive
 
     @cached_property
     def driver(self) -> Driver:
@@ -110,20 +110,28 @@ class Extension:
         self._magics.remove()
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
-        self.keep(None)
+        self._screen.close()
+        if "nb_oomhelper.poll" in sys.modules:
+            from nb_oomhelper.poll import WORKER
+
+            WORKER.end()
         self._reserve.give_all()
         if "driver" in vars(self):
             self.driver.close()
         self.case = None
 
     def _warm(self) -> None:
-        """Import what an error needs while there is room for it."""
+        """Import and start what an error needs, while there is room for it."""
+        self._warming = None
         try:
-            from nb_oomhelper import frontends  # noqa: F401
+            from nb_oomhelper import frontends
             from nb_oomhelper.loaders import load_rows
+            from nb_oomhelper.poll import WORKER
 
             self.catalog()
             load_rows()
+            frontends.warm(self.shell)
+            WORKER.start()
         except Exception:  # it is tried again when it is needed
             _log.debug("not warmed", exc_info=True)
 
@@ -173,26 +181,63 @@ class Extension:
         What nobody keeps (a thread's frames) is freed as soon as we return: it explains nothing.
         """
         try:
-            if self._quiet or _MARK in _attributes(error):
+            if threading.get_ident() == self._quiet or _MARK in _attributes(error):
                 return
             from nb_oomhelper.frameworks import detect
 
-            if detect(error) is None or _is_known(error):  # most errors: they need not wait for the rest to be imported
+            event = detect(error)
+            if event is None or _is_known(error):  # most errors: they need not wait for the rest to be imported
                 return
-            self._reserve.give_all()
-            from nb_oomhelper.case import open_case
-            from nb_oomhelper.memory import scope_of
+        except Exception as problem:  # an exception class may hold any code
+            self._failed(problem)
+            return
+        self._reserve.give_all()
+        self.case = None  # until there is a new one: a fix of an older error must not run for this one
+        try:
+            self._open(error, kept)
+        except (Exception, KeyboardInterrupt) as problem:
+            self._failed(problem)
+            self._show_bare(event)
 
-            case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self._cell())
-            if case is not None:
-                self.case = case
-                if self.settings.auto_release and threading.current_thread() is threading.main_thread():
-                    self._release(case)
-                self.show(case)
-        except Exception as problem:
-            _log.debug("no panel", exc_info=True)
-            with contextlib.suppress(Exception):  # no memory, or a broken stderr: the traceback was shown
-                print(f"nb_oomhelper could not show its panel: {type(problem).__name__}: {problem}", file=sys.stderr)
+    def _open(self, error: BaseException, kept: bool) -> None:
+        from nb_oomhelper.case import open_case
+        from nb_oomhelper.memory import scope_of
+
+        on_main = threading.current_thread() is threading.main_thread()
+        case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self.cells.source())
+        if case is None:
+            return
+        self.case = case
+        if self.settings.auto_release and on_main:
+            self._release(case)
+        self._panels += 1
+        if self._panels > _PANELS:
+            self._say(f"{case.event.exception_type}: one more out-of-memory error; %oom shows it")
+        else:
+            self.show(case, static=not on_main and self._screen.live)
+
+    def _show_bare(self, event: OomEvent) -> None:
+        """What can be told without looking at anything: the error's own numbers, and that a release is to be had."""
+        try:
+            from nb_oomhelper import frontends
+            from nb_oomhelper.case import bare_case
+
+            if self.case is None:
+                self.case = bare_case(event, self.desk)
+            frontends.show(self.case, self._actions(), self.shell, static=True)
+        except (Exception, KeyboardInterrupt) as problem:
+            self._failed(problem)
+            self._say("out of memory; `%oom release` gives back what the failed cell keeps")
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(Exception):  # no memory, or a broken stderr: the traceback was shown
+            print(f"nb_oomhelper: {line}", file=sys.stderr)
+
+    def _failed(self, problem: BaseException) -> None:
+        """Keep what went wrong with us, as text, for `%oom status`."""
+        with contextlib.suppress(Exception):
+            _log.debug("a part failed", exc_info=problem)
+            self.desk.failed(problem)
 
     def _release(self, case: Case) -> None:
         """Run the fix that releases the failed cell, as the user has asked for once and for all."""
@@ -203,17 +248,13 @@ class Extension:
         if shown is not None:
             self.shell._last_traceback = shown
 
-    def show(self, case: Case) -> None:
-        """Show a case; the one before it is no longer live."""
+    def show(self, case: Case, *, static: bool = False) -> None:
+        """Show a case; the one before it is no longer live. A static one has no buttons."""
         from nb_oomhelper import frontends
 
-        self.keep(frontends.show(case, self._actions(), self.shell))
-
-    def keep(self, shown: frontends.Shown | None) -> None:
-        """Remember what is live now, and end what was."""
-        for one in self._shown:
-            one.close()
-        self._shown = [shown] if shown is not None else []
+        shown = frontends.show(case, self._actions(), self.shell, static=static)
+        if shown is not None:
+            self._screen.add(shown)
 
     def show_live(self) -> bool:
         """Show the live readout of every device; False where there are no widgets."""
@@ -221,7 +262,7 @@ class Extension:
 
         live = frontends.show_live(self.driver, self._actions(), self.shell)
         if live is not None:
-            self.keep(live)
+            self._screen.add(live)
         return live is not None
 
     def _actions(self) -> frontends.Actions:
@@ -234,8 +275,8 @@ class Extension:
             run=self.run,
             rerun=self.rerun,
             read=lambda case: read_again(case, self.desk),
-            on_main=self._on_main,
-            busy=self._busy,
+            on_main=self.cells.on_main,
+            busy=self.cells.busy,
             refresh=self.settings.refresh_seconds,
             live=self.settings.live_minutes,
         )
@@ -251,84 +292,30 @@ class Extension:
         from nb_oomhelper.case import run_fix
         from nb_oomhelper.memory import scope_of
 
-        self._quiet = True  # an error of the fix is told in its outcome, not in a panel of its own
+        self._quiet = threading.get_ident()  # an error of the fix is told in its outcome, not in a panel of its own
         try:
             return run_fix(case, number, self._run_code, lambda: scope_of(self.shell), self.desk)
         finally:
-            self._quiet = False
+            self._quiet = None
 
     def rerun(self, case: Case, done: Callable[[str | None], None]) -> None:
-        """Run the failed cell again, as a new entry of the history; `done` gets one line of its error, or None."""
-        shell = self.shell
-        code = shell.transform_cell(case.cell)
-        if not shell.should_run_async(case.cell, transformed_cell=code):
-            done(_error_of(shell.run_cell(case.cell, store_history=True)))
-            return
-        import asyncio
+        """Release what the failed cell still keeps, and run it again; `done` gets one line of its error, or None."""
+        from nb_oomhelper.freeing import give_back
 
-        self._again = asyncio.ensure_future(self._await_cell(case.cell, code, done))
-
-    async def _await_cell(self, cell: str, code: str, done: Callable[[str | None], None]) -> None:
-        """Run a cell that awaits. As ipykernel does: IPython leaves the events after it to the caller."""
-        result = None
-        try:
-            result = await self.shell.run_cell_async(
-                cell, store_history=True, transformed_cell=code, preprocessing_exc_tuple=None
-            )
-        finally:
-            self.shell.events.trigger("post_execute")
-            self.shell.events.trigger("post_run_cell", result)
-            done("it was cancelled" if result is None else _error_of(result))
+        with contextlib.suppress(Exception):  # then it runs with the room that there is
+            give_back(self.shell)
+        self.cells.rerun(case.cell, done)
 
     def _run_code(self, code: str) -> str | None:
-        error = _error_of(self.shell.run_cell(code, store_history=False, silent=True))
+        error = error_of(self.shell.run_cell(code, store_history=False, silent=True))
         self._reserve.take()  # what is told to be free then is free for cells
         return error
 
-    def _on_main(self, call: Callable[[Callable[[], None]], None], waits: Callable[[], None]) -> None:
-        """Run on the main thread. JupyterLab sends clicks to a subshell, whose thread runs beside a busy cell.
-
-        That thread waits until `call` has called what it was given: as long as the click lasts, the front
-        end puts the output where the click was.
-        """
-        if threading.current_thread() is threading.main_thread():
-            call(lambda: None)
-            return
-        loop, begun, finished = self.shell.kernel.io_loop, threading.Event(), threading.Event()
-
-        def begin() -> None:
-            begun.set()
-            call(finished.set)
-
-        loop.add_callback(begin)
-        if not begun.wait(0.3):
-            waits()
-        while not finished.wait(0.5) and loop.asyncio_loop.is_running():
-            pass
-
-    # cells come and go
-
     def _before(self, info: Any) -> None:
         self._reserve.take()
-        if not self._cells:
-            self._since = time.monotonic()
-        self._cells.append((threading.get_ident(), info))
-
-    def _after(self, result: Any) -> None:
-        """Not every cell that ends has begun: not the one that loaded us, nor an empty one."""
-        ended = getattr(result, "info", None)  # no result: it was cancelled
-        self._cells = [row for row in self._cells if row[1] is not ended] if ended else self._cells[:-1]
-        if not self._cells:
-            self._since = None
-
-    def _cell(self) -> str:
-        """Source of the innermost cell that this thread runs, or ""."""
-        here = threading.get_ident()
-        return next((info.raw_cell for thread, info in reversed(self._cells) if thread == here), "")
-
-    def _busy(self) -> bool:
-        since = self._since
-        return since is not None and time.monotonic() - since > _BUSY
+        if not self.cells.source():
+            self._panels = 0
+        self.cells.begin(info)
 
     def _history_path(self) -> Path | None:
         if not self.settings.history:
@@ -366,16 +353,3 @@ def _expanded(path: str) -> Path:
     with contextlib.suppress(RuntimeError):
         return Path(path).expanduser()
     return Path(path)
-
-
-def _error_of(result: Any) -> str | None:
-    """One line of the error that a cell ended with, or None."""
-    error = result.error_before_exec or result.error_in_exec
-    if error is None:
-        return None
-    try:
-        text = str(error)
-    except Exception:  # a user's exception may fail to print itself
-        text = ""
-    line = f"{type(error).__name__}: {text}".strip().splitlines()[0]
-    return line if len(line) <= 300 else line[:299] + "…"

@@ -11,8 +11,10 @@ Nothing here raises into the user's cell, and nothing keeps an exception.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +30,7 @@ class Hooks:
         look: Called with each error after its traceback was shown, and whether Python and IPython keep it
             from then on; must not raise.
         before, after: Called around each cell.
-        ease: Called before a traceback is shown: there may be little memory left to show it with.
+        ease: Called once before a traceback is shown: there may be little memory left to show it with.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Hooks:
         self._after = after
         self._ease = ease
         self._active = False
+        self._handling = False
+        self._pid = os.getpid()
         self._slot: tuple[tuple[type[BaseException], ...], Any] = ((), None)
         self._shown_before: Any = _ABSENT
         self._thread_before: Callable[[Any], Any] | None = None
@@ -56,13 +60,13 @@ class Hooks:
         self._slot = (tuple(shell.custom_exceptions), shell.CustomTB)
         self._take_slot()
         self._shown_before = vars(shell).get("showtraceback", _ABSENT)
-        self._chained = shell.showtraceback
         self._net = self._make_net()
         shell.showtraceback = self._net
         shell.events.register("pre_run_cell", self._before)
         shell.events.register("post_run_cell", self._ran)
         self._thread_before = threading.excepthook
-        threading.excepthook = self._thread
+        self._thread_net = _make_thread_net(self, self._thread_before)
+        threading.excepthook = self._thread_net
 
     def remove(self) -> None:
         """Put everything back as it was; what somebody has put on top of ours since then stays."""
@@ -78,7 +82,7 @@ class Hooks:
         for event, callback in (("pre_run_cell", self._before), ("post_run_cell", self._ran)):
             with contextlib.suppress(ValueError):  # somebody has taken it out already
                 shell.events.unregister(event, callback)
-        if threading.excepthook == self._thread and self._thread_before is not None:
+        if threading.excepthook is self._thread_net and self._thread_before is not None:
             threading.excepthook = self._thread_before
 
     @property
@@ -94,10 +98,14 @@ class Hooks:
     def _handle(self, etype: Any, value: Any, tb: Any, tb_offset: int | None = None) -> None:
         """IPython's handler: the traceback first, by whoever had the slot before, else as usual."""
         self._ease()
-        kinds, before = self._slot
-        if not (kinds and isinstance(value, kinds) and self._shown_by(before, etype, value, tb, tb_offset)):
-            self._shell.showtraceback((etype, value, tb), tb_offset=tb_offset)
-        self._seen(value)
+        self._handling = True  # the net below must not ease once more: the rest is for the panel
+        try:
+            kinds, before = self._slot
+            if not (kinds and isinstance(value, kinds) and self._shown_by(before, etype, value, tb, tb_offset)):
+                self._shell.showtraceback((etype, value, tb), tb_offset=tb_offset)
+        finally:
+            self._handling = False
+            self._seen(value)
 
     def _shown_by(self, before: Any, *error: Any) -> bool:
         """Call the handler that had the slot; False where it failed. IPython has emptied the slot then."""
@@ -115,26 +123,54 @@ class Hooks:
         """A showtraceback that calls the one it found, then looks at the error that was shown."""
 
         def showtraceback(*args: Any, **options: Any) -> Any:
-            self._ease()
+            if not self._handling:
+                self._ease()
             given = options.get("exc_tuple") or (args[0] if args else None)
             error = given[1] if given else sys.exc_info()[1]
             try:
-                return self._chained(*args, **options)
+                return self._show(*args, **options)
             finally:
-                self._seen(error)
+                if not self._handling:  # else who handles it looks, after what somebody may print beside it
+                    self._seen(error)
 
         return showtraceback
 
-    def _ran(self, result: Any) -> None:
-        self._seen(getattr(result, "error_in_exec", None))
-        self._after(result)
+    def _show(self, *args: Any, **options: Any) -> Any:
+        """Call the showtraceback below ours: the shell's own one as it is now, for its class may have been patched."""
+        if self._shown_before is not _ABSENT:
+            return self._shown_before(*args, **options)
+        return type(self._shell).showtraceback(self._shell, *args, **options)
 
-    def _thread(self, args: Any) -> None:
+    def _ran(self, result: Any) -> None:
+        try:
+            self._seen(getattr(result, "error_in_exec", None))
+        finally:
+            self._after(result)
+
+    def seen_in_thread(self, error: object) -> None:
+        """Look at what a thread died of; nobody keeps it."""
+        self._seen(error, kept=False)
+
+    def ease(self) -> None:
+        """Make room for a traceback."""
         self._ease()
-        if self._thread_before is not None:
-            self._thread_before(args)
-        self._seen(args.exc_value, kept=False)
 
     def _seen(self, error: object, kept: bool = True) -> None:
-        if self._active and isinstance(error, BaseException):
+        # a forked process has the front end's sockets, and what it shows there nobody can click
+        if self._active and isinstance(error, BaseException) and os.getpid() == self._pid:
             self._look(error, kept)
+
+
+def _make_thread_net(hooks: Hooks, before: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """A threading.excepthook that calls the one before, then looks; it does not keep the shell alive."""
+    known = weakref.ref(hooks)
+
+    def excepthook(args: Any) -> None:
+        ours = known()
+        if ours is not None:
+            ours.ease()
+        before(args)
+        if ours is not None:
+            ours.seen_in_thread(args.exc_value)
+
+    return excepthook

@@ -5,27 +5,25 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
+from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.frontends import _html, _panel, _text
 from nb_oomhelper.frontends._actions import Actions
 from nb_oomhelper.frontends._live import Live
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.report import write
+from nb_oomhelper.screen import Shown
 
-__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live"]
+__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live", "warm"]
 
 _log = logging.getLogger(__name__)
 
 
-class Shown(Protocol):
-    """Something that is on the screen and may still be live."""
-
-    def close(self) -> None:
-        """End what is live; what is shown stays."""
-
-
 class Frontend(Protocol):
     """A way of showing a case."""
+
+    has_buttons: bool
+    """Whether it makes widgets, which take dozens of messages."""
 
     def available(self, shell: Any) -> bool:
         """Whether it can be used in this shell."""
@@ -35,6 +33,8 @@ class Frontend(Protocol):
 
 
 class _Panel:
+    has_buttons = True
+
     def available(self, shell: Any) -> bool:
         return _panel.available(shell)
 
@@ -43,7 +43,9 @@ class _Panel:
 
 
 class _Html:
-    """For kernels without ipywidgets."""
+    """For kernels without ipywidgets, and for processes without room: one message."""
+
+    has_buttons = False
 
     def available(self, shell: Any) -> bool:
         return getattr(shell, "kernel", None) is not None
@@ -58,6 +60,8 @@ class _Html:
 class _Text:
     """For terminals."""
 
+    has_buttons = False
+
     def available(self, _shell: Any) -> bool:
         return True
 
@@ -68,12 +72,27 @@ class _Text:
 FRONTENDS: tuple[Frontend, ...] = (_Panel(), _Html(), _Text())
 
 
-def show(case: Case, actions: Actions, shell: Any) -> Shown | None:
-    """Show a case in the best way that works here; the next best takes over where one fails."""
+def warm(shell: Any) -> None:
+    """Import what showing a case needs: later there may be no room for it."""
+    for frontend in FRONTENDS:
+        frontend.available(shell)
+    if getattr(shell, "kernel", None) is not None:
+        import IPython.display  # noqa: F401
+
+
+def show(case: Case, actions: Actions, shell: Any, *, static: bool = False) -> Shown | None:
+    """Show a case in the best way that works here; the next best takes over where one fails.
+
+    Args:
+        case, actions, shell: What is shown, what it may ask for, and where.
+        static: Without buttons. So it is anyway where there is little room: of the many messages that widgets take one
+            could fail half-way, and everything after it would be unreadable.
+    """
     last: Exception | None = None
+    plain = static or is_scarce()
     for frontend in FRONTENDS:
         try:
-            if frontend.available(shell):
+            if not (plain and frontend.has_buttons) and frontend.available(shell):
                 return frontend.show(case, actions)
         except Exception as error:  # a missing browser part or no memory must not cost the report
             _log.debug("a front end failed", exc_info=True)
@@ -85,7 +104,7 @@ def show(case: Case, actions: Actions, shell: Any) -> Shown | None:
 
 def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:
     """Show bars of every device that follow its memory; None where there are no widgets."""
-    if not _panel.available(shell):
+    if is_scarce() or not _panel.available(shell):
         return None
     live = Live(driver, actions.language(), actions.refresh, actions.live)
     live.show()

@@ -37,6 +37,15 @@ class Live:
         display(self._bars)
         self._repeat = WORKER.every(self._refresh, self._tick)
 
+    @property
+    def live(self) -> bool:
+        """Whether it follows the memory."""
+        return self._repeat is not None and self._repeat.active
+
+    def retire(self) -> None:
+        """The bars stay as they are: one widget."""
+        self.close()
+
     def close(self) -> None:
         """End the following; the last reading stays."""
         if self._repeat is not None:

@@ -6,7 +6,9 @@ Plain ipywidgets without any script of our own, so that it works wherever ipywid
 from __future__ import annotations
 
 import logging
+import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +20,11 @@ from nb_oomhelper.diagnose import segments
 from nb_oomhelper.export import to_json
 from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.frontends._actions import Actions
-from nb_oomhelper.model import MemorySnapshot
+from nb_oomhelper.frontends._widgets import FixWidget, family
+from nb_oomhelper.model import MemorySnapshot, Outcome
 from nb_oomhelper.outcomes import fix_title, plain, tell
 from nb_oomhelper.poll import WORKER, Repeat
-from nb_oomhelper.report import FixRow, Report, bar, entry_page, write
+from nb_oomhelper.report import Report, bar, entry_page, write
 from nb_oomhelper.wording import Language, say
 
 _log = logging.getLogger(__name__)
@@ -49,17 +52,14 @@ def show(case: Case, actions: Actions) -> Panel:
 
     report = write(case, actions.catalog(), actions.language())
     panel = Panel(case, actions, report)
-    bundle = {
-        _VIEW: {"version_major": 2, "version_minor": 0, "model_id": panel.root.model_id},
-        "text/html": _html.render(report),
-        "text/plain": _text.render(report),
-    }
-    display(bundle, raw=True)
-    try:
-        panel.live()
-    except RuntimeError:  # no room for one more thread: what is shown stays
-        _log.debug("no live readout", exc_info=True)
+    view = {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": panel.root.model_id}}
+    display(view | _picture(report), raw=True, display_id=panel.display_id)
+    panel.follow()
     return panel
+
+
+def _picture(report: Report) -> dict[str, str]:
+    return {"text/html": _html.render(report), "text/plain": _text.render(report)}
 
 
 class Panel:
@@ -68,6 +68,7 @@ class Panel:
     def __init__(self, case: Case, actions: Actions, report: Report) -> None:
         import ipywidgets as widgets
 
+        self.display_id = uuid.uuid4().hex
         self._widgets = widgets
         self._case = case
         self._actions = actions
@@ -75,22 +76,39 @@ class Panel:
         self._running = False
         self._used: deque[int] = deque(maxlen=max(2, round(_SPAN / actions.refresh)))
         self._until = 0.0
+        self._last = case.snapshot  # as it was read last
         self._repeat: Repeat | None = None
+        self._drawing = threading.Lock()
         self._result: list[str] = []
         self._again_result = ""
         self._shown = ""  # which form of the entry is open
         self._build(report)
 
-    def live(self) -> None:
-        """Begin the live readout."""
+    @property
+    def live(self) -> bool:
+        """Whether it follows the memory."""
+        return self._repeat is not None and self._repeat.active
+
+    def follow(self) -> None:
+        """Begin the live readout; where there is no thread for it the picture stays as it is."""
         self._until = time.monotonic() + 60 * self._actions.live
         self._repeat = WORKER.every(self._actions.refresh, self._tick)
 
     def close(self) -> None:
-        """End the live readout; what is shown stays."""
-        if self._repeat is not None:
+        """End the live readout; what is shown stays. Nothing is read for it: whoever hangs there must not hang us."""
+        if self.live and self._repeat is not None:
             self._repeat.stop()
-        self._freeze()
+            self._freeze()
+
+    def retire(self) -> None:
+        """Put a picture in the panel's place, and give its widgets back."""
+        from IPython.display import update_display
+
+        self.close()
+        report = write(self._case, self._actions.catalog(), self._language)
+        update_display(_picture(report), raw=True, display_id=self.display_id)
+        for widget in family(self.root):
+            widget.close()
 
     # what it is made of
 
@@ -103,7 +121,7 @@ class Panel:
         self._output, self._page = widgets.Output(), widgets.Output()
         self._page.add_class("oomh-page")
         self._switch = self._button("", lambda: self._speak(_OTHER[self._language]))
-        self._rows = [FixWidget(self, row) for row in report.fixes]
+        self._rows = [FixWidget(row, self._button, self.start) for row in report.fixes]
         self._again = self._button("", self._run_again)
         self._forms = [self._button(form, partial(self._open, form)) for form in ("Entry", "JSON", "Markdown")]
         self._fixes = widgets.HTML()
@@ -188,8 +206,7 @@ class Panel:
     def _run(self, widget: FixWidget, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
             self._output.outputs = ()
-            with self._output:
-                outcome = self._actions.run(self._case, widget.plan.number)
+            outcome = self._run_inside(widget.plan.number)
             widget.done = outcome.error is None
             self._again_result = ""
             self._write(write(self._case, self._actions.catalog(), self._language))
@@ -198,6 +215,22 @@ class Panel:
             self._again.layout.display = "" if self._case.cell and not outcome.loaded else "none"
             self._end()
             finish()
+
+    def _run_inside(self, number: int) -> Outcome:
+        """Run a fix with its output in the panel. An Output shows an error that leaves it, and swallows it."""
+        problem: BaseException | None = None
+        outcome = None
+        with self._output:
+            try:
+                outcome = self._actions.run(self._case, number)
+            except BaseException as error:
+                problem = error
+        try:
+            if outcome is None:
+                raise problem or RuntimeError("the fix has no outcome")
+            return outcome
+        finally:
+            del problem  # it has this frame
 
     def _run_again(self) -> None:
         if not self._running:
@@ -214,7 +247,11 @@ class Panel:
                 self._reran(error)
                 finish()
 
-            self._actions.rerun(self._case, done)
+            try:
+                self._actions.rerun(self._case, done)
+            except BaseException:
+                self._output.__exit__(None, None, None)
+                raise
 
     def _waits(self) -> None:
         self._say([say("live.busy", self._language)])
@@ -260,11 +297,13 @@ class Panel:
     def _guarded(self, finish: Callable[[], None]) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except BaseException as error:  # an interrupt, too: the panel must not say "Running" for ever
             _log.debug("a click failed", exc_info=True)
             self._end()
-            self._put(self._told, _html.notes([plain(f"{type(error).__name__}: {error}")]))
+            self._put(self._told, _html.notes([plain(f"{type(error).__name__}: {error}".removesuffix(": "))]))
             finish()
+            if not isinstance(error, Exception | KeyboardInterrupt):
+                raise
 
     def _say(self, texts: list[str]) -> None:
         """Put a line under the bar; none takes no room."""
@@ -280,11 +319,14 @@ class Panel:
         if time.monotonic() > self._until:
             self._freeze()
             return False
-        self._draw(
-            self._actions.read(self._case), say("live.now", self._language, seconds=f"{self._actions.refresh:g}")
-        )
-        if not self._running:
-            self._say([say("live.busy", self._language)] if self._actions.busy() else [])
+        snapshot = self._actions.read(self._case)
+        with self._drawing:
+            if not self.live:  # it was closed while memory was read
+                return False
+            self._last = snapshot
+            self._draw(snapshot, say("live.now", self._language, seconds=f"{self._actions.refresh:g}"))
+            if not self._running:
+                self._say([say("live.busy", self._language)] if self._actions.busy() else [])
         return True
 
     def _draw(self, snapshot: MemorySnapshot, caption: str) -> None:
@@ -294,74 +336,12 @@ class Panel:
         self._bar.value = _html.bar(bar(snapshot, backend, self._language, requested), caption, self._used)
 
     def _freeze(self) -> None:
-        caption = say("live.ended", self._language, time=time.strftime("%H:%M:%S"))
+        """Say that the last reading is the last one, and of when it is."""
+        if not self._drawing.acquire(timeout=1.0):  # somebody draws and does not come back
+            return
         try:
-            self._draw(self._actions.read(self._case), caption)
-        except Exception:  # the last reading is only a courtesy
-            _log.debug("no last reading", exc_info=True)
-
-
-class FixWidget:
-    """One fix in the panel: its row, its code, and the question before something is lost."""
-
-    def __init__(self, panel: Panel, row: FixRow) -> None:
-        import ipywidgets as widgets
-
-        self.plan = row.plan
-        self.done = False
-        self._panel = panel
-        self._text = widgets.HTML(layout=widgets.Layout(flex="1 1 480px"))
-        self._code = widgets.HTML()
-        self._question = widgets.HTML(layout=widgets.Layout(flex="1 1 300px"))
-        self.run = panel._button("", self._ask)
-        self._show = panel._button("", self._toggle)
-        self._sure = panel._button("", lambda: self._answer(True))
-        self._cancel = panel._button("", lambda: self._answer(False))
-        self._confirm = widgets.HBox([self._question, self._sure, self._cancel])
-        self._confirm.add_class("oomh-confirm")
-        self._sure.button_style = "warning"
-        runs = row.plan.applicability != "display_only"
-        buttons = widgets.HBox([self.run, self._show] if runs else [self._show])
-        buttons.add_class("oomh-buttons")
-        line = widgets.HBox([self._text, buttons])
-        line.add_class("oomh-row")
-        self.root = widgets.VBox([line, self._code, self._confirm])
-        self.run.button_style = "primary" if row.plan.number == 1 else ""
-        self._hide(self._confirm, True)
-        self._hide(self._code, row.plan.number != 1)
-
-    def write(self, row: FixRow, language: Language) -> None:
-        """Put the row's words into its widgets."""
-        self.plan = row.plan  # after a load, others lose what was loaded, and say so
-        self._text.value = _html.fix(row)
-        self._code.value = _html.change(row, language) + _html.code(row.plan.code)
-        self._question.value = _html.rich(say("fix.loses", language, loses=row.loses))
-        for button, key in ((self.run, "run"), (self._show, "code"), (self._sure, "sure"), (self._cancel, "cancel")):
-            button.description = say(f"button.{key}", language)
-        self.run.tooltip = say("button.run_help", language)
-        self._show.tooltip = say("button.code_help", language)
-        self.settle()
-
-    def settle(self) -> None:
-        """A fix that did its work cannot be run twice by a second click."""
-        if self.done:
-            self.run.disabled = True
-            self.run.description = f"✓ {self.run.description.removeprefix('✓ ')}"
-
-    def _ask(self) -> None:
-        if self.plan.applicability == "unsafe":
-            self._hide(self._confirm, False)
-            self._hide(self._code, False)  # what is asked for is what is shown
-        else:
-            self._panel.start(self)
-
-    def _answer(self, sure: bool) -> None:
-        self._hide(self._confirm, True)
-        if sure:
-            self._panel.start(self)
-
-    def _toggle(self) -> None:
-        self._hide(self._code, self._code.layout.display != "none")
-
-    def _hide(self, widget: Any, hidden: bool) -> None:
-        widget.layout.display = "none" if hidden else ""
+            at = time.strftime("%H:%M:%S", time.localtime(self._last.taken_at))
+            self._draw(self._last, say("live.ended", self._language, time=at))
+            self._say([])
+        finally:
+            self._drawing.release()
