@@ -171,7 +171,12 @@ class Extension:
             *(f"left out: {problem}" for problem in self.catalog().problems),
             f"driver: {self._driver_line()}",
         ]
-        return [*lines, *([f"last problem: {self.desk.problem}"] if self.desk.problem else [])]
+        problem = self.desk.problem
+        return [*lines, *([f"last problem of nb_oomhelper: {problem} (%oom status --traceback)"] if problem else [])]
+
+    def trace(self) -> str:
+        """The traceback of the last problem of ours."""
+        return self.desk.trace or "no problem since nb_oomhelper was loaded"
 
     # an error came by
 
@@ -203,18 +208,17 @@ class Extension:
         from nb_oomhelper.case import open_case
         from nb_oomhelper.memory import scope_of
 
-        on_main = threading.current_thread() is threading.main_thread()
         case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self.cells.source())
         if case is None:
             return
         self.case = case
-        if self.settings.auto_release and on_main:
+        if self.settings.auto_release and threading.current_thread() is threading.main_thread():
             self._release(case)
         self._panels += 1
         if self._panels > _PANELS:
             self._say(f"{case.event.exception_type}: one more out-of-memory error; %oom shows it")
         else:
-            self.show(case, static=not on_main and self._screen.live)
+            self.show(case, static=not kept and self._screen.live)
 
     def _show_bare(self, event: OomEvent) -> None:
         """What can be told without looking at anything: the error's own numbers, and that a release is to be had."""

@@ -50,6 +50,9 @@ class Core(Protocol):
     def status(self) -> list[str]:
         """What is in place."""
 
+    def trace(self) -> str:
+        """The traceback of the last problem of ours."""
+
     def show(self, case: Case) -> None:
         """Show a case again."""
 
@@ -142,7 +145,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …]
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
             %oom entry WORDS          # search the knowledge base
-            %oom status               # what is in place, where the history is, what could not be read
+            %oom status               # what is in place, where the history is, what could not be read [--traceback]
         """
         deeds = {"fix": self._fix, "entry": self._entry, "release": self._release, "plan": self._plan}
         try:
@@ -151,6 +154,8 @@ class OomMagics(Magics):  # type: ignore[misc]
                 self._core.show(self._last())
             elif words == ["status"]:
                 print("\n".join(self._core.status()))
+            elif words == ["status", "--traceback"]:
+                print(self._core.trace())
             elif words[0] in deeds:
                 deeds[words[0]](words[1:])
             else:

@@ -50,8 +50,9 @@ def start_busy(kernel: Kernel, go_on: Path, then: str = "pass", grow: str = "pas
 
 
 def shown(reply: Reply) -> list[dict[str, Any]]:
-    """Give the bundles of the panels in a reply, in their order."""
-    return [row["data"] for row in reply.displays if 'class="oomh ' in str(row["data"].get("text/html", ""))]
+    """Give the bundles of the panels in a reply, in their order; not the pictures that take an older one's place."""
+    new = [row["data"] for row in reply.displays if row["type"] != "update_display_data"]
+    return [data for data in new if 'class="oomh ' in str(data.get("text/html", ""))]
 
 
 def plain(markup: str) -> str:

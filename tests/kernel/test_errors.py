@@ -214,11 +214,48 @@ class TestOtherHandlers:
         assert (reply.stdout, len(reply.errors), len(shown(reply))) == ("after\nbefore\n", 1, 0)
 
 
-def test_panel_that_cannot_be_shown_is_one_line(kernel: Kernel) -> None:
-    kernel.execute(SETUP)
-    kernel.execute(LOAD)
-    kernel.execute("import nb_oomhelper.case\ndef broken(*args, **options):\n    raise KeyError('broken')")
-    kernel.execute("nb_oomhelper.case.take_snapshot = broken")
-    reply = kernel.execute("huge()")
-    assert len(reply.errors) == 1
-    assert reply.stderr == "nb_oomhelper could not show its panel: KeyError: 'broken'\n"
+class TestParts:
+    """A part of ours that fails costs only itself, and never leaves an older error's fixes in place."""
+
+    @pytest.fixture
+    def kernel(self, kernel: Kernel) -> Kernel:
+        for code in (SETUP, LOAD, "huge()", "import nb_oomhelper.case, nb_oomhelper.frontends"):
+            kernel.execute(code)
+        kernel.execute("def broken(*args, **options):\n    raise KeyError('broken')")
+        return kernel
+
+    @pytest.mark.parametrize(
+        "part", ["_failed_call", "look", "take_snapshot", "tell_phase", "diagnose", "study", "plan", "rates"]
+    )
+    def test_costs_itself(self, kernel: Kernel, part: str) -> None:
+        kernel.execute(f"nb_oomhelper.case.{part} = broken")
+        reply = kernel.execute("huge()")
+        assert (len(reply.errors), reply.stderr, len(shown(reply))) == (1, "", 1)
+        assert "The cell asked for" in shown(reply)[0]["text/plain"]
+        status = kernel.execute("%oom status").stdout
+        assert "last problem of nb_oomhelper: KeyError: 'broken'" in status
+        assert "in broken" in kernel.execute("%oom status --traceback").stdout
+
+    def test_the_whole_case(self, kernel: Kernel) -> None:
+        kernel.execute("nb_oomhelper.case.open_case = broken")
+        reply = kernel.execute("numpy.ones(1 << 51, numpy.uint8)")
+        assert (len(reply.errors), reply.stderr, len(shown(reply))) == (1, "", 1)
+        assert "nb_oomhelper.release()" in shown(reply)[0]["text/plain"]
+        assert kernel.eval("get_ipython()._nb_oomhelper.case.event.requested") == 1 << 51  # not the one before
+        assert "freed" in kernel.execute("%oom fix 1").stdout
+
+    def test_every_way_of_showing_it(self, kernel: Kernel) -> None:
+        kernel.execute("nb_oomhelper.frontends.show = broken")
+        reply = kernel.execute("huge()")
+        assert (len(reply.errors), shown(reply)) == (1, [])
+        assert reply.stderr == "nb_oomhelper: out of memory; `%oom release` gives back what the failed cell keeps\n"
+
+    def test_an_interrupt_while_we_look(self, kernel: Kernel) -> None:
+        """The stop button says that somebody does not want to wait, not that he wants no panel, or an older one's."""
+        kernel.execute("def slow(*args, **options):\n    raise KeyboardInterrupt")
+        kernel.execute("nb_oomhelper.case.take_snapshot = slow")
+        reply = kernel.execute("numpy.ones(1 << 51, numpy.uint8)")
+        assert [row["ename"] for row in reply.errors] == ["MemoryError"]
+        assert len(shown(reply)) == 1
+        assert kernel.eval("get_ipython()._nb_oomhelper.case.event.requested") == 1 << 51
+        assert kernel.execute("1 + 1").status == "ok"
