@@ -117,6 +117,51 @@ def without_numbers(text: str) -> str:
     return re.sub(r"(?:CPU times|Wall time).*|0x\w+|\d+|-[0-9a-f]{12,}|\s+", " ", text)
 
 
+class TestRoom:
+    def test_is_made_once_before_a_traceback(self, play: Play) -> None:
+        """The handler calls the shell's own showtraceback, which is a net of ours: what is left is for the panel."""
+        code = """
+            eased = []
+            hooks = Hooks(shell, look, lambda info: None, lambda result: None, lambda: eased.append(1))
+            hooks.install()
+            counts = []
+            for source in ("raise MemoryError", "raise KeyError", "%run nowhere.py", "raise RuntimeError"):
+                eased.clear(); cell(source); counts.append(len(eased))
+            tell(counts)
+        """
+        assert play(code) == [[1, 1, 1, 1]]
+
+
+class TestShell:
+    def test_is_not_kept_alive_by_the_net_for_threads(self, play: Play) -> None:
+        code = """
+            hooks = make(); hooks.install()
+            kept = weakref.ref(hooks)
+            shell.events.unregister("pre_run_cell", hooks._before)
+            shell.events.unregister("post_run_cell", hooks._ran)
+            shell.custom_exceptions, shell.CustomTB = hooks._slot
+            del shell.showtraceback, hooks
+            gc.collect()
+            threading.Thread(target=int, args=["x"]).start()  # its net has nobody to tell
+            tell(kept() is None)
+        """
+        assert play(code) == [True]
+
+    def test_a_class_that_is_patched_later_counts(self, play: Play) -> None:
+        code = """
+            hooks = make(); hooks.install()
+            shown = []
+            before = InteractiveShell.showtraceback
+            InteractiveShell.showtraceback = lambda self, *args, **options: shown.append(1)
+            try:
+                cell("raise MemoryError")
+            finally:
+                InteractiveShell.showtraceback = before
+            tell(len(shown), seen[0])
+        """
+        assert play(code) == [1, ["MemoryError", True]]
+
+
 class TestSlot:
     def test_the_handler_before_shows_what_it_had_asked_for(self, play: Play) -> None:
         code = """

@@ -58,5 +58,19 @@ def test_it_is_given_up_in_two_steps() -> None:
     assert third == [0, True]
 
 
-def test_nothing_is_put_by_where_little_is_left() -> None:
-    assert play("limit(100 << 20)\nprint(json.dumps(change(reserve.take)))") == [0, True]
+def test_no_more_than_a_share_of_the_room_is_put_by() -> None:
+    code = "limit({room} << 20)\nprint(json.dumps(change(reserve.take)))"
+    assert play(code.format(room=90)) == [0, True]  # nobody would be helped
+    (taken, untouched) = play(code.format(room=240))
+    assert abs(taken - (40 << 20)) < (4 << 20)
+    assert untouched
+
+
+def test_a_limit_of_data_counts_too() -> None:
+    code = """
+        data = pages(5)
+        resource.setrlimit(resource.RLIMIT_DATA, (data + (1 << 30), resource.RLIM_INFINITY))
+        reserve.take()
+        print(json.dumps(pages(5) - data))
+    """
+    assert abs(play(code) - SIZE) < (4 << 20)  # private: the limit does not count what is shared

@@ -13,9 +13,9 @@ from typing import Any
 from nb_oomhelper.address_space import room
 
 _log = logging.getLogger(__name__)
-SIZE = 64 << 20  # bytes: a rendered traceback; then a search, ipywidgets' modules, the stack of one thread
-_FIRST = SIZE // 2  # of it for the traceback; threads that the failed call has left behind may eat of that
-_PLENTY = 6 * SIZE  # bytes that must be left for it to be worth taking: a release needs room, too
+SIZE = 64 << 20  # bytes: half of them for a rendered traceback, half for the search and the panel
+_SHARE = 6  # of the room, so much at most is put by: it is the user's, and a release needs room, too
+_LEAST = 16 << 20  # bytes below which nobody would be helped
 
 
 class Reserve:
@@ -25,15 +25,16 @@ class Reserve:
         self._held: list[Any] = []
 
     def take(self) -> None:
-        """Put some by, if there is a limit and plenty of room below it."""
-        if self._held or (room() or 0) < _PLENTY:
+        """Put some by, if there is a limit and enough room below it."""
+        size = 0 if self._held else min(SIZE, (room() or 0) // _SHARE)
+        if size < _LEAST:
             return
         try:
             import mmap
 
             # private: RLIMIT_DATA does not count what is shared
             private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._held = [mmap.mmap(-1, size, flags=private) for size in (SIZE - _FIRST, _FIRST)]
+            self._held = [mmap.mmap(-1, size // 2, flags=private) for _ in range(2)]
         except (ImportError, AttributeError, OSError, MemoryError):
             _log.debug("nothing put by", exc_info=True)
 

@@ -107,7 +107,7 @@ class Panel:
         self.close()
         report = write(self._case, self._actions.catalog(), self._language)
         update_display(_picture(report), raw=True, display_id=self.display_id)
-        for widget in family(self.root):
+        for widget in family([self.root, *self._buttons()]):  # a fix that is only shown has a button all the same
             widget.close()
 
     # what it is made of
@@ -123,11 +123,12 @@ class Panel:
         self._switch = self._button("", lambda: self._speak(_OTHER[self._language]))
         self._rows = [FixWidget(row, self._button, self.start) for row in report.fixes]
         self._again = self._button("", self._run_again)
-        self._forms = [self._button(form, partial(self._open, form)) for form in ("Entry", "JSON", "Markdown")]
+        forms = ("Entry", "JSON", "Markdown") if self._case.match else ()
+        self._forms = [self._button(form, partial(self._open, form)) for form in forms]
         self._fixes = widgets.HTML()
         top = widgets.HBox([self._head, self._switch])
         self._head.layout.flex = "1 1 auto"
-        foot = widgets.HBox([self._entry, *(self._forms if self._case.match else [])])
+        foot = widgets.HBox([self._entry, *self._forms])
         foot.add_class("oomh-foot")
         rows = [row.root for row in self._rows]
         self.root = widgets.VBox(
@@ -137,7 +138,8 @@ class Panel:
             ]
         )
         self.root.add_class("oomh")
-        self._again.layout = widgets.Layout(width="auto", align_self="flex-start", display="none")
+        self._again.layout.width, self._again.layout.align_self = "auto", "flex-start"
+        self._again.layout.display = "none"
         self._put(self._status, "")
         self._put(self._told, "")
         self._write(report)
@@ -168,7 +170,8 @@ class Panel:
         self._put(self._notes, _html.notes(report.notes))
         self._entry.value = _html.entry(report)
         self._again.description = say("button.again", language)
-        self._forms[0].description = say("button.entry", language)
+        for form in self._forms[:1]:
+            form.description = say("button.entry", language)
         self._switch.description = _LABEL[_OTHER[language]]
 
     def _speak(self, language: Language) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nb_oomhelper.frontends import _html
@@ -12,12 +12,12 @@ from nb_oomhelper.wording import Language, say
 MakeButton = Callable[[str, Callable[[], None]], Any]
 
 
-def family(root: Any) -> list[Any]:
-    """A widget with all that it is made of: children, layouts, styles."""
+def family(roots: Sequence[Any]) -> list[Any]:
+    """Widgets with all that they are made of: children, layouts, styles."""
     import ipywidgets as widgets
 
     found: dict[int, Any] = {}
-    todo = [root]
+    todo = list(roots)
     while todo:
         one = todo.pop()
         if id(one) not in found:
