@@ -484,6 +484,72 @@ def test_the_search_does_not_leave_what_is_the_users(monkeypatch: pytest.MonkeyP
     assert owner.thing is not None
 
 
+class TestEarlierCells:
+    """An error that came up to IPython was that of a cell; the next one makes garbage of it, frames and all."""
+
+    @pytest.fixture(autouse=True)
+    def no_garbage(self) -> None:
+        gc.collect()  # other tests' errors
+
+    def fail(self, owner: str, call: Callable[[], object]) -> BaseException:
+        space: dict[str, Any] = {"__name__": owner}
+        exec(
+            "def run_code(call):\n    try:\n        call()\n    except Exception as error:\n        return error", space
+        )
+        error: BaseException = space["run_code"](call)
+        return error
+
+    def search(self, error: BaseException, **variables: object) -> Holdings:
+        scope = Scope(variables=variables, frames=retained.frames_of([error]))
+        tracers: Any = (_pytorch, _numpy)
+        return find_holdings(scope, tracers, backend="host", device=None, seconds=60, everywhere=True)
+
+    def step(self, mebibytes: int) -> None:
+        batch = array(mebibytes)
+        raise MemoryError(len(batch))
+
+    def test_what_they_keep_is_told_once(self) -> None:
+        def wrap() -> None:
+            try:
+                self.step(4)
+            except MemoryError as error:
+                raise ValueError from error
+
+        errors = [self.fail("IPython.core.interactiveshell", call) for call in (wrap, lambda: self.step(2))]
+        found = self.search(errors[1])
+        assert [(row.kind, row.name, row.function, row.own // MIB) for row in found.rows if row.function] == [
+            ("earlier_cell", "batch", "step", 4),
+            ("failed_cell", "batch", "step", 2),
+        ]
+        assert found.freed_by(found.of_failures()) == 6 * MIB
+
+    def test_what_a_variable_keeps_as_well_does_not_come_back(self) -> None:
+        errors = [self.fail("IPython.core.interactiveshell", lambda: self.step(2)) for _ in range(2)]
+        found = self.search(errors[1], kept=errors[0])
+        assert found.freed_by(found.of_failures()) == 2 * MIB
+        assert found.freed_by(found.of_failures() | found.named("kept")) == 4 * MIB
+
+    def test_what_the_users_code_has_caught_is_no_cell(self) -> None:
+        caught = self.fail("IPython_like", lambda: self.step(4))
+        found = self.search(self.fail("ipykernel.ipkernel", lambda: self.step(2)))
+        assert not found.of_kind("earlier_cell")
+        assert caught is not None
+
+    def test_no_code_of_an_exception_runs(self, calls: list[str]) -> None:
+        hidden = ("__traceback__", "__cause__", "__context__", "__class__", "__notes__", "args", "exceptions")
+        kind = type("Hostile", (ExceptionGroup,), {name: property(refuse(name)) for name in hidden})
+
+        def fail() -> None:
+            batch = array(4)
+            raise kind("hidden", [ValueError(len(batch))])
+
+        earlier = self.fail("IPython", fail)
+        found = self.search(self.fail("IPython", lambda: self.step(2)))
+        assert "earlier_cell" in {row.kind for row in found.rows}
+        assert calls == []
+        assert type(earlier) is kind
+
+
 def test_the_same_barred_object_is_found_where_it_is_not_barred() -> None:
     assert find({"shell": Plain(array())}).rows[0].own == MIB
 

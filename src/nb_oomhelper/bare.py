@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, compress
-from types import GetSetDescriptorType, ModuleType
+from types import GetSetDescriptorType, ModuleType, TracebackType
 
 class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
@@ -14,6 +14,10 @@ class_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
     "__dict__"
 ].__get__
+cause_of: Callable[[BaseException], BaseException | None] = BaseException.__dict__["__cause__"].__get__
+context_of: Callable[[BaseException], BaseException | None] = BaseException.__dict__["__context__"].__get__
+traceback_of: Callable[[BaseException], TracebackType | None] = BaseException.__dict__["__traceback__"].__get__
+members_of: Callable[[BaseException], tuple[BaseException, ...]] = BaseExceptionGroup.__dict__["exceptions"].__get__
 subclasses_of: Callable[[type], list[type]] = type.__subclasses__
 _PER_BLOCK = 1e-7  # seconds that `living` takes for each block of memory that Python has given out, at most
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
+from nb_oomhelper.bare import traceback_of
 from nb_oomhelper.frames import raised_with
 
 _MOST = 20_000  # objects that are looked at behind frames: some 20 ms
 _ALIVE = (ModuleType, CodeType, FrameType, TracebackType)
 _SHELLS = ("IPython", "ipykernel")
-_traceback_of: Callable[[BaseException], TracebackType | None] = BaseException.__dict__["__traceback__"].__get__
 _qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
@@ -65,7 +65,7 @@ def of_earlier_cells(
 
 def _reached_ipython(error: BaseException) -> bool:
     """Whether no code of the user's has caught an exception: a traceback begins where it was caught."""
-    start = _traceback_of(error)
+    start = traceback_of(error)
     owner = None if start is None else dict.get(start.tb_frame.f_globals, "__name__")
     return type(owner) is str and owner.partition(".")[0] in _SHELLS
 
@@ -73,7 +73,7 @@ def _reached_ipython(error: BaseException) -> bool:
 def frames_of(errors: Iterable[BaseException], tracebacks: Iterable[TracebackType] = ()) -> list[tuple[FrameType, int]]:
     """Each frame once with the line that failed in it, outermost first within a traceback."""
     found: dict[int, tuple[FrameType, int]] = {}
-    starts = [error.__traceback__ for error in errors]
+    starts = [traceback_of(error) for error in errors]
     for start in (*starts, *tracebacks):
         for link in _links(start):
             found.setdefault(id(link.tb_frame), (link.tb_frame, link.tb_lineno))
