@@ -65,6 +65,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "nvml",
         "loaders",
+        "retained",
         "roots",
         "checkpoint",
         "frameworks._cupy",
@@ -73,7 +74,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "frameworks._python",
         "frameworks._pytorch_messages",
     ),
-    ("holders", "frameworks._pytorch", "knowledge", "retained", "edits", "cellwork", "diagnose", "loadplan"),
+    ("holders", "frameworks._pytorch", "knowledge", "edits", "cellwork", "diagnose", "loadplan"),
     ("frameworks", "catalog", "export", "rewrite"),
     ("memory", "freeing", "restate", "notebook"),
     ("reloads", "gauge"),
@@ -182,6 +183,13 @@ def test_other_packages_have_one_door(module: str) -> None:
             continue
         assert module in OUTSIDE.get(package, set()), f"{module} imports {package}"
         assert not one.top or (module, package) in AT_THE_TOP, f"{module} imports {package} at its top"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_all_objects_are_asked_for_in_one_place(module: str) -> None:
+    """What the collector hands out must not be kept where another thread may go on: see `bare.living`."""
+    names = {node.attr for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Attribute)}
+    assert names & {"get_objects", "get_referrers"} == ({"get_objects"} if module == "bare" else set())
 
 
 def test_every_door_is_used() -> None:

@@ -79,6 +79,7 @@ def causes(
 
 
 FAILED = holding("failed_cell", "batch, outputs", 3 * GIB, function="train_step", line=12)
+EARLIER = holding("earlier_cell", "batch", 2 * GIB, function="step", line=2)
 
 
 class TestHolders:
@@ -86,6 +87,19 @@ class TestHolders:
         assert causes(EVENT, SNAPSHOT, "failed_cell", holdings=held(FAILED)) == [
             Cause(kind="failed_cell", size=3 * GIB, names=("batch", "outputs"), function="train_step", line=12)
         ]
+
+    def test_cells_that_failed_before(self) -> None:
+        """A release lets go of them, too; but the same cell does not need that again."""
+        rows = (FAILED, EARLIER, holding("variable", "x"), holding("output_history", "Out[1]"))
+        found = held(*rows, shares={(0, 1): MIB, (1, 2): 2 * MIB, (1, 3): 4 * MIB})
+        assert [(cause.kind, cause.size) for cause in causes(holdings=found) if cause.names] == [
+            ("failed_cell", 3 * GIB),
+            ("earlier_cell", 2 * GIB + MIB),
+            ("output_history", 4 * MIB),
+            ("variable", 2 * MIB),
+        ]
+        assert causes(EVENT, SNAPSHOT, "earlier_cell", holdings=held(EARLIER))[0].function == "step"
+        assert diagnose(EVENT, replace(SNAPSHOT, holdings=found)).rerun == (EVENT.requested or 0) + 3 * GIB
 
     def test_what_it_shares_with_a_variable_is_not_its(self) -> None:
         found = causes(holdings=held(FAILED, holding("variable", "model"), shares={(0, 1): GIB}))
@@ -307,14 +321,15 @@ def test_every_kind_of_cause_and_their_order() -> None:
         FAILED,
         holding("variable", "x", 2 * MIB),
         holding("output_history", "Out[1]", 4 * MIB),
+        holding("earlier_cell", "batch", 5 * MIB),
     )
-    device = replace(DEVICE, processes=(US, ProcessMemory(pid=7, used=5 * MIB)))
-    allocator = replace(ALLOCATOR, allocated=3 * GIB + 9 * MIB, limit=6 * GIB, reserved=6 * GIB - 2 * MIB)
+    device = replace(DEVICE, processes=(US, ProcessMemory(pid=7, used=5 * MIB - 1)))
+    allocator = replace(ALLOCATOR, allocated=3 * GIB + 14 * MIB, limit=6 * GIB, reserved=6 * GIB - 2 * MIB)
     event = replace(EVENT, requested=9 * GIB, cached=10 * GIB)
     found = causes(event, SNAPSHOT, device=device, allocator=allocator, holdings=held(*rows))
     assert [cause.kind for cause in found] == [
         "too_large",  # what no fix can change
-        *("fragmentation", "failed_cell", "other_process", "output_history", "unnamed", "variable"),
+        *("fragmentation", "failed_cell", "earlier_cell", "other_process", "output_history", "unnamed", "variable"),
         "limit",
         "rest",  # only part of the picture
     ]

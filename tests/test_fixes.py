@@ -138,6 +138,11 @@ class TestPlan:
         (one,) = plan(CATALOG, EVENT, snapshot, diagnose(EVENT, snapshot))
         assert told([one]) == [("release-failed-cell", "", 3072, None, None)]
 
+    def test_a_release_lets_go_of_cells_that_failed_before(self) -> None:
+        rows = (FAILED, holding("earlier_cell", "batch", GIB, function="step", line=2))
+        (found,) = [one for one in plans_for(*rows) if one.fix == "release-failed-cell"]
+        assert found.predicted == 4 * GIB
+
     def test_a_variable_goes_with_the_failed_cell_that_shares_it(self) -> None:
         found = plans_for(FAILED, holding("variable", "x"), shares={(0, 1): GIB})
         assert told(found) == [

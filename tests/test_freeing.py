@@ -192,6 +192,19 @@ def f():
     raise MemoryError("none", Thing())
 f()
 """
+HASHED = """
+calls = []
+class Meta(type):
+    def __hash__(self):
+        calls.append("hash")
+        return 1
+    def __eq__(self, other):
+        calls.append("eq")
+        return self is other
+class Mine(metaclass=Meta):
+    pass
+mine = [Mine()]
+"""
 HOST = """
 def f():
     big = MAKE
@@ -336,6 +349,17 @@ class TestFrames:
         assert after == [True, False]  # the source's own, and the failed function's
         assert went_on == "Thing"
 
+    def test_no_code_of_a_class_runs(self, play: Play) -> None:
+        code = f"""
+            cell({HASHED!r})
+            cell({WAITING!r})
+            cell("source = numbers(); error = next(source); fail()")
+            shell.user_ns["calls"].clear()
+            release("deep=True")
+            tell(shell.user_ns["calls"])
+        """
+        assert play(code) == [[]]
+
     def test_nothing_failed(self, play: Play) -> None:
         assert play("tell(did(release()))") == [[["collect", None, None]]]
 
@@ -418,6 +442,25 @@ class TestHistory:
             tell(alive(), shell.user_ns["__"], type(shell.user_ns["_"]).__name__, type(shell.user_ns["_1"]).__name__)
         """
         assert play(code) == [[True, True], "mine", "Thing", "Thing"]
+
+
+class TestTakenName:
+    """`_oh` and `Out` are names in the notebook: the user's, once they are given another value."""
+
+    @pytest.mark.parametrize("taken", ["_oh = 5", "_oh = Out = {1: 'mine'}", "del _oh, Out"])
+    def test_results_are_forgotten_and_the_name_stays(self, play: Play, taken: str) -> None:
+        code = f"""
+            cell("Thing()")
+            cell("x = Thing()")
+            cell("x")
+            cell({taken!r})
+            mine = shell.user_ns.get("_oh")
+            named = release("names=['x']")
+            first = alive()
+            everything = release("history=True")
+            tell(did(named)[0], first, released, did(everything)[0][:2], mine == shell.user_ns.get("_oh"))
+        """
+        assert play(code) == [["variable", None, "x"], [True, False], [False, False], ["results", 1], True]
 
 
 class TestNames:

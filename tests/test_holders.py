@@ -8,15 +8,18 @@ import gc
 import itertools
 import operator
 import sys
+import threading
+import time
 import types
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from nb_oomhelper import holders, retained
+from nb_oomhelper.bare import living, with_subclasses
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
 from nb_oomhelper.holders import find_holdings
@@ -481,6 +484,72 @@ def test_the_search_does_not_leave_what_is_the_users(monkeypatch: pytest.MonkeyP
     assert owner.thing is not None
 
 
+class TestEarlierCells:
+    """An error that came up to IPython was that of a cell; the next one makes garbage of it, frames and all."""
+
+    @pytest.fixture(autouse=True)
+    def no_garbage(self) -> None:
+        gc.collect()  # other tests' errors
+
+    def fail(self, owner: str, call: Callable[[], object]) -> BaseException:
+        space: dict[str, Any] = {"__name__": owner}
+        exec(
+            "def run_code(call):\n    try:\n        call()\n    except Exception as error:\n        return error", space
+        )
+        error: BaseException = space["run_code"](call)
+        return error
+
+    def search(self, error: BaseException, **variables: object) -> Holdings:
+        scope = Scope(variables=variables, frames=retained.frames_of([error]))
+        tracers: Any = (_pytorch, _numpy)
+        return find_holdings(scope, tracers, backend="host", device=None, seconds=60, everywhere=True)
+
+    def step(self, mebibytes: int) -> None:
+        batch = array(mebibytes)
+        raise MemoryError(len(batch))
+
+    def test_what_they_keep_is_told_once(self) -> None:
+        def wrap() -> None:
+            try:
+                self.step(4)
+            except MemoryError as error:
+                raise ValueError from error
+
+        errors = [self.fail("IPython.core.interactiveshell", call) for call in (wrap, lambda: self.step(2))]
+        found = self.search(errors[1])
+        assert [(row.kind, row.name, row.function, row.own // MIB) for row in found.rows if row.function] == [
+            ("earlier_cell", "batch", "step", 4),
+            ("failed_cell", "batch", "step", 2),
+        ]
+        assert found.freed_by(found.of_failures()) == 6 * MIB
+
+    def test_what_a_variable_keeps_as_well_does_not_come_back(self) -> None:
+        errors = [self.fail("IPython.core.interactiveshell", lambda: self.step(2)) for _ in range(2)]
+        found = self.search(errors[1], kept=errors[0])
+        assert found.freed_by(found.of_failures()) == 2 * MIB
+        assert found.freed_by(found.of_failures() | found.named("kept")) == 4 * MIB
+
+    def test_what_the_users_code_has_caught_is_no_cell(self) -> None:
+        caught = self.fail("IPython_like", lambda: self.step(4))
+        found = self.search(self.fail("ipykernel.ipkernel", lambda: self.step(2)))
+        assert not found.of_kind("earlier_cell")
+        assert caught is not None
+
+    def test_no_code_of_an_exception_runs(self, calls: list[str]) -> None:
+        hidden = ("__traceback__", "__cause__", "__context__", "__class__", "__notes__", "args", "exceptions")
+        kind = type("Hostile", (ExceptionGroup,), {name: property(refuse(name)) for name in hidden})
+
+        def fail() -> None:
+            batch = array(4)
+            raise kind("hidden", [ValueError(len(batch))])
+
+        earlier = self.fail("IPython", fail)
+        found = self.search(self.fail("IPython", lambda: self.step(2)))
+        assert "earlier_cell" in {row.kind for row in found.rows}
+        assert calls == []
+        assert type(earlier) is kind
+
+
 def test_the_same_barred_object_is_found_where_it_is_not_barred() -> None:
     assert find({"shell": Plain(array())}).rows[0].own == MIB
 
@@ -619,6 +688,88 @@ def test_what_was_found_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     found = find_holdings(scope, tracers, backend="host", device=None, seconds=5)
     assert table(found) == {"c": (4, 0), "a": (2, 0), "b": (1, 0)}
     assert (found.complete, found.searched, found.total) == (False, 2, 4)
+
+
+class Failing:
+    """A framework that cannot read what it is asked about."""
+
+    def __init__(self, failing: str) -> None:
+        self.failing = failing
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_: object) -> Any:
+            raise RuntimeError(name)
+
+        return fail if name == self.failing else getattr(_pytorch, name)
+
+
+@pytest.mark.parametrize("failing", ["role", "storages", "beyond", "label"])
+def test_a_framework_that_fails_costs_its_own_rows(failing: str) -> None:
+    scope = Scope(variables={"a": array(2), "b": [array(1), torch.zeros(MIB, dtype=torch.uint8)]})
+    tracers: Any = [Failing(failing), _numpy]
+    found = find_holdings(scope, tracers, backend="host", device=None, seconds=60, everywhere=True)
+    assert {row.name: row.own // MIB for row in found.rows if row.kind == "variable"} == {
+        "a": 2,
+        "b": 2 if failing in ("beyond", "label") else 1,
+    }
+    assert found.complete == (failing == "role")
+    assert found.total - found.searched == {"role": 0, "label": 1, "storages": 2, "beyond": 2}[failing]
+
+
+# -- all living objects ----------------------------------------------------------------------------------------------
+
+
+class TestLiving:
+    def test_just_these_classes(self) -> None:
+        class Mine(Exception):  # noqa: N818
+            pass
+
+        class Below(Mine):
+            pass
+
+        mine, below = Mine(), Below()
+        assert living([Mine]) == [mine]
+        assert {id(one) for one in living(with_subclasses([Mine])) or ()} == {id(mine), id(below)}
+
+    def test_nothing_is_kept_and_nothing_of_a_class_runs(self, calls: list[str]) -> None:
+        holder, one = hostile(), [object()]
+        before = sys.getrefcount(one)
+        found = living([type(holder)])
+        assert found is not None
+        assert len(found) == 1
+        assert sys.getrefcount(one) == before
+        assert calls == []
+
+    def test_it_takes_no_longer_than_it_may(self) -> None:
+        assert living([ValueError], seconds=0) is None
+
+    def test_tuples_that_another_thread_fills(self) -> None:
+        """Referred to by anybody else, they cannot be given their last size."""
+        made, failed, done = [], [], threading.Event()
+
+        def slowly() -> Iterator[int]:
+            for number in range(8):
+                time.sleep(0.001)
+                yield number
+
+        def work() -> None:
+            while not done.is_set():
+                try:
+                    made.append(len(tuple(slowly())))
+                except SystemError as error:
+                    failed.append(str(error))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            living([BaseException])
+            time.sleep(0.001)
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert made
+        assert failed == []
 
 
 def test_a_crowd_takes_nobody_elses_time(monkeypatch: pytest.MonkeyPatch) -> None:

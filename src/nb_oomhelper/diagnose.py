@@ -7,6 +7,7 @@ from dataclasses import replace
 from nb_oomhelper.mistakes import find_mistakes
 from nb_oomhelper.model import (
     Cause,
+    CauseKind,
     DeadEnd,
     Diagnosis,
     HostMemory,
@@ -30,7 +31,7 @@ def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
     causes = [
         *_too_large(event, capacity),
         *_limits(event, snapshot),
-        *_failed_cell(snapshot),
+        *_failed_cells(snapshot),
         *_results(snapshot),
         *_variables(snapshot),
         *find_mistakes(snapshot.holdings, event.phase),
@@ -184,21 +185,22 @@ def _limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     return [Cause(kind="limit", size=limit, limit="memory fraction")]
 
 
-def _failed_cell(snapshot: MemorySnapshot) -> list[Cause]:
+def _failed_cells(snapshot: MemorySnapshot) -> list[Cause]:
+    """What the failed cell keeps, and what those before it still keep: a release lets go of both."""
     holdings = snapshot.holdings
-    failed = holdings.of_kind("failed_cell")
-    size = holdings.freed_by(failed)
-    if size < _WORTH_SAYING:
-        return []
-    row = holdings.rows[min(failed)]
+    now, both = holdings.freed_by(holdings.of_kind("failed_cell")), holdings.freed_by(holdings.of_failures())
+    sizes: tuple[tuple[CauseKind, int], ...] = (("failed_cell", now), ("earlier_cell", both - now))
     return [
-        Cause(kind="failed_cell", size=size, names=tuple(row.name.split(", ")), function=row.function, line=row.line)
+        Cause(kind=kind, size=size, names=tuple(row.name.split(", ")), function=row.function, line=row.line)
+        for kind, size in sizes
+        if size >= _WORTH_SAYING
+        for row in [one for one in holdings.rows if one.kind == kind][:1]
     ]
 
 
 def _results(snapshot: MemorySnapshot) -> list[Cause]:
     holdings = snapshot.holdings
-    failed, results = holdings.of_kind("failed_cell"), holdings.of_kind("output_history")
+    failed, results = holdings.of_failures(), holdings.of_kind("output_history")
     size = holdings.freed_by(failed | results) - holdings.freed_by(failed)
     if size < _WORTH_SAYING:
         return []
@@ -209,7 +211,7 @@ def _results(snapshot: MemorySnapshot) -> list[Cause]:
 def _variables(snapshot: MemorySnapshot) -> list[Cause]:
     """What each variable would give back, once the failed cell's frames are released."""
     holdings = snapshot.holdings
-    failed = holdings.of_kind("failed_cell")
+    failed = holdings.of_failures()
     base = holdings.freed_by(failed)
     causes = []
     for index in holdings.of_kind("variable"):

@@ -214,7 +214,7 @@ def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Note
             code=code,
             applicability="display_only" if work.obstacle else fix.applicability,
             subject=work.subject,
-            gone=snapshot.holdings.of_kind("failed_cell") if work.reruns else frozenset(),  # its code releases it first
+            gone=snapshot.holdings.of_failures() if work.reruns else frozenset(),  # its code releases it first
             reruns=work.reruns,
             obstacle=work.obstacle,
         )
@@ -261,7 +261,7 @@ def foretell(
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[_Subject]:
     held = snapshot.holdings
-    failed = held.of_kind("failed_cell")  # every release lets go of it, whatever else it is about
+    failed = held.of_failures()  # every release lets go of it, whatever else it is about
     if fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
             yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
@@ -275,7 +275,7 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Itera
 
 def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis) -> Iterator[_Subject]:
     """The user's variables that a fix is about."""
-    failed = held.of_kind("failed_cell")
+    failed = held.of_failures()
     if fix.subject == "variable":
         for cause in _of(diagnosis, "variable"):
             name = cause.names[0]

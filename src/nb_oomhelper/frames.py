@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from nb_oomhelper.bare import cause_of, context_of, members_of, traceback_of
 from nb_oomhelper.model import Phase
 
 # Function names that decide the phase. The innermost frame that has one wins: an evaluation inside a
@@ -106,16 +107,14 @@ def raised_with(error: BaseException) -> list[tuple[BaseException, int]]:
 
 
 def _inner(error: BaseException) -> list[BaseException]:
-    inner: list[object] = [error.__cause__, error.__context__]
-    if isinstance(error, BaseExceptionGroup):
-        inner.extend(error.exceptions)
-    return [one for one in inner if isinstance(one, BaseException)]
+    members = members_of(error) if issubclass(type(error), BaseExceptionGroup) else ()
+    return [one for one in (cause_of(error), context_of(error), *members) if one is not None]
 
 
 def read_places(error: BaseException) -> list[Place]:
     """The calls in an exception's traceback, outermost first, as names and numbers."""
     places: deque[Place] = deque(maxlen=_PLACES)
-    link = error.__traceback__
+    link = traceback_of(error)
     while link is not None:
         code = link.tb_frame.f_code
         places.append(Place(code.co_name, code.co_filename.replace("\\", "/"), link.tb_lineno))

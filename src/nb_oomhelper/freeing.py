@@ -20,6 +20,7 @@ from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, Genera
 from typing import Any
 
 from nb_oomhelper import frameworks, host, retained
+from nb_oomhelper.bare import living, with_subclasses
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.model import Measure, Step, StepKind, fall
@@ -171,13 +172,9 @@ def _suspended(frames: list[FrameType]) -> set[int]:
     wanted = {id(frame) for frame in frames}
     if not wanted or sys.version_info >= (3, 13):  # from 3.13 on, clear() itself refuses
         return set()
-    attribute = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
-    found = set()
-    for thing in gc.get_objects():
-        name = attribute.get(type(thing))
-        if name is not None:
-            found.add(id(getattr(thing, name)))
-    return wanted & found
+    attributes = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
+    found = living(attributes)
+    return wanted if found is None else wanted & {id(getattr(one, attributes[type(one)])) for one in found}
 
 
 def _clear_elsewhere() -> Step:
@@ -197,22 +194,16 @@ def _kept_elsewhere() -> tuple[list[BaseException], list[logging.LogRecord]]:
     """Exceptions of finished tasks and futures, and log records with a traceback, wherever they are kept."""
     names = (("asyncio", "Future"), ("_asyncio", "Future"), ("concurrent.futures", "Future"))
     futures = tuple(kind for place, name in names if (kind := getattr(sys.modules.get(place), name, None)) is not None)
+    try:
+        found = living(with_subclasses((*futures, logging.LogRecord))) or []
+    except MemoryError:
+        found = []
     errors: list[BaseException] = []
     records: list[logging.LogRecord] = []
-    try:
-        everything = gc.get_objects()
-    except MemoryError:
-        return errors, records
-    known: dict[int, tuple[type, type | None]] = {}  # by id, since a metaclass may define __hash__
-    for thing in everything:
-        kind = type(thing)
-        found = known.get(id(kind))
-        if found is None:
-            bases = (*futures, logging.LogRecord)
-            found = known[id(kind)] = (kind, next((base for base in bases if type.__subclasscheck__(base, kind)), None))
-        if found[1] is logging.LogRecord:
+    for thing in found:
+        if isinstance(thing, logging.LogRecord):
             records.extend([thing] if thing.exc_info else [])
-        elif found[1] is not None and isinstance(error := getattr(thing, "_exception", None), BaseException):
+        elif isinstance(error := getattr(thing, "_exception", None), BaseException):
             errors.append(error)
     return errors, records
 
@@ -237,7 +228,7 @@ def _forget_results(shell: Any) -> Step:
     """The six holders of a displayed result (IPython's own flush() misses the last two)."""
     if shell is None:
         return Step(done="results", count=0)
-    results = shell.user_ns.get("_oh", {})
+    results = _results(shell)
     hook = shell.displayhook
     for namespace in (shell.user_ns, shell.user_ns_hidden):
         for number, result in results.items():
@@ -255,6 +246,12 @@ def _forget_results(shell: Any) -> Step:
     if last is not None:
         last.result = None
     return Step(done="results", count=count)
+
+
+def _results(shell: Any) -> dict[int, Any]:
+    """IPython's own dict of displayed results: `_oh` and `Out` are only names, and may be the user's."""
+    found: dict[int, Any] = shell.history_manager.output_hist
+    return found
 
 
 def _checked(shell: Any, names: Sequence[str]) -> list[str]:
@@ -277,7 +274,7 @@ def _delete(shell: Any, name: str) -> Step:
     for space in shell.all_ns_refs:
         if space.get(name) is thing:
             del space[name]
-    results = shell.user_ns.get("_oh", {})
+    results = _results(shell)
     for number in [number for number, result in results.items() if result is thing]:
         del results[number]
         for namespace in (shell.user_ns, shell.user_ns_hidden):

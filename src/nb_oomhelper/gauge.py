@@ -145,8 +145,9 @@ def by_variable(rows: Sequence[Holding]) -> tuple[tuple[str, ...], list[tuple[st
 
 
 def _holder(row: Holding) -> str:
-    if row.kind == "failed_cell":
-        return f"failed cell, {row.function} line {row.line}: {row.name}"
+    cell = {"failed_cell": "failed cell", "earlier_cell": "earlier failed cell"}.get(row.kind)
+    if cell is not None:
+        return f"{cell}, {row.function} line {row.line}: {row.name}"
     name = row.path or row.name
     graph = dict(row.parts).get("graph", 0)
     return f"autograd graph of {name}" if 2 * graph > row.own + row.shared else name

@@ -8,17 +8,21 @@ storages, not views, and keeps nothing: what it returns is names and numbers.
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
-from nb_oomhelper.bare import class_name
+from nb_oomhelper.bare import class_name, living, with_subclasses
 from nb_oomhelper.model import Holding, Holdings
-from nb_oomhelper.roots import Roles, Root, Scope, module_roots, named, scope_roots
+from nb_oomhelper.retained import of_earlier_cells
+from nb_oomhelper.roots import Roles, Root, Scope, module_roots, named, role_of, scope_roots
 from nb_oomhelper.tally import Found, tabulate
 
+_log = logging.getLogger(__name__)
 _CHUNK = 4096  # objects between two looks at the clock
 _LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
 # Classes are told apart by identity: a metaclass may define `__eq__` and `__hash__`, which would be called.
@@ -38,6 +42,9 @@ class Tracer(Roles, Protocol):
 
     def label(self, obj: object) -> str | None:
         """Type and shape of a tensor or array of the framework's, "float32 (3, 4)"; None for anything else."""
+
+    def array_classes(self) -> tuple[type, ...]:
+        """The classes of its tensors and arrays, without those derived from them."""
 
 
 @dataclass(slots=True)
@@ -76,23 +83,19 @@ def find_holdings(
         backend: "cuda", "host", …
         device: The framework's ordinal; None counts all devices of the backend.
         seconds: When the search must end; how far it came is said in the result.
-        everywhere: Go on to what no name of the user's leads to: modules of other libraries, and tensors
-            that no name leads to at all.
+        everywhere: Go on to what no name of the user's leads to: cells that failed before, modules of other
+            libraries, and tensors that no name leads to at all.
     """
     started = time.monotonic()
     search = _Search(tracers, backend, device, scope.barred, started + seconds)
     found: list[Found] = []
-    roots = [root for root in scope_roots(scope, tracers) if search.may_hold(root)]
+    earlier = of_earlier_cells(search.alive([BaseException]), scope.frames) if everywhere else []
+    roots = [root for root in scope_roots(scope, tracers, earlier) if search.may_hold(root)]
     searched = _follow(search, roots, found)
     if everywhere and not search.expired:
-        lost = search.follow(Root("unreachable", [(("not reachable from any name", None, None), list(search.alive()))]))
-        if sum(_without(lost, found).storages.values()) >= _LARGE:  # only then is it worth going through all modules
-            search.hurry()
-            _follow(search, module_roots(scope), found, seen=set())
-        if (rest := _without(lost, found)).storages:
-            found.append(rest)
+        _follow_nameless(search, scope, found)
     held = tabulate(found, searched, len(roots), time.monotonic() - started)
-    return replace(held, everywhere=not search.expired)
+    return replace(held, everywhere=search.everywhere and not search.expired)
 
 
 def _follow(search: _Search, roots: Iterable[Root], found: list[Found], seen: set[int] | None = None) -> int:
@@ -103,15 +106,36 @@ def _follow(search: _Search, roots: Iterable[Root], found: list[Found], seen: se
     """
     searched = 0
     for root in roots:
-        holder = search.follow(root, seen)
+        search.failed = False
+        try:
+            holder = search.follow(root, seen)
+        except Exception as error:  # no room, say; what others keep is still to be told
+            _log.debug("a search failed: %s", class_name(type(error)))  # no traceback, which would keep objects
+            continue
         if seen is not None:
             holder = _without(holder, found)
         if holder.storages:
             found.append(holder)
         if search.expired:
             break
-        searched += 1
+        searched += not search.failed
     return searched
+
+
+def _follow_nameless(search: _Search, scope: Scope, found: list[Found]) -> None:
+    """Search what no name of the user's leads to: modules of other libraries, then what is left."""
+    # taken as late as can be: whoever has them keeps alive what other threads let go of meanwhile
+    tensors = search.alive(kind for tracer in search.tracers for kind in tracer.array_classes())
+    lost: list[Found] = []
+    if not _follow(search, [Root("unreachable", [(("not reachable from any name", None, None), tensors)])], lost):
+        search.everywhere = False
+    del tensors
+    for rest in lost:
+        if sum(_without(rest, found).storages.values()) >= _LARGE:  # only then is it worth going through all modules
+            search.hurry()
+            _follow(search, module_roots(scope), found, seen=set())
+        if (left := _without(rest, found)).storages:
+            found.append(left)
 
 
 def _without(lost: Found, found: list[Found]) -> Found:
@@ -121,18 +145,27 @@ def _without(lost: Found, found: list[Found]) -> Found:
 
 
 class _Search:
-    """Follows references until a deadline, and adds up storages of one backend and device."""
+    """Follows references until a deadline, and adds up storages of one backend and device.
+
+    Attributes:
+        tracers: The loaded frameworks.
+        expired: Time is up.
+        failed: A framework could not tell what some objects keep.
+        everywhere: All living objects could be looked at.
+    """
 
     def __init__(
         self, tracers: Sequence[Tracer], backend: str, device: int | None, barred: Sequence[object], deadline: float
     ) -> None:
-        self._tracers = tracers
+        self.tracers = tracers
         self._backend = backend
         self._device = device
         self._barred = frozenset(id(thing) for thing in barred)
         self._deadline = deadline
         self._sorts: dict[int, tuple[type, int]] = {}  # by id of the class, which it keeps alive
         self.expired = False
+        self.failed = False
+        self.everywhere = True
 
     def may_hold(self, root: Root) -> bool:
         """Whether there is anything to search: numbers, texts, modules and the shell are left out."""
@@ -152,23 +185,18 @@ class _Search:
         labels = [label for label, _ in root.things]
         return Found(self._row(root), trail.storages, trail.parts, trail.shapes, labels, first)
 
-    def alive(self) -> Iterator[object]:
-        """All tensors that the garbage collector knows."""
-        known: dict[int, tuple[type, bool]] = {}  # as in `_sort`
-        for at, thing in enumerate(gc.get_objects()):
-            if at % _CHUNK == 0 and self._late():
-                return
-            kind = type(thing)
-            found = known.get(id(kind))
-            if found is None:
-                roles = [tracer.role(thing) for tracer in self._tracers]
-                found = known[id(kind)] = (kind, "tensor" in roles or "array" in roles)
-            if found[1]:
-                yield thing
+    def alive(self, kinds: Iterable[type]) -> list[Any]:
+        """All objects of these classes, and of those derived from them, that the garbage collector knows."""
+        try:
+            found = living(with_subclasses(kinds), seconds=self._deadline - time.monotonic())
+        except MemoryError:
+            found = None
+        self.everywhere &= found is not None
+        return found or []
 
     def _row(self, root: Root) -> Holding:
         row = Holding(name=root.name, kind=root.kind, backend=self._backend, device=self._device)
-        if root.kind in ("failed_cell", "unreachable", "module"):
+        if root.kind in ("failed_cell", "earlier_cell", "unreachable", "module"):
             return row
         return replace(row, type_name=class_name(type(root.thing)), role=root.role or "other")
 
@@ -207,16 +235,17 @@ class _Search:
 
     def _go_beyond(self, things: list[object], trail: _Trail, following: list[object]) -> bool:
         """Note what tensors are for, and follow what the collector does not see; False when time is up."""
-        for tracer in self._tracers:
-            for number, (thing, part) in enumerate(tracer.beyond(things, trail.nodes)):
-                if number % _CHUNK == _CHUNK - 1 and self._late():
-                    return False
-                known = id(thing) in trail.seen
-                if not (known and part == "graph"):  # what has a way of its own is not the graph's
-                    trail.marks.setdefault(id(thing), part)
-                if not known and not self._skip(thing):
-                    trail.seen.add(id(thing))
-                    following.append(thing)
+        for tracer in self.tracers:
+            with self._guarded(tracer):
+                for number, (thing, part) in enumerate(tracer.beyond(things, trail.nodes)):
+                    if number % _CHUNK == _CHUNK - 1 and self._late():
+                        return False
+                    known = id(thing) in trail.seen
+                    if not (known and part == "graph"):  # what has a way of its own is not the graph's
+                        trail.marks.setdefault(id(thing), part)
+                    if not known and not self._skip(thing):
+                        trail.seen.add(id(thing))
+                        following.append(thing)
         return True
 
     def hurry(self) -> None:
@@ -229,19 +258,31 @@ class _Search:
         return self.expired
 
     def _count(self, things: list[object], trail: _Trail) -> None:
+        for tracer in self.tracers:
+            with self._guarded(tracer):
+                for index, key, backend, device, size in tracer.storages(things):
+                    if backend == self._backend and self._device in (None, device):
+                        self._add(things[index], key, size, tracer, trail)
+
+    def _add(self, thing: object, key: Hashable, size: int, tracer: Tracer, trail: _Trail) -> None:
         storages = trail.storages
-        for tracer in self._tracers:
-            for index, key, backend, device, size in tracer.storages(things):
-                if backend != self._backend or self._device not in (None, device):
-                    continue
-                part = trail.marks.get(id(things[index]))
-                if part is None and trail.parts.get(key) == "graph":
-                    del trail.parts[key]
-                elif part is not None and (key not in storages or part != "graph"):
-                    trail.parts[key] = part
-                if size >= _LARGE and key not in trail.shapes:
-                    trail.shapes[key] = tracer.label(things[index]) or ""
-                storages[key] = max(storages.get(key, 0), size)  # a part of it may have been met first
+        part = trail.marks.get(id(thing))
+        if part is None and trail.parts.get(key) == "graph":
+            del trail.parts[key]
+        elif part is not None and (key not in storages or part != "graph"):
+            trail.parts[key] = part
+        storages[key] = max(storages.get(key, 0), size)  # a part of it may have been met first
+        if size >= _LARGE and key not in trail.shapes:
+            trail.shapes[key] = tracer.label(thing) or ""
+
+    @contextmanager
+    def _guarded(self, tracer: Tracer) -> Iterator[None]:
+        """A framework that fails costs its own rows; what the search says of this holder is not all then."""
+        try:
+            yield
+        except Exception as error:  # no traceback is logged: it would keep the objects
+            self.failed = True
+            _log.debug("%r could not tell what some objects keep: %s", tracer, class_name(type(error)))
 
     def _skip(self, thing: object) -> bool:
         return self._sort(thing)[1] == _SKIPPED
@@ -254,7 +295,7 @@ class _Search:
             sort = _FOLLOWED
             if id(kind) in _ATOMIC or issubclass(kind, _CLOSED):
                 sort = _SKIPPED
-            elif any(tracer.role(thing) is not None for tracer in self._tracers):  # by class alone
+            elif role_of(thing, self.tracers) is not None:  # by class alone
                 sort = _KNOWN
             entry = self._sorts[id(kind)] = (kind, sort)
         return entry

@@ -14,6 +14,7 @@ Certainty = Literal["sure", "probable"]
 Applicability = Literal["safe", "unsafe", "display_only"]
 CauseKind = Literal[
     "failed_cell",
+    "earlier_cell",
     "variable",
     "output_history",
     "graph",
@@ -55,7 +56,9 @@ StepKind = Literal[
     "cupy_pinned",
     "jax_compiled",
 ]
-HolderKind = Literal["variable", "output_history", "failed_cell", "module", "unreachable", "unexplained"]
+HolderKind = Literal[
+    "variable", "output_history", "failed_cell", "earlier_cell", "module", "unreachable", "unexplained"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +289,7 @@ class Holding:
         role: "model", "pretrained model", "optimizer", "tensor", "array" or "other".
         path: For a variable: where below it most of that lies, as the user would write it,
             "losses[…]", "trainer.optimizer"; "" where that is the variable itself.
-        function, line: For a failed cell: where the names live.
+        function, line: For failed cells: where the names live.
     """
 
     name: str
@@ -332,6 +335,10 @@ class Holdings:
     def of_kind(self, *kinds: HolderKind) -> frozenset[int]:
         """Indexes of the rows of these kinds."""
         return frozenset(index for index, row in enumerate(self.rows) if row.kind in kinds)
+
+    def of_failures(self) -> frozenset[int]:
+        """What every release lets go of: the failed cell, and cells that failed before and were not released."""
+        return self.of_kind("failed_cell", "earlier_cell")
 
     def named(self, name: str) -> frozenset[int]:
         """Index of the variable of that name."""

@@ -77,7 +77,7 @@ def study(
     bound = call.target in names
     forgets = bound and not row.in_place and not uses_itself(call)
     held = snapshot.holdings
-    gone = held.of_kind("failed_cell")
+    gone = held.of_failures()
     if call.target and (forgets or row.in_place):  # what is moved is part of what is to be moved
         gone |= held.named(call.target)
     room = room_for(snapshot, event.backend, event.device, gone)
@@ -93,7 +93,7 @@ def study(
         bound=bound,
         forgets=forgets,
         gone=gone,
-        old=held.freed_by(gone) - held.freed_by(held.of_kind("failed_cell")) if forgets else 0,
+        old=held.freed_by(gone) - held.freed_by(held.of_failures()) if forgets else 0,
         names=names,
     )
 
@@ -132,7 +132,7 @@ def mapped_again(snapshot: MemorySnapshot, gone: frozenset[int], checkpoint: Che
     held, mapped = snapshot.holdings, mapped_files(checkpoint.folder)
     counted = held.freed_by(gone)
     if converted:  # those of the failed cell lie elsewhere
-        counted -= held.freed_by(held.of_kind("failed_cell") & gone)
+        counted -= held.freed_by(held.of_failures() & gone)
     return max(0, mapped - counted)
 
 

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
+from nb_oomhelper.bare import traceback_of
 from nb_oomhelper.frames import raised_with
 
 _MOST = 20_000  # objects that are looked at behind frames: some 20 ms
 _ALIVE = (ModuleType, CodeType, FrameType, TracebackType)
+_SHELLS = ("IPython", "ipykernel")
 _qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
@@ -43,10 +45,35 @@ def kept_tracebacks(shell: Any) -> list[TracebackType]:
     return [root for root in roots if isinstance(root, TracebackType)]
 
 
+def of_earlier_cells(
+    errors: Iterable[BaseException], known: Iterable[tuple[FrameType, int]]
+) -> list[tuple[FrameType, int]]:
+    """Frames of cells that failed before, those that are known left out, as `frames_of` gives them.
+
+    Once the next cell has failed, nothing leads to them. They and their exception refer to each other, and
+    so keep all of their locals until the garbage is collected, as every release does.
+
+    Args:
+        errors: All exceptions that there are.
+        known: The frames of the failed cell.
+    """
+    theirs = {id(frame) for frame, _ in known}
+    cells = [error for error in errors if _reached_ipython(error)]
+    graph = {id(one): one for error in cells for one, _ in raised_with(error)}
+    return [(frame, line) for frame, line in frames_of(graph.values()) if id(frame) not in theirs]
+
+
+def _reached_ipython(error: BaseException) -> bool:
+    """Whether no code of the user's has caught an exception: a traceback begins where it was caught."""
+    start = traceback_of(error)
+    owner = None if start is None else dict.get(start.tb_frame.f_globals, "__name__")
+    return type(owner) is str and owner.partition(".")[0] in _SHELLS
+
+
 def frames_of(errors: Iterable[BaseException], tracebacks: Iterable[TracebackType] = ()) -> list[tuple[FrameType, int]]:
     """Each frame once with the line that failed in it, outermost first within a traceback."""
     found: dict[int, tuple[FrameType, int]] = {}
-    starts = [error.__traceback__ for error in errors]
+    starts = [traceback_of(error) for error in errors]
     for start in (*starts, *tracebacks):
         for link in _links(start):
             found.setdefault(id(link.tb_frame), (link.tb_frame, link.tb_lineno))
@@ -101,7 +128,8 @@ def _reach(frames: Iterable[FrameType]) -> tuple[dict[int, Any], Counter[int]]:
 
 def _roots(frame: FrameType) -> list[Any]:
     """The function that a frame ran; and the names of a class body, which are no locals to clear()."""
-    found = [thing for thing in gc.get_referents(frame) if type(thing) in (FunctionType, dict)]
+    # compared by identity: a metaclass may define `__eq__`
+    found = [thing for thing in gc.get_referents(frame) if type(thing) is FunctionType or type(thing) is dict]
     return [thing for thing in found if thing is not frame.f_globals]
 
 

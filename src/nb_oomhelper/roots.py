@@ -6,6 +6,7 @@ of an object of the user's is asked for.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from inspect import CO_OPTIMIZED
 from types import FrameType, ModuleType
 from typing import Any, Protocol
 
-from nb_oomhelper.bare import class_dict, instance_dict, module_dict
+from nb_oomhelper.bare import class_dict, class_name, instance_dict, module_dict
 from nb_oomhelper.model import HolderKind
 from nb_oomhelper.tally import Label
 
+_log = logging.getLogger(__name__)
 _OURS = frozenset({"IPython", "ipykernel", "nb_oomhelper"})
 _FEW = 64  # parts of one object that are named, and characters of a key
 _MANY = 10_000  # members of what is searched last
@@ -84,30 +86,36 @@ def module_roots(scope: Scope) -> Iterator[Root]:
             yield Root("module", [((f"module {name}.{attribute}", None, None), kept)])
 
 
-def scope_roots(scope: Scope, tracers: Sequence[Roles]) -> list[Root]:
+def scope_roots(scope: Scope, tracers: Sequence[Roles], earlier: Sequence[tuple[FrameType, int]] = ()) -> list[Root]:
     """Every name of the user's, in the order in which they are worth the time.
 
-    The failed cell first, since it is what people cannot see; then models, tensors and the like; what may
-    be millions of objects last, so that it takes nobody else's time.
+    The failed cells first, since it is what people cannot see; then models, tensors and the like; what may
+    be millions of objects last, so that it takes nobody else's time. `earlier` are the frames and lines of
+    cells that failed before.
     """
-    local = [item for frame, line in scope.frames for item in _locals(frame, line)]
+    kinds: tuple[HolderKind, ...] = ("failed_cell", "earlier_cell")
+    failed = [
+        Root(kind, local)
+        for kind, frames in zip(kinds, (scope.frames, earlier), strict=True)
+        if (local := [item for frame, line in frames for item in _locals(frame, line)])
+    ]
     roots = [_result(number, thing, tracers) for number, thing in scope.results.items()]
     barred = {id(thing) for thing in scope.barred}
     roots += [_variable(name, thing, tracers, barred) for name, thing in scope.variables.items()]
     roots.sort(key=lambda root: (root.role is None, _is_crowd(root.thing)))
-    return [Root("failed_cell", local), *roots] if local else roots
+    return [*failed, *roots]
 
 
 def _result(number: int, thing: object, tracers: Sequence[Roles]) -> Root:
     label = (f"Out[{number}]", None, None)
-    return Root("output_history", [(label, thing)], thing=thing, role=_role(thing, tracers))
+    return Root("output_history", [(label, thing)], thing=thing, role=role_of(thing, tracers))
 
 
 def _variable(name: str, thing: object, tracers: Sequence[Roles], barred: set[int]) -> Root:
     if type(thing) is type and _is_mine(thing):
         kept = list(class_dict(thing).values())  # a class of the user's own, with what its attributes keep
         return Root("variable", [((name, None, None), kept)], name=name, thing=thing)
-    role = _role(thing, tracers)
+    role = role_of(thing, tracers)
     parts = _parts(name, thing) if role is None and id(thing) not in barred else []
     # the whole comes last: what its parts have not led to is its own
     return Root("variable", [*parts, ((name, None, None), thing)], name=name, thing=thing, role=role)
@@ -118,8 +126,15 @@ def _is_mine(kind: type) -> bool:
     return type(module) is str and module == "__main__"
 
 
-def _role(thing: object, tracers: Sequence[Roles]) -> str | None:
-    return next((role for role in (tracer.role(thing) for tracer in tracers) if role), None)
+def role_of(thing: object, tracers: Sequence[Roles]) -> str | None:
+    """What an object is to the first framework that knows it. One that fails knows nothing of it."""
+    for tracer in tracers:
+        try:
+            if role := tracer.role(thing):
+                return role
+        except Exception as error:  # no traceback is logged: it would keep the object
+            _log.debug("a framework cannot tell what a %s is: %s", class_name(type(thing)), class_name(type(error)))
+    return None
 
 
 def _is_crowd(thing: object) -> bool:

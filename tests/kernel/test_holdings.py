@@ -68,3 +68,16 @@ def test_auto_release(kernel: Kernel) -> None:
     assert kernel.eval("resident()") - before < 200 * MIB  # the panel's own modules, and none of the 800 MiB
     assert "Release the failed cell: freed" in Panel(kernel, reply).text
     assert kernel.execute("%tb").status == "ok"
+
+
+def test_what_finds_no_room_costs_itself_alone(kernel: Kernel) -> None:
+    """To follow a list takes a list as long."""
+    for cell in (LOAD, SETUP, "batch = numpy.ones(2 << 20, numpy.uint8)", "crowd = [None] * (20 << 20)"):
+        assert kernel.execute(cell).status == "ok"
+    kernel.execute("huge()")  # all is imported then
+    kernel.execute("limit(64 << 20)")
+    panel = Panel(kernel, kernel.execute("huge()"))
+    assert "your variable batch" in panel.text
+    found = re.search(r"stopped after \S+ s at (\d+) of (\d+) names", panel.text)
+    assert found is not None
+    assert int(found[1]) == int(found[2]) - 1

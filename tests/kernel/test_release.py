@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def prepare(kernel: Kernel, *cells: str) -> None:
     kernel.execute("huge()")
     kernel.execute("import nb_oomhelper\nnb_oomhelper.release();")
     kernel.execute("limit(470 << 20)")
+
+
+# What finished a tuple after somebody else had referred to it: Python raises SystemError there.
+FILLING = """
+import threading, time
+import nb_oomhelper
+made, failed, done = [], [], threading.Event()
+def work():
+    while not done.is_set():
+        try:
+            made.append(tuple(time.sleep(0.002) for _ in range(8)))
+        except SystemError as error:
+            failed.append(str(error))
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+"""
 
 
 def close(resident: int, before: int) -> bool:
@@ -224,3 +242,43 @@ class TestNothingIsKeptByUs:
         )
         kernel.execute("gc.collect();")
         assert kernel.eval(ALIVE) == [False, False]
+
+
+@pytest.mark.parametrize("call", ["huge()", "nb_oomhelper.holdings();", "nb_oomhelper.release(deep=True);"])
+def test_other_threads_fill_their_tuples(kernel: Kernel, call: str) -> None:
+    for cell in (LOAD, SETUP, "crowd = [[] for _ in range(200_000)]", FILLING):
+        assert kernel.execute(cell).status == "ok"
+    for _ in range(10):
+        reply = kernel.execute(call)
+        assert (reply.status == "error") == (call == "huge()")
+    kernel.execute("done.set()\nfor thread in threads:\n    thread.join()")
+    assert kernel.eval("len(made)") > 0
+    assert kernel.eval("failed") == []
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+@pytest.mark.parametrize("between", ["", "fine = 1"])
+def test_what_an_earlier_failed_cell_keeps_is_told(
+    start_kernel: StartKernel, kernel_python: Path, framework: str, between: str
+) -> None:
+    """Fail, make it smaller, fail again: nothing leads to the first error then, and a release gives back both."""
+    kernel = start_kernel(kernel_python)
+    if not kernel.eval(f"__import__('importlib.util', fromlist=['util']).find_spec({framework!r}) is not None"):
+        pytest.skip(f"{framework} is not installed beside these packages")
+    prepare(kernel, FRAMEWORKS[framework])
+    before = kernel.eval("resident()")
+    assert kernel.execute("train_step(160 << 20)").status == "error"
+    if between:
+        assert kernel.execute(between).status == "ok"
+    reply = kernel.execute("train_step(48 << 20)")
+    assert reply.status == "error"
+    panel = Panel(kernel, reply)
+    assert "320.00 MiB still kept by a cell that failed before: batch, outputs in train_step, line" in panel.text
+    kept = re.search(r"([\d.]+) MiB kept by the failed cell", panel.text)
+    assert kept is not None
+    assert f"frees {320 + float(kept[1]):.2f} MiB" in panel.text
+    panel.click("Run")
+    assert close(kernel.eval("resident()"), before)
+    assert kernel.execute("train_step(80 << 20);").status == "ok"
+    reply = kernel.execute("train_step(160 << 20)")
+    assert "failed before" not in Panel(kernel, reply).text

@@ -68,6 +68,9 @@ class Framework(Protocol):
     def role(self, obj: object) -> str | None:
         """What an object is to it, by class: "model", "pretrained model", "optimizer", "tensor", "array"."""
 
+    def array_classes(self) -> tuple[type, ...]:
+        """The classes of its tensors and arrays; those derived from them count as well."""
+
     def caches(self, *, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:
         """Its caches, if it was started, each with what empties it. That may raise; asking for it never does.
 

@@ -150,6 +150,12 @@ def role(obj: object) -> str | None:
     return "array" if cupy is not None and type.__subclasscheck__(cupy.ndarray, type(obj)) else None
 
 
+def array_classes() -> tuple[type, ...]:
+    """The class of CuPy's arrays."""
+    cupy = _cupy()
+    return () if cupy is None else (cupy.ndarray,)
+
+
 def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
     """Both of CuPy's default pools: of device memory, and of pinned host memory; none where CUDA was not started."""
     cupy = _cupy()

@@ -159,6 +159,12 @@ def role(obj: object) -> str | None:
     return "array" if _is_array(_array_class(), obj) else None
 
 
+def array_classes() -> tuple[type, ...]:
+    """The class of JAX's arrays."""
+    kind = _array_class()
+    return () if kind is None else (kind,)
+
+
 def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:
     """Compiled functions, which keep the constants they were compiled with. They cost time to make again: deep only."""
     jax = sys.modules.get(module)

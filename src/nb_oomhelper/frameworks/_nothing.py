@@ -55,6 +55,11 @@ def role(obj: object) -> str | None:  # noqa: ARG001
     return None
 
 
+def array_classes() -> tuple[type, ...]:
+    """Its objects are not counted."""
+    return ()
+
+
 def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
     """It has no cache worth emptying."""
     return []

@@ -162,6 +162,12 @@ def role(obj: object) -> str | None:
     return "array" if numpy is not None and type.__subclasscheck__(numpy.ndarray, type(obj)) else None
 
 
+def array_classes() -> tuple[type, ...]:
+    """The class of NumPy's arrays. The garbage collector knows only those of classes derived from it."""
+    numpy = _numpy()
+    return () if numpy is None else (numpy.ndarray,)
+
+
 def _numpy() -> Any:
     """The module if it has been imported, and far enough."""
     found = sys.modules.get(module)

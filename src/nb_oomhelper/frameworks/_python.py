@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from nb_oomhelper.frameworks._nothing import allocator as allocator
+from nb_oomhelper.frameworks._nothing import array_classes as array_classes
 from nb_oomhelper.frameworks._nothing import beyond as beyond
 from nb_oomhelper.frameworks._nothing import caches as caches
 from nb_oomhelper.frameworks._nothing import device_uuids as device_uuids

@@ -231,6 +231,12 @@ def role(obj: object) -> str | None:
     return "optimizer" if any(kind is torch.optim.Optimizer for kind in kinds) else None
 
 
+def array_classes() -> tuple[type, ...]:
+    """The class of PyTorch's tensors."""
+    torch = _torch()
+    return () if torch is None else (torch.Tensor,)
+
+
 def caches(*, deep: bool) -> list[tuple[StepKind, Callable[[], object]]]:  # noqa: ARG001
     """PyTorch's caches: the CUDA cache, memory that other processes sent, pinned host memory.
 
