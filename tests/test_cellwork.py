@@ -140,6 +140,12 @@ class TestEdited:
                 "per_device_train_batch_size=4, gradient_accumulation_steps=2",
             ),
             (
+                'p = f"as JSON: {{\\"a\\": {q}}}"\ny = m.generate(p)',
+                CACHE,
+                'p = f"as JSON: {{\\"a\\": {q}}}"\ny = m.generate(p, cache_implementation="offloaded")',
+                'cache_implementation="offloaded"',
+            ),
+            (
                 "for x in xs:\n    y = m.generate(x)",
                 CACHE,
                 'for x in xs:\n    y = m.generate(x, cache_implementation="offloaded")',
@@ -187,6 +193,8 @@ STATEMENTS = st.sampled_from(
         "def f(a):\n\treturn '''\n t\n\t'''",
         "for y in [1,\n2]:\n  x = y",
         'text = f"""{x\n}\n  b"""',
+        'prompt = f"Answer as JSON: {{\\"a\\": {q}}}"',
+        'f(f"}}", bs=4)',
         "s = 'a' \\\n  'b'",
         "class A:\n    '''Doc\n  of A'''\n",
         "# only a comment",

@@ -462,6 +462,11 @@ LAYOUTS = {
         "m = M.from_pretrained(a, dtype = ( # c\n 'é' ), b=1)",
         "m = M.from_pretrained(a, dtype = ( # c\n torch.bfloat16 ), b=1)",
     ),
+    "braces that are text": (
+        'm = M.from_pretrained(a, f"x^{{{n}}}")',
+        'm = M.from_pretrained(a, f"x^{{{n}}}", dtype=torch.bfloat16)',
+    ),
+    "one that is alone": ('m = M.from_pretrained(a, b=f"}}")', f'm = M.from_pretrained(a, b=f"}}}}", {NEW})'),
     "brackets within": ("m = M.from_pretrained((a), f'{x(1)},')", f"m = M.from_pretrained((a), f'{{x(1)}},', {NEW})"),
     "unicode before it": ("é = '猫', M.from_pretrained('é', ñ=1)", f"é = '猫', M.from_pretrained('é', ñ=1, {NEW})"),
     "a chain": (
@@ -494,6 +499,7 @@ OBSTACLES = [
     (f"m = {AS}(a).to(torch.float16)", "transformers", AS, "spread", "chained"),
     ("m = Net(3)", "module-on-device", "Net", "half", "no_argument"),
     (f"m = {AS}(x for x in y)", "transformers", AS, "half", "unparsable"),
+    (f"m = f'{{{AS}(a)}}'", "transformers", AS, "half", "unparsable"),  # where it stands there, not all Pythons know
 ]
 
 
@@ -561,8 +567,52 @@ class TestChange:
 # -- any statement ---------------------------------------------------------------------------------------------------
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=6)
+# Pieces of f-strings: brackets and commas that are text, doubled braces, formats within formats.
+PIECES = [
+    "",
+    "a, (",
+    "]",
+    "{{",
+    "}}",
+    "}}{{",
+    "{{{x}}}",
+    "{x}",
+    "{x!r:>{w}}",
+    "{x:{{}}}",
+    "{x=}",
+    "{f(1, b=[2])}",
+    "é ",
+]
+PREFIXES = ["f", "rf", "F"]
+if sys.version_info >= (3, 12):
+    PIECES += ['{d["k"]}', "{d['k']}", '{f"{{{x}}}"}', "{x:{f'{w}'}}", "{ {'a': (1)}['a'] }"]
+if sys.version_info >= (3, 14):
+    PREFIXES += ["t"]
+FORMATTED = st.builds(
+    lambda prefix, quote, pieces: f"{prefix}{quote}{''.join(pieces)}{quote}",
+    st.sampled_from(PREFIXES),
+    st.sampled_from(['"', "'", '"""', "'''"]),
+    st.lists(st.sampled_from(PIECES), max_size=4),
+)
+
+
+def is_expression(text: str) -> bool:
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return False
+    return True
+
+
+CONCATENATED = st.one_of(
+    FORMATTED,
+    st.builds("{} {}".format, FORMATTED, FORMATTED),
+    st.builds("\"(\" {}\n  '}}'".format, FORMATTED),
+    st.lists(st.sampled_from(PIECES), max_size=4).map(lambda some: 'f"""{{\n# no comment, (' + "".join(some) + '"""'),
+).filter(is_expression)
 VALUES = st.one_of(
     TEXTS.map(repr),
+    CONCATENATED,
     TEXTS.map(lambda text: f"({text!r},)"),
     st.sampled_from(["1", "None", "f(1, x=2)", "[1,\n  2]", "{'a': (1)}", "lambda x, y: x", "a if b else c"]),
     st.just('"""\n # no comment """'),
