@@ -369,7 +369,6 @@ RUN: dict[str, tuple[str, str, str, str]] = {
 PLAY = """
 import dataclasses
 from nb_oomhelper.frames import raised_with
-from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 cell(cells.pop("setup"))
 shell.last_execution_result.raise_error()
@@ -384,7 +383,7 @@ def fail(source):
     shell.showtraceback = lambda *args, **options: seen.append(sys.exc_info()[1])
     cell(source)
     del shell.showtraceback
-    calls = (find_call(frames_of([one])) for one, _ in reversed(raised_with(seen[0])))
+    calls = (find_call(one.__traceback__) for one, _ in reversed(raised_with(seen[0])))
     call = next((call for call in calls if call is not None), None)
     return call and dataclasses.asdict(call)
 def run(source):

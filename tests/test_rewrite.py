@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -20,7 +21,6 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.loaders import Option, load_rows, spell
 from nb_oomhelper.model import FailedCall
-from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import Changed, change, find_call
 from tests.shells import in_shell
 
@@ -34,6 +34,8 @@ from .modeling import Llama
 class AutoModel:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **options):
+        if pretrained_model_name_or_path == "small":
+            return None
         model_class = Llama
         return model_class.from_pretrained(pretrained_model_name_or_path, **options)
 """,
@@ -148,6 +150,22 @@ CELLS: dict[str, tuple[str, FailedCall | None]] = {
         "models = [AutoModel.from_pretrained(one) for one in ['gpt2']]",
         auto(model="one", target=None, obstacle="comprehension"),
     ),
+    "the second on a line": (
+        "small = AutoModel.from_pretrained('small'); model = AutoModel.from_pretrained('gpt2')",
+        AUTO,
+    ),
+    "the first on a line": (
+        "model = AutoModel.from_pretrained('gpt2'); small = AutoModel.from_pretrained('small')",
+        AUTO,
+    ),
+    "the second on a timed line": (
+        "%time größe = AutoModel.from_pretrained('small'); model = AutoModel.from_pretrained('gpt2')",
+        AUTO,
+    ),
+    "raised once more": (
+        "try:\n    model = AutoModel.from_pretrained('gpt2')\nexcept MemoryError as error:\n    raise error",
+        auto(obstacle="block"),
+    ),
     "in a while": ("while True:\n    model = AutoModel.from_pretrained('gpt2')", auto(obstacle="loop")),
     "in a with": (
         "with contextlib.nullcontext():\n    model = AutoModel.from_pretrained('gpt2')",
@@ -249,13 +267,12 @@ CELLS: dict[str, tuple[str, FailedCall | None]] = {
 PLAY = """
 import dataclasses
 from nb_oomhelper.frames import raised_with
-from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 cell(cells.pop("first"))
 shell.last_execution_result.raise_error()
 def read(error):
     "As the hook does: while the error is shown."
-    calls = (find_call(frames_of([one])) for one, _ in reversed(raised_with(error)))
+    calls = (find_call(one.__traceback__) for one, _ in reversed(raised_with(error)))
     return next((call for call in calls if call is not None), None)
 found = {}
 for name, source in cells.items():
@@ -330,23 +347,31 @@ def located(call: FailedCall) -> ast.Call:
 
 
 def test_no_frames() -> None:
-    assert find_call([]) is None
+    assert find_call(None) is None
 
 
 # -- frames of this process ------------------------------------------------------------------------------------------
 
 
-def loading(source: str, names: dict[str, Any] | None = None) -> FailedCall | None:
-    """What is read of a source that is run as a cell; `M` in it is a class of transformers that fails to load."""
+def loading(
+    source: str, names: dict[str, Any] | None = None, made: Callable[[CodeType], CodeType] = lambda code: code
+) -> FailedCall | None:
+    """What is read of a source that is run as a cell; `M` in it is a class of transformers that fails to load.
+
+    It loads what is called "small", and gives its argument back.
+    """
     library: dict[str, Any] = {"__name__": "transformers.models.auto.auto_factory"}
-    text = "class _BaseAutoModelClass:\n    def from_pretrained(name, **options):\n        raise MemoryError"
+    text = """class _BaseAutoModelClass:
+    def from_pretrained(name, **options):
+        if type(name) is not str or name != "small": raise MemoryError
+        return name"""
     exec(compile(text, "/x/site-packages/transformers/models/auto/auto_factory.py", "exec"), library)
     user = {"__name__": "__main__", "M": library["_BaseAutoModelClass"], **(names or {})}
     linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
     try:
-        exec(compile(source, FILE, "exec"), user)
+        exec(made(compile(source, FILE, "exec")), user)
     except MemoryError as error:
-        return find_call(frames_of([error]))
+        return find_call(error.__traceback__)
     finally:
         del linecache.cache[FILE]
     raise AssertionError("it did not fail")
@@ -398,6 +423,48 @@ class TestWhatIsRead:
         call = loading("def load(path):\n    return M.from_pretrained(path)\nmodel = load('gpt2')")
         assert call is not None
         assert (call.value, call.target, call.obstacle) == ("gpt2", None, "function")
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "y = M.from_pretrained('small'); x = M.from_pretrained('gpt2')",
+            "x = M.from_pretrained('gpt2'); y = M.from_pretrained('small')",
+            "é = '猫', M.from_pretrained('small'); x = (M.from_pretrained)('gpt2') or M",
+            "for _ in range(3): (M.from_pretrained('small'), print(M.from_pretrained('gpt2')))",
+            "x = (M.from_pretrained('small'),\n     M.\n      from_pretrained(\n  'gpt2')); M.from_pretrained('small')",
+            "x = [M.from_pretrained(one) for one in [M.from_pretrained('small'), 'gpt2']]",
+            "x = M.from_pretrained(M.from_pretrained('small') and 'gpt2')",
+        ],
+    )
+    def test_of_several_on_a_line_the_one_that_failed(self, source: str) -> None:
+        call = loading(source)
+        assert call is not None
+        failed = ast.unparse(located(call))
+        assert failed == "M.from_pretrained(one)" or failed.endswith("'gpt2')")
+
+    def test_what_is_bound_is_its_own(self) -> None:
+        call = loading("small = M.from_pretrained('small'); model = M.from_pretrained('big')")
+        assert call is not None
+        assert (call.target, call.statement, call.value) == ("model", "model = M.from_pretrained('big')", "big")
+
+    def test_a_failing_operation_beside_a_load_is_none(self) -> None:
+        def fails(path: object) -> Any:
+            return loading_code["from_pretrained"](path)
+
+        loading_code: dict[str, Any] = {"__name__": "transformers.models.auto.auto_factory"}
+        exec("def from_pretrained(name):\n    raise MemoryError", loading_code)
+        box = type("Box", (), {"__matmul__": lambda self, other: fails(other)})()
+        assert loading("a = box @ 1; b = M.from_pretrained('small')", {"box": box}) is None
+
+    def test_without_columns_the_line_counts(self) -> None:
+        """As with `python -X no_debug_ranges`."""
+
+        def bare(code: CodeType) -> CodeType:
+            return code.replace(co_linetable=b"\xef\x00" * (len(code.co_code) // 16 + 1))  # eight units of the line
+
+        call = loading("x = 1; model = M.from_pretrained('big')", made=bare)
+        assert call is not None
+        assert call.target == "model"
 
     def test_the_record_keeps_no_object(self) -> None:
         call = loading("model = M.from_pretrained('gpt2')")

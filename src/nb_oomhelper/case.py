@@ -26,7 +26,6 @@ from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, O
 from nb_oomhelper.notebook import look
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
-from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope
 
@@ -132,7 +131,7 @@ def _overwritable(where: Scope) -> frozenset[str]:
 
 def _failed_call(error: BaseException) -> FailedCall | None:
     """The loader call; each traceback by itself, for a frame that wraps an error has another line in each."""
-    calls = (find_call(frames_of([one])) for one, _ in reversed(raised_with(error)))
+    calls = (find_call(one.__traceback__) for one, _ in reversed(raised_with(error)))
     return next((call for call in calls if call is not None), None)
 
 
