@@ -564,7 +564,30 @@ OBSTACLES = [
     ("m.to(other)", "torch-to", "m.to", "half", "positional"),
     (f"m = {AS}(a).to('cuda', torch.float16)", "transformers", AS, "spread", "chained"),
     (f"m = {AS}(a).to(torch.float16)", "transformers", AS, "spread", "chained"),
-    ("m = Net(3)", "module-on-device", "Net", "half", "no_argument"),
+    ("m.to(fp_kind)", "torch-to", "m.to", "device", "positional"),
+    ("m.to(gpu_dtype)", "torch-to", "m.to", "device", "positional"),
+    ("e = ST(a, model_kwargs={'dtype': b, 'torch_dtype': c})", ST, "ST", "half", "not_a_dict"),
+    *(
+        (f"m = {AS}(a){after}", "transformers", AS, option, "chained")
+        for after in (
+            ".to(dtype=KIND)",
+            ".to(dtype)",
+            ".to(kind)",
+            ".to('cuda', dtype)",
+            ".to(device, dtype=KIND)",
+            ".to(device='cuda', dtype=KIND)",
+            ".to(args.dtype)",
+            ".to(like.dtype).eval()",
+            ".to(*where)",
+            ".to(**where)",
+            ".to(fp16)",
+            ".to(gpu_dtype)",
+            ".eval().to(other)",
+            ".cuda(0, True)",
+        )
+        for option in ("device", "spread", "offload", "8bit", "4bit")
+    ),
+    *((f"m = {AS}(a){after}", "transformers", AS, "4bit", "chained") for after in (".half()", ".bfloat16().cuda()")),
     (f"m = {AS}(x for x in y)", "transformers", AS, "half", "unparsable"),
     (f"m = f'{{{AS}(a)}}'", "transformers", AS, "half", "unparsable"),  # where it stands there, not all Pythons know
 ]
@@ -605,13 +628,19 @@ class TestChange:
         assert change(auto(row="transformers"), option_of("transformers", "half"), GIVEN) == "no_source"
 
     def test_all_of_a_chain_that_moves_goes(self) -> None:
-        changed = rewritten("m = M.from_pretrained(a).half().cuda().eval().to(device='cuda')  # x", "8bit")
+        changed = rewritten("m = M.from_pretrained(a).to(where.gpu).cuda().eval().to(device='cuda')  # x", "8bit")
         assert isinstance(changed, Changed)
-        new = "quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
+        new = "quantization_config=transformers.BitsAndBytesConfig(load_in_8bit=True)"
         assert changed.statement == f"m = M.from_pretrained(a, {new}).eval()  # x"
-        assert [one.name for one in changed.arguments] == ["quantization_config", ".to", ".cuda", ".half"]
-        assert changed.imports == ("from transformers import BitsAndBytesConfig",)
+        assert [one.name for one in changed.arguments] == ["quantization_config", ".to", ".cuda", ".to"]
+        assert changed.imports == ("import transformers",)
         assert "bitsandbytes" in changed.needs
+
+    def test_an_argument_under_both_of_its_names_is_changed_under_both(self) -> None:
+        changed = rewritten("m = M.from_pretrained(a, torch_dtype=x, b=1, dtype=y)", "half")
+        assert isinstance(changed, Changed)
+        assert changed.statement == "m = M.from_pretrained(a, torch_dtype=torch.bfloat16, b=1, dtype=torch.bfloat16)"
+        assert {(one.name, one.old) for one in changed.arguments} == {("torch_dtype", "x"), ("dtype", "y")}
 
     def test_one_change_after_another(self) -> None:
         call = auto(loader="Net().cuda", row="torch-cuda", statement="m = Net().cuda(0)  # x", position=(1, 4))
@@ -726,7 +755,7 @@ def expected_arguments(old: ast.Call, option: Option) -> list[tuple[str, str]]:
         names = ("torch_dtype", "dtype") if name.startswith("$") else (name,)
         there = [one for one in named if one in names]
         filled = spell(row, value, GIVEN, lambda _: "5.23.0")
-        named[there[0] if there else names[-1]] = ast.unparse(ast.parse(filled, mode="eval"))
+        named |= dict.fromkeys(there or names[-1:], ast.unparse(ast.parse(filled, mode="eval")))
     return [(name, value) for name, value in named.items() if name not in option.remove]
 
 

@@ -106,7 +106,7 @@ def _find_at(links: Links, place: int, below: Sequence[_Hit], loaders: Loaders) 
             _unread(below, "unreadable" if source.strip() else "no_source") if _calls_it(links, place, below) else None
         )
     sites = list(sites_on(tree, link.tb_lineno))
-    for hit, row, site in _matches(links, place, below, running(sites, link)):
+    for hit, row, site in _matches(frame, below, running(sites, link)):
         chained = _load_before(site, sites, frame, loaders) if row.in_place else None
         if chained is not None:
             loaded, one = chained
@@ -160,24 +160,13 @@ def _defined_in(function: ast.expr, frame: FrameType) -> str:
     return module if type(module) is str else ""
 
 
-def _matches(
-    links: Links, place: int, below: Sequence[_Hit], sites: Sequence[Site]
-) -> Iterator[tuple[_Hit, Loader, Site]]:
+def _matches(frame: FrameType, below: Sequence[_Hit], sites: Sequence[Site]) -> Iterator[tuple[_Hit, Loader, Site]]:
     """Calls that were running and that a frame below is of: of such frames the user called the outermost."""
     for hit in below:
         for row in hit.rows:
-            names = row.calls or _class_names(links, place)
             for site in sites:  # by its own name, too: `import … as` may have given it another one
-                if site.name in names or _own_name(site.call.func, links[place].tb_frame) in names:
+                if site.name in row.calls or _own_name(site.call.func, frame) in row.calls:
                     yield hit, row, site
-
-
-def _class_names(links: Links, place: int) -> tuple[str, ...]:
-    """The class whose `__init__` the user's line runs, unless that line is part of building another one."""
-    code, caller = links[place + 1].tb_frame.f_code, links[place].tb_frame.f_code
-    if code.co_name != "__init__" or caller.co_name == "__init__":
-        return ()
-    return tuple(code.co_qualname.split(".")[-2:-1])
 
 
 def _calls_it(links: Links, place: int, below: Sequence[_Hit]) -> bool:
@@ -194,10 +183,8 @@ def _without_source(links: Links, place: int, below: Sequence[_Hit]) -> FailedCa
     return _unread(below, "no_source") if own else None
 
 
-def _unread(below: Sequence[_Hit], obstacle: str) -> FailedCall | None:
+def _unread(below: Sequence[_Hit], obstacle: str) -> FailedCall:
     row = below[0].rows[0]
-    if not row.calls:
-        return None
     return FailedCall(loader=row.calls[0], module=below[0].package, row=row.id, obstacle=obstacle)
 
 
