@@ -43,6 +43,12 @@ class TestRead:
         text = 'query = """\n%s\n!x\n"""\nx = (1\n% 2)'
         assert (cell(text).source, cell(text).obstacle) == (text, "")
 
+    def test_what_only_looks_like_a_magic_stays_beside_one(self) -> None:
+        text = '%time f()\nquery = f"""\n%d items {x}\n  !x\n"""\n  '
+        found = cell(text)
+        assert (found.source, found.obstacle) == (f"pass  # {text}", "magics")
+        assert found.needs == {"time", "f", "x"}
+
     def test_awaiting(self) -> None:
         assert cell("out = await model(x)").obstacle == "awaits"
         assert cell("async def f():\n    await g()").obstacle == ""

@@ -328,6 +328,12 @@ def moving(statement: str, sizes: tuple[tuple[str, int], ...] = (("float32", 4 *
     return {name: plan for name, fix in FIXES.items() if (plan := plan_reload(fix, load)) is not None}
 
 
+def test_what_is_moved_must_not_go_after_a_move() -> None:
+    found = moving('model.to("cuda")', (("float32", GIB),))
+    later = after_load(replace(found["clear-then-reload"], number=2), replace(found["reload-half"], number=1))
+    assert (later.code, later.applicability) == (found["clear-then-reload"].code, "unsafe")
+
+
 def test_a_model_that_is_moved_is_measured_where_it_is() -> None:
     found = moving('model.to("cuda")')
     assert set(found) == {"reload-half"}  # as it is it does not fit, and there is no other GPU
@@ -448,6 +454,9 @@ def test_after_one_load_the_others_would_lose_it(folder: Path) -> None:
     assert later.applicability == "unsafe"
     lines = later.code.splitlines()
     assert lines.index("model = None") < lines.index("nb_oomhelper.release()")
+    found = plans(call(folder, "model = AutoModel.from_pretrained(PATH, assistant_model = None)"))
+    later = after_load(replace(found["reload-spread"], number=2), replace(found["reload-half"], number=1))
+    assert later.code.splitlines().index("model = None") < later.code.splitlines().index("nb_oomhelper.release()")
     deletion = FixPlan(number=3, fix="delete-variable", code="", applicability="unsafe", subject="model", predicted=GIB)
     assert after_load(deletion, chosen).predicted is None
     other = replace(deletion, subject="x")

@@ -6,15 +6,12 @@ No text for people and no IPython in here: those who show a case read its record
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 from nb_oomhelper import history
-from nb_oomhelper.bare import class_name
 from nb_oomhelper.catalog import Catalog, Match
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
@@ -92,7 +89,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     snapshot = take_snapshot(
         desk.driver, backend=event.backend, device=event.device, framework=event.framework, scope=where
     )
-    load = _study(event, snapshot, where)
+    load = _study(event, snapshot, where, notebook.names)
     del where  # it refers to the user's objects
     diagnosis = diagnose(event, snapshot)
     if load is not None:
@@ -109,24 +106,13 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     )
 
 
-def _study(event: OomEvent, snapshot: MemorySnapshot, where: Scope) -> Load | None:
+def _study(event: OomEvent, snapshot: MemorySnapshot, where: Scope, names: frozenset[str]) -> Load | None:
     """The load that failed; None also where it could not be read: the panel must come all the same."""
     try:
-        return study(event, snapshot, _overwritable(where), partial(loaded, where))
+        return study(event, snapshot, names, partial(loaded, where))
     except Exception:  # memory that is too full to read, say
         _log.debug("nothing of the load", exc_info=True)
         return None
-
-
-def _overwritable(where: Scope) -> frozenset[str]:
-    """The user's variables, but for modules and classes under their own names: to import those again loses nothing."""
-
-    def is_itself(name: str, thing: object) -> bool:
-        if type(thing) is ModuleType:
-            return sys.modules.get(name) is thing
-        return type(thing) is type and class_name(thing) == name
-
-    return frozenset(name for name, thing in where.variables.items() if not is_itself(name, thing))
 
 
 def _failed_call(error: BaseException) -> FailedCall | None:

@@ -16,7 +16,7 @@ from nb_oomhelper.checkpoint import FLOATING
 from nb_oomhelper.edits import moves_only
 from nb_oomhelper.loaders import Loader, Option, spell
 from nb_oomhelper.model import FailedCall
-from nb_oomhelper.sites import read_tree
+from nb_oomhelper.sites import bound_names, read_tree
 
 # What stands where the user's own call could not be read.
 _BLANK = ("AutoModelForCausalLM.from_pretrained", 'AutoModelForCausalLM.from_pretrained("your-model")')
@@ -122,9 +122,7 @@ def _is_code(text: str) -> bool:
 
 def names_bound(imports: Sequence[str]) -> set[str]:
     """The names that import statements bind."""
-    nodes = [node for text in imports for node in ast.parse(text).body]
-    bound = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
-    return {alias.asname or alias.name.partition(".")[0] for alias in bound}
+    return {name for text in imports for node in ast.parse(text).body for name in bound_names(node)}
 
 
 def uses_itself(call: FailedCall) -> bool:

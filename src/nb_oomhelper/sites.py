@@ -65,6 +65,15 @@ def read_tree(source: str) -> ast.Module | None:
         return None
 
 
+def bound_names(node: ast.AST) -> tuple[str, ...]:
+    """The names that one node of a syntax tree binds, if it does."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return tuple(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return (node.name,)
+    return (node.id,) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ()
+
+
 def sites_on(tree: ast.Module, line: int) -> Iterator[Site]:
     """Every call by a name that covers a line, the outer ones first."""
     todo: deque[tuple[ast.AST, tuple[ast.AST, ...]]] = deque([(tree, ())])
