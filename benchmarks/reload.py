@@ -64,7 +64,6 @@ def _planner(error: BaseException) -> Callable[[], int]:
     from nb_oomhelper.model import OomEvent
     from nb_oomhelper.nvml import Driver
     from nb_oomhelper.reloads import plan_reload, study
-    from nb_oomhelper.retained import frames_of
     from nb_oomhelper.rewrite import find_call
 
     fixes = [fix for fix in load_catalog().fixes if fix.subject == "call"]
@@ -74,7 +73,7 @@ def _planner(error: BaseException) -> Callable[[], int]:
     )
 
     def plan() -> int:
-        load = study(replace(event, call=find_call(frames_of([error]))), snapshot, frozenset())
+        load = study(replace(event, call=find_call(error.__traceback__)), snapshot, frozenset())
         if load is None or load.call.statement is None:
             raise RuntimeError("the call was not found")
         return sum(plan_reload(fix, load) is not None for fix in fixes)

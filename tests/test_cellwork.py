@@ -43,6 +43,12 @@ class TestRead:
         text = 'query = """\n%s\n!x\n"""\nx = (1\n% 2)'
         assert (cell(text).source, cell(text).obstacle) == (text, "")
 
+    def test_what_only_looks_like_a_magic_stays_beside_one(self) -> None:
+        text = '%time f()\nquery = f"""\n%d items {x}\n  !x\n"""\n  '
+        found = cell(text)
+        assert (found.source, found.obstacle) == (f"pass  # {text}", "magics")
+        assert found.needs == {"time", "f", "x"}
+
     def test_awaiting(self) -> None:
         assert cell("out = await model(x)").obstacle == "awaits"
         assert cell("async def f():\n    await g()").obstacle == ""
@@ -140,6 +146,12 @@ class TestEdited:
                 "per_device_train_batch_size=4, gradient_accumulation_steps=2",
             ),
             (
+                'p = f"as JSON: {{\\"a\\": {q}}}"\ny = m.generate(p)',
+                CACHE,
+                'p = f"as JSON: {{\\"a\\": {q}}}"\ny = m.generate(p, cache_implementation="offloaded")',
+                'cache_implementation="offloaded"',
+            ),
+            (
                 "for x in xs:\n    y = m.generate(x)",
                 CACHE,
                 'for x in xs:\n    y = m.generate(x, cache_implementation="offloaded")',
@@ -187,6 +199,8 @@ STATEMENTS = st.sampled_from(
         "def f(a):\n\treturn '''\n t\n\t'''",
         "for y in [1,\n2]:\n  x = y",
         'text = f"""{x\n}\n  b"""',
+        'prompt = f"Answer as JSON: {{\\"a\\": {q}}}"',
+        'f(f"}}", bs=4)',
         "s = 'a' \\\n  'b'",
         "class A:\n    '''Doc\n  of A'''\n",
         "# only a comment",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import functools
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import nb_oomhelper
+from nb_oomhelper import fixes
 from nb_oomhelper.case import Case, Desk, run_fix
 from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.diagnose import diagnose
@@ -32,9 +37,11 @@ from nb_oomhelper.model import (
     OomEvent,
     ProcessMemory,
 )
+from nb_oomhelper.notebook import look
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import study
 from nb_oomhelper.roots import Scope
+from nb_oomhelper.sites import bound_names
 from tests.test_diagnose import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
@@ -90,7 +97,7 @@ class TestPlan:
             holding("output_history", "Out[3]", 2 * GIB),
         )
         event = replace(EVENT, phase="load", call=CALL)
-        others = (ProcessMemory(pid=7, used=2 * GIB), ProcessMemory(pid=8, used=GIB // 4))
+        others = (ProcessMemory(pid=7, used=2 * GIB, name="a"), ProcessMemory(pid=8, used=GIB // 4, name="b"))
         assert told(plans_for(*rows, event=event, processes=others)) == [
             ("delete-variable", "large", 4608, True, True),
             ("forget-output-history", "", 2560, True, True),
@@ -236,10 +243,133 @@ class TestCode:
         assert "delete-variable" in {one.fix for one in found}
 
     def test_process_numbers(self) -> None:
-        (one,) = [
-            one for one in plans_for(processes=(ProcessMemory(pid=4711, used=GIB),)) if one.fix == "stop-other-process"
-        ]
+        processes = (ProcessMemory(pid=4711, used=GIB, name="python"),)
+        (one,) = [one for one in plans_for(processes=processes) if one.fix == "stop-other-process"]
         assert (one.code, one.applicability, one.subject) == ("ps -fp 4711\n# kill 4711", "display_only", "4711")
+
+    @pytest.mark.parametrize(
+        "process",
+        [
+            ProcessMemory(pid=1, used=GIB, name="init"),
+            ProcessMemory(pid=0, used=GIB, name="?"),
+            ProcessMemory(pid=4711, used=17179869184 * GIB, name="python"),  # as in a container of WSL
+            ProcessMemory(pid=4711, used=(8 * GIB) + 1, name="python"),  # more than the device has
+            ProcessMemory(pid=4711, used=GIB),  # not seen from here
+        ],
+    )
+    def test_a_process_that_nobody_should_stop(self, process: ProcessMemory) -> None:
+        found = plans_for(processes=(process,), event=replace(EVENT, processes=(process,)))
+        assert "stop-other-process" not in {one.fix for one in found}
+        event = replace(EVENT, processes=(process,), capacity=8 * GIB)  # told by the message alone
+        snapshot = replace(SNAPSHOT, device=None)
+        found = plan(CATALOG, event, snapshot, diagnose(event, snapshot))
+        assert "stop-other-process" not in {one.fix for one in found}
+
+    @pytest.mark.parametrize("name", ["nb_oomhelper", "torch"])
+    def test_a_name_of_the_users_is_never_imported_over(self, name: str, monkeypatch: Any) -> None:
+        """Of all fixes, those of the user's variables as well as those that run the cell."""
+        rows = (FAILED, holding("variable", "losses", GIB, type_name="list", parts=(("graph", GIB),)))
+        event, snapshot = replace(EVENT, phase="infer"), replace(SNAPSHOT, holdings=held(*rows))
+        diagnosis = diagnose(event, snapshot)
+
+        def shown(thing: object) -> set[str]:
+            found = plan(CATALOG, event, snapshot, diagnosis, notebook=look({name: thing}, "f(x, batch_size=4)"))
+            for one in found:
+                bound = {text for node in ast.walk(ast.parse(one.code)) for text in bound_names(node)}
+                assert (one.obstacle == "shadowed") == (thing == 5 and name in bound)
+                assert (one.applicability == "display_only") == (one.obstacle == "shadowed")
+            return {one.fix for one in found if one.obstacle}
+
+        assert shown(5) >= {"torch": {"detach-list", "no-grad"}, "nb_oomhelper": {"release-failed-cell"}}[name]
+        module = ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        assert shown(module) == set()
+
+    def test_a_fix_that_fails_costs_itself_alone(self) -> None:
+        """Python refuses to print so large a number: `smaller-batch-number` cannot be made ready."""
+        event, snapshot = replace(EVENT, phase="train"), replace(SNAPSHOT, holdings=held(FAILED))
+        errors: list[Exception] = []
+        notebook = look({"bs": 10**5000, "batch_size": 8}, "f(bs, batch_size)")
+        found = plan(CATALOG, event, snapshot, diagnose(event, snapshot), notebook=notebook, failed=errors.append)
+        assert [type(one) for one in errors] == [ValueError]
+        assert {"release-failed-cell", "autocast"} <= {one.fix for one in found}
+        assert "smaller-batch-number" not in {one.fix for one in found}
+        assert plan(CATALOG, event, snapshot, diagnose(event, snapshot), notebook=notebook) == found
+
+
+class TestNeeded:
+    """What the cell reads is not offered for deletion."""
+
+    ROWS = (FAILED, holding("variable", "model", GIB), holding("variable", "old", GIB))
+    HISTORY = holding("output_history", "Out[3]", GIB)
+
+    def deleted(self, source: str, **variables: object) -> set[str]:
+        snapshot = replace(SNAPSHOT, holdings=held(*self.ROWS, self.HISTORY))
+        notebook = look({"model": 1, "old": 2, **variables}, source)
+        found = plan(CATALOG, EVENT, snapshot, diagnose(EVENT, snapshot), notebook=notebook)
+        assert "release-failed-cell" in {one.fix for one in found}
+        return {one.subject or "Out" for one in found if one.fix in ("delete-variable", "forget-output-history")}
+
+    @pytest.mark.parametrize(
+        ("source", "deleted"),
+        [
+            ("f(1)", {"model", "old", "Out"}),
+            ("out = model(x)", {"old", "Out"}),
+            ("for x in y:\n    model(x)", {"old", "Out"}),
+            ("model += 1", {"old", "Out"}),
+            ("del model", {"old", "Out"}),
+            ("with f() as model:\n    pass\nmodel(1)", {"old", "Out"}),  # it may fail before it binds
+            ("%time model(x)", {"old", "Out"}),
+            ("%%time\nmodel(x)", {"old", "Out"}),
+            ("print(f'{model}')", {"old", "Out"}),
+            ("def f(): return model(1)\nf()", {"old", "Out"}),
+            ("def f(model): return model(1)\nf(x)", {"model", "old", "Out"}),
+            ("x.model(1)", {"model", "old", "Out"}),
+            ("model = Net()\nmodel(x)", {"model", "old", "Out"}),  # the one that is kept goes anyway
+            ("import model\nmodel.f()", {"model", "old", "Out"}),
+            ("model = Net(model)", {"old", "Out"}),
+            ("model = old", {"model", "Out"}),
+            ("await model(x)", {"old", "Out"}),
+            ("f(_)", {"model", "old"}),
+            ("f(Out[3], _12)", {"model", "old"}),
+            ("for _ in y: pass", {"model", "old", "Out"}),
+            ("no python", {"model", "old", "Out"}),
+        ],
+    )
+    def test_by_the_cell(self, source: str, deleted: set[str]) -> None:
+        assert self.deleted(source) == deleted
+
+    def test_what_its_functions_read(self) -> None:
+        """Also through a class, an object of it, and a decorator of a library."""
+        names: dict[str, Any] = {"__name__": "__main__"}
+        source = """
+import functools
+def inner(): return model
+def outer(): return [inner() for _ in range(3)]
+@functools.lru_cache
+def cached(): return inner()
+class Base:
+    @staticmethod
+    def work(): return outer()
+class Trainer(Base):
+    model = None
+t = Trainer()
+wrapped = inner
+def fine(old): return old.model
+def loop(): pass
+loop.__wrapped__ = loop
+"""
+        exec(source, names)
+        for called, deleted in {
+            "outer": {"old", "Out"},
+            "t.work": {"old", "Out"},
+            "Trainer": {"old", "Out"},
+            "fine": {"model", "old", "Out"},
+            "loop": {"model", "old", "Out"},
+        }.items():
+            assert self.deleted(f"{called}()", **names) == deleted, called
+        library = functools.wraps(names["inner"])(lambda: None)
+        assert self.deleted("library()", **names, library=library) == {"old", "Out"}
 
 
 class TestForetell:
@@ -398,3 +528,21 @@ class TestReload:
         assert (done.fits, done.again, done.loaded) == (True, None, True)
         failed = run(chosen, lambda _: "OutOfMemoryError: again", lambda: full, facts)
         assert (failed.fits, failed.again, failed.loaded) == (False, None, False)
+
+    def test_a_folder_for_weights_is_found_on_every_system(self, tmp_path: Path, monkeypatch: Any) -> None:
+        """Windows has no user numbers."""
+        found = plans_for(event=replace(EVENT, phase="load", call=CALL))
+        chosen = next(one for one in found if one.fix == "reload-offload")
+        monkeypatch.setattr(fixes, "scratch", lambda: (str(tmp_path), 1))
+        facts = Diagnosis(requested=GIB, free=0, capacity=8 * GIB, short=GIB)
+
+        def load(code: str) -> None:
+            (tmp_path / "oom-offload-1" / "part").mkdir(parents=True, exist_ok=True)
+
+        for system in ("posix", "windows"):
+            if system == "windows":
+                monkeypatch.delattr(os, "getuid")
+            done = run(chosen, load, lambda: CUDA, facts)
+            assert done.folder == str(tmp_path / "oom-offload-1"), system
+        half = next(one for one in found if one.fix == "reload-half")
+        assert run(half, load, lambda: CUDA, facts).folder is None

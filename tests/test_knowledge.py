@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import textwrap
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -15,13 +17,22 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.catalog import Entry, Fix, Text, installed_version, load_catalog, render
 from nb_oomhelper.errors import KnowledgeError, UsageError
+from nb_oomhelper.fixes import names_of
 from nb_oomhelper.knowledge import fill, read_entry, read_fix
+from nb_oomhelper.knowledge._fix import Example
+from nb_oomhelper.sites import bound_names
 
 pytestmark = pytest.mark.plain
 
 CATALOG = load_catalog()
 ENTRY = CATALOG.entry("CUDA-OOM-001")
 FIXES = {fix.id: fix for fix in CATALOG.fixes}
+
+
+def bound(tree: ast.AST) -> set[str]:
+    return {name for node in ast.walk(tree) for name in bound_names(node)}
+
+
 EXAMPLES = [pytest.param(fix, example, id=fix.id) for fix in CATALOG.fixes for example in fix.examples]
 
 
@@ -249,6 +260,20 @@ class TestFixes:
         assert code == found.code
         if fix.applicability != "display_only":
             compile(code, fix.id, "exec")
+
+    @pytest.mark.parametrize(("fix", "example"), EXAMPLES)
+    def test_no_name_of_the_users_is_bound_but_what_it_is_about(self, fix: Fix, example: Example) -> None:
+        """Of modules alone, under their own names, and nothing that its fields do not bring."""
+        if fix.subject == "process":
+            return
+        fields = dict(example.fields)
+        brought = [fields.get(name, "") for name in ("cell", "block", "statement", "forget")]
+        own = {name for text in brought for name in bound(ast.parse(textwrap.dedent(text)))} | {fields.get("name")}
+        tree = ast.parse(render(fix, fields, dict(example.versions).get))
+        modules = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+        assert all(alias.asname is None for node in modules for alias in node.names)
+        assert bound(tree) - own == {name for node in modules for name in bound(node)}
+        assert names_of(fix) == bound(tree) - own - bound(ast.parse(fields.get("imports", "")))
 
     def test_pasting_the_shell_lines_ends_no_process(self) -> None:
         lines = render(FIXES["stop-other-process"], {"pid": "4711"}, installed_version).splitlines()

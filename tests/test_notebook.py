@@ -262,10 +262,19 @@ def test_hostile_objects_are_left_alone() -> None:
     assert look(names, "trainer.train(loader, batch_size, model)").trainers == {}
     kind = type("Trainer", (), {"__module__": Hostile()})
     assert look({"t": kind()}, "t.train()").trainers == {}
+    assert look(names | {"f": lambda: Hostile}, "f()").needed == {"f"}
+    named = type("Own", (), {"__module__": "__main__", "method": Hostile()})
+    assert look({"own": named, "it": named()}, "own(), it()").needed == {"own", "it"}
+
+
+def test_modules_under_their_own_names_are_no_variables() -> None:
+    own = type("DataLoader", (), {})
+    names = look({"ast": ast, "sys": ast, "DataLoader": own, "x": 1}, "").names
+    assert names == {"sys", "DataLoader", "x"}
 
 
 def test_without_a_cell_nothing_is_offered() -> None:
-    assert look({"batch_size": 4}, "") == Notebook()
+    assert look({"batch_size": 4}, "") == Notebook(names=frozenset({"batch_size"}))
 
 
 # -- the code at work ------------------------------------------------------------------------------------------------

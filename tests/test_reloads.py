@@ -247,7 +247,7 @@ def test_a_load_whose_call_could_not_be_read() -> None:
 def test_what_is_not_installed_says_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reloads, "installed_version", {"transformers": "5.23.0", "accelerate": "1.15.0"}.get)
     found = plans(call(folder))["reload-8bit"]
-    assert found.code.startswith("# pip install bitsandbytes\nfrom transformers import BitsAndBytesConfig\n")
+    assert found.code.startswith("# pip install bitsandbytes\nimport transformers\n")
     assert (found.applicability, found.obstacle) == ("display_only", "not_installed")
 
 
@@ -264,6 +264,9 @@ def test_the_dtype_that_the_call_asks_for_counts(folder: Path) -> None:
         assert placement is not None
         assert placement.gpu == gpu, text
         assert ("reload-half" in found) == (gpu != 2 * GIB)
+    both = plans(call(folder, "model = AutoModel.from_pretrained(PATH, dtype=torch.half, torch_dtype=None)"))
+    assert both["clear-then-reload"].placement is not None
+    assert both["clear-then-reload"].placement.gpu is None
     assert "dtype=torch.float16" in found["reload-half"].after  # an argument that is there is changed in place
 
 
@@ -325,6 +328,12 @@ def moving(statement: str, sizes: tuple[tuple[str, int], ...] = (("float32", 4 *
     return {name: plan for name, fix in FIXES.items() if (plan := plan_reload(fix, load)) is not None}
 
 
+def test_what_is_moved_must_not_go_after_a_move() -> None:
+    found = moving('model.to("cuda")', (("float32", GIB),))
+    later = after_load(replace(found["clear-then-reload"], number=2), replace(found["reload-half"], number=1))
+    assert (later.code, later.applicability) == (found["clear-then-reload"].code, "unsafe")
+
+
 def test_a_model_that_is_moved_is_measured_where_it_is() -> None:
     found = moving('model.to("cuda")')
     assert set(found) == {"reload-half"}  # as it is it does not fit, and there is no other GPU
@@ -332,6 +341,11 @@ def test_a_model_that_is_moved_is_measured_where_it_is() -> None:
     assert (placement.gpu, placement.host) == (2 * GIB + MIB, 0)
     assert found["reload-half"].after == 'model.to("cuda", dtype=torch.float16)'
     assert "model = None" not in found["reload-half"].code
+
+
+@pytest.mark.parametrize("given", ["kind", "'cuda', kind", "*where"])
+def test_a_move_that_may_convert_has_no_known_size(given: str) -> None:
+    assert moving(f"model.to({given})")["clear-then-reload"].fits is None
 
 
 def test_a_move_that_cannot_be_changed_names_no_model() -> None:
@@ -384,7 +398,17 @@ def test_an_import_takes_no_variable_of_the_users(folder: Path) -> None:
     assert plans(call(folder), names=("tempfile",))["clear-then-reload"].code.count("import") == 1
 
 
-@pytest.mark.parametrize("after", [".float()", ".to('cuda', torch.float32)", ".to(dtype=torch.double)"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        ".float()",
+        ".to('cuda', torch.float32)",
+        ".to(dtype=torch.double)",
+        ".to(kind)",
+        ".to(dtype=KIND)",
+        ".type(kind)",
+    ],
+)
 def test_sixteen_bits_that_are_undone_are_not_offered(folder: Path, after: str) -> None:
     found = plans(call(folder, f"model = AutoModel.from_pretrained(PATH){after}"))
     assert found["reload-half"].obstacle == "chained"
@@ -430,6 +454,9 @@ def test_after_one_load_the_others_would_lose_it(folder: Path) -> None:
     assert later.applicability == "unsafe"
     lines = later.code.splitlines()
     assert lines.index("model = None") < lines.index("nb_oomhelper.release()")
+    found = plans(call(folder, "model = AutoModel.from_pretrained(PATH, assistant_model = None)"))
+    later = after_load(replace(found["reload-spread"], number=2), replace(found["reload-half"], number=1))
+    assert later.code.splitlines().index("model = None") < later.code.splitlines().index("nb_oomhelper.release()")
     deletion = FixPlan(number=3, fix="delete-variable", code="", applicability="unsafe", subject="model", predicted=GIB)
     assert after_load(deletion, chosen).predicted is None
     other = replace(deletion, subject="x")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -20,7 +21,6 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.loaders import Option, load_rows, spell
 from nb_oomhelper.model import FailedCall
-from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import Changed, change, find_call
 from tests.shells import in_shell
 
@@ -34,6 +34,8 @@ from .modeling import Llama
 class AutoModel:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **options):
+        if pretrained_model_name_or_path == "small":
+            return None
         model_class = Llama
         return model_class.from_pretrained(pretrained_model_name_or_path, **options)
 """,
@@ -148,6 +150,22 @@ CELLS: dict[str, tuple[str, FailedCall | None]] = {
         "models = [AutoModel.from_pretrained(one) for one in ['gpt2']]",
         auto(model="one", target=None, obstacle="comprehension"),
     ),
+    "the second on a line": (
+        "small = AutoModel.from_pretrained('small'); model = AutoModel.from_pretrained('gpt2')",
+        AUTO,
+    ),
+    "the first on a line": (
+        "model = AutoModel.from_pretrained('gpt2'); small = AutoModel.from_pretrained('small')",
+        AUTO,
+    ),
+    "the second on a timed line": (
+        "%time größe = AutoModel.from_pretrained('small'); model = AutoModel.from_pretrained('gpt2')",
+        AUTO,
+    ),
+    "raised once more": (
+        "try:\n    model = AutoModel.from_pretrained('gpt2')\nexcept MemoryError as error:\n    raise error",
+        auto(obstacle="block"),
+    ),
     "in a while": ("while True:\n    model = AutoModel.from_pretrained('gpt2')", auto(obstacle="loop")),
     "in a with": (
         "with contextlib.nullcontext():\n    model = AutoModel.from_pretrained('gpt2')",
@@ -249,13 +267,12 @@ CELLS: dict[str, tuple[str, FailedCall | None]] = {
 PLAY = """
 import dataclasses
 from nb_oomhelper.frames import raised_with
-from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 cell(cells.pop("first"))
 shell.last_execution_result.raise_error()
 def read(error):
     "As the hook does: while the error is shown."
-    calls = (find_call(frames_of([one])) for one, _ in reversed(raised_with(error)))
+    calls = (find_call(one.__traceback__) for one, _ in reversed(raised_with(error)))
     return next((call for call in calls if call is not None), None)
 found = {}
 for name, source in cells.items():
@@ -330,23 +347,31 @@ def located(call: FailedCall) -> ast.Call:
 
 
 def test_no_frames() -> None:
-    assert find_call([]) is None
+    assert find_call(None) is None
 
 
 # -- frames of this process ------------------------------------------------------------------------------------------
 
 
-def loading(source: str, names: dict[str, Any] | None = None) -> FailedCall | None:
-    """What is read of a source that is run as a cell; `M` in it is a class of transformers that fails to load."""
+def loading(
+    source: str, names: dict[str, Any] | None = None, made: Callable[[CodeType], CodeType] = lambda code: code
+) -> FailedCall | None:
+    """What is read of a source that is run as a cell; `M` in it is a class of transformers that fails to load.
+
+    It loads what is called "small", and gives its argument back.
+    """
     library: dict[str, Any] = {"__name__": "transformers.models.auto.auto_factory"}
-    text = "class _BaseAutoModelClass:\n    def from_pretrained(name, **options):\n        raise MemoryError"
+    text = """class _BaseAutoModelClass:
+    def from_pretrained(name, **options):
+        if type(name) is not str or name != "small": raise MemoryError
+        return name"""
     exec(compile(text, "/x/site-packages/transformers/models/auto/auto_factory.py", "exec"), library)
     user = {"__name__": "__main__", "M": library["_BaseAutoModelClass"], **(names or {})}
     linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
     try:
-        exec(compile(source, FILE, "exec"), user)
+        exec(made(compile(source, FILE, "exec")), user)
     except MemoryError as error:
-        return find_call(frames_of([error]))
+        return find_call(error.__traceback__)
     finally:
         del linecache.cache[FILE]
     raise AssertionError("it did not fail")
@@ -398,6 +423,48 @@ class TestWhatIsRead:
         call = loading("def load(path):\n    return M.from_pretrained(path)\nmodel = load('gpt2')")
         assert call is not None
         assert (call.value, call.target, call.obstacle) == ("gpt2", None, "function")
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "y = M.from_pretrained('small'); x = M.from_pretrained('gpt2')",
+            "x = M.from_pretrained('gpt2'); y = M.from_pretrained('small')",
+            "é = '猫', M.from_pretrained('small'); x = (M.from_pretrained)('gpt2') or M",
+            "for _ in range(3): (M.from_pretrained('small'), print(M.from_pretrained('gpt2')))",
+            "x = (M.from_pretrained('small'),\n     M.\n      from_pretrained(\n  'gpt2')); M.from_pretrained('small')",
+            "x = [M.from_pretrained(one) for one in [M.from_pretrained('small'), 'gpt2']]",
+            "x = M.from_pretrained(M.from_pretrained('small') and 'gpt2')",
+        ],
+    )
+    def test_of_several_on_a_line_the_one_that_failed(self, source: str) -> None:
+        call = loading(source)
+        assert call is not None
+        failed = ast.unparse(located(call))
+        assert failed == "M.from_pretrained(one)" or failed.endswith("'gpt2')")
+
+    def test_what_is_bound_is_its_own(self) -> None:
+        call = loading("small = M.from_pretrained('small'); model = M.from_pretrained('big')")
+        assert call is not None
+        assert (call.target, call.statement, call.value) == ("model", "model = M.from_pretrained('big')", "big")
+
+    def test_a_failing_operation_beside_a_load_is_none(self) -> None:
+        def fails(path: object) -> Any:
+            return loading_code["from_pretrained"](path)
+
+        loading_code: dict[str, Any] = {"__name__": "transformers.models.auto.auto_factory"}
+        exec("def from_pretrained(name):\n    raise MemoryError", loading_code)
+        box = type("Box", (), {"__matmul__": lambda self, other: fails(other)})()
+        assert loading("a = box @ 1; b = M.from_pretrained('small')", {"box": box}) is None
+
+    def test_without_columns_the_line_counts(self) -> None:
+        """As with `python -X no_debug_ranges`."""
+
+        def bare(code: CodeType) -> CodeType:
+            return code.replace(co_linetable=b"\xef\x00" * (len(code.co_code) // 16 + 1))  # eight units of the line
+
+        call = loading("x = 1; model = M.from_pretrained('big')", made=bare)
+        assert call is not None
+        assert call.target == "model"
 
     def test_the_record_keeps_no_object(self) -> None:
         call = loading("model = M.from_pretrained('gpt2')")
@@ -462,6 +529,11 @@ LAYOUTS = {
         "m = M.from_pretrained(a, dtype = ( # c\n 'é' ), b=1)",
         "m = M.from_pretrained(a, dtype = ( # c\n torch.bfloat16 ), b=1)",
     ),
+    "braces that are text": (
+        'm = M.from_pretrained(a, f"x^{{{n}}}")',
+        'm = M.from_pretrained(a, f"x^{{{n}}}", dtype=torch.bfloat16)',
+    ),
+    "one that is alone": ('m = M.from_pretrained(a, b=f"}}")', f'm = M.from_pretrained(a, b=f"}}}}", {NEW})'),
     "brackets within": ("m = M.from_pretrained((a), f'{x(1)},')", f"m = M.from_pretrained((a), f'{{x(1)}},', {NEW})"),
     "unicode before it": ("é = '猫', M.from_pretrained('é', ñ=1)", f"é = '猫', M.from_pretrained('é', ñ=1, {NEW})"),
     "a chain": (
@@ -492,8 +564,32 @@ OBSTACLES = [
     ("m.to(other)", "torch-to", "m.to", "half", "positional"),
     (f"m = {AS}(a).to('cuda', torch.float16)", "transformers", AS, "spread", "chained"),
     (f"m = {AS}(a).to(torch.float16)", "transformers", AS, "spread", "chained"),
-    ("m = Net(3)", "module-on-device", "Net", "half", "no_argument"),
+    ("m.to(fp_kind)", "torch-to", "m.to", "device", "positional"),
+    ("m.to(gpu_dtype)", "torch-to", "m.to", "device", "positional"),
+    ("e = ST(a, model_kwargs={'dtype': b, 'torch_dtype': c})", ST, "ST", "half", "not_a_dict"),
+    *(
+        (f"m = {AS}(a){after}", "transformers", AS, option, "chained")
+        for after in (
+            ".to(dtype=KIND)",
+            ".to(dtype)",
+            ".to(kind)",
+            ".to('cuda', dtype)",
+            ".to(device, dtype=KIND)",
+            ".to(device='cuda', dtype=KIND)",
+            ".to(args.dtype)",
+            ".to(like.dtype).eval()",
+            ".to(*where)",
+            ".to(**where)",
+            ".to(fp16)",
+            ".to(gpu_dtype)",
+            ".eval().to(other)",
+            ".cuda(0, True)",
+        )
+        for option in ("device", "spread", "offload", "8bit", "4bit")
+    ),
+    *((f"m = {AS}(a){after}", "transformers", AS, "4bit", "chained") for after in (".half()", ".bfloat16().cuda()")),
     (f"m = {AS}(x for x in y)", "transformers", AS, "half", "unparsable"),
+    (f"m = f'{{{AS}(a)}}'", "transformers", AS, "half", "unparsable"),  # where it stands there, not all Pythons know
 ]
 
 
@@ -532,13 +628,19 @@ class TestChange:
         assert change(auto(row="transformers"), option_of("transformers", "half"), GIVEN) == "no_source"
 
     def test_all_of_a_chain_that_moves_goes(self) -> None:
-        changed = rewritten("m = M.from_pretrained(a).half().cuda().eval().to(device='cuda')  # x", "8bit")
+        changed = rewritten("m = M.from_pretrained(a).to(where.gpu).cuda().eval().to(device='cuda')  # x", "8bit")
         assert isinstance(changed, Changed)
-        new = "quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
+        new = "quantization_config=transformers.BitsAndBytesConfig(load_in_8bit=True)"
         assert changed.statement == f"m = M.from_pretrained(a, {new}).eval()  # x"
-        assert [one.name for one in changed.arguments] == ["quantization_config", ".to", ".cuda", ".half"]
-        assert changed.imports == ("from transformers import BitsAndBytesConfig",)
+        assert [one.name for one in changed.arguments] == ["quantization_config", ".to", ".cuda", ".to"]
+        assert changed.imports == ("import transformers",)
         assert "bitsandbytes" in changed.needs
+
+    def test_an_argument_under_both_of_its_names_is_changed_under_both(self) -> None:
+        changed = rewritten("m = M.from_pretrained(a, torch_dtype=x, b=1, dtype=y)", "half")
+        assert isinstance(changed, Changed)
+        assert changed.statement == "m = M.from_pretrained(a, torch_dtype=torch.bfloat16, b=1, dtype=torch.bfloat16)"
+        assert {(one.name, one.old) for one in changed.arguments} == {("torch_dtype", "x"), ("dtype", "y")}
 
     def test_one_change_after_another(self) -> None:
         call = auto(loader="Net().cuda", row="torch-cuda", statement="m = Net().cuda(0)  # x", position=(1, 4))
@@ -561,8 +663,52 @@ class TestChange:
 # -- any statement ---------------------------------------------------------------------------------------------------
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=6)
+# Pieces of f-strings: brackets and commas that are text, doubled braces, formats within formats.
+PIECES = [
+    "",
+    "a, (",
+    "]",
+    "{{",
+    "}}",
+    "}}{{",
+    "{{{x}}}",
+    "{x}",
+    "{x!r:>{w}}",
+    "{x:{{}}}",
+    "{x=}",
+    "{f(1, b=[2])}",
+    "é ",
+]
+PREFIXES = ["f", "rf", "F"]
+if sys.version_info >= (3, 12):
+    PIECES += ['{d["k"]}', "{d['k']}", '{f"{{{x}}}"}', "{x:{f'{w}'}}", "{ {'a': (1)}['a'] }"]
+if sys.version_info >= (3, 14):
+    PREFIXES += ["t"]
+FORMATTED = st.builds(
+    lambda prefix, quote, pieces: f"{prefix}{quote}{''.join(pieces)}{quote}",
+    st.sampled_from(PREFIXES),
+    st.sampled_from(['"', "'", '"""', "'''"]),
+    st.lists(st.sampled_from(PIECES), max_size=4),
+)
+
+
+def is_expression(text: str) -> bool:
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return False
+    return True
+
+
+CONCATENATED = st.one_of(
+    FORMATTED,
+    st.builds("{} {}".format, FORMATTED, FORMATTED),
+    st.builds("\"(\" {}\n  '}}'".format, FORMATTED),
+    st.lists(st.sampled_from(PIECES), max_size=4).map(lambda some: 'f"""{{\n# no comment, (' + "".join(some) + '"""'),
+).filter(is_expression)
 VALUES = st.one_of(
     TEXTS.map(repr),
+    CONCATENATED,
     TEXTS.map(lambda text: f"({text!r},)"),
     st.sampled_from(["1", "None", "f(1, x=2)", "[1,\n  2]", "{'a': (1)}", "lambda x, y: x", "a if b else c"]),
     st.just('"""\n # no comment """'),
@@ -609,7 +755,7 @@ def expected_arguments(old: ast.Call, option: Option) -> list[tuple[str, str]]:
         names = ("torch_dtype", "dtype") if name.startswith("$") else (name,)
         there = [one for one in named if one in names]
         filled = spell(row, value, GIVEN, lambda _: "5.23.0")
-        named[there[0] if there else names[-1]] = ast.unparse(ast.parse(filled, mode="eval"))
+        named |= dict.fromkeys(there or names[-1:], ast.unparse(ast.parse(filled, mode="eval")))
     return [(name, value) for name, value in named.items() if name not in option.remove]
 
 

@@ -10,13 +10,18 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 _BLANK = frozenset(
     {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 )
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+# From Python 3.12 on f-strings, and from 3.14 on t-strings, come in pieces; what stands in them is text to us.
+_BEGINS = frozenset(getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START"))
+_ENDS = frozenset(getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END"))
+T = TypeVar("T")
 
 
 class UnwritableError(ValueError):
@@ -30,6 +35,17 @@ class Token:
     text: str
     start: int
     end: int
+
+
+def _first(found: Iterator[T]) -> T:
+    """The first one.
+
+    Raises:
+        UnwritableError: There is none: parser and tokenizer do not agree on where things stand.
+    """
+    for one in found:
+        return one
+    raise UnwritableError("unparsable")
 
 
 def given(call: ast.Call) -> list[ast.expr]:
@@ -76,6 +92,8 @@ class CallText:
         while node is not None:
             self.above.append(node)
             node = parents.get(node)
+        if any(type(node).__name__ in ("JoinedStr", "TemplateStr") for node in self.above):
+            raise UnwritableError("unparsable")  # within a text: before Python 3.12 nobody says where it stands there
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -130,7 +148,7 @@ class CallText:
         first, last = self._brackets(self.call)
         begin = self._offset(keyword.lineno, keyword.col_offset)
         segments = self._segments(self.call, first, last)
-        number = next(n for n, segment in enumerate(segments) if segment[0].start == begin)
+        number = _first(n for n, segment in enumerate(segments) if segment[0].start == begin)
         start, end = segments[number][0].start, segments[number][-1].end
         after = self._token_at(end)
         before = segments[number - 1][-1].end if number else None
@@ -181,20 +199,25 @@ class CallText:
     def _read_tokens(self) -> list[Token]:
         # letters beyond ASCII as "x": Python 3.12.1 counts columns wrongly where they stand before a text of many lines
         plain = re.sub(r"[^\x00-\x7f]", "x", self.text)
-        spans = [
-            (self._starts[token.start[0] - 1] + token.start[1], self._starts[token.end[0] - 1] + token.end[1])
-            for token in tokenize.generate_tokens(io.StringIO(plain).readline)
-            if token.type not in _BLANK
-        ]
+        spans: list[tuple[int, int]] = []
+        within: list[int] = []  # where the f-strings begin that we are in
+        for token in tokenize.generate_tokens(io.StringIO(plain).readline):
+            start, end = (self._starts[line - 1] + column for line, column in (token.start, token.end))
+            if token.type in _BEGINS:
+                within.append(start)
+            elif token.type in _ENDS:
+                start = within.pop()
+            if not within and token.type not in _BLANK:
+                spans.append((start, end))
         return [Token(text=self.text[start:end], start=start, end=end) for start, end in spans]
 
     def _token_at(self, place: int) -> Token:
         """The first token from a place on."""
-        return next(token for token in self._tokens if token.start >= place)
+        return _first(token for token in self._tokens if token.start >= place)
 
     def _before_dot(self, end: int) -> Token:
         """The token before the dot of an attribute that ends there."""
-        name = next(number for number, token in enumerate(self._tokens) if token.end == end)
+        name = _first(number for number, token in enumerate(self._tokens) if token.end == end)
         return self._tokens[name - 2]
 
     def _brackets(self, node: ast.Call | ast.Dict) -> tuple[int, int]:
@@ -204,7 +227,7 @@ class CallText:
         for number, token in enumerate(self._tokens):
             if token.text in _OPEN:
                 opened.append(number)
-            elif token.text in _CLOSE:
+            elif token.text in _CLOSE and opened:
                 first = opened.pop()
                 if token.end == end:
                     return first, number

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import TypeVar
 
 from nb_oomhelper import history
-from nb_oomhelper.bare import class_name
 from nb_oomhelper.catalog import Catalog, Match
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
@@ -39,7 +36,6 @@ from nb_oomhelper.model import (
 from nb_oomhelper.notebook import Notebook, look, tell_phase
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
-from nb_oomhelper.retained import frames_of
 from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope
 
@@ -130,7 +126,7 @@ def _taken_down(
     snapshot = desk.attempt(lambda: _read(event, desk, where), _unread())
     phase = desk.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
     told = replace(event, phase=phase)  # all that follows is decided by it
-    load = desk.attempt(lambda: study(told, snapshot, _overwritable(where), partial(loaded, where)), None)
+    load = desk.attempt(lambda: study(told, snapshot, notebook.names, partial(loaded, where)), None)
     return told, snapshot, load, notebook
 
 
@@ -151,7 +147,9 @@ def _written(
     catalog = desk.attempt(desk.catalog, None)
     if catalog is not None:
         case.match = desk.attempt(lambda: next(iter(catalog.choose(event)), None), None)
-        case.plans = desk.attempt(lambda: plan(catalog, event, snapshot, diagnosis, load, notebook), ())
+        case.plans = desk.attempt(
+            lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=desk.failed), ()
+        )
     case.rates = desk.attempt(lambda: rates(desk), {})
     return case
 
@@ -167,20 +165,9 @@ def _unread() -> MemorySnapshot:
     return MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory())
 
 
-def _overwritable(where: Scope) -> frozenset[str]:
-    """The user's variables, but for modules and classes under their own names: to import those again loses nothing."""
-
-    def is_itself(name: str, thing: object) -> bool:
-        if type(thing) is ModuleType:
-            return sys.modules.get(name) is thing
-        return type(thing) is type and class_name(thing) == name
-
-    return frozenset(name for name, thing in where.variables.items() if not is_itself(name, thing))
-
-
 def _failed_call(error: BaseException) -> FailedCall | None:
     """The loader call; each traceback by itself, for a frame that wraps an error has another line in each."""
-    calls = (find_call(frames_of([one])) for one, _ in reversed(raised_with(error)))
+    calls = (find_call(one.__traceback__) for one, _ in reversed(raised_with(error)))
     return next((call for call in calls if call is not None), None)
 
 

@@ -6,10 +6,12 @@ The cell is only read: nothing of it runs here, and what cannot be read as Pytho
 from __future__ import annotations
 
 import ast
+import dis
 import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Literal
 
 from nb_oomhelper.calltext import CallText, UnwritableError
@@ -22,6 +24,8 @@ _EDITS = 8  # places that are changed at once: each is looked up anew
 _MAGIC = re.compile(r"(?m)^([ \t]*)([%!].*)$")
 _EDITED = (ast.Call, ast.Assign, ast.AnnAssign)
 _ASYNC = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_READS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"})
 _TRAINS = frozenset({".backward", ".zero_grad", ".train_step", ".training_step"})
 _ANSWERS = frozenset({".generate", ".evaluate", ".predict"})
 
@@ -35,6 +39,7 @@ class Cell:
         tree: Its syntax tree.
         used: Names that it reads.
         sets: Names that it binds, in functions of its own, too.
+        needs: Names that it reads of those that were there before it ran; of lines with magics every word.
         words: Every name in it: of variables, and of attributes once with a dot before them and once without.
         obstacle: Why it cannot be run again in another form: "magics", "awaits", or "".
     """
@@ -44,6 +49,7 @@ class Cell:
     used: frozenset[str]
     sets: frozenset[str]
     words: frozenset[str]
+    needs: frozenset[str] = frozenset()
     obstacle: Literal["", "magics", "awaits"] = ""
 
 
@@ -56,18 +62,66 @@ def read_cell(source: str) -> Cell | None:
     with warnings.catch_warnings():  # of what the user's code is warned, the user was warned when it ran
         warnings.simplefilter("ignore")
         tree = read_tree(text)
+        magics = ""
         if tree is None:
-            text, obstacle = _MAGIC.sub(r"\1pass  # \2", text), "magics"
-            tree = read_tree(text)
+            text, magics = _without_magics(text)
+            tree, obstacle = read_tree(text), "magics"
         if tree is None or any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body):
             return None  # such an import stands first, and whoever writes the cell anew puts something before it
         if not _compiles(text):
             if not any(isinstance(node, _ASYNC) for node in ast.walk(tree)):
                 return None
             obstacle = obstacle or "awaits"
+        needs = frozenset(_needed(tree)).union(re.findall(r"\w+", magics))
     return _named(
-        Cell(source=text, tree=tree, used=frozenset(), sets=frozenset(), words=frozenset(), obstacle=obstacle)
+        Cell(
+            source=text,
+            tree=tree,
+            used=frozenset(),
+            sets=frozenset(),
+            words=frozenset(),
+            needs=needs,
+            obstacle=obstacle,
+        )
     )
+
+
+def _without_magics(text: str) -> tuple[str, str]:
+    """The cell with its lines of magics as comments, and these lines; what looks like one within a text stays."""
+    changed = _MAGIC.sub(r"\1pass  # \2", text)
+    tree = read_tree(changed)
+    inside = {line for node in ast.walk(tree) for line in _continued(node)} if tree is not None else set()
+    lines = list(enumerate(zip(text.split("\n"), changed.split("\n"), strict=True), 1))
+    written = "\n".join(old if number in inside else new for number, (old, new) in lines)
+    return written, "\n".join(old for number, (old, new) in lines if old != new and number not in inside)
+
+
+def _needed(tree: ast.Module) -> set[str]:
+    """Names that are read before a plain statement of the cell has bound them, as the compiler sees it."""
+    needed: set[str] = set()
+    bound: set[str] = set()
+    for statement in tree.body:
+        code = _compiled(ast.Module(body=[statement], type_ignores=[]))
+        if code is None:
+            return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        needed |= globals_read(code) - bound
+        if not hasattr(statement, "body") or isinstance(statement, _DEFINITIONS):  # what is in a block may not run
+            bound |= {one.argval for one in dis.get_instructions(code) if one.opname == "STORE_NAME"}
+    return needed
+
+
+def globals_read(code: CodeType) -> set[str]:
+    """The global names that code reads or deletes, also in functions and classes that it defines."""
+    found = {str(one.argval) for one in dis.get_instructions(code) if one.opname in _READS}
+    return found.union(*(globals_read(one) for one in code.co_consts if isinstance(one, CodeType)))
+
+
+def _compiled(tree: ast.Module) -> CodeType | None:
+    try:
+        code: CodeType = compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return code
 
 
 def _compiles(text: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nb_oomhelper.calltext import CallText, UnwritableError, given
-from nb_oomhelper.loaders import Loader, Option
+from nb_oomhelper.loaders import Loader, Option, load_rows
 from nb_oomhelper.sites import read_tree
 
 
@@ -63,7 +63,7 @@ def apply(draft: Draft, option: Option, fill: Callable[[str], str]) -> None:
         UnwritableError: It cannot be done to this statement.
     """
     for name, value in option.set:
-        _set(draft, fill(name), fill(value), only_present=option.only_present)
+        _set(draft, fill(name), fill(value))
     for name in option.remove:
         _remove(draft, name)
     _unchain(draft, option.unchain)
@@ -87,20 +87,22 @@ def _same_names(row: Loader, name: str) -> tuple[str, ...]:
     return next((group for group in row.same if name in group), (name,))
 
 
-def _set(draft: Draft, path: str, value: str, *, only_present: bool) -> None:
+def _set(draft: Draft, path: str, value: str) -> None:
     name, _, key = path.partition(".")
     call = draft.call()
-    keyword = call.keyword(_same_names(draft.row, name))
-    there = keyword.value if keyword is not None else _positional(call, draft.row, name)
+    written = [word for one in _same_names(draft.row, name) if (word := call.keyword((one,))) is not None]
+    there = written[0].value if written else _positional(call, draft.row, name)
     if key:
         _set_entry(draft, call, there, name, key, value)
-    elif there is not None:
-        written = keyword.arg if keyword is not None and keyword.arg else name
-        draft.note(call.replaced(there, value), written, call.source(there), value)
-    elif only_present:
-        raise UnwritableError("no_argument")
-    else:
+    elif there is None:
         draft.note(call.added(f"{name}={value}", call.call), name, None, value)
+    elif not written:
+        draft.note(call.replaced(there, value), name, call.source(there), value)
+    for word in written if not key else ():  # under both of its names, say: which one counts is the library's affair
+        call = draft.call()
+        here = call.keyword((str(word.arg),))
+        assert here is not None
+        draft.note(call.replaced(here.value, value), str(word.arg), call.source(here.value), value)
 
 
 def _set_entry(draft: Draft, call: CallText, there: ast.expr | None, name: str, key: str, value: str) -> None:
@@ -114,15 +116,14 @@ def _set_entry(draft: Draft, call: CallText, there: ast.expr | None, name: str, 
         raise UnwritableError("not_a_dict")
     keys = [one.value if isinstance(one, ast.Constant) and isinstance(one.value, str) else None for one in there.keys]
     names = _same_names(draft.row, key)
-    found = next((number for number, one in enumerate(keys) if one in names), None)
-    if found is None:
+    found = [number for number, one in enumerate(keys) if one in names]
+    if not found:
         draft.note(call.added(entry, there), f"{name}.{key}", None, value)
         return
-    if None in keys[found:]:  # what comes after it may give it another value
+    if None in keys[found[0] :] or len(found) > 1:  # what comes after it may give it another value
         raise UnwritableError("not_a_dict")
-    draft.note(
-        call.replaced(there.values[found], value), f"{name}.{keys[found]}", call.source(there.values[found]), value
-    )
+    old = there.values[found[0]]
+    draft.note(call.replaced(old, value), f"{name}.{keys[found[0]]}", call.source(old), value)
 
 
 def _positional(call: CallText, row: Loader, name: str) -> ast.expr | None:
@@ -160,16 +161,33 @@ def _remove(draft: Draft, name: str) -> None:
         raise UnwritableError("positional")
 
 
+def moves_only(name: str, link: ast.Call, source: Callable[[ast.expr], str]) -> bool:
+    """Whether a method call can do no more than to move a model.
+
+    Args:
+        name: The method's.
+        link: The call.
+        source: Gives an argument's text: of a plain name it is all that is known.
+    """
+    values, named = given(link), {keyword.arg for keyword in link.keywords}
+    if len(values) > 1 or any(isinstance(one, ast.Starred) for one in values) or not named <= {"device"}:
+        return False
+    if name == "cuda" or named:
+        return name in ("cuda", "to")
+    move = load_rows().row("torch-to")
+    likes = [place.like for place in move.places if place.name == "device"] if move is not None else []
+    return name == "to" and any(_looks_like(like, source(one)) for like in likes for one in values)
+
+
 def _unchain(draft: Draft, names: Sequence[str]) -> None:
     """Take method calls away that follow; one that may do more than to move the model stays, and stops us."""
     while True:
         call = draft.call()
-        link = next((link for name, link in reversed(call.links()) if name in names), None)
-        if link is None:
+        found = next(((name, link) for name, link in reversed(call.links()) if name in names), None)
+        if found is None:
             return
-        name = link.func.attr if isinstance(link.func, ast.Attribute) else ""
-        values = given(link)
-        if len(values) > 1 or any(isinstance(one, ast.Attribute) for one in values):
+        name, link = found
+        if not moves_only(name, link, call.source):
             raise UnwritableError("chained")
-        old = f".{name}({', '.join(call.source(one) for one in values)})"
+        old = f".{name}({', '.join(call.source(one) for one in given(link))})"
         draft.note(call.unchained(link), f".{name}", old, None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
@@ -19,12 +21,12 @@ from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, Mem
 from nb_oomhelper.notebook import Notebook, tell_phase, works
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import Load, plan_reload
+from nb_oomhelper.sites import bound_names, read_tree
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
 ReadMeasure = Callable[[], Measure]
 CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation")  # subjects of `notebook`
-_RELEASE = "nb_oomhelper.release("
 _NO_NOTEBOOK = Notebook()
 
 
@@ -35,6 +37,8 @@ def plan(
     diagnosis: Diagnosis,
     load: Load | None = None,
     notebook: Notebook = _NO_NOTEBOOK,
+    *,
+    failed: Callable[[Exception], None] = lambda _: None,
 ) -> tuple[FixPlan, ...]:
     """Make every fix that applies ready to run, best first.
 
@@ -47,15 +51,18 @@ def plan(
         event, snapshot, diagnosis: What failed, memory then, and our reading of both.
         load: The load that failed, if one did.
         notebook: What the failed cell uses.
+        failed: Is told the error of a fix that could not be made ready; the others go on.
     """
     event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
     loading = load is not None
-    plans = [
-        (_rank(one, fix, loading), one)
-        for fix in fixes
-        for one in _ready(fix, event, snapshot, diagnosis, load, notebook)
-    ]
+    plans: list[tuple[tuple[int, ...], FixPlan]] = []
+    for fix in fixes:
+        try:
+            made = [_unshadowed(one, fix, notebook) for one in _ready(fix, event, snapshot, diagnosis, load, notebook)]
+            plans += [(_rank(one, fix, loading), one) for one in made]
+        except Exception as error:  # a number too large to print, a text that parser and tokenizer read differently
+            failed(error)
     plans.sort(key=lambda pair: pair[0])
     return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
 
@@ -98,17 +105,18 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         again=None,
         loaded=error is None,
         planned=plan.placement,
-        folder=_folder_since(started_at) if "mkdtemp" in plan.code else None,
+        folder=_folder_since(started_at) if plan.makes_folder else None,
     )
 
 
 def _folder_since(moment: float) -> str | None:
     """The folder for weights that the code has made, if any were put there: else they stay in the model's own files."""
     fresh = []
+    own = getattr(os, "getuid", lambda: None)()  # Windows has no such numbers, and a temporary folder for each user
     try:
         for folder in Path(scratch()[0] or ".").glob("oom-offload-*"):
             told = folder.stat()
-            if told.st_ctime >= moment - 1 and told.st_uid == os.getuid() and any(folder.iterdir()):
+            if told.st_ctime >= moment - 1 and own in (None, told.st_uid) and any(folder.iterdir()):
                 fresh.append((told.st_ctime, str(folder)))
     except OSError:  # somebody else's, or gone meanwhile
         return None
@@ -198,7 +206,22 @@ def _ready(
         return [] if found is None else [found]
     if fix.subject in CHANGED:
         return _changes(fix, event, snapshot, notebook)
-    return _plans(fix, snapshot, diagnosis)
+    return _plans(fix, snapshot, diagnosis, notebook)
+
+
+def _unshadowed(plan: FixPlan, fix: Fix, notebook: Notebook) -> FixPlan:
+    """The plan, only shown where a name that the fix's own lines bind stands for something of the user's."""
+    if plan.applicability == "display_only" or not names_of(fix) & notebook.names:
+        return plan
+    return replace(plan, applicability="display_only", obstacle="shadowed", before="")
+
+
+def names_of(fix: Fix) -> frozenset[str]:
+    """Names that a fix's own lines bind: not those of its subject, of the user's statement or of their cell."""
+    code = Template(fix.code)
+    tree = read_tree(code.safe_substitute(dict.fromkeys(code.get_identifiers(), "_") | {"block": "    pass"}))
+    nodes = ast.walk(tree) if tree is not None else ()  # what is for a shell never runs here
+    return frozenset(name for node in nodes for name in bound_names(node)) - {"_"}
 
 
 def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Notebook) -> Iterator[FixPlan]:
@@ -215,14 +238,15 @@ def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Note
             applicability="display_only" if work.obstacle else fix.applicability,
             subject=work.subject,
             gone=snapshot.holdings.of_failures() if work.reruns else frozenset(),  # its code releases it first
+            releases=fix.releases,
             reruns=work.reruns,
             obstacle=work.obstacle,
         )
 
 
-def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[FixPlan]:
+def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[FixPlan]:
     """One plan a subject: a variable, a process; a single one for fixes without."""
-    for subject in _subjects(fix, snapshot, diagnosis):
+    for subject in _subjects(fix, snapshot, diagnosis, notebook):
         try:
             code = render(fix, subject.fields, installed_version)
         except OomHelperError:  # a name that cannot stand in code, such as a key that is no identifier
@@ -235,6 +259,7 @@ def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator
             predicted=subject.frees,
             subject=subject.name,
             gone=subject.gone,
+            releases=fix.releases,
         )
         yield foretell(one, snapshot, diagnosis)
 
@@ -253,33 +278,47 @@ def foretell(
         return replace(plan, predicted=None, fits=None, again=None)
     back = earlier + predicted
     least, most = (0, back) if snapshot.mixed else (back, back)
-    if before or _RELEASE in plan.code:  # the caches are emptied, too
+    if before or plan.releases:  # the caches are emptied, too
         least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
     fits, again = (_fits(least, most, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
     return replace(plan, predicted=predicted, fits=fits, again=again)
 
 
-def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> Iterator[_Subject]:
+def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
     held = snapshot.holdings
     failed = held.of_failures()  # every release lets go of it, whatever else it is about
     if fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
-            yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
+            if _can_be_stopped(cause, snapshot, diagnosis):
+                yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
     elif fix.subject == "none":
+        if "output_history" in fix.causes and notebook.reads_results:
+            return
         gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
         known = held.complete and held.total and not gone and not _of(diagnosis, "unnamed")
         yield _Subject("", {}, gone, frees=0 if known else None)
     else:
-        yield from _variables(fix, held, diagnosis)
+        yield from _variables(fix, held, diagnosis, notebook)
 
 
-def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis) -> Iterator[_Subject]:
+def _can_be_stopped(cause: Cause, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> bool:
+    """Whether a process can be seen from here, and what is told of it can be.
+
+    A driver may not know processes one by one: in WSL it calls all of them 1, with more bytes than there are.
+    """
+    capacity = snapshot.device.capacity if snapshot.device else diagnosis.capacity
+    possible = cause.size is None or capacity is None or cause.size <= capacity
+    return possible and cause.process is not None and cause.pid is not None and cause.pid > 1
+
+
+def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
     """The user's variables that a fix is about."""
     failed = held.of_failures()
     if fix.subject == "variable":
         for cause in _of(diagnosis, "variable"):
             name = cause.names[0]
-            if len(cause.names) == 1:  # to delete one of several gives nothing back
+            # To delete one of several gives nothing back, and without what it reads the cell would fail.
+            if len(cause.names) == 1 and name not in notebook.needed:
                 yield _Subject(name, {"name": name}, failed | held.named(name))
     elif fix.causes:  # a fix of a cause takes away what the cause keeps
         for cause in diagnosis.causes:

@@ -51,7 +51,6 @@ class Option:
         set: Pairs of argument and value, template texts; "model_kwargs.dtype" is an entry of a dict argument.
         remove: Arguments that must not stay beside those.
         unchain: Methods that must not follow the call: a model that is spread cannot be moved.
-        only_present: Arguments are changed where they are written, never added.
         before: Template text that goes between the call's object and its method.
         imports: Statements that the new text needs.
         needs: Distributions that must be installed, "name" or "name>=1.2".
@@ -61,7 +60,6 @@ class Option:
     set: tuple[tuple[str, str], ...]
     remove: tuple[str, ...]
     unchain: tuple[str, ...]
-    only_present: bool
     before: str
     imports: tuple[str, ...]
     needs: tuple[str, ...]
@@ -96,7 +94,7 @@ class Loader:
 
     Attributes:
         id: Its name.
-        calls: Last parts of the name that the user's code calls; empty where that is a class's own name.
+        calls: Last parts of the name that the user's code calls.
         modules: Where the functions are: modules, each with all below it; empty is "any".
         functions: Names that show in the traceback: of a function, or qualified ("Module.to").
         in_place: The call changes the object that it is called on; its result is that object.
@@ -152,10 +150,6 @@ class Loaders:
     def row(self, loader_id: str) -> Loader | None:
         """Give one row by its id, or None."""
         return next((row for row in self.rows if row.id == loader_id), None)
-
-    def find(self, called: str, module: str, code: CodeType) -> Loader | None:
-        """Find the row of a call: the name that was called, a function that runs below it, and that one's module."""
-        return next((row for row in self.rows if called in (row.calls or (called,)) and row.ran(module, code)), None)
 
 
 @functools.cache
@@ -255,7 +249,6 @@ def _option(table: Table) -> Option:
         set=table.table("set").pairs() if table.has("set") else (),
         remove=table.texts("remove"),
         unchain=table.texts("unchain"),
-        only_present=table.has("only_present") and table.flag("only_present"),
         before=table.text("before") if table.has("before") else "",
         imports=table.texts("imports"),
         needs=table.texts("needs"),
@@ -281,8 +274,9 @@ def _example(table: Table) -> LoaderExample:
 
 def _check(row: Loader) -> None:
     """What holds between the keys of a row."""
-    if not row.functions:
-        raise ValueError("functions: must name at least one")
+    for key, names in (("calls", row.calls), ("functions", row.functions)):
+        if not names:
+            raise ValueError(f"{key}: must name at least one")
     if (row.keyword is None) != (row.position is None) and row.position is not None:
         raise ValueError("position: needs a keyword")
     ids = [option.id for option in row.options]

@@ -532,9 +532,12 @@ class FixPlan:
         again: Whether the whole cell, unchanged, would; None where nobody knows.
         subject: The name, pid or model that it is about, or "".
         gone: The holders that it lets go: indexes of rows of the snapshot's holdings.
+        releases: It gives back what the failed cell keeps, and the caches of the frameworks.
         loads: It makes the failed request itself: if it runs, that has fitted.
         reruns: It runs the failed cell, changed: if it runs, the whole cell has fitted.
         placement: For a load: where its bytes would go; else None.
+        once_loaded: For a load: its code once another one has loaded its name.
+        makes_folder: For a load: it makes a temporary folder for weights.
         before, after: For a load: the user's statement, and what runs in its place; "" for what is only shown.
         obstacle: Why it is only shown, as a key of a sentence, or "".
     """
@@ -548,9 +551,12 @@ class FixPlan:
     again: bool | None = None
     subject: str = ""
     gone: frozenset[int] = frozenset()
+    releases: bool = False
     loads: bool = False
     reruns: bool = False
     placement: Placement | None = None
+    once_loaded: str = ""
+    makes_folder: bool = False
     before: str = ""
     after: str = ""
     obstacle: str = ""

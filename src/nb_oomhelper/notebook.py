@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import CodeType, FunctionType, ModuleType
 
 from nb_oomhelper.bare import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.catalog import Fix, installed_version
-from nb_oomhelper.cellwork import Cell, edited, indented, phase_of, read_cell
+from nb_oomhelper.cellwork import Cell, edited, globals_read, indented, phase_of, read_cell
 from nb_oomhelper.knowledge._fix import release_of
 from nb_oomhelper.model import Holdings, OomEvent, Phase
 
@@ -23,6 +24,8 @@ _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the olde
 _OLD_NAME, _NEW_NAME = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"
 _GROWS = re.compile(r"expandable_segments\s*:\s*(\w+)")
 _PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
+_RESULT = re.compile(r"_{1,3}|_\d+|_oh|Out")
+_DECORATORS = 8  # around one function
 _BITSANDBYTES = "bitsandbytes"
 
 
@@ -35,12 +38,18 @@ class Notebook:
         numbers: Whole numbers by name.
         trainers: Batch size and accumulated steps of transformers trainers by name; 0 is unknown.
         loaders: Batch size of PyTorch's data loaders by name.
+        names: The user's variables, but for modules under their own names: to import those again loses nothing.
+        needed: Variables that the cell reads, or functions and classes of the notebook that it names.
+        reads_results: The cell reads displayed results: `_`, `Out`.
     """
 
     cell: Cell | None = None
     numbers: Mapping[str, int] = field(default_factory=dict)
     trainers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Mapping[str, int] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
+    reads_results: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +76,64 @@ def look(variables: Mapping[str, object], source: str) -> Notebook:
         variables: The user's names and their objects.
         source: The failed cell's source.
     """
-    cell = read_cell(source)
+    cell, names = read_cell(source), overwritable(variables)
     if cell is None:
-        return Notebook()
+        return Notebook(names=names)
     used = {name: variables[name] for name in sorted(cell.used) if name in variables}
     return Notebook(
         cell=cell,
         numbers={name: thing for name, thing in used.items() if type(thing) is int},
         trainers={name: _steps(thing) for name, thing in used.items() if _is_trainer(thing)},
         loaders={name: size for name, thing in used.items() if (size := _loader_size(thing)) > 1},
+        names=names,
+        needed=_needed(cell.needs, variables),
+        reads_results=any(_RESULT.fullmatch(name) for name in cell.needs),
     )
+
+
+def overwritable(variables: Mapping[str, object]) -> frozenset[str]:
+    """The variables that an import of their name would change."""
+    return frozenset(name for name, thing in variables.items() if not _is_module(name, thing))
+
+
+def _is_module(name: str, thing: object) -> bool:
+    return type(thing) is ModuleType and sys.modules.get(name) is thing
+
+
+def _needed(names: Iterable[str], variables: Mapping[str, object]) -> frozenset[str]:
+    """The variables among some names, and those that these read in their turn."""
+    todo, found = list(names), set()
+    while todo:
+        name = todo.pop()
+        if name in variables and name not in found:
+            found.add(name)
+            todo.extend(read for code in _codes(variables[name]) for read in globals_read(code))
+    return frozenset(found)
+
+
+def _codes(thing: object) -> Iterator[CodeType]:
+    """The code of a function of the notebook, or of the methods of a class of it, also by an object of that class."""
+    if type(thing) is FunctionType:
+        yield from _code(thing)
+        return
+    for kind in class_mro(thing if issubclass(type(thing), type) else type(thing)):  # type: ignore[arg-type]
+        if _is_main(class_dict(kind).get("__module__")):
+            for value in class_dict(kind).values():
+                method = value.__func__ if type(value) is staticmethod or type(value) is classmethod else value
+                yield from _code(method)
+
+
+def _code(function: object) -> Iterator[CodeType]:
+    """A function's code, and that of the one which a library's decorator has wrapped, if they are the notebook's."""
+    for _ in range(_DECORATORS):
+        if type(function) is FunctionType:
+            if _is_main(function.__globals__.get("__name__")):
+                yield function.__code__
+            function = function.__dict__.get("__wrapped__")
+
+
+def _is_main(module: object) -> bool:
+    return type(module) is str and module == "__main__"
 
 
 def tell_phase(event: OomEvent, held: Holdings, notebook: Notebook) -> Phase:

@@ -229,16 +229,12 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
         imports = [f"# pip install {' '.join(dict.fromkeys(absent))}", *imports]
     if obstacle is None and names_bound(imports) & load.names:
         obstacle = "shadowed"
+    fields = {"imports": "\n".join(imports), "statement": written}
+    forget = {"forget": f"{load.call.target} = None"} if obstacle is None else {}
+    replaces = not load.row.in_place and not uses_itself(load.call)  # it has no use for what its name stands for
     try:
-        code = render(
-            fix,
-            {
-                "imports": "\n".join(imports),
-                "forget": f"{load.call.target} = None" if load.forgets and obstacle is None else "",
-                "statement": written,
-            },
-            installed_version,
-        )
+        code = render(fix, fields | (forget if load.forgets else {}), installed_version)
+        once_loaded = render(fix, fields | (forget if replaces else {}), installed_version)
     except OomHelperError:
         return None
     if placement.gpu is placement.host is None:
@@ -251,7 +247,10 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
         fits=placement.fits,
         subject=load.call.target or "model",
         gone=load.gone,
+        releases=fix.releases,
         loads=True,
+        once_loaded=once_loaded,
+        makes_folder=any("folder" in option.fields for option in options),
         placement=placement,
         before=load.call.statement or "",
         after=written,
@@ -266,9 +265,7 @@ def after_load(plan: FixPlan, chosen: FixPlan) -> FixPlan:
         return plan
     if not plan.loads:  # it deletes, say: what that would free now, nobody has searched
         return replace(plan, predicted=None, fits=None, again=None, gone=frozenset())
-    forget, release = f"{chosen.subject} = None", "nb_oomhelper.release()"
-    code = plan.code if forget in plan.code else plan.code.replace(release, f"{forget}\n{release}", 1)
-    return replace(plan, applicability="unsafe", code=code)
+    return replace(plan, applicability="unsafe", code=plan.once_loaded)
 
 
 def _fields(load: Load, placement: Placement) -> dict[str, str]:

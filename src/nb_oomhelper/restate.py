@@ -6,23 +6,22 @@ Only source text is read, and none of it is run.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from nb_oomhelper import rewrite
-from nb_oomhelper.calltext import CallText, UnwritableError, given
+from nb_oomhelper.calltext import CallText, UnwritableError
 from nb_oomhelper.catalog import installed_version
 from nb_oomhelper.checkpoint import FLOATING
+from nb_oomhelper.edits import moves_only
 from nb_oomhelper.loaders import Loader, Option, spell
 from nb_oomhelper.model import FailedCall
-from nb_oomhelper.sites import read_tree
+from nb_oomhelper.sites import bound_names, read_tree
 
 # What stands where the user's own call could not be read.
 _BLANK = ("AutoModelForCausalLM.from_pretrained", 'AutoModelForCausalLM.from_pretrained("your-model")')
 # Arguments that say what weights are loaded as, in ways that are not read here.
 _DECIDES = ("quantization_config", "load_in_8bit", "load_in_4bit", "model_kwargs")
-_DTYPE = re.compile(r"(torch\.)?(b?float\d*|half|double)")
 
 
 def restate(
@@ -63,13 +62,20 @@ def _change(call: FailedCall, options: Sequence[Option], fields: dict[str, str])
 
 
 def _converts(call: FailedCall) -> bool:
-    """Whether a method that follows the call makes another dtype of what was loaded."""
+    """Whether a method that follows the call makes, or may make, another dtype of what was loaded."""
     text = _text(call)
     return text is not None and any(
-        name in ("float", "double", "half", "bfloat16")
-        or (name == "to" and any(_DTYPE.fullmatch(text.source(one)) for one in given(link)))
+        name in ("float", "double", "half", "bfloat16", "type")
+        or (name == "to" and not moves_only(name, link, text.source))
         for name, link in text.links()
     )
+
+
+def _is_conversion(call: FailedCall) -> bool:
+    """Whether the call itself, which moves a model, may make another dtype of it."""
+    text = _text(call)
+    name = call.loader.rpartition(".")[2]
+    return text is not None and name == "to" and not moves_only(name, text.call, text.source)
 
 
 def _alone(row: Loader, call: FailedCall) -> FailedCall | None:
@@ -116,9 +122,7 @@ def _is_code(text: str) -> bool:
 
 def names_bound(imports: Sequence[str]) -> set[str]:
     """The names that import statements bind."""
-    nodes = [node for text in imports for node in ast.parse(text).body]
-    bound = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
-    return {alias.asname or alias.name for alias in bound}
+    return {name for text in imports for node in ast.parse(text).body for name in bound_names(node)}
 
 
 def uses_itself(call: FailedCall) -> bool:
@@ -135,10 +139,14 @@ def uses_itself(call: FailedCall) -> bool:
 def asked_dtype(call: FailedCall, row: Loader) -> str | None:
     """The dtype that a call asks for: a name, "auto" for the file's own, or None where it cannot be told."""
     if row.in_place and argument(call, ("dtype",)) is None:
-        return "auto"
+        return None if _converts(call) or _is_conversion(call) else "auto"
     if any(argument(call, (name,)) for name in _DECIDES) or _converts(call):
         return None
-    written = argument(call, next((names for names in row.same if "dtype" in names), ("dtype",)))
+    names = next((names for names in row.same if "dtype" in names), ("dtype",))
+    both = {text for name in names if (text := argument(call, (name,))) is not None}
+    if len(both) > 1:  # which one counts is the library's affair
+        return None
+    written = next(iter(both), None)
     if written is None:
         default = {one.field for one in row.spelling} & {"default_dtype"}
         return spell(row, "$default_dtype", {}, installed_version) if default else None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from types import FrameType, FunctionType, ModuleType
+from types import FrameType, FunctionType, ModuleType, TracebackType
 
 from nb_oomhelper.bare import class_dict, class_name, module_dict
 from nb_oomhelper.calltext import UnwritableError
@@ -21,9 +21,18 @@ from nb_oomhelper.frames import is_users
 from nb_oomhelper.knowledge._fix import installed_version
 from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
 from nb_oomhelper.model import FailedCall
-from nb_oomhelper.sites import Site, find_obstacle, find_target, read_source, read_tree, sites_on, statement_text
+from nb_oomhelper.sites import (
+    Site,
+    find_obstacle,
+    find_target,
+    read_source,
+    read_tree,
+    running,
+    sites_on,
+    statement_text,
+)
 
-Frames = Sequence[tuple[FrameType, int]]
+Links = Sequence[TracebackType]
 
 _SOFT = frozenset({"starred", "several"})  # obstacles to a change, none to running the statement as it is
 
@@ -31,21 +40,25 @@ _SOFT = frozenset({"starred", "several"})  # obstacles to a change, none to runn
 # -- finding the call ----------------------------------------------------------------------------------------------
 
 
-def find_call(frames: Frames) -> FailedCall | None:
+def find_call(traceback: TracebackType | None) -> FailedCall | None:
     """The loader call that the innermost frame of the user's was in.
 
     Loaders call loaders, and packages wrap theirs in decorators, also in those of other packages: between the
     user's frame and the loader's may stand any of a library's.
 
     Args:
-        frames: The failed cell's frames and their failing lines, outermost first.
+        traceback: An exception's, by itself: a frame that wraps an error failed elsewhere in each of the two.
     """
+    links = []
+    while traceback is not None:
+        links.append(traceback)
+        traceback = traceback.tb_next
     try:
         loaders = load_rows()
-        hits = _hits(frames, loaders)
-        for place in range(len(frames) - 2, -1, -1):
-            below = [hit for hit in hits if hit.place > place and hit.package != _package(frames[place][0])]
-            found = _find_at(frames, place, below, loaders) if below else None
+        hits = _hits(links, loaders)
+        for place in range(len(links) - 2, -1, -1):
+            below = [hit for hit in hits if hit.place > place and hit.package != _package(links[place].tb_frame)]
+            found = _find_at(links, place, below, loaders) if below else None
             if found is not None:
                 return found
     except (RecursionError, MemoryError):  # no room left to read in
@@ -62,9 +75,10 @@ class _Hit:
     rows: tuple[Loader, ...]
 
 
-def _hits(frames: Frames, loaders: Loaders) -> list[_Hit]:
+def _hits(links: Links, loaders: Loaders) -> list[_Hit]:
     found = []
-    for place, (frame, _) in enumerate(frames):
+    for place, link in enumerate(links):
+        frame = link.tb_frame
         rows = tuple(row for row in loaders.rows if row.ran(_module(frame), frame.f_code))
         if rows and _package(frame):
             found.append(_Hit(place=place, package=_package(frame), rows=rows))
@@ -80,19 +94,19 @@ def _package(frame: FrameType) -> str:
     return _module(frame).partition(".")[0]
 
 
-def _find_at(frames: Frames, place: int, below: Sequence[_Hit], loaders: Loaders) -> FailedCall | None:
-    frame, line = frames[place]
+def _find_at(links: Links, place: int, below: Sequence[_Hit], loaders: Loaders) -> FailedCall | None:
+    link, frame = links[place], links[place].tb_frame
     file = frame.f_code.co_filename.replace("\\", "/")
     if not is_users(file):
-        return _without_source(frames, place, below)
-    source = read_source(frames, place)
+        return _without_source(links, place, below)
+    source = read_source([one.tb_frame for one in links[: place + 1]])
     tree = read_tree(source)
     if tree is None:
         return (
-            _unread(below, "unreadable" if source.strip() else "no_source") if _calls_it(frames, place, below) else None
+            _unread(below, "unreadable" if source.strip() else "no_source") if _calls_it(links, place, below) else None
         )
-    sites = list(sites_on(tree, line))
-    for hit, row, site in _matches(frames, place, below, sites):
+    sites = list(sites_on(tree, link.tb_lineno))
+    for hit, row, site in _matches(frame, below, running(sites, link)):
         chained = _load_before(site, sites, frame, loaders) if row.in_place else None
         if chained is not None:
             loaded, one = chained
@@ -146,44 +160,31 @@ def _defined_in(function: ast.expr, frame: FrameType) -> str:
     return module if type(module) is str else ""
 
 
-def _matches(
-    frames: Frames, place: int, below: Sequence[_Hit], sites: Sequence[Site]
-) -> Iterator[tuple[_Hit, Loader, Site]]:
-    """Calls on the failing line that a frame below is of: the outermost such frame is the one that the user called."""
+def _matches(frame: FrameType, below: Sequence[_Hit], sites: Sequence[Site]) -> Iterator[tuple[_Hit, Loader, Site]]:
+    """Calls that were running and that a frame below is of: of such frames the user called the outermost."""
     for hit in below:
         for row in hit.rows:
-            names = row.calls or _class_names(frames, place)
             for site in sites:  # by its own name, too: `import … as` may have given it another one
-                if site.name in names or _own_name(site.call.func, frames[place][0]) in names:
+                if site.name in row.calls or _own_name(site.call.func, frame) in row.calls:
                     yield hit, row, site
 
 
-def _class_names(frames: Frames, place: int) -> tuple[str, ...]:
-    """The class whose `__init__` the user's line runs, unless that line is part of building another one."""
-    code, caller = frames[place + 1][0].f_code, frames[place][0].f_code
-    if code.co_name != "__init__" or caller.co_name == "__init__":
-        return ()
-    return tuple(code.co_qualname.split(".")[-2:-1])
-
-
-def _calls_it(frames: Frames, place: int, below: Sequence[_Hit]) -> bool:
+def _calls_it(links: Links, place: int, below: Sequence[_Hit]) -> bool:
     """Whether a frame whose source cannot be read called the loader itself, and no other code of the user's did."""
-    between = [frame for frame, _ in frames[place + 1 : below[0].place]]
+    between = [link.tb_frame for link in links[place + 1 : below[0].place]]
     return not any(is_users(frame.f_code.co_filename.replace("\\", "/")) for frame in between)
 
 
-def _without_source(frames: Frames, place: int, below: Sequence[_Hit]) -> FailedCall | None:
+def _without_source(links: Links, place: int, below: Sequence[_Hit]) -> FailedCall | None:
     """The call of code that was given to `exec`: the notebook's own, and nobody can read it."""
-    frame = frames[place][0]
+    frame = links[place].tb_frame
     executed = frame.f_code.co_filename.startswith("<") and frame.f_code.co_name == "<module>"
     own = executed and _module(frame) == "__main__" and below[0].place == place + 1
     return _unread(below, "no_source") if own else None
 
 
-def _unread(below: Sequence[_Hit], obstacle: str) -> FailedCall | None:
+def _unread(below: Sequence[_Hit], obstacle: str) -> FailedCall:
     row = below[0].rows[0]
-    if not row.calls:
-        return None
     return FailedCall(loader=row.calls[0], module=below[0].package, row=row.id, obstacle=obstacle)
 
 

@@ -6,12 +6,13 @@ Only source text is read, and never run.
 from __future__ import annotations
 
 import ast
+import itertools
 import linecache
 import textwrap
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, TracebackType
 
 _LARGEST = 1_000_000  # characters of a source; a real cell has some thousands
 _TIMED = ("<timed exec>", "<timed eval>")  # %time and %%time compile under these names what they were given
@@ -39,19 +40,19 @@ class Site:
     outside: tuple[ast.AST, ...]
 
 
-def read_source(frames: Sequence[tuple[FrameType, int]], place: int) -> str:
-    """The source that a frame runs, "" where there is none.
+def read_source(frames: Sequence[FrameType]) -> str:
+    """The source that the last of these frames runs, "" where there is none.
 
     %time does not keep the text that it compiles under its own names; it stands in its frame, as plain text.
     """
-    code = frames[place][0].f_code
+    code = frames[-1].f_code
     if code.co_filename in _TIMED:
-        for frame, _ in reversed(frames[:place]):
+        for frame in reversed(frames[:-1]):
             if frame.f_code.co_name == "time" and str(frame.f_globals.get("__name__")).startswith("IPython."):
                 source = frame.f_locals.get("expr")
                 return source if type(source) is str else ""
         return ""
-    return "".join(linecache.getlines(code.co_filename, frames[place][0].f_globals))
+    return "".join(linecache.getlines(code.co_filename, frames[-1].f_globals))
 
 
 def read_tree(source: str) -> ast.Module | None:
@@ -62,6 +63,15 @@ def read_tree(source: str) -> ast.Module | None:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def bound_names(node: ast.AST) -> tuple[str, ...]:
+    """The names that one node of a syntax tree binds, if it does."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return tuple(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return (node.name,)
+    return (node.id,) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ()
 
 
 def sites_on(tree: ast.Module, line: int) -> Iterator[Site]:
@@ -75,6 +85,20 @@ def sites_on(tree: ast.Module, line: int) -> Iterator[Site]:
                 yield _site(name, node, above)
         if _covers(node, line):
             todo.extend((child, (node, *above)) for child in ast.iter_child_nodes(node))
+
+
+def running(sites: Sequence[Site], link: TracebackType) -> list[Site]:
+    """Of the calls on a failing line the one that failed; all of them where the interpreter keeps no columns.
+
+    Of a method's call it tells the place of the name as its beginning, so ends are compared: no two calls share one.
+    """
+    positions = itertools.islice(link.tb_frame.f_code.co_positions(), max(link.tb_lasti, 0) // 2, None)
+    line, end_line, column, end_column = next(positions, (None,) * 4)
+    if line is None or end_line is None or column is None or end_column is None:
+        return list(sites)
+    ends = [((site.call.end_lineno or 0, site.call.end_col_offset or 0), site) for site in sites]
+    exact = [site for end, site in ends if end == (end_line, end_column)]
+    return exact or [site for end, site in ends if (line, column) < end < (end_line, end_column)]
 
 
 def _covers(node: ast.AST, line: int) -> bool:

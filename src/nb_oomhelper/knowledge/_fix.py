@@ -153,6 +153,11 @@ class Fix:
         """Names of the fields that must be given to fill in the code; those with a spelling fill themselves in."""
         return frozenset(_LITERALS.get(name, name) for name in _given(self) if name not in _LINES)
 
+    @property
+    def releases(self) -> bool:
+        """Whether it gives back what the failed cell keeps, and the caches of the frameworks."""
+        return "nb_oomhelper.release(" in self.code
+
 
 def read_fix(text: str) -> Fix:
     """Read a fix file.
