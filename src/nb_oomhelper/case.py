@@ -95,7 +95,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     )
     load = _study(event, snapshot, where)
     del where  # it refers to the user's objects
-    diagnosis = diagnose(event, snapshot)
+    diagnosis = diagnose(event, snapshot, torch="torch" in sys.modules)
     if load is not None:
         diagnosis = weigh_whole(diagnosis, load)
     catalog = desk.catalog()
@@ -104,7 +104,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
         snapshot=snapshot,
         diagnosis=diagnosis,
         match=next(iter(catalog.choose(event)), None),
-        plans=plan(catalog, event, snapshot, diagnosis, load, notebook),
+        plans=() if event.remote else plan(catalog, event, snapshot, diagnosis, load, notebook),
         cell=cell,
         rates=rates(desk),
     )

@@ -82,7 +82,9 @@ class Panel:
         self._build(report)
 
     def live(self) -> None:
-        """Begin the live readout."""
+        """Begin the live readout, where it is this process's memory that ran out."""
+        if self._case.event.remote is not None:
+            return
         self._until = time.monotonic() + 60 * self._actions.live
         self._poll.start()
 
@@ -287,6 +289,8 @@ class Panel:
         return True
 
     def _draw(self, snapshot: MemorySnapshot, caption: str) -> None:
+        if self._case.event.remote is not None:
+            return
         backend, requested = self._case.event.backend, self._case.diagnosis.requested
         parts = segments(snapshot, backend, requested)
         self._used.append(sum(part.size or 0 for part in parts if part.kind not in ("free", "short")))
