@@ -683,3 +683,9 @@ def test_a_part_that_fails_costs_only_itself() -> None:
     ]
     assert (found.requested, found.free, found.rerun) == (whole.requested, whole.free, whole.rerun)
     assert found.dead_ends == whole.dead_ends
+
+
+def test_a_process_with_more_than_the_device_has_is_none() -> None:
+    rows = (ProcessMemory(pid=1, used=9 * GIB), ProcessMemory(pid=7, used=GIB), ProcessMemory(pid=8))
+    event = replace(EVENT, capacity=8 * GIB, processes=rows)
+    assert [one.pid for one in causes(event, NOTHING, "other_process")] == [7, 8]

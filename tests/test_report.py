@@ -168,6 +168,26 @@ def test_headline(facts: dict[str, Any], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("event", "host", "what"),
+    [
+        (EVENT, {}, "the whole device has **8.00 GiB**"),
+        (HOST_EVENT, {}, "the whole machine has **64.00 GiB**"),
+        (
+            HOST_EVENT,
+            {"address_space_limit": 6 * GIB, "virtual": 5 * GIB},
+            "this process may have **6.00 GiB** in all (RLIMIT_AS)",
+        ),
+    ],
+)
+def test_a_request_that_is_larger_than_all_there_is_says_so(event: OomEvent, host: dict[str, Any], what: str) -> None:
+    found = report(replace(event, requested=99 * GIB, call=None), host=replace(SNAPSHOT.host, **host))
+    said = f"The cell asked for **99.00 GiB** at once, and {what}: nothing that is freed makes room for it."
+    assert found.headline.startswith(said)
+    (why,) = [why.text for why in found.whys if why.kind == "too_large"]
+    assert ("device" in why) == (event is EVENT)
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({}, "CUDA out of memory"),

@@ -296,6 +296,7 @@ def _processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     reserved = event.reserved if snapshot.reserved is None else snapshot.reserved
     seen = snapshot.device.processes if snapshot.device else None
     rows = with_self(seen, reserved) if seen else event.processes
+    capacity = _capacity(event, snapshot)
     return [
         Cause(
             kind="other_process",
@@ -304,7 +305,7 @@ def _processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
             process=" · ".join(part for part in (row.name, row.detail) if part) or None,
         )
         for row in rows
-        if not row.is_self and (row.used is None or row.used >= _WORTH_SAYING)
+        if not row.is_self and (row.used is None or _WORTH_SAYING <= row.used <= (capacity or row.used))
     ]
 
 
