@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.catalog import Catalog, load_catalog
 from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.export import to_json
 from nb_oomhelper.model import Cause, CauseKind, FailedCall, OomEvent, Phase
 
 pytestmark = pytest.mark.plain
@@ -101,6 +103,27 @@ class TestUserDir:
         assert catalog.fixes[0].id == "delete-variable"
         assert len(catalog.fixes) == len(CATALOG.fixes)
         assert catalog.problems == ()
+
+    def test_what_is_own_is_named_so(self, user_dir: Path) -> None:
+        (user_dir / "entries" / "x.toml").write_text(ENTRY_FILE, "utf-8")
+        (user_dir / "fixes" / "x.toml").write_text(FIX_FILE, "utf-8")
+        (user_dir / "fixes" / "y.toml").write_text(FIX_FILE.replace("delete-variable", "mine"), "utf-8")
+        catalog = load_catalog(user_dir)
+        entry, fix = user_dir / "entries" / "x.toml", user_dir / "fixes" / "x.toml"
+        assert catalog.replaced == (f"entry {CATALOG.entries[0].id} by {entry}", f"fix delete-variable by {fix}")
+        assert catalog.entries[0].origin == entry
+        origins = {one.id: one.origin for one in catalog.fixes if one.origin}
+        assert origins == {"delete-variable": fix, "mine": user_dir / "fixes" / "y.toml"}
+        assert to_json(catalog.entries[0]) == to_json(CATALOG.entries[0])
+
+    def test_a_relative_folder_is_refused(self, user_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It would lead into the working folder, and a notebook of somebody else's may come with one."""
+        (user_dir / "fixes" / "x.toml").write_text(FIX_FILE, "utf-8")
+        monkeypatch.chdir(user_dir.parent)
+        catalog = load_catalog(Path(user_dir.name))
+        (problem,) = catalog.problems
+        assert problem == f"knowledge_dir: {user_dir.name!r} is refused: it must be an absolute path, or begin with ~"
+        assert replace(catalog, problems=()) == CATALOG
 
     def test_reads_what_windows_editors_write(self, user_dir: Path) -> None:
         data = b"\xef\xbb\xbf" + own_entry().replace("\n", "\r\n").encode()

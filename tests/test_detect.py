@@ -434,7 +434,7 @@ def test_other_processes_are_named_and_this_one_is_not() -> None:
     )
     event = detect_text(text, TORCH)
     assert event is not None
-    assert event.processes == (ProcessMemory(pid=5, used=600 * MIB), ProcessMemory(pid=6, used=None))
+    assert event.processes == (ProcessMemory(pid=5, used=600 * MIB),)  # no device has the bytes of the other
 
 
 def test_in_a_container_this_process_is_the_row_that_is_large_enough() -> None:
@@ -448,6 +448,14 @@ def test_in_a_container_this_process_is_the_row_that_is_large_enough() -> None:
     twins = detect_text(text.replace("600.00 MiB", "39.00 GiB"), TORCH)
     assert twins is not None
     assert not any(row.is_self for row in twins.processes)
+
+
+def test_a_process_whose_bytes_cannot_be_is_none() -> None:
+    """WSL's containers print so; who believes the pid is told to stop process 1."""
+    text = NEW.replace("this process has 38.00 GiB", "Process 1 has 17179869184.00 GiB")
+    event = detect_text(text.replace(" memory in use. Of", " memory in use. Process 7 has 1.00 GiB memory in use. Of"))
+    assert event is not None
+    assert [row.pid for row in event.processes] == [7]
 
 
 def test_nonsense_numbers_are_unknown() -> None:

@@ -514,7 +514,7 @@ class TestDeadEnds:
             ("load", None, True, "smaller_batch_loading"),
             ("train", 2 * GIB + 2, True, "smaller_batch_pinned"),  # half of it is more than 1 GiB
             ("train", 2 * GIB, True, None),
-            ("unknown", 4 * GIB, True, "smaller_batch_pinned"),
+            ("unknown", 4 * GIB, True, None),  # no batch is known of
             ("train", 4 * GIB, False, None),
             ("train", None, True, None),
         ],
@@ -660,3 +660,47 @@ class TestSegments:
 
     def test_nothing_is_missing_where_free_is_unknown(self) -> None:
         assert "short" not in self.parts(NOTHING, "cuda", GIB)
+
+
+# -- what is not said, and what fails ---------------------------------------------------------------------------------
+
+
+def test_pieces_are_no_cause_where_as_much_is_free_beside_them() -> None:
+    event = replace(EVENT, requested=2 * MIB, cached=4 * GIB, free=28 * GIB)
+    assert causes(event, SNAPSHOT, "fragmentation") == []
+    assert causes(replace(event, free=MIB), SNAPSHOT, "fragmentation")
+    said = replace(event, message="try setting expandable_segments:True")
+    assert "expandable_segments" not in {end.kind for end in diagnose(said, SNAPSHOT).dead_ends}
+
+
+def test_the_cache_of_a_framework_that_is_not_loaded_is_no_dead_end() -> None:
+    assert "empty_cache" in {end.kind for end in diagnose(HOST_EVENT, SNAPSHOT).dead_ends}
+    assert "empty_cache" not in {end.kind for end in diagnose(HOST_EVENT, SNAPSHOT, torch=False).dead_ends}
+
+
+def test_of_another_process_only_what_its_text_tells() -> None:
+    event = replace(EVENT, remote="ray", requested=2 * GIB, free=MIB, processes=(ProcessMemory(pid=9, used=GIB),))
+    found = diagnose(event, replace(SNAPSHOT, holdings=held(FAILED)))
+    assert found == Diagnosis(requested=2 * GIB, free=MIB, capacity=None, short=2 * GIB - MIB)
+    unknown = diagnose(replace(HOST_EVENT, remote="dask"), SNAPSHOT)
+    assert (unknown.free, unknown.short, unknown.causes, unknown.dead_ends) == (None, None, (), ())
+
+
+def test_a_part_that_fails_costs_only_itself() -> None:
+    whole = diagnose(EVENT, replace(SNAPSHOT, holdings=held(FAILED)))
+    problems: list[Exception] = []
+    broken = replace(SNAPSHOT, holdings=held(FAILED), others=(None,))  # type: ignore[arg-type]
+    found = diagnose(EVENT, broken, failed=problems.append)
+    assert problems
+    assert {type(problem) for problem in problems} == {AttributeError}
+    assert [one for one in found.causes if one.kind == "failed_cell"] == [
+        one for one in whole.causes if one.kind == "failed_cell"
+    ]
+    assert (found.requested, found.free, found.rerun) == (whole.requested, whole.free, whole.rerun)
+    assert found.dead_ends == whole.dead_ends
+
+
+def test_a_process_with_more_than_the_device_has_is_none() -> None:
+    rows = (ProcessMemory(pid=1, used=9 * GIB), ProcessMemory(pid=7, used=GIB), ProcessMemory(pid=8))
+    event = replace(EVENT, capacity=8 * GIB, processes=rows)
+    assert [one.pid for one in causes(event, NOTHING, "other_process")] == [7, 8]

@@ -88,9 +88,8 @@ def test_table(folder: Path, language: Language) -> None:
         ("4.00 MiB", "2.00 MiB", "3.00 MiB"),
     ]
     assert [line[4][0] for line in lines] == ["✗", "?", "✓", "✓"]
-    assert "75 %" in lines[0][5]
     assert "3" in lines[1][5]
-    assert lines[3][5] == "–"
+    assert [line[5] for line in (lines[0], *lines[2:])] == ["–", "–", "–"]  # no error here that a claim is about
     assert "cuda:3" in lines[2][0]
     texts = [*loadtable.above(found, language), *loadtable.below(found, CATALOG, language), *columns]
     assert not [text for text in texts if "{" in text or "$" in text or "None" in text or "`" in text]

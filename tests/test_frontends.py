@@ -263,7 +263,7 @@ class TestText:
         assert legend == "# allocated 1.00 GiB  o other processes 512.00 MiB  ! short 512.00 MiB"
 
     def test_a_report_without_anything(self) -> None:
-        assert _text.render(SPARSE) == f"t · p\nh\n\ne\n\n{say('note.terminal', 'en')}"
+        assert _text.render(SPARSE) == "t · p\nh\n\ne"  # nothing to run
 
     def test_stars_in_code_stay(self) -> None:
         shown = _text.render(replace(SPARSE, headline="**2 GiB** in `f(**a)` and `g(**b)`"))

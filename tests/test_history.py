@@ -164,3 +164,49 @@ def test_the_file_is_not_kept_open(tmp_path: Path) -> None:
     folder = Path("/proc/self/fd")
     if folder.exists():
         assert path not in {Path(os.path.realpath(one)) for one in folder.iterdir()}
+
+
+def test_a_newer_table_goes_on_working(tmp_path: Path) -> None:
+    """A later version may add columns, in any place; this one writes and reads those that it knows, by name."""
+    path = tmp_path / "h.sqlite"
+    append(path, outcome(fits=True), EVENT, None)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        rows = connection.execute("SELECT * FROM outcome").fetchall()
+        connection.execute("DROP TABLE outcome")
+        connection.execute(
+            "CREATE TABLE outcome (ran INTEGER, at REAL NOT NULL, fix TEXT NOT NULL, entry TEXT, framework TEXT, "
+            "backend TEXT, phase TEXT, requested INTEGER, predicted INTEGER, freed INTEGER, fits INTEGER, "
+            "failed INTEGER NOT NULL, device TEXT NOT NULL DEFAULT '')"
+        )
+        connection.execute(f"INSERT INTO outcome VALUES (1, {', '.join('?' * len(rows[0]))}, 'x')", rows[0])
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    append(path, outcome(fits=False), EVENT, "CUDA-OOM-001")
+    assert measured_rates(path) == {"release": (1, 2)}
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (7,)
+        assert connection.execute("SELECT entry, ran FROM outcome ORDER BY at").fetchall()[1] == ("CUDA-OOM-001", None)
+    connection.close()
+
+
+def test_a_lock_is_not_waited_for_when_a_panel_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait is told to SQLite in seconds; how long it then is depends on the machine."""
+    path, waits = tmp_path / "h.sqlite", []
+    append(path, outcome(fits=True), EVENT, None)
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        connect = sqlite3.connect
+
+        def watched(*args: Any, **facts: Any) -> sqlite3.Connection:
+            waits.append(facts["timeout"])
+            connection: sqlite3.Connection = connect(*args, **facts)
+            return connection
+
+        monkeypatch.setattr(sqlite3, "connect", watched)
+        with pytest.raises(OomHelperError, match="locked"):
+            measured_rates(path)
+        other.execute("ROLLBACK")
+    other.close()
+    assert waits == [0.1]
+    assert measured_rates(path) == {"release": (1, 1)}

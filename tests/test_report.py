@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -26,7 +27,21 @@ from nb_oomhelper.model import (
 from nb_oomhelper.outcomes import code, fix_loses, fix_title, plain, summary, tell
 from nb_oomhelper.report import Report, bar, entry_page, write
 from nb_oomhelper.wording import Language, say
-from tests.cases import EVENT, GIB, HOSTILE, MIB, QUOTES, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
+from tests.cases import (
+    DEVICE,
+    EVENT,
+    GIB,
+    HOSTILE,
+    MIB,
+    OUTCOMES,
+    QUOTES,
+    SCRIPT,
+    SNAPSHOT,
+    STARS,
+    TICKS,
+    catalog,
+    rich_case,
+)
 
 pytestmark = pytest.mark.plain
 
@@ -153,6 +168,26 @@ def test_headline(facts: dict[str, Any], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("event", "host", "what"),
+    [
+        (EVENT, {}, "the whole device has **8.00 GiB**"),
+        (HOST_EVENT, {}, "the whole machine has **64.00 GiB**"),
+        (
+            HOST_EVENT,
+            {"address_space_limit": 6 * GIB, "virtual": 5 * GIB},
+            "this process may have **6.00 GiB** in all (RLIMIT_AS)",
+        ),
+    ],
+)
+def test_a_request_that_is_larger_than_all_there_is_says_so(event: OomEvent, host: dict[str, Any], what: str) -> None:
+    found = report(replace(event, requested=99 * GIB, call=None), host=replace(SNAPSHOT.host, **host))
+    said = f"The cell asked for **99.00 GiB** at once, and {what}: nothing that is freed makes room for it."
+    assert found.headline.startswith(said)
+    (why,) = [why.text for why in found.whys if why.kind == "too_large"]
+    assert ("device" in why) == (event is EVENT)
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({}, "CUDA out of memory"),
@@ -234,12 +269,12 @@ def test_fixes() -> None:
     rows = {row.plan.fix + row.plan.subject: row for row in before_any_outcome().fixes}
     release = rows["release-failed-cell"]
     assert (release.title, release.effect, release.label) == ("Release the failed cell", "frees 2.00 GiB", "safe")
-    assert release.verdict == "✓ the request fits; the whole cell needs 4.00 GiB"
-    assert release.rates == "here 2 of 3"
+    assert release.verdict == "enough for this request, not for the cell: it needs 4.00 GiB at least"
+    assert release.rates == "enough for this request here: 2 of 3"
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
     assert (offload.effect, offload.verdict, offload.label) == (say("fix.places_unknown", "en"), "", "unsafe")
-    assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1"
+    assert offload.rates == "claimed 95 % (CUDA-OOM-001) · enough for this request here: 0 of 1"
     assert "`llm`" in offload.loses
     deletion = rows["delete-variable" + STARS]
     assert deletion.title == "Delete `*bold*`"
@@ -258,13 +293,94 @@ def test_a_fix_that_was_run_promises_no_more() -> None:
 
 def test_a_request_that_never_fits() -> None:
     row = next(row for row in report(replace(EVENT, requested=9 * GIB)).fixes if row.plan.fix == "delete-variable")
-    assert row.verdict == "✗ the request is larger than the device"
+    assert row.verdict == "✗ the request is larger than all that there is"
 
 
 def test_a_fix_that_makes_everything_fit() -> None:
     row = before_any_outcome(replace(EVENT, requested=GIB + MIB)).fixes[0]
-    assert row.verdict in {"✓ the request fits then", "✓ the request fits; the whole cell needs 3.00 GiB"}
-    assert (row.plan.again is not False) == (row.verdict == "✓ the request fits then")
+    part = "enough for this request, not for the cell: it needs 3.00 GiB at least"
+    assert row.verdict in {"enough for this request", part}
+    assert (row.plan.again is not False) == (row.verdict == "enough for this request")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_sign_of_success_where_only_the_request_fits(language: Language) -> None:
+    """That the failed request fits does not make the cell run; nor does that the least it needs is there."""
+    case = rich_case(replace(EVENT, requested=GIB + MIB))
+    case.plans = tuple(replace(plan, fits=True, again=True) for plan in case.plans if plan.placement is None)
+    case.outcomes = [replace(OUTCOMES[0], again=True)]
+    found = write(case, catalog(), language)
+    undone = [row for row in found.fixes if row.verdict]
+    assert undone
+    assert not [row.verdict for row in undone if "✓" in row.verdict]
+    assert "✓" not in found.outcomes[0]
+    assert "✓" not in say("fix.measured", language, good=1, total=1)
+    shown = [_html.fix(row) for row in undone if not row.plan.reruns and not row.plan.loads]
+    assert not [markup for markup in shown if '<span class="oomh-ok">' in markup]
+
+
+def test_a_claim_stands_beside_the_fix_that_the_matching_entry_recommends_alone() -> None:
+    case, known = rich_case(), catalog()
+    assert case.match is not None
+    claimed = {row.plan.fix for row in write(case, known, "en").fixes if "claimed" in row.rates}
+    assert claimed
+    assert claimed <= {row.fix for row in case.match.entry.workarounds}
+    case.match = replace(case.match, relation="related")
+    assert not [row for row in write(case, known, "en").fixes if "claimed" in row.rates]
+    case.match = None
+    assert not [row for row in write(case, known, "en").fixes if "claimed" in row.rates]
+
+
+def test_whose_fix_it_is() -> None:
+    known = catalog()
+    origin = Path(f"/tmp/{SCRIPT}{TICKS}/fixes/\u202ea.toml")
+    mine = tuple(replace(fix, origin=origin) if fix.id == "delete-variable" else fix for fix in known.fixes)
+    found = write(rich_case(), replace(known, fixes=mine), "en")
+    told = {row.plan.fix: row.origin for row in found.fixes}
+    assert told.pop("delete-variable") == f"from `\\u202ea.toml` in `/tmp/{SCRIPT}'code'/fixes`"
+    assert not any(told.values())
+    row = next(row for row in found.fixes if row.origin)
+    assert "<script>" not in _html.fix(row)
+    assert "from <code>\\u202ea.toml</code> in <code>/tmp/&lt;script&gt;" in _html.fix(row)
+    assert "(from `\\u202ea.toml` in" in _text.render(found)
+
+
+HIDDEN = "\u202eevil\u2066\x1b[31m\x00\x9b\ud800\u2028"
+
+
+def test_what_hides_in_a_text_is_written_out() -> None:
+    assert plain(HIDDEN) == r"\u202eevil\u2066\x1b[31m\x00\x9b\ud800\u2028"
+    assert plain("数据 👩\u200d💻 é\tx") == "数据 👩\u200d💻 é\tx"
+    assert _html.rich(f"`{HIDDEN}`") == r"<code>\u202eevil\u2066\x1b[31m\x00\x9b\ud800\u2028</code>"
+    assert _html.code(f"a = '{HIDDEN}'\nb").count("\n") == 1
+    case = rich_case(replace(EVENT, function=HIDDEN), replace(SNAPSHOT, device=replace(DEVICE, name=HIDDEN)))
+    found = write(case, catalog(), "en")
+    for shown in (_html.render(found), _text.render(found)):
+        assert r"\u202eevil" in shown
+        shown.encode()
+        assert not set(shown) & (set(HIDDEN) - set("evil[31m"))
+
+
+# -- what fails ------------------------------------------------------------------------------------------------------
+
+
+def test_a_part_that_fails_costs_only_itself() -> None:
+    whole, case = report(), rich_case()
+    case.plans = (*case.plans, replace(case.plans[0], fix="no-such-fix"))
+    odd = Cause(kind="no-such-kind", size=1)  # type: ignore[arg-type]
+    case.diagnosis = replace(case.diagnosis, causes=(odd, *case.diagnosis.causes))
+    worth = Step(done="no-such-step", resident=GIB)  # type: ignore[arg-type]
+    case.outcomes = [replace(OUTCOMES[0], steps=(worth,)), *case.outcomes]
+    found = write(case, catalog(), "en")
+    assert [row.title for row in found.fixes] == [row.title for row in whole.fixes]
+    assert (found.whys, found.outcomes, found.dead_ends) == (whole.whys, whole.outcomes, whole.dead_ends)
+    assert (found.entry, found.parts, found.notes) == (whole.entry, whole.parts, whole.notes)
+
+
+def test_a_language_that_fails_falls_back_to_english() -> None:
+    found, english = write(rich_case(), catalog(), "xx"), report()  # type: ignore[arg-type]
+    for name in ("title", "headline", "parts", "whys", "dead_ends", "outcomes", "entry", "notes"):
+        assert getattr(found, name) == getattr(english, name), name
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -352,13 +468,13 @@ def test_outcomes() -> None:
     assert good == (
         "Release the failed cell: freed 2.00 GiB (5.00 GiB → 3.00 GiB allocated) in 0.2 s. Predicted: 2.00 GiB."
         " The driver's figure for the device: 7.00 GiB → 5.00 GiB."
-        " ✓ The failed request of 2.00 GiB would fit now: 3.00 GiB is free."
+        " That is enough for the failed request of 2.00 GiB now: 3.00 GiB is free."
         " ✗ Unchanged, the cell needs at least 4.00 GiB: make it smaller before you run it again."
     )
     assert bad.startswith(
         f"The code raised an error: NameError: {SCRIPT} *bold* 'code' Delete `*bold*`: done in 0.0 s;"
     )
-    assert "✗ The failed request of 2.00 GiB would not fit yet: 1.00 GiB is free." in bad
+    assert "✗ Not enough yet for the failed request of 2.00 GiB: 1.00 GiB is free." in bad
 
 
 def test_an_outcome_on_the_host() -> None:
@@ -369,7 +485,7 @@ def test_an_outcome_on_the_host() -> None:
     lines = tell(outcome, rich_case(), catalog(), "en")
     assert lines == [
         "Release the failed cell: 1.00 GiB more is held than before (3.00 GiB → 4.00 GiB resident) after 0.0 s.",
-        "✓ The cell, unchanged, needs at least 4.00 GiB: that fits now.",
+        "The cell, unchanged, needs at least 4.00 GiB: there is that much; only running it tells whether it is enough.",
     ]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import nb_oomhelper
 from nb_oomhelper.catalog import load_catalog
-from nb_oomhelper.model import Applicability, CauseKind, Phase, Segment
+from nb_oomhelper.model import Applicability, CauseKind, Phase, Remote, Segment
 from nb_oomhelper.tables import Language as TablesLanguage
 from nb_oomhelper.wording import Language, knows, pick_language, say
 
@@ -128,6 +128,8 @@ def test_keys_that_are_put_together() -> None:
 
     assert named("part") == set(get_args(get_type_hints(Segment)["kind"]))
     special = {"variable_role", "variable_path", "variable_shared", "other_process_unknown", "fragmentation_largest"}
+    special |= {"too_large_machine", "too_large_limit"}
+    assert named("remote") >= set(get_args(Remote))
     assert named("cause") == set(get_args(CauseKind)) | special
     assert named("fix") >= set(get_args(Applicability))
     assert {f"phase_{phase}" for phase in get_args(Phase) if phase != "unknown"} <= named("entry")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -113,6 +114,8 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     event = detect(error)
     if event is None:
         return None
+    if event.remote is not None:  # neither this notebook nor this machine's memory explains it
+        return _written(event, _unread(), None, Notebook(), desk, cell)
     event = replace(event, call=desk.attempt(lambda: _failed_call(error), None))
     return _written(*_taken_down(event, scope, desk, cell), desk, cell)
 
@@ -140,15 +143,18 @@ def _written(
 ) -> Case:
     """Our reading of what was taken down."""
     bare = Diagnosis(requested=event.requested, free=event.free, capacity=event.capacity, short=None)
-    diagnosis = desk.attempt(lambda: diagnose(event, snapshot), bare)
+    diagnosis = desk.attempt(lambda: diagnose(event, snapshot, torch="torch" in sys.modules, failed=desk.failed), bare)
     if load is not None:
         diagnosis = desk.attempt(lambda: weigh_whole(diagnosis, load), diagnosis)
     case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
     catalog = desk.attempt(desk.catalog, None)
     if catalog is not None:
         case.match = desk.attempt(lambda: next(iter(catalog.choose(event)), None), None)
-        case.plans = desk.attempt(
-            lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=desk.failed), ()
+        no_plans: tuple[FixPlan, ...] = ()
+        case.plans = (
+            no_plans
+            if event.remote
+            else desk.attempt(lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=desk.failed), ())
         )
     case.rates = desk.attempt(lambda: rates(desk), {})
     return case

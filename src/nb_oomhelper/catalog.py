@@ -2,13 +2,14 @@
 
 The packaged files must be whole. A person may add files of the same form under ``entries/`` and ``fixes/`` of a folder
 of their own: one with a known id replaces the packaged one, and a broken one is left out with a line that says why.
+What is a person's own keeps the name of its file (`origin`), so that it is never taken for what is packaged.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -61,11 +62,13 @@ class Catalog:
         entries: By code.
         fixes: By order, then id.
         problems: One line for each file of the user's own that was left out, and for each reference that leads nowhere.
+        replaced: One line for each packaged entry or fix in whose place the user's own stands.
     """
 
     entries: tuple[Entry, ...]
     fixes: tuple[Fix, ...]
     problems: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
     def choose(self, event: OomEvent) -> tuple[Match, ...]:
         """Find the entries about the event's framework: whole matches first, then by confidence.
@@ -121,24 +124,35 @@ def load_catalog(user_dir: Path | None = None) -> Catalog:
     """Read the packaged files, and those of the user's own where there are any.
 
     Args:
-        user_dir: Folder with ``entries/*.toml`` and ``fixes/*.toml``; it need not exist.
+        user_dir: Folder with ``entries/*.toml`` and ``fixes/*.toml``; it need not exist. A relative path is refused:
+            it would lead into the working folder, where a notebook of somebody else's may have brought its own.
 
     Raises:
         KnowledgeError: A packaged file is missing or broken: the installation is damaged.
     """
     problems: list[str] = []
+    replaced: list[str] = []
     entries = _packaged("entries", read_entry)
     fixes = _packaged("fixes", read_fix)
-    if user_dir is not None:
-        entries |= _own(user_dir, "entries", read_entry, problems)
-        fixes |= _own(user_dir, "fixes", read_fix, problems)
+    if user_dir is not None and not user_dir.is_absolute():
+        problems.append(f"knowledge_dir: {str(user_dir)!r} is refused: it must be an absolute path, or begin with ~")
+    elif user_dir is not None:
+        _put_over(entries, _own(user_dir, "entries", read_entry, problems), "entry", replaced)
+        _put_over(fixes, _own(user_dir, "fixes", read_fix, problems), "fix", replaced)
     whole = _one_per_code(entries.values(), problems)
     problems += _loose_ends(whole, tuple(fixes.values()))
     return Catalog(
         entries=tuple(sorted(whole, key=lambda entry: entry.code)),
         fixes=tuple(sorted(fixes.values(), key=lambda fix: (fix.order, fix.id))),
         problems=tuple(_one_line(problem) for problem in problems),
+        replaced=tuple(_one_line(line) for line in replaced),
     )
+
+
+def _put_over(records: dict[str, _Record], own: dict[str, _Record], kind: str, replaced: list[str]) -> None:
+    """Add the user's own records, and note in whose place they stand."""
+    replaced += [f"{kind} {records[key].id} by {one.origin}" for key, one in own.items() if key in records]
+    records |= own
 
 
 def _packaged(kind: str, read: Callable[[str], _Record]) -> dict[str, _Record]:
@@ -169,13 +183,15 @@ def _own(user_dir: Path, kind: str, read: Callable[[str], _Record], problems: li
     for file in files:
         where = f"{kind}/{file.name}"
         try:
-            _add(records, where, read, _read_small(file, where))
+            _add(records, where, read, _read_small(file, where), file)
         except KnowledgeError as error:
             problems.append(str(error))
     return records
 
 
-def _add(records: dict[str, _Record], where: str, read: Callable[[str], _Record], text: str) -> None:
+def _add(
+    records: dict[str, _Record], where: str, read: Callable[[str], _Record], text: str, origin: Path | None = None
+) -> None:
     """Read one file's text into `records`; errors begin with the file's name."""
     try:
         record = read(text)
@@ -183,7 +199,7 @@ def _add(records: dict[str, _Record], where: str, read: Callable[[str], _Record]
         raise KnowledgeError(f"{where}: {error}") from error
     if record.id.casefold() in records:
         raise KnowledgeError(f"{where}: id: {record.id!r} is already in another file of this folder")
-    records[record.id.casefold()] = record
+    records[record.id.casefold()] = replace(record, origin=origin)
 
 
 def _read_small(path: Path, where: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
-from nb_oomhelper.mistakes import find_mistakes
+from nb_oomhelper import deadends, mistakes
 from nb_oomhelper.model import (
     Cause,
     CauseKind,
@@ -20,38 +24,77 @@ from nb_oomhelper.model import (
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
 _NAMED = 4  # variables that are named one by one
 _ENDS = 5  # dead ends that are told
-_WITHOUT_TORCH = ("cupy", "jax")  # who works with these does not try PyTorch's functions
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+Failed = Callable[[Exception], None]
 
 
-def diagnose(event: OomEvent, snapshot: MemorySnapshot) -> Diagnosis:
-    """Read an event against the memory at that moment."""
-    free = free_for(event, snapshot)
-    capacity = _capacity(event, snapshot)
+def diagnose(
+    event: OomEvent, snapshot: MemorySnapshot, *, torch: bool = True, failed: Failed | None = None
+) -> Diagnosis:
+    """Read an event against the memory at that moment.
+
+    Of another process's error only what its text tells: this process's memory does not explain it.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+        torch: Whether PyTorch is loaded: who does not use it does not try its functions.
+        failed: Is told the error of each part that failed. It costs itself alone: a cause fewer, or an unknown figure.
+    """
+    if event.remote is not None:
+        return _elsewhere(event)
+    free = _tried(failed, None, free_for, event, snapshot)
+    capacity = _tried(failed, None, _capacity, event, snapshot)
     short = None if event.requested is None or free is None else max(0, event.requested - free)
-    causes = [
-        *_too_large(event, capacity),
-        *_limits(event, snapshot),
-        *_failed_cells(snapshot),
-        *_results(snapshot),
-        *_variables(snapshot),
-        *find_mistakes(snapshot.holdings, event.phase),
-        *_unnamed(snapshot),
-        *_pinned(event, snapshot),
-        *_pools(event, snapshot),
-        *_processes(event, snapshot),
-        *_fragmentation(event, snapshot),
-        *_rest(event, snapshot),
+    no_causes: list[Callable[[], list[Cause]]] = []
+    no_ends: list[Callable[[], list[DeadEnd]]] = []
+    found: list[Callable[[], list[Cause]]] = [
+        partial(_too_large, event, capacity),
+        partial(_limits, event, snapshot),
+        partial(_failed_cells, snapshot),
+        partial(_results, snapshot),
+        partial(_variables, snapshot),
+        *_tried(failed, no_causes, mistakes.finders, snapshot.holdings, event.phase),
+        partial(_unnamed, snapshot),
+        partial(_pinned, event, snapshot),
+        partial(_pools, event, snapshot),
+        partial(_processes, event, snapshot),
+        partial(_fragmentation, event, snapshot, free),
+        partial(_rest, event, snapshot),
     ]
-    causes.sort(key=_weight)
+    causes = sorted(_each(failed, found), key=_weight)
+    ends = _tried(failed, no_ends, deadends.finders, event, snapshot, free, causes, torch)
     return Diagnosis(
         requested=event.requested,
         free=free,
         capacity=capacity,
         short=short,
-        rerun=_rerun(event, causes),
+        rerun=_tried(failed, None, _rerun, event, causes),
         causes=tuple(causes),
-        dead_ends=tuple(_dead_ends(event, snapshot, short, free, causes)),
+        dead_ends=tuple(_each(failed, ends)[:_ENDS]),
     )
+
+
+def _elsewhere(event: OomEvent) -> Diagnosis:
+    short = None if event.requested is None or event.free is None else max(0, event.requested - event.free)
+    return Diagnosis(requested=event.requested, free=event.free, capacity=event.capacity, short=short)
+
+
+def _each(failed: Failed | None, parts: Iterable[Callable[[], list[_T]]]) -> list[_T]:
+    nothing: list[_T] = []
+    return [one for part in parts for one in _tried(failed, nothing, part)]
+
+
+def _tried(failed: Failed | None, otherwise: _T, function: Callable[..., _T], *args: object) -> _T:
+    """What a part of the diagnosis gives; where it fails, the rest must come all the same."""
+    try:
+        return function(*args)
+    except Exception as problem:
+        _log.debug("a part of the diagnosis failed", exc_info=True)
+        if failed is not None:
+            failed(problem)
+        return otherwise
 
 
 def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
@@ -254,6 +297,7 @@ def _processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     reserved = event.reserved if snapshot.reserved is None else snapshot.reserved
     seen = snapshot.device.processes if snapshot.device else None
     rows = with_self(seen, reserved) if seen else event.processes
+    capacity = _capacity(event, snapshot)
     return [
         Cause(
             kind="other_process",
@@ -262,14 +306,19 @@ def _processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
             process=" · ".join(part for part in (row.name, row.detail) if part) or None,
         )
         for row in rows
-        if not row.is_self and (row.used is None or row.used >= _WORTH_SAYING)
+        if not row.is_self and (row.used is None or _WORTH_SAYING <= row.used <= (capacity or row.used))
     ]
 
 
-def _fragmentation(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """Enough is cached, yet no piece of it is large enough (PyTorch gives back what it can before it fails)."""
+def _fragmentation(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -> list[Cause]:
+    """Enough is cached, yet no piece of it is large enough (PyTorch gives back what it can before it fails).
+
+    Where as much is free beside it, pieces are not what was missing.
+    """
     cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
     if event.backend == "host" or event.requested is None or cached is None or cached < event.requested:
+        return []
+    if free is not None and free - _own_pool(snapshot) >= event.requested:
         return []
     largest = snapshot.allocator.largest_free_block if snapshot.allocator else None
     if largest is not None and largest >= event.requested:  # given back since, by a program that took several pieces
@@ -302,50 +351,6 @@ def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
         return []
     size = next((part.size for part in _device_segments(snapshot) if part.kind == "rest"), None)
     return [Cause(kind="rest", size=size)] if size and size >= _WORTH_SAYING else []
-
-
-def _dead_ends(
-    event: OomEvent, snapshot: MemorySnapshot, short: int | None, free: int | None, causes: list[Cause]
-) -> list[DeadEnd]:
-    ends = []
-    allocator = snapshot.allocator
-    if event.backend == "host" and event.framework not in _WITHOUT_TORCH:
-        ends.append(DeadEnd(kind="empty_cache", frees=None, reason="empty_cache_host"))
-    elif (
-        event.framework == "pytorch"
-        and allocator
-        and allocator.releasable is not None
-        and (short is None or allocator.releasable < max(1, short))
-    ):
-        ends.append(DeadEnd(kind="empty_cache", frees=allocator.releasable, reason="empty_cache_short"))
-    pinned = next((cause.size for cause in causes if cause.kind == "failed_cell"), None)
-    if pinned:
-        ends.append(DeadEnd(kind="gc_collect", frees=None, reason="gc_collect_pinned"))
-    if event.phase == "load":
-        ends.append(DeadEnd(kind="smaller_batch", frees=None, reason="smaller_batch_loading"))
-    elif pinned and event.requested and free is not None and event.requested // 2 > free:
-        ends.append(DeadEnd(kind="smaller_batch", frees=None, reason="smaller_batch_pinned"))
-    if any(cause.kind == "too_large" for cause in causes):
-        ends.append(DeadEnd(kind="restart_unchanged", frees=None, reason="restart_too_large"))
-    elif pinned:
-        ends.append(DeadEnd(kind="restart_unchanged", frees=None, reason="restart_not_needed"))
-    return [*ends, *_of_other_work(event, snapshot, causes)][:_ENDS]
-
-
-def _of_other_work(event: OomEvent, snapshot: MemorySnapshot, causes: list[Cause]) -> list[DeadEnd]:
-    """What helps against another cause, or in another phase, and people try it here, too."""
-    ends = []
-    advised = "expandable_segments" in event.message  # PyTorch's own text says so, whatever the cause
-    if advised and event.requested and not any(cause.kind == "fragmentation" for cause in causes):
-        cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
-        if cached is not None:
-            ends.append(DeadEnd(kind="expandable_segments", frees=cached, reason="expandable_segments_unfragmented"))
-    rows = snapshot.holdings.rows
-    if event.phase == "infer" and any(row.role == "pretrained model" for row in rows):
-        ends.append(DeadEnd(kind="checkpointing", frees=None, reason="checkpointing_infer"))
-    if event.phase == "train":
-        ends.append(DeadEnd(kind="no_grad", frees=None, reason="no_grad_train"))
-    return ends
 
 
 def _rerun(event: OomEvent, causes: list[Cause]) -> int | None:

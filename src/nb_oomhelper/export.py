@@ -43,7 +43,9 @@ _COLUMNS = (
 
 def to_json(entry: Entry) -> str:
     """Write an entry as JSON: the keys of its file in their order, both languages, days as "2023-12-01"."""
-    return json.dumps(asdict(entry), indent=2, ensure_ascii=False, default=_day)
+    keys = asdict(entry)
+    del keys["origin"]  # no key of the file's
+    return json.dumps(keys, indent=2, ensure_ascii=False, default=_day)
 
 
 def to_markdown(entry: Entry, language: Language, installed: Mapping[str, str | None]) -> str:

@@ -58,7 +58,8 @@ class OOMHelper(Configurable):
     ).tag(config=True)
     knowledge_dir = Unicode(
         "",
-        help="Folder with entries/*.toml and fixes/*.toml of your own; empty: nb_oomhelper in the IPython directory.",
+        help="Folder with entries/*.toml and fixes/*.toml of your own, as an absolute path or one that begins with ~;"
+        " empty: nb_oomhelper in the IPython directory.",
     ).tag(config=True)
 
 
@@ -168,6 +169,7 @@ class Extension:
             f"live readout: every {self.settings.refresh_seconds:g} s, for {self.settings.live_minutes:g} minutes",
             f"history: {'off' if path is None else self._history_line(path)}",
             f"knowledge: {len(self.catalog().entries)} entries, {len(self.catalog().fixes)} fixes",
+            *(f"replaced: {line}" for line in self.catalog().replaced),
             *(f"left out: {problem}" for problem in self.catalog().problems),
             f"driver: {self._driver_line()}",
         ]
@@ -247,7 +249,7 @@ class Extension:
         """Run the fix that releases the failed cell, as the user has asked for once and for all."""
         shown = getattr(self.shell, "_last_traceback", None)  # ipykernel's, for its reply; a cell inside clears it
         for plan in case.plans:
-            if plan.fix == _RELEASE:
+            if plan.fix == _RELEASE and self.catalog().fix(_RELEASE).origin is None:  # own code runs on a click only
                 self.run(case, plan.number)
         if shown is not None:
             self.shell._last_traceback = shown

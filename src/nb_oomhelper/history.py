@@ -15,6 +15,9 @@ from pathlib import Path
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.model import OomEvent, Outcome
 
+_VERSION = 1  # PRAGMA user_version; a later one may have more columns, and these keep their names and meanings
+_WAIT = 1.0  # seconds that an outcome waits for another kernel's
+_GLANCE = 0.1  # seconds that a panel waits for the rates beside its fixes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outcome (
     at REAL NOT NULL,            -- seconds since the epoch
@@ -38,22 +41,25 @@ def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> 
     Raises:
         OomHelperError: The file cannot be written or is no history.
     """
-    row = (
-        time.time(),
-        outcome.fix,
-        entry,
-        event.framework,
-        event.backend,
-        event.phase,
-        outcome.requested,
-        outcome.predicted,
-        outcome.freed,
-        outcome.fits,
-        outcome.error is not None,
-    )
-    with _open(path) as connection:
-        connection.execute(_SCHEMA)
-        connection.execute(f"INSERT INTO outcome VALUES ({','.join('?' * len(row))})", row)
+    row = {
+        "at": time.time(),
+        "fix": outcome.fix,
+        "entry": entry,
+        "framework": event.framework,
+        "backend": event.backend,
+        "phase": event.phase,
+        "requested": outcome.requested,
+        "predicted": outcome.predicted,
+        "freed": outcome.freed,
+        "fits": outcome.fits,
+        "failed": outcome.error is not None,
+    }
+    with _open(path, _WAIT) as connection:
+        if not _is_there(connection):
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        names, blanks = ", ".join(row), ", ".join(f":{name}" for name in row)
+        connection.execute(f"INSERT INTO outcome ({names}) VALUES ({blanks})", row)
 
 
 def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
@@ -71,17 +77,23 @@ def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         raise _unusable(path, error) from None
     query = "SELECT fix, SUM(fits AND NOT failed), COUNT(*) FROM outcome WHERE fits IS NOT NULL OR failed GROUP BY fix"
-    with _open(path) as connection:
-        connection.execute(_SCHEMA)
+    with _open(path, _GLANCE) as connection:
+        if not _is_there(connection):  # an empty file
+            return {}
         return {fix: (int(good or 0), int(total)) for fix, good, total in connection.execute(query)}
 
 
+def _is_there(connection: sqlite3.Connection) -> bool:
+    """Whether the table is; to ask for it takes no lock that another kernel's writing could hold for long."""
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'outcome'").fetchall())
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
+def _open(path: Path, wait: float) -> Iterator[sqlite3.Connection]:
     connection = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=1.0)
+        connection = sqlite3.connect(path, timeout=wait)
         with connection:
             yield connection
     except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: no system has such a name

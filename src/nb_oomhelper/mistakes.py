@@ -5,6 +5,9 @@ Each finds one mistake and gives causes with the variable's name and the bytes t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from nb_oomhelper.model import Cause, Holding, Holdings, Phase
 
 _WORTH_SAYING = 1 << 20  # bytes
@@ -13,13 +16,18 @@ _MODELS = ("model", "pretrained model")
 
 def find_mistakes(held: Holdings, phase: Phase) -> list[Cause]:
     """Causes of the kinds "graph", "copies", "gradients", "stale_optimizer" and "module"."""
+    return [cause for find in finders(held, phase) for cause in find()]
+
+
+def finders(held: Holdings, phase: Phase) -> list[Callable[[], list[Cause]]]:
+    """What finds each of them, apart, so that one that fails costs the others nothing."""
     rows = [held.rows[index] for index in held.of_kind("variable")]
     return [
-        *_graphs(rows),
-        *_copies(held, rows),
-        *(_gradients(rows) if phase in ("infer", "load") else []),
-        *_stale_optimizers(held),
-        *_modules(held),
+        partial(_graphs, rows),
+        partial(_copies, held, rows),
+        *([partial(_gradients, rows)] if phase in ("infer", "load") else []),
+        partial(_stale_optimizers, held),
+        partial(_modules, held),
     ]
 
 

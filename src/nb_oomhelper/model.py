@@ -11,6 +11,7 @@ from typing import Literal
 
 Phase = Literal["load", "train", "infer", "unknown"]
 Certainty = Literal["sure", "probable"]
+Remote = Literal["ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "other"]
 Applicability = Literal["safe", "unsafe", "display_only"]
 CauseKind = Literal[
     "failed_cell",
@@ -126,6 +127,8 @@ class OomEvent:
         function: Name of the innermost function of the user's that was running, or None.
         line: Line number in it, or None.
         call: The loader call that failed, or None.
+        remote: What kind of process ran out, where it was not this one: "ray", "ipyparallel", "dask", "dataloader
+            worker", "process pool", "launcher" or "other"; None for this process.
     """
 
     framework: str
@@ -147,6 +150,7 @@ class OomEvent:
     function: str | None = None
     line: int | None = None
     call: FailedCall | None = None
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.catalog import Catalog, fill
+from nb_oomhelper.catalog import Catalog, Match, fill
 from nb_oomhelper.model import FixPlan, Outcome, Placement, Step
 from nb_oomhelper.units import format_bytes
-from nb_oomhelper.wording import Language, say
+from nb_oomhelper.wording import Language, printable, say
 
 _STARS = re.compile(r"\*{2,}")
 _WORTH_SAYING = 1 << 20  # bytes
@@ -150,15 +150,27 @@ def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> st
     )
 
 
-def said_rates(fix: str, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language) -> str:
-    """Claimed and measured, side by side and never mixed; nothing where nobody says or saw anything."""
-    known, parts = catalog.fix(fix), []
-    if known.claimed_rate is not None:
-        parts.append(say("fix.claimed", language, rate=known.claimed_rate, entry=plain(known.entry or "")))
+def said_rates(
+    fix: str, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language, match: Match | None = None
+) -> str:
+    """What is claimed of a fix and what was measured, side by side and never mixed; "" where there is neither.
+
+    A claim is about one problem: it is said where the entry that matches recommends this very fix, and nowhere else.
+    """
+    parts = []
+    claimed = _claimed(fix, catalog, match)
+    if claimed is not None and match is not None:
+        parts.append(say("fix.claimed", language, rate=claimed, entry=plain(match.entry.code)))
     if fix in rates:
         good, total = rates[fix]
         parts.append(say("fix.measured", language, good=good, total=total))
     return " · ".join(parts)
+
+
+def _claimed(fix: str, catalog: Catalog, match: Match | None) -> int | None:
+    if match is None or match.relation != "match" or catalog.fix(fix).origin != match.entry.origin:
+        return None
+    return next((row.rate for row in match.entry.workarounds if row.fix == fix), None)
 
 
 def texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, str]:
@@ -190,8 +202,8 @@ def _device(case: Case) -> str:
 
 
 def plain(text: str) -> str:
-    """A text from outside, without the characters that mean markup here."""
-    return _STARS.sub("*", text.replace("`", "'"))
+    """A text from outside, without the characters that mean markup here, and with those that hide written out."""
+    return _STARS.sub("*", printable(text).replace("`", "'"))
 
 
 def code(text: str) -> str:

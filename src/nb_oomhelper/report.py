@@ -5,7 +5,12 @@ Texts hold no markup but backticks around code and `**` around what is to be bol
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, installed_version
@@ -15,6 +20,11 @@ from nb_oomhelper.model import Cause, CauseKind, DeadEnd, FixPlan, MemorySnapsho
 from nb_oomhelper.outcomes import blanks, code, places, plain, said_rates, tell, texts
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, knows, say
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_Row = TypeVar("_Row")
+_STARTED = ("dataloader worker", "process pool", "launcher")  # processes that this one has started, on this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +39,11 @@ class Why:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixRow:
-    """One fix as it is shown; `plan` is what runs."""
+    """One fix as it is shown; `plan` is what runs, and `origin` whose it is, "" for what is packaged."""
 
     plan: FixPlan
     title: str
+    origin: str
     note: str
     effect: str
     verdict: str
@@ -53,7 +64,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A case in words, in one language."""
+    """A case in words, in one language; `here` is False where another process ran out."""
 
     language: Language
     title: str
@@ -67,24 +78,58 @@ class Report:
     entry: str
     claims: str
     notes: tuple[str, ...]
+    here: bool = True
 
 
 def write(case: Case, catalog: Catalog, language: Language) -> Report:
-    """Put a case into words."""
+    """Put a case into words.
+
+    What cannot be said in a language is said in English, and what cannot be said at all is left out.
+    """
+
+    def one(say_it: Callable[[Language], _T], otherwise: _T) -> _T:
+        return _said(say_it, otherwise, language)
+
+    def each(items: Iterable[_T], say_it: Callable[[_T, Language], _Row]) -> tuple[_Row, ...]:
+        nothing: list[_Row] = []
+        return tuple(row for item in items for row in _said(partial(_listed, say_it, item), nothing, language))
+
     return Report(
         language=language,
-        title=_title(case, language),
-        place=_place(case, language),
-        headline=_headline(case, language),
-        parts=bar(case.snapshot, case.event.backend, language, case.diagnosis.requested),
-        whys=_whys(case, language),
-        fixes=tuple(_fix(case, plan, catalog, language) for plan in case.plans),
-        dead_ends=tuple(_dead_end(case, end, language) for end in case.diagnosis.dead_ends),
-        outcomes=tuple(" ".join(tell(outcome, case, catalog, language)) for outcome in case.outcomes),
-        entry=_entry(case.match, language),
-        claims=_claims(case.match, language),
-        notes=_notes(case, catalog, language),
+        title=one(lambda spoken: _title(case, spoken), ""),
+        place=one(lambda spoken: _place(case, spoken), ""),
+        headline=one(lambda spoken: _headline(case, spoken), ""),
+        parts=one(lambda spoken: _bar(case, spoken), ()),
+        whys=each(case.diagnosis.causes, lambda cause, spoken: _why(cause, case, spoken)),
+        fixes=each(case.plans, lambda plan, spoken: _fix(case, plan, catalog, spoken)),
+        dead_ends=each(case.diagnosis.dead_ends, lambda end, spoken: _dead_end(case, end, spoken)),
+        outcomes=each(case.outcomes, lambda outcome, spoken: " ".join(tell(outcome, case, catalog, spoken))),
+        entry=one(lambda spoken: _entry(case.match, spoken), ""),
+        claims=one(lambda spoken: _claims(case.match, spoken), ""),
+        notes=one(lambda spoken: _notes(case, catalog, spoken), ()),
+        here=case.event.remote is None,
     )
+
+
+def _listed(say_it: Callable[[_T, Language], _Row], item: _T, language: Language) -> list[_Row]:
+    return [say_it(item, language)]
+
+
+def _said(say_it: Callable[[Language], _T], otherwise: _T, language: Language) -> _T:
+    """A part of the report; a missing word or a record that breaks the rules must not cost the others."""
+    languages: tuple[Language, ...] = (language,) if language == "en" else (language, "en")
+    for spoken in languages:
+        try:
+            return say_it(spoken)
+        except Exception:
+            _log.debug("a part of the report failed", exc_info=True)
+    return otherwise
+
+
+def _bar(case: Case, language: Language) -> tuple[Part, ...]:
+    if case.event.remote is not None:  # it is not this process's memory that ran out
+        return ()
+    return bar(case.snapshot, case.event.backend, language, case.diagnosis.requested)
 
 
 def bar(snapshot: MemorySnapshot, backend: str, language: Language, requested: int | None = None) -> tuple[Part, ...]:
@@ -101,6 +146,8 @@ def entry_page(entry: Entry, language: Language) -> str:
 
 
 def _title(case: Case, language: Language) -> str:
+    if case.event.remote is not None:
+        return say("remote.title", language, who=say(f"remote.{case.event.remote}", language))
     if case.event.certainty == "probable":
         return say("title.probable", language)
     key = case.event.backend if case.event.backend in ("cuda", "host") else "other"
@@ -109,6 +156,8 @@ def _title(case: Case, language: Language) -> str:
 
 def _place(case: Case, language: Language) -> str:
     event, device = case.event, case.snapshot.device
+    if event.remote is not None:
+        return ""
     if event.backend == "host":
         name, _, bound = tightest(case.snapshot.host)
         if name == "machine":
@@ -121,16 +170,43 @@ def _place(case: Case, language: Language) -> str:
 
 
 def _headline(case: Case, language: Language) -> str:
+    if case.event.remote is not None:
+        return _headline_elsewhere(case, language)
     found = case.diagnosis
-    known = {"requested": found.requested, "free": found.free, "short": found.short}
-    if found.requested is None:
+    known = {"requested": found.requested, "free": found.free, "short": found.short, "capacity": found.capacity}
+    if any(cause.kind == "too_large" for cause in found.causes):
+        key = f"headline.too_large{_bound(case)}"
+    elif found.requested is None:
         key = "headline.none" if found.free is None else "headline.free"
     elif found.free is None:
         key = "headline.requested"
     else:
         key = "headline.full" if found.short else "headline.enough"
-    asked = say(key, language, **{name: f"**{format_bytes(size)}**" for name, size in known.items()})
+    sizes = {name: f"**{format_bytes(size)}**" for name, size in known.items()}
+    asked = say(key, language, limit=_limit(tightest(case.snapshot.host)[0], language), **sizes)
     return f"{asked} {load}" if (load := _whole_load(case, language)) else asked
+
+
+def _headline_elsewhere(case: Case, language: Language) -> str:
+    """Of another process: whose memory it was, and what its text tells."""
+    found, started = case.diagnosis, case.event.remote in _STARTED
+    told = say("remote.started" if started else "remote.elsewhere", language)
+    if found.requested is None:
+        return told
+    key = "remote.asked" if found.free is None else "remote.asked_free"
+    sizes = {name: f"**{format_bytes(getattr(found, name))}**" for name in ("requested", "free")}
+    return f"{told} {say(key, language, **sizes)}"
+
+
+def _bound(case: Case) -> str:
+    """What a request can be larger than: the device, the machine, or a limit; the end of a sentence's key."""
+    if case.event.backend != "host":
+        return ""
+    return "_machine" if tightest(case.snapshot.host)[0] == "machine" else "_limit"
+
+
+def _limit(name: str, language: Language) -> str:
+    return say(f"limit.{name}", language) if knows(f"limit.{name}") else name
 
 
 def _whole_load(case: Case, language: Language) -> str:
@@ -149,17 +225,14 @@ def _part(part: Segment, size: int, whole: int, language: Language) -> Part:
     return Part(kind=part.kind, label=label, size=format_bytes(size), width=100 * size / whole)
 
 
-def _whys(case: Case, language: Language) -> tuple[Why, ...]:
-    held = (cause.size or 0 for cause in case.diagnosis.causes if cause.kind not in ("limit", "too_large"))
+def _why(cause: Cause, case: Case, language: Language) -> Why:
+    held = (one.size or 0 for one in case.diagnosis.causes if one.kind not in ("limit", "too_large"))
     largest = max(held, default=0) or 1
-    return tuple(
-        Why(
-            kind=cause.kind,
-            size=format_bytes(cause.size),
-            share=min(1.0, (cause.size or 0) / largest),
-            text=_cause(cause, case, language),
-        )
-        for cause in case.diagnosis.causes
+    return Why(
+        kind=cause.kind,
+        size=format_bytes(cause.size),
+        share=min(1.0, (cause.size or 0) / largest),
+        text=_cause(cause, case, language),
     )
 
 
@@ -167,6 +240,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
     key = cause.kind + {
         "other_process": "" if cause.process else "_unknown",
         "fragmentation": "" if cause.largest is None else "_largest",
+        "too_large": _bound(case),
         "variable": "_shared"
         if len(cause.names) > 1
         else "_path"
@@ -187,7 +261,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         pid=cause.pid,
         process=plain(cause.process or ""),
         capacity=format_bytes(case.diagnosis.capacity),
-        limit=say(f"limit.{cause.limit}", language) if knows(f"limit.{cause.limit}") else cause.limit,
+        limit=_limit(cause.limit or tightest(case.snapshot.host)[0], language),
         largest=format_bytes(cause.largest),
     )
 
@@ -198,13 +272,19 @@ def _fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> Fix
     return FixRow(
         plan=plan,
         title=title,
+        origin=_origin(catalog.fix(plan.fix).origin, language),
         note=" ".join(part for part in (_obstacle(plan, language), note) if part),
         effect=_effect(plan, case, language),
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=say(f"fix.{plan.applicability}", language),
         loses=loses if plan.applicability == "unsafe" else "",
-        rates=said_rates(plan.fix, catalog, case.rates, language),
+        rates=said_rates(plan.fix, catalog, case.rates, language, case.match),
     )
+
+
+def _origin(file: Path | None, language: Language) -> str:
+    """Whose it is, where it is not packaged."""
+    return "" if file is None else say("fix.origin", language, file=code(file.name), folder=code(str(file.parent)))
 
 
 def _obstacle(plan: FixPlan, language: Language) -> str:
@@ -241,7 +321,7 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
     if plan.fits is None:
         return ""
     if plan.fits:
-        key = "fix.fits_part" if plan.again is False else "fix.fits"
+        key = "fix.fits_part" if plan.again is False else "fix.fits"  # that the cell runs, nobody knows
         return say(key, language, needed=format_bytes(case.diagnosis.rerun))
     never = any(cause.kind == "too_large" for cause in case.diagnosis.causes)
     return say("fix.fits_never" if never else "fix.fits_not", language)
@@ -286,7 +366,8 @@ def _entry(match: Match | None, language: Language) -> str:
         if knows(key)
     ]
     title = plain(entry.title.get(language))
-    return say(f"entry.{match.relation}", language, code=plain(entry.code), title=title, written=", ".join(written))
+    said = say(f"entry.{match.relation}", language, code=plain(entry.code), title=title, written=", ".join(written))
+    return " ".join(part for part in (said, _origin(entry.origin, language)) if part)
 
 
 def _claims(match: Match | None, language: Language) -> str:
@@ -299,8 +380,8 @@ def _claims(match: Match | None, language: Language) -> str:
 
 
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
-    held, notes = case.snapshot.holdings, []
-    if not held.complete:
+    held, notes, here = case.snapshot.holdings, [], case.event.remote is None
+    if here and not held.complete:
         seconds = f"{held.seconds:.1f}"
         notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
     if case.event.certainty == "probable":
@@ -309,9 +390,9 @@ def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
         why := next((plan.placement.why for plan in case.plans if plan.placement and plan.placement.why), None)
     ) is not None:
         notes.append(say("note.no_size", language, why=plain(why)))
-    if case.snapshot.driver.note:
+    if here and case.snapshot.driver.note:
         notes.append(plain(case.snapshot.driver.note))
-    if case.snapshot.device and case.snapshot.device.note:
+    if here and case.snapshot.device and case.snapshot.device.note:
         notes.append(plain(case.snapshot.device.note))
     notes.extend(say("note.knowledge", language, problem=plain(problem)) for problem in catalog.problems)
     return tuple(notes)

@@ -84,13 +84,13 @@ def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
 
     button(panel, "Run").click()  # release the failed cell: safe, so it asks nothing
     expect(panel).to_contain_text(re.compile(r"Release the failed cell: freed 1\.9\d GiB"))
-    expect(panel).to_contain_text("The failed request of 1000.00 MiB would fit now")
+    expect(panel).to_contain_text("That is enough for the failed request of 1000.00 MiB now")
     expect(panel).to_contain_text("make it smaller before you run it again")  # the whole cell needs 2.93 GiB
 
     button(panel, "Run").click()  # the next, which loses something: it says what, and asks once more
     expect(panel).to_contain_text("This loses: validation and everything that only it holds.")
     button(panel, "Run, and lose it").click()
-    expect(panel).to_contain_text("that fits now")
+    expect(panel).to_contain_text("only running it tells")
     picture(lab, panel, "panel-outcome.png", tmp_path)
     button(panel, "Run the cell again").click()
     expect(panel).to_contain_text("✓ The cell ran to its end.", timeout=30_000)

@@ -76,7 +76,7 @@ class TestOom:
         assert before - kernel.eval("resident()") > 240 * MIB
         assert lines[0].startswith("Release the failed cell: freed 25")
         assert lines[1] == "Predicted: 256.00 MiB."
-        assert lines[2].startswith("✓ The failed request of 128.00 MiB would fit now")
+        assert lines[2].startswith("That is enough for the failed request of 128.00 MiB now")
         assert kernel.eval("get_ipython().history_manager.input_hist_raw[-1]") == "%oom fix 1"
         again = kernel.execute("%oom fix 1")
         assert again.status == "ok"

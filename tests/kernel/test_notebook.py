@@ -73,7 +73,7 @@ def test_it_dies_with_a_panel_that_survives_without_its_kernel(cells: list[Any])
     assert "batch" in panel.data["text/plain"]
     assert "outputs" in panel.data["text/plain"]
     assert "Release the failed cell" in panel.data["text/html"]
-    assert "✓ the request fits" in panel.data["text/plain"]
+    assert "enough for this request" in panel.data["text/plain"]
 
 
 def test_collecting_does_not_help_and_releasing_does(cells: list[Any]) -> None:
@@ -81,7 +81,7 @@ def test_collecting_does_not_help_and_releasing_does(cells: list[Any]) -> None:
     assert printed(collected).startswith("still out of memory: ")
     released = printed(find(cells, "%oom fix 1"))
     assert released.startswith("Release the failed cell: freed 2.2")
-    assert "would fit now" in released
+    assert "enough for the failed request" in released
     (value,) = find(cells, "train_step(0.8)").outputs
     assert value.output_type == "execute_result"
 

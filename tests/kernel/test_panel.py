@@ -85,7 +85,7 @@ class TestRun:
         assert (fits, again) == (True, False)
         text = panel.text
         assert f"freed {freed / MIB:.2f} MiB ({before / MIB:.2f} MiB → {after / MIB:.2f} MiB resident)" in text
-        assert "The failed request of 128.00 MiB would fit now" in text
+        assert "That is enough for the failed request of 128.00 MiB now" in text
         assert panel.buttons == ["中文", "[✓ Run]", "Code", "Run the cell again"]
         assert (reply.stdout, reply.stderr, reply.errors, reply.displays) == ("", "", [], [])
         assert kernel.eval("[3 for name in ('_',) if not isinstance(_, (str, float, int))]") == []
@@ -112,7 +112,7 @@ class TestRun:
     def test_older_panels_can_still_be_used(self, kernel: Kernel) -> None:
         first, second = fail(kernel), fail(kernel, "huge()")
         first.click("Run")
-        assert "would fit now" in first.text
+        assert "enough for the failed request" in first.text
         assert "no longer updated" in first.text
         assert second.buttons == ["中文", "Run", "Code"]
 

@@ -182,7 +182,7 @@ class TestHistory:
             assert path.exists() == (total > 0)
             assert f"history: {total} measured outcomes in {path}" in kernel.execute("%oom status").stdout
             panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
-            assert ("here 1 of 1" in panel.text) == (total == 1)
+            assert ("enough for this request here: 1 of 1" in panel.text) == (total == 1)
             panel.click("Run")
             kernel.execute("try:\n    train_step(1 << 20)\nfinally:\n    limit(1 << 30)")
             kernel.end()

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from nb_oomhelper.frames import Place, raised_with, read_phase, read_places, user_location
 from nb_oomhelper.frameworks import _cupy, _jax, _numpy, _python, _pytorch
-from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
+from nb_oomhelper.frameworks._remote import came_from, is_carried
+from nb_oomhelper.model import AllocatorMemory, OomEvent, Remote, StepKind
 
 
 class Framework(Protocol):
@@ -86,23 +87,27 @@ def detect(error: BaseException) -> OomEvent | None:
     """Read an exception, and those behind it: causes, contexts, members of groups.
 
     Of several the one nearest the root counts, since wrappers repeat its text in part; one that is
-    sure goes before one that is probable.
+    sure goes before one that is probable. What failed here while another process's error was handled
+    goes before that.
 
     Returns:
-        The event with phase, function and line off the traceback; None where memory did not run out.
-        It refers to nothing of the exception.
+        The event with phase, function and line off the traceback, and whose process it was; None where
+        memory did not run out. It refers to nothing of the exception.
     """
     links = raised_with(error)
-    best: tuple[bool, int, int] | None = None
-    event = None
+    found = []
     for place, (inner, _) in enumerate(links):
-        found = detect_text(_text(inner), _type_name(inner))
-        if found is None:
-            continue
-        rank = (found.certainty == "sure", len(_way_to(links, place)), -place)
-        if best is None or rank > best:
-            best, event = rank, found
-    return None if event is None or best is None else _located(event, links, -best[2])
+        event = detect_text(_text(inner), _type_name(inner))
+        if event is not None:
+            rank = (not is_carried(inner), event.certainty == "sure", len(_way_to(links, place)), -place)
+            found.append((rank, place, replace(event, remote=_remote(links, place))))
+    if any(event.remote for _, _, event in found):  # what failed here meanwhile goes before it
+        here = [one for one in found if one[2].remote is None and _is_own(links[one[1]][0])]
+        found = here or found
+    if not found:
+        return None
+    _, place, event = max(found, key=lambda one: one[0])
+    return _located(event, links, place)
 
 
 def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
@@ -119,6 +124,20 @@ def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
             return event
         probable = probable or event
     return probable
+
+
+def _remote(links: list[tuple[BaseException, int]], place: int) -> Remote | None:
+    """Which kind of process an exception came from; the cause of one that came here has come with it."""
+    error, outer = links[place]
+    told = came_from(error)
+    if told is None and outer >= 0 and links[outer][0].__cause__ is error:
+        return _remote(links, outer)
+    return told
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether it was raised for a lack of memory in itself, and does not only pass on another's text."""
+    return error.__cause__ is None and _type_name(error).endswith(("MemoryError", "OutOfMemoryError"))
 
 
 def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int) -> OomEvent:

@@ -28,6 +28,9 @@ module = "builtins"
 _MESSAGE = 4_000  # characters of the text that an event keeps
 _GPU = re.compile(r"cuda|gpu\b|\bhip|rmm|\bdevice|pool|out of memory allocating", re.IGNORECASE)
 _ENOMEM = "[Errno 12]"  # fork, mmap and subprocess say so; a limit on address space does it too
+_WRAPPED = re.compile(
+    r"Caught \w{1,80} in [^\n]{1,80}\.\nOriginal Traceback"
+)  # torch/_utils.py; the message comes last
 _MALLOC = re.compile(r"malloc of size (\d{1,20}) failed")  # pyarrow.lib.ArrowMemoryError
 
 
@@ -39,6 +42,8 @@ def loaded() -> bool:
 def recognize(text: str, exception_type: str) -> OomEvent | None:
     """Read a MemoryError, which mostly has no text, or an OSError for lack of memory."""
     words = squeeze(text)
+    if _WRAPPED.match(text):  # lines of the user's code stand before the message, and may hold any word
+        words = squeeze(text.rstrip().rpartition("\n")[2]).removeprefix("MemoryError").lstrip(": ")
     if exception_type == "OSError" and words.startswith(_ENOMEM):
         return _event(text, exception_type, "python.enomem", sure=False)
     if exception_type.rpartition(".")[2] not in {"MemoryError", "ArrowMemoryError"} or _GPU.search(words):

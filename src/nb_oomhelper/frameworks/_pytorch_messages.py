@@ -135,12 +135,11 @@ def _processes(window: str, reserved: int | None) -> tuple[ProcessMemory, ...]:
 
     PyTorch says "this process" where a pid is its own. In a container the driver counts pids
     otherwise, and this process is one of the rows: the only one large enough for what PyTorch reserved.
-    Where several are, none of them can be called another process: they are left out.
+    Where several are, none of them can be called another process: they are left out. So is a row whose bytes
+    cannot be ("Process 1 has 17179869184.00 GiB", in containers of WSL): its pid is as little to be trusted.
     """
-    rows = [(int(pid), parse_bytes(size)) for pid, size in re.findall(_PROCESS, window)]
-    could_be_us = {
-        place for place, (_, used) in enumerate(rows) if used is not None and reserved is not None and used >= reserved
-    }
+    rows = [(int(pid), used) for pid, size in re.findall(_PROCESS, window) if (used := parse_bytes(size)) is not None]
+    could_be_us = {place for place, (_, used) in enumerate(rows) if reserved is not None and used >= reserved}
     if _THIS_PROCESS in window:
         could_be_us = set()
     twins = could_be_us if len(could_be_us) > 1 else set()

@@ -1,6 +1,6 @@
 """A case as HTML: the pieces that the panel is put together from, and the whole for saved notebooks.
 
-Everything from outside is escaped here, at the last step before it becomes markup.
+Everything from outside is escaped here, at the last step before it becomes markup, and what hides in it written out.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from nb_oomhelper.report import FixRow, Part, Report, Why
-from nb_oomhelper.wording import Language, say
+from nb_oomhelper.wording import Language, printable, say
 
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _MARK = re.compile(r"`([^`]*)`|\*\*([^*]*)\*\*")
 
 
+def _escape(text: str) -> str:
+    return html.escape(printable(text))
+
+
 def rich(text: str) -> str:
     """Escape a text, then turn its backticks and double stars into markup."""
-    return _MARK.sub(_element, html.escape(text))
+    return _MARK.sub(_element, _escape(text))
 
 
 def _element(mark: re.Match[str]) -> str:
@@ -53,7 +57,7 @@ def bar(parts: Sequence[Part], caption: str = "", used: Sequence[int] = ()) -> s
         return f'<div class="oomh-mute">{rich(caption)}</div>'
     said = ", ".join(f"{part.label} {part.size}" for part in parts)
     drawn = "".join(
-        f'<i class="oomh-{part.kind}" style="width:{part.width:.2f}%" title="{rich(part.label)} {part.size}"></i>'
+        f'<i class="oomh-{part.kind}" style="width:{part.width:.2f}%" title="{_escape(part.label)} {part.size}"></i>'
         for part in parts
     )
     legend = "".join(
@@ -62,7 +66,7 @@ def bar(parts: Sequence[Part], caption: str = "", used: Sequence[int] = ()) -> s
     )
     tail = f'<span class="oomh-mute oomh-tail">{sparkline(used)} {rich(caption)}</span>'
     return (
-        f'<div class="oomh-bar" role="img" aria-label="{html.escape(said)}">{drawn}</div>'
+        f'<div class="oomh-bar" role="img" aria-label="{_escape(said)}">{drawn}</div>'
         f'<div class="oomh-legend">{legend}{tail}</div>'
     )
 
@@ -85,6 +89,8 @@ def sparkline(used: Sequence[int]) -> str:
 
 def whys(report: Report) -> str:
     """The causes, each with a bar as long as its share of the largest."""
+    if not report.here:
+        return ""
     title = section(say("section.why", report.language))
     if not report.whys:
         return title + f'<div class="oomh-mute">{rich(say("section.nothing", report.language))}</div>'
@@ -99,11 +105,14 @@ def _why(why: Why) -> str:
 
 def fix(row: FixRow) -> str:
     """One fix, without its buttons: number, title and note, effect and verdict, applicability."""
-    good = {True: "oomh-ok", False: "oomh-warn", None: ""}[row.plan.fits]
+    whole = row.plan.loads or row.plan.reruns  # only these know that all that failed fits
+    good = {True: "oomh-ok" if whole else "", False: "oomh-warn", None: ""}[row.plan.fits]
+    origin = f' <span class="oomh-mute">{rich(row.origin)}</span>' if row.origin else ""
     mark = {"safe": "oomh-ok", "unsafe": "oomh-warn", "display_only": ""}[row.plan.applicability]
     return (
         f'<div class="oomh-fix"><span class="oomh-mute">{row.plan.number}</span>'
-        f'<span><b>{rich(row.title)}</b><br><span class="oomh-mute">{lines([row.rates, row.note])}</span></span>'
+        f"<span><b>{rich(row.title)}</b>{origin}<br>"
+        f'<span class="oomh-mute">{lines([row.rates, row.note])}</span></span>'
         f'<span>{rich(row.effect)}<br><span class="{good}">{rich(row.verdict)}</span></span>'
         f'<span class="oomh-chip {mark}">{rich(row.label)}</span></div>'
     )
@@ -111,7 +120,7 @@ def fix(row: FixRow) -> str:
 
 def code(text: str) -> str:
     """A block of code that can be selected."""
-    return f'<pre class="oomh-code" tabindex="0">{html.escape(text.strip())}</pre>'
+    return f'<pre class="oomh-code" tabindex="0">{_escape(text.strip())}</pre>'
 
 
 def change(row: FixRow, language: Language) -> str:
@@ -136,7 +145,7 @@ def _compared(before: str, after: str) -> tuple[str, str]:
     for kind, first, last, begin, end in difflib.SequenceMatcher(
         None, words[0], words[1], autojunk=False
     ).get_opcodes():
-        gone, come = (html.escape("".join(part)) for part in (words[0][first:last], words[1][begin:end]))
+        gone, come = (_escape("".join(part)) for part in (words[0][first:last], words[1][begin:end]))
         old.append(gone if kind == "equal" or not gone else f"<del>{gone}</del>")
         new.append(come if kind == "equal" or not come else f"<ins>{come}</ins>")
     return "".join(old), "".join(new)
@@ -186,7 +195,7 @@ def render(report: Report) -> str:
     fixes = "".join(fix(row) + change(row, language) + code(row.plan.code) for row in report.fixes)
     return (
         f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}'
-        f"{bar(report.parts, say('live.still', language))}{whys(report)}"
+        f"{bar(report.parts, say('live.still', language)) if report.here else ''}{whys(report)}"
         f"{section(say('section.fixes', language)) if fixes else ''}{fixes}{outcomes(report)}"
         f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
     )

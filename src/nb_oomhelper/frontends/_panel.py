@@ -90,7 +90,9 @@ class Panel:
         return self._repeat is not None and self._repeat.active
 
     def follow(self) -> None:
-        """Begin the live readout; where there is no thread for it the picture stays as it is."""
+        """Begin the live readout, where it is this process's memory that ran out, and there is a thread for it."""
+        if self._case.event.remote is not None:
+            return
         self._until = time.monotonic() + 60 * self._actions.live
         self._repeat = WORKER.every(self._actions.refresh, self._tick)
 
@@ -333,6 +335,8 @@ class Panel:
         return True
 
     def _draw(self, snapshot: MemorySnapshot, caption: str) -> None:
+        if self._case.event.remote is not None:
+            return
         backend, requested = self._case.event.backend, self._case.diagnosis.requested
         parts = segments(snapshot, backend, requested)
         self._used.append(sum(part.size or 0 for part in parts if part.kind not in ("free", "short")))

@@ -6,7 +6,7 @@ import re
 import textwrap
 
 from nb_oomhelper.report import FixRow, Part, Report
-from nb_oomhelper.wording import say
+from nb_oomhelper.wording import printable, say
 
 _BAR = 60  # characters
 _MARK = re.compile(r"(`[^`]*`)|\*\*([^*]*)\*\*")
@@ -26,16 +26,20 @@ def render(report: Report) -> str:
     """The whole report, with a line for each thing that the panel shows."""
     language = report.language
     blocks = [
-        f"{report.title} · {report.place}\n{_plain(report.headline)}",
+        f"{' · '.join(part for part in (report.title, report.place) if part)}\n{_plain(report.headline)}",
         _bar(report.parts),
         _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.whys]),
         _section(say("section.fixes", language), [_fix(row, report) for row in report.fixes]),
         _section(say("section.outcome", language), [f"  {_plain(line)}" for line in report.outcomes]),
         _section(say("section.dead_ends", language), [f"  - {_plain(line)}" for line in report.dead_ends]),
         "\n".join(_plain(line) for line in (report.entry, report.claims) if line),
-        "\n".join(_plain(note) for note in (*report.notes, say("note.terminal", language))),
+        "\n".join(_plain(note) for note in (*report.notes, *_how_to_run(report))),
     ]
-    return "\n\n".join(block for block in blocks if block)
+    return printable("\n\n".join(block for block in blocks if block))
+
+
+def _how_to_run(report: Report) -> list[str]:
+    return [say("note.terminal", report.language)] if report.fixes else []
 
 
 def _section(title: str, lines: list[str]) -> str:
@@ -52,7 +56,8 @@ def _bar(parts: tuple[Part, ...]) -> str:
 
 def _fix(row: FixRow, report: Report) -> str:
     facts = " · ".join(part for part in (row.effect, row.verdict, row.label, row.rates) if part)
-    lines = [f"{row.plan.number:>3}  {_plain(row.title)}: {facts}"]
+    title = " ".join(part for part in (_plain(row.title), row.origin and f"({_plain(row.origin)})") if part)
+    lines = [f"{row.plan.number:>3}  {title}: {facts}"]
     if row.loses:
         lines.append("     " + _plain(say("fix.loses", report.language, loses=row.loses)))
     lines.append(textwrap.indent(row.plan.code.strip(), "       | "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import get_args
 
 from nb_oomhelper.errors import KnowledgeError
@@ -83,6 +84,7 @@ class Entry:
         title, root_cause: What goes wrong, short and in full.
         source: Who claims the rates and on what ground; shown beside each of them.
         versions, workarounds, dead_ends: In the file's order.
+        origin: The file of a person's own that it is from; None for one that is packaged.
     """
 
     code: str
@@ -104,6 +106,7 @@ class Entry:
     versions: tuple[VersionRow, ...]
     workarounds: tuple[Workaround, ...]
     dead_ends: tuple[DeadEndClaim, ...]
+    origin: Path | None = None
 
 
 def read_entry(text: str) -> Entry:

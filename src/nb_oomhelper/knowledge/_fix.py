@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from string import Template
 from typing import Literal, get_args
 
@@ -127,6 +128,7 @@ class Fix:
         title, note: Template texts: what it is called, and what one ought to know.
         loses: Template text: what is lost; "" where nothing is.
         examples: Its tests and its documentation.
+        origin: The file of a person's own that it is from; None for one that is packaged.
     """
 
     id: str
@@ -147,6 +149,7 @@ class Fix:
     note: Text
     loses: Text
     examples: tuple[Example, ...]
+    origin: Path | None = None
 
     @property
     def needs(self) -> frozenset[str]:

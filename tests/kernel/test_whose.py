@@ -1,0 +1,100 @@
+"""Whose code runs, and whose memory it was: told in a real kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.cells import LOAD, NO_ROOM, SETUP, Panel, shown
+from tests.kernel.driver import Kernel
+
+pytestmark = pytest.mark.kernel
+
+RELEASE = (Path(__file__).parents[2] / "src/nb_oomhelper/knowledge/fixes/release-failed-cell.toml").read_text("utf-8")
+PACKAGED = "nb_oomhelper.release()"
+OWN = "import pathlib; pathlib.Path('OWNED').write_text('x')"
+
+
+def bring(kernel: Kernel, folder: Path | str) -> None:
+    """Put a file that has the id of the packaged release into a folder, as somebody else's notebook may bring one."""
+    assert PACKAGED in RELEASE
+    text = RELEASE.partition("[[example]]")[0].replace(PACKAGED, OWN)
+    assert (
+        kernel.execute(
+            f"import pathlib; d = pathlib.Path({str(folder)!r}) / 'fixes'; d.mkdir(parents=True, exist_ok=True)\n"
+            f"(d / 'a.toml').write_text({text!r})"
+        ).status
+        == "ok"
+    )
+
+
+def test_nothing_of_the_working_folder_runs(kernel: Kernel) -> None:
+    bring(kernel, "kb")
+    for cell in (LOAD, "%config OOMHelper.knowledge_dir = 'kb'", "%config OOMHelper.auto_release = True", SETUP):
+        assert kernel.execute(cell).status == "ok"
+    panel = Panel(kernel, kernel.execute(NO_ROOM))
+    assert not kernel.eval("__import__('os').path.exists('OWNED')")
+    assert "Release the failed cell: freed" in panel.text  # the packaged one, as it was asked for
+    status = kernel.execute("%oom status").stdout
+    assert "left out: knowledge_dir: 'kb' is refused: it must be an absolute path, or begin with ~" in status
+    assert "replaced" not in status
+
+
+def test_an_own_fix_in_a_packaged_ones_place_is_named_and_waits_for_a_click(kernel: Kernel, tmp_path: Path) -> None:
+    own = tmp_path / "<b>own"
+    bring(kernel, own)
+    for cell in (
+        LOAD,
+        f"%config OOMHelper.knowledge_dir = {str(own)!r}",
+        "%config OOMHelper.auto_release = True",
+        SETUP,
+    ):
+        assert kernel.execute(cell).status == "ok"
+    panel = Panel(kernel, kernel.execute(NO_ROOM))
+    assert not kernel.eval("__import__('os').path.exists('OWNED')")
+    assert f"from a.toml in {own / 'fixes'}" in panel.text
+    assert f"from `a.toml` in `{own / 'fixes'}`" in panel.bundle["text/plain"]
+    assert "&lt;b&gt;own" in panel.bundle["text/html"]
+    assert "<b>own" not in panel.bundle["text/html"]
+    status = kernel.execute("%oom status").stdout
+    assert f"replaced: fix release-failed-cell by {own / 'fixes' / 'a.toml'}" in status
+    panel.click("Run")
+    assert kernel.eval("__import__('os').path.exists('OWNED')")
+
+
+WORKERS = {
+    "a worker of a process pool": """
+import multiprocessing
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    pool.apply(huge)
+""",
+    "a DataLoader's worker": """
+import torch
+class Items(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+    def __getitem__(self, index):
+        return huge()
+kept = numpy.ones(64 << 20, numpy.uint8)
+list(torch.utils.data.DataLoader(Items(), num_workers=1))
+""",
+}
+
+
+@pytest.mark.parametrize("who", WORKERS)
+def test_another_processes_error(kernel: Kernel, who: str) -> None:
+    for cell in (LOAD, "%config OOMHelper.auto_release = True", SETUP):
+        assert kernel.execute(cell).status == "ok"
+    reply = kernel.execute(WORKERS[who])
+    assert reply.status == "error"
+    assert len(shown(reply)) == 1
+    panel = Panel(kernel, reply)
+    assert panel.text.splitlines()[0].startswith(f"Out of memory in another process: {who}")
+    assert panel.bundle["text/plain"].startswith(f"Out of memory in another process: {who}\n")
+    assert "Run" not in panel.buttons
+    for word in ("kept", "free", "Release", "machine has", "live"):
+        assert word not in panel.text.replace("nothing to release", ""), word
+    assert "there is no fix 1" in kernel.execute("%oom fix 1").stdout
+    kernel.poll(1.5)
+    assert "oomh-bar" not in "".join(str(state.get("value", "")).partition("</style>")[2] for state in panel.visible())
