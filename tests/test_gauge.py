@@ -106,8 +106,14 @@ class TestReading:
     def test_one_device(self, play: Play) -> None:
         found, _, _, _ = play(TWO, 1)
         assert [row["device"] for row in found["devices"]] == ["GPU 1", "host"]
-        found, _, _, _ = play(TWO, 7)
+        found, text, _, _ = play(TWO, 7)
         assert [row["device"] for row in found["devices"]] == ["host"]
+        assert found["note"] == "there is no GPU 7 that the driver shows"
+        assert text.splitlines()[2:] == [found["note"]]
+
+    def test_one_device_where_there_is_no_driver(self, play: Play) -> None:
+        found, _, _, _ = play("error nvmlInitWithFlags 9", 0)
+        assert found["note"].startswith("there is no GPU 0 that the driver shows; GPU memory is unknown: the NVIDIA")
 
     def test_a_hidden_device_has_no_ordinal(self, play: Play) -> None:
         found, text, _, _ = play(TWO, CUDA_VISIBLE_DEVICES="1")
@@ -170,6 +176,45 @@ def test_a_limit_of_the_host_is_told() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.startswith("('limited by RLIMIT_AS to 8.00 GiB: 7.")
+
+
+@needs_compiler
+def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(library: Path, tmp_path: Path) -> None:
+    """Two readings of one row would mix two moments; and with many GPUs they take seconds."""
+    code = """
+        import json, os, psutil
+        from nb_oomhelper import gauge, memory
+        from nb_oomhelper.nvml import Driver
+        class Counted(Driver):
+            times = 0
+            def read(self, known=None):
+                self.times += 1
+                return super().read(known)
+        asked = []
+        def named(pid):
+            asked.append(pid)
+            return f"process {pid}", None
+        memory.describe_process, memory.sees_driver_pids = named, lambda: True
+        driver = Counted()
+        rows, note = gauge.read_gauges(driver)
+        tables = driver.times
+        memory.take_snapshot(driver, backend="cuda", device=1)
+        print(json.dumps([tables, driver.times, sorted(asked), [row.by_process for row in rows], os.getpid()]))
+    """
+    scenario = "".join(f"gpu GPU-{at} 8GiB A\nused 3GiB\nprocess 4711 1GiB\nprocess self 2GiB\n" for at in range(8))
+    variables = environment(write_scenario(tmp_path / "scenario.txt", scenario), library)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    tables, snapshots, asked, processes, pid = json.loads(done.stdout)
+    assert (tables, snapshots) == (1, 2)
+    assert asked == sorted([4711, pid] * 2)
+    assert processes == [[[4711, "process 4711", GIB]]] * 8 + [[]]
 
 
 ROW = Gauge(device="GPU 0", ordinal="cuda:0", name="<b>`x`</b>", allocated=GIB, free=0, notes=("<i>",))

@@ -73,18 +73,42 @@ print(json.dumps([before, read_host().address_space_limit]))
         assert in_a_process(code) == [None, 4 * GIB]
 
     @on_linux
+    def test_the_limit_of_private_memory(self) -> None:
+        code = """
+import json, mmap, resource
+from nb_oomhelper.diagnose import host_free, segments, tightest
+from nb_oomhelper.host import read_host
+from nb_oomhelper.model import DriverReading, MemorySnapshot
+def read():
+    memory = read_host()
+    snapshot = MemorySnapshot(taken_at=0, driver=DriverReading(), host=memory)
+    bar = {part.kind: part.size for part in segments(snapshot, "host")}
+    return [memory.data, memory.data_limit, tightest(memory)[0], host_free(memory), bar]
+before = read()
+resource.setrlimit(resource.RLIMIT_DATA, (before[0] + (300 << 20), resource.RLIM_INFINITY))
+held = mmap.mmap(-1, 200 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+print(json.dumps([before, read()]))
+"""
+        (data, limit, _, _, _), after = in_a_process(code)
+        assert limit is None
+        assert after[:3] == [pytest.approx(data + 200 * MIB, abs=8 * MIB), data + 300 * MIB, "RLIMIT_DATA"]
+        assert after[3] == after[1] - after[0] == pytest.approx(100 * MIB, abs=8 * MIB)
+        assert after[4] == {"mapped": after[0], "free": after[3]}
+
+    @on_linux
     @pytest.mark.parametrize(
         ("missing", "expected"),
         [
             ("psutil", {"capacity", "available", "this_process", "virtual"}),
-            ("resource", {"address_space_limit"}),  # as on Windows
+            ("resource", {"address_space_limit", "data_limit"}),  # as on Windows
         ],
     )
     def test_a_missing_module_leaves_only_its_figures_unknown(self, missing: str, expected: set[str]) -> None:
         code = f"""
 import dataclasses, json, psutil, resource, sys
 from nb_oomhelper.host import describe_process, read_host
-resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+    resource.setrlimit(kind, (8 << 30, resource.getrlimit(kind)[1]))
 before = dataclasses.asdict(read_host())
 sys.modules[{missing!r}] = None
 after = dataclasses.asdict(read_host())
@@ -95,6 +119,50 @@ print(json.dumps([sorted(known[0] - known[1]), sorted(known[1]), describe_proces
         assert set(lost) == expected
         assert left
         assert described == [None, None]
+
+    @on_linux
+    def test_names_of_limits_that_a_system_does_not_have(self) -> None:
+        code = """
+import json, resource
+from nb_oomhelper.address_space import is_scarce, room
+from nb_oomhelper.host import read_host
+del resource.RLIMIT_AS, resource.RLIMIT_DATA
+memory = read_host()
+print(json.dumps([memory.address_space_limit, memory.data_limit, room(), is_scarce(), memory.capacity > 0]))
+"""
+        assert in_a_process(code) == [None, None, None, False, True]
+
+    def test_a_psutil_that_cannot_be_loaded(self, tmp_path: Path) -> None:
+        (tmp_path / "psutil.py").write_text("raise RuntimeError('built for another system')")
+        code = f"""
+import json, sys
+sys.path.insert(0, {str(tmp_path)!r})
+from nb_oomhelper.host import describe_process, read_host, scratch
+memory = read_host()
+print(json.dumps([memory.capacity, memory.this_process, describe_process(1), len(scratch())]))
+"""
+        assert in_a_process(code) == [None, None, [None, None], 2]
+
+    @on_linux
+    def test_a_proc_that_is_not_there(self) -> None:
+        """Nothing below /proc can be opened, as where it is not mounted; psutil and we read it."""
+        code = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+import psutil
+from nb_oomhelper.address_space import room
+from nb_oomhelper.host import describe_process, mapped_files, read_host, scratch, sees_driver_pids
+def deny(event, args):
+    if event in ("open", "os.readlink", "os.listdir") and str(args[0]).startswith("/proc"):
+        raise FileNotFoundError(args[0])
+sys.addaudithook(deny)
+memory = read_host()
+print(json.dumps([
+    [memory.capacity, memory.available, memory.this_process, memory.virtual, memory.data, memory.cgroup_limit],
+    memory.address_space_limit, room(), describe_process(1), mapped_files("/usr"), sees_driver_pids(), len(scratch()),
+]))
+"""
+        assert in_a_process(code) == [[None] * 6, 8 * GIB, None, [None, None], 0, True, 2]
 
     @on_linux
     def test_a_proc_that_cannot_be_read(self) -> None:
@@ -159,6 +227,30 @@ class TestControlGroups:
             "memory.current": "4",
         }
         assert groups("0::/a/b/c\n", files) == (2000, 3)
+
+    def test_the_group_with_the_least_left_counts_not_the_one_with_the_smallest_limit(self, groups: Groups) -> None:
+        """As in a pod whose other container has used up what both may have together."""
+        files = {
+            "pod/own/memory.max": "8000",
+            "pod/own/memory.current": "1000",
+            "pod/memory.max": "16000",
+            "pod/memory.current": "15900",
+        }
+        assert groups("0::/pod/own\n", files) == (16000, 15900)
+        cache = {"pod/memory.stat": "inactive_file 9000\n"}  # the kernel drops it first: that much more is left
+        assert groups("0::/pod/own\n", cache) == (8000, 1000)
+
+    def test_the_least_left_in_version_1(self, groups: Groups) -> None:
+        files = {
+            "memory/pod/own/memory.limit_in_bytes": "8000",
+            "memory/pod/own/memory.usage_in_bytes": "1000",
+            "memory/pod/memory.limit_in_bytes": "16000",
+            "memory/pod/memory.usage_in_bytes": "15900",
+            "memory/pod/memory.stat": "total_inactive_file 50",
+            "memory/memory.limit_in_bytes": NO_LIMIT_V1,
+            "memory/memory.usage_in_bytes": "99999",
+        }
+        assert groups("4:memory:/pod/own\n", files) == (16000, 15850)
 
     def test_a_container_that_sees_the_path_of_the_host(self, groups: Groups) -> None:
         files = {"memory.max": "5000", "memory.current": "10"}

@@ -153,6 +153,10 @@ class TestFigures:
         assert (device.name, device.capacity) == (None, 8 * GIB)
         assert device.note.startswith("could not read name: the NVIDIA driver's answer makes no sense")
 
+    def test_names_cannot_change_the_line_that_they_are_in(self, play: Play) -> None:
+        (device,) = play("gpu GPU-1\u202e 8GiB A\u202e100\x1b[31m \u2066B\u2028C").devices
+        assert (device.name, device.uuid) == ("A 100 [31m  B C", "GPU-1 ")
+
     def test_neither_importing_nor_reading_starts_more_than_it_needs(self, play: Play) -> None:
         code = """
             before = "pynvml" in sys.modules
@@ -213,7 +217,11 @@ class TestNoDriver:
             "GPU memory is unknown: the Python package nvidia-ml-py is not installed",
         )
 
-    @pytest.mark.parametrize("text", ["", "raise RuntimeError('broken')", "def"], ids=["empty", "raises", "no syntax"])
+    @pytest.mark.parametrize(
+        "text",
+        ["", "raise RuntimeError('broken')", "def", "raise SystemExit(3)", "import nothing_of_that_name"],
+        ids=["empty", "raises", "no syntax", "exits", "lacks a part"],
+    )
     def test_a_broken_binding(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "pynvml.py").write_text(text)
         reading = run_code(f"sys.path.insert(0, {str(tmp_path)!r})\n" + READ, without_driver(tmp_path))
@@ -404,14 +412,18 @@ class TestStartAndStop:
         assert (reading.note, reading.devices[0].note, reading.devices[0].capacity) == (None, None, 8 * GIB)
 
     def test_a_forked_child_starts_its_own(self, play: Play) -> None:
-        # The child is forked while another thread of the parent holds the lock: it must not wait for that.
+        # The child is forked while a thread of the parent is in the driver: it must not wait for that.
         code = """
-            import signal, threading, time
+            import signal, threading, time, traceback
+            from nb_oomhelper.poll import WORKER
+            def is_in_the_driver():
+                frame = sys._current_frames().get(WORKER._thread.ident)
+                return any(one.f_code.co_name == "_attempt" for one, _ in traceback.walk_stack(frame))
             driver.read()  # so that pynvml is there: no fork survives another thread's import
             driver.close()
             thread = threading.Thread(target=driver.read)
             thread.start()
-            while not driver._lock.locked():
+            while not is_in_the_driver():
                 time.sleep(0.001)
             child = os.fork()
             if not child:
@@ -433,6 +445,17 @@ class TestStartAndStop:
         assert (starts, kinds) == (1, 1)
         assert reading.devices[0].capacity == 8 * GIB
 
+    def test_closing_after_the_thread_has_ended_starts_none(self, play: Play) -> None:
+        code = """
+            import threading
+            from nb_oomhelper.poll import WORKER
+            driver.read()
+            WORKER.end()
+            driver.close()
+            tell([one.name for one in threading.enumerate()])
+        """
+        assert play(ONE_GPU, code) == ["MainThread"]
+
     def test_closing_while_another_thread_reads(self, play: Play) -> None:
         code = """
             from concurrent.futures import ThreadPoolExecutor
@@ -446,6 +469,58 @@ class TestStartAndStop:
             tell([started(), len({repr(reading) for job in jobs for reading in job.result()})])
         """
         assert play(ONE_GPU, code) == [0, 1]
+
+
+HOUR = 3_600_000  # milliseconds: who waits for that is ended by `run_code`
+LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
+
+
+@needs_compiler
+class TestDriverThatHangs:
+    @pytest.mark.parametrize(
+        "function", ["nvmlInitWithFlags", "nvmlDeviceGetCount_v2", "nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetName"]
+    )
+    def test_a_reading_ends_and_says_so(self, play: Play, function: str) -> None:
+        code = "tell([driver.read() for _ in range(50)])\ndriver.close()"
+        readings = play(f"{ONE_GPU}slow {function} {HOUR}", code)
+        assert [(one.devices, one.note) for one in readings] == [([], LATE)] * 50
+
+    def test_closing_ends(self, play: Play) -> None:
+        code = f"""
+            driver.read()
+            scenario({ONE_GPU!r} + "slow nvmlShutdown {HOUR}")
+            driver.close()
+            driver.close()
+            tell(driver.read())
+        """
+        assert play(ONE_GPU, code).note == LATE
+
+    def test_other_drivers_do_not_wait_either(self, play: Play) -> None:
+        code = "driver.read()\ntell([one.read() for one in [Driver() for _ in range(50)]])"
+        assert {one.note for one in play(f"{ONE_GPU}slow nvmlDeviceGetCount_v2 {HOUR}", code)} == {LATE}
+
+    def test_the_figures_come_back_with_the_driver(self, play: Play) -> None:
+        code = f"""
+            import time
+            first = driver.read()
+            scenario({ONE_GPU!r})
+            while (last := driver.read()).note:
+                time.sleep(0.05)
+            tell([first, last, started()])
+        """
+        first, last, starts = play(f"{ONE_GPU}slow nvmlDeviceGetCount_v2 2500", code)
+        assert (first.note, last.note, last.devices[0].capacity, starts) == (LATE, None, 8 * GIB, 1)
+
+    def test_without_room_for_a_thread_nobody_asks(self, play: Play) -> None:
+        code = """
+            import resource
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (100 << 20), resource.RLIM_INFINITY))
+            tell([driver.read(), "pynvml" in sys.modules])
+        """
+        reading, asked = play(ONE_GPU, code)
+        assert (reading.devices, asked) == ([], False)
+        assert reading.note == "GPU memory is unknown: this process has too little memory left to ask the NVIDIA driver"
 
 
 def rows(*uuids: str, names: Sequence[str] = "A" * 9, indexes: str = "012345678") -> Iterator[DeviceMemory]:

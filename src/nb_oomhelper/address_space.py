@@ -8,6 +8,29 @@ from pathlib import Path
 SCARCE = 64 << 20  # bytes; with less room than this, every step of ours must be one that can be done without
 
 
+def limits() -> tuple[int | None, int | None]:
+    """RLIMIT_AS and RLIMIT_DATA of this process in bytes; None where there is none."""
+    try:
+        import resource
+
+        found = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    except (ImportError, AttributeError, OSError, ValueError):  # Windows, or a system without these limits
+        return None, None
+    address_space, data = (None if limit == resource.RLIM_INFINITY else limit for limit in found)
+    return address_space, data
+
+
+def used() -> tuple[int | None, int | None]:
+    """Bytes that count against each of the two; None where that cannot be told."""
+    try:
+        # proc(5): the size of all mappings is the first figure, data and stack the sixth, in pages
+        pages = Path("/proc/self/statm").read_text("ascii").split()
+        size = os.sysconf("SC_PAGE_SIZE")
+        return int(pages[0]) * size, int(pages[5]) * size
+    except (AttributeError, OSError, ValueError, IndexError):  # a system without /proc
+        return None, None
+
+
 def room() -> int | None:
     """Bytes that this process may still map under RLIMIT_AS and RLIMIT_DATA.
 
@@ -15,18 +38,12 @@ def room() -> int | None:
         The tighter of the two; None where nothing limits it, or it cannot be told.
     """
     try:
-        import resource
-
-        limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-        if all(limit == resource.RLIM_INFINITY for limit in limits):
+        bounds = limits()
+        if bounds == (None, None):
             return None
-        # proc(5): the size of all mappings is the first figure, data and stack the sixth, in pages
-        pages = Path("/proc/self/statm").read_text("ascii").split()
-        used = [int(pages[field]) * os.sysconf("SC_PAGE_SIZE") for field in (0, 5)]
-        left = [limit - taken for limit, taken in zip(limits, used, strict=True) if limit != resource.RLIM_INFINITY]
-        return max(0, min(left))
-    except (ImportError, AttributeError, OSError, ValueError, IndexError):  # Windows, or a system without /proc
-        return None
+        pairs = zip(bounds, used(), strict=True)
+        left = [limit - taken for limit, taken in pairs if limit is not None and taken is not None]
+        return max(0, min(left)) if left else None
     except MemoryError:
         return 0
 

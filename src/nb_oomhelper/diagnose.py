@@ -132,6 +132,7 @@ def host_rooms(host: HostMemory) -> tuple[tuple[str, int | None, int | None], ..
     """What bounds this process on the host: name, bytes left, and the bound itself in bytes."""
     return (
         ("RLIMIT_AS", _left(host.address_space_limit, host.virtual), host.address_space_limit),
+        ("RLIMIT_DATA", _left(host.data_limit, host.data), host.data_limit),
         ("cgroup", _left(host.cgroup_limit, host.cgroup_used), host.cgroup_limit),
         ("machine", host.available, host.capacity),
     )
@@ -143,7 +144,7 @@ def segments(snapshot: MemorySnapshot, backend: str, requested: int | None = Non
     Where `requested` bytes are more than is free, what is missing is a part of its own, beyond the rest.
 
     On a GPU: allocated, cached, rest of this process, other processes, free. On the host under
-    RLIMIT_AS the bar is the address space of this process; else the machine's memory.
+    RLIMIT_AS or RLIMIT_DATA the bar is what this process has mapped; else the machine's memory.
     """
     parts = _host_segments(snapshot.host) if backend == "host" else _device_segments(snapshot)
     free = next((part.size for part in parts if part.kind == "free"), None)
@@ -190,8 +191,9 @@ def with_self(rows: tuple[ProcessMemory, ...], reserved: int | None) -> tuple[Pr
 
 def _host_segments(host: HostMemory) -> tuple[Segment, ...]:
     name, room, _ = tightest(host)
-    if name == "RLIMIT_AS":
-        return (Segment(kind="mapped", size=host.virtual), Segment(kind="free", size=room))
+    if name in ("RLIMIT_AS", "RLIMIT_DATA"):
+        mapped = host.virtual if name == "RLIMIT_AS" else host.data
+        return (Segment(kind="mapped", size=mapped), Segment(kind="free", size=room))
     used = host.cgroup_used if name == "cgroup" else _left(host.capacity, host.available)
     return (
         Segment(kind="process", size=host.this_process),

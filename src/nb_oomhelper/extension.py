@@ -112,13 +112,13 @@ class Extension:
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
         self._screen.close()
+        if "driver" in vars(self):
+            self.driver.close()  # by the thread that is ended next
         if "nb_oomhelper.poll" in sys.modules:
             from nb_oomhelper.poll import WORKER
 
             WORKER.end()
         self._reserve.give_all()
-        if "driver" in vars(self):
-            self.driver.close()
         self.case = None
 
     def _warm(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from nb_oomhelper import grid
 from nb_oomhelper.diagnose import segments, tightest, with_self
 from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
-from nb_oomhelper.model import DeviceMemory, Holding, MemorySnapshot
+from nb_oomhelper.model import DeviceMemory, DriverReading, Holding, MemorySnapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.units import format_bytes
 
@@ -54,17 +54,18 @@ def read_gauges(driver: Driver, index: int | None = None) -> tuple[list[Gauge], 
         index: The driver's index of the only GPU to read; None reads all.
 
     Returns:
-        The rows, the host's last; and one line on why there is no GPU, or None.
+        The rows, the host's last; and one line on why there is no GPU, or not that one, or None.
     """
     reading = read_driver(driver)
     devices = [device for device in reading.devices if index in (None, device.nvml_index)]
-    gauges = [_device_gauge(driver, device) for device in devices]
+    gauges = [_device_gauge(reading, device) for device in devices]
     host = take_snapshot(driver, backend="host", device=None)
-    return [*gauges, _host_gauge(host)], reading.note
+    absent = None if index is None or devices else f"there is no GPU {index} that the driver shows"
+    return [*gauges, _host_gauge(host)], "; ".join(filter(None, (absent, reading.note))) or None
 
 
-def _device_gauge(driver: Driver, device: DeviceMemory) -> Gauge:
-    snapshot = snapshot_of(driver, device)
+def _device_gauge(reading: DriverReading, device: DeviceMemory) -> Gauge:
+    snapshot = snapshot_of(reading, device)
     sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
     others = tuple(
         (row.pid, " · ".join(part for part in (row.name, row.detail) if part) or None, row.used)

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from .model import HostMemory
+from nb_oomhelper import address_space
+from nb_oomhelper.model import HostMemory
+from nb_oomhelper.units import printable
 
 _CGROUP_OF_SELF = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -42,14 +44,22 @@ def read_host() -> HostMemory:
         that limit - used is what can still be had.
     """
     limit, used = read_cgroup(_CGROUP_OF_SELF, _CGROUPS)
-    return HostMemory(**_machine(), address_space_limit=_address_space_limit(), cgroup_limit=limit, cgroup_used=used)
+    mapped_limit, data_limit = address_space.limits()
+    return HostMemory(
+        **_machine(),
+        address_space_limit=mapped_limit,
+        data_limit=data_limit,
+        data=address_space.used()[1],
+        cgroup_limit=limit,
+        cgroup_used=used,
+    )
 
 
 def _machine() -> dict[str, int | None]:
     """Ask psutil for the keys capacity, available, this_process and virtual; those it can tell."""
     try:
         import psutil
-    except ImportError:
+    except Exception:  # it is not there, or broken: then it may raise anything
         return {}
     figures: dict[str, int | None] = {}
     try:
@@ -65,37 +75,31 @@ def _machine() -> dict[str, int | None]:
     return figures
 
 
-def _address_space_limit() -> int | None:
-    """RLIMIT_AS of this process in bytes; None where there is none."""
-    try:
-        import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    except (ImportError, AttributeError, OSError, ValueError):  # Windows, or a system without this limit
-        return None
-    return None if limit == resource.RLIM_INFINITY else limit
-
-
 def read_cgroup(own: Path, root: Path) -> tuple[int | None, int | None]:
-    """Read the smallest memory limit of the control groups that this process is in.
+    """Read the memory limit that leaves this process the least, of the control groups that it is in.
+
+    Each group above counts as well: others in it may have used up what our own group still may have.
 
     Args:
         own: The file that tells the groups, /proc/self/cgroup.
         root: Where control groups are mounted, /sys/fs/cgroup.
 
     Returns:
-        Limit and use in bytes of the group with the smallest limit; None and None where nothing limits.
+        Limit and use in bytes of the group with the least left; None and None where nothing limits.
     """
-    smallest: tuple[int | None, int | None] = None, None
+    tightest: tuple[int | None, int | None] = None, None
+    least = _NO_LIMIT
     for folder, (limit_file, used_file, cache_line) in _cgroup_folders(own, root):
         limit = _number(folder / limit_file)
-        if limit is None or limit >= _NO_LIMIT or (smallest[0] is not None and limit >= smallest[0]):
+        if limit is None or limit >= _NO_LIMIT:
             continue
         used = _number(folder / used_file)
         if used is not None:
             used = max(0, used - _stat_line(folder / "memory.stat", cache_line))
-        smallest = limit, used
-    return smallest
+        left = limit - (used or 0)
+        if left < least:
+            tightest, least = (limit, used), left
+    return tightest
 
 
 def _cgroup_folders(own: Path, root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
@@ -124,7 +128,7 @@ def _cgroup_folders(own: Path, root: Path) -> Iterator[tuple[Path, tuple[str, st
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except (OSError, MemoryError):
         return ""
 
 
@@ -219,10 +223,10 @@ def _file_name(path: str) -> str:
 
 
 def _one_line(text: str | None) -> str | None:
-    """Cut what other programs call themselves to one short line of printable text; None if nothing is left."""
+    """Cut what other programs call themselves to one short line; None if nothing is left."""
     if not text:
         return None
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    plain = " ".join(printable(text).split())
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
 
 

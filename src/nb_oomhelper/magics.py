@@ -106,8 +106,6 @@ class OomMagics(Magics):  # type: ignore[misc]
         if options.live and self._core.show_live():
             return None
         rows, note = gauge.read_gauges(self._core.driver, options.index)
-        if options.index is not None and len(rows) == 1:
-            note = note or f"the driver has no GPU {options.index}"
         if options.json:
             print(gauge.to_json(rows, note))
         else:

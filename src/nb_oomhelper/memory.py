@@ -46,7 +46,8 @@ def read_driver(driver: Driver) -> DriverReading:
         if uuid is not None
     }
     reading = driver.read(known=known or None)
-    return replace(reading, devices=tuple(_with_names(device) for device in reading.devices))
+    names: dict[int, tuple[str | None, str | None]] = {}  # one process may be on every GPU
+    return replace(reading, devices=tuple(_with_names(device, names) for device in reading.devices))
 
 
 def take_snapshot(
@@ -71,6 +72,7 @@ def take_snapshot(
     reading = DriverReading() if backend == "host" else read_driver(driver)
     found = allocators(backend, device, framework)
     allocator = next((one for one in found if framework in ("", one.framework)), None)
+    others = tuple(one for one in found if one is not allocator)
     if scope is not None and allocator is not None:
         allocator = replace(allocator, largest_free_block=_largest(backend, device, allocator.framework))
     held = Holdings() if scope is None else search(scope, backend, device, seconds, everywhere=True)
@@ -80,7 +82,7 @@ def take_snapshot(
         host=_read_host(),
         device=_pick(reading, device, allocator),
         allocator=allocator,
-        others=tuple(one for one in found if one is not allocator),
+        others=others,
         holdings=held,
     )
 
@@ -213,11 +215,20 @@ def _ordinals(backend: str) -> list[int]:
     return sorted({ordinal for framework in FRAMEWORKS for ordinal in framework.device_uuids()})
 
 
-def snapshot_of(driver: Driver, device: DeviceMemory) -> MemorySnapshot:
-    """Read one GPU of the driver's again, without holders; what no framework here can name has no allocator to ask."""
-    if device.device is not None:
-        return take_snapshot(driver, backend="cuda", device=device.device)
-    return MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory(), device=device)
+def snapshot_of(reading: DriverReading, device: DeviceMemory) -> MemorySnapshot:
+    """One GPU of a reading, with its allocators and without host and holders. The driver is not asked again.
+
+    What no framework here can name has no allocator to ask.
+    """
+    found = [] if device.device is None else allocators("cuda", device.device)
+    return MemorySnapshot(
+        taken_at=time.time(),
+        driver=reading,
+        host=HostMemory(),
+        device=device,
+        allocator=next(iter(found), None),
+        others=tuple(found[1:]),
+    )
 
 
 def measure(snapshot: MemorySnapshot, backend: str) -> Measure:
@@ -302,16 +313,18 @@ def _pick(reading: DriverReading, device: int | None, allocator: AllocatorMemory
     return reading.devices[0] if len(reading.devices) == 1 else None
 
 
-def _with_names(device: DeviceMemory) -> DeviceMemory:
+def _with_names(device: DeviceMemory, names: dict[int, tuple[str | None, str | None]]) -> DeviceMemory:
     if device.processes is None:
         return device
-    return replace(device, processes=tuple(_named(row) for row in device.processes))
+    return replace(device, processes=tuple(_named(row, names) for row in device.processes))
 
 
-def _named(row: ProcessMemory) -> ProcessMemory:
+def _named(row: ProcessMemory, names: dict[int, tuple[str | None, str | None]]) -> ProcessMemory:
     if not (row.is_self or sees_driver_pids()):  # in a container the same number is somebody else
         return row
-    name, detail = describe_process(row.pid)
+    if row.pid not in names:
+        names[row.pid] = describe_process(row.pid)
+    name, detail = names[row.pid]
     return replace(row, name=name, detail=detail)
 
 

@@ -203,6 +203,8 @@ class HostMemory:
         this_process: Resident bytes of this process.
         virtual: Bytes of address space that this process has mapped.
         address_space_limit: RLIMIT_AS in bytes; None where it is not set.
+        data: Bytes that count against RLIMIT_DATA: private memory that can be written to.
+        data_limit: RLIMIT_DATA in bytes; None where it is not set.
         cgroup_limit, cgroup_used: The container's limit and use in bytes; None where there is none.
         pinned: Bytes that a framework keeps pinned for copies to a GPU; None where there is none.
     """
@@ -212,6 +214,8 @@ class HostMemory:
     this_process: int | None = None
     virtual: int | None = None
     address_space_limit: int | None = None
+    data: int | None = None
+    data_limit: int | None = None
     cgroup_limit: int | None = None
     cgroup_used: int | None = None
     pinned: int | None = None

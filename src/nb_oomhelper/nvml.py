@@ -1,20 +1,22 @@
 """The driver's view of the GPUs: devices, memory and processes. The only door to `pynvml`.
 
-Reading goes through NVML alone and never creates a CUDA context. Nothing here raises: each call may
-fail by itself, and then only the figure that it would have given is None, with one plain line on why.
+Reading goes through NVML alone and never creates a CUDA context. Nothing here raises: each call may fail by itself,
+and then only the figure that it would have given is None, with one plain line on why. A call may also hang: all are
+made on the worker's thread (`poll`), and who wants figures waits no longer than `_PATIENCE`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 from .model import DeviceMemory, DriverReading, ProcessMemory
+from .poll import WORKER, LateError
+from .units import printable
 
 # Return codes of nvml.h (nvmlReturn_t), as numbers because pynvml is not imported at import.
 _UNINITIALIZED = 1
@@ -43,6 +45,10 @@ _REASONS = {
 _NO_BINDING = "GPU memory is unknown: the Python package nvidia-ml-py is not installed"
 _BAD_BINDING = "GPU memory is unknown: the Python module pynvml cannot be loaded; reinstall nvidia-ml-py"
 
+_FULL = "GPU memory is unknown: this process has too little memory left to ask the NVIDIA driver"
+_LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
+
+_PATIENCE = 2.0  # seconds for one reading of all GPUs; 64 of them take less than one
 _NOT_AVAILABLE = (1 << 64) - 1  # NVML_VALUE_NOT_AVAILABLE as an unsigned long long
 _MEMORY_V2 = 0x02000028  # nvmlMemory_v2: version 2 of a structure of 40 bytes
 _COMPUTE = ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2")
@@ -53,12 +59,11 @@ class Driver:
     """NVML, started at the first reading and shut down by `close`. Any thread may read."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._pid = os.getpid()
         self._started = False
 
     def read(self, known: Mapping[int, str] | None = None) -> DriverReading:
-        """Read all GPUs. Never raises.
+        """Read all GPUs. Never raises, and waits `_PATIENCE` at most: not at all where an earlier reading still hangs.
 
         Args:
             known: The framework's own ordinals, each with the uuid it gives for it, where a framework
@@ -68,29 +73,38 @@ class Driver:
             One row a GPU, or one a MIG device where a GPU is split into those; `note` says why there
             is nothing to show, or which GPUs are missing from the rows.
         """
-        with self._own_lock():
-            reading, shut_down = self._attempt()
-            if shut_down:  # by other code, under us: start NVML again, once
-                reading, _ = self._attempt()
+        if not WORKER.start():
+            return DriverReading(note=_FULL)
+        try:
+            reading = WORKER.ask(self._read, _PATIENCE)
+        except LateError:
+            return DriverReading(note=_LATE)
+        except MemoryError:
+            return DriverReading(note=_FULL)
         visible, order = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")
         return replace(reading, devices=ordinals(reading.devices, visible, order, known))
 
     def close(self) -> None:
-        """Shut NVML down if this object started it; a later `read` starts it again. Never raises."""
-        with self._own_lock():
-            if self._started:
-                self._started = False
-                library = _load()
-                if not isinstance(library, str):
-                    library.ask("nvmlShutdown")
+        """Shut NVML down if this object started it; a later `read` starts it again. Never raises; waits as `read`."""
+        if self._started and self._pid == os.getpid() and WORKER.running:
+            with contextlib.suppress(LateError):
+                WORKER.ask(self._shut_down, _PATIENCE)
 
-    @contextmanager
-    def _own_lock(self) -> Iterator[None]:
-        """Hold the lock; in a forked child first forget the parent's NVML, and its lock, perhaps held."""
-        if self._pid != os.getpid():
-            self._pid, self._lock, self._started = os.getpid(), threading.Lock(), False
-        with self._lock:
-            yield
+    # on the worker's thread
+
+    def _read(self) -> DriverReading:
+        if self._pid != os.getpid():  # forked: the parent's NVML is not ours
+            self._pid, self._started = os.getpid(), False
+        reading, shut_down = self._attempt()
+        if shut_down:  # by other code, under us: start NVML again, once
+            reading, _ = self._attempt()
+        return reading
+
+    def _shut_down(self) -> None:
+        library = _load()
+        if self._started and not isinstance(library, str):
+            self._started = False
+            library.ask("nvmlShutdown")
 
     def _attempt(self) -> tuple[DriverReading, bool]:
         """Read once, starting NVML if need be; and whether NVML turned out to be shut down by then."""
@@ -162,10 +176,8 @@ def _load() -> _Library | str:
     """Import pynvml, or say in one line why it cannot be had."""
     try:
         import pynvml
-    except ImportError:
-        return _NO_BINDING
-    except Exception:  # a broken installation may raise anything while it is imported
-        return _BAD_BINDING
+    except (Exception, SystemExit) as error:  # a broken installation may raise anything while it is imported
+        return _NO_BINDING if isinstance(error, ImportError) and error.name == "pynvml" else _BAD_BINDING
     return _Library(pynvml) if hasattr(pynvml, "nvmlInit") else _BAD_BINDING
 
 
@@ -239,6 +251,7 @@ def _read_device(library: _Library, handle: Any, index: int, gaps: _Gaps) -> Dev
     uuid, code = library.ask("nvmlDeviceGetUUID", handle)
     if code:
         gaps.add("uuid", code)
+    name, uuid = (None if text is None else printable(text) for text in (name, uuid))
     memory = _read_memory(library, handle, gaps)
     processes = _read_processes(library, handle, gaps)
     return DeviceMemory(nvml_index=index, name=name, uuid=uuid, processes=processes, note=gaps.line(), **memory)

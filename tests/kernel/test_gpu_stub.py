@@ -161,6 +161,48 @@ def test_driver_that_does_not_work(
     assert "could not" not in reply.stderr
 
 
+LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
+
+
+@pytest.mark.parametrize(("slow", "live"), [("nvmlInitWithFlags", False), ("nvmlDeviceGetCount_v2", True)])
+def test_driver_that_hangs(
+    start_kernel: StartKernel, kernel_python: Path, variables: dict[str, str], scenario: Path, slow: str, live: bool
+) -> None:
+    """It hangs for an hour, at each call: whoever waits for one of them is ended by the limit of a cell."""
+    kernel = start_kernel(kernel_python, variables)
+    kernel.execute(LOAD)
+    kernel.execute("import nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.2")
+    bars = kernel.execute("%gpumem --live").displays[0]["data"][VIEW]["model_id"] if live else None
+    write_scenario(scenario, f"{TWO_GPUS}\nslow {slow} 3600000\n")
+    if live:  # from now on the readout hangs there
+        kernel.poll(1.0)
+    kernel.execute("class OutOfMemoryError(RuntimeError):\n    pass")
+    fail = f"raise OutOfMemoryError({MESSAGE!r})"
+    panels = [Panel(kernel, kernel.execute(fail)) for _ in range(2)]
+    if bars is not None:
+        assert "no longer updated" in kernel.widgets[bars]["value"]
+        assert "512.00 MiB" in kernel.widgets[bars]["value"]  # the last reading, from before
+    assert "6.50 GiB" in panels[1].text  # the message still tells
+    panels[1].click("Run")
+    assert "Release the failed cell: done" in panels[1].text or "Release the failed cell: freed" in panels[1].text
+    assert LATE in kernel.execute("%gpumem").mime("text/plain")[0]
+    for cell in (
+        "%oom status",
+        "nb_oomhelper.release();",
+        "%%gpumem\nvalue = 1",
+        "%oom release",
+        "%gpumem --live",
+        fail,
+    ):
+        reply = kernel.execute(cell)
+        assert "could not" not in reply.stderr, cell
+    assert kernel.execute("%unload_ext nb_oomhelper").status == "ok"
+    assert kernel.execute(LOAD).status == "ok"
+    assert LATE in kernel.execute("%gpumem").mime("text/plain")[0]
+    kernel.start("exit")
+    wait_for(kernel, lambda: not kernel.alive)
+
+
 class TestCudaError:
     """The real class of PyTorch; nothing of CUDA is started to explain it."""
 

@@ -216,6 +216,18 @@ class TestGpumem:
         assert "no longer updated" in kernel.widgets[model_id]["value"]
         wait_for(kernel, lambda: "live, every" in Panel(kernel, panel).text)
 
+    def test_bars_that_have_ended_stay_as_they_were_read(self, kernel: Kernel) -> None:
+        kernel.execute("%config OOMHelper.live_minutes = 0")
+        try:
+            model_id = kernel.execute("%gpumem --live").displays[0]["data"][VIEW]["model_id"]
+            wait_for(kernel, lambda: "no longer updated" in kernel.widgets[model_id]["value"])
+        finally:
+            kernel.execute("%config OOMHelper.live_minutes = 10")
+        last = kernel.widgets[model_id]["value"]
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)")
+        kernel.execute("huge()")  # its panel takes their place
+        assert kernel.widgets[model_id]["value"] == last
+
     def test_help(self, kernel: Kernel) -> None:
         for name, words in (
             ("gpumem", ("%%gpumem", "--json", "-i", "--live")),
