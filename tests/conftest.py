@@ -31,9 +31,8 @@ def missing(reason: str) -> NoReturn:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--pairs", default="colab,old,new", help=f"whose kernels are driven, of {', '.join(PAIRS)}; default: %(default)s"
-    )
+    known = ", ".join(PAIRS)
+    parser.addoption("--pairs", default="colab,old,new", help=f"whose kernels are driven, of {known}: %(default)s")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

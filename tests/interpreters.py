@@ -1,4 +1,4 @@
-"""Print the Pythons of this machine that nb_oomhelper runs on, one a line, the oldest first: "3.12 /path/to/python3.12".
+"""Print the Pythons here that nb_oomhelper runs on, one a line, the oldest first: "3.12 /path/to/python3.12".
 
 The versions are those of the classifiers in pyproject.toml; looked at are PATH and pyenv. `--others` leaves out the
 version that runs this, `--ends` all but the oldest and the newest; what is left out is told on stderr.
@@ -22,8 +22,10 @@ Version = tuple[int, int]
 def versions() -> list[Version]:
     """Return the versions that pyproject.toml names."""
     lines = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
-    named = [line.rpartition(" ")[2].split(".") for line in lines if line.startswith("Programming Language :: Python :: 3.")]
-    return sorted((int(major), int(minor)) for major, minor in named)
+    named = [
+        line.rpartition(" ")[2].split(".") for line in lines if line.startswith("Programming Language :: Python :: 3.")
+    ]
+    return sorted((int(parts[0]), int(parts[1])) for parts in named if len(parts) == 2)
 
 
 def folders() -> Iterator[Path]:

@@ -15,6 +15,7 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Protocol
 
 from nb_oomhelper.bare import class_name
+from nb_oomhelper.frames import at_top
 from nb_oomhelper.model import Holding, Holdings
 from nb_oomhelper.roots import Roles, Root, Scope, module_roots, named, scope_roots
 from nb_oomhelper.tally import Found, tabulate
@@ -269,6 +270,6 @@ def _referents(things: list[object]) -> list[object]:
     for thing in special:
         if isinstance(thing, FunctionType):  # not its globals, which belong to a whole module
             found += (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
-        elif isinstance(thing, FrameType) and thing.f_code.co_name != "<module>":
+        elif isinstance(thing, FrameType) and not at_top(thing.f_code):
             found += (local for _, local in named(thing))
     return found
