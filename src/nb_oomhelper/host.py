@@ -49,7 +49,7 @@ def _machine() -> dict[str, int | None]:
     """Ask psutil for the keys capacity, available, this_process and virtual; those it can tell."""
     try:
         import psutil
-    except ImportError:
+    except Exception:  # absent, or it cannot start on this system
         return {}
     figures: dict[str, int | None] = {}
     try:
@@ -63,6 +63,17 @@ def _machine() -> dict[str, int | None]:
     except Exception:
         pass
     return figures
+
+
+def gap() -> str | None:
+    """Why the machine's memory cannot be told, in one plain line; None where it can."""
+    try:
+        import psutil  # noqa: F401
+    except Exception as error:
+        return f"unknown: psutil cannot be imported ({type(error).__name__}: {error})"
+    if len(_machine()) < 4:
+        return "unknown in part: this system does not tell it to psutil (may /proc be read?)"
+    return None
 
 
 def _address_space_limit() -> int | None:

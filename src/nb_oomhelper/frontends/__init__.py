@@ -12,7 +12,7 @@ from nb_oomhelper.frontends._live import Live
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.report import write
 
-__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live"]
+__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live", "widgets_gap"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +81,11 @@ def show(case: Case, actions: Actions, shell: Any) -> Shown | None:
     if last is not None:
         raise last
     return None
+
+
+def widgets_gap(shell: Any) -> str | None:
+    """Why panels have no buttons in this shell; None where they have."""
+    return "none: this is a terminal" if getattr(shell, "kernel", None) is None else _panel.gap()
 
 
 def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:
