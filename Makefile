@@ -1,30 +1,60 @@
-# make test    everything that can be checked on this machine; sets up what it needs on the first run
-# make demo    JupyterLab at the quickstart notebook
+# make test      everything that can be checked on this machine, on its oldest and its newest Python
+# make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv
+# make demo      JupyterLab at the quickstart notebook
+# make wheel     dist/*.whl, to install anywhere with pip
 #
-# Both need only python3 (3.11 or newer) with its venv module, and the network for the first run.
-# PYTHON=python3.12 picks another interpreter. Where it can already import torch, that torch is used.
+# Each sets up what it needs on the first run. They need only python3 (3.11 or newer) with its venv module, and the
+# network for the first run. PYTHON=python3.12 picks another interpreter. Where it can already import torch, that torch
+# is used. What is tested is the built wheel, installed; it is built again when the sources have changed.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
 VENV := .venv
-OLD := .venv-old
 PY := $(VENV)/bin/python
 PIP := -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest --timeout 300
+# Two at a time, each file's tests in one process: they share kernels and browsers.
+PARALLEL := -n 2 --dist loadfile
 
-# The oldest packages that we support, the lower bounds of pyproject.toml; the newest are in $(VENV).
-OLDEST := "ipython==8.18.*" "ipykernel==6.29.*" "ipywidgets==8.0.7" "nvidia-ml-py==12.535.*" "psutil==5.9.*" numpy
+# The newest packages are in $(VENV); the others are in a .venv-NAME for each of these.
 NEWEST := ipython ipykernel ipywidgets
+# The oldest that we support on the way from IPython 8 on.
+.venv-old/.packages: PACKAGES := ipython==8.18.* ipykernel==6.29.* ipywidgets==8.0.7 nvidia-ml-py==12.535.* psutil==5.9.* numpy
+# What Google Colab has, the lower bounds of pyproject.toml; Kaggle's image is built from it.
+COLAB := ipython==7.34.0 ipykernel==6.17.1 traitlets==5.7.1 jupyter-client==7.4.9 psutil==5.9.5 nvidia-ml-py numpy
+.venv-colab/.packages: PACKAGES := $(COLAB) ipywidgets==7.7.1
+.venv-kaggle/.packages: PACKAGES := $(COLAB) ipywidgets==8.1.5
 
 # Root needs a flag; without a display there is no browser to open, and the address is printed all the same.
 LAB_FLAGS := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
   $(shell [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ] || echo --no-browser)
 
-.PHONY: test demo env old chromium lint types plain kernel browser gpu bench wheel-check clean
+WHEEL := dist/.built
+SOURCES := pyproject.toml README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
+OTHERS := $(PYTHON) tests/interpreters.py --others
 
-test: env old chromium lint types
-	$(PYTEST)
+.PHONY: test test-all all-here demo wheel env old colab kaggle chromium lint types plain kernel browser gpu bench peers clean
+.SECONDARY:
+
+test: all-here
+	@found=$$($(OTHERS) --ends) && $(ON_EACH)
+
+test-all: all-here
+	@found=$$($(OTHERS)) && $(ON_EACH)
+
+# `found` has a line "3.12 /path/to/python3.12" each.
+ON_EACH = echo "$$found" | while read -r version python; do \
+  [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" "on-$$version" </dev/null || exit 1; done
+
+all-here: env old colab chromium lint types
+	$(PYTEST) $(PARALLEL) --cov --cov-report term
+
+# Another Python has the newest packages of its own, and torch only where pip finds a file of it without an index:
+# an index may send gigabytes of CUDA. What it lacks is skipped, also with CI=true.
+on-%: .venv-%/.tools
+	CI= .venv-$*/bin/python -m pytest --timeout 300 $(PARALLEL) --pairs new -m "plain or kernel" \
+	  --ignore tests/browser --ignore tests/gpu
 
 demo: $(VENV)/.demo
 	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb $(LAB_FLAGS)
@@ -37,10 +67,10 @@ types: env
 	$(PY) -m mypy
 
 plain: env
-	$(PYTEST) -m plain
+	$(PYTEST) $(PARALLEL) -m plain --cov --cov-report term
 
-kernel: env old
-	$(PYTEST) -m kernel
+kernel: env old colab
+	$(PYTEST) $(PARALLEL) -m kernel
 
 browser: env chromium
 	$(PYTEST) -m browser
@@ -48,50 +78,76 @@ browser: env chromium
 gpu: env
 	$(PYTEST) -m gpu
 
-wheel-check: env
-	$(PYTEST) tests/test_wheel.py
-
 bench: env $(VENV)/.bench
 	$(PY) -m benchmarks.run
 
+wheel: $(WHEEL)
+	@ls dist/*.whl
+
 clean:
-	rm -rf $(VENV) $(OLD) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-env: $(VENV)/.test
-old: $(OLD)/.kernel
+$(WHEEL): $(SOURCES) | $(VENV)/.made
+	@echo "== dist: the wheel"
+	@rm -rf dist
+	@$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/.torch
+# In each environment: .made, it is there; .torch, with torch; .packages, with what the tests need; .wheel, with us.
+
+env: $(VENV)/.wheel
+old: .venv-old/.wheel
+colab: .venv-colab/.wheel
+kaggle: .venv-kaggle/.wheel
+
+%/.wheel: $(WHEEL) %/.packages
+	@$*/bin/python $(PIP) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+$(VENV)/.packages: pyproject.toml | $(VENV)/.torch $(WHEEL)
 	@echo "== $(VENV): the newest IPython and ipykernel, and the test tools"
-	$(PY) $(PIP) --upgrade $(NEWEST) -e ".[test]"
+	$(PY) $(PIP) --upgrade $(NEWEST) "$$(ls dist/*.whl)[test]"
 	@touch $@
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/.torch
-	@echo "== $(VENV): JupyterLab"
-	$(PY) $(PIP) -e ".[demo]"
+.venv-%/.packages: Makefile | .venv-%/.torch
+	@echo "== .venv-$*: $(PACKAGES)"
+	.venv-$*/bin/python $(PIP) $(PACKAGES)
 	@touch $@
 
-$(VENV)/.bench: pyproject.toml | $(VENV)/.torch
+.venv-%/.tools: pyproject.toml $(WHEEL) | .venv-%/.made
+	@echo "== .venv-$*: the newest IPython and ipykernel, and the test tools"
+	.venv-$*/bin/python $(PIP) --upgrade $(NEWEST) "$$(ls dist/*.whl)[tools]"
+	@.venv-$*/bin/python $(PIP) --no-deps --force-reinstall dist/*.whl
+	@.venv-$*/bin/python -c 'import torch' 2>/dev/null || \
+	  ! .venv-$*/bin/python $(PIP) --no-index --no-deps "$(TORCH)" 2>/dev/null || .venv-$*/bin/python $(PIP) "$(TORCH)"
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml $(WHEEL) | $(VENV)/.torch
+	@echo "== $(VENV): JupyterLab, and what the notebooks use"
+	$(PY) $(PIP) "$$(ls dist/*.whl)[demo]"
+	@$(PY) $(PIP) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.wheel
 	@echo "== $(VENV): gpustat"
-	$(PY) $(PIP) -e ".[bench]"
-	@touch $@
-
-$(OLD)/.kernel: pyproject.toml Makefile | $(OLD)/.torch
-	@echo "== $(OLD): the oldest IPython and ipykernel"
-	$(OLD)/bin/python $(PIP) $(OLDEST)
-	$(OLD)/bin/python $(PIP) --no-deps -e .
+	$(PY) $(PIP) "$$(ls dist/*.whl)[bench]"
 	@touch $@
 
 # torch goes in first and with its exact version: a range would fetch the newest build and gigabytes of CUDA.
-%/.torch:
+%/.torch: | %/.made
+	@echo "== $*: torch"
+	@$*/bin/python -c 'import torch' 2>/dev/null || $*/bin/python $(PIP) "$(TORCH)"
+	@touch $@
+
+%/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "nb_oomhelper needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@echo "== $*: a virtual environment with torch"
+	@echo "== $*: a virtual environment"
 	@$*/bin/python -m pip --version >/dev/null 2>&1 || \
 	  $(PYTHON) -m venv --clear $$($(PYTHON) -c 'import torch' 2>/dev/null && echo --system-site-packages) $*
-	@$*/bin/python -c 'import torch' 2>/dev/null || $*/bin/python $(PIP) "$(TORCH)"
 	@touch $@
 
 # The browser tests need Chromium and a font with Chinese characters. apt brings both where it may;

@@ -1,4 +1,4 @@
-"""Fixtures for more than one folder of tests: real kernels, of the oldest and the newest supported packages."""
+"""Fixtures for more than one folder of tests: real kernels, of every set of packages that we answer for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from tests.kernel.driver import Kernel
 
 ROOT = Path(__file__).parents[1]
-OLD_PYTHON = ROOT / ".venv-old" / "bin" / "python"
+# The sets of IPython, ipykernel and ipywidgets: their newest, which this interpreter has, and those of `make old`, …
+PAIRS = {"new": Path(sys.executable)} | {
+    name: ROOT / f".venv-{name}" / "bin" / "python" for name in ("old", "colab", "kaggle")
+}
 
 StartKernel = Callable[..., "Kernel"]
 
@@ -27,14 +30,23 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(params=["old", "new"])
+def pytest_addoption(parser: pytest.Parser) -> None:
+    known = ", ".join(PAIRS)
+    parser.addoption("--pairs", default="colab,old,new", help=f"whose kernels are driven, of {known}: %(default)s")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kernel_python" in metafunc.fixturenames:
+        metafunc.parametrize("kernel_python", metafunc.config.getoption("pairs").split(","), indirect=True)
+
+
+@pytest.fixture(scope="module")
 def kernel_python(request: pytest.FixtureRequest) -> Path:
-    """The interpreter of a pair: IPython and ipykernel at their oldest supported versions, and at their newest."""
-    if request.param == "new":
-        return Path(sys.executable)
-    if not OLD_PYTHON.exists():
-        missing("The environment with the oldest IPython is not there: make old")
-    return OLD_PYTHON
+    """The interpreter of a pair: IPython and ipykernel as Colab has them, at their oldest, and at their newest."""
+    python = PAIRS[request.param]
+    if not python.exists():
+        missing(f"The environment of {request.param} is not there: make {request.param}")
+    return python
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ def in_shell(
     cells: Mapping[str, str] | None = None,
     python: str | Path = sys.executable,
     stdin: str = "",
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
+    under: Sequence[str] = (),
 ) -> list[Any]:
     """Run code beside a shell; the values that it gave to `tell` last come back.
 
@@ -90,11 +91,13 @@ def in_shell(
         cells: Sources by name: `cells` in the code.
         python: The interpreter.
         stdin: What is typed into it.
-        env: Variables beside this process's own.
+        env: Variables beside this process's own; None takes one away.
+        under: A command that runs the interpreter.
     """
-    command = [str(python), "-W", "ignore", "-c", PRELUDE + textwrap.dedent(code)]
+    command = [*under, str(python), "-W", "ignore", "-c", PRELUDE + textwrap.dedent(code)]
     with tempfile.TemporaryDirectory() as home:
-        variables = {**os.environ, "IPYTHONDIR": home, "CELLS": json.dumps(cells or {}), **(env or {})}
+        named = {**os.environ, "IPYTHONDIR": home, "CELLS": json.dumps(cells or {}), **(env or {})}
+        variables = {name: value for name, value in named.items() if value is not None}
         done = subprocess.run(
             command, env=variables, input=stdin, capture_output=True, text=True, timeout=120, check=False
         )

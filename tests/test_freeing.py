@@ -522,10 +522,10 @@ class TestNames:
 
     def test_a_hidden_name_that_the_user_has_given_a_value(self, play: Play) -> None:
         code = """
-            cell("open = Thing()")
+            cell("_dh = Thing()")
             before = alive()
-            release("names=['open']")
-            tell(before, alive(), "open" in shell.user_ns_hidden)
+            release("names=['_dh']")
+            tell(before, alive(), "_dh" in shell.user_ns_hidden)
         """
         assert play(code) == [[True], [False], True]
 

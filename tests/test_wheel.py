@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -48,6 +49,18 @@ def test_wheel_can_be_imported(wheel: Path, tmp_path: Path) -> None:
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     place = _run(python, "-I", "-c", "import nb_oomhelper; print(nb_oomhelper.__file__)")
     assert Path(place.strip()).is_relative_to(site)
+
+
+def test_the_kernels_import_the_wheel_of_these_sources(kernel_python: Path) -> None:
+    """`make env` builds and installs it again; who tries sources of his own puts them on PYTHONPATH."""
+    code = "import importlib.util as found; print(found.find_spec('nb_oomhelper').submodule_search_locations[0])"
+    place = Path(_run(kernel_python, "-c", code).strip())
+    if place == PACKAGE and os.environ.get("PYTHONPATH"):
+        pytest.skip("PYTHONPATH leads to the sources")
+    assert place.parent.name == "site-packages"
+    for path in PACKAGE.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert (place / path.relative_to(PACKAGE)).read_bytes() == path.read_bytes(), f"{path.name}: make env"
 
 
 def _run(*command: object) -> str:

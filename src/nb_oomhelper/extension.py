@@ -160,7 +160,10 @@ class Extension:
         return rates(self.desk)
 
     def status(self) -> list[str]:
-        """What is in place, one plain line each."""
+        """What is in place and what is missing, one plain line each."""
+        from nb_oomhelper.frontends import widgets_gap
+        from nb_oomhelper.host import gap
+
         slot = "in place" if self.hooks.has_slot else "taken by another extension; the other hooks still see errors"
         path = self._history_path()
         lines = [
@@ -172,6 +175,8 @@ class Extension:
             *(f"replaced: {line}" for line in self.catalog().replaced),
             *(f"left out: {problem}" for problem in self.catalog().problems),
             f"driver: {self._driver_line()}",
+            f"host memory: {gap() or 'can be read'}",
+            f"widgets: {widgets_gap(self.shell) or 'can be shown'}",
         ]
         problem = self.desk.problem
         return [*lines, *([f"last problem of nb_oomhelper: {problem} (%oom status --traceback)"] if problem else [])]

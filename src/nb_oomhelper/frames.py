@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import CodeType
 
 from nb_oomhelper.bare import cause_of, context_of, members_of, traceback_of
 from nb_oomhelper.model import Phase
@@ -117,7 +118,8 @@ def read_places(error: BaseException) -> list[Place]:
     link = traceback_of(error)
     while link is not None:
         code = link.tb_frame.f_code
-        places.append(Place(code.co_name, code.co_filename.replace("\\", "/"), link.tb_lineno))
+        function = "<module>" if at_top(code) else code.co_name
+        places.append(Place(function, code.co_filename.replace("\\", "/"), link.tb_lineno))
         link = link.tb_next
     return list(places)
 
@@ -153,6 +155,11 @@ def user_location(places: Sequence[Place]) -> tuple[str | None, int | None]:
             last = group[-1]
             return (None if last.function == "<module>" else last.function), last.line
     return None, None
+
+
+def at_top(code: CodeType) -> bool:
+    """Whether code is that of a whole file or cell. IPython 7 calls the latter's "<cell line: 1>"."""
+    return code.co_name == "<module>" or code.co_name.startswith("<cell line:")
 
 
 def is_users(file: str) -> bool:

@@ -17,6 +17,7 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 from nb_oomhelper.bare import class_name, living, with_subclasses
+from nb_oomhelper.frames import at_top
 from nb_oomhelper.model import Holding, Holdings
 from nb_oomhelper.retained import of_earlier_cells
 from nb_oomhelper.roots import Roles, Root, Scope, module_roots, named, role_of, scope_roots
@@ -310,6 +311,6 @@ def _referents(things: list[object]) -> list[object]:
     for thing in special:
         if isinstance(thing, FunctionType):  # not its globals, which belong to a whole module
             found += (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
-        elif isinstance(thing, FrameType) and thing.f_code.co_name != "<module>":
+        elif isinstance(thing, FrameType) and not at_top(thing.f_code):
             found += (local for _, local in named(thing))
     return found

@@ -75,6 +75,17 @@ def _machine() -> dict[str, int | None]:
     return figures
 
 
+def gap() -> str | None:
+    """Why the machine's memory cannot be told, in one plain line; None where it can."""
+    try:
+        import psutil  # noqa: F401
+    except Exception as error:
+        return f"unknown: psutil cannot be imported ({type(error).__name__}: {error})"
+    if len(_machine()) < 4:
+        return "unknown in part: this system does not tell it to psutil (may /proc be read?)"
+    return None
+
+
 def read_cgroup(own: Path, root: Path) -> tuple[int | None, int | None]:
     """Read the memory limit that leaves this process the least, of the control groups that it is in.
 

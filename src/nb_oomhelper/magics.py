@@ -12,13 +12,24 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.error import UsageError as MagicUsageError
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, output_can_be_silenced
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
 from nb_oomhelper.errors import OomHelperError, UsageError
 
+try:
+    from IPython.core.magic import output_can_be_silenced
+except ImportError:  # IPython 7, where no magic's value is silenced by a semicolon
+
+    def output_can_be_silenced(magic: Callable[..., Any]) -> Callable[..., Any]:
+        """Leave the magic as it is."""
+        return magic
+
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nb_oomhelper.case import Case
     from nb_oomhelper.catalog import Catalog
     from nb_oomhelper.model import Outcome
@@ -119,7 +130,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         shell = self.shell
         code = shell.transform_cell(cell)
         name = shell.compile.cache(code, shell.displayhook.prompt_count, raw_code=cell)  # for its lines in a traceback
-        tree = shell.compile.ast_parse(code, filename=name)
+        tree = shell.transform_ast(shell.compile.ast_parse(code, filename=name))
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
         body = shell.compile(tree, name, "exec")
         value = shell.compile(ast.fix_missing_locations(ast.Expression(last.value)), name, "eval")

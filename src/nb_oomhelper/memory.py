@@ -266,7 +266,8 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
         frames = retained.frames_of(one for one, _ in raised_with(error))
     kept = shell.user_ns.get("_oh")
     results = dict(kept) if isinstance(kept, dict) else {}  # it is only a name, and may be the user's
-    barred = [shell, shell.user_ns, hidden, shell.user_ns.get("_oh"), shell.history_manager, variables, results]
+    own = [shell, shell.history_manager, *shell.configurables]  # the frames of a magic have its object
+    barred = [*own, shell.user_ns, hidden, shell.user_ns.get("_oh"), variables, results]
     return Scope(variables=variables, results=results, frames=frames, barred=barred)
 
 

@@ -17,7 +17,7 @@ from nb_oomhelper.bare import class_dict, class_name, module_dict
 from nb_oomhelper.calltext import UnwritableError
 from nb_oomhelper.edits import Argument, Draft, apply
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.frames import is_users
+from nb_oomhelper.frames import at_top, is_users
 from nb_oomhelper.knowledge._fix import installed_version
 from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
 from nb_oomhelper.model import FailedCall
@@ -190,7 +190,7 @@ def _unread(below: Sequence[_Hit], obstacle: str) -> FailedCall:
 
 def _describe(frame: FrameType, source: str, site: Site, package: str, row: Loader, loaders: Loaders) -> FailedCall:
     in_place = {name for one in loaders.rows if one.in_place for name in one.calls}
-    is_top = frame.f_code.co_name in ("<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+    is_top = at_top(frame.f_code) or frame.f_code.co_name in ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
     binds = is_top and _module(frame) == "__main__"  # a name that is bound here is a variable of the notebook
     target = find_target(site, loaders.keeps, in_place) if binds else None
     written = statement_text(source, site)
@@ -230,8 +230,7 @@ def _text_value(node: ast.expr | None, frame: FrameType) -> str | None:
         return node.value
     if not isinstance(node, ast.Name):
         return None
-    is_module = frame.f_code.co_name == "<module>"
-    value = None if is_module else frame.f_locals.get(node.id)
+    value = None if at_top(frame.f_code) else frame.f_locals.get(node.id)
     if value is None:
         value = dict.get(frame.f_globals, node.id)
     if type(value) is str:

@@ -15,6 +15,7 @@ from types import FrameType, ModuleType
 from typing import Any, Protocol
 
 from nb_oomhelper.bare import class_dict, class_name, instance_dict, module_dict
+from nb_oomhelper.frames import at_top
 from nb_oomhelper.model import HolderKind
 from nb_oomhelper.tally import Label
 
@@ -170,7 +171,7 @@ def _key(key: object) -> str:
 def _locals(frame: FrameType, line: int) -> Iterator[tuple[Label, object]]:
     """A frame's own names; none for a module's, whose locals are the user's variables."""
     owner = dict.get(frame.f_globals, "__name__")
-    if frame.f_code.co_name == "<module>" or (type(owner) is str and owner.partition(".")[0] in _OURS):
+    if at_top(frame.f_code) or (type(owner) is str and owner.partition(".")[0] in _OURS):
         return
     for name, thing in named(frame):
         yield (name, frame.f_code.co_name, line), thing

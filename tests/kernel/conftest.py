@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import OLD_PYTHON, missing
 from tests.kernel.driver import Kernel
 
 SharedKernel = Callable[..., Kernel]
 
 
-@pytest.fixture(scope="module", params=["old", "new"])
-def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
+@pytest.fixture(scope="module")
+def shared(kernel_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
     """Give the file's kernel of a name, of each pair: `shared("name", env=None)` starts it if it is not there."""
-    python = Path(sys.executable) if request.param == "new" else OLD_PYTHON
-    if not python.exists():
-        missing("The environment with the oldest IPython is not there: make old")
     kernels: dict[str, Kernel] = {}
     with ExitStack() as running:
 
         def kernel(name: str, env: Mapping[str, str] | None = None) -> Kernel:
             if name not in kernels:
                 home = tmp_path_factory.mktemp(name)
-                kernels[name] = running.enter_context(Kernel(python, home, env))
+                kernels[name] = running.enter_context(Kernel(kernel_python, home, env))
             return kernels[name]
 
         yield kernel

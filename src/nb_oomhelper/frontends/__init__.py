@@ -14,7 +14,7 @@ from nb_oomhelper.nvml import Driver
 from nb_oomhelper.report import write
 from nb_oomhelper.screen import Shown
 
-__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live", "warm"]
+__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live", "warm", "widgets_gap"]
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,11 @@ def show(case: Case, actions: Actions, shell: Any, *, static: bool = False) -> S
     if last is not None:
         raise last
     return None
+
+
+def widgets_gap(shell: Any) -> str | None:
+    """Why panels have no buttons in this shell; None where they have."""
+    return "none: this is a terminal" if getattr(shell, "kernel", None) is None else _panel.gap()
 
 
 def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:

@@ -36,14 +36,17 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 
 def available(shell: Any) -> bool:
     """Whether this shell has a kernel behind it and ipywidgets can be had."""
-    if getattr(shell, "kernel", None) is None:
-        return False
+    return getattr(shell, "kernel", None) is not None and gap() is None
+
+
+def gap() -> str | None:
+    """Why there are no widgets, in one plain line; None where there are."""
     try:
         import ipywidgets  # noqa: F401
-    except Exception:  # absent, broken, or no memory left to load it
+    except Exception as error:  # absent, broken, or no memory left to load it
         _log.debug("no ipywidgets", exc_info=True)
-        return False
-    return True
+        return f"none: ipywidgets cannot be imported ({type(error).__name__}: {error}); panels have no buttons"
+    return None
 
 
 def show(case: Case, actions: Actions) -> Panel:
