@@ -25,7 +25,7 @@ from nb_oomhelper.roots import Scope
 pytestmark = pytest.mark.plain
 
 MIB = 1 << 20
-NOT_FRAMEWORKS = ("__init__", "_nothing", "_pytorch_messages", "_pytorch_graph")
+NOT_FRAMEWORKS = ("_remote", "__init__", "_nothing", "_pytorch_messages", "_pytorch_graph")
 
 
 def rows(framework: Framework, *objects: object) -> list[tuple[int, Hashable, str, int | None, int]]:
