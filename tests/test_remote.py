@@ -134,8 +134,22 @@ def test_another_process(remote: Remote, error: BaseException) -> None:
 
 
 THREADS = 'joblib/_utils.py", line 109, in __call__\nMemoryError'
+
+
+class RefusingError(RuntimeError):
+    """Whose class has code where an exception keeps its text and its arguments."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    @property
+    def args(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no")
+
+
 HERE: dict[str, BaseException] = {
     "plain": MemoryError(),
+    "a class that refuses": RefusingError(CUDA),
     "a replica, which is a thread": torch.OutOfMemoryError(
         f"Caught OutOfMemoryError in replica 0 on device 0.\nOriginal Traceback (most recent call last):\n{CUDA}"
     ),

@@ -11,6 +11,7 @@ from types import GetSetDescriptorType, ModuleType, TracebackType
 class_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 class_dict: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
 class_name: Callable[[type], str] = type.__dict__["__name__"].__get__
+exception_args: Callable[[BaseException], tuple[object, ...]] = BaseException.__dict__["args"].__get__
 module_dict: Callable[[ModuleType], dict[str, object]] = type.__getattribute__(ModuleType, "__dict__")[
     "__dict__"
 ].__get__

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from nb_oomhelper.bare import exception_args
 from nb_oomhelper.frames import Place, raised_with, read_phase, read_places, user_location
 from nb_oomhelper.frameworks import _cupy, _jax, _numpy, _python, _pytorch
 from nb_oomhelper.frameworks._remote import came_from, is_carried
@@ -163,7 +164,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # any code may stand in a __str__
-        return " ".join(one for one in error.args if type(one) is str)
+        return " ".join(one for one in exception_args(error) if type(one) is str)
 
 
 def _type_name(error: BaseException) -> str:

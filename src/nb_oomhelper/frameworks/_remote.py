@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-from nb_oomhelper.bare import class_dict, class_mro, class_name
+from nb_oomhelper.bare import class_dict, class_mro, class_name, exception_args
 from nb_oomhelper.model import Remote
 
 # The package that defines a class ("" is any), names of classes, and the kind of process that they tell of.
@@ -60,7 +60,7 @@ def _by_class(error: BaseException) -> Remote | None:
 def _is_of_joblibs_threads(error: BaseException, classes: list[tuple[str, str]]) -> bool:
     """Joblib carries texts between threads as well: of its own alone only loky's workers are surely processes."""
     carried = any(home == "joblib" and name.endswith(_CARRIED) for home, name in classes)
-    return carried and not any("process_executor" in text for text in error.args if type(text) is str)
+    return carried and not any("process_executor" in text for text in _texts(error))
 
 
 def _package(kind: type) -> str:
@@ -73,8 +73,11 @@ def _by_cause(error: BaseException) -> Remote | None:
 
 
 def _by_text(error: BaseException) -> Remote | None:
-    texts = [one for one in error.args if type(one) is str]
-    return next((told for one in texts for begins, told in _TEXTS if begins.match(one)), None)
+    return next((told for one in _texts(error) for begins, told in _TEXTS if begins.match(one)), None)
+
+
+def _texts(error: BaseException) -> list[str]:
+    return [one for one in exception_args(error) if type(one) is str]
 
 
 def _by_traceback(error: BaseException) -> Remote | None:
