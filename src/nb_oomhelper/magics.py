@@ -123,7 +123,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
         body = shell.compile(tree, name, "exec")
         value = shell.compile(ast.fix_missing_locations(ast.Expression(last.value)), name, "eval")
-        with Meter(self._core.driver) as meter:
+        with Meter() as meter:
             try:
                 exec(body, shell.user_ns)
                 return eval(value, shell.user_ns)
