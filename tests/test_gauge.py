@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.gauge import Gauge, to_html, to_json, to_text
+from nb_oomhelper.gauge import Gauge, by_variable, to_html, to_json, to_text
+from nb_oomhelper.model import Holding
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
 from tests.test_frontends import Page
@@ -219,6 +220,22 @@ def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(lib
 
 ROW = Gauge(device="GPU 0", ordinal="cuda:0", name="<b>`x`</b>", allocated=GIB, free=0, notes=("<i>",))
 HOST = Gauge(device="host", rest=GIB, others=GIB, free=GIB, capacity=4 * GIB)
+
+
+class TestHolders:
+    def test_a_name_cannot_change_its_line(self) -> None:
+        row = Holding(name="\u202eevil\n", kind="variable", backend="host", own=GIB)
+        cell = replace(row, kind="failed_cell", function="f", line=3)
+        assert [cells[0] for cells in by_variable([row, cell])[1]] == [" evil ", "failed cell, f line 3:  evil "]
+
+    @pytest.mark.parametrize(
+        ("role", "word"),
+        [("array", "arrays"), ("tensor", "tensors"), ("other", "tensors or arrays"), ("model", "tensors or arrays")],
+    )
+    def test_arrays_are_called_arrays(self, role: str, word: str) -> None:
+        parts = (("tensors", GIB), ("gradients", GIB))
+        row = Holding(name="x", kind="variable", backend="host", own=2 * GIB, parts=parts, role=role)
+        assert by_variable([row])[1][0][3] == f"{word} 1.00 GiB, gradients 1.00 GiB"
 
 
 class TestShowing:

@@ -12,7 +12,7 @@ from nb_oomhelper.diagnose import segments, tightest, with_self
 from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.model import DeviceMemory, DriverReading, Holding, MemorySnapshot
 from nb_oomhelper.nvml import Driver
-from nb_oomhelper.units import format_bytes
+from nb_oomhelper.units import format_bytes, printable
 
 _COLUMNS = ("device", "allocated", "cached", "rest of process", "other processes", "free", "capacity")
 
@@ -138,17 +138,23 @@ def by_variable(rows: Sequence[Holding]) -> tuple[tuple[str, ...], list[tuple[st
             _holder(row),
             format_bytes(row.own),
             format_bytes(row.shared) if row.shared else "–",
-            ", ".join(f"{part} {format_bytes(size)}" for part, size in row.parts) or "–",
+            ", ".join(f"{_part(part, row.role)} {format_bytes(size)}" for part, size in row.parts) or "–",
             ", ".join(row.shapes[:1]) or "–",
         )
         for row in rows
     ]
 
 
+def _part(part: str, role: str) -> str:
+    """What a part is called: of what has no other part only the holder's class says which of the two it is."""
+    words = {"tensor": "tensors", "array": "arrays"}
+    return words.get(role, "tensors or arrays") if part == "tensors" else part
+
+
 def _holder(row: Holding) -> str:
     if row.kind == "failed_cell":
-        return f"failed cell, {row.function} line {row.line}: {row.name}"
-    name = row.path or row.name
+        return f"failed cell, {row.function} line {row.line}: {printable(row.name)}"
+    name = printable(row.path or row.name)
     graph = dict(row.parts).get("graph", 0)
     return f"autograd graph of {name}" if 2 * graph > row.own + row.shared else name
 
