@@ -146,6 +146,11 @@ class TestReading:
         assert text.splitlines()[1].split() == ["GPU", "0", "·", "cuda:0", *["unknown"] * 5, "8.00", "GiB"]
         assert "GPU 0: could not read name: this user has no permission" in text
 
+    def test_nothing_outside_the_allocator_is_not_worth_a_line(self, play: Play) -> None:
+        quiet, busy = (play(f"gpu GPU-1 8GiB A\nused {used}")[0]["devices"][0] for used in ("0", "1GiB"))
+        assert (quiet["others"], quiet["notes"]) == (0, [])
+        assert busy["notes"] == ["1.00 GiB outside this process's allocator; whose cannot be told here"]
+
     def test_without_a_driver_there_is_the_host_and_the_reason(self, play: Play) -> None:
         found, text, _, _ = play(TWO + "error nvmlInitWithFlags 9")
         assert [row["device"] for row in found["devices"]] == ["host"]

@@ -88,7 +88,7 @@ def _device_gauge(reading: DriverReading, device: DeviceMemory) -> Gauge:
 
 
 def _elsewhere(size: int | None) -> list[str]:
-    if size is None:
+    if not size:
         return []
     return [f"{format_bytes(size)} outside this process's allocator; whose cannot be told here"]
 
