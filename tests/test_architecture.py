@@ -95,6 +95,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 OUTSIDE: dict[str, set[str]] = {
     "pynvml": {"nvml"},
     "psutil": {"host"},
+    "wcwidth": {"grid"},
     "torch": {"checkpoint._meta"},  # for who asks to build a model from its config
     "transformers": {"checkpoint._meta"},
     "ipywidgets": {"frontends._panel", "frontends._live", "frontends._widgets"},

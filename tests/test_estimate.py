@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +14,7 @@ import pytest
 import nb_oomhelper
 from nb_oomhelper import estimate, loadtable
 from nb_oomhelper.catalog import load_catalog
-from nb_oomhelper.errors import UsageError
+from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.estimate import Estimate, plan
 from nb_oomhelper.model import Placement
 from nb_oomhelper.wording import Language
@@ -61,9 +63,36 @@ def test_what_is_wrong_is_told(folder: Path) -> None:
         plan(folder, device=63)
     with pytest.raises(UsageError, match="dtype is one of auto, float16"):
         plan(folder, dtype="int3")
+    with pytest.raises(UsageError, match="dtype is one of auto"):
+        plan(folder, dtype="int3", device=63)
     missing = plan(folder / "nothing here")
     assert (missing.checkpoint.size, missing.checkpoint.how) == (None, "unknown")
     assert all(one.fits is None for _, one in missing.rows)
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_imported(tmp_path: Path) -> None:
+    """To tell the size of a config alone, the model is built with torch and transformers: that takes seconds."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}))
+    code = f"""
+import sys, nb_oomhelper
+from nb_oomhelper.errors import UsageError
+try:
+    nb_oomhelper.plan({str(tmp_path)!r}, device=63)
+except UsageError as error:
+    print(error)
+print([name for name in ("torch", "transformers") if name in sys.modules])
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    refused, loaded = done.stdout.splitlines()
+    assert refused.startswith("there is no GPU 63 that frameworks in this process can see")
+    assert loaded == "[]"
+
+
+def test_a_loader_that_is_not_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_ROW", "nothing")
+    with pytest.raises(KnowledgeError, match=r"loaders\.toml has no row 'nothing'"):
+        plan("anything")
 
 
 def on_a_gpu(found: Estimate) -> Estimate:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.gauge import Gauge, to_html, to_json, to_text
+from nb_oomhelper.gauge import Gauge, by_variable, to_html, to_json, to_text
+from nb_oomhelper.model import Holding
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
 from tests.test_frontends import Page
@@ -145,6 +146,11 @@ class TestReading:
         assert text.splitlines()[1].split() == ["GPU", "0", "·", "cuda:0", *["unknown"] * 5, "8.00", "GiB"]
         assert "GPU 0: could not read name: this user has no permission" in text
 
+    def test_nothing_outside_the_allocator_is_not_worth_a_line(self, play: Play) -> None:
+        quiet, busy = (play(f"gpu GPU-1 8GiB A\nused {used}")[0]["devices"][0] for used in ("0", "1GiB"))
+        assert (quiet["others"], quiet["notes"]) == (0, [])
+        assert busy["notes"] == ["1.00 GiB outside this process's allocator; whose cannot be told here"]
+
     def test_without_a_driver_there_is_the_host_and_the_reason(self, play: Play) -> None:
         found, text, _, _ = play(TWO + "error nvmlInitWithFlags 9")
         assert [row["device"] for row in found["devices"]] == ["host"]
@@ -219,6 +225,25 @@ def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(lib
 
 ROW = Gauge(device="GPU 0", ordinal="cuda:0", name="<b>`x`</b>", allocated=GIB, free=0, notes=("<i>",))
 HOST = Gauge(device="host", rest=GIB, others=GIB, free=GIB, capacity=4 * GIB)
+
+
+class TestHolders:
+    def test_a_name_cannot_change_its_line(self) -> None:
+        row = Holding(name="\u202eevil\n", kind="variable", backend="host", own=GIB)
+        cell = replace(row, kind="failed_cell", function="f", line=3)
+        assert [cells[0] for cells in by_variable([row, cell])[1]] == [
+            r"\u202eevil",
+            r"failed cell, f line 3: \u202eevil",
+        ]
+
+    @pytest.mark.parametrize(
+        ("role", "word"),
+        [("array", "arrays"), ("tensor", "tensors"), ("other", "tensors or arrays"), ("model", "tensors or arrays")],
+    )
+    def test_arrays_are_called_arrays(self, role: str, word: str) -> None:
+        parts = (("tensors", GIB), ("gradients", GIB))
+        row = Holding(name="x", kind="variable", backend="host", own=2 * GIB, parts=parts, role=role)
+        assert by_variable([row])[1][0][3] == f"{word} 1.00 GiB, gradients 1.00 GiB"
 
 
 class TestShowing:

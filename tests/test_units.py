@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nb_oomhelper.units import format_bytes, parse_bytes, printable
+from nb_oomhelper.units import format_bytes, parse_bytes
 
 pytestmark = pytest.mark.plain
 
@@ -70,17 +70,3 @@ def test_an_exbibyte_is_nobodys_memory(size: int) -> None:
 def test_any_text_is_a_size_below_an_exbibyte_or_none(text: str) -> None:
     size = parse_bytes(text)
     assert size is None or 0 <= size < 1 << 60
-
-
-@pytest.mark.parametrize(
-    "mark",
-    [*"\0\t\n\r\x1b\x7f\x85\x9b\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069", "\ud800"],
-    ids=ascii,
-)
-def test_what_would_change_the_line_around_a_name_is_a_space(mark: str) -> None:
-    assert printable(f"a{mark}b") == "a b"
-
-
-def test_other_characters_stay() -> None:
-    name = "NVIDIA H100 80GB · 显卡 “é” a\u200db 👩\u200d🔬 <b>`$x`\u00a0*"
-    assert printable(name) == name

@@ -18,7 +18,7 @@ import nb_oomhelper
 from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.model import Applicability, CauseKind, Phase, Remote, Segment
 from nb_oomhelper.tables import Language as TablesLanguage
-from nb_oomhelper.wording import Language, knows, pick_language, say
+from nb_oomhelper.wording import Language, knows, one_line, pick_language, say
 
 pytestmark = pytest.mark.plain
 
@@ -191,3 +191,18 @@ def test_language_where_no_variable_is_set(monkeypatch: pytest.MonkeyPatch) -> N
     for system, expected in (((None, None), "en"), (("zh_CN", "UTF-8"), "zh"), (("en_US", "UTF-8"), "en")):
         monkeypatch.setattr(locale, "getlocale", lambda system=system: system)
         assert pick_language("auto") == expected
+
+
+@pytest.mark.parametrize("mark", [*"\0\x1b\x7f\x9b\u061c\u200e\u200f\u202a\u202e\u2066\u2069", "\ud800"], ids=ascii)
+def test_what_cannot_be_seen_is_written_out(mark: str) -> None:
+    assert one_line(f"a{mark}b") == "a" + mark.encode("unicode_escape").decode() + "b"
+
+
+@pytest.mark.parametrize("mark", list("\t\n\r\x85\u2028\u2029"), ids=ascii)
+def test_a_line_stays_one(mark: str) -> None:
+    assert one_line(f"a{mark}{mark}b{mark}") == "a b"
+
+
+def test_other_characters_stay() -> None:
+    name = "NVIDIA H100 80GB · 显卡 “é” 👩\u200d🔬 <b>`$x`*"
+    assert one_line(name) == name

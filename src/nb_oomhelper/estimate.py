@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nb_oomhelper.catalog import Catalog, installed_version, load_catalog
 from nb_oomhelper.checkpoint import Checkpoint, measure
 from nb_oomhelper.diagnose import segments
-from nb_oomhelper.errors import UsageError
+from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.loaders import load_rows, spell
 from nb_oomhelper.loadplan import TOKENS, Beside, beside, weigh
 from nb_oomhelper.memory import read_driver, take_snapshot
@@ -72,15 +72,18 @@ def plan(
 
     Raises:
         UsageError: There is no such GPU, or no such dtype.
+        KnowledgeError: The row of loaders.toml that says how models are loaded is not there.
     """
-    row = load_rows().row(_ROW)
-    if row is None or (dtype is not None and dtype not in _DTYPES):
+    if dtype is not None and dtype not in _DTYPES:
         raise UsageError(f"dtype is one of {', '.join(_DTYPES)}, not {dtype!r}")
-    checkpoint = measure(model, revision=revision, build=True)
+    row = load_rows().row(_ROW)
+    if row is None:
+        raise KnowledgeError(f"loaders.toml has no row {_ROW!r}")
     asked = dtype or spell(row, "$default_dtype", {}, installed_version)
     driver = Driver()
     try:
         backend, ordinal = _place(driver, device)
+        checkpoint = measure(model, revision=revision, build=True)  # it may import torch, and take its time
         snapshot = take_snapshot(driver, backend=backend, device=ordinal, framework="pytorch")
     finally:
         driver.close()
@@ -107,9 +110,11 @@ def plan(
 
 def _place(driver: Driver, device: int | None) -> tuple[str, int | None]:
     """Backend and ordinal of the GPU that is meant."""
-    known = sorted(row.device for row in read_driver(driver).devices if row.device is not None)
+    reading = read_driver(driver)
+    known = sorted(row.device for row in reading.devices if row.device is not None)
     if device is not None and device not in known:
-        raise UsageError(f"there is no GPU {device} that frameworks in this process can see")
+        why = f" ({reading.note})" if reading.note else ""
+        raise UsageError(f"there is no GPU {device} that frameworks in this process can see{why}")
     chosen = device if device is not None else next(iter(known), None)
     return ("host", None) if chosen is None else ("cuda", chosen)
 

@@ -13,6 +13,7 @@ from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.model import DeviceMemory, DriverReading, Holding, MemorySnapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.units import format_bytes
+from nb_oomhelper.wording import one_line
 
 _COLUMNS = ("device", "allocated", "cached", "rest of process", "other processes", "free", "capacity")
 
@@ -88,7 +89,7 @@ def _device_gauge(reading: DriverReading, device: DeviceMemory) -> Gauge:
 
 
 def _elsewhere(size: int | None) -> list[str]:
-    if size is None:
+    if not size:
         return []
     return [f"{format_bytes(size)} outside this process's allocator; whose cannot be told here"]
 
@@ -138,18 +139,24 @@ def by_variable(rows: Sequence[Holding]) -> tuple[tuple[str, ...], list[tuple[st
             _holder(row),
             format_bytes(row.own),
             format_bytes(row.shared) if row.shared else "–",
-            ", ".join(f"{part} {format_bytes(size)}" for part, size in row.parts) or "–",
+            ", ".join(f"{_part(part, row.role)} {format_bytes(size)}" for part, size in row.parts) or "–",
             ", ".join(row.shapes[:1]) or "–",
         )
         for row in rows
     ]
 
 
+def _part(part: str, role: str) -> str:
+    """What a part is called: of what has no other part only the holder's class says which of the two it is."""
+    words = {"tensor": "tensors", "array": "arrays"}
+    return words.get(role, "tensors or arrays") if part == "tensors" else part
+
+
 def _holder(row: Holding) -> str:
     cell = {"failed_cell": "failed cell", "earlier_cell": "earlier failed cell"}.get(row.kind)
     if cell is not None:
-        return f"{cell}, {row.function} line {row.line}: {row.name}"
-    name = row.path or row.name
+        return f"{cell}, {row.function} line {row.line}: {one_line(row.name)}"
+    name = one_line(row.path or row.name)
     graph = dict(row.parts).get("graph", 0)
     return f"autograd graph of {name}" if 2 * graph > row.own + row.shared else name
 

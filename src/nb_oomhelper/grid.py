@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 Rows = Sequence[Sequence[str]]
 
@@ -11,14 +11,22 @@ Rows = Sequence[Sequence[str]]
 def to_text(columns: Sequence[str], rows: Rows) -> str:
     """The first column to the left, the others to the right."""
     table = [list(columns), *(list(row) for row in rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(columns))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    )
+    widths = [max(_width(row[column]) for row in table) for column in range(len(columns))]
+    return "\n".join("  ".join(_cells(row, widths)).rstrip() for row in table)
+
+
+def _cells(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        blank = " " * (width - _width(cell))
+        yield blank + cell if at else cell + blank
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: a Chinese character takes two."""
+    from wcwidth import wcswidth
+
+    width = wcswidth(text)
+    return width if width >= 0 else len(text)  # there is a character in it that has no width
 
 
 def to_html(columns: Sequence[str], rows: Rows, above: Sequence[str] = (), below: Sequence[str] = ()) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from nb_oomhelper import address_space
 from nb_oomhelper.model import HostMemory
-from nb_oomhelper.units import printable
+from nb_oomhelper.wording import one_line
 
 _CGROUP_OF_SELF = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -237,7 +237,7 @@ def _one_line(text: str | None) -> str | None:
     """Cut what other programs call themselves to one short line; None if nothing is left."""
     if not text:
         return None
-    plain = " ".join(printable(text).split())
+    plain = one_line(text)
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
 
 

@@ -113,7 +113,7 @@ class OomMagics(Magics):  # type: ignore[misc]
                 raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
             return self._run_metered(cell)
         if options.by_variable:
-            return _show_holders(self._core.driver, options.index, options.json)
+            return _show_holders(self._core.driver, options.index, options.json, self._core.language())
         if options.live and self._core.show_live():
             return None
         rows, note = gauge.read_gauges(self._core.driver, options.index)
@@ -134,7 +134,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
         body = shell.compile(tree, name, "exec")
         value = shell.compile(ast.fix_missing_locations(ast.Expression(last.value)), name, "eval")
-        with Meter(self._core.driver) as meter:
+        with Meter() as meter:
             try:
                 exec(body, shell.user_ns)
                 return eval(value, shell.user_ns)
@@ -295,9 +295,10 @@ def _split(line: str) -> list[str]:
         raise UsageError(f"%oom cannot read {line.strip()!r}: {error}") from None
 
 
-def _show_holders(driver: Driver, index: int | None, as_json: bool) -> None:
+def _show_holders(driver: Driver, index: int | None, as_json: bool, language: Language) -> None:
     from nb_oomhelper import gauge, grid
     from nb_oomhelper.memory import holdings, read_driver
+    from nb_oomhelper.wording import say
 
     device = None
     if index is not None:  # the driver's number; frameworks have their own
@@ -307,6 +308,9 @@ def _show_holders(driver: Driver, index: int | None, as_json: bool) -> None:
     found = holdings(device)
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=2, ensure_ascii=False))
+        return
+    if not found:
+        print(say("gpumem.nothing_held", language))
         return
     columns, rows = gauge.by_variable(found)
     display({"text/plain": grid.to_text(columns, rows), "text/html": grid.to_html(columns, rows)}, raw=True)

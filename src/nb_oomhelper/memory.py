@@ -194,8 +194,16 @@ def busiest() -> tuple[str, int | None]:
 
 def busiest_allocators() -> list[AllocatorMemory]:
     """The frameworks' allocators on the GPU with most in live tensors; none where no framework has started one."""
-    found = [rows for ordinal in [*_ordinals("cuda"), None] if (rows := allocators("cuda", ordinal))]
+    found = allocators_by_gpu().values()
     return max(found, key=lambda rows: sum(one.allocated or 0 for one in rows), default=[])
+
+
+def allocators_by_gpu() -> dict[int | None, list[AllocatorMemory]]:
+    """The frameworks' allocators on each GPU that one of them has started, by ordinal."""
+    found = (
+        allocators("cuda", ordinal) for ordinal in [*_ordinals("cuda"), None]
+    )  # the last is one that tells no uuid
+    return {rows[0].device: rows for rows in found if rows}
 
 
 def _unexplained(found: Holdings, backend: str, device: int | None) -> list[tuple[str, int]]:

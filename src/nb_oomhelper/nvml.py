@@ -16,7 +16,7 @@ from typing import Any
 
 from .model import DeviceMemory, DriverReading, ProcessMemory
 from .poll import WORKER, LateError
-from .units import printable
+from .wording import one_line
 
 # Return codes of nvml.h (nvmlReturn_t), as numbers because pynvml is not imported at import.
 _UNINITIALIZED = 1
@@ -251,7 +251,7 @@ def _read_device(library: _Library, handle: Any, index: int, gaps: _Gaps) -> Dev
     uuid, code = library.ask("nvmlDeviceGetUUID", handle)
     if code:
         gaps.add("uuid", code)
-    name, uuid = (None if text is None else printable(text) for text in (name, uuid))
+    name, uuid = (None if text is None else one_line(text) for text in (name, uuid))
     memory = _read_memory(library, handle, gaps)
     processes = _read_processes(library, handle, gaps)
     return DeviceMemory(nvml_index=index, name=name, uuid=uuid, processes=processes, note=gaps.line(), **memory)

@@ -1,4 +1,4 @@
-"""Bytes to text and back: the only place that knows what a MiB is; and names from outside as plain text.
+"""Bytes to text and back: the only place that knows what a MiB is.
 
 All sizes elsewhere are `int` bytes, or None for "unknown".
 """
@@ -14,8 +14,6 @@ _STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _FACTORS = {"": 0, "B": 0, "BYTE": 0, "BYTES": 0}
 _FACTORS |= {f"{letter}{end}": 10 * power for power, letter in enumerate("KMGTPE", 1) for end in ("IB", "B")}
 _SIZE = re.compile(r"\s*(?P<number>\d[\d,]*(?:\.\d*)?)\s*(?P<unit>[A-Za-z]*)\s*", re.ASCII)
-# Control characters, line breaks, what turns a text's direction around, and halves of characters, which cannot be sent.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ABSURD = 1 << 60  # frameworks have printed "17179869184.00 GiB in use": such a figure says nothing
 
 
@@ -48,8 +46,3 @@ def parse_bytes(text: str) -> int | None:
         return None
     size = round(number * (1 << power))
     return size if size < _ABSURD else None
-
-
-def printable(text: str) -> str:
-    """A name as it may be shown in a line: a space stands for each character that would change the line around it."""
-    return _UNPRINTABLE.sub(" ", text)

@@ -44,6 +44,11 @@ def printable(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def one_line(text: str) -> str:
+    """A name from outside as one line: a blank for whatever space it holds, and the rest as `printable` has it."""
+    return printable(" ".join(text.split()))
+
+
 def knows(key: str) -> bool:
     """Whether there is such a sentence."""
     section, _, name = key.partition(".")

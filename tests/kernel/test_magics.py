@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, MIB, SETUP, VIEW, Panel, shown, start_busy, wait_for
 from tests.kernel.conftest import SharedKernel
 from tests.kernel.driver import Kernel
@@ -181,7 +182,8 @@ class TestGpumem:
     def test_device_that_is_not_there(self, kernel: Kernel) -> None:
         told = json.loads(kernel.execute("%gpumem -i 7 --json").stdout)
         assert [row["device"] for row in told["devices"]] == ["host"]
-        assert told["note"]
+        assert told["note"].startswith("there is no GPU 7 that the driver shows")
+        assert "there is no GPU 0" in kernel.execute("%gpumem -i 0").mime("text/plain")[0]
 
     def test_by_variable(self, kernel: Kernel) -> None:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
@@ -190,6 +192,16 @@ class TestGpumem:
         assert "numbers" in text
         assert "64.00 MiB" in text
         assert "256.00 MiB" in text
+
+    def test_by_variable_where_there_is_nothing(self, start_kernel: StartKernel, kernel_python: Path) -> None:
+        kernel = start_kernel(kernel_python)
+        kernel.execute(LOAD)
+        reply = kernel.execute("%gpumem --by-variable")
+        assert reply.stdout.startswith("Nothing keeps a tensor or an array here")
+        assert reply.displays == []
+        assert kernel.execute("%gpumem --by-variable --json").stdout.strip() == "[]"
+        kernel.execute("%config OOMHelper.language = 'zh'")
+        assert kernel.execute("%gpumem --by-variable").stdout.startswith("这里没有")
 
     @pytest.mark.parametrize("line", ["%gpumem -i x", "%gpumem --no-such", "%gpumem more words"])
     def test_what_makes_no_sense(self, kernel: Kernel, line: str) -> None:
