@@ -227,7 +227,7 @@ class TestCudaError:
         statement = plans["reload-offload"].splitlines()[-1]
         assert statement.startswith("model = AutoModelForCausalLM.from_pretrained('gpt2-xl', ")
         assert 'device_map="auto", max_memory={0: "' in statement
-        assert plans["stop-other-process"] == "ps -fp 4711\n# kill 4711"
+        assert "stop-other-process" not in plans  # there is no process 4711 to be seen from here
         assert kernel.eval("torch.cuda.is_initialized()") is False
         wait_for(kernel, lambda: "live, every 0.2 s" in panel.text)
         panel.click("JSON")
