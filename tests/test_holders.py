@@ -820,6 +820,26 @@ def test_no_reference_is_kept(everywhere: bool) -> None:
     assert alive[3]() is None
 
 
+def test_a_generator_that_goes_on_drops_what_it_drops() -> None:
+    """A copy of its locals would stay on its frame, which somebody has asked for, as a release does."""
+
+    class Local:
+        pass
+
+    def numbers() -> Iterator[object]:
+        local = Local()
+        yield weakref.ref(local)
+        del local
+        yield None
+
+    source: Any = numbers()
+    alive: Any = next(source)
+    frames = [source.gi_frame]
+    find({"source": source, "frames": frames})
+    next(source)
+    assert alive() is None
+
+
 # -- the scope of a shell --------------------------------------------------------------------------------------------
 
 
