@@ -48,11 +48,12 @@ def find(
     seconds: float = 60.0,
     backend: str = "host",
     device: int | None = None,
+    everywhere: bool = False,
 ) -> Holdings:
     frames = retained.frames_of(one for one, _ in raised_with(error)) if error else ()
     scope = Scope(variables=variables or {}, results=results or {}, frames=frames, barred=barred)
     tracers: Any = (_pytorch, _numpy)
-    return find_holdings(scope, tracers, backend=backend, device=device, seconds=seconds)
+    return find_holdings(scope, tracers, backend=backend, device=device, seconds=seconds, everywhere=everywhere)
 
 
 def table(found: Holdings) -> dict[str, tuple[int, int]]:
@@ -789,7 +790,8 @@ def test_a_crowd_takes_nobody_elses_time(monkeypatch: pytest.MonkeyPatch) -> Non
 # -- references ------------------------------------------------------------------------------------------------------
 
 
-def test_no_reference_is_kept() -> None:
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_no_reference_is_kept(everywhere: bool) -> None:
     class Kind:
         thing: Any
 
@@ -805,8 +807,8 @@ def test_no_reference_is_kept() -> None:
     gc.collect()
     gc.disable()  # nothing may be left in a cycle either
     try:
-        found = find({"holder": holder}, results={1: displayed}, error=error)
-        assert len(found.rows) == 3
+        found = find({"holder": holder}, results={1: displayed}, error=error, everywhere=everywhere)
+        assert {row.kind for row in found.rows} >= {"variable", "output_history", "failed_cell"}
         del holder, displayed
         assert [ref() is None for ref in alive[:2]] == [True, True]
         del in_frame, error
@@ -816,6 +818,26 @@ def test_no_reference_is_kept() -> None:
     del Kind
     gc.collect()
     assert alive[3]() is None
+
+
+def test_a_generator_that_goes_on_drops_what_it_drops() -> None:
+    """A copy of its locals would stay on its frame, which somebody has asked for, as a release does."""
+
+    class Local:
+        pass
+
+    def numbers() -> Iterator[object]:
+        local = Local()
+        yield weakref.ref(local)
+        del local
+        yield None
+
+    source: Any = numbers()
+    alive: Any = next(source)
+    frames = [source.gi_frame]
+    find({"source": source, "frames": frames})
+    next(source)
+    assert alive() is None
 
 
 # -- the scope of a shell --------------------------------------------------------------------------------------------

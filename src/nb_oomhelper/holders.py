@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -312,5 +313,16 @@ def _referents(things: list[object]) -> list[object]:
         if isinstance(thing, FunctionType):  # not its globals, which belong to a whole module
             found += (thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__)
         elif isinstance(thing, FrameType) and not at_top(thing.f_code):
-            found += (local for _, local in named(thing))
+            found += _held_by(thing)
     return found
+
+
+def _held_by(frame: FrameType) -> list[object]:
+    """A frame's locals. Before Python 3.13, to ask for them by name would leave a copy of them on the frame.
+
+    That copy would keep what a generator drops when it goes on (python/cpython#113939). A generator's frame
+    is empty there: the collector finds its locals by the generator.
+    """
+    if sys.version_info >= (3, 13):
+        return [local for _, local in named(frame)]
+    return [thing for thing in gc.get_referents(frame) if type(thing) is not FrameType]
