@@ -376,6 +376,7 @@ def test_what_a_statement_needs_is_no_room(folder: Path) -> None:
 
 
 def test_an_import_takes_no_variable_of_the_users(folder: Path) -> None:
+    pytest.importorskip("accelerate")
     found = plans(call(folder), names=("torch", "tempfile"), free=GIB)
     assert found["reload-spread"].obstacle == ""
     assert found["reload-offload"].obstacle == "shadowed" if "reload-offload" in found else True
@@ -424,6 +425,7 @@ def test_a_plain_call_keeps_the_users_arguments(folder: Path) -> None:
 
 
 def test_after_one_load_the_others_would_lose_it(folder: Path) -> None:
+    pytest.importorskip("accelerate")
     found = plans(call(folder))
     chosen = replace(found["reload-half"], number=1)
     later = after_load(replace(found["reload-spread"], number=2), chosen)
