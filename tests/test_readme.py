@@ -1,4 +1,4 @@
-"""What README.md says that can be checked: figures, names, defaults, versions. What it says of behavior is elsewhere."""
+"""What README.md says that can be checked: figures, names, defaults, versions. Behavior is tested elsewhere."""
 
 from __future__ import annotations
 
