@@ -1,5 +1,6 @@
 # make test      everything that can be checked on this machine, on its oldest and its newest Python
 # make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv
+# make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
 # make demo      JupyterLab at the quickstart notebook
 # make wheel     dist/*.whl, to install anywhere with pip
 #
@@ -25,6 +26,8 @@ NEWEST := ipython ipykernel ipywidgets
 COLAB := ipython==7.34.0 ipykernel==6.17.1 traitlets==5.7.1 jupyter-client==7.4.9 psutil==5.9.5 nvidia-ml-py numpy
 .venv-colab/.packages: PACKAGES := $(COLAB) ipywidgets==7.7.1
 .venv-kaggle/.packages: PACKAGES := $(COLAB) ipywidgets==8.1.5
+# What the tests of IPython, ipykernel and ipywidgets need.
+.venv-peers/.packages: PACKAGES := ipython[test,matplotlib] ipykernel[test] ipywidgets[test] nvidia-ml-py psutil numpy pytest-timeout
 
 # Root needs a flag; without a display there is no browser to open, and the address is printed all the same.
 LAB_FLAGS := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
@@ -81,6 +84,9 @@ gpu: env
 bench: env $(VENV)/.bench
 	$(PY) -m benchmarks.run
 
+peers: .venv-peers/.wheel
+	.venv-peers/bin/python tests/peers.py $(PEERS)
+
 wheel: $(WHEEL)
 	@ls dist/*.whl
 
@@ -99,7 +105,8 @@ $(WHEEL): $(SOURCES) | $(VENV)/.made
 env: $(VENV)/.wheel
 old: .venv-old/.wheel
 colab: .venv-colab/.wheel
-kaggle: .venv-kaggle/.wheel
+kaggle: env .venv-kaggle/.wheel
+	$(PYTEST) $(PARALLEL) -m kernel --pairs kaggle
 
 %/.wheel: $(WHEEL) %/.packages
 	@$*/bin/python $(PIP) --no-deps --force-reinstall dist/*.whl
@@ -112,7 +119,7 @@ $(VENV)/.packages: pyproject.toml | $(VENV)/.torch $(WHEEL)
 
 .venv-%/.packages: Makefile | .venv-%/.torch
 	@echo "== .venv-$*: $(PACKAGES)"
-	.venv-$*/bin/python $(PIP) $(PACKAGES)
+	@.venv-$*/bin/python $(PIP) $(PACKAGES)
 	@touch $@
 
 .venv-%/.tools: pyproject.toml $(WHEEL) | .venv-%/.made

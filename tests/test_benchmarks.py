@@ -11,6 +11,7 @@ from benchmarks import device, panel, run
 from benchmarks.timing import Result, Side, take_turns
 
 ROOT = Path(__file__).parents[1]
+NEEDS = {"holdings": ["torch"], "reload": ["transformers", "accelerate"]}
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
 
@@ -88,6 +89,8 @@ def test_kept_results_are_whole(path: Path) -> None:
 def test_each_benchmark_runs(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for package in NEEDS.get(name, ()):
+        pytest.importorskip(package)
     monkeypatch.setattr(panel, "SIZES", (1_000,))
     monkeypatch.setattr(device, "missing", lambda: "left out of the tests")
     file = tmp_path / "result.json"

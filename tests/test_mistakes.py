@@ -7,13 +7,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.holders import find_holdings
 from nb_oomhelper.mistakes import find_mistakes
 from nb_oomhelper.model import Cause, Holdings
 from nb_oomhelper.roots import Scope
+
+torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.plain
 

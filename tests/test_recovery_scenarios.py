@@ -66,6 +66,7 @@ def test_titles_differ() -> None:
 
 def start(request: pytest.FixtureRequest, device: str) -> Iterator[Trials]:
     """The trials of the tests that were chosen, several at a time; they go on while the first are checked."""
+    pytest.importorskip("torch")
     tests = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
     chosen = {item.callspec.id for item in tests if "release" in item.fixturenames}
     scenarios = [one for one in scenario.load_all().values() if one.name in chosen]

@@ -390,6 +390,7 @@ def test_what_a_statement_needs_is_no_room(folder: Path) -> None:
 
 
 def test_an_import_takes_no_variable_of_the_users(folder: Path) -> None:
+    pytest.importorskip("accelerate")
     found = plans(call(folder), names=("torch", "tempfile"), free=GIB)
     assert found["reload-spread"].obstacle in ("", "not_installed")
     assert found["reload-offload"].obstacle == "shadowed" if "reload-offload" in found else True
@@ -448,6 +449,7 @@ def test_a_plain_call_keeps_the_users_arguments(folder: Path) -> None:
 
 
 def test_after_one_load_the_others_would_lose_it(folder: Path) -> None:
+    pytest.importorskip("accelerate")
     found = plans(call(folder))
     chosen = replace(found["reload-half"], number=1)
     later = after_load(replace(found["clear-then-reload"], number=2), chosen)

@@ -266,6 +266,7 @@ def test_a_cause_of_unknown_size() -> None:
 
 
 def test_fixes() -> None:
+    pytest.importorskip("accelerate")
     rows = {row.plan.fix + row.plan.subject: row for row in before_any_outcome().fixes}
     release = rows["release-failed-cell"]
     assert (release.title, release.effect, release.label) == ("Release the failed cell", "frees 2.00 GiB", "safe")

@@ -72,6 +72,7 @@ def variables(library: Path, scenario: Path) -> dict[str, str]:
 @pytest.fixture
 def kernel(shared: SharedKernel, variables: dict[str, str]) -> Kernel:
     """The file's kernel of each pair, with two GPUs."""
+    pytest.importorskip("torch")
     kernel = shared("gpus", variables)
     if not kernel.eval("'torch' in globals()"):
         cells = [

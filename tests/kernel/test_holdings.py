@@ -10,6 +10,8 @@ import pytest
 from tests.kernel.cells import LOAD, SETUP, Panel, shown
 from tests.kernel.driver import Kernel
 
+pytest.importorskip("torch")
+
 pytestmark = pytest.mark.kernel
 
 THINGS = """

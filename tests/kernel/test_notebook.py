@@ -25,6 +25,7 @@ LOAD = "model = AutoModelForCausalLM.from_pretrained("
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The quickstart's code cells after they ran."""
+    pytest.importorskip("torch")
     return run("quickstart", tmp_path_factory.mktemp("notebook"))
 
 
