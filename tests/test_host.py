@@ -356,7 +356,7 @@ class TestDescribeProcess:
             ("C:\\work\\nb.ipynb", "nb.ipynb"),
             ("", "Jupyter kernel"),
             (None, "Jupyter kernel"),
-            ("a\nb\x1b[31m.ipynb", "a b [31m.ipynb"),
+            ("a\nb\x1b[31m.ipynb", r"a b\x1b[31m.ipynb"),
             ("n" * 200 + ".ipynb", "n" * 79 + "…"),
         ],
     )

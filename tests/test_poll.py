@@ -151,7 +151,7 @@ def test_several_share_the_thread(worker: Worker) -> None:
     for tick, _ in ticks:
         worker.every(0.1, tick)
     assert all(reached.wait(LONG) for _, reached in ticks)
-    assert [thread.name for thread in threading.enumerate()].count("nb_oomhelper") == 1
+    assert len({worker.ask(threading.current_thread, LONG) for _ in ticks}) == 1
 
 
 def test_it_starts_again_after_its_end(worker: Worker) -> None:

@@ -220,7 +220,7 @@ def rates(desk: Desk) -> dict[str, tuple[int, int]]:
     try:
         return history.measured_rates(path)
     except OomHelperError as error:
-        desk.problem = str(error)
+        desk.problem, desk.trace = str(error), None
         return {}
 
 
@@ -233,4 +233,4 @@ def _record(outcome: Outcome, case: Case, desk: Desk) -> None:
         history.append(path, outcome, case.event, entry)
         desk.problem = None
     except OomHelperError as error:
-        desk.problem = str(error)
+        desk.problem, desk.trace = str(error), None

@@ -178,8 +178,10 @@ class Extension:
             f"host memory: {gap() or 'can be read'}",
             f"widgets: {widgets_gap(self.shell) or 'can be shown'}",
         ]
-        problem = self.desk.problem
-        return [*lines, *([f"last problem of nb_oomhelper: {problem} (%oom status --traceback)"] if problem else [])]
+        if self.desk.problem:
+            more = " (%oom status --traceback)" if self.desk.trace else ""
+            lines.append(f"last problem: {self.desk.problem}{more}")
+        return lines
 
     def trace(self) -> str:
         """The traceback of the last problem of ours."""
@@ -253,8 +255,9 @@ class Extension:
     def _release(self, case: Case) -> None:
         """Run the fix that releases the failed cell, as the user has asked for once and for all."""
         shown = getattr(self.shell, "_last_traceback", None)  # ipykernel's, for its reply; a cell inside clears it
+        packaged = self.catalog().fix(_RELEASE).origin is None  # own code runs on a click only
         for plan in case.plans:
-            if plan.fix == _RELEASE and self.catalog().fix(_RELEASE).origin is None:  # own code runs on a click only
+            if plan.fix == _RELEASE and packaged and plan.applicability != "display_only":
                 self.run(case, plan.number)
         if shown is not None:
             self.shell._last_traceback = shown

@@ -233,7 +233,7 @@ class TestParts:
         assert (len(reply.errors), reply.stderr, len(shown(reply))) == (1, "", 1)
         assert "The cell asked for" in shown(reply)[0]["text/plain"]
         status = kernel.execute("%oom status").stdout
-        assert "last problem of nb_oomhelper: KeyError: 'broken'" in status
+        assert "last problem: KeyError: 'broken' (%oom status --traceback)" in status
         assert "in broken" in kernel.execute("%oom status --traceback").stdout
 
     def test_the_whole_case(self, kernel: Kernel) -> None:

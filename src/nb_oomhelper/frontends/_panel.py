@@ -169,8 +169,10 @@ class Panel:
         self._head.value = _html.style() + _html.head(report) + _html.headline(report)
         self._why.value = _html.whys(report)
         self._put(self._fixes, _html.section(say("section.fixes", language)) if report.fixes else "")
-        for widget, row in zip(self._rows, report.fixes, strict=True):
-            widget.write(row, language)
+        rows = {row.plan.number: row for row in report.fixes}
+        for widget in self._rows:
+            if widget.plan.number in rows:  # one that cannot be put into words stays as it was
+                widget.write(rows[widget.plan.number], language)
         self._put(self._ends, _html.dead_ends(report))
         self._put(self._notes, _html.notes(report.notes))
         self._entry.value = _html.entry(report)
