@@ -53,8 +53,8 @@ def test_it_is_given_up_in_two_steps() -> None:
     """For the traceback and for the panel: threads that a failed load has left behind eat of the first."""
     code = "limit(1 << 30)\nreserve.take()\nprint(json.dumps([change(reserve.give_up) for _ in range(3)]))"
     first, second, third = play(code)
-    assert first == [-SIZE // 2, True]
-    assert second == [-SIZE + SIZE // 2, True]
+    assert first == [-SIZE // 4, True]
+    assert second == [-SIZE + SIZE // 4, True]
     assert third == [0, True]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from nb_oomhelper.address_space import room
 
 _log = logging.getLogger(__name__)
-SIZE = 64 << 20  # bytes: half of them for a rendered traceback, half for the search and the panel
+SIZE = 128 << 20  # bytes: a quarter of them for a rendered traceback, the rest for the search and a panel
 _SHARE = 6  # of the room, so much at most is put by: it is the user's, and a release needs room, too
 _LEAST = 16 << 20  # bytes below which nobody would be helped
 
@@ -34,7 +34,7 @@ class Reserve:
 
             # private: RLIMIT_DATA does not count what is shared
             private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._held = [mmap.mmap(-1, size // 2, flags=private) for _ in range(2)]
+            self._held = [mmap.mmap(-1, part, flags=private) for part in (size - size // 4, size // 4)]
         except (ImportError, AttributeError, OSError, MemoryError):
             _log.debug("nothing put by", exc_info=True)
 
