@@ -227,7 +227,7 @@ class Extension:
         if self._panels > _PANELS:
             self._say(f"{case.event.exception_type}: one more out-of-memory error; %oom shows it")
         else:
-            self.show(case, static=not kept and self._screen.live)
+            self.show(case, static=not kept and self._panels > 1)  # a pool of threads fails at once
 
     def _show_bare(self, event: OomEvent) -> None:
         """What can be told without looking at anything: the error's own numbers, and that a release is to be had."""

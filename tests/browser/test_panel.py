@@ -16,10 +16,10 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 LOAD = "%load_ext nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.5"
-# Host memory stands in for a small device: four GiB beyond what this process has mapped already.
+# Host memory stands in for a small device: four and a quarter GiB beyond what is mapped already.
 SET_UP = """
 import resource, psutil, torch
-limit = psutil.Process().memory_info().vms + (4 << 30)
+limit = psutil.Process().memory_info().vms + (17 << 28)
 resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 model = torch.nn.Linear(8000, 8000)
 optimizer = torch.optim.Adam(model.parameters())

@@ -118,10 +118,10 @@ class TestInterrupts:
 
     def test_at_any_moment_leave_the_kernel_sane(self, kernel: Kernel) -> None:
         for tenths in range(12):
-            message = kernel.start(NO_ROOM)
+            kernel.start(NO_ROOM)
             kernel.poll(0.05 * tenths)
             kernel.interrupt()
-            kernel.finish(message)
+            kernel.poll(0.5)  # an early interrupt costs the reply itself, also without us
             assert kernel.execute("1 + 1").status == "ok"
         kernel.poll(0.5)
         assert kernel.eval(f"len({OURS}.cells._running)") == 0

@@ -193,9 +193,10 @@ def render(report: Report) -> str:
     """The whole report, without buttons: it needs no kernel and no widgets."""
     language: Language = report.language
     fixes = "".join(fix(row) + change(row, language) + code(row.plan.code) for row in report.fixes)
+    by_hand = notes([say("note.terminal", language)] if fixes else [])  # where there are no buttons
     return (
         f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}'
         f"{bar(report.parts, say('live.still', language)) if report.here else ''}{whys(report)}"
-        f"{section(say('section.fixes', language)) if fixes else ''}{fixes}{outcomes(report)}"
+        f"{section(say('section.fixes', language)) if fixes else ''}{fixes}{by_hand}{outcomes(report)}"
         f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
     )
