@@ -187,7 +187,8 @@ def test_even_where_nothing_is_left(kernel: Kernel, size: int, times: int) -> No
         assert len(shown(reply)) == 1
         assert reply.stderr == ""
         assert kernel.eval("resident()") - before > 300 * MIB
-        Panel(kernel, reply).click("Run")
+        assert reply.comms == []  # one message, for one of many could fail half-way
+        assert "freed" in kernel.execute("%oom fix 1").stdout
         assert kernel.eval("resident()") - before < 64 * MIB  # with what the panel has imported
     assert kernel.execute("numpy.ones(4, numpy.uint8).sum()").status == "ok"
 
@@ -271,7 +272,7 @@ def test_what_an_earlier_failed_cell_keeps_is_told(
     assert kernel.execute("train_step(160 << 20)").status == "error"
     if between:
         assert kernel.execute(between).status == "ok"
-    reply = kernel.execute("train_step(48 << 20)")
+    reply = kernel.execute("train_step(64 << 20)")
     assert reply.status == "error"
     panel = Panel(kernel, reply)
     assert "320.00 MiB still kept by a cell that failed before: batch, outputs in train_step, line" in panel.text
