@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -106,6 +107,26 @@ def test_a_question_that_nobody_waits_for_any_more_is_not_asked(worker: Worker) 
     worker.every(0.1, tick)
     assert reached.wait(LONG)
     assert asked == []
+
+
+def test_an_answer_at_the_last_moment_is_one(worker: Worker) -> None:
+    """The wait may end just when the answer comes, on a machine that is busy: neither may stay late."""
+    for _ in range(40):
+        with contextlib.suppress(LateError):
+            worker.ask(lambda: threading.Event().wait(0.02), 0.02)
+    for _ in range(100):  # the last one that was late has been answered by now, or will be
+        with contextlib.suppress(LateError):
+            assert worker.ask(lambda: 1, LONG) == 1
+            return
+        threading.Event().wait(0.05)
+    pytest.fail("it calls itself late for ever")
+
+
+def test_who_repeats_is_told_that_it_failed_too_often(worker: Worker) -> None:
+    told = threading.Event()
+    worker.every(0.1, lambda: bool(1 // 0), told.set)
+    assert told.wait(LONG)
+    assert not worker.repeating
 
 
 def test_it_repeats_until_it_is_stopped(worker: Worker) -> None:

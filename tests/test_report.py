@@ -295,7 +295,7 @@ def test_a_fix_that_was_run_promises_no_more() -> None:
 
 def test_a_request_that_never_fits() -> None:
     row = next(row for row in report(replace(EVENT, requested=9 * GIB)).fixes if row.plan.fix == "delete-variable")
-    assert row.verdict == "✗ the request is larger than all that there is"
+    assert row.verdict == "✗ larger than the whole device or limit"
 
 
 def test_a_fix_that_makes_everything_fit() -> None:

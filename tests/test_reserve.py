@@ -58,6 +58,19 @@ def test_it_is_given_up_in_two_steps() -> None:
     assert third == [0, True]
 
 
+def test_what_was_given_up_is_put_by_again() -> None:
+    """An ordinary error gives up the first part; the next one must find both."""
+    code = """
+        limit(1 << 30)
+        reserve.take()
+        reserve.give_up()
+        print(json.dumps([change(reserve.take), len(reserve._held)]))
+    """
+    (taken, untouched), parts = play(code)
+    assert abs(taken - SIZE // 4) < (1 << 20)
+    assert (untouched, parts) == (True, 2)
+
+
 def test_no_more_than_a_share_of_the_room_is_put_by() -> None:
     code = "limit({room} << 20)\nprint(json.dumps(change(reserve.take)))"
     assert play(code.format(room=90)) == [0, True]  # nobody would be helped

@@ -190,21 +190,29 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
     read = partial(read_measure, desk.driver, event.backend, event.device, event.framework)
-    outcome = run(chosen, run_code, read, case.diagnosis)
-    where = scope()
-    outcome = replace(outcome, held=still_held(where, event.backend, event.device))
-    if outcome.loaded:
-        device = chosen.placement.device if chosen.placement else event.device
-        outcome = replace(outcome, placed=placed(where.variables.get(chosen.subject), device))
-    del where  # it refers to the user's objects
+    ran = run(chosen, run_code, read, case.diagnosis)
+    outcome = desk.attempt(
+        lambda: _with_holders(ran, chosen, event, scope()), ran
+    )  # the code has run, whatever fails now
     case.outcomes.append(outcome)
     if outcome.loaded:
-        case.plans = tuple(after_load(one, chosen) for one in case.plans)
+        case.plans = desk.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)
     if outcome.error is None:
         case.gone |= chosen.gone
-        case.plans = tuple(foretell(one, case.snapshot, case.diagnosis, case.gone) for one in case.plans)
-    _record(outcome, case, desk)
+        case.plans = desk.attempt(
+            lambda: tuple(foretell(one, case.snapshot, case.diagnosis, case.gone) for one in case.plans), case.plans
+        )
+    desk.attempt(lambda: _record(outcome, case, desk), None)
     return outcome
+
+
+def _with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope) -> Outcome:
+    """An outcome with who keeps memory now, and where what was loaded is."""
+    outcome = replace(outcome, held=still_held(where, event.backend, event.device))
+    if not outcome.loaded:
+        return outcome
+    device = plan.placement.device if plan.placement else event.device
+    return replace(outcome, placed=placed(where.variables.get(plan.subject), device))
 
 
 def read_again(case: Case, desk: Desk) -> MemorySnapshot:
@@ -231,6 +239,7 @@ def _record(outcome: Outcome, case: Case, desk: Desk) -> None:
     entry = case.match.entry.code if case.match and case.match.relation == "match" else None
     try:
         history.append(path, outcome, case.event, entry)
-        desk.problem = None
+        if desk.trace is None:  # it was the history's own
+            desk.problem = None
     except OomHelperError as error:
         desk.problem, desk.trace = str(error), None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
 _RELEASE = "release-failed-cell"
+_BARE = "out of memory; `%oom release` gives back what the failed cell keeps"
 _PANELS = 5  # panels of one cell: a pool of threads can fail in hundreds
 _WARM = 1.0  # seconds after the load when what was left out is imported
 # An exception's own attributes, past any code of its class, which may refuse or make up attributes.
@@ -111,15 +112,19 @@ class Extension:
         self._magics.remove()
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
-        self._screen.close()
+        for end in (self._screen.close, self._end_reading, self._reserve.give_all):
+            with contextlib.suppress(Exception):  # what ends badly must not keep the rest
+                end()
+        self.case = None
+
+    def _end_reading(self) -> None:
         if "driver" in vars(self):
             self.driver.close()  # by the thread that is ended next
         if "nb_oomhelper.poll" in sys.modules:
             from nb_oomhelper.poll import WORKER
 
-            WORKER.end()
-        self._reserve.give_all()
-        self.case = None
+            if not WORKER.repeating:  # another shell of this process may have a live panel
+                WORKER.end()
 
     def _warm(self) -> None:
         """Import and start what an error needs, while there is room for it."""
@@ -132,7 +137,8 @@ class Extension:
             self.catalog()
             load_rows()
             frontends.warm(self.shell)
-            WORKER.start()
+            if WORKER.start():
+                self.driver.begin()
         except Exception:  # it is tried again when it is needed
             _log.debug("not warmed", exc_info=True)
 
@@ -194,16 +200,13 @@ class Extension:
 
         What nobody keeps (a thread's frames) is freed as soon as we return: it explains nothing.
         """
+        if threading.get_ident() == self._quiet:
+            return
         try:
-            if threading.get_ident() == self._quiet or _MARK in _attributes(error):
-                return
-            from nb_oomhelper.frameworks import detect
-
-            event = detect(error)
-            if event is None or _is_known(error):  # most errors: they need not wait for the rest to be imported
-                return
-        except Exception as problem:  # an exception class may hold any code
-            self._failed(problem)
+            event = _new_event(error)
+        except (Exception, KeyboardInterrupt) as problem:
+            event = self._try_again(error, problem)
+        if event is None:  # most errors: they need not wait for the rest to be imported
             return
         self._reserve.give_all()
         self.case = None  # until there is a new one: a fix of an older error must not run for this one
@@ -212,6 +215,20 @@ class Extension:
         except (Exception, KeyboardInterrupt) as problem:
             self._failed(problem)
             self._show_bare(event)
+
+    def _try_again(self, error: BaseException, problem: BaseException) -> OomEvent | None:
+        """Read an error once more that could not be read: with what was put by, if it is one of memory by its class."""
+        self._failed(problem)
+        if not issubclass(type(error), MemoryError):
+            return None
+        self._reserve.give_all()
+        self.case = None
+        try:
+            return _new_event(error)
+        except (Exception, KeyboardInterrupt) as again:
+            self._failed(again)
+            self._say(_BARE)
+            return None
 
     def _open(self, error: BaseException, kept: bool) -> None:
         from nb_oomhelper.case import open_case
@@ -222,7 +239,7 @@ class Extension:
             return
         self.case = case
         if self.settings.auto_release and threading.current_thread() is threading.main_thread():
-            self._release(case)
+            self.desk.attempt(lambda: self._release(case), None)
         self._panels += 1
         if self._panels > _PANELS:
             self._say(f"{case.event.exception_type}: one more out-of-memory error; %oom shows it")
@@ -237,10 +254,10 @@ class Extension:
 
             if self.case is None:
                 self.case = bare_case(event, self.desk)
-            frontends.show(self.case, self._actions(), self.shell, static=True)
+            self._screen.add(frontends.show(self.case, self._actions(), self.shell, static=True))
         except (Exception, KeyboardInterrupt) as problem:
             self._failed(problem)
-            self._say("out of memory; `%oom release` gives back what the failed cell keeps")
+            self._say(_BARE)
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(Exception):  # no memory, or a broken stderr: the traceback was shown
@@ -267,7 +284,7 @@ class Extension:
         from nb_oomhelper import frontends
 
         shown = frontends.show(case, self._actions(), self.shell, static=static)
-        if shown is not None:
+        if not static:  # else it stands beside the live panel of another thread
             self._screen.add(shown)
 
     def show_live(self) -> bool:
@@ -349,6 +366,16 @@ class Extension:
     def _driver_line(self) -> str:
         reading = self.driver.read()
         return reading.note or f"{len(reading.devices)} devices"
+
+
+def _new_event(error: BaseException) -> OomEvent | None:
+    """The event of an out-of-memory error that has not come by before; None for all others."""
+    if _MARK in _attributes(error):
+        return None
+    from nb_oomhelper.frameworks import detect
+
+    event = detect(error)
+    return None if event is None or _is_known(error) else event
 
 
 def _is_known(error: BaseException) -> bool:

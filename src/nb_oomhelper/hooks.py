@@ -97,7 +97,7 @@ class Hooks:
 
     def _handle(self, etype: Any, value: Any, tb: Any, tb_offset: int | None = None) -> None:
         """IPython's handler: the traceback first, by whoever had the slot before, else as usual."""
-        self._ease()
+        self.ease()
         self._handling = True  # the net below must not ease once more: the rest is for the panel
         try:
             kinds, before = self._slot
@@ -124,7 +124,7 @@ class Hooks:
 
         def showtraceback(*args: Any, **options: Any) -> Any:
             if not self._handling:
-                self._ease()
+                self.ease()
             given = options.get("exc_tuple") or (args[0] if args else None)
             error = given[1] if given else sys.exc_info()[1]
             try:
@@ -152,8 +152,9 @@ class Hooks:
         self._seen(error, kept=False)
 
     def ease(self) -> None:
-        """Make room for a traceback."""
-        self._ease()
+        """Make room for a traceback; nothing may keep it from being shown."""
+        with contextlib.suppress(Exception):
+            self._ease()
 
     def _seen(self, error: object, kept: bool = True) -> None:
         # a forked process has the front end's sockets, and what it shows there nobody can click

@@ -73,9 +73,9 @@ class Driver:
             One row a GPU, or one a MIG device where a GPU is split into those; `note` says why there
             is nothing to show, or which GPUs are missing from the rows.
         """
-        if not WORKER.start():
-            return DriverReading(note=_FULL)
         try:
+            if not WORKER.start():
+                return DriverReading(note=_FULL)
             reading = WORKER.ask(self._read, _PATIENCE)
         except LateError:
             return DriverReading(note=_LATE)
@@ -87,8 +87,12 @@ class Driver:
     def close(self) -> None:
         """Shut NVML down if this object started it; a later `read` starts it again. Never raises; waits as `read`."""
         if self._started and self._pid == os.getpid() and WORKER.running:
-            with contextlib.suppress(LateError):
+            with contextlib.suppress(LateError, MemoryError):
                 WORKER.ask(self._shut_down, _PATIENCE)
+
+    def begin(self) -> None:
+        """Have the library loaded and started before it is needed, and wait for nothing."""
+        WORKER.tell(self._read)
 
     # on the worker's thread
 

@@ -36,8 +36,9 @@ class Repeat:
     that cannot be read is not worth an error every second.
     """
 
-    def __init__(self, tick: Callable[[], bool], seconds: float) -> None:
+    def __init__(self, tick: Callable[[], bool], seconds: float, ended: Callable[[], object] | None = None) -> None:
         self._tick = tick
+        self._ended = ended
         self._failed = 0
         self.seconds = max(0.1, seconds)
         self.due = time.monotonic() + self.seconds
@@ -54,8 +55,11 @@ class Repeat:
             self._failed = 0
         except Exception:
             self._failed += 1
-            self.active = self.active and self._failed < _PATIENCE
             _log.debug("the live readout failed", exc_info=True)
+            if self._failed >= _PATIENCE and self.active:
+                self.active = False
+                if self._ended is not None:
+                    self._ended()
         self.due = time.monotonic() + self.seconds
 
 
@@ -89,7 +93,12 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._questions: deque[_Question] = deque()
         self._repeats: list[Repeat] = []
-        self._late = False  # the thread has not come back from something that somebody gave up waiting for
+        self._hung: _Question | None = None  # the last one that somebody gave up waiting for
+
+    @property
+    def repeating(self) -> bool:
+        """Whether anything is still to be repeated, for whichever shell."""
+        return any(one.active for one in list(self._repeats))
 
     @property
     def running(self) -> bool:
@@ -106,7 +115,7 @@ class Worker:
             left = room()
             if left is not None and left < _ENOUGH:
                 return False
-            self._late = False  # that was another thread's
+            self._hung = None  # that was another thread's
             self._thread = threading.Thread(target=self._loop, name="nb_oomhelper", daemon=True)
             try:
                 self._thread.start()
@@ -126,16 +135,18 @@ class Worker:
             return function()
         if not self.start():
             raise LateError("no room for a thread to ask from")
-        if self._late:
+        if self._hung is not None and not self._hung.answered.is_set():
             raise LateError("an earlier question has no answer yet")
+        self._hung = None
         question = _Question(function)
         self._questions.append(question)
         self._wake.set()
         try:
-            self._late = not question.answered.wait(seconds)
+            question.answered.wait(seconds)
         finally:  # also where the wait is interrupted
             question.wanted = False
-        if self._late:
+        if not question.answered.is_set():
+            self._hung = question
             raise LateError(f"no answer in {seconds:g} s")
         try:
             if question.error is not None:
@@ -145,9 +156,21 @@ class Worker:
         finally:
             del question  # it has the error, and the error this frame
 
-    def every(self, seconds: float, tick: Callable[[], bool]) -> Repeat:
-        """Call `tick` every `seconds`, if the thread runs or can be started; it must not wait for what may hang."""
-        repeat = Repeat(tick, seconds)
+    def tell(self, function: Callable[[], object]) -> None:
+        """Have a function called on the thread as soon as it can be, if it runs; nobody waits for it."""
+        if self.running:
+            self._questions.append(_Question(function))
+            self._wake.set()
+
+    def every(self, seconds: float, tick: Callable[[], bool], ended: Callable[[], object] | None = None) -> Repeat:
+        """Call `tick` every `seconds`, if the thread runs or can be started.
+
+        Args:
+            seconds: Between two calls.
+            tick: Returns False when it is to be called no more.
+            ended: Called on the thread where `tick` has failed too often.
+        """
+        repeat = Repeat(tick, seconds, ended)
         repeat.active = self.start()
         if repeat.active:
             with self._lock:
@@ -157,13 +180,15 @@ class Worker:
 
     def end(self) -> None:
         """End the thread as soon as it comes back from what it does now; wait a moment for it, no more."""
+        if self._pid != os.getpid():  # forked: the thread is not here, and the lock may be held by one that is not
+            return
         with self._lock:
             thread, self._thread = self._thread, None
             for repeat in self._repeats:
                 repeat.stop()
             self._repeats = []
         self._wake.set()
-        if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
+        if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=0.5)
 
     def _loop(self) -> None:
@@ -181,7 +206,6 @@ class Worker:
         self._wake.clear()
         while self._questions:
             self._questions.popleft().put()
-            self._late = False
         now = time.monotonic()
         for repeat in [one for one in self._repeats if one.active and one.due <= now]:
             if (
@@ -190,7 +214,6 @@ class Worker:
                 repeat.due = now + repeat.seconds
             else:
                 repeat.run()
-        self._late = False
         with self._lock:
             self._repeats = [one for one in self._repeats if one.active]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
+
+_log = logging.getLogger(__name__)
 
 _CLICKED = 5  # panels that keep their widgets; each has dozens, on both sides of the connection
 
@@ -35,16 +39,16 @@ class Screen:
         """Whether something on it is live."""
         return any(one.live for one in list(self._shown))
 
-    def add(self, shown: Shown) -> None:
-        """Keep what was just shown; what was live before it is so no longer."""
+    def add(self, shown: Shown | None) -> None:
+        """Keep what was just shown, None for what has no widgets; what was live before it is so no longer."""
         with self._lock:
-            self._shown.append(shown)
-            older = list(self._shown)[:-1]
+            older = list(self._shown)
+            self._shown.extend([] if shown is None else [shown])
             gone = [self._shown.popleft() for _ in range(len(self._shown) - _CLICKED)]
         for one in older:
-            one.close()
+            _carefully(one.close)
         for one in gone:
-            one.retire()
+            _carefully(one.retire)
 
     def close(self) -> None:
         """End all that is live."""
@@ -52,4 +56,12 @@ class Screen:
             shown = list(self._shown)
             self._shown.clear()
         for one in shown:
-            one.close()
+            _carefully(one.close)
+
+
+def _carefully(do: Callable[[], None]) -> None:
+    """What ends badly must not spoil what comes after it."""
+    try:
+        do()
+    except Exception:
+        _log.debug("a panel did not end well", exc_info=True)

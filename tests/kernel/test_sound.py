@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, MIB, NO_ROOM, SETUP, Panel, shown, wait_for
 from tests.kernel.driver import Kernel
 
@@ -107,6 +110,18 @@ class TestInterrupts:
         assert "UnboundLocalError" not in panel.text
         assert "Run" in panel.buttons
 
+    def test_a_click_whose_end_fails_still_ends(self, kernel: Kernel) -> None:
+        """It sends messages, which is what fails in a full process; another thread may be waiting for it."""
+        panel = Panel(kernel, kernel.execute(NO_ROOM))
+        kernel.execute(
+            "from nb_oomhelper.frontends._panel import Panel\nend = Panel._end\n"
+            "def bad(self):\n    Panel._end = end\n    self._running = False\n    raise OSError('full')\n"
+            "Panel._end = bad"
+        )
+        panel.click("Run")
+        assert kernel.execute("1 + 1").status == "ok"
+        assert "freed" in kernel.execute("%oom fix 1").stdout
+
     def test_of_a_traceback_leave_no_running_cell(self, kernel: Kernel) -> None:
         """What leaves IPython's own code ends the cell under another info than it began with."""
         kernel.execute("class E(MemoryError):\n    def _render_traceback_(self):\n        raise KeyboardInterrupt")
@@ -128,6 +143,17 @@ class TestInterrupts:
         reply = kernel.execute("numpy.ones(1 << 51, numpy.uint8)")
         assert len(shown(reply)) == 1
         assert kernel.eval(f"{OURS}.case.event.requested") == 1 << 51
+
+
+def test_an_error_that_cannot_be_read_leaves_no_older_case(kernel: Kernel) -> None:
+    kernel.execute(NO_ROOM)
+    kernel.execute("import nb_oomhelper.frameworks as frameworks\ndetect = frameworks.detect")
+    kernel.execute("def bad(error):\n    raise MemoryError\nframeworks.detect = bad")
+    reply = kernel.execute("numpy.ones(1 << 51, numpy.uint8)")
+    assert [error["ename"] for error in reply.errors] == ["MemoryError"] or reply.ename
+    assert reply.stderr == "nb_oomhelper: out of memory; `%oom release` gives back what the failed cell keeps\n"
+    kernel.execute("frameworks.detect = detect")
+    assert "no out-of-memory error" in kernel.execute("%oom fix 1").stdout
 
 
 def test_run_again_releases_first(kernel: Kernel) -> None:
@@ -161,3 +187,40 @@ os.waitpid(child, 0)
     assert reply.status == "ok"
     assert (shown(reply), reply.comms) == ([], [])
     assert len(shown(kernel.execute(NO_ROOM))) == 1
+
+
+GROWS = """
+import torch
+net = torch.nn.Sequential(torch.nn.Linear(1024, 1024), torch.nn.Linear(1024, 1024))
+x = torch.randn(2048, 1024)
+room(0.35)
+"""
+LOOP = """
+total = 0.0
+for step in range(60):
+    loss = net(x).square().mean()
+    total = total + loss
+"""
+ROOM = """
+import resource
+def room(gib):
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + int(gib * (1 << 30)), resource.RLIM_INFINITY))
+"""
+
+
+def test_an_ordinary_loop_that_fails_again_and_again(start_kernel: StartKernel, kernel_python: Path) -> None:
+    """A thread that was started in such a process hung it in two of eight tries."""
+    kernel = start_kernel(kernel_python, {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"})
+    if not kernel.eval("__import__('importlib.util', fromlist=['util']).find_spec('torch') is not None"):
+        pytest.skip("torch is not installed beside these packages")
+    kernel.execute(f"{LOAD}\n{ROOM}")
+    kernel.execute("import torch, numpy")
+    kernel.poll(2.5)
+    kernel.execute(GROWS)
+    for _ in range(3):
+        reply = kernel.execute(LOOP, timeout=120)
+        assert reply.status == "error"
+        assert shown(reply) or "nb_oomhelper" in reply.stderr
+        kernel.execute("%oom fix 1 --yes", timeout=120)
+        assert kernel.execute("1 + 1").status == "ok"

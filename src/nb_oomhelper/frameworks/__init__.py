@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from nb_oomhelper.bare import exception_args
+from nb_oomhelper.bare import cause_of, exception_args
 from nb_oomhelper.frames import Place, raised_with, read_phase, read_places, user_location
 from nb_oomhelper.frameworks import _cupy, _jax, _numpy, _python, _pytorch
 from nb_oomhelper.frameworks._remote import came_from, is_carried
@@ -131,14 +131,14 @@ def _remote(links: list[tuple[BaseException, int]], place: int) -> Remote | None
     """Which kind of process an exception came from; the cause of one that came here has come with it."""
     error, outer = links[place]
     told = came_from(error)
-    if told is None and outer >= 0 and links[outer][0].__cause__ is error:
+    if told is None and outer >= 0 and cause_of(links[outer][0]) is error:
         return _remote(links, outer)
     return told
 
 
 def _is_own(error: BaseException) -> bool:
     """Whether it was raised for a lack of memory in itself, and does not only pass on another's text."""
-    return error.__cause__ is None and _type_name(error).endswith(("MemoryError", "OutOfMemoryError"))
+    return cause_of(error) is None and _type_name(error).endswith(("MemoryError", "OutOfMemoryError"))
 
 
 def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int) -> OomEvent:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-from nb_oomhelper.bare import class_dict, class_mro, class_name, exception_args
+from nb_oomhelper.bare import cause_of, class_dict, class_mro, class_name, exception_args, traceback_of
 from nb_oomhelper.model import Remote
 
 # The package that defines a class ("" is any), names of classes, and the kind of process that they tell of.
@@ -68,7 +68,7 @@ def _package(kind: type) -> str:
 
 
 def _by_cause(error: BaseException) -> Remote | None:
-    cause = error.__cause__
+    cause = cause_of(error)
     return _by_class(cause) if cause is not None and is_carried(cause) else None
 
 
@@ -82,7 +82,7 @@ def _texts(error: BaseException) -> list[str]:
 
 def _by_traceback(error: BaseException) -> Remote | None:
     """Frames that were made here after another process's, or the call that brings a manager's error."""
-    link, dask = error.__traceback__, False
+    link, dask = traceback_of(error), False
     for _ in range(_FRAMES):
         if link is None:
             return None

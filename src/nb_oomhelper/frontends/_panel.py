@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.diagnose import segments
 from nb_oomhelper.export import to_json
@@ -97,7 +98,7 @@ class Panel:
         if self._case.event.remote is not None:
             return
         self._until = time.monotonic() + 60 * self._actions.live
-        self._repeat = WORKER.every(self._actions.refresh, self._tick)
+        self._repeat = WORKER.every(self._actions.refresh, self._tick, self._freeze)
 
     def close(self) -> None:
         """End the live readout; what is shown stays. Nothing is read for it: whoever hangs there must not hang us."""
@@ -110,6 +111,8 @@ class Panel:
         from IPython.display import update_display
 
         self.close()
+        if is_scarce():  # it takes dozens of messages
+            return
         report = write(self._case, self._actions.catalog(), self._language)
         update_display(_picture(report), raw=True, display_id=self.display_id)
         for widget in family([self.root, *self._buttons()]):  # a fix that is only shown has a button all the same
@@ -210,8 +213,9 @@ class Panel:
         if self._running or widget.done:
             return
         title = fix_title(widget.plan.fix, widget.plan.subject, self._case, self._actions.catalog(), self._language)
-        self._begin(say("outcome.running", self._language, title=title))
-        self._actions.on_main(partial(self._run, widget), self._waits)
+        with self._guarded(lambda: None):
+            self._begin(say("outcome.running", self._language, title=title))
+            self._actions.on_main(partial(self._run, widget), self._waits)
 
     def _run(self, widget: FixWidget, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
@@ -244,8 +248,9 @@ class Panel:
 
     def _run_again(self) -> None:
         if not self._running:
-            self._begin(say("outcome.again", self._language))
-            self._actions.on_main(self._rerun, self._waits)
+            with self._guarded(lambda: None):
+                self._begin(say("outcome.again", self._language))
+                self._actions.on_main(self._rerun, self._waits)
 
     def _rerun(self, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
@@ -253,9 +258,11 @@ class Panel:
             self._output.__enter__()  # a cell that awaits goes on after this call
 
             def done(error: str | None) -> None:
-                self._output.__exit__(None, None, None)
-                self._reran(error)
-                finish()
+                try:
+                    self._output.__exit__(None, None, None)
+                    self._reran(error)
+                finally:
+                    finish()
 
             try:
                 self._actions.rerun(self._case, done)
@@ -300,18 +307,21 @@ class Panel:
 
     def _guard(self, click: Callable[[], None]) -> None:
         """An error of ours becomes one line in the panel; the log has the rest."""
-        with self._guarded(lambda: None):
+        with self._guarded(lambda: None, runs=False):
             click()
 
     @contextmanager
-    def _guarded(self, finish: Callable[[], None]) -> Iterator[None]:
+    def _guarded(self, finish: Callable[[], None], runs: bool = True) -> Iterator[None]:
         try:
             yield
         except BaseException as error:  # an interrupt, too: the panel must not say "Running" for ever
             _log.debug("a click failed", exc_info=True)
-            self._end()
-            self._put(self._told, _html.notes([plain(f"{type(error).__name__}: {error}".removesuffix(": "))]))
-            finish()
+            try:
+                if runs:
+                    self._end()
+                self._put(self._told, _html.notes([plain(f"{type(error).__name__}: {error}".removesuffix(": "))]))
+            finally:  # another thread waits for it
+                finish()
             if not isinstance(error, Exception | KeyboardInterrupt):
                 raise
 
