@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper import holders, retained
-from nb_oomhelper.bare import living, with_subclasses
+from nb_oomhelper.bare import living, living_takes, with_subclasses
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
 from nb_oomhelper.holders import find_holdings
@@ -530,6 +530,23 @@ class TestEarlierCells:
         assert found.freed_by(found.of_failures()) == 2 * MIB
         assert found.freed_by(found.of_failures() | found.named("kept")) == 4 * MIB
 
+    def test_a_cell_that_there_is_no_time_for_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It comes after the names: time is up as it is followed."""
+        errors = [self.fail("IPython.core.interactiveshell", lambda: self.step(2)) for _ in range(2)]
+        now, follow = [0.0], holders._Search.follow
+
+        def slowly(search: Any, root: Any, seen: Any = None) -> Any:
+            now[0] += 100 * (root.kind == "earlier_cell")
+            return follow(search, root, seen)
+
+        monkeypatch.setattr(holders, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(holders._Search, "follow", slowly)
+        found = self.search(errors[1], mine=array())
+        assert {"mine", "batch"} <= {row.name for row in found.rows}
+        assert (found.complete, found.everywhere) == (False, False)
+        assert (found.searched, found.total) == (2, 3)
+        assert errors
+
     def test_what_the_users_code_has_caught_is_no_cell(self) -> None:
         caught = self.fail("IPython_like", lambda: self.step(4))
         found = self.search(self.fail("ipykernel.ipkernel", lambda: self.step(2)))
@@ -689,6 +706,52 @@ def test_what_was_found_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     found = find_holdings(scope, tracers, backend="host", device=None, seconds=5)
     assert table(found) == {"c": (4, 0), "a": (2, 0), "b": (1, 0)}
     assert (found.complete, found.searched, found.total) == (False, 2, 4)
+
+
+class TestManyObjects:
+    """To look at all living objects takes long where there are millions of them, and cannot be stopped."""
+
+    NAMES = ("a", "b", "c")
+
+    def search(self, monkeypatch: pytest.MonkeyPatch, takes: float) -> tuple[Holdings, list[float]]:
+        """A search of five seconds by a clock that goes on as all objects are looked at, and by nothing else."""
+        now, looks = [0.0], []
+
+        def look(kinds: Any, *, seconds: float) -> Any:
+            looks.append(seconds)
+            now[0] += takes
+            return living(kinds, seconds=seconds)
+
+        monkeypatch.setattr(holders, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(holders, "living", look)
+        monkeypatch.setattr("nb_oomhelper.bare.living_takes", lambda: takes)
+        return find({name: array() for name in self.NAMES}, seconds=5, everywhere=True), looks
+
+    def test_names_come_before_all_that_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found, looks = self.search(monkeypatch, takes=100.0)
+        assert {row.name for row in found.rows} == set(self.NAMES)
+        assert (found.complete, found.everywhere) == (True, False)
+        assert len(looks) == 1
+
+    @pytest.mark.parametrize(("takes", "everywhere"), [(3.0, True), (4.0, False)])
+    def test_there_must_be_time_to_follow_what_is_found(
+        self, takes: float, everywhere: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, looks = self.search(monkeypatch, takes)
+        assert found.everywhere == everywhere
+        assert len(looks) == 1
+        assert 0 < looks[0] < 5
+
+    def test_it_is_known_beforehand_how_long_it_takes(self) -> None:
+        """Of objects with one block each, which are the worst case: by the processor's time, and the best of a few."""
+        many: list[Any] = [[] for _ in range(1_000_000)]
+        ratios = []
+        for _ in range(5):
+            expected, started = living_takes(), time.thread_time()
+            living([BaseException])
+            ratios.append((time.thread_time() - started) / expected)
+        assert min(ratios) < 1.3
+        assert len(many) == 1_000_000
 
 
 class Failing:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
-from nb_oomhelper.bare import class_name, living, with_subclasses
+from nb_oomhelper.bare import class_name, instances, living, with_subclasses
 from nb_oomhelper.frames import at_top
 from nb_oomhelper.model import Holding, Holdings
 from nb_oomhelper.retained import of_earlier_cells
@@ -26,6 +26,7 @@ from nb_oomhelper.tally import Found, tabulate
 
 _log = logging.getLogger(__name__)
 _CHUNK = 4096  # objects between two looks at the clock
+_ALL_LIVING = 2 / 3  # of the time that is left: what it finds is still to be followed
 _LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
 # Classes are told apart by identity: a metaclass may define `__eq__` and `__hash__`, which would be called.
 _ATOMIC = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
@@ -91,12 +92,12 @@ def find_holdings(
     started = time.monotonic()
     search = _Search(tracers, backend, device, scope.barred, started + seconds)
     found: list[Found] = []
-    earlier = of_earlier_cells(search.alive([BaseException]), scope.frames) if everywhere else []
-    roots = [root for root in scope_roots(scope, tracers, earlier) if search.may_hold(root)]
-    searched = _follow(search, roots, found)
-    if everywhere and not search.expired:
-        _follow_nameless(search, scope, found)
-    held = tabulate(found, searched, len(roots), time.monotonic() - started)
+    roots = [root for root in scope_roots(scope, tracers) if search.may_hold(root)]
+    searched, total = _follow(search, roots, found), len(roots)
+    if everywhere and not search.expired:  # what names lead to comes first: to look at all objects may take long
+        cells, of_cells = _follow_nameless(search, scope, found)
+        searched, total = searched + cells, total + of_cells
+    held = tabulate(found, searched, total, time.monotonic() - started)
     return replace(held, everywhere=search.everywhere and not search.expired)
 
 
@@ -124,10 +125,22 @@ def _follow(search: _Search, roots: Iterable[Root], found: list[Found], seen: se
     return searched
 
 
-def _follow_nameless(search: _Search, scope: Scope, found: list[Found]) -> None:
-    """Search what no name of the user's leads to: modules of other libraries, then what is left."""
-    # taken as late as can be: whoever has them keeps alive what other threads let go of meanwhile
-    tensors = search.alive(kind for tracer in search.tracers for kind in tracer.array_classes())
+def _follow_nameless(search: _Search, scope: Scope, found: list[Found]) -> tuple[int, int]:
+    """Search what no name of the user's leads to: cells that failed before, modules of other libraries, what is left.
+
+    Returns:
+        How many of the cells' holders were searched through, of how many.
+    """
+    # taken once, and as late as can be: whoever has them keeps alive what other threads let go of meanwhile
+    things = search.alive([BaseException, *(kind for tracer in search.tracers for kind in tracer.array_classes())])
+    errors: dict[int, Any] = dict(instances(things, BaseException))
+    tensors = [thing for index, thing in enumerate(things) if index not in errors]
+    earlier = of_earlier_cells(errors.values(), scope.frames)
+    cells = [root for root in scope_roots(Scope(), search.tracers, earlier) if search.may_hold(root)]
+    del things, errors, earlier
+    searched = _follow(search, cells, found)
+    if search.expired:
+        return searched, len(cells)
     lost: list[Found] = []
     if not _follow(search, [Root("unreachable", [(("not reachable from any name", None, None), tensors)])], lost):
         search.everywhere = False
@@ -138,6 +151,7 @@ def _follow_nameless(search: _Search, scope: Scope, found: list[Found]) -> None:
             _follow(search, module_roots(scope), found, seen=set())
         if (left := _without(rest, found)).storages:
             found.append(left)
+    return searched, len(cells)
 
 
 def _without(lost: Found, found: list[Found]) -> Found:
@@ -190,7 +204,7 @@ class _Search:
     def alive(self, kinds: Iterable[type]) -> list[Any]:
         """All objects of these classes, and of those derived from them, that the garbage collector knows."""
         try:
-            found = living(with_subclasses(kinds), seconds=self._deadline - time.monotonic())
+            found = living(with_subclasses(kinds), seconds=(self._deadline - time.monotonic()) * _ALL_LIVING)
         except MemoryError:
             found = None
         self.everywhere &= found is not None
