@@ -33,11 +33,23 @@ class TestRead:
         assert ".model" not in found.words
         assert found.obstacle == ""
 
-    @pytest.mark.parametrize("line", ["%%time", "%time x = 1", "!nvidia-smi", "%matplotlib inline"])
+    @pytest.mark.parametrize("line", ["%%time", "%time x = 1", "!nvidia-smi", "%matplotlib inline", "y = !ls", "x?"])
     def test_magics_stand_as_comments(self, line: str) -> None:
         found = cell(f"{line}\nif model:\n    {line}\n")
         assert (found.source, found.obstacle) == (f"pass  # {line}\nif model:\n    pass  # {line}\n", "magics")
         assert found.used == {"model"}
+
+    @pytest.mark.parametrize("line", ["y = %time f(x)", "y: int = !ls $x", "y, z=!f {x}", "a.y = !f x"])
+    def test_what_a_magic_gives(self, line: str) -> None:
+        found = cell(f"{line}\nif a:\n    {line}\n")
+        assert found.source == f"pass  # {line}\nif a:\n    pass  # {line}\n"
+        assert "y" in found.sets
+        assert "x" in found.needs
+        assert found.obstacle == "magics"
+
+    @pytest.mark.parametrize("line", ["?x", "x?", "x.f??  ", "  !f x", "*x*?"])
+    def test_questions_and_commands(self, line: str) -> None:
+        assert "x" in cell(f"if a:\n    {line}").needs
 
     def test_what_only_looks_like_a_magic_stays(self) -> None:
         text = 'query = """\n%s\n!x\n"""\nx = (1\n% 2)'

@@ -16,7 +16,7 @@ import pytest
 
 import nb_oomhelper
 from nb_oomhelper import fixes
-from nb_oomhelper.case import Case, Desk, run_fix
+from nb_oomhelper.case import Case, Desk, open_case, run_fix
 from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
@@ -37,7 +37,7 @@ from nb_oomhelper.model import (
     OomEvent,
     ProcessMemory,
 )
-from nb_oomhelper.notebook import look
+from nb_oomhelper.notebook import UNREAD, look
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import study
 from nb_oomhelper.roots import Scope
@@ -333,11 +333,50 @@ class TestNeeded:
             ("f(_)", {"model", "old"}),
             ("f(Out[3], _12)", {"model", "old"}),
             ("for _ in y: pass", {"model", "old", "Out"}),
+            ("files = !ls\nmodel(files)", {"old", "Out"}),
+            ("y = %time model(x)", {"old", "Out"}),
+            ("model?", {"old", "Out"}),
+            ("y = %time f(_)", {"model", "old"}),
+            # what cannot be read may read whatever it names
+            ("from __future__ import annotations\nmodel(x)", {"old", "Out"}),
+            ("%%bash\necho $model; done", {"old", "Out"}),
             ("no python", {"model", "old", "Out"}),
+            ("no python: model", {"old", "Out"}),
+            ("no python: models, _model", {"model", "old", "Out"}),
+            ("no python: Out[3]", {"model", "old"}),
+            ("model(x)" + "\n# long" * 20_000, {"old", "Out"}),
         ],
     )
     def test_by_the_cell(self, source: str, deleted: set[str]) -> None:
         assert self.deleted(source) == deleted
+
+    def test_where_nobody_could_look(self) -> None:
+        snapshot = replace(SNAPSHOT, holdings=held(*self.ROWS, self.HISTORY))
+        found = plan(CATALOG, EVENT, snapshot, diagnose(EVENT, snapshot), notebook=UNREAD)
+        assert {one.fix for one in found} == {"release-failed-cell"}
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_looking_fails(self, fails: bool) -> None:
+        """The names can be read by the search alone: nothing is offered for deletion, and the problem is kept."""
+        numpy = pytest.importorskip("numpy")
+
+        class Names(dict[str, object]):
+            left = [RuntimeError("not now")] if fails else []
+
+            def items(self) -> Any:
+                if self.left:
+                    raise self.left.pop()
+                return super().items()
+
+        scope = Scope(variables=Names(big=numpy.ones(64 * MIB, dtype=numpy.uint8)))
+        desk = Desk(driver=Driver(), catalog=lambda: CATALOG, history=lambda: None)
+        with pytest.raises(MemoryError) as failed:
+            numpy.empty(1 << 60, dtype=numpy.uint8)
+        case = open_case(failed.value, lambda: scope, desk, "1")
+        assert case is not None
+        assert case.snapshot.holdings.named("big")
+        assert ("delete-variable" in {one.fix for one in case.plans}) != fails
+        assert desk.problem == ("RuntimeError: not now" if fails else None)
 
     def test_what_its_functions_read(self) -> None:
         """Also through a class, an object of it, and a decorator of a library."""

@@ -34,7 +34,7 @@ from nb_oomhelper.model import (
     OomEvent,
     Outcome,
 )
-from nb_oomhelper.notebook import Notebook, look, tell_phase
+from nb_oomhelper.notebook import UNREAD, Notebook, look, tell_phase
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
 from nb_oomhelper.rewrite import find_call
@@ -125,7 +125,7 @@ def _taken_down(
 ) -> tuple[OomEvent, MemorySnapshot, Load | None, Notebook]:
     """What memory and the notebook say. The scope, which refers to the user's objects, lives no longer than this."""
     where = desk.attempt(scope, Scope())
-    notebook = desk.attempt(lambda: look(where.variables, cell), Notebook())
+    notebook = desk.attempt(lambda: look(where.variables, cell), UNREAD)
     snapshot = desk.attempt(lambda: _read(event, desk, where), _unread())
     phase = desk.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
     told = replace(event, phase=phase)  # all that follows is decided by it

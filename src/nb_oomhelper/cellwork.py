@@ -21,7 +21,9 @@ from nb_oomhelper.sites import read_tree
 
 _LARGEST = 50_000  # characters of a cell; reading a longer one takes longer than the panel may
 _EDITS = 8  # places that are changed at once: each is looked up anew
-_MAGIC = re.compile(r"(?m)^([ \t]*)([%!].*)$")
+# a line of a magic or a command, what they give assigned to something, or a question: `%time f()`, `x = !ls`, `x?`
+_MAGIC = re.compile(r"(?m)^([ \t]*)([%!?].*|[^\s=#'\"%!?][^=\n#'\"]*=[ \t]*[%!].*|[\w.*]+\?\??[ \t]*)$")
+_ASSIGNED = re.compile(r"(?m)^[ \t]*([^\s=%!?][^=\n%!?]*)=[ \t]*[%!]")
 _EDITED = (ast.Call, ast.Assign, ast.AnnAssign)
 _ASYNC = (ast.Await, ast.AsyncFor, ast.AsyncWith)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -38,7 +40,7 @@ class Cell:
         source: Its text, with lines that end with "\\n"; where it has magics, they stand in it as comments.
         tree: Its syntax tree.
         used: Names that it reads.
-        sets: Names that it binds, in functions of its own, too.
+        sets: Names that it binds, in functions of its own, too; also what a magic gives.
         needs: Names that it reads of those that were there before it ran; of lines with magics every word.
         words: Every name in it: of variables, and of attributes once with a dot before them and once without.
         obstacle: Why it cannot be run again in another form: "magics", "awaits", or "".
@@ -72,18 +74,23 @@ def read_cell(source: str) -> Cell | None:
             if not any(isinstance(node, _ASYNC) for node in ast.walk(tree)):
                 return None
             obstacle = obstacle or "awaits"
-        needs = frozenset(_needed(tree)).union(re.findall(r"\w+", magics))
+        needs = words_of(magics).union(_needed(tree))
     return _named(
         Cell(
             source=text,
             tree=tree,
             used=frozenset(),
-            sets=frozenset(),
+            sets=words_of(" ".join(_ASSIGNED.findall(magics))),
             words=frozenset(),
             needs=needs,
             obstacle=obstacle,
         )
     )
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Every word of a text: whatever it reads, if it is no Python that anybody can read, is among them."""
+    return frozenset(word[0] for word in re.finditer(r"\w+", text))
 
 
 def _without_magics(text: str) -> tuple[str, str]:
@@ -134,7 +141,7 @@ def _compiles(text: str) -> bool:
 
 def _named(cell: Cell) -> Cell:
     used: set[str] = set()
-    sets: set[str] = set()
+    sets = set(cell.sets)
     words: set[str] = set()
     for node in ast.walk(cell.tree):
         if isinstance(node, ast.Name):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
 
 from nb_oomhelper.bare import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.catalog import Fix, installed_version
-from nb_oomhelper.cellwork import Cell, edited, globals_read, indented, phase_of, read_cell
+from nb_oomhelper.cellwork import Cell, edited, globals_read, indented, phase_of, read_cell, words_of
 from nb_oomhelper.knowledge._fix import release_of
 from nb_oomhelper.model import Holdings, OomEvent, Phase
 
@@ -39,7 +39,8 @@ class Notebook:
         trainers: Batch size and accumulated steps of transformers trainers by name; 0 is unknown.
         loaders: Batch size of PyTorch's data loaders by name.
         names: The user's variables, but for modules under their own names: to import those again loses nothing.
-        needed: Variables that the cell reads, or functions and classes of the notebook that it names.
+        needed: Variables that the cell reads, or functions and classes of the notebook that it names; where the cell
+            cannot be read, those whose names are words in it.
         reads_results: The cell reads displayed results: `_`, `Out`.
     """
 
@@ -48,8 +49,16 @@ class Notebook:
     trainers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Mapping[str, int] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
-    needed: frozenset[str] = frozenset()
+    needed: Container[str] = frozenset()
     reads_results: bool = False
+
+
+class _Everything:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+UNREAD = Notebook(needed=_Everything(), reads_results=True)  # nobody could look: the cell may need whatever there is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +86,10 @@ def look(variables: Mapping[str, object], source: str) -> Notebook:
         source: The failed cell's source.
     """
     cell, names = read_cell(source), overwritable(variables)
+    needs = words_of(source) if cell is None else cell.needs
+    needed, reads_results = _needed(needs, variables), any(_RESULT.fullmatch(name) for name in needs)
     if cell is None:
-        return Notebook(names=names)
+        return Notebook(names=names, needed=needed, reads_results=reads_results)
     used = {name: variables[name] for name in sorted(cell.used) if name in variables}
     return Notebook(
         cell=cell,
@@ -86,8 +97,8 @@ def look(variables: Mapping[str, object], source: str) -> Notebook:
         trainers={name: _steps(thing) for name, thing in used.items() if _is_trainer(thing)},
         loaders={name: size for name, thing in used.items() if (size := _loader_size(thing)) > 1},
         names=names,
-        needed=_needed(cell.needs, variables),
-        reads_results=any(_RESULT.fullmatch(name) for name in cell.needs),
+        needed=needed,
+        reads_results=reads_results,
     )
 
 
