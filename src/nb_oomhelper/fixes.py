@@ -295,7 +295,7 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook
         if "output_history" in fix.causes and notebook.reads_results:
             return
         gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
-        known = held.complete and held.total and not gone and not _of(diagnosis, "unnamed")
+        known = held.complete and held.everywhere and held.total and not gone and not _of(diagnosis, "unnamed")
         yield _Subject("", {}, gone, frees=0 if known else None)
     else:
         yield from _variables(fix, held, diagnosis, notebook)
