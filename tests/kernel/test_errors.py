@@ -259,3 +259,16 @@ class TestParts:
         assert len(shown(reply)) == 1
         assert kernel.eval("get_ipython()._nb_oomhelper.case.event.requested") == 1 << 51
         assert kernel.execute("1 + 1").status == "ok"
+
+
+def test_the_phase_is_known_before_it_is_used(kernel: Kernel) -> None:
+    """A training loop at top level has no function that tells it; causes, dead ends and the entry want to know."""
+    for code in (SETUP, LOAD, "class Loss:\n    def backward(self):\n        pass"):
+        kernel.execute(code)
+    kernel.execute("for step in range(2):\n    loss = Loss()\n    loss.backward()\n    huge()")
+    found = kernel.eval(
+        "[(c.event.phase, [d.kind for d in c.diagnosis.dead_ends]) for c in [get_ipython()._nb_oomhelper.case]]"
+    )
+    ((phase, ends),) = found
+    assert phase == "train"
+    assert "no_grad" in ends

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,11 +65,11 @@ class Rounds:
     answered: int = 0
 
 
-def play(kernel: Kernel, room: int, rounds: int, ours: bool) -> Rounds:
-    """Fail again and again with `room` bytes left."""
+def play(kernel: Kernel, rooms: Iterable[int], ours: bool) -> Rounds:
+    """Fail again and again, each time with so many bytes left."""
     found = Rounds()
     with contextlib.suppress(KernelError):
-        for _ in range(rounds):
+        for room in rooms:
             try:
                 kernel.execute(f"limit({LIMIT})", timeout=30)
                 reply = kernel.execute(f"crowd({room})", timeout=60)
@@ -75,9 +77,8 @@ def play(kernel: Kernel, room: int, rounds: int, ours: bool) -> Rounds:
                     found.unsaid.append(reply)
                 if ours and not shown(reply) and "nb_oomhelper" not in reply.stderr:
                     found.unexplained.append(reply)
-                kernel.execute("empty()" if not ours else "%oom release", timeout=60)
-                kernel.execute("empty()", timeout=60)
-                assert kernel.execute("1 + 1", timeout=60).status == "ok"
+                kernel.execute("%oom release" if ours else "empty()", timeout=60)
+                assert kernel.execute("1 + 1", timeout=30).status == "ok"
                 found.answered += 1
             except (KernelError, ValueError) as error:  # ValueError: jupyter_client's "Invalid Signature"
                 found.lost.append(str(error)[-1500:])
@@ -93,11 +94,12 @@ def full(start_kernel: StartKernel, kernel_python: Path) -> Kernel:
     return kernel
 
 
-@pytest.mark.parametrize("room", [8, 32, 64, 256])
-def test_with_little_room_the_kernel_goes_on(full: Kernel, room: int) -> None:
+@pytest.mark.parametrize("room", [8, 32, 64, 256, None], ids=str)
+def test_with_little_room_the_kernel_goes_on(full: Kernel, room: int | None) -> None:
+    """None is another room each time; with NB_OOMHELPER_ROUNDS=167 that are 500 in three environments."""
     full.execute(LOAD)
     full.poll(2.5)  # until it has imported and started what an error needs
-    found = play(full, room * MIB, ROUNDS, ours=True)
+    found = play(full, [(random.randrange(300) if room is None else room) * MIB for _ in range(ROUNDS)], ours=True)
     assert found.lost == []
     assert (found.answered, found.unsaid, found.unexplained) == (ROUNDS, [], [])
 
@@ -114,8 +116,9 @@ def test_with_no_room_it_is_no_worse_than_without_us(start_kernel: StartKernel, 
             if ours:
                 kernel.execute(LOAD)
                 kernel.poll(2.5)
-            found = play(kernel, room * MIB, 5, ours)
+            found = play(kernel, 5 * [room * MIB], ours)
             kernel.end()
             answered, untold = answered + found.answered, untold + len(found.unsaid)
-        counts[ours] = (answered, -untold)
-    assert counts[True] >= counts[False]
+        counts[ours] = (answered, untold)
+    assert counts[True][0] >= counts[False][0]
+    assert counts[True][1] <= counts[False][1]
