@@ -27,7 +27,7 @@ COLAB := ipython==7.34.0 ipykernel==6.17.1 traitlets==5.7.1 jupyter-client==7.4.
 .venv-colab/.packages: PACKAGES := $(COLAB) ipywidgets==7.7.1
 .venv-kaggle/.packages: PACKAGES := $(COLAB) ipywidgets==8.1.5
 # What the tests of IPython, ipykernel and ipywidgets need.
-.venv-peers/.packages: PACKAGES := ipython[test,matplotlib] ipykernel[test] ipywidgets[test] nvidia-ml-py psutil numpy pytest-timeout
+.venv-peers/.packages: PACKAGES := ipython[test,matplotlib] ipykernel[test] ipywidgets[test] nvidia-ml-py psutil numpy flaky pytest-timeout
 
 # Root needs a flag; without a display there is no browser to open, and the address is printed all the same.
 LAB_FLAGS := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
