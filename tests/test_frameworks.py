@@ -251,9 +251,14 @@ def test_nothing_is_kept_alive(torch: Any) -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.name)
 def test_a_million_other_objects_take_no_time(framework: Framework, torch: Any, numpy: Any) -> None:
     objects: Iterable[object] = [{} for _ in range(1_000_000)]
-    started = time.perf_counter()
-    assert list(framework.storages(objects)) == []
-    assert time.perf_counter() - started < 1.0  # 0.08 s where this was written
+    ratios = []
+    for _ in range(5):  # the machine may be busy with something else just now
+        started = time.process_time()
+        assert [type(thing) for thing in objects]
+        looked = time.process_time()
+        assert list(framework.storages(objects)) == []
+        ratios.append((time.process_time() - looked) / (looked - started))
+    assert min(ratios) < 20  # 2 where this was written: no more than a look at each object's class
 
 
 def test_roles_go_by_class(torch: Any, numpy: Any) -> None:

@@ -508,7 +508,7 @@ class TestDriverThatHangs:
                 time.sleep(0.05)
             tell([first, last, started()])
         """
-        first, last, starts = play(f"{ONE_GPU}slow nvmlDeviceGetCount_v2 2500", code)
+        first, last, starts = play(f"{ONE_GPU}slow nvmlDeviceGetCount_v2 6000", code)
         assert (first.note, last.note, last.devices[0].capacity, starts) == (LATE, None, 8 * GIB, 1)
 
     def test_without_room_for_a_thread_nobody_asks(self, play: Play) -> None:

@@ -71,6 +71,21 @@ def test_what_was_given_up_is_put_by_again() -> None:
     assert (untouched, parts) == (True, 2)
 
 
+def test_more_room_means_more_that_is_put_by() -> None:
+    """What was taken in a process that was nearly full is too little for a panel later."""
+    code = """
+        limit(120 << 20)
+        reserve.take()
+        little = sum(map(len, reserve._held))
+        limit(1 << 30)
+        reserve.take()
+        print(json.dumps([little, sum(map(len, reserve._held))]))
+    """
+    little, much = play(code)
+    assert 0 < little < SIZE // 4
+    assert much == SIZE
+
+
 def test_no_more_than_a_share_of_the_room_is_put_by() -> None:
     code = "limit({room} << 20)\nprint(json.dumps(change(reserve.take)))"
     assert play(code.format(room=90)) == [0, True]  # nobody would be helped

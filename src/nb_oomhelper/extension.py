@@ -227,6 +227,7 @@ class Extension:
             return _new_event(error)
         except (Exception, KeyboardInterrupt) as again:
             self._failed(again)
+            _attributes(error)[_MARK] = True  # it comes by on other routes
             self._say(_BARE)
             return None
 

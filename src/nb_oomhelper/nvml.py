@@ -48,7 +48,7 @@ _BAD_BINDING = "GPU memory is unknown: the Python module pynvml cannot be loaded
 _FULL = "GPU memory is unknown: this process has too little memory left to ask the NVIDIA driver"
 _LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
 
-_PATIENCE = 2.0  # seconds for one reading of all GPUs; 64 of them take less than one
+_PATIENCE = 5.0  # seconds for one reading: of 64 GPUs it takes one, and the very first may start a sleeping driver
 _NOT_AVAILABLE = (1 << 64) - 1  # NVML_VALUE_NOT_AVAILABLE as an unsigned long long
 _MEMORY_V2 = 0x02000028  # nvmlMemory_v2: version 2 of a structure of 40 bytes
 _COMPUTE = ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2")

@@ -15,7 +15,6 @@ from nb_oomhelper.address_space import room
 _log = logging.getLogger(__name__)
 SIZE = 128 << 20  # bytes: a quarter of them for a rendered traceback, the rest for the search and a panel
 _SHARE = 6  # of the room, so much at most is put by: it is the user's, and a release needs room, too
-_PARTS = 2
 _LEAST = 16 << 20  # bytes below which nobody would be helped
 
 
@@ -26,17 +25,18 @@ class Reserve:
         self._held: list[Any] = []
 
     def take(self) -> None:
-        """Put some by, or again what was given up of it, if there is a limit and enough room below it."""
-        size = min(SIZE, (room() or 0) // _SHARE) if len(self._held) < _PARTS else 0
-        if size < _LEAST:
+        """Put some by, if there is a limit and enough room below it; anew where part was given up, or there is more."""
+        held = sum(map(len, self._held))
+        size = min(SIZE, ((room() or 0) + held) // _SHARE)
+        if size < _LEAST or size <= held:
             return
+        self.give_all()
         try:
             import mmap
 
             # private: RLIMIT_DATA does not count what is shared
             private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            for part in (size - size // 4, size // 4)[len(self._held) :]:
-                self._held.append(mmap.mmap(-1, part, flags=private))
+            self._held = [mmap.mmap(-1, part, flags=private) for part in (size - size // 4, size // 4)]
         except (ImportError, AttributeError, OSError, MemoryError):
             _log.debug("nothing put by", exc_info=True)
 

@@ -187,7 +187,6 @@ def test_even_where_nothing_is_left(kernel: Kernel, size: int, times: int) -> No
         assert len(shown(reply)) == 1
         assert reply.stderr == ""
         assert kernel.eval("resident()") - before > 300 * MIB
-        assert reply.comms == []  # one message, for one of many could fail half-way
         assert "freed" in kernel.execute("%oom fix 1").stdout
         assert kernel.eval("resident()") - before < 64 * MIB  # with what the panel has imported
     assert kernel.execute("numpy.ones(4, numpy.uint8).sum()").status == "ok"
