@@ -16,7 +16,7 @@ import pytest
 
 from nb_oomhelper.frameworks import _cupy, _jax
 from nb_oomhelper.freeing import give_back
-from nb_oomhelper.model import AllocatorMemory
+from nb_oomhelper.records.memory import AllocatorMemory
 
 pytestmark = pytest.mark.plain
 

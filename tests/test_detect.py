@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.frames import Place, raised_with, read_phase, user_location
 from nb_oomhelper.frameworks import detect, detect_text
-from nb_oomhelper.model import OomEvent, ProcessMemory
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import ProcessMemory
 
 pytestmark = pytest.mark.plain
 

@@ -8,21 +8,15 @@ from typing import Any, get_args
 import pytest
 
 from nb_oomhelper.diagnose import diagnose, free_for, host_free, segments, tightest, with_self
-from nb_oomhelper.model import (
+from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
+from nb_oomhelper.records.event import OomEvent, Phase
+from nb_oomhelper.records.holdings import Holding, Holdings
+from nb_oomhelper.records.memory import (
     AllocatorMemory,
-    Cause,
-    CauseKind,
-    DeadEnd,
-    DeadEndKind,
     DeviceMemory,
-    Diagnosis,
     DriverReading,
-    Holding,
-    Holdings,
     HostMemory,
     MemorySnapshot,
-    OomEvent,
-    Phase,
     ProcessMemory,
 )
 

@@ -22,23 +22,20 @@ from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.fixes import CHANGED, foretell, plan, run
 from nb_oomhelper.history import measured_rates
-from nb_oomhelper.model import (
+from nb_oomhelper.notebook import UNREAD, look
+from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import FailedCall, OomEvent
+from nb_oomhelper.records.holdings import HolderKind, Holding, Holdings
+from nb_oomhelper.records.memory import (
     AllocatorMemory,
-    Diagnosis,
     DriverReading,
-    FailedCall,
-    FixPlan,
-    HolderKind,
-    Holding,
-    Holdings,
     HostMemory,
     Measure,
     MemorySnapshot,
-    OomEvent,
     ProcessMemory,
 )
-from nb_oomhelper.notebook import UNREAD, look
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.reloads import study
 from nb_oomhelper.roots import Scope
 from nb_oomhelper.sites import bound_names

@@ -18,8 +18,8 @@ from nb_oomhelper import frameworks
 from nb_oomhelper.frameworks import FRAMEWORKS, Framework, _numpy, _python, _pytorch
 from nb_oomhelper.freeing import give_back
 from nb_oomhelper.memory import take_snapshot
-from nb_oomhelper.model import AllocatorMemory
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.memory import AllocatorMemory
 from nb_oomhelper.roots import Scope
 
 pytestmark = pytest.mark.plain

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.gauge import Gauge, by_variable, to_html, to_json, to_text
-from nb_oomhelper.model import Holding
+from nb_oomhelper.records.holdings import Holding
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
 from tests.test_frontends import Page

@@ -14,7 +14,9 @@ import pytest
 
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.history import append, measured_rates
-from nb_oomhelper.model import Measure, OomEvent, Outcome
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import Measure
+from nb_oomhelper.records.remedy import Outcome
 
 pytestmark = pytest.mark.plain
 
@@ -142,7 +144,9 @@ def test_two_kernels_share_it(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
 from nb_oomhelper.history import append, measured_rates
-from nb_oomhelper.model import Measure, OomEvent, Outcome
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import Measure
+from nb_oomhelper.records.remedy import Outcome
 event = OomEvent(framework="pytorch", backend="cuda", exception_type="E", message="m", format="f")
 figures = Measure(backend="cuda")
 for number in range(25):

@@ -23,7 +23,7 @@ from nb_oomhelper.bare import living, living_takes, with_subclasses
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
 from nb_oomhelper.holders import find_holdings
-from nb_oomhelper.model import Holding, Holdings
+from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.roots import Scope
 from tests.shells import in_shell
 

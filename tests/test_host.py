@@ -78,7 +78,7 @@ print(json.dumps([before, read_host().address_space_limit]))
 import json, mmap, resource
 from nb_oomhelper.diagnose import host_free, segments, tightest
 from nb_oomhelper.host import read_host
-from nb_oomhelper.model import DriverReading, MemorySnapshot
+from nb_oomhelper.records.memory import DriverReading, MemorySnapshot
 def read():
     memory = read_host()
     snapshot = MemorySnapshot(taken_at=0, driver=DriverReading(), host=memory)

@@ -16,7 +16,7 @@ import pytest
 
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.loaders import Loader, LoaderExample, load_rows, missing, read_rows
-from nb_oomhelper.model import FailedCall
+from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.rewrite import Changed, change
 from tests.conftest import missing as library_missing
 from tests.shells import in_shell

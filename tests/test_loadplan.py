@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.checkpoint import Checkpoint, Config, TensorSize
 from nb_oomhelper.loadplan import Room, beside, half_of, weigh
-from nb_oomhelper.model import LoadOption, Placement
+from nb_oomhelper.records.remedy import LoadOption, Placement
 
 pytestmark = pytest.mark.plain
 

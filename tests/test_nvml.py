@@ -15,8 +15,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from nb_oomhelper.model import DeviceMemory
 from nb_oomhelper.nvml import ordinals
+from nb_oomhelper.records.memory import DeviceMemory
 
 from .nvml_stub import build, environment, write_scenario
 from .nvml_stub.build import compiler

@@ -18,7 +18,7 @@ from numpy import ones, uint8
 
 from nb_oomhelper.frameworks import detect
 from nb_oomhelper.frontends import _html, _text
-from nb_oomhelper.model import OomEvent, Remote
+from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.report import write
 from nb_oomhelper.wording import Language
 from tests.cases import EVENT, HOLDINGS, SNAPSHOT, catalog, rich_case

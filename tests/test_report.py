@@ -12,19 +12,11 @@ from nb_oomhelper.catalog import installed_version
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.frameworks import detect_text
 from nb_oomhelper.frontends import _html, _text
-from nb_oomhelper.model import (
-    Cause,
-    CauseKind,
-    DeadEnd,
-    DeadEndKind,
-    Diagnosis,
-    HostMemory,
-    Measure,
-    OomEvent,
-    Outcome,
-    Step,
-)
 from nb_oomhelper.outcomes import code, fix_loses, fix_title, plain, summary, tell
+from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import HostMemory, Measure
+from nb_oomhelper.records.remedy import Outcome, Step
 from nb_oomhelper.report import Report, bar, entry_page, write
 from nb_oomhelper.wording import Language, say
 from tests.cases import (

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nb_oomhelper.loaders import Option, load_rows, spell
-from nb_oomhelper.model import FailedCall
+from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.rewrite import Changed, change, find_call
 from tests.shells import in_shell
 

@@ -16,7 +16,10 @@ import pytest
 
 import nb_oomhelper
 from nb_oomhelper.catalog import load_catalog
-from nb_oomhelper.model import Applicability, CauseKind, Phase, Remote, Segment
+from nb_oomhelper.records.diagnosis import CauseKind
+from nb_oomhelper.records.event import Phase, Remote
+from nb_oomhelper.records.memory import Segment
+from nb_oomhelper.records.remedy import Applicability
 from nb_oomhelper.tables import Language as TablesLanguage
 from nb_oomhelper.wording import Language, knows, one_line, pick_language, say
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from nb_oomhelper.fixes import release
     from nb_oomhelper.frameworks import detect, detect_text
     from nb_oomhelper.memory import holdings
-    from nb_oomhelper.model import Holding, OomEvent, Outcome
+    from nb_oomhelper.records.event import OomEvent
+    from nb_oomhelper.records.holdings import Holding
+    from nb_oomhelper.records.remedy import Outcome
 
 __all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_text", "holdings", "plan", "release"]
 
@@ -23,12 +25,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "detect": "frameworks",
     "detect_text": "frameworks",
-    "OomEvent": "model",
-    "Outcome": "model",
+    "OomEvent": "records.event",
+    "Outcome": "records.remedy",
     "release": "fixes",
     "plan": "estimate",
     "holdings": "memory",
-    "Holding": "model",
+    "Holding": "records.holdings",
 }
 _KEY = "_nb_oomhelper"  # attribute of the shell under which its extension is kept
 

@@ -24,18 +24,12 @@ from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import detect
 from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
-from nb_oomhelper.model import (
-    Diagnosis,
-    DriverReading,
-    FailedCall,
-    FixPlan,
-    HostMemory,
-    MemorySnapshot,
-    OomEvent,
-    Outcome,
-)
 from nb_oomhelper.notebook import UNREAD, Notebook, look, tell_phase
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import FailedCall, OomEvent
+from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot
+from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
 from nb_oomhelper.rewrite import find_call
 from nb_oomhelper.roots import Scope

@@ -16,7 +16,8 @@ from typing import Literal, TypeVar
 
 from nb_oomhelper.errors import KnowledgeError
 from nb_oomhelper.knowledge import DeadEndClaim, Entry, Fix, fill, installed_version, read_entry, read_fix, render
-from nb_oomhelper.model import Cause, OomEvent
+from nb_oomhelper.records.diagnosis import Cause
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.tables import Language, Text
 from nb_oomhelper.units import format_bytes
 

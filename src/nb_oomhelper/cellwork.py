@@ -16,7 +16,7 @@ from typing import Literal
 
 from nb_oomhelper.calltext import CallText, UnwritableError
 from nb_oomhelper.knowledge._fix import Edit
-from nb_oomhelper.model import Phase
+from nb_oomhelper.records.event import Phase
 from nb_oomhelper.sites import read_tree
 
 _LARGEST = 50_000  # characters of a cell; reading a longer one takes longer than the panel may

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from nb_oomhelper.model import Cause, DeadEnd, MemorySnapshot, OomEvent
+from nb_oomhelper.records.diagnosis import Cause, DeadEnd
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import MemorySnapshot
 
 _WITHOUT_TORCH = ("cupy", "jax")  # who works with these does not try PyTorch's functions
 

@@ -9,17 +9,9 @@ from functools import partial
 from typing import TypeVar
 
 from nb_oomhelper import deadends, mistakes
-from nb_oomhelper.model import (
-    Cause,
-    CauseKind,
-    DeadEnd,
-    Diagnosis,
-    HostMemory,
-    MemorySnapshot,
-    OomEvent,
-    ProcessMemory,
-    Segment,
-)
+from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, Diagnosis
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import HostMemory, MemorySnapshot, ProcessMemory, Segment
 
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
 _NAMED = 4  # variables that are named one by one

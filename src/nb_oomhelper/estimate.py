@@ -12,8 +12,9 @@ from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.loaders import load_rows, spell
 from nb_oomhelper.loadplan import TOKENS, Beside, beside, weigh
 from nb_oomhelper.memory import read_driver, take_snapshot
-from nb_oomhelper.model import MemorySnapshot, Placement
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.reloads import room_for
 
 _ROW = "transformers"  # the loader whose options are weighed

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from nb_oomhelper import frontends
     from nb_oomhelper.case import Case, Desk
     from nb_oomhelper.catalog import Catalog
-    from nb_oomhelper.model import OomEvent, Outcome
     from nb_oomhelper.nvml import Driver
+    from nb_oomhelper.records.event import OomEvent
+    from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.wording import Language
 
 _log = logging.getLogger(__name__)

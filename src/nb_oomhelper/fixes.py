@@ -17,9 +17,13 @@ from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.freeing import give_back, steps_taken
 from nb_oomhelper.host import scratch
 from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_snapshot
-from nb_oomhelper.model import Cause, Diagnosis, FixPlan, Holdings, Measure, MemorySnapshot, OomEvent, Outcome, fall
 from nb_oomhelper.notebook import Notebook, tell_phase, works
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.diagnosis import Cause, Diagnosis
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.memory import Measure, MemorySnapshot
+from nb_oomhelper.records.remedy import FixPlan, Outcome, fall
 from nb_oomhelper.reloads import Load, plan_reload
 from nb_oomhelper.sites import bound_names, read_tree
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import CodeType
 
 from nb_oomhelper.bare import cause_of, context_of, members_of, traceback_of
-from nb_oomhelper.model import Phase
+from nb_oomhelper.records.event import Phase
 
 # Function names that decide the phase. The innermost frame that has one wins: an evaluation inside a
 # training loop is "infer", loading the best checkpoint at its end is "load". A name that is too common

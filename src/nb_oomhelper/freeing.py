@@ -23,7 +23,8 @@ from nb_oomhelper import frameworks, host, retained
 from nb_oomhelper.bare import living, with_subclasses
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.frames import raised_with
-from nb_oomhelper.model import Measure, Step, StepKind, fall
+from nb_oomhelper.records.memory import Measure
+from nb_oomhelper.records.remedy import Step, StepKind, fall
 
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _listening: ContextVar[list[Step] | None] = ContextVar("nb_oomhelper_steps", default=None)

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from nb_oomhelper import grid
 from nb_oomhelper.diagnose import segments, tightest, with_self
 from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
-from nb_oomhelper.model import DeviceMemory, DriverReading, Holding, MemorySnapshot
 from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.holdings import Holding
+from nb_oomhelper.records.memory import DeviceMemory, DriverReading, MemorySnapshot
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import one_line
 

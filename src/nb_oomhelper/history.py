@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.model import OomEvent, Outcome
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.remedy import Outcome
 
 _VERSION = 1  # PRAGMA user_version; a later one may have more columns, and these keep their names and meanings
 _WAIT = 1.0  # seconds that an outcome waits for another kernel's

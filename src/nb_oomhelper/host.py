@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from nb_oomhelper import address_space
-from nb_oomhelper.model import HostMemory
+from nb_oomhelper.records.memory import HostMemory
 from nb_oomhelper.wording import one_line
 
 _CGROUP_OF_SELF = Path("/proc/self/cgroup")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.checkpoint import FLOATING, Checkpoint, Config, TensorSize
-from nb_oomhelper.model import LoadOption, Placement
+from nb_oomhelper.records.remedy import LoadOption, Placement
 
 TOKENS = 2048  # of the text that room is left for
 _MIB = 1 << 20

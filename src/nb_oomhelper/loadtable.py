@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 from nb_oomhelper.catalog import Catalog, fill
 from nb_oomhelper.estimate import Estimate
-from nb_oomhelper.model import Placement
 from nb_oomhelper.outcomes import said_rates
+from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, say
 

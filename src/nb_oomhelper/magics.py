@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from nb_oomhelper.case import Case
     from nb_oomhelper.catalog import Catalog
-    from nb_oomhelper.model import Outcome
     from nb_oomhelper.nvml import Driver
+    from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.wording import Language
 
 _ABSENT = object()

@@ -16,19 +16,18 @@ from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.holders import find_holdings
 from nb_oomhelper.host import describe_process, read_host, sees_driver_pids
-from nb_oomhelper.model import (
+from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.holdings import Holding, Holdings
+from nb_oomhelper.records.memory import (
     AllocatorMemory,
     DeviceMemory,
     DriverReading,
-    Holding,
-    Holdings,
     HostMemory,
     Measure,
     MemorySnapshot,
-    Placement,
     ProcessMemory,
 )
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.roots import Scope
 
 _RESULT = re.compile(r"_+|_i{1,3}|_i?[0-9]+|In|Out|_oh|_ih|_dh")

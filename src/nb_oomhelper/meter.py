@@ -6,8 +6,8 @@ from types import TracebackType
 
 from nb_oomhelper.host import read_host
 from nb_oomhelper.memory import allocators_by_gpu
-from nb_oomhelper.model import AllocatorMemory
 from nb_oomhelper.poll import WORKER, Repeat
+from nb_oomhelper.records.memory import AllocatorMemory
 from nb_oomhelper.units import format_bytes
 
 _SAMPLE = 0.1  # seconds between two looks at what keeps no peak of its own

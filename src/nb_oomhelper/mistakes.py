@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from nb_oomhelper.model import Cause, Holding, Holdings, Phase
+from nb_oomhelper.records.diagnosis import Cause
+from nb_oomhelper.records.event import Phase
+from nb_oomhelper.records.holdings import Holding, Holdings
 
 _WORTH_SAYING = 1 << 20  # bytes
 _MODELS = ("model", "pretrained model")

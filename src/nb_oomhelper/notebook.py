@@ -17,7 +17,8 @@ from nb_oomhelper.bare import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.catalog import Fix, installed_version
 from nb_oomhelper.cellwork import Cell, edited, globals_read, indented, phase_of, read_cell, words_of
 from nb_oomhelper.knowledge._fix import release_of
-from nb_oomhelper.model import Holdings, OomEvent, Phase
+from nb_oomhelper.records.event import OomEvent, Phase
+from nb_oomhelper.records.holdings import Holdings
 
 _WORTH_SAYING = 1 << 20  # bytes of an autograd graph
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-from .model import DeviceMemory, DriverReading, ProcessMemory
-from .poll import WORKER, LateError
-from .wording import one_line
+from nb_oomhelper.poll import WORKER, LateError
+from nb_oomhelper.records.memory import DeviceMemory, DriverReading, ProcessMemory
+from nb_oomhelper.wording import one_line
 
 # Return codes of nvml.h (nvmlReturn_t), as numbers because pynvml is not imported at import.
 _UNINITIALIZED = 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog, Match, fill
-from nb_oomhelper.model import FixPlan, Outcome, Placement, Step
+from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, printable, say
 

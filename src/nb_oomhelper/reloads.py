@@ -15,7 +15,10 @@ from nb_oomhelper.host import mapped_files, scratch
 from nb_oomhelper.loaders import Loader, load_rows, missing
 from nb_oomhelper.loadplan import TOKENS, Room, converts, half_of, needed, weigh
 from nb_oomhelper.memory import device_free
-from nb_oomhelper.model import Diagnosis, FailedCall, FixPlan, MemorySnapshot, OomEvent, Placement
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import FailedCall, OomEvent
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.remedy import FixPlan, Placement
 from nb_oomhelper.restate import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made

@@ -16,8 +16,10 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, installed_version
 from nb_oomhelper.diagnose import segments, tightest
 from nb_oomhelper.export import to_markdown
-from nb_oomhelper.model import Cause, CauseKind, DeadEnd, FixPlan, MemorySnapshot, Segment
 from nb_oomhelper.outcomes import blanks, code, places, plain, said_rates, tell, texts
+from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd
+from nb_oomhelper.records.memory import MemorySnapshot, Segment
+from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.wording import Language, knows, say
 

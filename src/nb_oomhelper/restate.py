@@ -15,7 +15,7 @@ from nb_oomhelper.catalog import installed_version
 from nb_oomhelper.checkpoint import FLOATING
 from nb_oomhelper.edits import moves_only
 from nb_oomhelper.loaders import Loader, Option, spell
-from nb_oomhelper.model import FailedCall
+from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.sites import bound_names, read_tree
 
 # What stands where the user's own call could not be read.

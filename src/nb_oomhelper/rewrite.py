@@ -20,7 +20,7 @@ from nb_oomhelper.errors import UsageError
 from nb_oomhelper.frames import at_top, is_users
 from nb_oomhelper.knowledge._fix import installed_version
 from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
-from nb_oomhelper.model import FailedCall
+from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.sites import (
     Site,
     find_obstacle,

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from nb_oomhelper.bare import class_dict, class_name, instance_dict, module_dict
 from nb_oomhelper.frames import at_top
-from nb_oomhelper.model import HolderKind
+from nb_oomhelper.records.holdings import HolderKind
 from nb_oomhelper.tally import Label
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from nb_oomhelper.model import Holding, Holdings
+from nb_oomhelper.records.holdings import Holding, Holdings
 
 NAMED = 3  # names, and shapes, that one row shows
 Label = tuple[str, str | None, int | None]  # name, function, line

@@ -17,7 +17,7 @@ from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.messages import SIZE, Rule, excerpt, find, read_fields, squeeze
-from nb_oomhelper.model import OomEvent
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.units import parse_bytes
 
 name = "numpy"

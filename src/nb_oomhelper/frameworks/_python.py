@@ -19,7 +19,7 @@ from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.frameworks._nothing import role as role
 from nb_oomhelper.frameworks._nothing import storages as storages
 from nb_oomhelper.messages import squeeze
-from nb_oomhelper.model import OomEvent
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.units import parse_bytes
 
 name = "python"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.catalog import Catalog
-from nb_oomhelper.model import MemorySnapshot, Outcome
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.wording import Language
 
 

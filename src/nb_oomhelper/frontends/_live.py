@@ -9,10 +9,10 @@ from typing import Any
 
 from nb_oomhelper.frontends import _html
 from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
-from nb_oomhelper.model import MemorySnapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.outcomes import plain
 from nb_oomhelper.poll import WORKER, Repeat
+from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.report import bar
 from nb_oomhelper.wording import Language, say
 

@@ -22,9 +22,10 @@ from nb_oomhelper.export import to_json
 from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.frontends._actions import Actions
 from nb_oomhelper.frontends._widgets import FixWidget, family
-from nb_oomhelper.model import MemorySnapshot, Outcome
 from nb_oomhelper.outcomes import fix_title, plain, tell
 from nb_oomhelper.poll import WORKER, Repeat
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.report import Report, bar, entry_page, write
 from nb_oomhelper.wording import Language, say
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from nb_oomhelper.errors import KnowledgeError
-from nb_oomhelper.model import DeadEndKind, Phase
+from nb_oomhelper.records.diagnosis import DeadEndKind
+from nb_oomhelper.records.event import Phase
 from nb_oomhelper.tables import Table, Text, parse
 
 

@@ -12,7 +12,9 @@ from string import Template
 from typing import Literal, get_args
 
 from nb_oomhelper.errors import KnowledgeError, UsageError
-from nb_oomhelper.model import Applicability, CauseKind, LoadOption, Phase
+from nb_oomhelper.records.diagnosis import CauseKind
+from nb_oomhelper.records.event import Phase
+from nb_oomhelper.records.remedy import Applicability, LoadOption
 from nb_oomhelper.tables import Language, Table, Text, parse
 
 Subject = Literal[
