@@ -190,9 +190,9 @@ def test_other_packages_have_one_door(module: str) -> None:
 
 @pytest.mark.parametrize("module", FILES)
 def test_all_objects_are_asked_for_in_one_place(module: str) -> None:
-    """What the collector hands out must not be kept where another thread may go on: see `bare.living`."""
+    """What the collector hands out must not be kept where another thread may go on: see `introspection.living`."""
     names = {node.attr for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Attribute)}
-    assert names & {"get_objects", "get_referrers"} == ({"get_objects"} if module == "bare" else set())
+    assert names & {"get_objects", "get_referrers"} == ({"get_objects"} if module == "introspection" else set())
 
 
 def test_every_door_is_used() -> None:

@@ -38,7 +38,7 @@ from nb_oomhelper.records.memory import (
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.reloads import study
 from nb_oomhelper.roots import Scope
-from nb_oomhelper.sites import bound_names
+from nb_oomhelper.source.call_sites import bound_names
 from tests.test_diagnose import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from nb_oomhelper import holders, retained
-from nb_oomhelper.bare import living, living_takes, with_subclasses
 from nb_oomhelper.frames import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
 from nb_oomhelper.holders import find_holdings
+from nb_oomhelper.introspection import living, living_takes, with_subclasses
 from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.roots import Scope
 from tests.shells import in_shell
@@ -724,7 +724,7 @@ class TestManyObjects:
 
         monkeypatch.setattr(holders, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
         monkeypatch.setattr(holders, "living", look)
-        monkeypatch.setattr("nb_oomhelper.bare.living_takes", lambda: takes)
+        monkeypatch.setattr("nb_oomhelper.introspection.living_takes", lambda: takes)
         return find({name: array() for name in self.NAMES}, seconds=5, everywhere=True), looks
 
     def test_names_come_before_all_that_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.fixes import names_of
 from nb_oomhelper.knowledge import fill, read_entry, read_fix
 from nb_oomhelper.knowledge._fix import Example
-from nb_oomhelper.sites import bound_names
+from nb_oomhelper.source.call_sites import bound_names
 
 pytestmark = pytest.mark.plain
 

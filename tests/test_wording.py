@@ -21,7 +21,8 @@ from nb_oomhelper.records.event import Phase, Remote
 from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.records.remedy import Applicability
 from nb_oomhelper.tables import Language as TablesLanguage
-from nb_oomhelper.wording import Language, knows, one_line, pick_language, say
+from nb_oomhelper.untrusted import one_line
+from nb_oomhelper.wording import Language, knows, pick_language, say
 
 pytestmark = pytest.mark.plain
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Literal
 
-from nb_oomhelper.calltext import CallText, UnwritableError
 from nb_oomhelper.knowledge._fix import Edit
 from nb_oomhelper.records.event import Phase
-from nb_oomhelper.sites import read_tree
+from nb_oomhelper.source.call_sites import read_tree
+from nb_oomhelper.source.call_text import CallText, UnwritableError
 
 _LARGEST = 50_000  # characters of a cell; reading a longer one takes longer than the panel may
 _EDITS = 8  # places that are changed at once: each is looked up anew

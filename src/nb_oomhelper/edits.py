@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from nb_oomhelper.calltext import CallText, UnwritableError, given
 from nb_oomhelper.loaders import Loader, Option, load_rows
-from nb_oomhelper.sites import read_tree
+from nb_oomhelper.source.call_sites import read_tree
+from nb_oomhelper.source.call_text import CallText, UnwritableError, given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import Measure, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome, fall
 from nb_oomhelper.reloads import Load, plan_reload
-from nb_oomhelper.sites import bound_names, read_tree
+from nb_oomhelper.source.call_sites import bound_names, read_tree
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from types import CodeType
 
-from nb_oomhelper.bare import cause_of, context_of, members_of, traceback_of
+from nb_oomhelper.introspection import cause_of, context_of, members_of, traceback_of
 from nb_oomhelper.records.event import Phase
 
 # Function names that decide the phase. The innermost frame that has one wins: an evaluation inside a

@@ -20,9 +20,9 @@ from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, Genera
 from typing import Any
 
 from nb_oomhelper import frameworks, host, retained
-from nb_oomhelper.bare import living, with_subclasses
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.frames import raised_with
+from nb_oomhelper.introspection import living, with_subclasses
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.records.remedy import Step, StepKind, fall
 

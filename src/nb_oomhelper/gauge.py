@@ -14,7 +14,7 @@ from nb_oomhelper.nvml import Driver
 from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.records.memory import DeviceMemory, DriverReading, MemorySnapshot
 from nb_oomhelper.units import format_bytes
-from nb_oomhelper.wording import one_line
+from nb_oomhelper.untrusted import one_line
 
 _COLUMNS = ("device", "allocated", "cached", "rest of process", "other processes", "free", "capacity")
 

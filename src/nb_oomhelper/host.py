@@ -14,7 +14,7 @@ from typing import Any
 
 from nb_oomhelper import address_space
 from nb_oomhelper.records.memory import HostMemory
-from nb_oomhelper.wording import one_line
+from nb_oomhelper.untrusted import one_line
 
 _CGROUP_OF_SELF = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")

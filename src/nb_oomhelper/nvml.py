@@ -16,7 +16,7 @@ from typing import Any
 
 from nb_oomhelper.poll import WORKER, LateError
 from nb_oomhelper.records.memory import DeviceMemory, DriverReading, ProcessMemory
-from nb_oomhelper.wording import one_line
+from nb_oomhelper.untrusted import one_line
 
 # Return codes of nvml.h (nvmlReturn_t), as numbers because pynvml is not imported at import.
 _UNINITIALIZED = 1

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nb_oomhelper import rewrite
-from nb_oomhelper.calltext import CallText, UnwritableError
 from nb_oomhelper.catalog import installed_version
 from nb_oomhelper.checkpoint import FLOATING
 from nb_oomhelper.edits import moves_only
 from nb_oomhelper.loaders import Loader, Option, spell
 from nb_oomhelper.records.event import FailedCall
-from nb_oomhelper.sites import bound_names, read_tree
+from nb_oomhelper.source.call_sites import bound_names, read_tree
+from nb_oomhelper.source.call_text import CallText, UnwritableError
 
 # What stands where the user's own call could not be read.
 _BLANK = ("AutoModelForCausalLM.from_pretrained", 'AutoModelForCausalLM.from_pretrained("your-model")')

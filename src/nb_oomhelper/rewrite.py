@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from types import FrameType, FunctionType, ModuleType, TracebackType
 
-from nb_oomhelper.bare import class_dict, class_name, module_dict
-from nb_oomhelper.calltext import UnwritableError
 from nb_oomhelper.edits import Argument, Draft, apply
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.frames import at_top, is_users
+from nb_oomhelper.introspection import class_dict, class_name, module_dict
 from nb_oomhelper.knowledge._fix import installed_version
 from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
 from nb_oomhelper.records.event import FailedCall
-from nb_oomhelper.sites import (
+from nb_oomhelper.source.call_sites import (
     Site,
     find_obstacle,
     find_target,
@@ -31,6 +30,7 @@ from nb_oomhelper.sites import (
     sites_on,
     statement_text,
 )
+from nb_oomhelper.source.call_text import UnwritableError
 
 Links = Sequence[TracebackType]
 

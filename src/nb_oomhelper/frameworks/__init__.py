@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from nb_oomhelper.bare import cause_of, exception_args
 from nb_oomhelper.frames import Place, raised_with, read_phase, read_places, user_location
 from nb_oomhelper.frameworks import _cupy, _jax, _numpy, _python, _pytorch
 from nb_oomhelper.frameworks._remote import came_from, is_carried
+from nb_oomhelper.introspection import cause_of, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.records.memory import AllocatorMemory
 from nb_oomhelper.records.remedy import StepKind

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-from nb_oomhelper.bare import cause_of, class_dict, class_mro, class_name, exception_args, traceback_of
+from nb_oomhelper.introspection import cause_of, class_dict, class_mro, class_name, exception_args, traceback_of
 from nb_oomhelper.records.event import Remote
 
 # The package that defines a class ("" is any), names of classes, and the kind of process that they tell of.

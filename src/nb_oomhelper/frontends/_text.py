@@ -6,7 +6,8 @@ import re
 import textwrap
 
 from nb_oomhelper.report import FixRow, Part, Report
-from nb_oomhelper.wording import printable, say
+from nb_oomhelper.untrusted import printable
+from nb_oomhelper.wording import say
 
 _BAR = 60  # characters
 _MARK = re.compile(r"(`[^`]*`)|\*\*([^*]*)\*\*")
