@@ -25,7 +25,7 @@ from nb_oomhelper.roots import Scope
 pytestmark = pytest.mark.plain
 
 MIB = 1 << 20
-NOT_FRAMEWORKS = ("_remote", "__init__", "_nothing", "_pytorch_messages", "_pytorch_graph")
+NOT_FRAMEWORKS = ("__init__", "_messages", "_nothing", "_pytorch_messages", "_pytorch_graph")
 
 
 def rows(framework: Framework, *objects: object) -> list[tuple[int, Hashable, str, int | None, int]]:
@@ -54,7 +54,8 @@ def test_every_file_is_in_the_tuple() -> None:
 def test_nothing_is_imported_and_nothing_is_found_without_the_frameworks() -> None:
     code = """
 import sys
-from nb_oomhelper.frameworks import FRAMEWORKS, detect_text
+from nb_oomhelper.failure.detection import detect_text
+from nb_oomhelper.frameworks import FRAMEWORKS
 assert detect_text("CUDA out of memory. Tried to allocate 2.00 GiB.").requested == 2 << 30
 for framework in FRAMEWORKS:
     assert framework.loaded() == (framework.name == "python")

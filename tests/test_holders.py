@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper import holders, retained
-from nb_oomhelper.frames import raised_with
+from nb_oomhelper import holders
+from nb_oomhelper.failure import retained
+from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
 from nb_oomhelper.holders import find_holdings
 from nb_oomhelper.introspection import living, living_takes, with_subclasses

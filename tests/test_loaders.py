@@ -350,7 +350,7 @@ RUN: dict[str, tuple[str, str, str, str]] = {
 }
 PLAY = """
 import dataclasses
-from nb_oomhelper.frames import raised_with
+from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.rewrite import find_call
 cell(cells.pop("setup"))
 shell.last_execution_result.raise_error()

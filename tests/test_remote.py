@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy import ones, uint8
 
-from nb_oomhelper.frameworks import detect
+from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.report import write
@@ -32,7 +32,7 @@ REAL = """
 import json, multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
 import numpy, torch
-from nb_oomhelper.frameworks import detect
+from nb_oomhelper.failure.detection import detect
 
 def bare(_=0):
     raise MemoryError

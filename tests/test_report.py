@@ -10,7 +10,7 @@ import pytest
 
 from nb_oomhelper.catalog import installed_version
 from nb_oomhelper.diagnose import diagnose
-from nb_oomhelper.frameworks import detect_text
+from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.outcomes import code, fix_loses, fix_title, plain, summary, tell
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis

@@ -266,7 +266,7 @@ CELLS: dict[str, tuple[str, FailedCall | None]] = {
 }
 PLAY = """
 import dataclasses
-from nb_oomhelper.frames import raised_with
+from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.rewrite import find_call
 cell(cells.pop("first"))
 shell.last_execution_result.raise_error()

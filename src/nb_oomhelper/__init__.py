@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nb_oomhelper.estimate import plan
+    from nb_oomhelper.failure.detection import detect, detect_text
     from nb_oomhelper.fixes import release
-    from nb_oomhelper.frameworks import detect, detect_text
     from nb_oomhelper.memory import holdings
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.holdings import Holding
@@ -23,8 +23,8 @@ __all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_te
 __version__ = "0.1.0"
 
 _HOMES = {
-    "detect": "frameworks",
-    "detect_text": "frameworks",
+    "detect": "failure.detection",
+    "detect_text": "failure.detection",
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
     "release": "fixes",

@@ -373,7 +373,7 @@ def _new_event(error: BaseException) -> OomEvent | None:
     """The event of an out-of-memory error that has not come by before; None for all others."""
     if _MARK in _attributes(error):
         return None
-    from nb_oomhelper.frameworks import detect
+    from nb_oomhelper.failure.detection import detect
 
     event = detect(error)
     return None if event is None or _is_known(error) else event
@@ -381,7 +381,7 @@ def _new_event(error: BaseException) -> OomEvent | None:
 
 def _is_known(error: BaseException) -> bool:
     """Whether this error, or one behind it, came by before; from now on it did."""
-    from nb_oomhelper.frames import raised_with
+    from nb_oomhelper.failure.exception_graph import raised_with
 
     chain = [_attributes(one) for one, _ in raised_with(error)]
     known = any(_MARK in attributes for attributes in chain)

@@ -19,9 +19,10 @@ from functools import partial
 from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-from nb_oomhelper import frameworks, host, retained
+from nb_oomhelper import frameworks, host
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.frames import raised_with
+from nb_oomhelper.failure import retained
+from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.introspection import living, with_subclasses
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.records.remedy import Step, StepKind, fall

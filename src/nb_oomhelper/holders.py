@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
-from nb_oomhelper.frames import at_top
+from nb_oomhelper.failure.places import at_top
+from nb_oomhelper.failure.retained import of_earlier_cells
 from nb_oomhelper.introspection import class_name, instances, living, with_subclasses
 from nb_oomhelper.records.holdings import Holding, Holdings
-from nb_oomhelper.retained import of_earlier_cells
 from nb_oomhelper.roots import Roles, Root, Scope, module_roots, named, role_of, scope_roots
 from nb_oomhelper.tally import Found, tabulate
 

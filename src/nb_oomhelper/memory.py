@@ -10,9 +10,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from nb_oomhelper import retained
 from nb_oomhelper.diagnose import host_free
-from nb_oomhelper.frames import raised_with
+from nb_oomhelper.failure import retained
+from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.holders import find_holdings
 from nb_oomhelper.host import describe_process, read_host, sees_driver_pids

@@ -15,7 +15,7 @@ from types import FrameType, FunctionType, ModuleType, TracebackType
 
 from nb_oomhelper.edits import Argument, Draft, apply
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.frames import at_top, is_users
+from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.introspection import class_dict, class_name, module_dict
 from nb_oomhelper.knowledge._fix import installed_version
 from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell

@@ -14,7 +14,7 @@ from inspect import CO_OPTIMIZED
 from types import FrameType, ModuleType
 from typing import Any, Protocol
 
-from nb_oomhelper.frames import at_top
+from nb_oomhelper.failure.places import at_top
 from nb_oomhelper.introspection import class_dict, class_name, instance_dict, module_dict
 from nb_oomhelper.records.holdings import HolderKind
 from nb_oomhelper.tally import Label

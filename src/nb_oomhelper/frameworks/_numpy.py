@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
+from nb_oomhelper.frameworks._messages import SIZE, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import allocator as allocator
 from nb_oomhelper.frameworks._nothing import caches as caches
 from nb_oomhelper.frameworks._nothing import device_uuids as device_uuids
@@ -16,7 +17,6 @@ from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.introspection import instances
-from nb_oomhelper.messages import SIZE, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.units import parse_bytes
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from nb_oomhelper.messages import SIZE, Match, Rule, excerpt, find, read_fields, squeeze
+from nb_oomhelper.frameworks._messages import SIZE, Match, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import ProcessMemory
 from nb_oomhelper.units import parse_bytes

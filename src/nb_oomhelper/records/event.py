@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nb_oomhelper.records.memory import (
-    ProcessMemory,
-)
+from nb_oomhelper.records.memory import ProcessMemory
 
 Phase = Literal["load", "train", "infer", "unknown"]
 Certainty = Literal["sure", "probable"]

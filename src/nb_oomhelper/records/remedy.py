@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nb_oomhelper.records.memory import (
-    Measure,
-)
+from nb_oomhelper.records.memory import Measure
 
 Applicability = Literal["safe", "unsafe", "display_only"]
 LoadOption = Literal["as_asked", "half", "device", "spread", "offload", "8bit", "4bit", "context", "host"]

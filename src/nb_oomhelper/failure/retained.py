@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
-from nb_oomhelper.frames import raised_with
+from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.introspection import traceback_of
 
 _MOST = 20_000  # objects that are looked at behind frames: some 20 ms
