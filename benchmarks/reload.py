@@ -59,7 +59,7 @@ def _fail(folder: str) -> BaseException:
 
 def _planner(error: BaseException) -> Callable[[], int]:
     """A function that does what a panel does about the call, and gives the number of options."""
-    from nb_oomhelper.catalog import load_catalog
+    from nb_oomhelper.knowledge.catalog import load_catalog
     from nb_oomhelper.memory import take_snapshot
     from nb_oomhelper.nvml import Driver
     from nb_oomhelper.records.event import OomEvent

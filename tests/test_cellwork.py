@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nb_oomhelper.cellwork import Cell, edited, indented, phase_of, read_cell
-from nb_oomhelper.knowledge._fix import Edit
+from nb_oomhelper.knowledge.fix import Edit
 
 pytestmark = pytest.mark.plain
 

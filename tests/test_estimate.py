@@ -13,11 +13,11 @@ import pytest
 
 import nb_oomhelper
 from nb_oomhelper import estimate, loadtable
-from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.estimate import Estimate, plan
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Placement
-from nb_oomhelper.wording import Language
 
 pytestmark = pytest.mark.plain
 

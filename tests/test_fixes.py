@@ -17,11 +17,11 @@ import pytest
 import nb_oomhelper
 from nb_oomhelper import fixes
 from nb_oomhelper.case import Case, Desk, open_case, run_fix
-from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.fixes import CHANGED, foretell, plan, run
 from nb_oomhelper.history import measured_rates
+from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.notebook import UNREAD, look
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.records.diagnosis import Diagnosis

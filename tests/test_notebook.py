@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.fixes import CHANGED, plan, run
+from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.notebook import Notebook, look, merge_setting, tell_phase
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import OomEvent, Phase

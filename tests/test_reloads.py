@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nb_oomhelper import fixes, reloads
-from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.memory import loaded
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, HostMemory, MemorySnapshot

@@ -18,9 +18,9 @@ from numpy import ones, uint8
 
 from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.frontends import _html, _text
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.report import write
-from nb_oomhelper.wording import Language
 from tests.cases import EVENT, HOLDINGS, SNAPSHOT, catalog, rich_case
 
 pytestmark = pytest.mark.plain

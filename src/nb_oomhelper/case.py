@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from nb_oomhelper import history
-from nb_oomhelper.catalog import Catalog, Match
 from nb_oomhelper.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
+from nb_oomhelper.knowledge.catalog import Catalog, Match
 from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
 from nb_oomhelper.notebook import UNREAD, Notebook, look, tell_phase
 from nb_oomhelper.nvml import Driver

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Literal
 
-from nb_oomhelper.knowledge._fix import Edit
+from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.records.event import Phase
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.call_text import CallText, UnwritableError

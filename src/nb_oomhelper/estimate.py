@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from nb_oomhelper.catalog import Catalog, installed_version, load_catalog
 from nb_oomhelper.checkpoint import Checkpoint, measure
 from nb_oomhelper.diagnose import segments
 from nb_oomhelper.errors import KnowledgeError, UsageError
+from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
+from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loaders import load_rows, spell
 from nb_oomhelper.loadplan import TOKENS, Beside, beside, weigh
 from nb_oomhelper.memory import read_driver, take_snapshot

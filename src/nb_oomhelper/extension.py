@@ -29,11 +29,11 @@ from nb_oomhelper.screen import Screen
 if TYPE_CHECKING:
     from nb_oomhelper import frontends
     from nb_oomhelper.case import Case, Desk
-    from nb_oomhelper.catalog import Catalog
+    from nb_oomhelper.knowledge.catalog import Catalog
+    from nb_oomhelper.knowledge.toml_tables import Language
     from nb_oomhelper.nvml import Driver
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.remedy import Outcome
-    from nb_oomhelper.wording import Language
 
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
@@ -149,7 +149,7 @@ class Extension:
         """The knowledge, with the user's own files; read once for a folder."""
         folder = self.settings.knowledge_dir or str(Path(self.shell.ipython_dir) / "nb_oomhelper")
         if self._catalog is None or self._catalog[0] != folder:
-            from nb_oomhelper.catalog import load_catalog
+            from nb_oomhelper.knowledge.catalog import load_catalog
 
             self._catalog = (folder, load_catalog(_expanded(folder)))
         return self._catalog[1]

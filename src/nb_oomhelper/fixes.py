@@ -12,10 +12,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from nb_oomhelper.catalog import Catalog, Fix, installed_version, render
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.freeing import give_back, steps_taken
 from nb_oomhelper.host import scratch
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.fix import Fix
+from nb_oomhelper.knowledge.render import render
+from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_snapshot
 from nb_oomhelper.notebook import Notebook, tell_phase, works
 from nb_oomhelper.nvml import Driver

@@ -16,9 +16,9 @@ from types import CodeType
 from typing import get_args
 
 from nb_oomhelper.errors import KnowledgeError
-from nb_oomhelper.knowledge._fix import Spelling, installed_version, read_spelling, release_of, spelled
+from nb_oomhelper.knowledge.toml_tables import Table, parse
+from nb_oomhelper.knowledge.versions import Spelling, installed_version, read_spelling, release_of, spelled
 from nb_oomhelper.records.remedy import LoadOption
-from nb_oomhelper.tables import Table, parse
 
 # What a value may ask for: texts that whoever plans a load fills in, and texts that are made from those.
 FIELDS = ("half", "device", "max_memory", "folder", "context")

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nb_oomhelper.case import Case
-    from nb_oomhelper.catalog import Catalog
+    from nb_oomhelper.knowledge.catalog import Catalog
+    from nb_oomhelper.knowledge.toml_tables import Language
     from nb_oomhelper.nvml import Driver
     from nb_oomhelper.records.remedy import Outcome
-    from nb_oomhelper.wording import Language
 
 _ABSENT = object()
 _LANG = "--lang is en or zh"
@@ -244,8 +244,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         )
 
     def _entry(self, words: list[str]) -> None:
-        from nb_oomhelper.export import to_json
-        from nb_oomhelper.report import entry_page
+        from nb_oomhelper.knowledge.export import entry_page, to_json
 
         language, rest = self._language_of(words)
         forms = [word for word in rest if word in ("--json", "--markdown")]

@@ -13,10 +13,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
 
-from nb_oomhelper.catalog import Fix, installed_version
 from nb_oomhelper.cellwork import Cell, edited, globals_read, indented, phase_of, read_cell, words_of
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
-from nb_oomhelper.knowledge._fix import release_of
+from nb_oomhelper.knowledge.fix import Fix
+from nb_oomhelper.knowledge.versions import installed_version, release_of
 from nb_oomhelper.records.event import OomEvent, Phase
 from nb_oomhelper.records.holdings import Holdings
 

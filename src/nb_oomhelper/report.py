@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.catalog import Catalog, DeadEndClaim, Entry, Match, fill, installed_version
 from nb_oomhelper.diagnose import segments, tightest
-from nb_oomhelper.export import to_markdown
+from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.entry import DeadEndClaim
+from nb_oomhelper.knowledge.render import fill
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.outcomes import blanks, code, places, plain, said_rates, tell, texts
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd
 from nb_oomhelper.records.memory import MemorySnapshot, Segment
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.units import format_bytes
-from nb_oomhelper.wording import Language, knows, say
+from nb_oomhelper.wording import knows, say
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -139,12 +141,6 @@ def bar(snapshot: MemorySnapshot, backend: str, language: Language, requested: i
     known = [(part, part.size) for part in segments(snapshot, backend, requested) if part.size is not None]
     whole = sum(size for _, size in known) or 1
     return tuple(_part(part, size, whole, language) for part, size in known)
-
-
-def entry_page(entry: Entry, language: Language) -> str:
-    """An entry as Markdown, with the versions that are installed here beside its own."""
-    installed = {row.package: installed_version(row.package) for row in entry.versions}
-    return to_markdown(entry, language, installed)
 
 
 def _title(case: Case, language: Language) -> str:

@@ -17,7 +17,7 @@ from nb_oomhelper.edits import Argument, Draft, apply
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.introspection import class_dict, class_name, module_dict
-from nb_oomhelper.knowledge._fix import installed_version
+from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
 from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.source.call_sites import (

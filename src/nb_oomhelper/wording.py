@@ -7,9 +7,9 @@ import locale
 import os
 import tomllib
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
-Language = Literal["en", "zh"]
+from nb_oomhelper.knowledge.toml_tables import Language
 
 
 def say(key: str, language: Language, **fields: Any) -> str:

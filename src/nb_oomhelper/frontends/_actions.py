@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.catalog import Catalog
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import Outcome
-from nb_oomhelper.wording import Language
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

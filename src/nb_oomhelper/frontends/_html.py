@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.report import FixRow, Part, Report, Why
 from nb_oomhelper.untrusted import printable
-from nb_oomhelper.wording import Language, say
+from nb_oomhelper.wording import say
 
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")

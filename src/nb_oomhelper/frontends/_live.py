@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from nb_oomhelper.frontends import _html
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.nvml import Driver
 from nb_oomhelper.outcomes import plain
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.report import bar
-from nb_oomhelper.wording import Language, say
+from nb_oomhelper.wording import say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nb_oomhelper.frontends import _html
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.report import FixRow
-from nb_oomhelper.wording import Language, say
+from nb_oomhelper.wording import say
 
 MakeButton = Callable[[str, Callable[[], None]], Any]
 

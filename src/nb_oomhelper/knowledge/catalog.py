@@ -15,25 +15,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from nb_oomhelper.errors import KnowledgeError
-from nb_oomhelper.knowledge import DeadEndClaim, Entry, Fix, fill, installed_version, read_entry, read_fix, render
+from nb_oomhelper.knowledge.entry import Entry, read_entry
+from nb_oomhelper.knowledge.fix import Fix, read_fix
 from nb_oomhelper.records.diagnosis import Cause
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.tables import Language, Text
 from nb_oomhelper.units import format_bytes
-
-__all__ = [
-    "Catalog",
-    "DeadEndClaim",
-    "Entry",
-    "Fix",
-    "Language",
-    "Match",
-    "Text",
-    "fill",
-    "installed_version",
-    "load_catalog",
-    "render",
-]
 
 _Record = TypeVar("_Record", Entry, Fix)
 _LARGEST = 1 << 20  # bytes of one file of a person's own; a real one has a few KiB

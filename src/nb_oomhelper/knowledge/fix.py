@@ -1,21 +1,18 @@
-"""A remedy: its record, how its file is read, and how it becomes the exact code for one notebook."""
+"""A remedy: its record, and how its file is read."""
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from string import Template
 from typing import Literal, get_args
 
-from nb_oomhelper.errors import KnowledgeError, UsageError
+from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.knowledge.toml_tables import Language, Table, Text, parse
+from nb_oomhelper.knowledge.versions import Spelling, read_spelling
 from nb_oomhelper.records.diagnosis import CauseKind
 from nb_oomhelper.records.event import Phase
 from nb_oomhelper.records.remedy import Applicability, LoadOption
-from nb_oomhelper.tables import Language, Table, Text, parse
 
 Subject = Literal[
     "none",
@@ -63,23 +60,10 @@ _TOLD: dict[Subject, tuple[str, ...]] = {
     "adam": ("name",),
     "allocator": (),
 }
-_LINES = ("imports", "forget", "install")  # fields of whole lines, which go where they are empty
-_DIGITS = ("pid", "half", "was", "steps", "before")
+LINES = ("imports", "forget", "install")  # fields of whole lines, which go where they are empty
 # Fields that are made here: the repr of another one.
-_LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
-_LITERALS |= {"setting_literal": "setting"}
-_VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spelling:
-    """A template field whose text hangs on an installed version: `new` since version `since`, `old` before."""
-
-    field: str
-    package: str
-    since: str
-    new: str
-    old: str
+LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
+LITERALS |= {"setting_literal": "setting"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +140,7 @@ class Fix:
     @property
     def needs(self) -> frozenset[str]:
         """Names of the fields that must be given to fill in the code; those with a spelling fill themselves in."""
-        return frozenset(_LITERALS.get(name, name) for name in _given(self) if name not in _LINES)
+        return frozenset(LITERALS.get(name, name) for name in fields_of_code(self) if name not in LINES)
 
     @property
     def releases(self) -> bool:
@@ -230,22 +214,6 @@ def _words(table: Table) -> tuple[str, str, str]:
     return words
 
 
-def read_spelling(table: Table) -> Spelling:
-    row = Spelling(
-        field=table.text("field"),
-        package=table.name("package"),
-        since=table.text("since"),
-        new=table.text("new", empty=True),
-        old=table.text("old", empty=True),
-    )
-    table.end()
-    if not (row.field.isascii() and row.field.isidentifier()):
-        raise table.wrong("field", f"must be a plain name, not {row.field!r}")
-    if not _VERSION.fullmatch(row.since):
-        raise table.wrong("since", f"must be a version like 5.0.0, not {row.since!r}")
-    return row
-
-
 def _example(table: Table) -> Example:
     example = Example(
         fields=table.table("fields").pairs() if table.has("fields") else (),
@@ -271,11 +239,11 @@ def _check_templates(fix: Fix) -> None:
     if (fix.subject == "call") != bool(fix.options):
         raise ValueError("options: a fix about a call names some, and no other does")
     given = set(_FIELDS[fix.subject])
-    literals = {name for name, base in _LITERALS.items() if base in given}
+    literals = {name for name, base in LITERALS.items() if base in given}
     spelled = {row.field for row in fix.spelling}
     if len(spelled) < len(fix.spelling):
         raise ValueError("spelling: two rows have the same field")
-    if clash := spelled & (given | set(_LITERALS)):
+    if clash := spelled & (given | set(LITERALS)):
         raise ValueError(f"spelling: {min(clash)} already has a meaning")
     if unused := spelled - set(_identifiers("code", fix.code)):
         raise ValueError(f"spelling: code does not use ${min(unused)}")
@@ -297,101 +265,7 @@ def _identifiers(key: str, text: str) -> list[str]:
     return template.get_identifiers()
 
 
-def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | None]) -> str:
-    """Write a fix's code.
-
-    Args:
-        fix: The fix.
-        fields: Text by field name, at least those in ``fix.needs``: ``name`` is a name, ``pid`` digits,
-            ``imports``, ``forget``, ``install``, ``statement`` and ``cell`` are whole statements, of which the
-            first three may be empty; ``block`` is such, indented; sizes and steps are digits.
-        versions: Gives a package's installed version, or None; `installed_version` does.
-
-    Returns:
-        The code, without a line break at its end.
-
-    Raises:
-        UsageError: A field is missing, or may not stand in code.
-    """
-    if missing := fix.needs - fields.keys():
-        raise UsageError(f"fix {fix.id} needs {', '.join(sorted(missing))}")
-    fields = dict.fromkeys(_LINES, "") | dict(fields)
-    values = {name: _safe(fix, name, fields[_LITERALS.get(name, name)]) for name in _given(fix)}
-    values |= {row.field: spelled(row, versions(row.package)) for row in fix.spelling}
-    empty = {f"${name}" for name in _LINES if not values.get(name, " ")}
-    lines = [line for line in fix.code.splitlines() if line not in empty]
-    return Template("\n".join(lines)).substitute(values)
-
-
-def fill(text: str, fields: Mapping[str, str]) -> str:
-    """Fill in a title, note or loss, for people to read; a field that is not given stays as it is written."""
-    return Template(text).safe_substitute(fields)
-
-
-def installed_version(package: str) -> str | None:
-    """Look up a distribution's version without importing it; None where it is not installed."""
-    try:
-        return metadata.version(package) or None
-    except (metadata.PackageNotFoundError, ValueError):  # ValueError: the name is empty
-        return None
-
-
-def spelled(row: Spelling, installed: str | None) -> str:
-    """Choose the text for a version; the new one where the package is missing or its version cannot be read."""
-    have, since = release_of(installed or ""), release_of(row.since)
-    return row.old if have is not None and since is not None and have < since else row.new
-
-
-def release_of(version: str) -> tuple[int, ...] | None:
-    """Read a version's leading numbers, without zeros at the end: "5.0.0rc1" and "5" are both (5,).
-
-    A release candidate counts as its release, for it already has that spelling.
-    """
-    match = _VERSION.match(version.strip())
-    if match is None:
-        return None
-    numbers = [int(number) for number in match[1].split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
-
-
-def _given(fix: Fix) -> list[str]:
+def fields_of_code(fix: Fix) -> list[str]:
     """Fields of the code that do not hang on versions."""
     spelled = {row.field for row in fix.spelling}
     return [name for name in Template(fix.code).get_identifiers() if name not in spelled]
-
-
-def _safe(fix: Fix, name: str, value: str) -> str:
-    """Give a field's text as it may stand in code: one from outside must not change the code around it."""
-    if name in _LITERALS:
-        return repr(value)
-    if name in (*_LINES, "statement"):
-        fits = _is_code(value)
-    elif name in ("cell", "block"):
-        fits = _is_code(value if name == "cell" else f"if 1:\n{value}")
-    elif name in _DIGITS:
-        fits = value.isascii() and value.isdecimal()
-    else:
-        fits = isinstance(_expression(value), (ast.Name, ast.Attribute))
-    if not fits:
-        raise UsageError(f"fix {fix.id}: {value[:60]!r} cannot be used as {name}")
-    return value
-
-
-def _is_code(text: str) -> bool:
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
-def _expression(text: str) -> ast.expr | None:
-    """Read a Python expression that fills its text, without a comment or a second line; None where it is none."""
-    try:
-        expression = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    span = (expression.lineno, expression.col_offset, expression.end_lineno, expression.end_col_offset)
-    return expression if span == (1, 0, 1, len(text.encode())) else None

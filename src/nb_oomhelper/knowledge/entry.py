@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import get_args
 
 from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.knowledge.toml_tables import Table, Text, parse
 from nb_oomhelper.records.diagnosis import DeadEndKind
 from nb_oomhelper.records.event import Phase
-from nb_oomhelper.tables import Table, Text, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import date
 
-from nb_oomhelper.knowledge import Entry, VersionRow
-from nb_oomhelper.tables import Language, Text
+from nb_oomhelper.knowledge.entry import Entry, VersionRow
+from nb_oomhelper.knowledge.toml_tables import Language, Text
+from nb_oomhelper.knowledge.versions import installed_version
 
 _WORDS = {
     "place": Text(en="Domain and category", zh="领域与类别"),
@@ -150,3 +151,9 @@ def _day(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no place in an entry")
+
+
+def entry_page(entry: Entry, language: Language) -> str:
+    """An entry as Markdown, with the versions that are installed here beside its own."""
+    installed = {row.package: installed_version(row.package) for row in entry.versions}
+    return to_markdown(entry, language, installed)
