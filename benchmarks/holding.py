@@ -22,8 +22,8 @@ def measure_search(repeats: int | None) -> Iterator[Result]:
     import torch
 
     from nb_oomhelper.frameworks import FRAMEWORKS
-    from nb_oomhelper.holders import find_holdings
-    from nb_oomhelper.roots import Scope
+    from nb_oomhelper.holders.scope import Scope
+    from nb_oomhelper.holders.search import find_holdings
 
     model = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(50)))
     for count in _MANY:

@@ -60,8 +60,8 @@ def _fail(folder: str) -> BaseException:
 def _planner(error: BaseException) -> Callable[[], int]:
     """A function that does what a panel does about the call, and gives the number of options."""
     from nb_oomhelper.knowledge.catalog import load_catalog
-    from nb_oomhelper.memory import take_snapshot
-    from nb_oomhelper.nvml import Driver
+    from nb_oomhelper.memory.nvml import Driver
+    from nb_oomhelper.memory.snapshot import take_snapshot
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.reloads import plan_reload, study
     from nb_oomhelper.rewrite import find_call

@@ -146,8 +146,8 @@ def test_the_copy_of_an_arrays_values_is_found() -> None:
 def test_holdings_name_arrays_however_they_are_kept() -> None:
     code = """
         from nb_oomhelper.frameworks import FRAMEWORKS
-        from nb_oomhelper.holders import find_holdings
-        from nb_oomhelper.roots import Scope
+        from nb_oomhelper.holders.search import find_holdings
+        from nb_oomhelper.holders.scope import Scope
         params = jax.block_until_ready({"w": jnp.ones((512, 512)), "b": [jnp.ones((256, 512))]})
         scope = Scope(variables={"params": params, "again": params["w"], "step": jax.jit(lambda x: x)})
         loaded = [one for one in FRAMEWORKS if one.loaded()]

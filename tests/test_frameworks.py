@@ -17,10 +17,9 @@ import pytest
 from nb_oomhelper import frameworks
 from nb_oomhelper.frameworks import FRAMEWORKS, Framework, _numpy, _python, _pytorch
 from nb_oomhelper.freeing import give_back
-from nb_oomhelper.memory import take_snapshot
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.snapshot import take_snapshot
 from nb_oomhelper.records.memory import AllocatorMemory
-from nb_oomhelper.roots import Scope
 
 pytestmark = pytest.mark.plain
 
@@ -417,11 +416,11 @@ def test_the_allocators_figures(played: SimpleNamespace) -> None:
     assert _pytorch.device_uuids() == {0: "GPU-aaaa-0", 1: "GPU-aaaa-1"}
 
 
-@pytest.mark.parametrize("scope", [None, Scope()])
-def test_a_framework_is_counted_once(played: SimpleNamespace, scope: Scope | None) -> None:
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_framework_is_counted_once(played: SimpleNamespace, blocks: bool) -> None:
     """Also where its record was completed by the largest free block, which only a panel reads."""
     played.nn, played.optim = SimpleNamespace(Module=PlayedCuda), SimpleNamespace(Optimizer=PlayedCuda)
-    found = take_snapshot(Driver(), backend="cuda", device=1, framework="pytorch", scope=scope)
+    found = take_snapshot(Driver(), backend="cuda", device=1, framework="pytorch", blocks=blocks)
     assert found.allocator is not None
     assert found.allocator.framework == "pytorch"
     assert (found.others, found.allocated, found.reserved) == ((), 3 * MIB, 8 * MIB)

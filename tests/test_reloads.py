@@ -13,13 +13,13 @@ import pytest
 
 from nb_oomhelper import fixes, reloads
 from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.holders.find import loaded
+from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import load_catalog
-from nb_oomhelper.memory import loaded
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.reloads import after_load, plan_reload, study, weigh_whole
-from nb_oomhelper.roots import Scope
 from tests.test_diagnose import DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.estimate import plan
     from nb_oomhelper.failure.detection import detect, detect_text
     from nb_oomhelper.fixes import release
-    from nb_oomhelper.memory import holdings
+    from nb_oomhelper.holders.find import holdings
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
@@ -29,7 +29,7 @@ _HOMES = {
     "Outcome": "records.remedy",
     "release": "fixes",
     "plan": "estimate",
-    "holdings": "memory",
+    "holdings": "holders.find",
     "Holding": "records.holdings",
 }
 _KEY = "_nb_oomhelper"  # attribute of the shell under which its extension is kept

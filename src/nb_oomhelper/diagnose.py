@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from nb_oomhelper import deadends, mistakes
+from nb_oomhelper.memory.room import host_free, tightest
+from nb_oomhelper.memory.segments import segments, with_self
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, Diagnosis
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.records.memory import HostMemory, MemorySnapshot, ProcessMemory, Segment
+from nb_oomhelper.records.memory import MemorySnapshot
 
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
 _NAMED = 4  # variables that are named one by one
@@ -112,92 +113,6 @@ def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
 def _own_pool(snapshot: MemorySnapshot) -> int:
     """What the framework can have of the pool that it never gives back; PyTorch has emptied its cache when it fails."""
     return (snapshot.allocator.cached or 0) if snapshot.allocator and snapshot.allocator.keeps else 0
-
-
-def host_free(host: HostMemory) -> int | None:
-    """Bytes that this process can still get: the tightest of the machine's and the set limits."""
-    rooms = [room for _, room, _ in host_rooms(host) if room is not None]
-    return min(rooms, default=None)
-
-
-def host_rooms(host: HostMemory) -> tuple[tuple[str, int | None, int | None], ...]:
-    """What bounds this process on the host: name, bytes left, and the bound itself in bytes."""
-    return (
-        ("RLIMIT_AS", _left(host.address_space_limit, host.virtual), host.address_space_limit),
-        ("RLIMIT_DATA", _left(host.data_limit, host.data), host.data_limit),
-        ("cgroup", _left(host.cgroup_limit, host.cgroup_used), host.cgroup_limit),
-        ("machine", host.available, host.capacity),
-    )
-
-
-def segments(snapshot: MemorySnapshot, backend: str, requested: int | None = None) -> tuple[Segment, ...]:
-    """The parts of the memory bar, in drawing order; unknown parts have size None.
-
-    Where `requested` bytes are more than is free, what is missing is a part of its own, beyond the rest.
-
-    On a GPU: allocated, cached, rest of this process, other processes, free. On the host under
-    RLIMIT_AS or RLIMIT_DATA the bar is what this process has mapped; else the machine's memory.
-    """
-    parts = _host_segments(snapshot.host) if backend == "host" else _device_segments(snapshot)
-    free = next((part.size for part in parts if part.kind == "free"), None)
-    if requested is None or free is None or requested <= free:
-        return parts
-    return (*parts, Segment(kind="short", size=requested - free))
-
-
-def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
-    device, reserved = snapshot.device, snapshot.reserved
-    used = device.used if device else None
-    rows = with_self((device.processes or ()) if device else (), reserved)
-    mine = next((row.used for row in rows if row.is_self), None)
-    beside: tuple[Segment, ...]
-    if reserved is None and mine is not None:  # no allocator to ask: what it holds of the share is unknown
-        beside = (Segment(kind="process", size=mine), Segment(kind="other", size=_left(used, mine)))
-    elif mine is None:  # the driver does not say which share is ours: one part for all that is not the allocator's
-        beside = (Segment(kind="elsewhere", size=_left(used, reserved or 0)),)
-    else:
-        beside = (Segment(kind="rest", size=_left(mine, reserved or 0)), Segment(kind="other", size=_left(used, mine)))
-    return (
-        Segment(kind="allocated", size=snapshot.allocated),
-        Segment(kind="cached", size=snapshot.cached),
-        *beside,
-        Segment(kind="free", size=device.free if device else None),
-    )
-
-
-def with_self(rows: tuple[ProcessMemory, ...], reserved: int | None) -> tuple[ProcessMemory, ...]:
-    """Find this process among the driver's rows where its pid is not ours.
-
-    In a container the driver counts pids as the host does. If only one process cannot be seen from here
-    and it holds at least what our allocator has reserved, it is this one. If there are more of the kind,
-    none of them can be called another process: they are left out.
-    """
-    if not reserved or any(row.is_self for row in rows):
-        return rows
-    unseen = [row for row in rows if row.name is None and (row.used is None or row.used >= reserved)]
-    seen = tuple(row for row in rows if row not in unseen)
-    if len(unseen) == 1:
-        return (*seen, replace(unseen[0], is_self=True))
-    return seen
-
-
-def _host_segments(host: HostMemory) -> tuple[Segment, ...]:
-    name, room, _ = tightest(host)
-    if name in ("RLIMIT_AS", "RLIMIT_DATA"):
-        mapped = host.virtual if name == "RLIMIT_AS" else host.data
-        return (Segment(kind="mapped", size=mapped), Segment(kind="free", size=room))
-    used = host.cgroup_used if name == "cgroup" else _left(host.capacity, host.available)
-    return (
-        Segment(kind="process", size=host.this_process),
-        Segment(kind="other", size=_left(used, host.this_process)),
-        Segment(kind="free", size=room),
-    )
-
-
-def tightest(host: HostMemory) -> tuple[str, int | None, int | None]:
-    """The bound that leaves this process the least: name, bytes left, the bound in bytes."""
-    known = [row for row in host_rooms(host) if row[1] is not None]
-    return min(known, key=lambda row: row[1] or 0, default=("machine", None, host.capacity))
 
 
 def _capacity(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
@@ -343,7 +258,7 @@ def _rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     """What this process keeps on the device beside the allocator: context, libraries' own buffers."""
     if event.backend == "host":
         return []
-    size = next((part.size for part in _device_segments(snapshot) if part.kind == "rest"), None)
+    size = next((part.size for part in segments(snapshot, "cuda") if part.kind == "rest"), None)
     return [Cause(kind="rest", size=size)] if size and size >= _WORTH_SAYING else []
 
 
@@ -358,7 +273,3 @@ def _weight(cause: Cause) -> tuple[int, int]:
     """What no fix can change comes first, what is only part of the picture last."""
     rank = {"too_large": 0, "limit": 2, "rest": 3}.get(cause.kind, 1)
     return rank, -(cause.size or 0)
-
-
-def _left(whole: int | None, part: int | None) -> int | None:
-    return None if whole is None or part is None else max(0, whole - part)

@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass
 
 from nb_oomhelper.checkpoint import Checkpoint, measure
-from nb_oomhelper.diagnose import segments
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loaders import load_rows, spell
 from nb_oomhelper.loadplan import TOKENS, Beside, beside, weigh
-from nb_oomhelper.memory import read_driver, take_snapshot
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.segments import segments
+from nb_oomhelper.memory.snapshot import read_driver, take_snapshot
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.reloads import room_for

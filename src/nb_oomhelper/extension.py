@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.case import Case, Desk
     from nb_oomhelper.knowledge.catalog import Catalog
     from nb_oomhelper.knowledge.toml_tables import Language
-    from nb_oomhelper.nvml import Driver
+    from nb_oomhelper.memory.nvml import Driver
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.remedy import Outcome
 
@@ -85,7 +85,7 @@ class Extension:
     @cached_property
     def driver(self) -> Driver:
         """The door to NVML."""
-        from nb_oomhelper.nvml import Driver
+        from nb_oomhelper.memory.nvml import Driver
 
         return Driver()
 
@@ -169,7 +169,7 @@ class Extension:
     def status(self) -> list[str]:
         """What is in place and what is missing, one plain line each."""
         from nb_oomhelper.frontends import widgets_gap
-        from nb_oomhelper.host import gap
+        from nb_oomhelper.memory.host import gap
 
         slot = "in place" if self.hooks.has_slot else "taken by another extension; the other hooks still see errors"
         path = self._history_path()
@@ -233,7 +233,7 @@ class Extension:
 
     def _open(self, error: BaseException, kept: bool) -> None:
         from nb_oomhelper.case import open_case
-        from nb_oomhelper.memory import scope_of
+        from nb_oomhelper.holders.scope import scope_of
 
         case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self.cells.source())
         if case is None:
@@ -322,7 +322,7 @@ class Extension:
             UsageError: There is no such fix, or it is only to be shown.
         """
         from nb_oomhelper.case import run_fix
-        from nb_oomhelper.memory import scope_of
+        from nb_oomhelper.holders.scope import scope_of
 
         self._quiet = threading.get_ident()  # an error of the fix is told in its outcome, not in a panel of its own
         try:

@@ -14,14 +14,17 @@ from typing import Any
 
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.freeing import give_back, steps_taken
-from nb_oomhelper.host import scratch
+from nb_oomhelper.holders.find import still_held
+from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.memory import busiest, measure, scope_of, still_held, take_snapshot
+from nb_oomhelper.loading.disk import scratch
+from nb_oomhelper.memory.allocators import busiest
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.snapshot import read_measure
 from nb_oomhelper.notebook import Notebook, tell_phase, works
-from nb_oomhelper.nvml import Driver
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -161,11 +164,6 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
         driver.close()
     held = () if shell is None else still_held(scope_of(shell), backend, device, _HELD)
     return replace(_outcome("release", before, after, seconds=seconds), steps=steps, held=held)
-
-
-def read_measure(driver: Driver, backend: str, device: int | None, framework: str = "") -> Measure:
-    """The figures of one device now; what is free of it, for a request of this framework's."""
-    return measure(take_snapshot(driver, backend=backend, device=device, framework=framework), backend)
 
 
 def _outcome(

@@ -19,7 +19,7 @@ from functools import partial
 from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-from nb_oomhelper import frameworks, host
+from nb_oomhelper import frameworks
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.failure import retained
 from nb_oomhelper.failure.exception_graph import raised_with
@@ -118,7 +118,7 @@ def _clear_kept(shell: Any) -> Step:
 
 def _collect() -> Step:
     gc.collect()
-    host.trim()
+    trim()
     return Step(done="collect")
 
 
@@ -291,3 +291,13 @@ def _delete(shell: Any, name: str) -> Step:
     if last is not None and last.result is thing:
         last.result = None
     return Step(done="variable", name=name)
+
+
+def trim() -> None:
+    """Give freed heap pages back to the system where the C library can (glibc). Never raises."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(0)
+    except (ImportError, OSError, AttributeError, TypeError):  # another C library, or Windows, which has none by None
+        return

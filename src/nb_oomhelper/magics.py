@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.case import Case
     from nb_oomhelper.knowledge.catalog import Catalog
     from nb_oomhelper.knowledge.toml_tables import Language
-    from nb_oomhelper.nvml import Driver
+    from nb_oomhelper.memory.nvml import Driver
     from nb_oomhelper.records.remedy import Outcome
 
 _ABSENT = object()
@@ -106,6 +106,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             loss = train_step(batch)
         """
         from nb_oomhelper import gauge
+        from nb_oomhelper.memory import usage
 
         options = parse_argstring(self.gpumem, line)
         if cell is not None:
@@ -116,7 +117,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             return _show_holders(self._core.driver, options.index, options.json, self._core.language())
         if options.live and self._core.show_live():
             return None
-        rows, note = gauge.read_gauges(self._core.driver, options.index)
+        rows, note = usage.read_gauges(self._core.driver, options.index)
         if options.json:
             print(gauge.to_json(rows, note))
         else:
@@ -296,7 +297,8 @@ def _split(line: str) -> list[str]:
 
 def _show_holders(driver: Driver, index: int | None, as_json: bool, language: Language) -> None:
     from nb_oomhelper import gauge, grid
-    from nb_oomhelper.memory import holdings, read_driver
+    from nb_oomhelper.holders.find import holdings
+    from nb_oomhelper.memory.snapshot import read_driver
     from nb_oomhelper.wording import say
 
     device = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from nb_oomhelper.host import read_host
-from nb_oomhelper.memory import allocators_by_gpu
+from nb_oomhelper.memory.allocators import allocators_by_gpu
+from nb_oomhelper.memory.host import read_host
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import AllocatorMemory
 from nb_oomhelper.units import format_bytes

@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nb_oomhelper.checkpoint import FLOATING, Checkpoint, TensorSize, measure
-from nb_oomhelper.diagnose import host_free, tightest
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.host import mapped_files, scratch
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loaders import Loader, load_rows, missing
+from nb_oomhelper.loading.disk import mapped_files, scratch
 from nb_oomhelper.loadplan import TOKENS, Room, converts, half_of, needed, weigh
-from nb_oomhelper.memory import device_free
+from nb_oomhelper.memory.room import device_free, host_free, tightest
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.diagnose import segments, tightest
 from nb_oomhelper.knowledge.catalog import Catalog, Match
 from nb_oomhelper.knowledge.entry import DeadEndClaim
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.outcomes import blanks, code, places, plain, said_rates, tell, texts
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd
 from nb_oomhelper.records.memory import MemorySnapshot, Segment

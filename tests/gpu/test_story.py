@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.host import sees_driver_pids
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.processes import sees_driver_pids
 from nb_oomhelper.records.memory import DeviceMemory
 from nb_oomhelper.units import format_bytes
 from tests.conftest import StartKernel

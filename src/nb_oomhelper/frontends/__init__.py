@@ -10,7 +10,7 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.frontends import _html, _panel, _text
 from nb_oomhelper.frontends._actions import Actions
 from nb_oomhelper.frontends._live import Live
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.report import write
 from nb_oomhelper.screen import Shown
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from nb_oomhelper.frontends import _html
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.memory import read_driver, snapshot_of, take_snapshot
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.outcomes import plain
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot

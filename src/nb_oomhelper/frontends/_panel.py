@@ -17,12 +17,12 @@ from typing import Any
 
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
-from nb_oomhelper.diagnose import segments
 from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.frontends._actions import Actions
 from nb_oomhelper.frontends._widgets import FixWidget, family
 from nb_oomhelper.knowledge.export import entry_page, to_json
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.outcomes import fix_title, plain, tell
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot

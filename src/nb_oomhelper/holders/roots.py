@@ -8,38 +8,22 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from inspect import CO_OPTIMIZED
 from types import FrameType, ModuleType
 from typing import Any, Protocol
 
 from nb_oomhelper.failure.places import at_top
+from nb_oomhelper.holders.counting import Label
+from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import class_dict, class_name, instance_dict, module_dict
 from nb_oomhelper.records.holdings import HolderKind
-from nb_oomhelper.tally import Label
 
 _log = logging.getLogger(__name__)
 _OURS = frozenset({"IPython", "ipykernel", "nb_oomhelper"})
 _FEW = 64  # parts of one object that are named, and characters of a key
 _MANY = 10_000  # members of what is searched last
-
-
-@dataclass(slots=True)
-class Scope:
-    """Where to look. It refers to the user's objects: make it, search, drop it.
-
-    Attributes:
-        variables: The user's names and their objects.
-        results: Displayed results by number.
-        frames: The failed cell's frames and the lines that failed in them, outermost first.
-        barred: Objects that the search must not enter: the shell and its namespaces.
-    """
-
-    variables: Mapping[str, object] = field(default_factory=dict)
-    results: Mapping[int, object] = field(default_factory=dict)
-    frames: Sequence[tuple[FrameType, int]] = ()
-    barred: Sequence[object] = ()
 
 
 class Roles(Protocol):

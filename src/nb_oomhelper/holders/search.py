@@ -19,10 +19,11 @@ from typing import Any, Protocol
 
 from nb_oomhelper.failure.places import at_top
 from nb_oomhelper.failure.retained import of_earlier_cells
+from nb_oomhelper.holders.counting import Found, tabulate
+from nb_oomhelper.holders.roots import Roles, Root, module_roots, named, role_of, scope_roots
+from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import class_name, instances, living, with_subclasses
 from nb_oomhelper.records.holdings import Holding, Holdings
-from nb_oomhelper.roots import Roles, Root, Scope, module_roots, named, role_of, scope_roots
-from nb_oomhelper.tally import Found, tabulate
 
 _log = logging.getLogger(__name__)
 _CHUNK = 4096  # objects between two looks at the clock

@@ -1,0 +1,1 @@
+"""A load that failed, or that is planned."""
