@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.fixes import plan
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.records.event import FailedCall, OomEvent

@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from nb_oomhelper.diagnose import diagnose, free_for
+from nb_oomhelper.diagnosis.diagnose import diagnose
+from nb_oomhelper.diagnosis.request import free_for
 from nb_oomhelper.memory.room import host_free, tightest
 from nb_oomhelper.memory.segments import segments, with_self
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis

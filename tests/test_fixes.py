@@ -17,7 +17,7 @@ import pytest
 import nb_oomhelper
 from nb_oomhelper import fixes
 from nb_oomhelper.case import Case, Desk, open_case, run_fix
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.fixes import CHANGED, foretell, plan, run
 from nb_oomhelper.history import measured_rates

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.fixes import CHANGED, plan, run
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.notebook import Notebook, look, merge_setting, tell_phase

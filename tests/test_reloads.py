@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper import fixes, reloads
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.holders.find import loaded
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import load_catalog

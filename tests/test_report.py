@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.knowledge.export import entry_page

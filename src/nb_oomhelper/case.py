@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nb_oomhelper import history
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.failure.exception_graph import raised_with
