@@ -60,11 +60,11 @@ def _fail(folder: str) -> BaseException:
 def _planner(error: BaseException) -> Callable[[], int]:
     """A function that does what a panel does about the call, and gives the number of options."""
     from nb_oomhelper.knowledge.catalog import load_catalog
+    from nb_oomhelper.loading.failed_call import find_call
+    from nb_oomhelper.loading.reload import plan_reload, study
     from nb_oomhelper.memory.nvml import Driver
     from nb_oomhelper.memory.snapshot import take_snapshot
     from nb_oomhelper.records.event import OomEvent
-    from nb_oomhelper.reloads import plan_reload, study
-    from nb_oomhelper.rewrite import find_call
 
     fixes = [fix for fix in load_catalog().fixes if fix.subject == "call"]
     snapshot = take_snapshot(Driver(), backend="host", device=None)

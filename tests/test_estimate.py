@@ -12,11 +12,12 @@ from typing import Any, get_args
 import pytest
 
 import nb_oomhelper
-from nb_oomhelper import estimate, loadtable
+from nb_oomhelper import loadtable
 from nb_oomhelper.errors import KnowledgeError, UsageError
-from nb_oomhelper.estimate import Estimate, plan
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.loading import estimate
+from nb_oomhelper.loading.estimate import Estimate, plan
 from nb_oomhelper.records.remedy import Placement
 
 pytestmark = pytest.mark.plain

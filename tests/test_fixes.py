@@ -23,6 +23,7 @@ from nb_oomhelper.fixes import CHANGED, foretell, plan, run
 from nb_oomhelper.history import measured_rates
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.loading.reload import study
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.notebook import UNREAD, look
 from nb_oomhelper.records.diagnosis import Diagnosis
@@ -37,7 +38,6 @@ from nb_oomhelper.records.memory import (
     ProcessMemory,
 )
 from nb_oomhelper.records.remedy import FixPlan
-from nb_oomhelper.reloads import study
 from nb_oomhelper.source.call_sites import bound_names
 from tests.test_diagnose import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 

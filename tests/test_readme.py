@@ -11,7 +11,7 @@ import pytest
 
 import nb_oomhelper
 from nb_oomhelper import extension
-from nb_oomhelper.loaders import load_rows
+from nb_oomhelper.loading.loaders import load_rows
 from tests.conftest import ROOT
 from tests.shells import in_shell
 

@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nb_oomhelper.estimate import plan
     from nb_oomhelper.failure.detection import detect, detect_text
     from nb_oomhelper.fixes import release
     from nb_oomhelper.holders.find import holdings
+    from nb_oomhelper.loading.estimate import plan
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
@@ -28,7 +28,7 @@ _HOMES = {
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
     "release": "fixes",
-    "plan": "estimate",
+    "plan": "loading.estimate",
     "holdings": "holders.find",
     "Holding": "records.holdings",
 }

@@ -25,6 +25,8 @@ from nb_oomhelper.fixes import RunCode, foretell, plan, run
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.loading.failed_call import find_call
+from nb_oomhelper.loading.reload import Load, after_load, study, weigh_whole
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
 from nb_oomhelper.notebook import UNREAD, Notebook, look, tell_phase
@@ -32,8 +34,6 @@ from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome
-from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
-from nb_oomhelper.rewrite import find_call
 
 _log = logging.getLogger(__name__)
 _Part = TypeVar("_Part")

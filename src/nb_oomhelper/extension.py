@@ -132,7 +132,7 @@ class Extension:
         self._warming = None
         try:
             from nb_oomhelper import frontends
-            from nb_oomhelper.loaders import load_rows
+            from nb_oomhelper.loading.loaders import load_rows
             from nb_oomhelper.poll import WORKER
 
             self.catalog()

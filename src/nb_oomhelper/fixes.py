@@ -21,6 +21,7 @@ from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.disk import scratch
+from nb_oomhelper.loading.reload import Load, plan_reload
 from nb_oomhelper.memory.allocators import busiest
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import read_measure
@@ -30,7 +31,6 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import Measure, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome, fall
-from nb_oomhelper.reloads import Load, plan_reload
 from nb_oomhelper.source.call_sites import bound_names, read_tree
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick

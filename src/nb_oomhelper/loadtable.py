@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from nb_oomhelper.estimate import Estimate
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.loading.estimate import Estimate
 from nb_oomhelper.outcomes import said_rates
 from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.units import format_bytes

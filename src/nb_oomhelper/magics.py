@@ -186,7 +186,7 @@ class OomMagics(Magics):  # type: ignore[misc]
 
     def _plan(self, words: list[str]) -> None:
         from nb_oomhelper import grid, loadtable
-        from nb_oomhelper.estimate import plan
+        from nb_oomhelper.loading.estimate import plan
 
         usage = "%oom plan MODEL [--device N] [--dtype D] [--json]"
         as_json = "--json" in words

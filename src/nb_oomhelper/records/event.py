@@ -21,7 +21,7 @@ class FailedCall:
         module: The package that defines it, e.g. "transformers".
         model: The model's name or path as the user's code writes it (an expression), or None.
         target: The variable that the loaded model was to be, or None.
-        row: Id of the loader in `knowledge/loaders.toml`.
+        row: Id of the loader in `loading/loaders.toml`.
         statement: The whole statement as the user wrote it, with its comments, not indented; None where not read.
         position: Where the call begins in it: line from 1, and column in UTF-8 bytes, as `ast` counts.
         value: The model's name or path as plain text, or None.

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from nb_oomhelper.checkpoint import Checkpoint, measure
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loaders import load_rows, spell
-from nb_oomhelper.loadplan import TOKENS, Beside, beside, weigh
+from nb_oomhelper.loading.checkpoint import Checkpoint, measure
+from nb_oomhelper.loading.loaders import load_rows, spell
+from nb_oomhelper.loading.placement import TOKENS, Beside, beside, weigh
+from nb_oomhelper.loading.reload import room_for
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.memory.snapshot import read_driver, take_snapshot
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import Placement
-from nb_oomhelper.reloads import room_for
 
 _ROW = "transformers"  # the loader whose options are weighed
 _DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")

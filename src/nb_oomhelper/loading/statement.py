@@ -9,11 +9,11 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nb_oomhelper import rewrite
-from nb_oomhelper.checkpoint import FLOATING
-from nb_oomhelper.edits import moves_only
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loaders import Loader, Option, spell
+from nb_oomhelper.loading import rewrite
+from nb_oomhelper.loading.checkpoint import FLOATING
+from nb_oomhelper.loading.loaders import Loader, Option, spell
+from nb_oomhelper.loading.rewrite import moves_only
 from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.source.call_sites import bound_names, read_tree
 from nb_oomhelper.source.call_text import CallText, UnwritableError

@@ -1,4 +1,4 @@
-"""The user's failed call: read off the source that ran, and written anew with other arguments.
+"""The user's failed call, read off the source that ran.
 
 Of the frames only names, lines and source are read, and of objects only a plain text or path that names the model:
 never a tensor, an attribute or a repr.
@@ -7,18 +7,14 @@ never a tensor, an attribute or a repr.
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import FrameType, FunctionType, ModuleType, TracebackType
 
-from nb_oomhelper.edits import Argument, Draft, apply
-from nb_oomhelper.errors import UsageError
 from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.introspection import class_dict, class_name, module_dict
-from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loaders import Loader, Loaders, Option, load_rows, spell
+from nb_oomhelper.loading.loaders import Loader, Loaders, load_rows
 from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.source.call_sites import (
     Site,
@@ -30,14 +26,8 @@ from nb_oomhelper.source.call_sites import (
     sites_on,
     statement_text,
 )
-from nb_oomhelper.source.call_text import UnwritableError
 
 Links = Sequence[TracebackType]
-
-_SOFT = frozenset({"starred", "several"})  # obstacles to a change, none to running the statement as it is
-
-
-# -- finding the call ----------------------------------------------------------------------------------------------
 
 
 def find_call(traceback: TracebackType | None) -> FailedCall | None:
@@ -236,85 +226,3 @@ def _text_value(node: ast.expr | None, frame: FrameType) -> str | None:
     if type(value) is str:
         return value
     return str(value) if type(value).__module__.startswith("pathlib") and isinstance(value, PurePath) else None
-
-
-# -- writing it anew -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """The user's statement with other arguments.
-
-    Attributes:
-        statement: Its text; all that was not asked to change is as the user wrote it.
-        loader: How the call is named in it: `FailedCall.loader`, for who changes it once more.
-        imports: Statements that it needs, one line each.
-        needs: Distributions that it needs, "name" or "name>=1.2".
-        arguments: What was changed, in the order of the changes.
-    """
-
-    statement: str
-    loader: str
-    imports: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    arguments: tuple[Argument, ...] = ()
-
-
-def change(
-    call: FailedCall,
-    option: Option,
-    fields: Mapping[str, str],
-    versions: Callable[[str], str | None] = installed_version,
-) -> Changed | str:
-    """Write the user's statement with an option's arguments.
-
-    Args:
-        call: The failed call, with its statement.
-        option: An option of the call's row.
-        fields: Text by field name, at least those in ``option.fields``: ``device`` is a device such as "cuda:1", the
-            others are expressions.
-        versions: Gives a package's installed version, or None.
-
-    Returns:
-        The statement; or why it cannot be written, as the key of an obstacle.
-
-    Raises:
-        UsageError: A field is missing, or may not stand in code.
-    """
-    _check_fields(option, fields)
-    row = load_rows().row(call.row)
-    if row is None or call.statement is None or call.position is None:
-        return call.obstacle or "no_source"
-    if call.obstacle is not None and not (option.is_empty and call.obstacle in _SOFT):
-        return call.obstacle
-    draft = Draft(text=call.statement, position=call.position, function=call.loader, row=row)
-    try:
-        apply(draft, option, lambda text: spell(row, text, fields, versions))
-    except UnwritableError as error:
-        return str(error)
-    return Changed(
-        statement=draft.text,
-        loader=draft.function,
-        imports=option.imports,
-        needs=option.needs,
-        arguments=tuple(draft.arguments),
-    )
-
-
-def _check_fields(option: Option, fields: Mapping[str, str]) -> None:
-    if missing := option.fields - fields.keys():
-        raise UsageError(f"option {option.id} needs {', '.join(sorted(missing))}")
-    for name in option.fields:
-        text = fields[name]
-        fits = re.fullmatch(r"[a-z]+(:\d+)?", text) if name == "device" else _is_expression(text)
-        if not fits:
-            raise UsageError(f"{text[:60]!r} cannot be used as {name}")
-
-
-def _is_expression(text: str) -> bool:
-    try:
-        ast.parse(f"({text}\n)", mode="eval")
-        ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return "#" not in text and "\n" not in text

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nb_oomhelper.checkpoint._files import UnreadableError
-from nb_oomhelper.checkpoint._record import TensorSize, plain, total
+from nb_oomhelper.loading.checkpoint._files import UnreadableError
+from nb_oomhelper.loading.checkpoint._record import TensorSize, plain, total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

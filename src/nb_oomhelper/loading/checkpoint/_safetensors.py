@@ -12,8 +12,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from nb_oomhelper.checkpoint._files import LONGEST_JSON, UnreadableError, check, opened, parse_json, whole
-from nb_oomhelper.checkpoint._record import BITS, TensorSize, plain
+from nb_oomhelper.loading.checkpoint._files import LONGEST_JSON, UnreadableError, check, opened, parse_json, whole
+from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
 
 _DTYPES = {
     "BOOL": "bool",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nb_oomhelper.checkpoint import FLOATING, Checkpoint, Config, TensorSize
+from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, Config, TensorSize
 from nb_oomhelper.records.remedy import LoadOption, Placement
 
 TOKENS = 2048  # of the text that room is left for

@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nb_oomhelper.checkpoint._config import read_config
-from nb_oomhelper.checkpoint._files import UnreadableError, check, read_json, whole
-from nb_oomhelper.checkpoint._hub import find_snapshot
-from nb_oomhelper.checkpoint._parts import Found, failed, joined, left_out, summed
-from nb_oomhelper.checkpoint._record import FLOATING, Checkpoint, Config, TensorSize, by_dtype, plain, total
-from nb_oomhelper.checkpoint._safetensors import read_header
+from nb_oomhelper.loading.checkpoint._config import read_config
+from nb_oomhelper.loading.checkpoint._files import UnreadableError, check, read_json, whole
+from nb_oomhelper.loading.checkpoint._hub import find_snapshot
+from nb_oomhelper.loading.checkpoint._parts import Found, failed, joined, left_out, summed
+from nb_oomhelper.loading.checkpoint._record import FLOATING, Checkpoint, Config, TensorSize, by_dtype, plain, total
+from nb_oomhelper.loading.checkpoint._safetensors import read_header
 
 __all__ = ["FLOATING", "Checkpoint", "Config", "TensorSize", "measure"]
 
@@ -148,7 +148,7 @@ def _said(path: Path) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def _built(folder: Path, said: dict[str, Any]) -> Found:
-    from nb_oomhelper.checkpoint._meta import build_sizes
+    from nb_oomhelper.loading.checkpoint._meta import build_sizes
 
     tensors = build_sizes(folder, said)
     note = "none of the weights are here: computed from config.json"
@@ -269,7 +269,7 @@ def _read_file(path: Path, until: float) -> Found:
         if path.name.endswith(_SAFE):
             tensors = read_header(path, until)
             return Found(how="safetensors", size=total(tensors), tensors=tensors)
-        from nb_oomhelper.checkpoint._torch import read_saved  # zipfile and pickletools, which few need today
+        from nb_oomhelper.loading.checkpoint._torch import read_saved  # zipfile and pickletools, which few need today
 
         saved = read_saved(path, until)
         return Found(how="pickle", size=saved.size, tensors=saved.tensors, note=saved.note)

@@ -1,16 +1,19 @@
-"""One option of a loader carried out on the user's statement: which arguments are set, taken away, or put elsewhere.
+"""The user's statement written anew for options of a loader: which arguments are set, taken away, or put elsewhere.
 
-The texts are cut in `calltext`; here is what an option means for a call that has some of the arguments already.
+The texts are cut in `source.call_text`; here is what an option means for a call that has some of the arguments already.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nb_oomhelper.loaders import Loader, Option, load_rows
+from nb_oomhelper.errors import UsageError
+from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.loading.loaders import Loader, Option, load_rows, spell
+from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.call_text import CallText, UnwritableError, given
 
@@ -191,3 +194,88 @@ def _unchain(draft: Draft, names: Sequence[str]) -> None:
             raise UnwritableError("chained")
         old = f".{name}({', '.join(call.source(one) for one in given(link))})"
         draft.note(call.unchained(link), f".{name}", old, None)
+
+
+_SOFT = frozenset({"starred", "several"})  # obstacles to a change, none to running the statement as it is
+
+
+# -- writing it anew -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The user's statement with other arguments.
+
+    Attributes:
+        statement: Its text; all that was not asked to change is as the user wrote it.
+        loader: How the call is named in it: `FailedCall.loader`, for who changes it once more.
+        imports: Statements that it needs, one line each.
+        needs: Distributions that it needs, "name" or "name>=1.2".
+        arguments: What was changed, in the order of the changes.
+    """
+
+    statement: str
+    loader: str
+    imports: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    arguments: tuple[Argument, ...] = ()
+
+
+def change(
+    call: FailedCall,
+    option: Option,
+    fields: Mapping[str, str],
+    versions: Callable[[str], str | None] = installed_version,
+) -> Changed | str:
+    """Write the user's statement with an option's arguments.
+
+    Args:
+        call: The failed call, with its statement.
+        option: An option of the call's row.
+        fields: Text by field name, at least those in ``option.fields``: ``device`` is a device such as "cuda:1", the
+            others are expressions.
+        versions: Gives a package's installed version, or None.
+
+    Returns:
+        The statement; or why it cannot be written, as the key of an obstacle.
+
+    Raises:
+        UsageError: A field is missing, or may not stand in code.
+    """
+    _check_fields(option, fields)
+    row = load_rows().row(call.row)
+    if row is None or call.statement is None or call.position is None:
+        return call.obstacle or "no_source"
+    if call.obstacle is not None and not (option.is_empty and call.obstacle in _SOFT):
+        return call.obstacle
+    draft = Draft(text=call.statement, position=call.position, function=call.loader, row=row)
+    try:
+        apply(draft, option, lambda text: spell(row, text, fields, versions))
+    except UnwritableError as error:
+        return str(error)
+    return Changed(
+        statement=draft.text,
+        loader=draft.function,
+        imports=option.imports,
+        needs=option.needs,
+        arguments=tuple(draft.arguments),
+    )
+
+
+def _check_fields(option: Option, fields: Mapping[str, str]) -> None:
+    if missing := option.fields - fields.keys():
+        raise UsageError(f"option {option.id} needs {', '.join(sorted(missing))}")
+    for name in option.fields:
+        text = fields[name]
+        fits = re.fullmatch(r"[a-z]+(:\d+)?", text) if name == "device" else _is_expression(text)
+        if not fits:
+            raise UsageError(f"{text[:60]!r} cannot be used as {name}")
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        ast.parse(f"({text}\n)", mode="eval")
+        ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return "#" not in text and "\n" not in text

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nb_oomhelper.checkpoint._files import UnreadableError, whole
-from nb_oomhelper.checkpoint._record import TensorSize, plain
+from nb_oomhelper.loading.checkpoint._files import UnreadableError, whole
+from nb_oomhelper.loading.checkpoint._record import TensorSize, plain
 
 _MOST = 4096  # layers or experts; each is a Python object, and building takes as long as there are many
 

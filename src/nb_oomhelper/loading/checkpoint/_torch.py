@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nb_oomhelper.checkpoint._files import LateError, UnreadableError, check, opened
-from nb_oomhelper.checkpoint._pickle import Follower, Storage, Tensor, walk
-from nb_oomhelper.checkpoint._record import BITS, TensorSize, plain
+from nb_oomhelper.loading.checkpoint._files import LateError, UnreadableError, check, opened
+from nb_oomhelper.loading.checkpoint._pickle import Follower, Storage, Tensor, walk
+from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
 
 _LONGEST_PICKLE = 16 << 20  # bytes; that of 70 billion parameters is less than one
 _MOST_READ = 40 << 20  # bytes: a zip's directory and a pickle

@@ -1,4 +1,4 @@
-"""The calls that load models, and which of their arguments make a load smaller: the rows of `knowledge/loaders.toml`.
+"""The calls that load models, and which of their arguments make a load smaller: the rows of `loaders.toml`.
 
 A row is data: how the call is known again in a traceback, which argument names the model, and for each way of loading
 it with less memory (an option) the arguments to set. `rewrite` finds the user's call by it and writes it anew.
@@ -159,7 +159,7 @@ def load_rows() -> Loaders:
     Raises:
         KnowledgeError: The file is missing or broken: the installation is damaged.
     """
-    file = resources.files("nb_oomhelper.knowledge").joinpath("loaders.toml")
+    file = resources.files("nb_oomhelper.loading").joinpath("loaders.toml")
     try:
         return read_rows(file.read_text("utf-8"))
     except (OSError, KnowledgeError) as error:

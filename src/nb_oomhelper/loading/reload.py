@@ -7,20 +7,20 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from nb_oomhelper.checkpoint import FLOATING, Checkpoint, TensorSize, measure
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loaders import Loader, load_rows, missing
+from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, TensorSize, measure
 from nb_oomhelper.loading.disk import mapped_files, scratch
-from nb_oomhelper.loadplan import TOKENS, Room, converts, half_of, needed, weigh
+from nb_oomhelper.loading.loaders import Loader, load_rows, missing
+from nb_oomhelper.loading.placement import TOKENS, Room, converts, half_of, needed, weigh
+from nb_oomhelper.loading.statement import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 from nb_oomhelper.memory.room import device_free, host_free, tightest
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Placement
-from nb_oomhelper.restate import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made
 _ONE_DEVICE = re.compile(r"(?:cuda|hip|xpu|cpu)(?::\d+)?")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nb_oomhelper.checkpoint._files import whole
-from nb_oomhelper.checkpoint._record import Config
+from nb_oomhelper.loading.checkpoint._files import whole
+from nb_oomhelper.loading.checkpoint._record import Config
 
 # transformers 5 and the configs on the hub; the first that is there counts.
 _HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
