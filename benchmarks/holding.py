@@ -55,7 +55,7 @@ def measure_search(repeats: int | None) -> Iterator[Result]:
 
 def measure_release(repeats: int | None) -> Iterator[Result]:
     """What `release()` does to memory, against one collection."""
-    from nb_oomhelper.freeing import give_back
+    from nb_oomhelper.remedies.releasing import give_back
 
     things = [[number] for number in range(1_000_000)]
     sides = {"give_back()": _timed(lambda: give_back(None)), "gc.collect()": _timed(gc.collect)}

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.diagnosis.diagnose import diagnose
-from nb_oomhelper.fixes import plan
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.loading.reload import study
 from nb_oomhelper.records.event import FailedCall, OomEvent
@@ -21,6 +20,7 @@ from nb_oomhelper.records.memory import (
     ProcessMemory,
 )
 from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.remedies.planning import plan
 
 MIB, GIB = 1 << 20, 1 << 30
 

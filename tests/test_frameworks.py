@@ -16,10 +16,10 @@ import pytest
 
 from nb_oomhelper import frameworks
 from nb_oomhelper.frameworks import FRAMEWORKS, Framework, _numpy, _python, _pytorch
-from nb_oomhelper.freeing import give_back
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import take_snapshot
 from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.remedies.releasing import give_back
 
 pytestmark = pytest.mark.plain
 

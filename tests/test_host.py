@@ -440,7 +440,7 @@ class TestTrim:
         code = """
 import json
 import mmap
-from nb_oomhelper.freeing import trim
+from nb_oomhelper.remedies.releasing import trim
 from nb_oomhelper.memory.host import read_host
 blocks = [bytearray(60_000) for _ in range(3_000)]
 last = blocks.pop()
@@ -455,7 +455,7 @@ print(json.dumps(before - read_host().this_process))
         code = """
 import sys
 sys.modules["ctypes"] = None
-from nb_oomhelper.freeing import trim
+from nb_oomhelper.remedies.releasing import trim
 print("true" if trim() is None else "false")
 """
         assert in_a_process(code) is True

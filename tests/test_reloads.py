@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper import fixes
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.holders.find import loaded
 from nb_oomhelper.holders.scope import Scope
@@ -21,6 +20,7 @@ from nb_oomhelper.loading.reload import after_load, plan_reload, study, weigh_wh
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.remedies import planning
 from tests.test_diagnose import DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
@@ -121,7 +121,7 @@ def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
     before = diagnose(event, snapshot)
     found = weigh_whole(before, load)
     assert (before.rerun, found.rerun, found.load, found.room) == (3 * GIB, 4 * GIB, 4 * GIB, 3 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, snapshot, found, load)]
+    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, snapshot, found, load)]
     assert ranked[0] == ("reload-half", True, None)
     assert ranked.index(("release-failed-cell", True, False)) > ranked.index(("reload-spread", True, None))
     roomy = replace(snapshot, device=replace(DEVICE, free=3 * GIB))
@@ -129,7 +129,7 @@ def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
     assert load is not None
     fitting = weigh_whole(diagnose(event, roomy), load)
     assert (fitting.rerun, fitting.load, fitting.room) == (4 * GIB, 4 * GIB, 5 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, roomy, fitting, load)]
+    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, roomy, fitting, load)]
     assert ranked[0] == ("release-failed-cell", True, True)
 
 
@@ -145,7 +145,7 @@ def test_a_release_does_not_give_an_old_model_back(folder: Path) -> None:
     assert load is not None
     found = weigh_whole(diagnose(event, snapshot), load)
     assert (load.room.free, found.room, found.load, found.rerun) == (5 * GIB, 3 * GIB, 4 * GIB, 4 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, snapshot, found, load)]
+    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, snapshot, found, load)]
     assert ranked[0] == ("clear-then-reload", True, None)
     assert ("release-failed-cell", True, False) in ranked
 

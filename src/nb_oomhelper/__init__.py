@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nb_oomhelper.failure.detection import detect, detect_text
-    from nb_oomhelper.fixes import release
     from nb_oomhelper.holders.find import holdings
     from nb_oomhelper.loading.estimate import plan
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
+    from nb_oomhelper.remedies.running import release
 
 __all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_text", "holdings", "plan", "release"]
 
@@ -27,7 +27,7 @@ _HOMES = {
     "detect_text": "failure.detection",
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
-    "release": "fixes",
+    "release": "remedies.running",
     "plan": "loading.estimate",
     "holdings": "holders.find",
     "Holding": "records.holdings",

@@ -332,7 +332,7 @@ class Extension:
 
     def rerun(self, case: Case, done: Callable[[str | None], None]) -> None:
         """Release what the failed cell still keeps, and run it again; `done` gets one line of its error, or None."""
-        from nb_oomhelper.freeing import give_back
+        from nb_oomhelper.remedies.releasing import give_back
 
         with contextlib.suppress(Exception):  # then it runs with the room that there is
             give_back(self.shell)
@@ -356,7 +356,7 @@ class Extension:
         return _expanded(named) if named else Path(self.shell.ipython_dir) / "nb_oomhelper" / "history.sqlite"
 
     def _history_line(self, path: Path) -> str:
-        from nb_oomhelper import history
+        from nb_oomhelper.remedies import history
 
         try:
             rates = history.measured_rates(path)

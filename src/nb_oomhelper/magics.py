@@ -174,8 +174,8 @@ class OomMagics(Magics):  # type: ignore[misc]
             print(error)
 
     def _release(self, words: list[str]) -> None:
-        from nb_oomhelper.fixes import release
         from nb_oomhelper.outcomes import summary
+        from nb_oomhelper.remedies.running import release
 
         names = [word for word in words if not word.startswith("--")]
         flags = {word for word in words if word.startswith("--")}

@@ -1,42 +1,35 @@
-"""From a remedy to the exact code for this notebook, and from running it to a measured outcome."""
+"""From a remedy to the exact code for this notebook, with what it would free."""
 
 from __future__ import annotations
 
 import ast
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from string import Template
-from typing import Any
 
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.freeing import give_back, steps_taken
-from nb_oomhelper.holders.find import still_held
-from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loading.disk import scratch
 from nb_oomhelper.loading.reload import Load, plan_reload
-from nb_oomhelper.memory.allocators import busiest
-from nb_oomhelper.memory.nvml import Driver
-from nb_oomhelper.memory.snapshot import read_measure
-from nb_oomhelper.notebook import Notebook, tell_phase, works
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
-from nb_oomhelper.records.memory import Measure, MemorySnapshot
-from nb_oomhelper.records.remedy import FixPlan, Outcome, fall
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.remedies.notebook_settings import Notebook, tell_phase, works
 from nb_oomhelper.source.call_sites import bound_names, read_tree
 
-_HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
-RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
-ReadMeasure = Callable[[], Measure]
-CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation")  # subjects of `notebook`
+CHANGED = (
+    "cell",
+    "number",
+    "trainer",
+    "data loader",
+    "adam",
+    "allocator",
+    "preallocation",
+)  # subjects of `notebook_settings`
 _NO_NOTEBOOK = Notebook()
 
 
@@ -75,121 +68,6 @@ def plan(
             failed(error)
     plans.sort(key=lambda pair: pair[0])
     return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
-
-
-def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosis) -> Outcome:
-    """Run a plan's code and measure what it changed.
-
-    Args:
-        plan: What to run; "display_only" plans are refused by the caller.
-        run_code: Runs the code in the user's namespace.
-        read: Reads the figures of the device that the event is about.
-        diagnosis: What had failed.
-    """
-    before, started, started_at = read(), time.monotonic(), time.time()
-    with steps_taken() as steps:
-        error = run_code(plan.code)
-        if error is not None and (plan.loads or plan.reruns):  # what it had made lives on in its frames
-            give_back(_shell(), read=read)
-    seconds = time.monotonic() - started
-    outcome = _outcome(
-        plan.fix,
-        before,
-        read(),
-        requested=diagnosis.requested,
-        rerun=diagnosis.rerun,
-        error=error,
-        seconds=seconds,
-        subject=plan.subject,
-        predicted=plan.predicted,
-        steps=tuple(steps),
-    )
-    if plan.reruns:
-        return replace(outcome, fits=error is None, again=None, ran=error is None)
-    if not plan.loads:
-        return outcome
-    # What was asked for is held now: what is free beside it says nothing about whether it fitted.
-    return replace(
-        outcome,
-        fits=error is None,
-        again=None,
-        loaded=error is None,
-        planned=plan.placement,
-        folder=_folder_since(started_at) if plan.makes_folder else None,
-    )
-
-
-def _folder_since(moment: float) -> str | None:
-    """The folder for weights that the code has made, if any were put there: else they stay in the model's own files."""
-    fresh = []
-    own = getattr(os, "getuid", lambda: None)()  # Windows has no such numbers, and a temporary folder for each user
-    try:
-        for folder in Path(scratch()[0] or ".").glob("oom-offload-*"):
-            told = folder.stat()
-            if told.st_ctime >= moment - 1 and own in (None, told.st_uid) and any(folder.iterdir()):
-                fresh.append((told.st_ctime, str(folder)))
-    except OSError:  # somebody else's, or gone meanwhile
-        return None
-    return max(fresh)[1] if fresh else None
-
-
-def release(*, deep: bool = False, history: bool = False, names: Sequence[str] = ()) -> Outcome:
-    """Give back what a failed cell keeps, without restarting the kernel.
-
-    Clears the frames of the last error, with every cause and context of it, collects, and empties the
-    caches of the loaded frameworks. Your variables stay, and `%tb` still prints.
-
-    Args:
-        deep: Also drop the exceptions themselves, for tensors in their arguments: `%tb` and `%debug` have
-            nothing to show afterwards.
-        history: Also forget displayed results: `Out`, `_`, `__`, `___`. Their text stays in the notebook.
-        names: Variables of yours to delete, also where `Out` or the traceback shares them.
-
-    Returns:
-        Bytes before and after, what each step did and gave back, and who keeps most of the rest.
-
-    Raises:
-        UsageError: A name is not a variable of yours. Nothing was released then.
-    """
-    shell = _shell()
-    driver = Driver()
-    try:
-        backend, device = busiest()
-        read = partial(read_measure, driver, backend, device)
-        before, started = read(), time.monotonic()
-        steps = give_back(shell, deep=deep, history=history, names=names, read=read)
-        seconds = time.monotonic() - started
-        after = read()
-    finally:
-        driver.close()
-    held = () if shell is None else still_held(scope_of(shell), backend, device, _HELD)
-    return replace(_outcome("release", before, after, seconds=seconds), steps=steps, held=held)
-
-
-def _outcome(
-    fix: str,
-    before: Measure,
-    after: Measure,
-    *,
-    requested: int | None = None,
-    rerun: int | None = None,
-    **facts: Any,
-) -> Outcome:
-    freed = fall(before.resident, after.resident)
-    if before.backend != "host":
-        freed = fall(before.allocated, after.allocated)
-    fits, again = (
-        None if needed is None or after.free is None else after.free >= needed for needed in (requested, rerun)
-    )
-    return Outcome(
-        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, again=again, **facts
-    )
-
-
-def _shell() -> Any:
-    import IPython
-
-    return IPython.get_ipython()
 
 
 @dataclass(frozen=True, slots=True)

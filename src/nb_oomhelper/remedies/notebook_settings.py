@@ -13,12 +13,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
 
-from nb_oomhelper.cellwork import Cell, edited, globals_read, indented, phase_of, read_cell, words_of
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.versions import installed_version, release_of
 from nb_oomhelper.records.event import OomEvent, Phase
 from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.remedies.cell_edits import Cell, edited, globals_read, indented, phase_of, read_cell, words_of
 
 _WORTH_SAYING = 1 << 20  # bytes of an autograd graph
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
