@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.gauge import by_variable, to_html, to_json, to_text
 from nb_oomhelper.memory.usage import Gauge
 from nb_oomhelper.records.holdings import Holding
+from nb_oomhelper.showing.memory_table import by_variable, to_html, to_json, to_text
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
 from tests.test_frontends import Page
@@ -29,13 +29,13 @@ Play = Callable[..., Any]
 
 READ = """
 import json, os, sys
-from nb_oomhelper import gauge
+from nb_oomhelper.showing import memory_table
 from nb_oomhelper.memory import usage
 from nb_oomhelper.memory.nvml import Driver
 driver = Driver()
 rows, note = usage.read_gauges(driver, INDEX)
-text = gauge.to_text(rows, note)
-print(json.dumps([json.loads(gauge.to_json(rows, note)), text, gauge.to_html(rows, note), os.getpid()]))
+text = memory_table.to_text(rows, note)
+print(json.dumps([json.loads(memory_table.to_json(rows, note)), text, memory_table.to_html(rows, note), os.getpid()]))
 """
 TWO = f"""
 gpu GPU-1111 8GiB NVIDIA H200

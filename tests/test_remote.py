@@ -17,10 +17,10 @@ import torch
 from numpy import ones, uint8
 
 from nb_oomhelper.failure.detection import detect
-from nb_oomhelper.frontends import _html, _text
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.event import OomEvent, Remote
-from nb_oomhelper.report import write
+from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.report import write
 from tests.cases import EVENT, HOLDINGS, SNAPSHOT, catalog, rich_case
 
 pytestmark = pytest.mark.plain

@@ -21,12 +21,12 @@ from nb_oomhelper.records.diagnosis import CauseKind
 from nb_oomhelper.records.event import Phase, Remote
 from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.records.remedy import Applicability
+from nb_oomhelper.showing.wording import knows, pick_language, say
 from nb_oomhelper.untrusted import one_line
-from nb_oomhelper.wording import knows, pick_language, say
 
 pytestmark = pytest.mark.plain
 
-FILE = resources.files("nb_oomhelper.knowledge").joinpath("wording.toml")
+FILE = resources.files("nb_oomhelper.showing").joinpath("wording.toml")
 SENTENCES: dict[str, dict[str, str]] = {
     f"{section}.{name}": texts
     for section, sentences in tomllib.loads(FILE.read_text("utf-8")).items()

@@ -24,16 +24,16 @@ from nb_oomhelper.cells import Cells, error_of
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.hooks import Hooks
 from nb_oomhelper.reserve import Reserve
-from nb_oomhelper.screen import Screen
+from nb_oomhelper.showing.screen import Screen
 
 if TYPE_CHECKING:
-    from nb_oomhelper import frontends
     from nb_oomhelper.case import Case, Desk
     from nb_oomhelper.knowledge.catalog import Catalog
     from nb_oomhelper.knowledge.toml_tables import Language
     from nb_oomhelper.memory.nvml import Driver
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.remedy import Outcome
+    from nb_oomhelper.showing import frontends
 
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
@@ -131,9 +131,9 @@ class Extension:
         """Import and start what an error needs, while there is room for it."""
         self._warming = None
         try:
-            from nb_oomhelper import frontends
             from nb_oomhelper.loading.loaders import load_rows
             from nb_oomhelper.poll import WORKER
+            from nb_oomhelper.showing import frontends
 
             self.catalog()
             load_rows()
@@ -156,7 +156,7 @@ class Extension:
 
     def language(self) -> Language:
         """The language that is set."""
-        from nb_oomhelper.wording import pick_language
+        from nb_oomhelper.showing.wording import pick_language
 
         return pick_language(self.settings.language)
 
@@ -168,8 +168,8 @@ class Extension:
 
     def status(self) -> list[str]:
         """What is in place and what is missing, one plain line each."""
-        from nb_oomhelper.frontends import widgets_gap
         from nb_oomhelper.memory.host import gap
+        from nb_oomhelper.showing.frontends import widgets_gap
 
         slot = "in place" if self.hooks.has_slot else "taken by another extension; the other hooks still see errors"
         path = self._history_path()
@@ -250,8 +250,8 @@ class Extension:
     def _show_bare(self, event: OomEvent) -> None:
         """What can be told without looking at anything: the error's own numbers, and that a release is to be had."""
         try:
-            from nb_oomhelper import frontends
             from nb_oomhelper.case import bare_case
+            from nb_oomhelper.showing import frontends
 
             if self.case is None:
                 self.case = bare_case(event, self.desk)
@@ -282,7 +282,7 @@ class Extension:
 
     def show(self, case: Case, *, static: bool = False) -> None:
         """Show a case; the one before it is no longer live. A static one has no buttons."""
-        from nb_oomhelper import frontends
+        from nb_oomhelper.showing import frontends
 
         shown = frontends.show(case, self._actions(), self.shell, static=static)
         if not static:  # else it stands beside the live panel of another thread
@@ -290,7 +290,7 @@ class Extension:
 
     def show_live(self) -> bool:
         """Show the live readout of every device; False where there are no widgets."""
-        from nb_oomhelper import frontends
+        from nb_oomhelper.showing import frontends
 
         live = frontends.show_live(self.driver, self._actions(), self.shell)
         if live is not None:
@@ -298,8 +298,8 @@ class Extension:
         return live is not None
 
     def _actions(self) -> frontends.Actions:
-        from nb_oomhelper import frontends
         from nb_oomhelper.case import read_again
+        from nb_oomhelper.showing import frontends
 
         return frontends.Actions(
             catalog=self.catalog,

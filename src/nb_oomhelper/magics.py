@@ -105,8 +105,8 @@ class OomMagics(Magics):  # type: ignore[misc]
             %%gpumem
             loss = train_step(batch)
         """
-        from nb_oomhelper import gauge
         from nb_oomhelper.memory import usage
+        from nb_oomhelper.showing import memory_table
 
         options = parse_argstring(self.gpumem, line)
         if cell is not None:
@@ -119,9 +119,12 @@ class OomMagics(Magics):  # type: ignore[misc]
             return None
         rows, note = usage.read_gauges(self._core.driver, options.index)
         if options.json:
-            print(gauge.to_json(rows, note))
+            print(memory_table.to_json(rows, note))
         else:
-            display({"text/plain": gauge.to_text(rows, note), "text/html": gauge.to_html(rows, note)}, raw=True)
+            display(
+                {"text/plain": memory_table.to_text(rows, note), "text/html": memory_table.to_html(rows, note)},
+                raw=True,
+            )
         return None
 
     def _run_metered(self, cell: str) -> Any:
@@ -174,8 +177,8 @@ class OomMagics(Magics):  # type: ignore[misc]
             print(error)
 
     def _release(self, words: list[str]) -> None:
-        from nb_oomhelper.outcomes import summary
         from nb_oomhelper.remedies.running import release
+        from nb_oomhelper.showing.outcome_text import summary
 
         names = [word for word in words if not word.startswith("--")]
         flags = {word for word in words if word.startswith("--")}
@@ -185,8 +188,8 @@ class OomMagics(Magics):  # type: ignore[misc]
         print("\n".join(summary(outcome, self._core.language())))
 
     def _plan(self, words: list[str]) -> None:
-        from nb_oomhelper import grid, loadtable
         from nb_oomhelper.loading.estimate import plan
+        from nb_oomhelper.showing import grid, load_table
 
         usage = "%oom plan MODEL [--device N] [--dtype D] [--json]"
         as_json = "--json" in words
@@ -204,14 +207,14 @@ class OomMagics(Magics):  # type: ignore[misc]
             catalog=catalog,
         )
         if as_json:
-            print(loadtable.to_json(found))
+            print(load_table.to_json(found))
             return
-        before = loadtable.above(found, language)
+        before = load_table.above(found, language)
         if found.checkpoint.size is None:
             print("\n".join(before))
             return
-        columns, rows = loadtable.table(found, catalog, self._core.rates(), language)
-        after = loadtable.below(found, catalog, language)
+        columns, rows = load_table.table(found, catalog, self._core.rates(), language)
+        after = load_table.below(found, catalog, language)
         display(
             {
                 "text/plain": "\n".join([*before, "", grid.to_text(columns, rows), "", *after]),
@@ -226,7 +229,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         return self._core.case
 
     def _fix(self, words: list[str]) -> None:
-        from nb_oomhelper.outcomes import fix_loses, tell
+        from nb_oomhelper.showing.outcome_text import fix_loses, tell
 
         case = self._last()
         sure = "--yes" in words
@@ -273,7 +276,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             return self._core.language(), rest
         if named not in ("en", "zh"):
             raise UsageError(_LANG)
-        from nb_oomhelper.wording import pick_language
+        from nb_oomhelper.showing.wording import pick_language
 
         return pick_language(named), rest
 
@@ -296,10 +299,10 @@ def _split(line: str) -> list[str]:
 
 
 def _show_holders(driver: Driver, index: int | None, as_json: bool, language: Language) -> None:
-    from nb_oomhelper import gauge, grid
     from nb_oomhelper.holders.find import holdings
     from nb_oomhelper.memory.snapshot import read_driver
-    from nb_oomhelper.wording import say
+    from nb_oomhelper.showing import grid, memory_table
+    from nb_oomhelper.showing.wording import say
 
     device = None
     if index is not None:  # the driver's number; frameworks have their own
@@ -313,7 +316,7 @@ def _show_holders(driver: Driver, index: int | None, as_json: bool, language: La
     if not found:
         print(say("gpumem.nothing_held", language))
         return
-    columns, rows = gauge.by_variable(found)
+    columns, rows = memory_table.by_variable(found)
     display({"text/plain": grid.to_text(columns, rows), "text/html": grid.to_html(columns, rows)}, raw=True)
 
 

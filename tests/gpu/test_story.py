@@ -220,7 +220,7 @@ def test_another_process_is_told_with_its_bytes(gpu_kernel: Kernel) -> None:
         told = [row for row in causes(gpu_kernel, "other_process") if row["size"]]
     parts = gpu_kernel.eval(
         "[[part.kind, part.size] for part in"
-        f" __import__('nb_oomhelper.diagnosis.diagnose').diagnose.segments({CASE}.snapshot, 'cuda')]"
+        f" __import__('nb_oomhelper.memory.segments').memory.segments.segments({CASE}.snapshot, 'cuda')]"
     )
     sizes = dict(parts)
     if told and sees_driver_pids():

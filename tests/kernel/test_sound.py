@@ -114,7 +114,7 @@ class TestInterrupts:
         """It sends messages, which is what fails in a full process; another thread may be waiting for it."""
         panel = Panel(kernel, kernel.execute(NO_ROOM))
         kernel.execute(
-            "from nb_oomhelper.frontends._panel import Panel\nend = Panel._end\n"
+            "from nb_oomhelper.showing.frontends._panel import Panel\nend = Panel._end\n"
             "def bad(self):\n    Panel._end = end\n    self._running = False\n    raise OSError('full')\n"
             "Panel._end = bad"
         )

@@ -21,15 +21,8 @@ from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies.notebook_settings import Notebook, tell_phase, works
 from nb_oomhelper.source.call_sites import bound_names, read_tree
 
-CHANGED = (
-    "cell",
-    "number",
-    "trainer",
-    "data loader",
-    "adam",
-    "allocator",
-    "preallocation",
-)  # subjects of `notebook_settings`
+# Subjects of `notebook_settings`.
+CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation")
 _NO_NOTEBOOK = Notebook()
 
 

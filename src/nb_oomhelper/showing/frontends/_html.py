@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.report import FixRow, Part, Report, Why
+from nb_oomhelper.showing.report import FixRow, Part, Report, Why
+from nb_oomhelper.showing.wording import say
 from nb_oomhelper.untrusted import printable
-from nb_oomhelper.wording import say
 
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
@@ -39,7 +39,8 @@ def _element(mark: re.Match[str]) -> str:
 @functools.cache
 def style() -> str:
     """The style sheet, as an element."""
-    return f"<style>{resources.files('nb_oomhelper.frontends').joinpath('panel.css').read_text('utf-8')}</style>"
+    file = resources.files("nb_oomhelper.showing.frontends").joinpath("panel.css")
+    return f"<style>{file.read_text('utf-8')}</style>"
 
 
 def head(report: Report) -> str:

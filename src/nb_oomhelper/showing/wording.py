@@ -1,4 +1,4 @@
-"""Every sentence that is shown, in English and Chinese, from `knowledge/wording.toml`."""
+"""Every sentence that is shown, in English and Chinese, from `wording.toml`."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def pick_language(setting: str) -> Language:
 
 @functools.cache
 def _sentences() -> dict[str, dict[str, dict[str, str]]]:
-    file = resources.files("nb_oomhelper.knowledge").joinpath("wording.toml")
+    file = resources.files("nb_oomhelper.showing").joinpath("wording.toml")
     return tomllib.loads(file.read_text("utf-8"))

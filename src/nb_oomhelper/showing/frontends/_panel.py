@@ -17,18 +17,18 @@ from typing import Any
 
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
-from nb_oomhelper.frontends import _html, _text
-from nb_oomhelper.frontends._actions import Actions
-from nb_oomhelper.frontends._widgets import FixWidget, family
 from nb_oomhelper.knowledge.export import entry_page, to_json
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.segments import segments
-from nb_oomhelper.outcomes import fix_title, plain, tell
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import Outcome
-from nb_oomhelper.report import Report, bar, write
-from nb_oomhelper.wording import say
+from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.frontends._actions import Actions
+from nb_oomhelper.showing.frontends._widgets import FixWidget, family
+from nb_oomhelper.showing.outcome_text import fix_title, plain, tell
+from nb_oomhelper.showing.report import Report, bar, write
+from nb_oomhelper.showing.wording import say
 
 _log = logging.getLogger(__name__)
 _SPAN = 120  # seconds that the sparkline shows

@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from nb_oomhelper.frontends import _html
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
-from nb_oomhelper.outcomes import plain
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot
-from nb_oomhelper.report import bar
-from nb_oomhelper.wording import say
+from nb_oomhelper.showing.frontends import _html
+from nb_oomhelper.showing.outcome_text import plain
+from nb_oomhelper.showing.report import bar
+from nb_oomhelper.showing.wording import say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

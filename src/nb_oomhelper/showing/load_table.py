@@ -10,10 +10,10 @@ from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.loading.estimate import Estimate
-from nb_oomhelper.outcomes import said_rates
 from nb_oomhelper.records.remedy import Placement
+from nb_oomhelper.showing.outcome_text import said_rates
+from nb_oomhelper.showing.wording import say
 from nb_oomhelper.units import format_bytes
-from nb_oomhelper.wording import say
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 _VERDICTS = {True: "fits", None: "unknown", False: "fits_not"}

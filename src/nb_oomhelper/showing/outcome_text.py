@@ -10,9 +10,9 @@ from nb_oomhelper.knowledge.catalog import Catalog, Match
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
+from nb_oomhelper.showing.wording import say
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.untrusted import printable
-from nb_oomhelper.wording import say
 
 _STARS = re.compile(r"\*{2,}")
 _WORTH_SAYING = 1 << 20  # bytes

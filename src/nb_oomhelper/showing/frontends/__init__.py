@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
-from nb_oomhelper.frontends import _html, _panel, _text
-from nb_oomhelper.frontends._actions import Actions
-from nb_oomhelper.frontends._live import Live
 from nb_oomhelper.memory.nvml import Driver
-from nb_oomhelper.report import write
-from nb_oomhelper.screen import Shown
+from nb_oomhelper.showing.frontends import _html, _panel, _text
+from nb_oomhelper.showing.frontends._actions import Actions
+from nb_oomhelper.showing.frontends._live import Live
+from nb_oomhelper.showing.report import write
+from nb_oomhelper.showing.screen import Shown
 
 __all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live", "warm", "widgets_gap"]
 

@@ -19,12 +19,12 @@ from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import segments
-from nb_oomhelper.outcomes import blanks, code, places, plain, said_rates, tell, texts
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd
 from nb_oomhelper.records.memory import MemorySnapshot, Segment
 from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.showing.outcome_text import blanks, code, places, plain, said_rates, tell, texts
+from nb_oomhelper.showing.wording import knows, say
 from nb_oomhelper.units import format_bytes
-from nb_oomhelper.wording import knows, say
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

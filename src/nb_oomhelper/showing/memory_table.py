@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from nb_oomhelper import grid
 from nb_oomhelper.memory.usage import Gauge
 from nb_oomhelper.records.holdings import Holding
+from nb_oomhelper.showing import grid
 from nb_oomhelper.units import format_bytes
 from nb_oomhelper.untrusted import one_line
 

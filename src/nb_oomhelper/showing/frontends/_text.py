@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import textwrap
 
-from nb_oomhelper.report import FixRow, Part, Report
+from nb_oomhelper.showing.report import FixRow, Part, Report
+from nb_oomhelper.showing.wording import say
 from nb_oomhelper.untrusted import printable
-from nb_oomhelper.wording import say
 
 _BAR = 60  # characters
 _MARK = re.compile(r"(`[^`]*`)|\*\*([^*]*)\*\*")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nb_oomhelper.frontends import _html
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.report import FixRow
-from nb_oomhelper.wording import say
+from nb_oomhelper.showing.frontends import _html
+from nb_oomhelper.showing.report import FixRow
+from nb_oomhelper.showing.wording import say
 
 MakeButton = Callable[[str, Callable[[], None]], Any]
 
