@@ -39,7 +39,7 @@ def load_ipython_extension(shell: Any) -> None:
     """`%load_ext nb_oomhelper`: watch for out-of-memory errors in this shell. Loading twice is harmless."""
     if getattr(shell, _KEY, None) is not None:
         return
-    from nb_oomhelper.extension import Extension
+    from nb_oomhelper.shell.extension import Extension
 
     extension = Extension(shell)
     extension.load()

@@ -35,7 +35,7 @@ class Load:
         call: The user's call, or a blank one.
         row: Its loader.
         checkpoint: Its model's size.
-        dtype: What it asks for, as `loadplan.weigh` wants it.
+        dtype: What it asks for, as `placement.weigh` wants it.
         room: What there is once the failed cell is released.
         bound: Whether its target's name stands for something now.
         forgets: Whether that goes before the load: the statement does not need it.

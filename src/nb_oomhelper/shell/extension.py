@@ -16,14 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Enum, Float, Unicode
-from traitlets.config import Configurable
-
-from nb_oomhelper import magics
-from nb_oomhelper.cells import Cells, error_of
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.hooks import Hooks
-from nb_oomhelper.reserve import Reserve
+from nb_oomhelper.shell import magics
+from nb_oomhelper.shell.cells import Cells, error_of
+from nb_oomhelper.shell.hooks import Hooks
+from nb_oomhelper.shell.reserve import Reserve
+from nb_oomhelper.shell.settings import OOMHelper, expanded
 from nb_oomhelper.showing.screen import Screen
 
 if TYPE_CHECKING:
@@ -43,26 +41,6 @@ _PANELS = 5  # panels of one cell: a pool of threads can fail in hundreds
 _WARM = 1.0  # seconds after the load when what was left out is imported
 # An exception's own attributes, past any code of its class, which may refuse or make up attributes.
 _attributes: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
-
-
-class OOMHelper(Configurable):
-    """Settings of nb_oomhelper: `%config OOMHelper`, or `c.OOMHelper.…` in ipython_config.py."""
-
-    language = Enum(["auto", "en", "zh"], "auto", help="Language of the panel; auto follows the environment.").tag(
-        config=True
-    )
-    refresh_seconds = Float(1.0, min=0.2, help="Seconds between two readings of the live readout.").tag(config=True)
-    live_minutes = Float(10.0, min=0.0, help="Minutes for which a panel is kept live.").tag(config=True)
-    auto_release = Bool(False, help="Release the failed cell at once, without a click.").tag(config=True)
-    history = Bool(True, help="Keep what fixes did on this machine, for measured rates.").tag(config=True)
-    history_path = Unicode(
-        "", help="SQLite file of the history; empty: nb_oomhelper/history.sqlite in the IPython directory."
-    ).tag(config=True)
-    knowledge_dir = Unicode(
-        "",
-        help="Folder with entries/*.toml and fixes/*.toml of your own, as an absolute path or one that begins with ~;"
-        " empty: nb_oomhelper in the IPython directory.",
-    ).tag(config=True)
 
 
 class Extension:
@@ -151,7 +129,7 @@ class Extension:
         if self._catalog is None or self._catalog[0] != folder:
             from nb_oomhelper.knowledge.catalog import load_catalog
 
-            self._catalog = (folder, load_catalog(_expanded(folder)))
+            self._catalog = (folder, load_catalog(expanded(folder)))
         return self._catalog[1]
 
     def language(self) -> Language:
@@ -353,7 +331,7 @@ class Extension:
         if not self.settings.history:
             return None
         named = self.settings.history_path
-        return _expanded(named) if named else Path(self.shell.ipython_dir) / "nb_oomhelper" / "history.sqlite"
+        return expanded(named) if named else Path(self.shell.ipython_dir) / "nb_oomhelper" / "history.sqlite"
 
     def _history_line(self, path: Path) -> str:
         from nb_oomhelper.remedies import history
@@ -388,10 +366,3 @@ def _is_known(error: BaseException) -> bool:
     for attributes in chain:
         attributes[_MARK] = True
     return known
-
-
-def _expanded(path: str) -> Path:
-    """A path from the settings; one whose `~name` is nobody stays as it is written."""
-    with contextlib.suppress(RuntimeError):
-        return Path(path).expanduser()
-    return Path(path)

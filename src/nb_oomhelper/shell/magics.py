@@ -129,7 +129,7 @@ class OomMagics(Magics):  # type: ignore[misc]
 
     def _run_metered(self, cell: str) -> Any:
         """Run a cell as IPython's own %%time does: an error passes on to the shell, after our line."""
-        from nb_oomhelper.meter import Meter
+        from nb_oomhelper.shell.meter import Meter
 
         shell = self.shell
         code = shell.transform_cell(cell)
