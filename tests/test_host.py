@@ -454,8 +454,8 @@ print(json.dumps(before - read_host().this_process))
     def test_without_ctypes_or_the_function_it_does_nothing(self) -> None:
         code = """
 import sys
-sys.modules["ctypes"] = None
 from nb_oomhelper.remedies.releasing import trim
+sys.modules["ctypes"] = None
 print("true" if trim() is None else "false")
 """
         assert in_a_process(code) is True

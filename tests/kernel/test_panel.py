@@ -189,8 +189,8 @@ class TestRunAgain:
         assert kernel.eval("get_ipython().execution_count") == count + 1
         assert kernel.eval("Out[max(Out)]") == 1 << 20
         assert panel.buttons[-1] == "Run the cell again"
-        assert kernel.eval("get_ipython()._nb_oomhelper.shell.cells.busy()") is False
-        assert kernel.eval("get_ipython()._nb_oomhelper.shell.cells._running") == []
+        assert kernel.eval("get_ipython()._nb_oomhelper.cells.busy()") is False
+        assert kernel.eval("get_ipython()._nb_oomhelper.cells._running") == []
 
     @pytest.mark.parametrize("code", ["train_step(room)", "import asyncio\nawait asyncio.sleep(0)\ntrain_step(room)"])
     def test_fails_again(self, kernel: Kernel, code: str) -> None:
@@ -199,7 +199,7 @@ class TestRunAgain:
         assert "The cell failed again: MemoryError: Unable to allocate" in panel.text
         assert len(shown(reply)) == 1
         Panel(kernel, reply).click("Run")
-        assert kernel.eval("get_ipython()._nb_oomhelper.shell.cells._running") == []
+        assert kernel.eval("get_ipython()._nb_oomhelper.cells._running") == []
 
 
 class TestShows:

@@ -1,7 +1,8 @@
 """The calls that load models, and which of their arguments make a load smaller: the rows of `loaders.toml`.
 
 A row is data: how the call is known again in a traceback, which argument names the model, and for each way of loading
-it with less memory (an option) the arguments to set. `failed_call` finds the user's call by it, `rewrite` writes it anew.
+it with less memory (an option) the arguments to set. `failed_call` finds the user's call by it, and `rewrite` writes
+it anew.
 """
 
 from __future__ import annotations
