@@ -43,7 +43,7 @@ imported = time.perf_counter()
 ended = time.perf_counter()
 print(1000 * (imported - started), 1000 * (ended - imported), size)
 """
-_OURS = ("from nb_oomhelper.checkpoint import measure", "size = measure(sys.argv[1]).size")
+_OURS = ("from nb_oomhelper.loading.checkpoint import measure", "size = measure(sys.argv[1]).size")
 _THEIRS = (
     """
     from accelerate import init_empty_weights

@@ -22,8 +22,8 @@ def measure_search(repeats: int | None) -> Iterator[Result]:
     import torch
 
     from nb_oomhelper.frameworks import FRAMEWORKS
-    from nb_oomhelper.holders import find_holdings
-    from nb_oomhelper.roots import Scope
+    from nb_oomhelper.holders.scope import Scope
+    from nb_oomhelper.holders.search import find_holdings
 
     model = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(50)))
     for count in _MANY:
@@ -55,7 +55,7 @@ def measure_search(repeats: int | None) -> Iterator[Result]:
 
 def measure_release(repeats: int | None) -> Iterator[Result]:
     """What `release()` does to memory, against one collection."""
-    from nb_oomhelper.freeing import give_back
+    from nb_oomhelper.remedies.releasing import give_back
 
     things = [[number] for number in range(1_000_000)]
     sides = {"give_back()": _timed(lambda: give_back(None)), "gc.collect()": _timed(gc.collect)}

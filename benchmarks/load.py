@@ -42,7 +42,7 @@ def measure(repeats: int | None) -> Iterator[Result]:
             "import ipywidgets": _timer(folder, "import ipywidgets"),
             "%load_ext of an extension that does nothing": _timer(folder, _LOAD.format(module=empty.stem)),
             "what nb_oomhelper imports later, when the kernel is idle": _timer(
-                folder, "import nb_oomhelper.frontends", before=loads
+                folder, "import nb_oomhelper.showing.frontends", before=loads
             ),
         }
         first, second, *more = take_turns(sides, repeats or 15)

@@ -59,12 +59,12 @@ def _fail(folder: str) -> BaseException:
 
 def _planner(error: BaseException) -> Callable[[], int]:
     """A function that does what a panel does about the call, and gives the number of options."""
-    from nb_oomhelper.catalog import load_catalog
-    from nb_oomhelper.memory import take_snapshot
-    from nb_oomhelper.model import OomEvent
-    from nb_oomhelper.nvml import Driver
-    from nb_oomhelper.reloads import plan_reload, study
-    from nb_oomhelper.rewrite import find_call
+    from nb_oomhelper.knowledge.catalog import load_catalog
+    from nb_oomhelper.loading.failed_call import find_call
+    from nb_oomhelper.loading.reload import plan_reload, study
+    from nb_oomhelper.memory.nvml import Driver
+    from nb_oomhelper.memory.snapshot import take_snapshot
+    from nb_oomhelper.records.event import OomEvent
 
     fixes = [fix for fix in load_catalog().fixes if fix.subject == "call"]
     snapshot = take_snapshot(Driver(), backend="host", device=None)

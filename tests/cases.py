@@ -5,24 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.catalog import Catalog, load_catalog
-from nb_oomhelper.diagnose import diagnose
-from nb_oomhelper.fixes import plan
-from nb_oomhelper.model import (
+from nb_oomhelper.diagnosis.diagnose import diagnose
+from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
+from nb_oomhelper.loading.reload import study
+from nb_oomhelper.records.event import FailedCall, OomEvent
+from nb_oomhelper.records.holdings import Holding, Holdings
+from nb_oomhelper.records.memory import (
     AllocatorMemory,
     DeviceMemory,
     DriverReading,
-    FailedCall,
-    Holding,
-    Holdings,
     HostMemory,
     Measure,
     MemorySnapshot,
-    OomEvent,
-    Outcome,
     ProcessMemory,
 )
-from nb_oomhelper.reloads import study
+from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.remedies.planning import plan
 
 MIB, GIB = 1 << 20, 1 << 30
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.frameworks import _cupy, _jax
-from nb_oomhelper.freeing import give_back
-from nb_oomhelper.model import AllocatorMemory
+from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.remedies.releasing import give_back
 
 pytestmark = pytest.mark.plain
 
@@ -70,7 +70,7 @@ def tell(setup: str, code: str, **env: str) -> Any:
 def test_looking_starts_nothing() -> None:
     code = """
         from jax._src import xla_bridge
-        from nb_oomhelper.freeing import give_back
+        from nb_oomhelper.remedies.releasing import give_back
         loaded = _jax.loaded()
         asked = [_jax.allocator("cuda", None), _jax.device_uuids(), _jax.caches(deep=True), rows(1)]
         give_back(None, deep=True)
@@ -146,8 +146,8 @@ def test_the_copy_of_an_arrays_values_is_found() -> None:
 def test_holdings_name_arrays_however_they_are_kept() -> None:
     code = """
         from nb_oomhelper.frameworks import FRAMEWORKS
-        from nb_oomhelper.holders import find_holdings
-        from nb_oomhelper.roots import Scope
+        from nb_oomhelper.holders.search import find_holdings
+        from nb_oomhelper.holders.scope import Scope
         params = jax.block_until_ready({"w": jnp.ones((512, 512)), "b": [jnp.ones((256, 512))]})
         scope = Scope(variables={"params": params, "again": params["w"], "step": jax.jit(lambda x: x)})
         loaded = [one for one in FRAMEWORKS if one.loaded()]
@@ -159,7 +159,7 @@ def test_holdings_name_arrays_however_they_are_kept() -> None:
 
 def test_deep_drops_what_was_compiled_with_its_constants() -> None:
     code = """
-        from nb_oomhelper.freeing import give_back
+        from nb_oomhelper.remedies.releasing import give_back
         def make():
             big = jnp.ones((512, 512))
             return jax.jit(lambda x: x + big)

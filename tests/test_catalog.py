@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nb_oomhelper.catalog import Catalog, load_catalog
 from nb_oomhelper.errors import KnowledgeError
-from nb_oomhelper.export import to_json
-from nb_oomhelper.model import Cause, CauseKind, FailedCall, OomEvent, Phase
+from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
+from nb_oomhelper.knowledge.export import to_json
+from nb_oomhelper.records.diagnosis import Cause, CauseKind
+from nb_oomhelper.records.event import FailedCall, OomEvent, Phase
 
 pytestmark = pytest.mark.plain
 

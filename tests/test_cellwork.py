@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nb_oomhelper.cellwork import Cell, edited, indented, phase_of, read_cell
-from nb_oomhelper.knowledge._fix import Edit
+from nb_oomhelper.knowledge.fix import Edit
+from nb_oomhelper.remedies.cell_edits import Cell, edited, indented, phase_of, read_cell
 
 pytestmark = pytest.mark.plain
 

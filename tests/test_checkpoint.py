@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nb_oomhelper.checkpoint import Checkpoint, Config, TensorSize, measure
-from nb_oomhelper.checkpoint._files import LONGEST_JSON
+from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize, measure
+from nb_oomhelper.loading.checkpoint._files import LONGEST_JSON
 
 pytestmark = pytest.mark.plain
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="counts what is read, or limits memory, as Linux does")
@@ -635,7 +635,7 @@ class TestHeaders:
         write(tmp_path / "model.safetensors", header({"w": ("F16", (1 << 14, 1 << 20))}))
         code = (
             "import resource, sys\n"
-            "from nb_oomhelper.checkpoint import measure\n"
+            "from nb_oomhelper.loading.checkpoint import measure\n"
             "resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))\n"
             "print(measure(sys.argv[1]).size)\n"
             "print(sorted({'torch', 'transformers', 'safetensors', 'huggingface_hub', 'numpy'} & set(sys.modules)))\n"

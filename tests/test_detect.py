@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nb_oomhelper.frames import Place, raised_with, read_phase, user_location
-from nb_oomhelper.frameworks import detect, detect_text
-from nb_oomhelper.model import OomEvent, ProcessMemory
+from nb_oomhelper.failure.detection import detect, detect_text
+from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.failure.phase import read_phase
+from nb_oomhelper.failure.places import Place, user_location
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import ProcessMemory
 
 pytestmark = pytest.mark.plain
 
@@ -728,7 +731,7 @@ def train_step():
 try:
     train_step()
 except BaseException as error:
-    from nb_oomhelper.frameworks import detect
+    from nb_oomhelper.failure.detection import detect
     print(detect(error))
 """
 

@@ -7,22 +7,19 @@ from typing import Any, get_args
 
 import pytest
 
-from nb_oomhelper.diagnose import diagnose, free_for, host_free, segments, tightest, with_self
-from nb_oomhelper.model import (
+from nb_oomhelper.diagnosis.diagnose import diagnose
+from nb_oomhelper.diagnosis.request import free_for
+from nb_oomhelper.memory.room import host_free, tightest
+from nb_oomhelper.memory.segments import segments, with_self
+from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
+from nb_oomhelper.records.event import OomEvent, Phase
+from nb_oomhelper.records.holdings import Holding, Holdings
+from nb_oomhelper.records.memory import (
     AllocatorMemory,
-    Cause,
-    CauseKind,
-    DeadEnd,
-    DeadEndKind,
     DeviceMemory,
-    Diagnosis,
     DriverReading,
-    Holding,
-    Holdings,
     HostMemory,
     MemorySnapshot,
-    OomEvent,
-    Phase,
     ProcessMemory,
 )
 

@@ -12,12 +12,13 @@ from typing import Any, get_args
 import pytest
 
 import nb_oomhelper
-from nb_oomhelper import estimate, loadtable
-from nb_oomhelper.catalog import load_catalog
 from nb_oomhelper.errors import KnowledgeError, UsageError
-from nb_oomhelper.estimate import Estimate, plan
-from nb_oomhelper.model import Placement
-from nb_oomhelper.wording import Language
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.loading import estimate
+from nb_oomhelper.loading.estimate import Estimate, plan
+from nb_oomhelper.records.remedy import Placement
+from nb_oomhelper.showing import load_table
 
 pytestmark = pytest.mark.plain
 
@@ -108,7 +109,7 @@ def on_a_gpu(found: Estimate) -> Estimate:
 @pytest.mark.parametrize("language", get_args(Language))
 def test_table(folder: Path, language: Language) -> None:
     found = on_a_gpu(plan(folder, dtype="auto"))
-    columns, lines = loadtable.table(found, CATALOG, {"reload-half": (2, 3)}, language)
+    columns, lines = load_table.table(found, CATALOG, {"reload-half": (2, 3)}, language)
     assert len(columns) == 6
     assert [line[1:4] for line in lines] == [
         ("9.00 MiB", "–", "–"),
@@ -120,14 +121,14 @@ def test_table(folder: Path, language: Language) -> None:
     assert "3" in lines[1][5]
     assert [line[5] for line in (lines[0], *lines[2:])] == ["–", "–", "–"]  # no error here that a claim is about
     assert "cuda:3" in lines[2][0]
-    texts = [*loadtable.above(found, language), *loadtable.below(found, CATALOG, language), *columns]
+    texts = [*load_table.above(found, language), *load_table.below(found, CATALOG, language), *columns]
     assert not [text for text in texts if "{" in text or "$" in text or "None" in text or "`" in text]
     assert any("7.00 MiB" in text for text in texts)  # the CUDA context
     assert any("2 × 4 layers × 4 heads × 64 × 2048 tokens × 2 bytes" in text for text in texts)
 
 
 def test_unknown_says_why(folder: Path) -> None:
-    (first, *_) = loadtable.above(plan(folder / "nothing"), "en")
+    (first, *_) = load_table.above(plan(folder / "nothing"), "en")
     assert first.endswith(
         "size unknown: there is no such file or folder, and no such model in the cache of this machine"
     )
@@ -135,7 +136,7 @@ def test_unknown_says_why(folder: Path) -> None:
 
 def test_on_the_host_there_is_one_memory(folder: Path) -> None:
     found = replace(plan(folder), backend="host", device=None, free=3 * MIB, host=3 * MIB)
-    assert loadtable.above(found, "en")[-1] == "free in host memory: 3.00 MiB"
+    assert load_table.above(found, "en")[-1] == "free in host memory: 3.00 MiB"
 
 
 def test_shown_as_it_is_it_does_not_name_every_tensor(folder: Path) -> None:
@@ -143,7 +144,7 @@ def test_shown_as_it_is_it_does_not_name_every_tensor(folder: Path) -> None:
 
 
 def test_json(folder: Path) -> None:
-    said = json.loads(loadtable.to_json(plan(folder, dtype="auto")))
+    said = json.loads(load_table.to_json(plan(folder, dtype="auto")))
     assert said["checkpoint"]["size"] == 4 * MIB
     assert said["checkpoint"]["config"]["layers"] == 4
     assert said["rows"][0]["fix"] == "clear-then-reload"

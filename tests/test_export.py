@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nb_oomhelper.catalog import Language, Text, load_catalog
-from nb_oomhelper.export import to_json, to_markdown
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.knowledge.export import to_json, to_markdown
+from nb_oomhelper.knowledge.toml_tables import Language, Text
 
 pytestmark = pytest.mark.plain
 

@@ -15,33 +15,31 @@ from typing import Any
 import pytest
 
 import nb_oomhelper
-from nb_oomhelper import fixes
 from nb_oomhelper.case import Case, Desk, open_case, run_fix
-from nb_oomhelper.catalog import load_catalog
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.fixes import CHANGED, foretell, plan, run
-from nb_oomhelper.history import measured_rates
-from nb_oomhelper.model import (
+from nb_oomhelper.holders.scope import Scope
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.loading.reload import study
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import FailedCall, OomEvent
+from nb_oomhelper.records.holdings import HolderKind, Holding, Holdings
+from nb_oomhelper.records.memory import (
     AllocatorMemory,
-    Diagnosis,
     DriverReading,
-    FailedCall,
-    FixPlan,
-    HolderKind,
-    Holding,
-    Holdings,
     HostMemory,
     Measure,
     MemorySnapshot,
-    OomEvent,
     ProcessMemory,
 )
-from nb_oomhelper.notebook import UNREAD, look
-from nb_oomhelper.nvml import Driver
-from nb_oomhelper.reloads import study
-from nb_oomhelper.roots import Scope
-from nb_oomhelper.sites import bound_names
+from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.remedies import running
+from nb_oomhelper.remedies.history import measured_rates
+from nb_oomhelper.remedies.notebook_settings import UNREAD, look
+from nb_oomhelper.remedies.planning import CHANGED, foretell, plan
+from nb_oomhelper.remedies.running import run
+from nb_oomhelper.source.call_sites import bound_names
 from tests.test_diagnose import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
@@ -572,7 +570,7 @@ class TestReload:
         """Windows has no user numbers."""
         found = plans_for(event=replace(EVENT, phase="load", call=CALL))
         chosen = next(one for one in found if one.fix == "reload-offload")
-        monkeypatch.setattr(fixes, "scratch", lambda: (str(tmp_path), 1))
+        monkeypatch.setattr(running, "scratch", lambda: (str(tmp_path), 1))
         facts = Diagnosis(requested=GIB, free=0, capacity=8 * GIB, short=GIB)
 
         def load(code: str) -> None:

@@ -16,16 +16,15 @@ import pytest
 
 from nb_oomhelper import frameworks
 from nb_oomhelper.frameworks import FRAMEWORKS, Framework, _numpy, _python, _pytorch
-from nb_oomhelper.freeing import give_back
-from nb_oomhelper.memory import take_snapshot
-from nb_oomhelper.model import AllocatorMemory
-from nb_oomhelper.nvml import Driver
-from nb_oomhelper.roots import Scope
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.snapshot import take_snapshot
+from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.remedies.releasing import give_back
 
 pytestmark = pytest.mark.plain
 
 MIB = 1 << 20
-NOT_FRAMEWORKS = ("_remote", "__init__", "_nothing", "_pytorch_messages", "_pytorch_graph")
+NOT_FRAMEWORKS = ("__init__", "_messages", "_nothing", "_pytorch_messages", "_pytorch_graph")
 
 
 def rows(framework: Framework, *objects: object) -> list[tuple[int, Hashable, str, int | None, int]]:
@@ -54,7 +53,8 @@ def test_every_file_is_in_the_tuple() -> None:
 def test_nothing_is_imported_and_nothing_is_found_without_the_frameworks() -> None:
     code = """
 import sys
-from nb_oomhelper.frameworks import FRAMEWORKS, detect_text
+from nb_oomhelper.failure.detection import detect_text
+from nb_oomhelper.frameworks import FRAMEWORKS
 assert detect_text("CUDA out of memory. Tried to allocate 2.00 GiB.").requested == 2 << 30
 for framework in FRAMEWORKS:
     assert framework.loaded() == (framework.name == "python")
@@ -421,11 +421,11 @@ def test_the_allocators_figures(played: SimpleNamespace) -> None:
     assert _pytorch.device_uuids() == {0: "GPU-aaaa-0", 1: "GPU-aaaa-1"}
 
 
-@pytest.mark.parametrize("scope", [None, Scope()])
-def test_a_framework_is_counted_once(played: SimpleNamespace, scope: Scope | None) -> None:
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_framework_is_counted_once(played: SimpleNamespace, blocks: bool) -> None:
     """Also where its record was completed by the largest free block, which only a panel reads."""
     played.nn, played.optim = SimpleNamespace(Module=PlayedCuda), SimpleNamespace(Optimizer=PlayedCuda)
-    found = take_snapshot(Driver(), backend="cuda", device=1, framework="pytorch", scope=scope)
+    found = take_snapshot(Driver(), backend="cuda", device=1, framework="pytorch", blocks=blocks)
     assert found.allocator is not None
     assert found.allocator.framework == "pytorch"
     assert (found.others, found.allocated, found.reserved) == ((), 3 * MIB, 8 * MIB)

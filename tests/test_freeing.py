@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.freeing import give_back
+from nb_oomhelper.remedies.releasing import give_back
 from tests.shells import in_shell
 
 pytestmark = pytest.mark.plain

@@ -12,13 +12,14 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from nb_oomhelper import frontends
 from nb_oomhelper.case import Case
-from nb_oomhelper.frontends import FRONTENDS, Actions, _html, _text
-from nb_oomhelper.model import MemorySnapshot, Segment
-from nb_oomhelper.outcomes import plain
-from nb_oomhelper.report import Part, Report, write
-from nb_oomhelper.wording import Language, say
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.memory import MemorySnapshot, Segment
+from nb_oomhelper.showing import frontends
+from nb_oomhelper.showing.frontends import FRONTENDS, Actions, _html, _text
+from nb_oomhelper.showing.outcome_text import plain
+from nb_oomhelper.showing.report import Part, Report, write
+from nb_oomhelper.showing.wording import say
 from tests.cases import EVENT, GIB, HOSTILE, QUOTES, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
 
 pytestmark = pytest.mark.plain

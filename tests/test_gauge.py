@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.gauge import Gauge, by_variable, to_html, to_json, to_text
-from nb_oomhelper.model import Holding
+from nb_oomhelper.memory.usage import Gauge
+from nb_oomhelper.records.holdings import Holding
+from nb_oomhelper.showing.memory_table import by_variable, to_html, to_json, to_text
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
 from tests.test_frontends import Page
@@ -28,12 +29,13 @@ Play = Callable[..., Any]
 
 READ = """
 import json, os, sys
-from nb_oomhelper import gauge
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.showing import memory_table
+from nb_oomhelper.memory import usage
+from nb_oomhelper.memory.nvml import Driver
 driver = Driver()
-rows, note = gauge.read_gauges(driver, INDEX)
-text = gauge.to_text(rows, note)
-print(json.dumps([json.loads(gauge.to_json(rows, note)), text, gauge.to_html(rows, note), os.getpid()]))
+rows, note = usage.read_gauges(driver, INDEX)
+text = memory_table.to_text(rows, note)
+print(json.dumps([json.loads(memory_table.to_json(rows, note)), text, memory_table.to_html(rows, note), os.getpid()]))
 """
 TWO = f"""
 gpu GPU-1111 8GiB NVIDIA H200
@@ -173,9 +175,9 @@ def test_a_limit_of_the_host_is_told() -> None:
     code = """
         import resource
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-        from nb_oomhelper import gauge
-        from nb_oomhelper.nvml import Driver
-        print(gauge.read_gauges(Driver())[0][-1].notes)
+        from nb_oomhelper.memory import usage
+        from nb_oomhelper.memory.nvml import Driver
+        print(usage.read_gauges(Driver())[0][-1].notes)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
@@ -189,8 +191,8 @@ def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(lib
     """Two readings of one row would mix two moments; and with many GPUs they take seconds."""
     code = """
         import json, os, psutil
-        from nb_oomhelper import gauge, memory
-        from nb_oomhelper.nvml import Driver
+        from nb_oomhelper.memory import snapshot, usage
+        from nb_oomhelper.memory.nvml import Driver
         class Counted(Driver):
             times = 0
             def read(self, known=None):
@@ -200,11 +202,11 @@ def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(lib
         def named(pid):
             asked.append(pid)
             return f"process {pid}", None
-        memory.describe_process, memory.sees_driver_pids = named, lambda: True
+        snapshot.describe_process, snapshot.sees_driver_pids = named, lambda: True
         driver = Counted()
-        rows, note = gauge.read_gauges(driver)
+        rows, note = usage.read_gauges(driver)
         tables = driver.times
-        memory.take_snapshot(driver, backend="cuda", device=1)
+        snapshot.take_snapshot(driver, backend="cuda", device=1)
         print(json.dumps([tables, driver.times, sorted(asked), [row.by_process for row in rows], os.getpid()]))
     """
     scenario = "".join(f"gpu GPU-{at} 8GiB A\nused 3GiB\nprocess 4711 1GiB\nprocess self 2GiB\n" for at in range(8))

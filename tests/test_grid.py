@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from wcwidth import wcswidth
 
-from nb_oomhelper.grid import to_text
+from nb_oomhelper.showing.grid import to_text
 
 pytestmark = pytest.mark.plain
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.history import append, measured_rates
-from nb_oomhelper.model import Measure, OomEvent, Outcome
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import Measure
+from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.remedies.history import append, measured_rates
 
 pytestmark = pytest.mark.plain
 
@@ -129,7 +131,7 @@ def test_a_file_that_can_only_be_read(tmp_path: Path) -> None:
     script = f"""
 import json
 from pathlib import Path
-from nb_oomhelper.history import measured_rates
+from nb_oomhelper.remedies.history import measured_rates
 print(json.dumps(measured_rates(Path({str(path)!r}))))
 """
     path.chmod(0o444)
@@ -141,8 +143,10 @@ def test_two_kernels_share_it(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
     script = f"""
 from pathlib import Path
-from nb_oomhelper.history import append, measured_rates
-from nb_oomhelper.model import Measure, OomEvent, Outcome
+from nb_oomhelper.remedies.history import append, measured_rates
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import Measure
+from nb_oomhelper.records.remedy import Outcome
 event = OomEvent(framework="pytorch", backend="cuda", exception_type="E", message="m", format="f")
 figures = Measure(backend="cuda")
 for number in range(25):

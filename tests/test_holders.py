@@ -18,13 +18,14 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper import holders, retained
-from nb_oomhelper.bare import living, living_takes, with_subclasses
-from nb_oomhelper.frames import raised_with
+from nb_oomhelper.failure import retained
+from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
-from nb_oomhelper.holders import find_holdings
-from nb_oomhelper.model import Holding, Holdings
-from nb_oomhelper.roots import Scope
+from nb_oomhelper.holders import search
+from nb_oomhelper.holders.scope import Scope
+from nb_oomhelper.holders.search import find_holdings
+from nb_oomhelper.introspection import living, living_takes, with_subclasses
+from nb_oomhelper.records.holdings import Holding, Holdings
 from tests.shells import in_shell
 
 np = pytest.importorskip("numpy")
@@ -533,14 +534,14 @@ class TestEarlierCells:
     def test_a_cell_that_there_is_no_time_for_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It comes after the names: time is up as it is followed."""
         errors = [self.fail("IPython.core.interactiveshell", lambda: self.step(2)) for _ in range(2)]
-        now, follow = [0.0], holders._Search.follow
+        now, follow = [0.0], search._Search.follow
 
         def slowly(search: Any, root: Any, seen: Any = None) -> Any:
             now[0] += 100 * (root.kind == "earlier_cell")
             return follow(search, root, seen)
 
-        monkeypatch.setattr(holders, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-        monkeypatch.setattr(holders._Search, "follow", slowly)
+        monkeypatch.setattr(search, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(search._Search, "follow", slowly)
         found = self.search(errors[1], mine=array())
         assert {"mine", "batch"} <= {row.name for row in found.rows}
         assert (found.complete, found.everywhere) == (False, False)
@@ -700,7 +701,7 @@ def test_what_was_found_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None
             now[0] += 10 * any(thing is last for thing in objects)
             return _numpy.storages(objects)
 
-    monkeypatch.setattr("nb_oomhelper.holders.time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("nb_oomhelper.holders.search.time", types.SimpleNamespace(monotonic=lambda: now[0]))
     scope = Scope(variables={"a": array(2), "b": array(1), "c": [last, [array(8)]], "d": [array()]})
     tracers: Any = [UntilLast()]
     found = find_holdings(scope, tracers, backend="host", device=None, seconds=5)
@@ -722,9 +723,9 @@ class TestManyObjects:
             now[0] += takes
             return living(kinds, seconds=seconds)
 
-        monkeypatch.setattr(holders, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-        monkeypatch.setattr(holders, "living", look)
-        monkeypatch.setattr("nb_oomhelper.bare.living_takes", lambda: takes)
+        monkeypatch.setattr(search, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(search, "living", look)
+        monkeypatch.setattr("nb_oomhelper.introspection.living_takes", lambda: takes)
         return find({name: array() for name in self.NAMES}, seconds=5, everywhere=True), looks
 
     def test_names_come_before_all_that_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -839,13 +840,13 @@ class TestLiving:
 def test_a_crowd_takes_nobody_elses_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be millions of objects is searched last, and models and arrays before what only may lead to some."""
     order: list[str] = []
-    follow = holders._Search.follow
+    follow = search._Search.follow
 
     def noted(self: Any, root: Any, seen: Any = None) -> Any:
         order.append(root.name or root.kind)
         return follow(self, root, seen)
 
-    monkeypatch.setattr(holders._Search, "follow", noted)
+    monkeypatch.setattr(search._Search, "follow", noted)
     find({"crowd": [[] for _ in range(20_000)], "few": [array(1)], "alone": array(1)})
     assert order == ["alone", "few", "crowd"]
 
@@ -909,7 +910,7 @@ def test_a_generator_that_goes_on_drops_what_it_drops() -> None:
 def test_a_shells_variables() -> None:
     """Names such as `x1` are the user's; `_1`, `_i1` and `In` are IPython's."""
     code = """
-        from nb_oomhelper.memory import scope_of
+        from nb_oomhelper.holders.scope import scope_of
         cell("import os; x1 = 1; W2 = 2; i3 = 3; xi4 = 4; model = 5; _mine = 6; _x7 = 7; In1 = 8; open = 9; ii1 = 10")
         cell("'shown'")
         cell("def f():\\n    local = 1\\n    1 / 0\\nf()")
@@ -931,8 +932,8 @@ def test_a_variable_that_leads_to_the_shell() -> None:
     code = """
         import numpy
         from nb_oomhelper.frameworks import _numpy
-        from nb_oomhelper.holders import find_holdings
-        from nb_oomhelper.memory import scope_of
+        from nb_oomhelper.holders.search import find_holdings
+        from nb_oomhelper.holders.scope import scope_of
         cell("import numpy; big = numpy.zeros(1 << 20, dtype='uint8')")
         cell("ip = get_ipython(); run = ip.run_cell; names = globals(); also = [locals, ip.events]")
         found = find_holdings(scope_of(shell), [_numpy], backend="host", device=None, seconds=60)

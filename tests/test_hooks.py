@@ -18,7 +18,7 @@ Play = Callable[..., list[Any]]
 
 # Hooks whose `look` notes the classes of errors, and whether they are kept.
 HOOKS = """
-from nb_oomhelper.hooks import Hooks
+from nb_oomhelper.shell.hooks import Hooks
 seen, cells_run = [], []
 def look(error, kept):
     seen.append([type(error).__name__, kept])

@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from nb_oomhelper import host
+from nb_oomhelper.loading import disk
+from nb_oomhelper.memory import host, processes
 
 pytestmark = pytest.mark.plain
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc or limits as Linux has them")
@@ -49,7 +50,7 @@ class TestReadHost:
         code = """
 import json
 import mmap
-from nb_oomhelper.host import read_host
+from nb_oomhelper.memory.host import read_host
 before = read_host()
 held = b"x" * (200 << 20)
 after = read_host()
@@ -63,7 +64,7 @@ print(json.dumps([after.this_process - before.this_process, after.virtual - befo
     def test_the_limit_of_the_address_space(self) -> None:
         code = """
 import json, resource
-from nb_oomhelper.host import read_host
+from nb_oomhelper.memory.host import read_host
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, hard))
 before = read_host().address_space_limit
@@ -76,9 +77,10 @@ print(json.dumps([before, read_host().address_space_limit]))
     def test_the_limit_of_private_memory(self) -> None:
         code = """
 import json, mmap, resource
-from nb_oomhelper.diagnose import host_free, segments, tightest
-from nb_oomhelper.host import read_host
-from nb_oomhelper.model import DriverReading, MemorySnapshot
+from nb_oomhelper.memory.room import host_free, tightest
+from nb_oomhelper.memory.segments import segments
+from nb_oomhelper.memory.host import read_host
+from nb_oomhelper.records.memory import DriverReading, MemorySnapshot
 def read():
     memory = read_host()
     snapshot = MemorySnapshot(taken_at=0, driver=DriverReading(), host=memory)
@@ -106,7 +108,8 @@ print(json.dumps([before, read()]))
     def test_a_missing_module_leaves_only_its_figures_unknown(self, missing: str, expected: set[str]) -> None:
         code = f"""
 import dataclasses, json, psutil, resource, sys
-from nb_oomhelper.host import describe_process, read_host
+from nb_oomhelper.memory.host import read_host
+from nb_oomhelper.memory.processes import describe_process
 for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
     resource.setrlimit(kind, (8 << 30, resource.getrlimit(kind)[1]))
 before = dataclasses.asdict(read_host())
@@ -125,7 +128,7 @@ print(json.dumps([sorted(known[0] - known[1]), sorted(known[1]), describe_proces
         code = """
 import json, resource
 from nb_oomhelper.address_space import is_scarce, room
-from nb_oomhelper.host import read_host
+from nb_oomhelper.memory.host import read_host
 del resource.RLIMIT_AS, resource.RLIMIT_DATA
 memory = read_host()
 print(json.dumps([memory.address_space_limit, memory.data_limit, room(), is_scarce(), memory.capacity > 0]))
@@ -137,7 +140,9 @@ print(json.dumps([memory.address_space_limit, memory.data_limit, room(), is_scar
         code = f"""
 import json, sys
 sys.path.insert(0, {str(tmp_path)!r})
-from nb_oomhelper.host import describe_process, read_host, scratch
+from nb_oomhelper.loading.disk import scratch
+from nb_oomhelper.memory.host import read_host
+from nb_oomhelper.memory.processes import describe_process
 memory = read_host()
 print(json.dumps([memory.capacity, memory.this_process, describe_process(1), len(scratch())]))
 """
@@ -151,7 +156,9 @@ import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
 import psutil
 from nb_oomhelper.address_space import room
-from nb_oomhelper.host import describe_process, mapped_files, read_host, scratch, sees_driver_pids
+from nb_oomhelper.loading.disk import mapped_files, scratch
+from nb_oomhelper.memory.host import read_host
+from nb_oomhelper.memory.processes import describe_process, sees_driver_pids
 def deny(event, args):
     if event in ("open", "os.readlink", "os.listdir") and str(args[0]).startswith("/proc"):
         raise FileNotFoundError(args[0])
@@ -169,7 +176,8 @@ print(json.dumps([
         code = """
 import json, psutil
 psutil.PROCFS_PATH = "/nowhere"
-from nb_oomhelper.host import describe_process, read_host
+from nb_oomhelper.memory.host import read_host
+from nb_oomhelper.memory.processes import describe_process
 memory = read_host()
 print(json.dumps([memory.capacity, memory.this_process, describe_process(1)]))
 """
@@ -178,7 +186,7 @@ print(json.dumps([memory.capacity, memory.this_process, describe_process(1)]))
     def test_importing_it_loads_nothing(self) -> None:
         code = """
 import json, sys
-import nb_oomhelper.host
+import nb_oomhelper.memory.host
 print(json.dumps([name for name in ("psutil", "ctypes") if name in sys.modules]))
 """
         assert in_a_process(code) == []
@@ -331,7 +339,7 @@ class TestDescribeProcess:
         script = tmp_path / "train.py"
         script.write_text(WAIT)
         with running("-u", "-W", "ignore", str(script), "--epochs", "3") as pid:
-            name, detail = host.describe_process(pid)
+            name, detail = processes.describe_process(pid)
         assert name is not None
         assert "python" in name
         assert detail == "train.py"
@@ -339,11 +347,11 @@ class TestDescribeProcess:
     def test_a_module(self, tmp_path: Path) -> None:
         (tmp_path / "serve.py").write_text(WAIT)
         with running("-m", "serve", folder=tmp_path) as pid:
-            assert host.describe_process(pid)[1] == "serve"
+            assert processes.describe_process(pid)[1] == "serve"
 
     def test_code_given_as_text_is_not_shown(self) -> None:
         with running("-c", WAIT) as pid:
-            name, detail = host.describe_process(pid)
+            name, detail = processes.describe_process(pid)
         assert name is not None
         assert detail is None
 
@@ -364,38 +372,38 @@ class TestDescribeProcess:
         (tmp_path / "ipykernel_launcher.py").write_text(WAIT)
         variables = {} if session is None else {"JPY_SESSION_NAME": session}
         with running("-m", "ipykernel_launcher", "-f", "kernel-1.json", folder=tmp_path, **variables) as pid:
-            assert host.describe_process(pid)[1] == detail
+            assert processes.describe_process(pid)[1] == detail
 
     def test_a_notebook_does_not_name_the_scripts_that_it_starts(self, tmp_path: Path) -> None:
         script = tmp_path / "train.py"
         script.write_text(WAIT)
         with running(str(script), "ipykernel", JPY_SESSION_NAME="nb.ipynb") as pid:
-            assert host.describe_process(pid)[1] == "train.py"
+            assert processes.describe_process(pid)[1] == "train.py"
 
     def test_one_that_has_ended(self) -> None:
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
-        assert host.describe_process(process.pid) == (None, None)
+        assert processes.describe_process(process.pid) == (None, None)
 
     @on_linux
     def test_one_that_has_ended_but_was_not_waited_for(self) -> None:
         process = subprocess.Popen([sys.executable, "-c", ""])
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert host.describe_process(process.pid)[1] is None
+        assert processes.describe_process(process.pid)[1] is None
         process.wait()
 
     @pytest.mark.parametrize("pid", [-1, 1 << 31, (1 << 32) - 1, 1 << 70])
     def test_a_pid_that_cannot_be(self, pid: int) -> None:
-        assert host.describe_process(pid) == (None, None)
+        assert processes.describe_process(pid) == (None, None)
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
     def test_a_kernel_of_another_user_keeps_its_notebook_to_itself(self, tmp_path: Path) -> None:
         (tmp_path / "ipykernel_launcher.py").write_text(WAIT)
         with running("-m", "ipykernel_launcher", folder=tmp_path, JPY_SESSION_NAME="mine.ipynb") as pid:
-            assert host.describe_process(pid)[1] == "mine.ipynb"
+            assert processes.describe_process(pid)[1] == "mine.ipynb"
             code = f"""
 import json, os, psutil
-from nb_oomhelper.host import describe_process
+from nb_oomhelper.memory.processes import describe_process
 os.setuid(65534)
 print(json.dumps(describe_process({pid})))
 """
@@ -405,7 +413,7 @@ print(json.dumps(describe_process({pid})))
 
     @on_linux
     def test_pids_of_a_container_are_not_the_drivers(self) -> None:
-        code = "from nb_oomhelper.host import sees_driver_pids; print(sees_driver_pids())"
+        code = "from nb_oomhelper.memory.host import sees_driver_pids; print(sees_driver_pids())"
         command = [
             "unshare",
             "--user",
@@ -432,7 +440,8 @@ class TestTrim:
         code = """
 import json
 import mmap
-from nb_oomhelper.host import read_host, trim
+from nb_oomhelper.remedies.releasing import trim
+from nb_oomhelper.memory.host import read_host
 blocks = [bytearray(60_000) for _ in range(3_000)]
 last = blocks.pop()
 blocks.clear()
@@ -445,8 +454,8 @@ print(json.dumps(before - read_host().this_process))
     def test_without_ctypes_or_the_function_it_does_nothing(self) -> None:
         code = """
 import sys
+from nb_oomhelper.remedies.releasing import trim
 sys.modules["ctypes"] = None
-from nb_oomhelper.host import trim
 print("true" if trim() is None else "false")
 """
         assert in_a_process(code) is True
@@ -469,21 +478,21 @@ def test_a_folder_for_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("not there", str(tmp_path / "work")),
     ):
         monkeypatch.setattr("tempfile.gettempdir", lambda place=temporary: str(tmp_path / place))
-        found, free = host.scratch()
+        found, free = disk.scratch()
         assert found == expected, temporary
         assert free is not None
         assert free > 0
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert host.scratch() == (None, None)
+    assert disk.scratch() == (None, None)
 
 
 def test_files_that_are_mapped(tmp_path: Path) -> None:
-    assert host.mapped_files(str(tmp_path)) == 0
+    assert disk.mapped_files(str(tmp_path)) == 0
     (tmp_path / "a file").write_bytes(b"x" * (1 << 20))
     beside = tmp_path.with_name(f"{tmp_path.name}x")
     beside.mkdir()
     (beside / "file").write_bytes(b"x" * (1 << 20))
     with (tmp_path / "a file").open("rb") as one, (beside / "file").open("rb") as other:
         with mmap.mmap(one.fileno(), 0, access=mmap.ACCESS_READ), mmap.mmap(other.fileno(), 0, access=mmap.ACCESS_READ):
-            assert host.mapped_files(str(tmp_path)) == 1 << 20
-        assert host.mapped_files(str(tmp_path)) == 0
+            assert disk.mapped_files(str(tmp_path)) == 1 << 20
+        assert disk.mapped_files(str(tmp_path)) == 0

@@ -155,10 +155,11 @@ class TestSystems:
         """On Windows nobody's number says whose a folder is, and the outcome is not lost for that."""
         code = """
             from pathlib import Path
-            from nb_oomhelper import fixes, host
+            from nb_oomhelper.remedies import running
+            from nb_oomhelper.loading import disk
             folder = Path(tempfile.mkdtemp(prefix="oom-offload-"))
             (folder / "weights").touch()
-            tell(host.scratch()[0] is None or fixes._folder_since(0.0) == str(folder))
+            tell(disk.scratch()[0] is None or running._folder_since(0.0) == str(folder))
         """
         assert in_shell(f"{BREAK}{SYSTEMS[system]}if True:{code}", env={"TMPDIR": str(tmp_path)}) == [True]
 

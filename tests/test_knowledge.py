@@ -15,12 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nb_oomhelper.catalog import Entry, Fix, Text, installed_version, load_catalog, render
 from nb_oomhelper.errors import KnowledgeError, UsageError
-from nb_oomhelper.fixes import names_of
-from nb_oomhelper.knowledge import fill, read_entry, read_fix
-from nb_oomhelper.knowledge._fix import Example
-from nb_oomhelper.sites import bound_names
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.knowledge.entry import Entry, read_entry
+from nb_oomhelper.knowledge.fix import Example, Fix, read_fix
+from nb_oomhelper.knowledge.render import fill, render
+from nb_oomhelper.knowledge.toml_tables import Text
+from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.remedies.planning import names_of
+from nb_oomhelper.source.call_sites import bound_names
 
 pytestmark = pytest.mark.plain
 

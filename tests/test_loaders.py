@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.errors import KnowledgeError, UsageError
-from nb_oomhelper.loaders import Loader, LoaderExample, load_rows, missing, read_rows
-from nb_oomhelper.model import FailedCall
-from nb_oomhelper.rewrite import Changed, change
+from nb_oomhelper.loading.loaders import Loader, LoaderExample, load_rows, missing, read_rows
+from nb_oomhelper.loading.rewrite import Changed, change
+from nb_oomhelper.records.event import FailedCall
 from tests.conftest import missing as library_missing
 from tests.shells import in_shell
 
@@ -350,8 +350,8 @@ RUN: dict[str, tuple[str, str, str, str]] = {
 }
 PLAY = """
 import dataclasses
-from nb_oomhelper.frames import raised_with
-from nb_oomhelper.rewrite import find_call
+from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.loading.failed_call import find_call
 cell(cells.pop("setup"))
 shell.last_execution_result.raise_error()
 def signature(path):
@@ -459,7 +459,9 @@ def test_the_arguments_are_the_librarys(played: Callable[[], Mapping[str, Any]],
 
 def test_the_file_is_read_when_it_is_asked_for() -> None:
     assert not [
-        name for name, one in vars(importlib.import_module("nb_oomhelper.loaders")).items() if type(one) is Loader
+        name
+        for name, one in vars(importlib.import_module("nb_oomhelper.loading.loaders")).items()
+        if type(one) is Loader
     ]
     assert load_rows() is load_rows()
-    assert Path(importlib.import_module("nb_oomhelper.knowledge").__file__ or "").with_name("loaders.toml").is_file()
+    assert Path(importlib.import_module("nb_oomhelper.loading").__file__ or "").with_name("loaders.toml").is_file()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nb_oomhelper.checkpoint import Checkpoint, Config, TensorSize
-from nb_oomhelper.loadplan import Room, beside, half_of, weigh
-from nb_oomhelper.model import LoadOption, Placement
+from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize
+from nb_oomhelper.loading.placement import Room, beside, half_of, weigh
+from nb_oomhelper.records.remedy import LoadOption, Placement
 
 pytestmark = pytest.mark.plain
 
@@ -216,7 +216,7 @@ def accelerates_answer(torch: Any, sizes: list[int], ends: int, rooms: dict[Any,
 )
 @settings(deadline=None, max_examples=300)
 def test_it_fills_as_accelerate_does(sizes: list[int], ends: int, gpu: int, cpu: int) -> None:
-    from nb_oomhelper.loadplan import _fill
+    from nb_oomhelper.loading.placement import _fill
 
     torch = pytest.importorskip("torch")
     expected = accelerates_answer(torch, sizes, ends, {0: gpu, "cpu": cpu})
@@ -224,7 +224,7 @@ def test_it_fills_as_accelerate_does(sizes: list[int], ends: int, gpu: int, cpu:
 
 
 def test_layers_stand_in_the_order_of_the_model() -> None:
-    from nb_oomhelper.loadplan import _layers
+    from nb_oomhelper.loading.placement import _layers
 
     assert _layers(checkpoint(), "auto") == [64 * MIB, *[112 * MIB] * LAYERS, 64 * MIB]
     assert sum(_layers(checkpoint(), "float16")) == GIB // 2

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nb_oomhelper.meter import Meter
+from nb_oomhelper.shell.meter import Meter
 from tests.test_arrays import PlayedGpu
 
 pytestmark = pytest.mark.plain

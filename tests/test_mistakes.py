@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from nb_oomhelper.diagnosis.mistakes import find_mistakes
 from nb_oomhelper.frameworks import FRAMEWORKS
-from nb_oomhelper.holders import find_holdings
-from nb_oomhelper.mistakes import find_mistakes
-from nb_oomhelper.model import Cause, Holdings
-from nb_oomhelper.roots import Scope
+from nb_oomhelper.holders.scope import Scope
+from nb_oomhelper.holders.search import find_holdings
+from nb_oomhelper.records.diagnosis import Cause
+from nb_oomhelper.records.holdings import Holdings
 
 torch = pytest.importorskip("torch")
 

@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.catalog import load_catalog
-from nb_oomhelper.diagnose import diagnose
-from nb_oomhelper.fixes import CHANGED, plan, run
-from nb_oomhelper.model import AllocatorMemory, Diagnosis, FixPlan, Holding, Measure, OomEvent, Phase
-from nb_oomhelper.notebook import Notebook, look, merge_setting, tell_phase
+from nb_oomhelper.diagnosis.diagnose import diagnose
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import OomEvent, Phase
+from nb_oomhelper.records.holdings import Holding
+from nb_oomhelper.records.memory import AllocatorMemory, Measure
+from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.remedies.notebook_settings import Notebook, look, merge_setting, tell_phase
+from nb_oomhelper.remedies.planning import CHANGED, plan
+from nb_oomhelper.remedies.running import run
 from tests.shells import in_shell
 from tests.test_diagnose import EVENT, JAX, SNAPSHOT, held, holding
 

@@ -15,8 +15,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from nb_oomhelper.model import DeviceMemory
-from nb_oomhelper.nvml import ordinals
+from nb_oomhelper.memory.cuda_ordinals import ordinals
+from nb_oomhelper.records.memory import DeviceMemory
 
 from .nvml_stub import build, environment, write_scenario
 from .nvml_stub.build import compiler
@@ -47,7 +47,7 @@ mig MIG-bbbb 10GiB NVIDIA A100 MIG 2g.10gb
 PRELUDE = """
 import dataclasses, json, os, sys
 from pathlib import Path
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.nvml import Driver
 def started():
     import ctypes
     return ctypes.CDLL("libnvidia-ml.so.1").stub_started()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import nb_oomhelper
-from nb_oomhelper import extension
-from nb_oomhelper.loaders import load_rows
+from nb_oomhelper.loading.loaders import load_rows
+from nb_oomhelper.shell.settings import OOMHelper
 from tests.conftest import ROOT
 from tests.shells import in_shell
 
@@ -94,7 +94,7 @@ def test_what_you_can_do_can_be_done() -> None:
 
 def test_the_settings_are_these() -> None:
     told = {name: row for row in rows("Settings")[1:] for name in CODE.findall(row[0])}
-    traits = extension.OOMHelper.class_own_traits(config=True)
+    traits = OOMHelper.class_own_traits(config=True)
     assert told.keys() == traits.keys()
     for name, trait in traits.items():
         if name not in ("history", "history_path", "knowledge_dir"):  # told in words

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper import fixes, reloads
-from nb_oomhelper.catalog import load_catalog
-from nb_oomhelper.diagnose import diagnose
-from nb_oomhelper.memory import loaded
-from nb_oomhelper.model import AllocatorMemory, DriverReading, FailedCall, FixPlan, HostMemory, MemorySnapshot, OomEvent
-from nb_oomhelper.reloads import after_load, plan_reload, study, weigh_whole
-from nb_oomhelper.roots import Scope
+from nb_oomhelper.diagnosis.diagnose import diagnose
+from nb_oomhelper.holders.find import loaded
+from nb_oomhelper.holders.scope import Scope
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.loading import reload
+from nb_oomhelper.loading.reload import after_load, plan_reload, study, weigh_whole
+from nb_oomhelper.records.event import FailedCall, OomEvent
+from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, HostMemory, MemorySnapshot
+from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.remedies import planning
 from tests.test_diagnose import DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
@@ -118,7 +121,7 @@ def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
     before = diagnose(event, snapshot)
     found = weigh_whole(before, load)
     assert (before.rerun, found.rerun, found.load, found.room) == (3 * GIB, 4 * GIB, 4 * GIB, 3 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, snapshot, found, load)]
+    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, snapshot, found, load)]
     assert ranked[0] == ("reload-half", True, None)
     assert ranked.index(("release-failed-cell", True, False)) > ranked.index(("reload-spread", True, None))
     roomy = replace(snapshot, device=replace(DEVICE, free=3 * GIB))
@@ -126,7 +129,7 @@ def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
     assert load is not None
     fitting = weigh_whole(diagnose(event, roomy), load)
     assert (fitting.rerun, fitting.load, fitting.room) == (4 * GIB, 4 * GIB, 5 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, roomy, fitting, load)]
+    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, roomy, fitting, load)]
     assert ranked[0] == ("release-failed-cell", True, True)
 
 
@@ -142,7 +145,7 @@ def test_a_release_does_not_give_an_old_model_back(folder: Path) -> None:
     assert load is not None
     found = weigh_whole(diagnose(event, snapshot), load)
     assert (load.room.free, found.room, found.load, found.rerun) == (5 * GIB, 3 * GIB, 4 * GIB, 4 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in fixes.plan(CATALOG, event, snapshot, found, load)]
+    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, snapshot, found, load)]
     assert ranked[0] == ("clear-then-reload", True, None)
     assert ("release-failed-cell", True, False) in ranked
 
@@ -245,7 +248,7 @@ def test_a_load_whose_call_could_not_be_read() -> None:
 
 
 def test_what_is_not_installed_says_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reloads, "installed_version", {"transformers": "5.23.0", "accelerate": "1.15.0"}.get)
+    monkeypatch.setattr(reload, "installed_version", {"transformers": "5.23.0", "accelerate": "1.15.0"}.get)
     found = plans(call(folder))["reload-8bit"]
     assert found.code.startswith("# pip install bitsandbytes\nimport transformers\n")
     assert (found.applicability, found.obstacle) == ("display_only", "not_installed")
@@ -294,7 +297,7 @@ def test_on_the_host_what_was_mapped_comes_back(folder: Path, monkeypatch: pytes
     snapshot = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=host)
     event = replace(EVENT, backend="host", device=None)
     assert plans(call(folder), snapshot, event=event) == {}
-    monkeypatch.setattr(reloads, "mapped_files", lambda where: 7 * GIB if where == str(folder) else 0)
+    monkeypatch.setattr(reload, "mapped_files", lambda where: 7 * GIB if where == str(folder) else 0)
     found = plans(call(folder), snapshot, event=event)
     assert {"clear-then-reload", "reload-half"} <= set(found)
     assert found["reload-half"].placement is not None
@@ -305,7 +308,7 @@ def test_the_folder_is_a_new_one_on_a_real_disk(folder: Path, monkeypatch: pytes
     found = plans(call(folder), free=GIB)["reload-offload"]
     assert 'offload_folder=tempfile.mkdtemp(prefix="oom-offload-")' in found.code
     assert "import tempfile" in found.code.splitlines()
-    monkeypatch.setattr(reloads, "scratch", lambda: ("/scratch/of mine", 100 * GIB))
+    monkeypatch.setattr(reload, "scratch", lambda: ("/scratch/of mine", 100 * GIB))
     found = plans(call(folder), free=GIB)["reload-offload"]
     assert "tempfile.mkdtemp(prefix=\"oom-offload-\", dir='/scratch/of mine')" in found.code
 
@@ -425,7 +428,7 @@ def test_a_size_that_was_not_read_is_unknown(folder: Path, argument: str) -> Non
 
 
 def test_nothing_goes_to_a_disk_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reloads, "scratch", lambda: (None, None))
+    monkeypatch.setattr(reload, "scratch", lambda: (None, None))
     assert not {"reload-disk", "reload-offload"} & set(plans(call(folder), free=GIB))
 
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from numpy import ones, uint8
 
-from nb_oomhelper.frameworks import detect
-from nb_oomhelper.frontends import _html, _text
-from nb_oomhelper.model import OomEvent, Remote
-from nb_oomhelper.report import write
-from nb_oomhelper.wording import Language
+from nb_oomhelper.failure.detection import detect
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.event import OomEvent, Remote
+from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.report import write
 from tests.cases import EVENT, HOLDINGS, SNAPSHOT, catalog, rich_case
 
 pytestmark = pytest.mark.plain
@@ -32,7 +32,7 @@ REAL = """
 import json, multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
 import numpy, torch
-from nb_oomhelper.frameworks import detect
+from nb_oomhelper.failure.detection import detect
 
 def bare(_=0):
     raise MemoryError

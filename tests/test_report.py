@@ -8,25 +8,19 @@ from typing import Any, get_args
 
 import pytest
 
-from nb_oomhelper.catalog import installed_version
-from nb_oomhelper.diagnose import diagnose
-from nb_oomhelper.frameworks import detect_text
-from nb_oomhelper.frontends import _html, _text
-from nb_oomhelper.model import (
-    Cause,
-    CauseKind,
-    DeadEnd,
-    DeadEndKind,
-    Diagnosis,
-    HostMemory,
-    Measure,
-    OomEvent,
-    Outcome,
-    Step,
-)
-from nb_oomhelper.outcomes import code, fix_loses, fix_title, plain, summary, tell
-from nb_oomhelper.report import Report, bar, entry_page, write
-from nb_oomhelper.wording import Language, say
+from nb_oomhelper.diagnosis.diagnose import diagnose
+from nb_oomhelper.failure.detection import detect_text
+from nb_oomhelper.knowledge.export import entry_page
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import HostMemory, Measure
+from nb_oomhelper.records.remedy import Outcome, Step
+from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.outcome_text import code, fix_loses, fix_title, plain, summary, tell
+from nb_oomhelper.showing.report import Report, bar, write
+from nb_oomhelper.showing.wording import say
 from tests.cases import (
     DEVICE,
     EVENT,

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.reserve import SIZE
+from nb_oomhelper.shell.reserve import SIZE
 
 pytestmark = pytest.mark.plain
 
 PRELUDE = """
 import json, os, resource
-from nb_oomhelper.reserve import Reserve
+from nb_oomhelper.shell.reserve import Reserve
 def pages(place):
     return int(open("/proc/self/statm").read().split()[place]) * os.sysconf("SC_PAGE_SIZE")
 def limit(room):

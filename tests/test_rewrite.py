@@ -19,9 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nb_oomhelper.loaders import Option, load_rows, spell
-from nb_oomhelper.model import FailedCall
-from nb_oomhelper.rewrite import Changed, change, find_call
+from nb_oomhelper.loading.failed_call import find_call
+from nb_oomhelper.loading.loaders import Option, load_rows, spell
+from nb_oomhelper.loading.rewrite import Changed, change
+from nb_oomhelper.records.event import FailedCall
 from tests.shells import in_shell
 
 pytestmark = pytest.mark.plain
@@ -266,8 +267,8 @@ CELLS: dict[str, tuple[str, FailedCall | None]] = {
 }
 PLAY = """
 import dataclasses
-from nb_oomhelper.frames import raised_with
-from nb_oomhelper.rewrite import find_call
+from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.loading.failed_call import find_call
 cell(cells.pop("first"))
 shell.last_execution_result.raise_error()
 def read(error):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from nb_oomhelper.screen import Screen
+from nb_oomhelper.showing.screen import Screen
 
 pytestmark = pytest.mark.plain
 

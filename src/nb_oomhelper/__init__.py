@@ -10,25 +10,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nb_oomhelper.estimate import plan
-    from nb_oomhelper.fixes import release
-    from nb_oomhelper.frameworks import detect, detect_text
-    from nb_oomhelper.memory import holdings
-    from nb_oomhelper.model import Holding, OomEvent, Outcome
+    from nb_oomhelper.failure.detection import detect, detect_text
+    from nb_oomhelper.holders.find import holdings
+    from nb_oomhelper.loading.estimate import plan
+    from nb_oomhelper.records.event import OomEvent
+    from nb_oomhelper.records.holdings import Holding
+    from nb_oomhelper.records.remedy import Outcome
+    from nb_oomhelper.remedies.running import release
 
 __all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_text", "holdings", "plan", "release"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "detect": "frameworks",
-    "detect_text": "frameworks",
-    "OomEvent": "model",
-    "Outcome": "model",
-    "release": "fixes",
-    "plan": "estimate",
-    "holdings": "memory",
-    "Holding": "model",
+    "detect": "failure.detection",
+    "detect_text": "failure.detection",
+    "OomEvent": "records.event",
+    "Outcome": "records.remedy",
+    "release": "remedies.running",
+    "plan": "loading.estimate",
+    "holdings": "holders.find",
+    "Holding": "records.holdings",
 }
 _KEY = "_nb_oomhelper"  # attribute of the shell under which its extension is kept
 
@@ -37,7 +39,7 @@ def load_ipython_extension(shell: Any) -> None:
     """`%load_ext nb_oomhelper`: watch for out-of-memory errors in this shell. Loading twice is harmless."""
     if getattr(shell, _KEY, None) is not None:
         return
-    from nb_oomhelper.extension import Extension
+    from nb_oomhelper.shell.extension import Extension
 
     extension = Extension(shell)
     extension.load()

@@ -16,29 +16,25 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from nb_oomhelper import history
-from nb_oomhelper.catalog import Catalog, Match
-from nb_oomhelper.diagnose import diagnose
+from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.errors import OomHelperError, UsageError
-from nb_oomhelper.fixes import RunCode, foretell, plan, read_measure, run
-from nb_oomhelper.frames import raised_with
-from nb_oomhelper.frameworks import detect
-from nb_oomhelper.memory import loaded, placed, still_held, take_snapshot
-from nb_oomhelper.model import (
-    Diagnosis,
-    DriverReading,
-    FailedCall,
-    FixPlan,
-    HostMemory,
-    MemorySnapshot,
-    OomEvent,
-    Outcome,
-)
-from nb_oomhelper.notebook import UNREAD, Notebook, look, tell_phase
-from nb_oomhelper.nvml import Driver
-from nb_oomhelper.reloads import Load, after_load, study, weigh_whole
-from nb_oomhelper.rewrite import find_call
-from nb_oomhelper.roots import Scope
+from nb_oomhelper.failure.detection import detect
+from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
+from nb_oomhelper.holders.scope import Scope
+from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.loading.failed_call import find_call
+from nb_oomhelper.loading.reload import Load, after_load, study, weigh_whole
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import FailedCall, OomEvent
+from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot
+from nb_oomhelper.records.remedy import FixPlan, Outcome
+from nb_oomhelper.remedies import history
+from nb_oomhelper.remedies.notebook_settings import UNREAD, Notebook, look, tell_phase
+from nb_oomhelper.remedies.planning import foretell, plan
+from nb_oomhelper.remedies.running import RunCode, run
 
 _log = logging.getLogger(__name__)
 _Part = TypeVar("_Part")
@@ -161,9 +157,12 @@ def _written(
 
 
 def _read(event: OomEvent, desk: Desk, where: Scope | None) -> MemorySnapshot:
-    return take_snapshot(
-        desk.driver, backend=event.backend, device=event.device, framework=event.framework, scope=where
-    )
+    """Memory now on the event's device; with who holds it where there is a scope to look in."""
+    read = partial(take_snapshot, desk.driver, backend=event.backend, device=event.device, framework=event.framework)
+    if where is None:
+        return read()
+    snapshot = read(blocks=True)
+    return replace(snapshot, holdings=search(where, event.backend, event.device, DEADLINE, everywhere=True))
 
 
 def _unread() -> MemorySnapshot:

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.browser
 SET_UP = f"""
 import os, resource, psutil, torch
 os.environ.update({SYNC!r})
-import nb_oomhelper.memory, nb_oomhelper.reloads
+import nb_oomhelper.case, nb_oomhelper.loading.reload
 from transformers import AutoModelForCausalLM
-nb_oomhelper.reloads.DEADLINE = nb_oomhelper.memory.take_snapshot.__kwdefaults__["seconds"] = 10
+nb_oomhelper.loading.reload.DEADLINE = nb_oomhelper.case.DEADLINE = 10
 AutoModelForCausalLM.from_pretrained("llama", dtype=torch.bfloat16)(torch.tensor([[1]]))
 model = torch.nn.Linear(2000, 2000)
 limit = psutil.Process().memory_info().vms + (1700 << 20)

@@ -17,8 +17,8 @@ MIB = 1 << 20
 SIZE = 256 * MIB
 READ = """
 from nb_oomhelper.frameworks import {module} as framework
-from nb_oomhelper.fixes import read_measure
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.snapshot import read_measure
+from nb_oomhelper.memory.nvml import Driver
 import nb_oomhelper
 def figures():
     found = framework.allocator("cuda", 0)

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.host import sees_driver_pids
-from nb_oomhelper.model import DeviceMemory
-from nb_oomhelper.nvml import Driver
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.processes import sees_driver_pids
+from nb_oomhelper.records.memory import DeviceMemory
 from nb_oomhelper.units import format_bytes
 from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, VIEW, Panel, shown
@@ -220,7 +220,7 @@ def test_another_process_is_told_with_its_bytes(gpu_kernel: Kernel) -> None:
         told = [row for row in causes(gpu_kernel, "other_process") if row["size"]]
     parts = gpu_kernel.eval(
         "[[part.kind, part.size] for part in"
-        f" __import__('nb_oomhelper.diagnose').diagnose.segments({CASE}.snapshot, 'cuda')]"
+        f" __import__('nb_oomhelper.memory.segments').memory.segments.segments({CASE}.snapshot, 'cuda')]"
     )
     sizes = dict(parts)
     if told and sees_driver_pids():

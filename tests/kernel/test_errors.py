@@ -219,7 +219,7 @@ class TestParts:
 
     @pytest.fixture
     def kernel(self, kernel: Kernel) -> Kernel:
-        for code in (SETUP, LOAD, "huge()", "import nb_oomhelper.case, nb_oomhelper.frontends"):
+        for code in (SETUP, LOAD, "huge()", "import nb_oomhelper.case, nb_oomhelper.showing.frontends"):
             kernel.execute(code)
         kernel.execute("def broken(*args, **options):\n    raise KeyError('broken')")
         return kernel
@@ -245,7 +245,7 @@ class TestParts:
         assert "freed" in kernel.execute("%oom fix 1").stdout
 
     def test_every_way_of_showing_it(self, kernel: Kernel) -> None:
-        kernel.execute("nb_oomhelper.frontends.show = broken")
+        kernel.execute("nb_oomhelper.showing.frontends.show = broken")
         reply = kernel.execute("huge()")
         assert (len(reply.errors), shown(reply)) == (1, [])
         assert reply.stderr == "nb_oomhelper: out of memory; `%oom release` gives back what the failed cell keeps\n"

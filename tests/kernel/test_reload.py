@@ -24,7 +24,7 @@ ENV = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_ARENA_MAX": "2", **SYNC}
 MODELS = """
 import ctypes, gc, os, resource
 import psutil, torch
-import nb_oomhelper, nb_oomhelper.memory, nb_oomhelper.reloads
+import nb_oomhelper, nb_oomhelper.case, nb_oomhelper.loading.reload
 from transformers import AutoModelForCausalLM
 def mapped():
     return psutil.Process().memory_info().vms
@@ -47,7 +47,7 @@ def answer():
 """
 # Time for the searches that a panel waits for, however busy the machine is; then what loads import and map for good.
 WARM = """
-nb_oomhelper.reloads.DEADLINE = nb_oomhelper.memory.take_snapshot.__kwdefaults__["seconds"] = 10
+nb_oomhelper.loading.reload.DEADLINE = nb_oomhelper.case.DEADLINE = 10
 model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.bfloat16)
 answer()
 del model

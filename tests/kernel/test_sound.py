@@ -114,7 +114,7 @@ class TestInterrupts:
         """It sends messages, which is what fails in a full process; another thread may be waiting for it."""
         panel = Panel(kernel, kernel.execute(NO_ROOM))
         kernel.execute(
-            "from nb_oomhelper.frontends._panel import Panel\nend = Panel._end\n"
+            "from nb_oomhelper.showing.frontends._panel import Panel\nend = Panel._end\n"
             "def bad(self):\n    Panel._end = end\n    self._running = False\n    raise OSError('full')\n"
             "Panel._end = bad"
         )
@@ -147,12 +147,12 @@ class TestInterrupts:
 
 def test_an_error_that_cannot_be_read_leaves_no_older_case(kernel: Kernel) -> None:
     kernel.execute(NO_ROOM)
-    kernel.execute("import nb_oomhelper.frameworks as frameworks\ndetect = frameworks.detect")
-    kernel.execute("def bad(error):\n    raise MemoryError\nframeworks.detect = bad")
+    kernel.execute("import nb_oomhelper.failure.detection as detection\ndetect = detection.detect")
+    kernel.execute("def bad(error):\n    raise MemoryError\ndetection.detect = bad")
     reply = kernel.execute("numpy.ones(1 << 51, numpy.uint8)")
     assert [error["ename"] for error in reply.errors] == ["MemoryError"] or reply.ename
     assert reply.stderr == "nb_oomhelper: out of memory; `%oom release` gives back what the failed cell keeps\n"
-    kernel.execute("frameworks.detect = detect")
+    kernel.execute("detection.detect = detect")
     assert "no out-of-memory error" in kernel.execute("%oom fix 1").stdout
 
 

@@ -14,13 +14,15 @@ import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
-from nb_oomhelper.bare import class_dict, class_mro, instances
+from nb_oomhelper.frameworks._messages import Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import beyond as beyond
 from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_block
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
-from nb_oomhelper.messages import Rule, excerpt, find, read_fields, squeeze
-from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
+from nb_oomhelper.introspection import class_dict, class_mro, instances
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.remedy import StepKind
 from nb_oomhelper.units import parse_bytes
 
 name = "cupy"

@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
+from nb_oomhelper.frameworks._messages import SIZE, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
-from nb_oomhelper.messages import SIZE, Rule, excerpt, find, read_fields, squeeze
-from nb_oomhelper.model import AllocatorMemory, OomEvent, StepKind
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.remedy import StepKind
 from nb_oomhelper.units import parse_bytes
 
 name = "jax"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-from nb_oomhelper.model import AllocatorMemory, StepKind
+from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.remedy import StepKind
 
 
 def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # noqa: ARG001

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from nb_oomhelper.frameworks._messages import squeeze
 from nb_oomhelper.frameworks._nothing import allocator as allocator
 from nb_oomhelper.frameworks._nothing import array_classes as array_classes
 from nb_oomhelper.frameworks._nothing import beyond as beyond
@@ -18,8 +19,7 @@ from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.frameworks._nothing import role as role
 from nb_oomhelper.frameworks._nothing import storages as storages
-from nb_oomhelper.messages import squeeze
-from nb_oomhelper.model import OomEvent
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.units import parse_bytes
 
 name = "python"

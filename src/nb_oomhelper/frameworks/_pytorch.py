@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from nb_oomhelper.bare import class_dict, class_mro, instances
 from nb_oomhelper.frameworks import _pytorch_graph
 from nb_oomhelper.frameworks._pytorch_messages import recognize as recognize
-from nb_oomhelper.model import AllocatorMemory, StepKind
+from nb_oomhelper.introspection import class_dict, class_mro, instances
+from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.remedy import StepKind
 
 name = "pytorch"
 module = "torch"

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nb_oomhelper.bare import class_mro
+from nb_oomhelper.introspection import class_mro
 
 Mark = tuple[object, str]  # an object, and what it is for
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from nb_oomhelper.messages import SIZE, Match, Rule, excerpt, find, read_fields, squeeze
-from nb_oomhelper.model import OomEvent, ProcessMemory
+from nb_oomhelper.frameworks._messages import SIZE, Match, Rule, excerpt, find, read_fields, squeeze
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import ProcessMemory
 from nb_oomhelper.units import parse_bytes
 
 _ORDINALS = 1_024  # a device number above this is a broken one

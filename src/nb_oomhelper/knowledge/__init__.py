@@ -4,23 +4,3 @@
 the keys are the attributes of `Entry` and `Fix`; a list that is left out is empty and means "any"; a fix's words stand
 in tables ``[en]`` and ``[zh]``, and its ``[[example]]`` tables are its tests.
 """
-
-from nb_oomhelper.knowledge._entry import DeadEndClaim, Entry, Scope, VersionRow, Workaround, read_entry
-from nb_oomhelper.knowledge._fix import Example, Fix, Spelling, Subject, fill, installed_version, read_fix, render
-
-__all__ = [
-    "DeadEndClaim",
-    "Entry",
-    "Example",
-    "Fix",
-    "Scope",
-    "Spelling",
-    "Subject",
-    "VersionRow",
-    "Workaround",
-    "fill",
-    "installed_version",
-    "read_entry",
-    "read_fix",
-    "render",
-]

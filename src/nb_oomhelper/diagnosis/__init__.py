@@ -1,0 +1,1 @@
+"""Why the request did not fit, and what would not help."""

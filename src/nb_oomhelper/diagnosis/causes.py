@@ -1,0 +1,164 @@
+"""The causes that the figures and the holders tell, each with its bytes."""
+
+from __future__ import annotations
+
+from nb_oomhelper.diagnosis.request import capacity_for, own_pool
+from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.memory.segments import segments, with_self
+from nb_oomhelper.records.diagnosis import Cause, CauseKind
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import MemorySnapshot
+
+_WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
+_NAMED = 4  # variables that are named one by one
+
+
+def too_large(event: OomEvent, capacity: int | None) -> list[Cause]:
+    """More was asked for than the device has."""
+    if event.requested is None or capacity is None or event.requested <= capacity:
+        return []
+    return [Cause(kind="too_large", size=event.requested)]
+
+
+def limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """A limit that is set and bounds this process more than the device or the machine does."""
+    if event.backend == "host":
+        name, _, bound = tightest(snapshot.host)
+        return [] if name == "machine" or bound is None else [Cause(kind="limit", size=bound, limit=name)]
+    limit = event.limit or (snapshot.allocator.limit if snapshot.allocator else None)
+    if limit is None or (event.capacity is not None and limit >= event.capacity):
+        return []
+    return [Cause(kind="limit", size=limit, limit="memory fraction")]
+
+
+def failed_cells(snapshot: MemorySnapshot) -> list[Cause]:
+    """What the failed cell keeps, and what those before it still keep: a release lets go of both."""
+    holdings = snapshot.holdings
+    now, both = holdings.freed_by(holdings.of_kind("failed_cell")), holdings.freed_by(holdings.of_failures())
+    sizes: tuple[tuple[CauseKind, int], ...] = (("failed_cell", now), ("earlier_cell", both - now))
+    return [
+        Cause(kind=kind, size=size, names=tuple(row.name.split(", ")), function=row.function, line=row.line)
+        for kind, size in sizes
+        if size >= _WORTH_SAYING
+        for row in [one for one in holdings.rows if one.kind == kind][:1]
+    ]
+
+
+def results(snapshot: MemorySnapshot) -> list[Cause]:
+    """What `Out` keeps, once the failed cell's frames are released."""
+    holdings = snapshot.holdings
+    failed, results = holdings.of_failures(), holdings.of_kind("output_history")
+    size = holdings.freed_by(failed | results) - holdings.freed_by(failed)
+    if size < _WORTH_SAYING:
+        return []
+    names = tuple(holdings.rows[index].name for index in sorted(results)[:_NAMED])
+    return [Cause(kind="output_history", size=size, names=names)]
+
+
+def variables(snapshot: MemorySnapshot) -> list[Cause]:
+    """What each variable would give back, once the failed cell's frames are released."""
+    holdings = snapshot.holdings
+    failed = holdings.of_failures()
+    base = holdings.freed_by(failed)
+    causes = []
+    for index in holdings.of_kind("variable"):
+        row = holdings.rows[index]
+        size = holdings.freed_by(failed | {index}) - base
+        if size >= _WORTH_SAYING:
+            causes.append(Cause(kind="variable", size=size, names=(row.name,), role=row.role, path=row.path))
+    causes.extend(_together(snapshot, failed))
+    causes.sort(key=weight)
+    return causes[:_NAMED]
+
+
+def _together(snapshot: MemorySnapshot, failed: frozenset[int]) -> list[Cause]:
+    """What a variable keeps with other holders: a model and the optimizer of its parameters, `x` and `Out[3]`."""
+    holdings = snapshot.holdings
+    variables = holdings.of_kind("variable")
+    sizes: dict[frozenset[int], int] = {}
+    for holders, size in holdings.shares:
+        group = frozenset(holders) - failed
+        if len(group) > 1 and group & variables:
+            sizes[group] = sizes.get(group, 0) + size
+    return [
+        Cause(kind="variable", size=size, names=tuple(holdings.rows[index].name for index in sorted(group)))
+        for group, size in sizes.items()
+        if size >= _WORTH_SAYING
+    ]
+
+
+def unnamed(snapshot: MemorySnapshot) -> list[Cause]:
+    """What the allocator has given out and no name was found for, such as the graph that autograd keeps."""
+    allocated = snapshot.allocated
+    if allocated is None or not snapshot.holdings.total or not snapshot.holdings.complete:
+        return []
+    named = snapshot.holdings.of_kind("unreachable")
+    size = allocated - sum(size for holders, size in snapshot.holdings.shares if not named.issuperset(holders))
+    return [Cause(kind="unnamed", size=size)] if size >= _WORTH_SAYING else []
+
+
+def processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What other processes keep on the device."""
+    reserved = event.reserved if snapshot.reserved is None else snapshot.reserved
+    seen = snapshot.device.processes if snapshot.device else None
+    rows = with_self(seen, reserved) if seen else event.processes
+    capacity = capacity_for(event, snapshot)
+    return [
+        Cause(
+            kind="other_process",
+            size=row.used,
+            pid=row.pid,
+            process=" · ".join(part for part in (row.name, row.detail) if part) or None,
+        )
+        for row in rows
+        if not row.is_self and (row.used is None or _WORTH_SAYING <= row.used <= (capacity or row.used))
+    ]
+
+
+def fragmentation(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -> list[Cause]:
+    """Enough is cached, yet no piece of it is large enough (PyTorch gives back what it can before it fails).
+
+    Where as much is free beside it, pieces are not what was missing.
+    """
+    cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
+    if event.backend == "host" or event.requested is None or cached is None or cached < event.requested:
+        return []
+    if free is not None and free - own_pool(snapshot) >= event.requested:
+        return []
+    largest = snapshot.allocator.largest_free_block if snapshot.allocator else None
+    if largest is not None and largest >= event.requested:  # given back since, by a program that took several pieces
+        return []
+    return [Cause(kind="fragmentation", size=cached, largest=largest)]
+
+
+def pinned(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """Host memory that is pinned for a GPU is the host's all the same, and stays cached when its tensors go."""
+    size = snapshot.host.pinned
+    return [Cause(kind="pinned", size=size)] if event.backend == "host" and size and size >= _WORTH_SAYING else []
+
+
+def pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What other frameworks hold of the device and do not use: this framework's requests cannot have it."""
+    if event.backend == "host":
+        return []
+    found = [
+        Cause(kind="pool_kept", size=other.cached, names=(other.framework,))
+        if other.keeps
+        else Cause(kind="pool", size=other.releasable_at_most, names=(other.framework,))
+        for other in snapshot.others
+    ]
+    return [cause for cause in found if cause.size and cause.size >= _WORTH_SAYING]
+
+
+def rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What this process keeps on the device beside the allocator: context, libraries' own buffers."""
+    if event.backend == "host":
+        return []
+    size = next((part.size for part in segments(snapshot, "cuda") if part.kind == "rest"), None)
+    return [Cause(kind="rest", size=size)] if size and size >= _WORTH_SAYING else []
+
+
+def weight(cause: Cause) -> tuple[int, int]:
+    """What no fix can change comes first, what is only part of the picture last."""
+    rank = {"too_large": 0, "limit": 2, "rest": 3}.get(cause.kind, 1)
+    return rank, -(cause.size or 0)

@@ -1,0 +1,103 @@
+"""What an exception says about a lack of memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.failure.phase import read_phase
+from nb_oomhelper.failure.places import Place, read_places, user_location
+from nb_oomhelper.failure.remote import came_from, is_carried
+from nb_oomhelper.frameworks import FRAMEWORKS
+from nb_oomhelper.introspection import cause_of, exception_args
+from nb_oomhelper.records.event import OomEvent, Remote
+
+
+def detect(error: BaseException) -> OomEvent | None:
+    """Read an exception, and those behind it: causes, contexts, members of groups.
+
+    Of several the one nearest the root counts, since wrappers repeat its text in part; one that is
+    sure goes before one that is probable. What failed here while another process's error was handled
+    goes before that.
+
+    Returns:
+        The event with phase, function and line off the traceback, and whose process it was; None where
+        memory did not run out. It refers to nothing of the exception.
+    """
+    links = raised_with(error)
+    found = []
+    for place, (inner, _) in enumerate(links):
+        event = detect_text(_text(inner), _type_name(inner))
+        if event is not None:
+            rank = (not is_carried(inner), event.certainty == "sure", len(_way_to(links, place)), -place)
+            found.append((rank, place, replace(event, remote=_remote(links, place))))
+    if any(event.remote for _, _, event in found):  # what failed here meanwhile goes before it
+        here = [one for one in found if one[2].remote is None and _is_own(links[one[1]][0])]
+        found = here or found
+    if not found:
+        return None
+    _, place, event = max(found, key=lambda one: one[0])
+    return _located(event, links, place)
+
+
+def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
+    """Read an error's text.
+
+    Args:
+        text: Of any length; of a very long one both ends are read.
+        exception_type: As a traceback prints it, "torch.OutOfMemoryError"; "" where it is not known.
+    """
+    probable = None
+    for framework in FRAMEWORKS:
+        event = framework.recognize(text, exception_type)
+        if event is not None and event.certainty == "sure":
+            return event
+        probable = probable or event
+    return probable
+
+
+def _remote(links: list[tuple[BaseException, int]], place: int) -> Remote | None:
+    """Which kind of process an exception came from; the cause of one that came here has come with it."""
+    error, outer = links[place]
+    told = came_from(error)
+    if told is None and outer >= 0 and cause_of(links[outer][0]) is error:
+        return _remote(links, outer)
+    return told
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether it was raised for a lack of memory in itself, and does not only pass on another's text."""
+    return cause_of(error) is None and _type_name(error).endswith(("MemoryError", "OutOfMemoryError"))
+
+
+def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int) -> OomEvent:
+    """Add what the tracebacks on the way to an exception say, the outermost exception's first."""
+    places: list[Place] = []
+    for index in _way_to(links, place):
+        places.extend(read_places(links[index][0]))
+    function, line = user_location(places)
+    return replace(event, phase=read_phase(places), function=function, line=line)
+
+
+def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:
+    """Indexes of the exceptions from the outermost to this one."""
+    way = []
+    while place >= 0:
+        way.append(place)
+        place = links[place][1]
+    return way[::-1]
+
+
+def _text(error: BaseException) -> str:
+    """What the exception prints; of one that cannot, the texts among its arguments."""
+    try:
+        return str(error)
+    except Exception:  # any code may stand in a __str__
+        return " ".join(one for one in exception_args(error) if type(one) is str)
+
+
+def _type_name(error: BaseException) -> str:
+    """The class as a traceback prints it: with its module, but for builtins."""
+    kind = type(error)
+    home = str(kind.__module__)
+    return kind.__qualname__ if home in {"builtins", "__main__"} else f"{home}.{kind.__qualname__}"

@@ -1,0 +1,105 @@
+"""Whether an error came here from another process, told by classes, causes, texts and tracebacks; nothing is imported.
+
+Threads are this process: DataParallel's replicas, the thread of a DataLoader that pins, those of a ThreadPoolExecutor.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from nb_oomhelper.introspection import cause_of, class_dict, class_mro, class_name, exception_args, traceback_of
+from nb_oomhelper.records.event import Remote
+
+# The package that defines a class ("" is any), names of classes, and the kind of process that they tell of.
+_CLASSES: tuple[tuple[str, tuple[str, ...], Remote], ...] = (
+    ("ray", ("RayTaskError", "RayActorError", "OutOfMemoryError"), "ray"),
+    ("ipyparallel", ("RemoteError", "CompositeError", "AlreadyDisplayedError"), "ipyparallel"),
+    ("distributed", ("KilledWorker",), "dask"),
+    ("dask", ("RemoteException",), "dask"),
+    ("torch", ("ProcessRaisedException", "ProcessExitedException", "ChildFailedError"), "launcher"),
+    ("multiprocessing", ("RemoteError",), "other"),  # of a manager
+    ("", ("RemoteTraceback", "_RemoteTraceback"), "process pool"),  # multiprocessing, concurrent.futures, joblib, …
+)
+_CARRIED = "RemoteTraceback"
+# How a text begins that was made anew after another process's error. One that only quotes it begins otherwise.
+_TEXTS: tuple[tuple[re.Pattern[str], Remote], ...] = (
+    (re.compile(r"Caught \w{1,80} in DataLoader worker process \d"), "dataloader worker"),  # torch/_utils.py
+    (re.compile(r"(?:\x1b\[\d+m)?ray::\S{1,300} \(pid=\d"), "ray"),
+    (re.compile(r"\s*-- Process \d+ terminated with the following error:"), "launcher"),  # torch/multiprocessing
+)
+_FRAMES = 2_000
+_REBUILT = ("__traceback_maker",)  # tblib's frames, made here after those of another process, name nothing else
+_DASK = re.compile(r"/(?:distributed|dask)/")
+_MANAGER = ("_callmethod", "multiprocessing/managers.py")  # it raises what the manager's process has sent
+
+
+def came_from(error: BaseException) -> Remote | None:
+    """What kind of process an error came here from, by its own class, cause, text and traceback.
+
+    Returns:
+        "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher" or "other"; None where it is
+        this process's own, as far as can be seen.
+    """
+    return _by_class(error) or _by_cause(error) or _by_text(error) or _by_traceback(error)
+
+
+def is_carried(error: BaseException) -> bool:
+    """Whether an exception is only the text of another process's traceback: the cause of what is raised here."""
+    return any(class_name(kind).endswith(_CARRIED) for kind in class_mro(type(error)))
+
+
+def _by_class(error: BaseException) -> Remote | None:
+    classes = [(_package(kind), class_name(kind)) for kind in class_mro(type(error))]
+    for package, names, told in _CLASSES:
+        if any(name in names and package in ("", home) for home, name in classes):
+            return None if _is_of_joblibs_threads(error, classes) else told
+    return None
+
+
+def _is_of_joblibs_threads(error: BaseException, classes: list[tuple[str, str]]) -> bool:
+    """Joblib carries texts between threads as well: of its own alone only loky's workers are surely processes."""
+    carried = any(home == "joblib" and name.endswith(_CARRIED) for home, name in classes)
+    return carried and not any("process_executor" in text for text in _texts(error))
+
+
+def _package(kind: type) -> str:
+    return str(class_dict(kind).get("__module__")).partition(".")[0]
+
+
+def _by_cause(error: BaseException) -> Remote | None:
+    cause = cause_of(error)
+    return _by_class(cause) if cause is not None and is_carried(cause) else None
+
+
+def _by_text(error: BaseException) -> Remote | None:
+    return next((told for one in _texts(error) for begins, told in _TEXTS if begins.match(one)), None)
+
+
+def _texts(error: BaseException) -> list[str]:
+    return [one for one in exception_args(error) if type(one) is str]
+
+
+def _by_traceback(error: BaseException) -> Remote | None:
+    """Frames that were made here after another process's, or the call that brings a manager's error."""
+    link, dask = traceback_of(error), False
+    for _ in range(_FRAMES):
+        if link is None:
+            return None
+        code = link.tb_frame.f_code
+        file = code.co_filename.replace("\\", "/")
+        dask = dask or _DASK.search(file) is not None
+        if code.co_names == _REBUILT:
+            return None if dask and _has_dask_worker() else "dask" if dask else "other"
+        if link.tb_next is None and code.co_name == _MANAGER[0] and file.endswith(_MANAGER[1]):
+            return "other"
+        link = link.tb_next
+    return None
+
+
+def _has_dask_worker() -> bool:
+    """Whether a worker of Dask's runs in this process, as with `Client(processes=False)`."""
+    try:
+        return len(sys.modules["distributed.worker"].Worker._instances) > 0
+    except Exception:  # not loaded, or another version
+        return False

@@ -1,0 +1,123 @@
+"""Count what a search has found: each storage once, under the exact set of holders that keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+from nb_oomhelper.records.holdings import Holding, Holdings
+
+NAMED = 3  # names, and shapes, that one row shows
+Label = tuple[str, str | None, int | None]  # name, function, line
+
+
+@dataclass(slots=True)
+class Found:
+    """What one holder was found to keep; no object of the user's.
+
+    Attributes:
+        row: The holder; its bytes are filled in when all holders are known, and its name if it has none.
+        storages: Bytes of each storage by key.
+        parts: What each storage is for, by key, where that is known.
+        shapes: Type and shape of large storages, by key.
+        labels: What the holder's objects are called.
+        first: For each storage, which of the objects was the first to reach it.
+    """
+
+    row: Holding
+    storages: dict[Hashable, int]
+    parts: dict[Hashable, str]
+    shapes: dict[Hashable, str]
+    labels: list[Label]
+    first: dict[Hashable, int]
+
+
+def tabulate(found: list[Found], searched: int, total: int, seconds: float) -> Holdings:
+    """Count each storage once under the set of holders that keep it."""
+    keepers: dict[Hashable, list[int]] = {}
+    sizes: dict[Hashable, int] = {}
+    for index, holder in enumerate(found):
+        for key, size in holder.storages.items():
+            keepers.setdefault(key, []).append(index)
+            sizes[key] = max(sizes.get(key, 0), size)
+    rows = []
+    for index, holder in enumerate(found):
+        own = {key: sizes[key] for key in holder.storages if keepers[key] == [index]}
+        whole = {key: sizes[key] for key in holder.storages}
+        name, function, line = _name(holder, own or whole)
+        size = sum(own.values())
+        rows.append(
+            replace(
+                holder.row,
+                name=holder.row.name or name,
+                path=_path(holder, own or whole) if holder.row.name else "",
+                function=function,
+                line=line,
+                own=size,
+                shared=sum(whole.values()) - size,
+                count=len(whole),
+                parts=_parts(holder, whole),
+                shapes=_shapes(holder, whole),
+                dtypes=_dtypes(holder, whole),
+            )
+        )
+    order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
+    place = {old: new for new, old in enumerate(order)}
+    shares: dict[tuple[int, ...], int] = {}
+    for key, indexes in keepers.items():
+        holders = tuple(sorted(place[index] for index in indexes))
+        shares[holders] = shares.get(holders, 0) + sizes[key]
+    return Holdings(
+        rows=tuple(rows[index] for index in order),
+        shares=tuple(sorted(shares.items())),
+        complete=searched == total,
+        searched=searched,
+        total=total,
+        seconds=seconds,
+    )
+
+
+def _parts(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+    parts: dict[str, int] = {}
+    for key, size in sizes.items():
+        part = holder.parts.get(key, "tensors")
+        parts[part] = parts.get(part, 0) + size
+    return tuple(sorted(parts.items(), key=lambda pair: -pair[1]))
+
+
+def _shapes(holder: Found, sizes: dict[Hashable, int]) -> tuple[str, ...]:
+    shaped = [key for key in sizes if holder.shapes.get(key)]  # of what is left: `_without` takes storages out
+    largest = sorted(shaped, key=lambda key: -sizes[key])
+    return tuple(holder.shapes[key] for key in largest[:NAMED])
+
+
+def _dtypes(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+    """Bytes by dtype, of the storages that are large enough to have a label, "float32 (3, 4)"."""
+    dtypes: dict[str, int] = {}
+    for key, size in sizes.items():
+        name = holder.shapes.get(key, "").partition(" ")[0]
+        if name:
+            dtypes[name] = dtypes.get(name, 0) + size
+    return tuple(sorted(dtypes.items(), key=lambda pair: -pair[1]))
+
+
+def _path(holder: Found, sizes: dict[Hashable, int]) -> str:
+    """Where below a variable most of these bytes lie; "" where that is the variable itself."""
+    name, _, _ = _ranked(holder, sizes)[0]
+    return "" if name == holder.row.name else name
+
+
+def _name(holder: Found, sizes: dict[Hashable, int]) -> Label:
+    """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
+    best = _ranked(holder, sizes)
+    _, function, line = best[0]
+    named = dict.fromkeys(name for name, *place in best if place == [function, line])
+    return ", ".join(list(named)[:NAMED]), function, line
+
+
+def _ranked(holder: Found, sizes: dict[Hashable, int]) -> list[Label]:
+    """Labels of the objects that brought these bytes, the largest first."""
+    gains: dict[int, int] = {}
+    for key, size in sizes.items():
+        gains[holder.first[key]] = gains.get(holder.first[key], 0) + size
+    return [holder.labels[index] for index in sorted(gains, key=lambda index: (-gains[index], index))]

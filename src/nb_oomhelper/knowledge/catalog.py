@@ -1,0 +1,269 @@
+"""Load the knowledge, check it, and choose from it.
+
+The packaged files must be whole. A person may add files of the same form under ``entries/`` and ``fixes/`` of a folder
+of their own: one with a known id replaces the packaged one, and a broken one is left out with a line that says why.
+What is a person's own keeps the name of its file (`origin`), so that it is never taken for what is packaged.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.knowledge.entry import Entry, read_entry
+from nb_oomhelper.knowledge.fix import Fix, read_fix
+from nb_oomhelper.records.diagnosis import Cause
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.units import format_bytes
+
+_Record = TypeVar("_Record", Entry, Fix)
+_LARGEST = 1 << 20  # bytes of one file of a person's own; a real one has a few KiB
+_SHOWN = 300  # characters of a line in `problems`, and of a name that was not found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """An entry that bears on an event.
+
+    Attributes:
+        entry: The entry.
+        relation: "match" where all agrees, "related" where only the framework is sure to.
+        differs: What does not agree, or cannot be told: "backend", "phase".
+    """
+
+    entry: Entry
+    relation: Literal["match", "related"]
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All that is known.
+
+    Attributes:
+        entries: By code.
+        fixes: By order, then id.
+        problems: One line for each file of the user's own that was left out, and for each reference that leads nowhere.
+        replaced: One line for each packaged entry or fix in whose place the user's own stands.
+    """
+
+    entries: tuple[Entry, ...]
+    fixes: tuple[Fix, ...]
+    problems: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+
+    def choose(self, event: OomEvent) -> tuple[Match, ...]:
+        """Find the entries about the event's framework: whole matches first, then by confidence.
+
+        An unknown phase is a difference too: the entry may be about something else.
+        """
+        found = [_compare(entry, event) for entry in self.entries if _allows(entry.match.frameworks, event.framework)]
+        return tuple(sorted(found, key=lambda match: (len(match.differs), -match.entry.confidence, match.entry.code)))
+
+    def fixes_for(self, event: OomEvent, causes: Sequence[Cause]) -> tuple[Fix, ...]:
+        """Find the fixes that may help against at least one of the causes, in their own order.
+
+        An unknown phase rules no fix out: to be offered one more is better than to miss the one that helps.
+        """
+        kinds = {cause.kind for cause in causes}
+        return tuple(fix for fix in self.fixes if (not fix.causes or kinds & set(fix.causes)) and _suits(fix, event))
+
+    def search(self, text: str) -> tuple[Entry, ...]:
+        """Find the entries that hold every word of the text, in either language; all of them for a blank one."""
+        words = text.casefold().split()
+        return tuple(entry for entry in self.entries if all(word in _haystack(entry) for word in words))
+
+    def entry(self, code_or_id: str) -> Entry:
+        """Give one entry by its code or id, whatever the case.
+
+        Raises:
+            KnowledgeError: There is none; the text offers names that are near.
+        """
+        wanted = code_or_id.strip().casefold()
+        names = {name.casefold(): name for entry in self.entries for name in (entry.code, entry.id)}
+        for entry in self.entries:
+            if wanted in (entry.code.casefold(), entry.id.casefold()):
+                return entry
+        near = difflib.get_close_matches(wanted[:_SHOWN], names, n=3, cutoff=0.4)
+        hint = f"; near it: {', '.join(names[name] for name in near)}" if near else ""
+        raise KnowledgeError(f"there is no entry {_one_line(code_or_id.strip())!r}{hint}")
+
+    def fix(self, fix_id: str) -> Fix:
+        """Give one fix by its id.
+
+        Raises:
+            KnowledgeError: There is none.
+        """
+        for fix in self.fixes:
+            if fix.id == fix_id:
+                return fix
+        raise KnowledgeError(
+            f"there is no fix {_one_line(fix_id)!r}; there are: {', '.join(fix.id for fix in self.fixes)}"
+        )
+
+
+def load_catalog(user_dir: Path | None = None) -> Catalog:
+    """Read the packaged files, and those of the user's own where there are any.
+
+    Args:
+        user_dir: Folder with ``entries/*.toml`` and ``fixes/*.toml``; it need not exist. A relative path is refused:
+            it would lead into the working folder, where a notebook of somebody else's may have brought its own.
+
+    Raises:
+        KnowledgeError: A packaged file is missing or broken: the installation is damaged.
+    """
+    problems: list[str] = []
+    replaced: list[str] = []
+    entries = _packaged("entries", read_entry)
+    fixes = _packaged("fixes", read_fix)
+    if user_dir is not None and not user_dir.is_absolute():
+        problems.append(f"knowledge_dir: {str(user_dir)!r} is refused: it must be an absolute path, or begin with ~")
+    elif user_dir is not None:
+        _put_over(entries, _own(user_dir, "entries", read_entry, problems), "entry", replaced)
+        _put_over(fixes, _own(user_dir, "fixes", read_fix, problems), "fix", replaced)
+    whole = _one_per_code(entries.values(), problems)
+    problems += _loose_ends(whole, tuple(fixes.values()))
+    return Catalog(
+        entries=tuple(sorted(whole, key=lambda entry: entry.code)),
+        fixes=tuple(sorted(fixes.values(), key=lambda fix: (fix.order, fix.id))),
+        problems=tuple(_one_line(problem) for problem in problems),
+        replaced=tuple(_one_line(line) for line in replaced),
+    )
+
+
+def _put_over(records: dict[str, _Record], own: dict[str, _Record], kind: str, replaced: list[str]) -> None:
+    """Add the user's own records, and note in whose place they stand."""
+    replaced += [f"{kind} {records[key].id} by {one.origin}" for key, one in own.items() if key in records]
+    records |= own
+
+
+def _packaged(kind: str, read: Callable[[str], _Record]) -> dict[str, _Record]:
+    """Read all packaged files of one kind, by id."""
+    records: dict[str, _Record] = {}
+    folder = resources.files("nb_oomhelper.knowledge") / kind
+    try:
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".toml"):
+                _add(records, f"{kind}/{file.name}", read, file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise KnowledgeError(f"packaged {kind} cannot be read: {_one_line(str(error))}") from error
+    if not records:
+        raise KnowledgeError(f"packaged {kind} are missing")
+    return records
+
+
+def _own(user_dir: Path, kind: str, read: Callable[[str], _Record], problems: list[str]) -> dict[str, _Record]:
+    """Read all of the user's files of one kind, by id; what cannot be read goes to `problems`."""
+    records: dict[str, _Record] = {}
+    try:
+        files = sorted(path for path in (user_dir / kind).iterdir() if path.name.endswith(".toml"))
+    except FileNotFoundError:
+        return records
+    except OSError as error:
+        problems.append(f"{kind}: cannot be read: {error.strerror or error}")
+        return records
+    for file in files:
+        where = f"{kind}/{file.name}"
+        try:
+            _add(records, where, read, _read_small(file, where), file)
+        except KnowledgeError as error:
+            problems.append(str(error))
+    return records
+
+
+def _add(
+    records: dict[str, _Record], where: str, read: Callable[[str], _Record], text: str, origin: Path | None = None
+) -> None:
+    """Read one file's text into `records`; errors begin with the file's name."""
+    try:
+        record = read(text)
+    except KnowledgeError as error:
+        raise KnowledgeError(f"{where}: {error}") from error
+    if record.id.casefold() in records:
+        raise KnowledgeError(f"{where}: id: {record.id!r} is already in another file of this folder")
+    records[record.id.casefold()] = replace(record, origin=origin)
+
+
+def _read_small(path: Path, where: str) -> str:
+    """Read a user's file, which may be anything: a folder, a pipe that never ends, a film."""
+    try:
+        if not path.is_file():
+            raise KnowledgeError(f"{where}: is not a file")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise KnowledgeError(f"{where}: is larger than {format_bytes(_LARGEST)}")
+        return data.decode("utf-8-sig")  # some Windows editors begin with a byte order mark
+    except UnicodeDecodeError as error:
+        raise KnowledgeError(f"{where}: is not UTF-8 text: byte {error.start} ends it") from error
+    except OSError as error:
+        raise KnowledgeError(f"{where}: cannot be read: {error.strerror or error}") from error
+
+
+def _one_per_code(entries: Iterable[Entry], problems: list[str]) -> tuple[Entry, ...]:
+    """Leave out entries whose code belongs to an earlier one of another id: a code must name one entry."""
+    by_code: dict[str, Entry] = {}
+    for entry in entries:
+        first = by_code.setdefault(entry.code.casefold(), entry)
+        if first is not entry:
+            problems.append(f"entry {entry.id}: code: {entry.code} already belongs to {first.id}; this one is left out")
+    return tuple(by_code.values())
+
+
+def _loose_ends(entries: Sequence[Entry], fixes: Sequence[Fix]) -> list[str]:
+    """Name the references that lead nowhere; what holds them works all the same."""
+    codes, ids = {entry.code for entry in entries}, {fix.id for fix in fixes}
+    lines = [
+        f"entry {entry.code}: workarounds[{row}].fix: there is no fix {workaround.fix!r}"
+        for entry in entries
+        for row, workaround in enumerate(entry.workarounds, 1)
+        if workaround.fix is not None and workaround.fix not in ids
+    ]
+    return lines + [
+        f"fix {fix.id}: entry: there is no entry {fix.entry!r}"
+        for fix in fixes
+        if fix.entry is not None and fix.entry not in codes
+    ]
+
+
+def _compare(entry: Entry, event: OomEvent) -> Match:
+    """Say how far an entry's scope covers an event of its framework."""
+    scope = entry.match
+    agrees = {"backend": _allows(scope.backends, event.backend), "phase": _allows(scope.phases, event.phase)}
+    differs = tuple(name for name, same in agrees.items() if not same)
+    return Match(entry=entry, relation="related" if differs else "match", differs=differs)
+
+
+def _suits(fix: Fix, event: OomEvent) -> bool:
+    """Say whether a fix is for events like this one, whatever their causes."""
+    return (
+        _allows(fix.frameworks, event.framework)
+        and _allows(fix.backends, event.backend)
+        and (event.phase == "unknown" or _allows(fix.phases, event.phase))
+        and (fix.subject != "call" or event.call is not None or event.phase == "load")
+    )
+
+
+def _allows(allowed: Sequence[str], value: str | None) -> bool:
+    return not allowed or value in allowed
+
+
+def _haystack(entry: Entry) -> str:
+    """All words of an entry that a search looks at, in one text."""
+    texts = [entry.title, entry.root_cause]
+    texts += [row.text for row in entry.workarounds]
+    texts += [text for row in entry.dead_ends for text in (row.tried, row.reason)]
+    words = [entry.id, entry.code, entry.signature, *(row.code for row in entry.workarounds)]
+    words += [words for text in texts for words in (text.en, text.zh)]
+    return "\n".join(words).casefold()
+
+
+def _one_line(text: str) -> str:
+    """Fold white space and cut, so that a name from outside cannot fill the screen."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"

@@ -1,0 +1,271 @@
+"""A remedy: its record, and how its file is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Literal, get_args
+
+from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.knowledge.toml_tables import Language, Table, Text, parse
+from nb_oomhelper.knowledge.versions import Spelling, read_spelling
+from nb_oomhelper.records.diagnosis import CauseKind
+from nb_oomhelper.records.event import Phase
+from nb_oomhelper.records.remedy import Applicability, LoadOption
+
+Subject = Literal[
+    "none",
+    "variable",
+    "pretrained model",
+    "model",
+    "list",
+    "tensor",
+    "process",
+    "call",
+    "cell",
+    "number",
+    "trainer",
+    "data loader",
+    "adam",
+    "allocator",
+    "preallocation",
+]
+
+# What a template may ask for, by subject.
+_FIELDS: dict[Subject, tuple[str, ...]] = {
+    "none": (),
+    "variable": ("name",),
+    "pretrained model": ("name",),
+    "model": ("name",),
+    "list": ("name",),
+    "tensor": ("name",),
+    "process": ("pid",),
+    "call": ("imports", "forget", "statement"),
+    "cell": ("install", "cell", "block", "device"),
+    "number": ("name", "half", "was"),
+    "trainer": ("name", "install", "half", "was", "steps", "before"),
+    "data loader": ("name", "half", "was"),
+    "adam": ("name", "install", "paged"),
+    "allocator": ("variable", "setting"),
+    "preallocation": (),
+}
+# Fields of titles and notes alone, where they are not those of the code. Of a cell, the name is what changes in it.
+_TOLD: dict[Subject, tuple[str, ...]] = {
+    "call": ("target", "model", "device"),
+    "cell": ("name",),
+    "number": ("name",),
+    "trainer": ("name",),
+    "data loader": ("name",),
+    "adam": ("name",),
+    "allocator": (),
+}
+LINES = ("imports", "forget", "install")  # fields of whole lines, which go where they are empty
+# Fields that are made here: the repr of another one.
+LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
+LITERALS |= {"setting_literal": "setting"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A fix filled in: with these fields and installed versions (pairs of name and text) it gives this code."""
+
+    fields: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What a fix changes in the failed cell, or in a number that the cell uses.
+
+    Attributes:
+        calls: Last names of the functions whose calls it is about; empty is "any".
+        halve: Arguments and variables whose whole number is halved; in lower case, whatever the case of the user's.
+        double: Arguments of the same call that grow as much, from 1 where they are not written.
+        add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
+        unless: Words of a cell that make it pointless there: names, and ".name" for attributes.
+        package: A distribution that it needs, or "".
+    """
+
+    calls: tuple[str, ...] = ()
+    halve: tuple[str, ...] = ()
+    double: tuple[str, ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    unless: tuple[str, ...] = ()
+    package: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """One remedy.
+
+    Attributes:
+        id: Its name.
+        order: Place among fixes that promise the same; the smaller comes first.
+        applicability: Who may run it.
+        causes, frameworks, backends, phases: What it helps against and where; empty is "any".
+        subject: What one plan of it is about.
+        options: For a call: the options of its loader's row that are taken together.
+        edit: For what is done to the failed cell or its numbers: what is changed in it.
+        entry, claimed_rate: The entry that recommends it and the percent of successes that it claims, or both None.
+        code: string.Template text: Python, or shell for "display_only".
+        spelling: Fields that hang on installed versions.
+        title, note: Template texts: what it is called, and what one ought to know.
+        loses: Template text: what is lost; "" where nothing is.
+        examples: Its tests and its documentation.
+        origin: The file of a person's own that it is from; None for one that is packaged.
+    """
+
+    id: str
+    order: int
+    applicability: Applicability
+    causes: tuple[CauseKind, ...]
+    frameworks: tuple[str, ...]
+    backends: tuple[str, ...]
+    phases: tuple[Phase, ...]
+    subject: Subject
+    options: tuple[LoadOption, ...]
+    edit: Edit
+    entry: str | None
+    claimed_rate: int | None
+    code: str
+    spelling: tuple[Spelling, ...]
+    title: Text
+    note: Text
+    loses: Text
+    examples: tuple[Example, ...]
+    origin: Path | None = None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the fields that must be given to fill in the code; those with a spelling fill themselves in."""
+        return frozenset(LITERALS.get(name, name) for name in fields_of_code(self) if name not in LINES)
+
+    @property
+    def releases(self) -> bool:
+        """Whether it gives back what the failed cell keeps, and the caches of the frameworks."""
+        return "nb_oomhelper.release(" in self.code
+
+
+def read_fix(text: str) -> Fix:
+    """Read a fix file.
+
+    Raises:
+        KnowledgeError: It is broken or incomplete; the text names the key.
+    """
+    try:
+        table = parse(text)
+        fix = _fix(table)
+        table.end()
+        _check_loses(fix)
+        _check_templates(fix)
+    except ValueError as error:
+        raise KnowledgeError(str(error)) from error
+    return fix
+
+
+def _fix(table: Table) -> Fix:
+    words = {language: _words(table.table(language)) for language in ("en", "zh")}
+    title, note, loses = (Text(en=en, zh=zh) for en, zh in zip(words["en"], words["zh"], strict=True))
+    recommended = table.has("entry") or table.has("claimed_rate")  # both or neither
+    return Fix(
+        id=table.name("id"),
+        order=table.number("order", 0, 1_000_000),
+        applicability=table.choice("applicability", get_args(Applicability)),
+        causes=table.choices("causes", get_args(CauseKind)),
+        frameworks=table.texts("frameworks"),
+        backends=table.texts("backends"),
+        phases=table.choices("phases", get_args(Phase)),
+        subject=table.choice("subject", get_args(Subject)),
+        options=table.choices("options", get_args(LoadOption)),
+        edit=_edit(table.table("edit")) if table.has("edit") else Edit(),
+        entry=table.name("entry") if recommended else None,
+        claimed_rate=table.number("claimed_rate", 0, 100) if recommended else None,
+        code=table.text("code").strip("\n"),
+        spelling=tuple(read_spelling(row) for row in table.rows("spelling")),
+        title=title,
+        note=note,
+        loses=loses,
+        examples=tuple(_example(row) for row in table.rows("example")),
+    )
+
+
+def _edit(table: Table) -> Edit:
+    edit = Edit(
+        calls=table.texts("calls"),
+        halve=table.texts("halve"),
+        double=table.texts("double"),
+        add=table.table("add").pairs() if table.has("add") else (),
+        unless=table.texts("unless"),
+        package=table.name("package") if table.has("package") else "",
+    )
+    table.end()
+    if any(name != name.lower() for name in edit.halve):
+        raise table.wrong("halve", "must be in lower case: it is met in any")
+    if edit.add and not edit.calls:
+        raise table.wrong("calls", "must name what gets the arguments")
+    return edit
+
+
+def _words(table: Table) -> tuple[str, str, str]:
+    words = table.text("title"), table.text("note"), table.text("loses", empty=True).strip()
+    table.end()
+    return words
+
+
+def _example(table: Table) -> Example:
+    example = Example(
+        fields=table.table("fields").pairs() if table.has("fields") else (),
+        versions=table.table("versions").pairs() if table.has("versions") else (),
+        code=table.text("code").strip("\n"),
+    )
+    table.end()
+    return example
+
+
+def _check_loses(fix: Fix) -> None:
+    """A fix that needs a yes must say, in both languages, what the yes costs."""
+    for language in get_args(Language):
+        loses = fix.loses.get(language)
+        if fix.applicability == "unsafe" and not loses:
+            raise ValueError(f"{language}.loses: must say what is lost, because applicability is unsafe")
+        if fix.applicability == "safe" and loses:
+            raise ValueError(f"{language}.loses: must be empty, because applicability is safe")
+
+
+def _check_templates(fix: Fix) -> None:
+    """Every field in code and texts must be one that the subject gives or that is spelled."""
+    if (fix.subject == "call") != bool(fix.options):
+        raise ValueError("options: a fix about a call names some, and no other does")
+    given = set(_FIELDS[fix.subject])
+    literals = {name for name, base in LITERALS.items() if base in given}
+    spelled = {row.field for row in fix.spelling}
+    if len(spelled) < len(fix.spelling):
+        raise ValueError("spelling: two rows have the same field")
+    if clash := spelled & (given | set(LITERALS)):
+        raise ValueError(f"spelling: {min(clash)} already has a meaning")
+    if unused := spelled - set(_identifiers("code", fix.code)):
+        raise ValueError(f"spelling: code does not use ${min(unused)}")
+    allowed = {"code": given | literals | spelled}
+    texts = {"code": fix.code}
+    for language in get_args(Language):
+        words = {"title": fix.title, "note": fix.note, "loses": fix.loses}
+        texts |= {f"{language}.{key}": text.get(language) for key, text in words.items()}
+    for key, text in texts.items():
+        for name in _identifiers(key, text):
+            if name not in allowed.get(key, set(_TOLD.get(fix.subject, given))):
+                raise ValueError(f"{key}: uses ${name}, which a fix about {fix.subject!r} does not have")
+
+
+def _identifiers(key: str, text: str) -> list[str]:
+    template = Template(text)
+    if not template.is_valid():
+        raise ValueError(f"{key}: holds a $ that starts no field; write $$ for a dollar sign")
+    return template.get_identifiers()
+
+
+def fields_of_code(fix: Fix) -> list[str]:
+    """Fields of the code that do not hang on versions."""
+    spelled = {row.field for row in fix.spelling}
+    return [name for name in Template(fix.code).get_identifiers() if name not in spelled]

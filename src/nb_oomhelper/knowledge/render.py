@@ -1,0 +1,79 @@
+"""How a fix becomes the exact code for one notebook."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from string import Template
+
+from nb_oomhelper.errors import UsageError
+from nb_oomhelper.knowledge.fix import LINES, LITERALS, Fix, fields_of_code
+from nb_oomhelper.knowledge.versions import spelled
+
+_DIGITS = ("pid", "half", "was", "steps", "before")
+
+
+def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | None]) -> str:
+    """Write a fix's code.
+
+    Args:
+        fix: The fix.
+        fields: Text by field name, at least those in ``fix.needs``: ``name`` is a name, ``pid`` digits,
+            ``imports``, ``forget``, ``install``, ``statement`` and ``cell`` are whole statements, of which the
+            first three may be empty; ``block`` is such, indented; sizes and steps are digits.
+        versions: Gives a package's installed version, or None; `installed_version` does.
+
+    Returns:
+        The code, without a line break at its end.
+
+    Raises:
+        UsageError: A field is missing, or may not stand in code.
+    """
+    if missing := fix.needs - fields.keys():
+        raise UsageError(f"fix {fix.id} needs {', '.join(sorted(missing))}")
+    fields = dict.fromkeys(LINES, "") | dict(fields)
+    values = {name: _safe(fix, name, fields[LITERALS.get(name, name)]) for name in fields_of_code(fix)}
+    values |= {row.field: spelled(row, versions(row.package)) for row in fix.spelling}
+    empty = {f"${name}" for name in LINES if not values.get(name, " ")}
+    lines = [line for line in fix.code.splitlines() if line not in empty]
+    return Template("\n".join(lines)).substitute(values)
+
+
+def fill(text: str, fields: Mapping[str, str]) -> str:
+    """Fill in a title, note or loss, for people to read; a field that is not given stays as it is written."""
+    return Template(text).safe_substitute(fields)
+
+
+def _safe(fix: Fix, name: str, value: str) -> str:
+    """Give a field's text as it may stand in code: one from outside must not change the code around it."""
+    if name in LITERALS:
+        return repr(value)
+    if name in (*LINES, "statement"):
+        fits = _is_code(value)
+    elif name in ("cell", "block"):
+        fits = _is_code(value if name == "cell" else f"if 1:\n{value}")
+    elif name in _DIGITS:
+        fits = value.isascii() and value.isdecimal()
+    else:
+        fits = isinstance(_expression(value), (ast.Name, ast.Attribute))
+    if not fits:
+        raise UsageError(f"fix {fix.id}: {value[:60]!r} cannot be used as {name}")
+    return value
+
+
+def _is_code(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _expression(text: str) -> ast.expr | None:
+    """Read a Python expression that fills its text, without a comment or a second line; None where it is none."""
+    try:
+        expression = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    span = (expression.lineno, expression.col_offset, expression.end_lineno, expression.end_col_offset)
+    return expression if span == (1, 0, 1, len(text.encode())) else None

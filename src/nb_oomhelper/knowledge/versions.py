@@ -1,0 +1,67 @@
+"""What is installed here, and texts that hang on it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+
+from nb_oomhelper.knowledge.toml_tables import Table
+
+_VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelling:
+    """A template field whose text hangs on an installed version: `new` since version `since`, `old` before."""
+
+    field: str
+    package: str
+    since: str
+    new: str
+    old: str
+
+
+def read_spelling(table: Table) -> Spelling:
+    """Read a row of `[[spelling]]`; what is wrong with it is a ValueError."""
+    row = Spelling(
+        field=table.text("field"),
+        package=table.name("package"),
+        since=table.text("since"),
+        new=table.text("new", empty=True),
+        old=table.text("old", empty=True),
+    )
+    table.end()
+    if not (row.field.isascii() and row.field.isidentifier()):
+        raise table.wrong("field", f"must be a plain name, not {row.field!r}")
+    if not _VERSION.fullmatch(row.since):
+        raise table.wrong("since", f"must be a version like 5.0.0, not {row.since!r}")
+    return row
+
+
+def installed_version(package: str) -> str | None:
+    """Look up a distribution's version without importing it; None where it is not installed."""
+    try:
+        return metadata.version(package) or None
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: the name is empty
+        return None
+
+
+def spelled(row: Spelling, installed: str | None) -> str:
+    """Choose the text for a version; the new one where the package is missing or its version cannot be read."""
+    have, since = release_of(installed or ""), release_of(row.since)
+    return row.old if have is not None and since is not None and have < since else row.new
+
+
+def release_of(version: str) -> tuple[int, ...] | None:
+    """Read a version's leading numbers, without zeros at the end: "5.0.0rc1" and "5" are both (5,).
+
+    A release candidate counts as its release, for it already has that spelling.
+    """
+    match = _VERSION.match(version.strip())
+    if match is None:
+        return None
+    numbers = [int(number) for number in match[1].split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

@@ -1,0 +1,291 @@
+"""How many bytes a model's checkpoint needs, by dtype, read from its headers without loading it.
+
+Nothing of the checkpoint is run or unpickled, nothing is fetched, and a file costs its header and no more,
+so this works in a process that is out of memory.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nb_oomhelper.loading.checkpoint._config import read_config
+from nb_oomhelper.loading.checkpoint._files import UnreadableError, check, read_json, whole
+from nb_oomhelper.loading.checkpoint._hub import find_snapshot
+from nb_oomhelper.loading.checkpoint._parts import Found, failed, joined, left_out, summed
+from nb_oomhelper.loading.checkpoint._record import FLOATING, Checkpoint, Config, TensorSize, by_dtype, plain, total
+from nb_oomhelper.loading.checkpoint._safetensors import read_header
+
+__all__ = ["FLOATING", "Checkpoint", "Config", "TensorSize", "measure"]
+
+DEADLINE = 2.0  # seconds
+_SAFE = ".safetensors"
+# Weights in the order in which transformers (5.23) and diffusers look for them; an index names shards.
+_WHOLE = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.bin.index.json",
+)
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+_LOOSE = ((_SAFE,), (".bin", ".pt", ".pth", ".ckpt"))
+_NO_WEIGHTS = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")  # a Trainer's own files
+_WITHOUT = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "Extractor")  # components without weights
+_MOST_FILES = 4096
+
+
+def measure(
+    model: str | os.PathLike[str],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    subfolder: str = "",
+    variant: str | None = None,
+    build: bool = False,
+    deadline: float = DEADLINE,
+) -> Checkpoint:
+    """Measure a checkpoint that is on this machine, without loading it. Never raises.
+
+    Args:
+        model: A file, a folder, or a name ("org/name") to be looked up in the hub's cache on this machine;
+            a folder of that name goes first, as it does for transformers.
+        cache_dir: The cache; None for the one that huggingface_hub uses.
+        revision: Branch, tag or commit in the cache; None for "main".
+        subfolder: Folder in the folder.
+        variant: "fp16" looks for model.fp16.safetensors; where there is none, for the usual names.
+        build: Where there is a config.json and nothing of the weights, build the model from it on torch's
+            meta device. That imports torch and transformers, which takes seconds whatever the deadline.
+        deadline: Seconds after which no further file is begun.
+
+    Returns:
+        With `how` "unknown" and a note where the size cannot be told.
+    """
+    unknown = Checkpoint(source=str(model), how="unknown")
+    until = time.monotonic() + deadline
+    try:
+        path = _locate(os.fspath(model), None if cache_dir is None else Path(cache_dir), revision)
+        unknown = replace(unknown, folder=str(_home(path)))
+        if path.is_file():
+            return _complete(unknown, _read_file(path, until), None)
+        path = path / subfolder
+        return _measure_folder(unknown, path, variant, build, until)
+    except UnreadableError as error:
+        return replace(unknown, note=str(error))
+    except (MemoryError, RecursionError):
+        return replace(unknown, note="there is not enough memory left to read its headers")
+    except Exception as error:  # whatever else a hostile file or an odd path brings: nobody's cell fails by it
+        return replace(unknown, note=f"it could not be read ({type(error).__name__})")
+
+
+def _locate(model: str, cache_dir: Path | None, revision: str | None) -> Path:
+    """The file or folder that is meant."""
+    try:
+        path = Path(model)
+        if model and path.exists():
+            return path
+    except (OSError, ValueError):  # no system has such a name, or it may not be looked at
+        raise UnreadableError("nothing of this name can be looked up here") from None
+    snapshot = find_snapshot(model, cache_dir, revision)
+    if snapshot is None:
+        raise UnreadableError("there is no such file or folder, and no such model in the cache of this machine")
+    return snapshot
+
+
+def _home(path: Path) -> Path:
+    """The folder below which the files themselves lie: those of a snapshot in the hub's cache are only links."""
+    folder = path.parent if path.is_file() else path
+    return folder.parent.parent if folder.parent.name == "snapshots" else folder
+
+
+def _complete(unknown: Checkpoint, found: Found, config: Config | None) -> Checkpoint:
+    return replace(
+        unknown,
+        how=found.how,
+        tensors=found.tensors,
+        size=found.size,
+        dtypes=by_dtype(found.tensors),
+        config=config,
+        note=found.note,
+    )
+
+
+# -- one folder -------------------------------------------------------------------------------------------------------
+
+
+def _measure_folder(unknown: Checkpoint, folder: Path, variant: str | None, build: bool, until: float) -> Checkpoint:
+    if not folder.is_dir():
+        raise UnreadableError("there is no such folder in it")
+    said, wrong = _said(folder / "config.json")
+    unknown = replace(unknown, config=None if said is None else read_config(said))
+    try:
+        found = _read_folder(folder, variant, until)
+        if found is None and build and said is not None:
+            found = _built(folder, said)
+    except UnreadableError as error:
+        return replace(unknown, note=str(error))
+    if found is None:
+        return replace(unknown, note=wrong or "there are no weights in it that are known here")
+    return _complete(unknown, found, unknown.config)
+
+
+def _said(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """What a config.json says; or None, and what is wrong with it where it is there."""
+    if not path.is_file():
+        return None, None
+    try:
+        return read_json(path), None
+    except UnreadableError as error:
+        return None, f"{path.name}: {error}"
+
+
+def _built(folder: Path, said: dict[str, Any]) -> Found:
+    from nb_oomhelper.loading.checkpoint._meta import build_sizes
+
+    tensors = build_sizes(folder, said)
+    note = "none of the weights are here: computed from config.json"
+    return Found(how="config", size=total(tensors), tensors=tensors, note=note)
+
+
+def _read_folder(folder: Path, variant: str | None, until: float) -> Found | None:
+    """Read the weights that would be loaded from a folder; None where there are none."""
+    for chosen in dict.fromkeys((variant or None, None)):
+        path = next((path for name in _WHOLE for path in _named(folder, name, chosen) if path.is_file()), None)
+        if path is None:
+            continue
+        found = _read_file(path, until)
+        missed = f"there is no variant {plain(variant)} in {plain(folder.name)}" if variant != chosen else None
+        return replace(found, note=joined(missed, found.note))
+    if (folder / "model_index.json").is_file():
+        return _read_components(folder, variant, until)
+    adapter = next((path for name in _ADAPTERS if (path := folder / name).is_file()), None)
+    return _read_adapter(adapter, until) if adapter else _read_loose(folder, until)
+
+
+def _named(folder: Path, name: str, variant: str | None) -> Iterable[Path]:
+    """A file's name with the variant in it: of an index, transformers' and diffusers' ways of writing it."""
+    if variant is None:
+        return [folder / name]
+    stem, dot, rest = name.partition(".")
+    names = [f"{stem}.{variant}{dot}{rest}"]
+    if rest.endswith(".json"):
+        names.append(f"{name.removesuffix('.json')}.{variant}.json")
+    return [folder / one for one in names]
+
+
+def _read_adapter(path: Path, until: float) -> Found:
+    said, _ = _said(path.parent / "adapter_config.json")
+    base = (said or {}).get("base_model_name_or_path")
+    of = f"of {plain(base)}" if isinstance(base, str) and base else "of another model"
+    found = _read_file(path, until)
+    return replace(found, note=joined(f"only an adapter {of}, whose own weights come on top", found.note))
+
+
+def _read_loose(folder: Path, until: float) -> Found | None:
+    """Read weights of other names: all safetensors files, or else all of torch's."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in islice(entries, _MOST_FILES) if entry.is_file())
+    for endings in _LOOSE:
+        chosen = [name for name in names if name.endswith(endings) and not name.startswith(_NO_WEIGHTS)]
+        if chosen:
+            parts = {name: _attempt(folder / name, until) for name in chosen}
+            return summed(parts, f"all {len(chosen)} files together" if len(chosen) > 1 else None, prefix=False)
+    return None
+
+
+# -- several files ---------------------------------------------------------------------------------------------------
+
+
+def _read_index(path: Path, until: float) -> Found:
+    """Read the shards that an index names; its own total counts where one of them cannot be read."""
+    said = _read_object(path)
+    names = _shards(said, path.name)
+    parts = {name: _attempt(path.parent / name, until) for name in names}
+    bad = failed(parts)
+    if not bad:
+        return summed(parts, None, prefix=False)
+    metadata = said.get("metadata")
+    size = whole(metadata.get("total_size")) if isinstance(metadata, dict) else None
+    note = left_out(bad, len(parts), "shards")
+    if size is None:
+        raise UnreadableError(f"{note}, and {plain(path.name)} has no total")
+    return Found(how="index", size=size, note=f"{note}: the total is what {plain(path.name)} says")
+
+
+def _shards(said: dict[str, Any], name: str) -> list[str]:
+    """The files that an index names, each once; none outside of its folder."""
+    places = said.get("weight_map")
+    values = list(places.values()) if isinstance(places, dict) else [None]
+    names = sorted({value for value in values if isinstance(value, str)})
+    inside = all("\\" not in one and not PurePosixPath(one).is_absolute() and ".." not in one for one in names)
+    if not names or not inside or not all(isinstance(value, str) for value in values) or len(names) > _MOST_FILES:
+        raise UnreadableError(f"{plain(name)}: it is no index of shards")
+    return names
+
+
+def _read_components(folder: Path, variant: str | None, until: float) -> Found:
+    """Read a pipeline of diffusers: model_index.json names its parts, each has a folder of its own."""
+    said = _read_object(folder / "model_index.json")
+    parts: dict[str, Found | UnreadableError] = {}
+    for name, kind in islice(said.items(), _MOST_FILES):
+        if not isinstance(kind, list) or len(kind) != 2 or not isinstance(kind[1], str) or not name.isidentifier():
+            continue
+        part = _attempt_folder(folder / name, variant, until)
+        if part is not None:
+            parts[name] = part
+        elif not kind[1].endswith(_WITHOUT):
+            parts[name] = UnreadableError("its weights are not there")
+    if all(isinstance(part, UnreadableError) for part in parts.values()):
+        raise UnreadableError("there are no weights of its components")
+    return summed(parts, None, prefix=True)
+
+
+def _attempt_folder(folder: Path, variant: str | None, until: float) -> Found | UnreadableError | None:
+    try:
+        check(until)
+        return _read_folder(folder, variant, until) if folder.is_dir() else None
+    except UnreadableError as error:
+        return error
+
+
+def _read_file(path: Path, until: float) -> Found:
+    """Read one file: an index, safetensors, or what torch.save wrote, whatever its name ends with.
+
+    Raises:
+        UnreadableError: With the file's name in its text.
+    """
+    if path.name.endswith(".json"):
+        return _read_index(path, until)
+    try:
+        check(until)
+        if path.name.endswith(_SAFE):
+            tensors = read_header(path, until)
+            return Found(how="safetensors", size=total(tensors), tensors=tensors)
+        from nb_oomhelper.loading.checkpoint._torch import read_saved  # zipfile and pickletools, which few need today
+
+        saved = read_saved(path, until)
+        return Found(how="pickle", size=saved.size, tensors=saved.tensors, note=saved.note)
+    except UnreadableError as error:
+        raise UnreadableError(f"{plain(path.name)}: {error}") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except UnreadableError as error:
+        raise UnreadableError(f"{plain(path.name)}: {error}") from None
+
+
+def _attempt(path: Path, until: float) -> Found | UnreadableError:
+    try:
+        return _read_file(path, until)
+    except UnreadableError as error:
+        return error

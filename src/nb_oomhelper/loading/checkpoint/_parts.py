@@ -1,0 +1,68 @@
+"""What was read of several files, and adding that up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from nb_oomhelper.loading.checkpoint._files import UnreadableError
+from nb_oomhelper.loading.checkpoint._record import TensorSize, plain, total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What one look at weights gave: as in `Checkpoint`, which has its source and config besides."""
+
+    how: Literal["safetensors", "index", "pickle", "config"]
+    size: int
+    tensors: tuple[TensorSize, ...] = ()
+    note: str | None = None
+
+
+def summed(parts: Mapping[str, Found | UnreadableError], note: str | None, *, prefix: bool) -> Found:
+    """Add up files or components; what could not be read is left out, and the note says so.
+
+    Args:
+        parts: What each gave, or why it gave nothing, by its name.
+        note: To be said first.
+        prefix: Whether each is a model of its own, whose tensors get its name; otherwise a tensor that two
+            of them have counts once, as it would be loaded once.
+
+    Raises:
+        UnreadableError: None could be read.
+    """
+    bad = failed(parts)
+    good = {name: part for name, part in parts.items() if isinstance(part, Found)}
+    if not good:
+        raise UnreadableError(left_out(bad, len(parts), "files"))
+    tensors: dict[str, TensorSize] = {}
+    for folder, part in good.items():
+        for one in part.tensors:
+            name = f"{folder}.{one.name}" if prefix else one.name
+            tensors.setdefault(name, replace(one, name=name) if prefix else one)
+    known = all(part.tensors or not part.size for part in good.values())
+    notes = [f"{plain(name)}: {part.note}" for name, part in good.items() if part.note]
+    return Found(
+        how="safetensors" if all(part.how == "safetensors" for part in good.values()) else "pickle",
+        size=total(tensors.values()) if known else sum(part.size for part in good.values()),
+        tensors=tuple(tensors.values()) if known else (),
+        note=joined(note, *notes, left_out(bad, len(parts), "parts") if bad else None),
+    )
+
+
+def failed(parts: Mapping[str, Found | UnreadableError]) -> dict[str, UnreadableError]:
+    """Those that could not be read."""
+    return {name: part for name, part in parts.items() if isinstance(part, UnreadableError)}
+
+
+def left_out(bad: Mapping[str, UnreadableError], of: int, what: str) -> str:
+    """Say how many were left out, and why the first was: "2 of 3 shards are left out (NAME: it is missing)"."""
+    name, error = next(iter(bad.items()))
+    why = str(error) if plain(name) in str(error) else f"{plain(name)}: {error}"
+    return f"{len(bad)} of {of} {what} left out ({why})"
+
+
+def joined(*notes: str | None) -> str | None:
+    """One line of several notes; None of none."""
+    return "; ".join(filter(None, notes)) or None

@@ -1,0 +1,235 @@
+"""What torch.save wrote: a zip archive with one member a storage, or the older files in one piece.
+
+A zip's directory tells how many bytes each storage has, and the pickle in it what the storages are for. The
+older format has its pickles first and the storages behind them. Nothing is unpickled.
+Read off torch/serialization.py (2.13), `_save` and `_legacy_save`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from nb_oomhelper.loading.checkpoint._files import LateError, UnreadableError, check, opened
+from nb_oomhelper.loading.checkpoint._pickle import Follower, Storage, Tensor, walk
+from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
+
+_LONGEST_PICKLE = 16 << 20  # bytes; that of 70 billion parameters is less than one
+_MOST_READ = 40 << 20  # bytes: a zip's directory and a pickle
+_MOST_MEMBERS = 200_000
+# All that zipfile raises for what is no zip archive or an odd one, such as one with a password.
+_BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, KeyError, struct.error)
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_KINDS = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "int8",
+    "QUInt8Storage": "uint8",
+    "QInt32Storage": "int32",
+}
+_BYTES = "UntypedStorage"  # its count is one of bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a file holds.
+
+    Attributes:
+        size: Bytes of all storages.
+        tensors: One a storage; empty where only the total is known.
+        note: Why only the total is known, or None.
+    """
+
+    size: int
+    tensors: tuple[TensorSize, ...] = ()
+    note: str | None = None
+
+
+def read_saved(path: Path, until: float) -> Saved:
+    """Read what a file of torch.save holds; each storage counts once, however many tensors show it.
+
+    Args:
+        path: The file.
+        until: When to stop, on the clock of `time.monotonic`.
+
+    Raises:
+        UnreadableError: It is no such file, is cut short, or makes no sense.
+    """
+    with opened(path) as (file, size):
+        start = file.read(4)
+        file.seek(0)
+        if start == b"PK\x03\x04":
+            return _read_zip(file, size, until)
+        if start[:1] == b"\x80":
+            return _read_legacy(file, size, until)
+    if start == b"GGUF":
+        raise UnreadableError("it is a GGUF file, which is not read here")
+    raise UnreadableError("it is neither a safetensors file nor one of torch.save")
+
+
+class _Careful:
+    """A file of which only so much is read in all, whatever lengths are claimed in it.
+
+    It has as much of a file's methods as zipfile and pickletools use.
+    """
+
+    def __init__(self, file: BinaryIO, budget: int = _MOST_READ) -> None:
+        self._file = file
+        self._left = budget
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, count: int | None = None) -> bytes:
+        most = self._left + 1
+        return self._took(self._file.read(most if count is None or count < 0 else min(count, most)))
+
+    def readline(self) -> bytes:
+        return self._took(self._file.readline(self._left + 1))
+
+    def _took(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise UnreadableError("what describes its tensors is too long")
+        return data
+
+
+# -- zip ------------------------------------------------------------------------------------------------------------
+
+
+def _read_zip(file: BinaryIO, size: int, until: float) -> Saved:
+    check(until)
+    careful: BinaryIO = _Careful(file)  # type: ignore[assignment]
+    try:
+        with zipfile.ZipFile(careful) as archive:
+            members = archive.infolist()
+            sizes = _storages(members, size)
+            total = sum(sizes.values())
+            main = [one for one in members if one.filename.endswith("/data.pkl")]
+            if len(main) != 1:
+                raise UnreadableError("it is a zip archive, but not one of torch.save")
+            if any(one.filename.endswith("/constants.pkl") for one in members):
+                return Saved(size=total, note="a TorchScript archive: only its total was read")
+            if main[0].file_size > _LONGEST_PICKLE or main[0].compress_type != zipfile.ZIP_STORED:
+                return Saved(size=total, note="its pickle is too long to be followed: only the total was read")
+            data = archive.read(main[0])
+    except _BROKEN_ZIP:
+        raise UnreadableError("it is cut short, or broken: its zip directory cannot be read") from None
+    try:
+        return Saved(size=total, tensors=_followed(data, sizes, until))
+    except LateError:
+        return Saved(size=total, note="the time was up: only the total was read")
+    except ValueError:
+        return Saved(size=total, note="its pickle cannot be followed: only the total was read")
+
+
+def _storages(members: list[zipfile.ZipInfo], stored: int) -> dict[str, int]:
+    """Bytes of each storage, by its key: the members NAME/data/KEY; constants are TorchScript's."""
+    if len(members) > _MOST_MEMBERS:
+        raise UnreadableError("its zip directory has too many members")
+    sizes: dict[str, int] = {}
+    for one in members:
+        parts = one.filename.split("/")
+        if len(parts) != 3 or parts[1] not in ("data", "constants"):
+            continue
+        key = parts[2] if parts[1] == "data" else "/".join(parts[1:])
+        if key in sizes:
+            raise UnreadableError("its zip directory has a member twice")
+        if one.compress_type != zipfile.ZIP_STORED:
+            raise UnreadableError("its storages are compressed, which torch does not do")
+        sizes[key] = one.file_size
+    if sum(sizes.values()) > stored:
+        raise UnreadableError("its zip directory names more than there is")
+    return sizes
+
+
+def _followed(data: bytes, sizes: Mapping[str, int], until: float) -> tuple[TensorSize, ...]:
+    follower = Follower(lambda: check(until))
+    root = follower.follow(io.BytesIO(data))
+    if not sizes.keys() >= follower.storages.keys():
+        raise UnreadableError("it is cut short: a storage is missing")
+    return _tensors(follower.storages, root, sizes, until)
+
+
+# -- before zip ------------------------------------------------------------------------------------------------------
+
+
+def _read_legacy(file: BinaryIO, size: int, until: float) -> Saved:
+    window: BinaryIO = _Careful(file, _LONGEST_PICKLE)  # type: ignore[assignment]
+    follower = Follower(lambda: check(until))
+    try:
+        for expected in (_MAGIC, _PROTOCOL):
+            found = follower.follow(window)
+            if type(found) is not int or found != expected:
+                raise UnreadableError("it is a pickle, but not one of torch.save")
+        follower.follow(window)  # how large a short, an int and a long were on that machine
+        root = follower.follow(window)
+        follower.follow(window)  # the keys of the storages, in their order
+    except ValueError:
+        raise UnreadableError("the pickle in it cannot be followed") from None
+    tensors = _tensors(follower.storages, root, None, until)
+    total = sum(one.size for one in tensors)
+    if total + 8 * len(tensors) > size - window.tell():  # each is written behind its length
+        raise UnreadableError("it is cut short: it names more than there is")
+    return Saved(size=total, tensors=tensors)
+
+
+# -- both ------------------------------------------------------------------------------------------------------------
+
+
+def _tensors(
+    storages: Mapping[str, Storage], root: object, sizes: Mapping[str, int] | None, until: float
+) -> tuple[TensorSize, ...]:
+    """Describe each storage by the tensor that shows all of it, or else by the first that shows a part."""
+    shown: dict[str, tuple[str, Tensor]] = {}
+    for name, tensor in walk(root):
+        check(until)
+        key = tensor.storage.key
+        if key not in shown or (not _shows_all(shown[key][1]) and _shows_all(tensor)):
+            shown[key] = name, tensor
+    rest = {key: (f"storage {key}", Tensor(one, (one.count,), None)) for key, one in storages.items()}
+    named = {**shown, **{key: one for key, one in rest.items() if key not in shown}}
+    return tuple(_tensor(name, tensor, sizes) for name, tensor in named.values())
+
+
+def _dtype(tensor: Tensor) -> str:
+    if tensor.storage.kind == _BYTES:
+        return tensor.dtype or "uint8"
+    return _KINDS.get(tensor.storage.kind, plain(tensor.storage.kind))
+
+
+def _shows_all(tensor: Tensor) -> bool:
+    values = math.prod(tensor.shape) if len(tensor.shape) <= 64 else -1
+    if tensor.storage.kind == _BYTES:
+        return values * BITS.get(_dtype(tensor), 0) == tensor.storage.count * 8
+    return values == tensor.storage.count
+
+
+def _tensor(name: str, tensor: Tensor, sizes: Mapping[str, int] | None) -> TensorSize:
+    dtype, storage = _dtype(tensor), tensor.storage
+    bits = BITS.get(dtype)
+    if storage.count < 0:
+        raise UnreadableError("the pickle in it has a storage of a size that cannot be")
+    if bits is None and sizes is None and storage.kind != _BYTES:
+        raise UnreadableError(f"it has a storage that is not known: {dtype}")
+    size = storage.count if storage.kind == _BYTES else storage.count * (bits or 0) // 8
+    if sizes is not None:
+        if bits is not None and sizes[storage.key] != size:
+            raise UnreadableError("the pickle in it does not fit its storages")
+        size = sizes[storage.key]
+    shape = tensor.shape if _shows_all(tensor) else (size * 8 // bits if bits else storage.count,)
+    return TensorSize(name=name, dtype=dtype, shape=shape, size=size)

@@ -1,0 +1,127 @@
+"""Where a model would fit, before anybody has tried to load it: `plan()` and `%oom plan`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from nb_oomhelper.errors import KnowledgeError, UsageError
+from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
+from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.loading.checkpoint import Checkpoint, measure
+from nb_oomhelper.loading.loaders import load_rows, spell
+from nb_oomhelper.loading.placement import TOKENS, Beside, beside, weigh
+from nb_oomhelper.loading.reload import room_for
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.segments import segments
+from nb_oomhelper.memory.snapshot import read_driver, take_snapshot
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.remedy import Placement
+
+_ROW = "transformers"  # the loader whose options are weighed
+_DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What loading a model would take, each way.
+
+    Attributes:
+        model: As it was asked for.
+        checkpoint: Its size, and how that was told.
+        dtype: What floats are loaded as if nothing else is said, or None for unknown.
+        backend, device: Where it is to go: "cuda" and an ordinal, or "host" and None.
+        free: Bytes free there.
+        host: Bytes of host memory.
+        context: Bytes that this process has on the GPU beside its tensors (the CUDA context), or None.
+        beside: What a forward pass takes beside the weights, estimated.
+        rows: Fix id and placement, the least loss first.
+    """
+
+    model: str
+    checkpoint: Checkpoint
+    dtype: str | None
+    backend: str
+    device: int | None
+    free: int | None
+    host: int | None
+    context: int | None
+    beside: Beside
+    rows: tuple[tuple[str, Placement], ...]
+
+
+def plan(
+    model: str | os.PathLike[str],
+    *,
+    device: int | None = None,
+    dtype: str | None = None,
+    tokens: int = TOKENS,
+    revision: str | None = None,
+    catalog: Catalog | None = None,
+) -> Estimate:
+    """Weigh every way of loading a model that is on this machine. Nothing is loaded.
+
+    Args:
+        model: A folder, a file, or a name in the hub's cache.
+        device: The framework's ordinal of a GPU; None takes the first, or the host where there is none.
+        dtype: "auto" for as it is stored, "float16", …; None for what transformers does if it is not told.
+        tokens: Length of the text that keys, values and activations are reckoned for.
+        revision: Branch, tag or commit in the hub's cache.
+        catalog: The knowledge; None reads the packaged one.
+
+    Returns:
+        One row a way, with bytes on the GPU, in host memory and on disk, and whether there is room for it.
+
+    Raises:
+        UsageError: There is no such GPU, or no such dtype.
+        KnowledgeError: The row of loaders.toml that says how models are loaded is not there.
+    """
+    if dtype is not None and dtype not in _DTYPES:
+        raise UsageError(f"dtype is one of {', '.join(_DTYPES)}, not {dtype!r}")
+    row = load_rows().row(_ROW)
+    if row is None:
+        raise KnowledgeError(f"loaders.toml has no row {_ROW!r}")
+    asked = dtype or spell(row, "$default_dtype", {}, installed_version)
+    driver = Driver()
+    try:
+        backend, ordinal = _place(driver, device)
+        checkpoint = measure(model, revision=revision, build=True)  # it may import torch, and take its time
+        snapshot = take_snapshot(driver, backend=backend, device=ordinal, framework="pytorch")
+    finally:
+        driver.close()
+    room = room_for(snapshot, backend, ordinal, tokens=tokens)
+    weighed = [
+        (fix.id, found)
+        for fix in (catalog or load_catalog()).fixes
+        if fix.options and all(row.option(name) for name in fix.options)
+        if (found := weigh(fix.options, checkpoint, asked, room)) is not None
+    ]
+    return Estimate(
+        model=os.fspath(model),
+        checkpoint=checkpoint,
+        dtype=asked,
+        backend=backend,
+        device=ordinal,
+        free=room.free,
+        host=room.host,
+        context=_context(snapshot, backend),
+        beside=beside(checkpoint.config, tokens),
+        rows=tuple(weighed),
+    )
+
+
+def _place(driver: Driver, device: int | None) -> tuple[str, int | None]:
+    """Backend and ordinal of the GPU that is meant."""
+    reading = read_driver(driver)
+    known = sorted(row.device for row in reading.devices if row.device is not None)
+    if device is not None and device not in known:
+        why = f" ({reading.note})" if reading.note else ""
+        raise UsageError(f"there is no GPU {device} that frameworks in this process can see{why}")
+    chosen = device if device is not None else next(iter(known), None)
+    return ("host", None) if chosen is None else ("cuda", chosen)
+
+
+def _context(snapshot: MemorySnapshot, backend: str) -> int | None:
+    if backend == "host":
+        return None
+    return next((part.size for part in segments(snapshot, backend) if part.kind == "rest"), None)

@@ -1,0 +1,1 @@
+"""The figures: what the driver, the frameworks' allocators and the machine say of memory."""

@@ -1,0 +1,57 @@
+"""The frameworks' allocators, device by device."""
+
+from __future__ import annotations
+
+from nb_oomhelper.frameworks import FRAMEWORKS
+from nb_oomhelper.records.memory import AllocatorMemory
+
+
+def busiest() -> tuple[str, int | None]:
+    """Where memory matters in this process: the GPU with most in live tensors, or the host.
+
+    Returns:
+        Backend and the framework's ordinal; ("host", None) where no framework has started a GPU.
+    """
+    rows = busiest_allocators()
+    return (rows[0].backend, rows[0].device) if rows else ("host", None)
+
+
+def busiest_allocators() -> list[AllocatorMemory]:
+    """The frameworks' allocators on the GPU with most in live tensors; none where no framework has started one."""
+    found = allocators_by_gpu().values()
+    return max(found, key=lambda rows: sum(one.allocated or 0 for one in rows), default=[])
+
+
+def allocators_by_gpu() -> dict[int | None, list[AllocatorMemory]]:
+    """The frameworks' allocators on each GPU that one of them has started, by ordinal."""
+    found = (
+        allocators("cuda", ordinal) for ordinal in [*known_ordinals("cuda"), None]
+    )  # the last is one that tells no uuid
+    return {rows[0].device: rows for rows in found if rows}
+
+
+def known_ordinals(backend: str) -> list[int]:
+    """The ordinals of the GPUs that a framework has started; none on the host."""
+    if backend == "host":
+        return []
+    return sorted({ordinal for framework in FRAMEWORKS for ordinal in framework.device_uuids()})
+
+
+def allocators(backend: str, device: int | None, first: str = "") -> list[AllocatorMemory]:
+    """Those of all frameworks that have started a device, that of the framework `first` before the others.
+
+    Where no device is named, the first of them says which one is meant: each has its own idea of a current one.
+    """
+    found: list[AllocatorMemory] = []
+    for framework in sorted(FRAMEWORKS, key=lambda one: one.name != first):
+        one = framework.allocator(backend, device)
+        if one is not None:
+            found.append(one)
+            device = one.device if device is None else device
+    return found
+
+
+def largest_free_block(backend: str, device: int | None, name: str) -> int | None:
+    """Bytes of the largest block that the allocator of the framework `name` has free, or None."""
+    found = (one.largest_free_block(backend, device) for one in FRAMEWORKS if one.name == name)
+    return next(found, None)

@@ -1,0 +1,75 @@
+"""The parts of the memory bar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nb_oomhelper.memory.room import left_of, tightest
+from nb_oomhelper.records.memory import HostMemory, MemorySnapshot, ProcessMemory, Segment
+
+
+def segments(snapshot: MemorySnapshot, backend: str, requested: int | None = None) -> tuple[Segment, ...]:
+    """The parts of the memory bar, in drawing order; unknown parts have size None.
+
+    Where `requested` bytes are more than is free, what is missing is a part of its own, beyond the rest.
+
+    On a GPU: allocated, cached, rest of this process, other processes, free. On the host under
+    RLIMIT_AS or RLIMIT_DATA the bar is what this process has mapped; else the machine's memory.
+    """
+    parts = _host_segments(snapshot.host) if backend == "host" else _device_segments(snapshot)
+    free = next((part.size for part in parts if part.kind == "free"), None)
+    if requested is None or free is None or requested <= free:
+        return parts
+    return (*parts, Segment(kind="short", size=requested - free))
+
+
+def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
+    device, reserved = snapshot.device, snapshot.reserved
+    used = device.used if device else None
+    rows = with_self((device.processes or ()) if device else (), reserved)
+    mine = next((row.used for row in rows if row.is_self), None)
+    beside: tuple[Segment, ...]
+    if reserved is None and mine is not None:  # no allocator to ask: what it holds of the share is unknown
+        beside = (Segment(kind="process", size=mine), Segment(kind="other", size=left_of(used, mine)))
+    elif mine is None:  # the driver does not say which share is ours: one part for all that is not the allocator's
+        beside = (Segment(kind="elsewhere", size=left_of(used, reserved or 0)),)
+    else:
+        beside = (
+            Segment(kind="rest", size=left_of(mine, reserved or 0)),
+            Segment(kind="other", size=left_of(used, mine)),
+        )
+    return (
+        Segment(kind="allocated", size=snapshot.allocated),
+        Segment(kind="cached", size=snapshot.cached),
+        *beside,
+        Segment(kind="free", size=device.free if device else None),
+    )
+
+
+def with_self(rows: tuple[ProcessMemory, ...], reserved: int | None) -> tuple[ProcessMemory, ...]:
+    """Find this process among the driver's rows where its pid is not ours.
+
+    In a container the driver counts pids as the host does. If only one process cannot be seen from here
+    and it holds at least what our allocator has reserved, it is this one. If there are more of the kind,
+    none of them can be called another process: they are left out.
+    """
+    if not reserved or any(row.is_self for row in rows):
+        return rows
+    unseen = [row for row in rows if row.name is None and (row.used is None or row.used >= reserved)]
+    seen = tuple(row for row in rows if row not in unseen)
+    if len(unseen) == 1:
+        return (*seen, replace(unseen[0], is_self=True))
+    return seen
+
+
+def _host_segments(host: HostMemory) -> tuple[Segment, ...]:
+    name, room, _ = tightest(host)
+    if name in ("RLIMIT_AS", "RLIMIT_DATA"):
+        mapped = host.virtual if name == "RLIMIT_AS" else host.data
+        return (Segment(kind="mapped", size=mapped), Segment(kind="free", size=room))
+    used = host.cgroup_used if name == "cgroup" else left_of(host.capacity, host.available)
+    return (
+        Segment(kind="process", size=host.this_process),
+        Segment(kind="other", size=left_of(used, host.this_process)),
+        Segment(kind="free", size=room),
+    )

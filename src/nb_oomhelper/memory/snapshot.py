@@ -1,0 +1,138 @@
+"""Memory at one moment, in one record: driver, framework and host.
+
+Reading never creates a CUDA context and never starts a framework.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from nb_oomhelper.frameworks import FRAMEWORKS
+from nb_oomhelper.memory.allocators import allocators, largest_free_block
+from nb_oomhelper.memory.host import read_host
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.processes import describe_process, sees_driver_pids
+from nb_oomhelper.memory.room import free_now
+from nb_oomhelper.records.memory import (
+    AllocatorMemory,
+    DeviceMemory,
+    DriverReading,
+    HostMemory,
+    Measure,
+    MemorySnapshot,
+    ProcessMemory,
+)
+
+
+def read_driver(driver: Driver) -> DriverReading:
+    """All GPUs, with the names of the processes on them and the ordinals that frameworks use."""
+    known = {
+        ordinal: uuid
+        for framework in FRAMEWORKS
+        for ordinal, uuid in framework.device_uuids().items()
+        if uuid is not None
+    }
+    reading = driver.read(known=known or None)
+    names: dict[int, tuple[str | None, str | None]] = {}  # one process may be on every GPU
+    return replace(reading, devices=tuple(_with_names(device, names) for device in reading.devices))
+
+
+def take_snapshot(
+    driver: Driver,
+    *,
+    backend: str,
+    device: int | None,
+    framework: str = "",
+    blocks: bool = False,
+) -> MemorySnapshot:
+    """Read the figures of one device of one backend; who holds what is left out.
+
+    Args:
+        driver: The door to NVML.
+        backend: "cuda", "host", …
+        device: The framework's ordinal, or None.
+        framework: Whose allocator the snapshot is about; "" is the first that has started the device.
+        blocks: Whether to read the largest free block, too, which may take long (the live readout does not).
+    """
+    reading = DriverReading() if backend == "host" else read_driver(driver)
+    found = allocators(backend, device, framework)
+    allocator = next((one for one in found if framework in ("", one.framework)), None)
+    others = tuple(one for one in found if one is not allocator)
+    if blocks and allocator is not None:
+        allocator = replace(allocator, largest_free_block=largest_free_block(backend, device, allocator.framework))
+    return MemorySnapshot(
+        taken_at=time.time(),
+        driver=reading,
+        host=_read_host(),
+        device=_pick(reading, device, allocator),
+        allocator=allocator,
+        others=others,
+    )
+
+
+def snapshot_of(reading: DriverReading, device: DeviceMemory) -> MemorySnapshot:
+    """One GPU of a reading, with its allocators and without host and holders. The driver is not asked again.
+
+    What no framework here can name has no allocator to ask.
+    """
+    found = [] if device.device is None else allocators("cuda", device.device)
+    return MemorySnapshot(
+        taken_at=time.time(),
+        driver=reading,
+        host=HostMemory(),
+        device=device,
+        allocator=next(iter(found), None),
+        others=tuple(found[1:]),
+    )
+
+
+def measure(snapshot: MemorySnapshot, backend: str) -> Measure:
+    """The figures of a snapshot that an outcome compares."""
+    host, device = snapshot.host, snapshot.device
+    return Measure(
+        backend=backend,
+        device_used=device.used if device else None,
+        allocated=snapshot.allocated,
+        reserved=snapshot.reserved,
+        resident=host.this_process,
+        virtual=host.virtual,
+        free=free_now(snapshot, backend),
+    )
+
+
+def _read_host() -> HostMemory:
+    pinned = [size for framework in FRAMEWORKS if (size := framework.pinned()) is not None]
+    return replace(read_host(), pinned=sum(pinned) if pinned else None)
+
+
+def _pick(reading: DriverReading, device: int | None, allocator: AllocatorMemory | None) -> DeviceMemory | None:
+    """The GPU that an ordinal means: by uuid first, then by the ordinal; the only one if none was named."""
+    if allocator is not None and allocator.uuid is not None:
+        for row in reading.devices:
+            if row.uuid is not None and row.uuid.lower() == allocator.uuid.lower():
+                return row
+    ordinal = allocator.device if device is None and allocator is not None else device
+    if ordinal is not None:
+        return next((row for row in reading.devices if row.device == ordinal), None)
+    return reading.devices[0] if len(reading.devices) == 1 else None
+
+
+def _with_names(device: DeviceMemory, names: dict[int, tuple[str | None, str | None]]) -> DeviceMemory:
+    if device.processes is None:
+        return device
+    return replace(device, processes=tuple(_named(row, names) for row in device.processes))
+
+
+def _named(row: ProcessMemory, names: dict[int, tuple[str | None, str | None]]) -> ProcessMemory:
+    if not (row.is_self or sees_driver_pids()):  # in a container the same number is somebody else
+        return row
+    if row.pid not in names:
+        names[row.pid] = describe_process(row.pid)
+    name, detail = names[row.pid]
+    return replace(row, name=name, detail=detail)
+
+
+def read_measure(driver: Driver, backend: str, device: int | None, framework: str = "") -> Measure:
+    """The figures of one device now; what is free of it, for a request of this framework's."""
+    return measure(take_snapshot(driver, backend=backend, device=device, framework=framework), backend)

@@ -1,0 +1,108 @@
+"""Why the request did not fit, and what would not help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+CauseKind = Literal[
+    "failed_cell",
+    "earlier_cell",
+    "variable",
+    "output_history",
+    "graph",
+    "copies",
+    "gradients",
+    "stale_optimizer",
+    "module",
+    "unnamed",
+    "pinned",
+    "pool",
+    "pool_kept",
+    "other_process",
+    "too_large",
+    "fragmentation",
+    "limit",
+    "rest",
+]
+DeadEndKind = Literal[
+    "empty_cache",
+    "gc_collect",
+    "smaller_batch",
+    "restart_unchanged",
+    "expandable_segments",
+    "checkpointing",
+    "no_grad",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One reason why the request did not fit, with its evidence.
+
+    Attributes:
+        kind: Which reason.
+        size: Bytes of evidence; None where the reason is sure but its size is not known.
+        names: Names of the user's behind it, largest first.
+        function, line: Where those names live, for a failed cell.
+        role: For a variable: what it is ("model", "tensor", …).
+        path: For a variable: where below it most of that lies, or "".
+        pid, process: For another process.
+        limit: For a limit: its name, e.g. "RLIMIT_AS".
+        largest: For fragmentation: bytes of the largest piece; None where it was not read.
+    """
+
+    kind: CauseKind
+    size: int | None
+    names: tuple[str, ...] = ()
+    function: str | None = None
+    line: int | None = None
+    role: str | None = None
+    path: str = ""
+    pid: int | None = None
+    process: str | None = None
+    limit: str | None = None
+    largest: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadEnd:
+    """Something that people try and that would not help here.
+
+    Attributes:
+        kind: What they try.
+        frees: Bytes it would free here; None where that is not the point.
+        reason: Key of the sentence that says why not.
+    """
+
+    kind: DeadEndKind
+    frees: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Our reading of one event.
+
+    Attributes:
+        requested: Bytes of the allocation that failed, or None.
+        free: Bytes that could still be had at that moment, or None.
+        capacity: Bytes of the device, or of the limit that stands for it.
+        short: Bytes missing; None where either side is unknown; 0 where enough was free in sum.
+        rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; of a load that
+            does not fit, all of it; or None.
+        load: Bytes that the load that failed takes in all, as it was asked for; or None.
+        room: Bytes that there are for it once the failed cell is released; or None.
+        causes: Largest evidence first.
+        dead_ends: What would not help.
+    """
+
+    requested: int | None
+    free: int | None
+    capacity: int | None
+    short: int | None
+    rerun: int | None = None
+    load: int | None = None
+    room: int | None = None
+    causes: tuple[Cause, ...] = ()
+    dead_ends: tuple[DeadEnd, ...] = ()

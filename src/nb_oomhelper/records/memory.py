@@ -1,0 +1,247 @@
+"""Memory at one moment: driver, allocator, host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nb_oomhelper.records.holdings import Holdings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessMemory:
+    """What one process holds on a device.
+
+    Attributes:
+        pid: As the driver counts it: in a container this is the pid on the host.
+        used: Bytes on the device; None where the driver does not tell.
+        name: The process's name, or None where it cannot be seen from here.
+        is_self: True for the process that we run in.
+        detail: What tells it from others of that name (a notebook's path, a script), or None.
+    """
+
+    pid: int
+    used: int | None = None
+    name: str | None = None
+    is_self: bool = False
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """One GPU as the driver sees it.
+
+    Attributes:
+        nvml_index: The driver's number.
+        uuid: "GPU-…" or "MIG-…".
+        device: The ordinal that frameworks in this process use for it; None where it is hidden from
+            them or cannot be told.
+        name: As the driver prints it.
+        capacity, used, free: Bytes, all processes counted.
+        system_reserved: Bytes that the driver keeps for itself.
+        processes: One row a process; None where the driver does not tell.
+        note: One line on what could not be read, or None.
+    """
+
+    nvml_index: int
+    uuid: str | None = None
+    device: int | None = None
+    name: str | None = None
+    capacity: int | None = None
+    used: int | None = None
+    free: int | None = None
+    system_reserved: int | None = None
+    processes: tuple[ProcessMemory, ...] | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverReading:
+    """All GPUs at one moment.
+
+    Attributes:
+        devices: In the driver's order; empty where there is no driver.
+        note: One line on why there is nothing to show, or None.
+    """
+
+    devices: tuple[DeviceMemory, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """The machine's own memory.
+
+    Attributes:
+        capacity, available: Bytes of the machine.
+        this_process: Resident bytes of this process.
+        virtual: Bytes of address space that this process has mapped.
+        address_space_limit: RLIMIT_AS in bytes; None where it is not set.
+        data: Bytes that count against RLIMIT_DATA: private memory that can be written to.
+        data_limit: RLIMIT_DATA in bytes; None where it is not set.
+        cgroup_limit, cgroup_used: The container's limit and use in bytes; None where there is none.
+        pinned: Bytes that a framework keeps pinned for copies to a GPU; None where there is none.
+    """
+
+    capacity: int | None = None
+    available: int | None = None
+    this_process: int | None = None
+    virtual: int | None = None
+    address_space_limit: int | None = None
+    data: int | None = None
+    data_limit: int | None = None
+    cgroup_limit: int | None = None
+    cgroup_used: int | None = None
+    pinned: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocatorMemory:
+    """A framework's allocator on one device, in this process.
+
+    Attributes:
+        framework, backend, device: Whose allocator, and on which of its devices.
+        allocated: Bytes in live tensors.
+        reserved: Bytes held from the driver.
+        inactive_split: Cached bytes in pieces of a larger block that is still in use: not releasable.
+        peak_allocated: The most that was allocated since the process began or the peak was reset.
+        limit: Bytes that this process may reserve, where there is such a limit; else None.
+        largest_free_block: The largest cached block in bytes; None where it was not read.
+        uuid: The device's uuid as the framework knows it, "GPU-…", or None.
+        keeps: Whether it never gives memory back to the driver while the process lives, as JAX's does.
+    """
+
+    framework: str
+    backend: str
+    device: int | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+    inactive_split: int | None = None
+    peak_allocated: int | None = None
+    limit: int | None = None
+    largest_free_block: int | None = None
+    uuid: str | None = None
+    keeps: bool = False
+
+    @property
+    def cached(self) -> int | None:
+        """Reserved bytes that no live tensor uses."""
+        if self.reserved is None or self.allocated is None:
+            return None
+        return max(0, self.reserved - self.allocated)
+
+    @property
+    def releasable(self) -> int | None:
+        """Cached bytes that emptying the cache gives back to the driver; None where pieces in use are not told."""
+        if not self.cached:
+            return self.cached
+        if self.keeps:
+            return 0
+        if self.allocated == 0:
+            return self.cached
+        return None if self.inactive_split is None else max(0, self.cached - self.inactive_split)
+
+    @property
+    def releasable_at_most(self) -> int | None:
+        """The same where it is told, and else all that is cached."""
+        return self.cached if self.releasable is None else self.releasable
+
+    @property
+    def reusable(self) -> int | None:
+        """Cached bytes that the framework's own next request can have."""
+        return self.cached if self.keeps else self.releasable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySnapshot:
+    """Memory at one moment: the driver's, the framework's and the host's view of it.
+
+    Attributes:
+        taken_at: Seconds since the epoch.
+        driver: All GPUs.
+        device: The GPU that the event is about, or None.
+        allocator: The framework's view of that device, or None.
+        others: The views of the other frameworks that have started it.
+        host: The machine's own memory.
+        holdings: Who keeps what.
+    """
+
+    taken_at: float
+    driver: DriverReading
+    host: HostMemory
+    device: DeviceMemory | None = None
+    allocator: AllocatorMemory | None = None
+    others: tuple[AllocatorMemory, ...] = ()
+    holdings: Holdings = field(default_factory=Holdings)
+
+    @property
+    def allocated(self) -> int | None:
+        """Bytes in live tensors and arrays of all frameworks on that device; None where one of them does not tell."""
+        return self._sum("allocated")
+
+    @property
+    def reserved(self) -> int | None:
+        """Bytes that all frameworks hold from the driver."""
+        return self._sum("reserved")
+
+    @property
+    def cached(self) -> int | None:
+        """Reserved bytes that no live tensor or array uses."""
+        return self._sum("cached")
+
+    @property
+    def releasable(self) -> int | None:
+        """Cached bytes that emptying all caches gives back to the driver."""
+        return self._sum("releasable")
+
+    @property
+    def releasable_at_most(self) -> int | None:
+        """The same where all of them tell it, and of the others all that they have cached."""
+        return self._sum("releasable_at_most")
+
+    @property
+    def mixed(self) -> bool:
+        """Whether bytes that come back to one framework need not be there for another: kept, or past a limit."""
+        others = [row for row in self.others if row.reserved != 0]
+        own = self.allocator
+        one_keeps = any(row.keeps for row in (own, *others) if row is not None)
+        return bool(others) and (one_keeps or (own is not None and own.limit is not None))
+
+    def _sum(self, figure: str) -> int | None:
+        rows = [row for row in (self.allocator, *self.others) if row is not None]
+        sizes: list[int | None] = [getattr(row, figure) for row in rows]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if known and len(known) == len(sizes) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One part of the memory bar: a kind, and its bytes (None: unknown, and not drawn).
+
+    "rest" is this process beside its allocator, "other" all other processes; where the driver does not
+    tell them apart, "elsewhere" is both. "process" is this process on the host, "mapped" its address space.
+    """
+
+    kind: Literal["allocated", "cached", "rest", "process", "mapped", "other", "elsewhere", "free", "short"]
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """The figures that an outcome compares, read at one moment.
+
+    Attributes:
+        backend: "cuda" or "host".
+        device_used: Driver's figure for the device, all processes; None on the host.
+        allocated, reserved: The framework's figures in bytes; None on the host.
+        resident, virtual: This process's host memory in bytes.
+        free: Bytes that an allocation could still get.
+    """
+
+    backend: str
+    device_used: int | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+    resident: int | None = None
+    virtual: int | None = None
+    free: int | None = None

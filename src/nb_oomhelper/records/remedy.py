@@ -1,0 +1,164 @@
+"""A fix for one notebook, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nb_oomhelper.records.memory import Measure
+
+Applicability = Literal["safe", "unsafe", "display_only"]
+LoadOption = Literal["as_asked", "half", "device", "spread", "offload", "8bit", "4bit", "context", "host"]
+StepKind = Literal[
+    "frames",
+    "elsewhere",
+    "exception",
+    "results",
+    "variable",
+    "collect",
+    "cuda_cache",
+    "cuda_shared",
+    "pinned_cache",
+    "cupy_pool",
+    "cupy_pinned",
+    "jax_compiled",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a load puts a model's weights, in bytes; None is unknown.
+
+    Attributes:
+        gpu, host, disk: Bytes on the GPU, in host memory, and on disk.
+        fits: Whether there is room for all that; None where nobody knows.
+        device: The GPU's ordinal, or None.
+        dtype: What floats are loaded as: a dtype's name, or "auto" for as they are stored.
+        budget: The most that weights may take of each, as the text of accelerate's `max_memory`.
+        why: Why the bytes are not known, in one plain line, or None.
+    """
+
+    gpu: int | None = None
+    host: int | None = None
+    disk: int | None = None
+    fits: bool | None = None
+    device: int | None = None
+    dtype: str | None = None
+    budget: str = "{}"
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixPlan:
+    """A fix made ready for this notebook.
+
+    Attributes:
+        number: Its place in the panel, from 1.
+        fix: Id of the fix.
+        code: Exactly what runs.
+        applicability: "display_only" code is shown and copied, never run.
+        predicted: Bytes it would free, at least; None where nobody knows.
+        fits: Whether the failed request would fit then; None where nobody knows.
+        again: Whether the whole cell, unchanged, would; None where nobody knows.
+        subject: The name, pid or model that it is about, or "".
+        gone: The holders that it lets go: indexes of rows of the snapshot's holdings.
+        releases: It gives back what the failed cell keeps, and the caches of the frameworks.
+        loads: It makes the failed request itself: if it runs, that has fitted.
+        reruns: It runs the failed cell, changed: if it runs, the whole cell has fitted.
+        placement: For a load: where its bytes would go; else None.
+        once_loaded: For a load: its code once another one has loaded its name.
+        makes_folder: For a load: it makes a temporary folder for weights.
+        before, after: For a load: the user's statement, and what runs in its place; "" for what is only shown.
+        obstacle: Why it is only shown, as a key of a sentence, or "".
+    """
+
+    number: int
+    fix: str
+    code: str
+    applicability: Applicability
+    predicted: int | None = None
+    fits: bool | None = None
+    again: bool | None = None
+    subject: str = ""
+    gone: frozenset[int] = frozenset()
+    releases: bool = False
+    loads: bool = False
+    reruns: bool = False
+    placement: Placement | None = None
+    once_loaded: str = ""
+    makes_folder: bool = False
+    before: str = ""
+    after: str = ""
+    obstacle: str = ""
+
+
+def fall(before: int | None, after: int | None) -> int | None:
+    """By how many bytes a figure fell; None where either reading is unknown."""
+    return None if before is None or after is None else before - after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of giving memory back, and by how much each figure fell over it; None where it was not read.
+
+    Attributes:
+        done: What was done, as a key of its sentence.
+        count: Of how many things; None where it is not about several.
+        name: The variable it is about, or None.
+        error: Class name of the error that stopped it, or None.
+        allocated: Bytes off the framework's figure; None on the host.
+        device_used: Bytes off the driver's figure; None on the host.
+        resident: Bytes off this process's host memory.
+    """
+
+    done: StepKind
+    count: int | None = None
+    name: str | None = None
+    error: str | None = None
+    allocated: int | None = None
+    device_used: int | None = None
+    resident: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a fix did, measured.
+
+    Attributes:
+        fix: Id of the fix.
+        subject: What it was about, or "".
+        before, after: The figures around it.
+        freed: Bytes by which the event's own figure fell (allocated on a GPU, resident on the host);
+            may be negative; None where it could not be read.
+        requested: The request that had failed, or None.
+        fits: Whether it would fit now; None where nobody knows.
+        again: Whether the whole cell, unchanged, would fit now; None where nobody knows.
+        error: One line of the error that the code raised, or None.
+        seconds: How long it took.
+        predicted: What the plan had promised, or None.
+        steps: What each step of the release did, in order.
+        held: Who still keeps most, by name, with bytes; at most three.
+        loaded: The fix has made the failed request itself, and it fitted.
+        ran: Whether the failed cell, changed, ran to its end; None where the fix did not run it.
+        planned, placed: For a load: where the weights were to go, and where they are.
+        folder: For a load: the temporary folder that it has made for weights on disk, or None.
+    """
+
+    fix: str
+    before: Measure
+    after: Measure
+    freed: int | None
+    requested: int | None = None
+    fits: bool | None = None
+    again: bool | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    subject: str = ""
+    predicted: int | None = None
+    steps: tuple[Step, ...] = ()
+    held: tuple[tuple[str, int], ...] = ()
+    loaded: bool = False
+    ran: bool | None = None
+    planned: Placement | None = None
+    placed: Placement | None = None
+    folder: str | None = None

@@ -1,0 +1,120 @@
+"""From running a fix, or a release, to its measured outcome."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nb_oomhelper.holders.find import still_held
+from nb_oomhelper.holders.scope import scope_of
+from nb_oomhelper.loading.disk import scratch
+from nb_oomhelper.memory.allocators import busiest
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.snapshot import read_measure
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.remedy import FixPlan, Outcome
+from nb_oomhelper.remedies.comparing import ReadMeasure, outcome_between
+from nb_oomhelper.remedies.releasing import give_back, steps_taken
+
+_HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
+RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
+
+
+def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosis) -> Outcome:
+    """Run a plan's code and measure what it changed.
+
+    Args:
+        plan: What to run; "display_only" plans are refused by the caller.
+        run_code: Runs the code in the user's namespace.
+        read: Reads the figures of the device that the event is about.
+        diagnosis: What had failed.
+    """
+    before, started, started_at = read(), time.monotonic(), time.time()
+    with steps_taken() as steps:
+        error = run_code(plan.code)
+        if error is not None and (plan.loads or plan.reruns):  # what it had made lives on in its frames
+            give_back(_shell(), read=read)
+    seconds = time.monotonic() - started
+    outcome = outcome_between(
+        plan.fix,
+        before,
+        read(),
+        requested=diagnosis.requested,
+        rerun=diagnosis.rerun,
+        error=error,
+        seconds=seconds,
+        subject=plan.subject,
+        predicted=plan.predicted,
+        steps=tuple(steps),
+    )
+    if plan.reruns:
+        return replace(outcome, fits=error is None, again=None, ran=error is None)
+    if not plan.loads:
+        return outcome
+    # What was asked for is held now: what is free beside it says nothing about whether it fitted.
+    return replace(
+        outcome,
+        fits=error is None,
+        again=None,
+        loaded=error is None,
+        planned=plan.placement,
+        folder=_folder_since(started_at) if plan.makes_folder else None,
+    )
+
+
+def _folder_since(moment: float) -> str | None:
+    """The folder for weights that the code has made, if any were put there: else they stay in the model's own files."""
+    fresh = []
+    own = getattr(os, "getuid", lambda: None)()  # Windows has no such numbers, and a temporary folder for each user
+    try:
+        for folder in Path(scratch()[0] or ".").glob("oom-offload-*"):
+            told = folder.stat()
+            if told.st_ctime >= moment - 1 and own in (None, told.st_uid) and any(folder.iterdir()):
+                fresh.append((told.st_ctime, str(folder)))
+    except OSError:  # somebody else's, or gone meanwhile
+        return None
+    return max(fresh)[1] if fresh else None
+
+
+def release(*, deep: bool = False, history: bool = False, names: Sequence[str] = ()) -> Outcome:
+    """Give back what a failed cell keeps, without restarting the kernel.
+
+    Clears the frames of the last error, with every cause and context of it, collects, and empties the
+    caches of the loaded frameworks. Your variables stay, and `%tb` still prints.
+
+    Args:
+        deep: Also drop the exceptions themselves, for tensors in their arguments: `%tb` and `%debug` have
+            nothing to show afterwards.
+        history: Also forget displayed results: `Out`, `_`, `__`, `___`. Their text stays in the notebook.
+        names: Variables of yours to delete, also where `Out` or the traceback shares them.
+
+    Returns:
+        Bytes before and after, what each step did and gave back, and who keeps most of the rest.
+
+    Raises:
+        UsageError: A name is not a variable of yours. Nothing was released then.
+    """
+    shell = _shell()
+    driver = Driver()
+    try:
+        backend, device = busiest()
+        read = partial(read_measure, driver, backend, device)
+        before, started = read(), time.monotonic()
+        steps = give_back(shell, deep=deep, history=history, names=names, read=read)
+        seconds = time.monotonic() - started
+        after = read()
+    finally:
+        driver.close()
+    held = () if shell is None else still_held(scope_of(shell), backend, device, _HELD)
+    return replace(outcome_between("release", before, after, seconds=seconds), steps=steps, held=held)
+
+
+def _shell() -> Any:
+    import IPython
+
+    return IPython.get_ipython()

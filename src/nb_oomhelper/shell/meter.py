@@ -1,0 +1,92 @@
+"""How much memory a cell took: before, peak and after, on each GPU that is in use, and on the host."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from nb_oomhelper.memory.allocators import allocators_by_gpu
+from nb_oomhelper.memory.host import read_host
+from nb_oomhelper.poll import WORKER, Repeat
+from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.units import format_bytes
+
+_SAMPLE = 0.1  # seconds between two looks at what keeps no peak of its own
+_SEEN = f", seen every {_SAMPLE:g} s"
+
+
+class Meter:
+    """Measures what happens between its start and its stop."""
+
+    def __init__(self) -> None:
+        self._repeat: Repeat | None = None
+        self._resident: int | None = None  # the highest that was seen
+        self._allocated: dict[int | None, int | None] = {}  # the same, by GPU
+
+    def __enter__(self) -> Meter:
+        self._host = read_host().this_process
+        self._gpus = allocators_by_gpu()
+        self._sample()
+        self._repeat = WORKER.every(_SAMPLE, self._sample)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._end()
+
+    def stop(self) -> list[str]:
+        """End the measuring and say what was seen, one line a GPU and one for the host."""
+        self._end()
+        self._sample()
+        lines = [self._gpu_line(device, rows) for device, rows in allocators_by_gpu().items()]
+        return [*filter(None, lines), f"host{_SEEN}: {_line(self._host, self._resident, read_host().this_process)}"]
+
+    def _end(self) -> None:
+        if self._repeat is not None:
+            self._repeat.stop()
+
+    def _gpu_line(self, device: int | None, rows: list[AllocatorMemory]) -> str | None:
+        """None for a GPU on which nothing is or was allocated meanwhile."""
+        before, seen = self._gpus.get(device, []), self._allocated.get(device)
+        peak = _raised_peak(before, rows)
+        if not (peak or seen):
+            return None
+        where = f"allocated on cuda:{device}{_SEEN if peak is None else ''}"
+        return f"{where}: {_line(_total(before) if before else 0, peak or seen, _total(rows))}"
+
+    def _sample(self) -> bool:
+        self._resident = _higher(self._resident, read_host().this_process)
+        for device, rows in allocators_by_gpu().items():
+            self._allocated[device] = _higher(self._allocated.get(device), _total(rows))
+        return True
+
+
+def _raised_peak(before: list[AllocatorMemory], after: list[AllocatorMemory]) -> int | None:
+    """The allocator's own peak, if it was raised: that is exact.
+
+    None where the peak is from before, and where two frameworks share the GPU: theirs need not have come together.
+    """
+    if len(after) != 1 or after[0].peak_allocated is None:
+        return None
+    if before and ([one.framework for one in before] != [after[0].framework] or before[0].peak_allocated is None):
+        return None
+    known = before[0].peak_allocated if before else None
+    return after[0].peak_allocated if after[0].peak_allocated > (known or 0) else None
+
+
+def _total(rows: list[AllocatorMemory]) -> int | None:
+    sizes = [one.allocated for one in rows if one.allocated is not None]
+    return sum(sizes) if sizes else None
+
+
+def _higher(known: int | None, seen: int | None) -> int | None:
+    return max((size for size in (known, seen) if size is not None), default=None)
+
+
+def _line(before: int | None, peak: int | None, after: int | None) -> str:
+    span = f"{format_bytes(before)} → {format_bytes(after)}"
+    return f"peak {format_bytes(peak)} ({_change(before, peak)}), change {_change(before, after)} ({span})"
+
+
+def _change(before: int | None, after: int | None) -> str:
+    change = None if before is None or after is None else after - before
+    sign = "+" if change is not None and change >= 0 else ""
+    return f"{sign}{format_bytes(change)}"

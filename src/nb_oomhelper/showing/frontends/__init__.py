@@ -1,0 +1,116 @@
+"""The ways of showing a case, best first."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+from nb_oomhelper.address_space import is_scarce
+from nb_oomhelper.case import Case
+from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.showing.frontends import _html, _panel, _text
+from nb_oomhelper.showing.frontends._actions import Actions
+from nb_oomhelper.showing.frontends._live import Live
+from nb_oomhelper.showing.report import write
+from nb_oomhelper.showing.screen import Shown
+
+__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live", "warm", "widgets_gap"]
+
+_log = logging.getLogger(__name__)
+
+
+class Frontend(Protocol):
+    """A way of showing a case."""
+
+    has_buttons: bool
+    """Whether it makes widgets, which take dozens of messages."""
+
+    def available(self, shell: Any) -> bool:
+        """Whether it can be used in this shell."""
+
+    def show(self, case: Case, actions: Actions) -> Shown | None:
+        """Show the case."""
+
+
+class _Panel:
+    has_buttons = True
+
+    def available(self, shell: Any) -> bool:
+        return _panel.available(shell)
+
+    def show(self, case: Case, actions: Actions) -> Shown:
+        return _panel.show(case, actions)
+
+
+class _Html:
+    """For kernels without ipywidgets, and for processes without room: one message."""
+
+    has_buttons = False
+
+    def available(self, shell: Any) -> bool:
+        return getattr(shell, "kernel", None) is not None
+
+    def show(self, case: Case, actions: Actions) -> None:
+        from IPython.display import display
+
+        report = write(case, actions.catalog(), actions.language())
+        display({"text/html": _html.render(report), "text/plain": _text.render(report)}, raw=True)
+
+
+class _Text:
+    """For terminals."""
+
+    has_buttons = False
+
+    def available(self, _shell: Any) -> bool:
+        return True
+
+    def show(self, case: Case, actions: Actions) -> None:
+        print(_text.render(write(case, actions.catalog(), actions.language())))
+
+
+FRONTENDS: tuple[Frontend, ...] = (_Panel(), _Html(), _Text())
+
+
+def warm(shell: Any) -> None:
+    """Import what showing a case needs: later there may be no room for it."""
+    for frontend in FRONTENDS:
+        frontend.available(shell)
+    if getattr(shell, "kernel", None) is not None:
+        import IPython.display  # noqa: F401
+
+
+def show(case: Case, actions: Actions, shell: Any, *, static: bool = False) -> Shown | None:
+    """Show a case in the best way that works here; the next best takes over where one fails.
+
+    Args:
+        case, actions, shell: What is shown, what it may ask for, and where.
+        static: Without buttons. So it is anyway where there is little room: of the many messages that widgets take one
+            could fail half-way, and everything after it would be unreadable.
+    """
+    last: Exception | None = None
+    plain = static or is_scarce()
+    for frontend in FRONTENDS:
+        try:
+            if not (plain and frontend.has_buttons) and frontend.available(shell):
+                return frontend.show(case, actions)
+        except Exception as error:  # a missing browser part or no memory must not cost the report
+            _log.debug("a front end failed", exc_info=True)
+            last = error
+    if last is not None:
+        raise last
+    return None
+
+
+def widgets_gap(shell: Any) -> str | None:
+    """Why panels have no buttons in this shell; None where they have."""
+    return "none: this is a terminal" if getattr(shell, "kernel", None) is None else _panel.gap()
+
+
+def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:
+    """Show bars of every device that follow its memory; None where there are no widgets."""
+    if is_scarce() or not _panel.available(shell):
+        return None
+    live = Live(driver, actions.language(), actions.refresh, actions.live)
+    live.show()
+    return live

@@ -1,0 +1,40 @@
+"""What a front end may ask for: it shows and clicks, others do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nb_oomhelper.case import Case
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.remedy import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actions:
+    """The extension's side of a panel.
+
+    Attributes:
+        catalog: The knowledge.
+        language: The language that is set.
+        run: Run a plan of a case by its number, on the thread of the call.
+        rerun: Run the failed cell again and call back with one line of its error, or None if it ran.
+        read: Memory now, on the case's device.
+        on_main: Run this on the main thread, and let the click last until it calls what it is given;
+            the second is called where that has to wait for a running cell.
+        busy: Whether a cell is running.
+        refresh: Seconds between two readings.
+        live: Minutes for which a panel is kept live.
+    """
+
+    catalog: Callable[[], Catalog]
+    language: Callable[[], Language]
+    run: Callable[[Case, int], Outcome]
+    rerun: Callable[[Case, Callable[[str | None], None]], None]
+    read: Callable[[Case], MemorySnapshot]
+    on_main: Callable[[Callable[[Callable[[], None]], None], Callable[[], None]], None]
+    busy: Callable[[], bool]
+    refresh: float
+    live: float

@@ -1,0 +1,70 @@
+"""A case as plain text, for terminals and for outputs that show nothing else."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from nb_oomhelper.showing.report import FixRow, Part, Report
+from nb_oomhelper.showing.wording import say
+from nb_oomhelper.untrusted import printable
+
+_BAR = 60  # characters
+_MARK = re.compile(r"(`[^`]*`)|\*\*([^*]*)\*\*")
+_MARKS = {
+    "allocated": "#",
+    "process": "#",
+    "mapped": "#",
+    "cached": "=",
+    "rest": "+",
+    "elsewhere": "+",
+    "other": "o",
+    "free": ".",
+}
+
+
+def render(report: Report) -> str:
+    """The whole report, with a line for each thing that the panel shows."""
+    language = report.language
+    blocks = [
+        f"{' · '.join(part for part in (report.title, report.place) if part)}\n{_plain(report.headline)}",
+        _bar(report.parts),
+        _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.whys]),
+        _section(say("section.fixes", language), [_fix(row, report) for row in report.fixes]),
+        _section(say("section.outcome", language), [f"  {_plain(line)}" for line in report.outcomes]),
+        _section(say("section.dead_ends", language), [f"  - {_plain(line)}" for line in report.dead_ends]),
+        "\n".join(_plain(line) for line in (report.entry, report.claims) if line),
+        "\n".join(_plain(note) for note in (*report.notes, *_how_to_run(report))),
+    ]
+    return printable("\n\n".join(block for block in blocks if block))
+
+
+def _how_to_run(report: Report) -> list[str]:
+    return [say("note.terminal", report.language)] if report.fixes else []
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return "\n".join([title, *lines]) if lines else ""
+
+
+def _bar(parts: tuple[Part, ...]) -> str:
+    if not parts:
+        return ""
+    drawn = "".join(_MARKS.get(part.kind, "!") * round(part.width * _BAR / 100) for part in parts)
+    legend = "  ".join(f"{_MARKS.get(part.kind, '!')} {part.label} {part.size}" for part in parts)
+    return f"[{drawn}]\n{legend}"
+
+
+def _fix(row: FixRow, report: Report) -> str:
+    facts = " · ".join(part for part in (row.effect, row.verdict, row.label, row.rates) if part)
+    title = " ".join(part for part in (_plain(row.title), row.origin and f"({_plain(row.origin)})") if part)
+    lines = [f"{row.plan.number:>3}  {title}: {facts}"]
+    if row.loses:
+        lines.append("     " + _plain(say("fix.loses", report.language, loses=row.loses)))
+    lines.append(textwrap.indent(row.plan.code.strip(), "       | "))
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Without the stars of bold text; those in code stay."""
+    return _MARK.sub(lambda mark: mark[1] or mark[2], text)

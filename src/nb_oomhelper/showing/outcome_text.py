@@ -1,0 +1,214 @@
+"""What a fix did, in sentences; and what every sentence about fixes is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from nb_oomhelper.case import Case
+from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.render import fill
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
+from nb_oomhelper.showing.wording import say
+from nb_oomhelper.units import format_bytes
+from nb_oomhelper.untrusted import printable
+
+_STARS = re.compile(r"\*{2,}")
+_WORTH_SAYING = 1 << 20  # bytes
+
+
+def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
+    """An outcome in sentences: what was freed, what was promised, and whether the request would fit."""
+    seconds = f"{outcome.seconds:.1f}"
+    title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
+    lines = []
+    if outcome.error is not None:
+        lines.append(say("outcome.error", language, error=plain(outcome.error)))
+    if outcome.freed is None:
+        lines.append(say("outcome.unknown", language, title=title, seconds=seconds))
+    else:
+        lines.append(_freed(outcome, title, seconds, language))
+    if outcome.predicted is not None and outcome.error is None:
+        lines.append(say("outcome.predicted", language, predicted=format_bytes(outcome.predicted)))
+    before, after = outcome.before.device_used, outcome.after.device_used
+    if before is not None and after is not None:
+        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+    lines.extend(_held(outcome, language))
+    lines.extend(_verdict(outcome, case, catalog, language))
+    if outcome.again is not None and case.diagnosis.rerun != outcome.requested:
+        key = "outcome.again_fits" if outcome.again else "outcome.again_not"
+        lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
+    worth = [step for step in outcome.steps if step.error or max(_fallen(step), default=0) >= _WORTH_SAYING]
+    if worth:
+        lines.append(say("outcome.steps", language, steps="; ".join(_step(step, language) for step in worth)))
+    return lines
+
+
+def _verdict(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
+    """Whether what had failed ran now, or would fit."""
+    if outcome.loaded:
+        return _loaded(outcome, language)
+    if outcome.planned is not None:
+        return _next(outcome, case, catalog, language)
+    if outcome.ran is not None:
+        return [say("outcome.again_done", language)] if outcome.ran else []
+    if outcome.fits is None:
+        return []
+    key = "outcome.fits" if outcome.fits else "outcome.fits_not"
+    requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
+    return [say(key, language, requested=requested, free=free)]
+
+
+def _loaded(outcome: Outcome, language: Language) -> list[str]:
+    """Where a model's weights are, beside where they were to go."""
+    lines, name = [say("outcome.loaded", language)], plain(outcome.subject)
+    here = places(outcome.placed, language) if outcome.placed else ""
+    planned = places(outcome.planned, language) if outcome.planned else ""
+    if here:
+        key = "outcome.placed_planned" if planned else "outcome.placed"
+        lines.append(say(key, language, name=name, places=here, planned=planned))
+    if outcome.folder is not None:
+        lines.append(say("outcome.folder", language, name=name, folder=plain(outcome.folder)))
+    return lines
+
+
+def _next(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
+    """After a load that failed again: the next one that was not tried yet."""
+    tried = {one.fix for one in case.outcomes} | {outcome.fix}
+    untried = [plan for plan in case.plans if plan.loads and plan.fix not in tried]
+    for plan in [one for one in untried if one.applicability != "display_only"][:1]:
+        title = fix_title(plan.fix, plan.subject, case, catalog, language)
+        return [say("outcome.next", language, number=plan.number, title=title)]
+    return []
+
+
+def places(placement: Placement, language: Language) -> str:
+    """Bytes on the GPU, in host memory and on disk, those that are not zero; "" where nothing is known."""
+    sizes = {"on_gpu": placement.gpu, "on_host": placement.host, "on_disk": placement.disk}
+    # a size does not break over two lines
+    known = {key: format_bytes(size).replace(" ", "\u00a0") for key, size in sizes.items() if size}
+    return " + ".join(say(f"fix.{key}", language, size=size) for key, size in known.items())
+
+
+def summary(outcome: Outcome, language: Language) -> list[str]:
+    """What `release()` did, in sentences: the bytes, each step, and who keeps the rest."""
+    lines = [_freed(outcome, "release()", f"{outcome.seconds:.1f}", language)]
+    before, after = outcome.before.device_used, outcome.after.device_used
+    if before is not None and after is not None:
+        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+    return [*lines, *(f"- {_step(step, language)}" for step in outcome.steps), *_held(outcome, language)]
+
+
+def _step(step: Step, language: Language) -> str:
+    """What one step did, and what it gave back: the allocator's and the driver's figures apart."""
+    if step.error is not None:
+        return say(f"step.{step.done}_failed", language, error=step.error)
+    done = say(f"step.{step.done}", language, count=step.count, name=code(step.name or ""))
+    if step.allocated is None and step.device_used is None:
+        return say("step.host", language, done=done, resident=format_bytes(step.resident))
+    sizes = {name: format_bytes(getattr(step, name)) for name in ("allocated", "device_used")}
+    return say("step.gpu", language, done=done, **sizes)
+
+
+def _fallen(step: Step) -> list[int]:
+    gpu = [size for size in (step.allocated, step.device_used) if size is not None]
+    return gpu or [step.resident or 0]
+
+
+def _held(outcome: Outcome, language: Language) -> list[str]:
+    held = [(name, size) for name, size in outcome.held if not (outcome.loaded and name == outcome.subject)]
+    if not held:
+        return []
+    names = ", ".join(f"{code(name)} {format_bytes(size)}" for name, size in held)
+    return [say("outcome.held", language, names=names)]
+
+
+def fix_title(fix: str, subject: str, case: Case, catalog: Catalog, language: Language) -> str:
+    """A fix's title, with its subject filled in."""
+    return fill(texts(catalog, fix, language)[0], blanks(subject, case))
+
+
+def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -> str:
+    """What a fix would lose, as a sentence."""
+    loses = fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case))
+    return say("fix.loses", language, loses=loses)
+
+
+def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> str:
+    host = outcome.before.backend == "host"
+    figure = "resident" if host else "allocated"
+    before = outcome.before.resident if host else outcome.before.allocated
+    after = outcome.after.resident if host else outcome.after.allocated
+    taken = (outcome.freed or 0) < -_WORTH_SAYING  # a load can leave more behind than the release before it gave back
+    return say(
+        "outcome.took" if taken else "outcome.freed",
+        language,
+        title=title,
+        freed=format_bytes(-outcome.freed if taken and outcome.freed else outcome.freed),
+        before=format_bytes(before),
+        after=format_bytes(after),
+        figure=say(f"outcome.{figure}", language),
+        seconds=seconds,
+    )
+
+
+def said_rates(
+    fix: str, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language, match: Match | None = None
+) -> str:
+    """What is claimed of a fix and what was measured, side by side and never mixed; "" where there is neither.
+
+    A claim is about one problem: it is said where the entry that matches recommends this very fix, and nowhere else.
+    """
+    parts = []
+    claimed = _claimed(fix, catalog, match)
+    if claimed is not None and match is not None:
+        parts.append(say("fix.claimed", language, rate=claimed, entry=plain(match.entry.code)))
+    if fix in rates:
+        good, total = rates[fix]
+        parts.append(say("fix.measured", language, good=good, total=total))
+    return " · ".join(parts)
+
+
+def _claimed(fix: str, catalog: Catalog, match: Match | None) -> int | None:
+    if match is None or match.relation != "match" or catalog.fix(fix).origin != match.entry.origin:
+        return None
+    return next((row.rate for row in match.entry.workarounds if row.fix == fix), None)
+
+
+def texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, str]:
+    """A fix's title, note, and what it loses, with their blanks."""
+    found = catalog.fix(fix)
+    return found.title.get(language), found.note.get(language), found.loses.get(language)
+
+
+def blanks(subject: str, case: Case) -> dict[str, str]:
+    """What a fix's texts fill their blanks with."""
+    call = case.event.call
+    fields = {
+        "name": subject,
+        "pid": subject,
+        "device": _device(case),
+        "target": (call and call.target) or "model",
+        "model": (call and (call.value or call.model)) or "your-model",
+        "loader": (call and call.loader) or "",
+        "module": (call and call.module) or "",
+    }
+    return {name: plain(text) for name, text in fields.items()}
+
+
+def _device(case: Case) -> str:
+    """The other GPU that a load could go to."""
+    own = case.event.device or 0
+    others = [one.placement.device for one in case.plans if one.placement and one.placement.device not in (None, own)]
+    return f"cuda:{others[0]}" if others else "cuda:1"
+
+
+def plain(text: str) -> str:
+    """A text from outside, without the characters that mean markup here, and with those that hide written out."""
+    return _STARS.sub("*", printable(text).replace("`", "'"))
+
+
+def code(text: str) -> str:
+    """A name, marked as code."""
+    return f"`{plain(text)}`"

@@ -1,0 +1,25 @@
+"""What may be shown of a text from outside."""
+
+from __future__ import annotations
+
+import re
+
+# Controls but tab and line break; what turns the direction of a text, hides in it or breaks its line; halves of
+# surrogate pairs, which no message can carry. Joiners stay: emoji and some scripts are written with them.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    r"|[\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: str) -> str:
+    """A text from outside with what cannot be seen written out: ESC is "\\x1b", a turn to the left "\\u202e".
+
+    Tabs, line breaks and all that can be seen stay as they are.
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """A name from outside as one line: a blank for whatever space it holds, and the rest as `printable` has it."""
+    return printable(" ".join(text.split()))
