@@ -167,10 +167,11 @@ LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
 
 @pytest.mark.parametrize(("slow", "live"), [("nvmlInitWithFlags", False), ("nvmlDeviceGetCount_v2", True)])
 def test_driver_that_hangs(
-    start_kernel: StartKernel, kernel_python: Path, variables: dict[str, str], scenario: Path, slow: str, live: bool
+    start_kernel: StartKernel, kernel_python: Path, variables: dict[str, str], tmp_path: Path, slow: str, live: bool
 ) -> None:
     """It hangs for an hour, at each call: whoever waits for one of them is ended by the limit of a cell."""
-    kernel = start_kernel(kernel_python, variables)
+    scenario = write_scenario(tmp_path / "hangs.txt", TWO_GPUS)  # its own: the file's kernel must not hang with it
+    kernel = start_kernel(kernel_python, variables | {"NVML_STUB": str(scenario)})
     kernel.execute(LOAD)
     kernel.execute("import nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.2")
     bars = kernel.execute("%gpumem --live").displays[0]["data"][VIEW]["model_id"] if live else None

@@ -186,7 +186,7 @@ def test_even_where_nothing_is_left(kernel: Kernel, size: int, times: int) -> No
         assert [error["ename"] for error in reply.errors] == ["MemoryError"]
         assert len(shown(reply)) == 1
         assert reply.stderr == ""
-        assert kernel.eval("resident()") - before > 300 * MIB
+        assert kernel.eval("resident()") - before > 250 * MIB
         assert "freed" in kernel.execute("%oom fix 1").stdout
         assert kernel.eval("resident()") - before < 64 * MIB  # with what the panel has imported
     assert kernel.execute("numpy.ones(4, numpy.uint8).sum()").status == "ok"
@@ -267,6 +267,8 @@ def test_what_an_earlier_failed_cell_keeps_is_told(
     if not kernel.eval(f"__import__('importlib.util', fromlist=['util']).find_spec({framework!r}) is not None"):
         pytest.skip(f"{framework} is not installed beside these packages")
     prepare(kernel, FRAMEWORKS[framework])
+    # a collection by chance would free the earlier cell; and a busy machine may need more time to find it
+    kernel.execute("import gc, nb_oomhelper.case\ngc.disable()\nnb_oomhelper.case.DEADLINE = 10")
     before = kernel.eval("resident()")
     assert kernel.execute("train_step(160 << 20)").status == "error"
     if between:
