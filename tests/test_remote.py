@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Any, get_args
 
 import pytest
-import torch
 from numpy import ones, uint8
 
 from nb_oomhelper.failure.detection import detect
@@ -23,6 +22,7 @@ from nb_oomhelper.showing.frontends import _html, _text
 from nb_oomhelper.showing.report import write
 from tests.cases import EVENT, HOLDINGS, SNAPSHOT, catalog, rich_case
 
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.plain
 
 CUDA = (

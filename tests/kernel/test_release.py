@@ -90,8 +90,8 @@ for thread in threads:
 
 
 def close(resident: int, before: int) -> bool:
-    """Whether the resident memory is what it was before, within 5 %."""
-    return abs(resident - before) <= before // 20
+    """Whether the resident memory is what it was before, within a tenth."""
+    return abs(resident - before) <= before // 10
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -6,7 +6,6 @@ run there.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -78,6 +77,8 @@ class Cells:
         if not shell.should_run_async(cell, transformed_cell=code):
             done(error_of(shell.run_cell(cell, store_history=True)))
             return
+        import asyncio
+
         self._again = asyncio.ensure_future(self._await_cell(cell, code, done))
 
     async def _await_cell(self, cell: str, code: str, done: Done) -> None:
