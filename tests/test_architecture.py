@@ -40,7 +40,7 @@ OUTSIDE: dict[str, set[str]] = {
     "pynvml": {"memory.nvml"},
     "psutil": {"memory.host", "memory.processes", "loading.disk"},
     "wcwidth": {"showing.grid"},
-    "torch": {"loading.checkpoint._meta"},  # for who asks to build a model from its config
+    "torch": {"loading.checkpoint._meta"},  # builds a model from its config, on request
     "transformers": {"loading.checkpoint._meta"},
     "ipywidgets": {"showing.frontends._panel", "showing.frontends._live", "showing.frontends._widgets"},
     "traitlets": {"shell.settings"},

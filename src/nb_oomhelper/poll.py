@@ -208,9 +208,8 @@ class Worker:
             self._questions.popleft().put()
         now = time.monotonic()
         for repeat in [one for one in self._repeats if one.active and one.due <= now]:
-            if (
-                is_scarce()
-            ):  # it may even cost the process: glibc gives up where a library's thread-local data find no room
+            # with no room it may cost the process: glibc gives up where a library's thread-local data find none
+            if is_scarce():
                 repeat.due = now + repeat.seconds
             else:
                 repeat.run()

@@ -208,7 +208,7 @@ class Changed:
 
     Attributes:
         statement: Its text; all that was not asked to change is as the user wrote it.
-        loader: How the call is named in it: `FailedCall.loader`, for who changes it once more.
+        loader: How the call is named in it: `FailedCall.loader`, so that it can be changed again.
         imports: Statements that it needs, one line each.
         needs: Distributions that it needs, "name" or "name>=1.2".
         arguments: What was changed, in the order of the changes.

@@ -227,7 +227,7 @@ class Extension:
             self.show(case, static=not kept and self._panels > 1)  # a pool of threads fails at once
 
     def _show_bare(self, event: OomEvent) -> None:
-        """What can be told without looking at anything: the error's own numbers, and that a release is to be had."""
+        """What can be told without looking at anything: the error's own numbers, and a release."""
         try:
             from nb_oomhelper.case import bare_case
             from nb_oomhelper.showing import frontends

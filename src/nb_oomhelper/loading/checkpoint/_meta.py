@@ -1,6 +1,6 @@
 """Build a model from its config alone, on torch's meta device: all shapes, no memory, nothing of the checkpoint run.
 
-The one place that imports torch and transformers, and only for who asks for it.
+The one place that imports torch and transformers, and only on request.
 """
 
 from __future__ import annotations

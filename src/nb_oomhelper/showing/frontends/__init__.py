@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.memory.nvml import Driver
-from nb_oomhelper.showing.frontends import _html, _panel, _text
+from nb_oomhelper.showing.frontends import _panel, _text
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._live import Live
 from nb_oomhelper.showing.report import write
@@ -53,8 +53,7 @@ class _Html:
     def show(self, case: Case, actions: Actions) -> None:
         from IPython.display import display
 
-        report = write(case, actions.catalog(), actions.language())
-        display({"text/html": _html.render(report), "text/plain": _text.render(report)}, raw=True)
+        display(_panel.picture(write(case, actions.catalog(), actions.language())), raw=True)
 
 
 class _Text:

@@ -59,12 +59,13 @@ def show(case: Case, actions: Actions) -> Panel:
     report = write(case, actions.catalog(), actions.language())
     panel = Panel(case, actions, report)
     view = {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": panel.root.model_id}}
-    display(view | _picture(report), raw=True, display_id=panel.display_id)
+    display(view | picture(report), raw=True, display_id=panel.display_id)
     panel.follow()
     return panel
 
 
-def _picture(report: Report) -> dict[str, str]:
+def picture(report: Report) -> dict[str, str]:
+    """A report without widgets, as a display bundle."""
     return {"text/html": _html.render(report), "text/plain": _text.render(report)}
 
 
@@ -85,7 +86,6 @@ class Panel:
         self._last = case.snapshot  # as it was read last
         self._repeat: Repeat | None = None
         self._drawing = threading.Lock()
-        self._result: list[str] = []
         self._again_result = ""
         self._shown = ""  # which form of the entry is open
         self._build(report)
@@ -116,7 +116,7 @@ class Panel:
         if is_scarce():  # it takes dozens of messages
             return
         report = write(self._case, self._actions.catalog(), self._language)
-        update_display(_picture(report), raw=True, display_id=self.display_id)
+        update_display(picture(report), raw=True, display_id=self.display_id)
         for widget in family([self.root, *self._buttons()]):  # a fix that is only shown has a button all the same
             widget.close()
 
