@@ -24,7 +24,7 @@ class MeasuredKernel(Kernel):
 
     def __init__(self, python: str, home: Path, env: Mapping[str, str]) -> None:
         super().__init__(python, home, env)
-        self._second = BlockingKernelClient(connection_file=str(home / "connection.json"))
+        self._second = BlockingKernelClient(connection_file=str(home / "k.json"))
         self._second.load_connection_file()
         self._second.start_channels()
         self._second.wait_for_ready(timeout=60)

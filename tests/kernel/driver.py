@@ -95,6 +95,17 @@ class OneSpec(KernelSpecManager):
         return KernelSpec(argv=self.argv, display_name=kernel_name, language="python")
 
 
+def manage(python: str | Path, home: Path) -> KernelManager:
+    """Return the manager of a kernel of this interpreter that is not started yet.
+
+    Its sockets are files in `home`: a TCP port that was free when it was chosen may be taken when the kernel binds it,
+    where other tests start kernels at the same time. The name is short: the path of a socket has room for 107 bytes.
+    """
+    specs = OneSpec()
+    specs.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    return KernelManager(kernel_spec_manager=specs, connection_file=str(home / "k.json"), transport="ipc")
+
+
 class Kernel:
     """One kernel process; a context manager that ends it, by its own id.
 
@@ -110,9 +121,7 @@ class Kernel:
         self.widgets: dict[str, dict[str, Any]] = {}
         self._replies: dict[str, Reply] = {}
         self._log = home / "kernel.log"
-        specs = OneSpec()
-        specs.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        self._manager = KernelManager(kernel_spec_manager=specs, connection_file=str(home / "connection.json"))
+        self._manager = manage(python, home)
         with self._log.open("w") as log:
             self._manager.start_kernel(cwd=str(home), env=private_env(home, env), stdout=log, stderr=log)
         self.pid: int = self._manager.provisioner.pid

@@ -9,11 +9,10 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
 from tests.kernel.cells import VIEW
-from tests.kernel.driver import OneSpec, private_env
+from tests.kernel.driver import manage, private_env
 from tests.kernel.models import SYNC, need_models
 
 pytestmark = pytest.mark.kernel
@@ -38,9 +37,7 @@ def reload_cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 def run(name: str, home: Path) -> list[Any]:
     """Run a notebook; a cell that fails without saying so in its tags fails the test."""
-    specs = OneSpec()
-    specs.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    manager = KernelManager(kernel_spec_manager=specs, connection_file=str(home / "connection.json"))
+    manager = manage(sys.executable, home)
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     client = NotebookClient(notebook, km=manager, timeout=120, resources={"metadata": {"path": str(home)}})
     try:
