@@ -108,7 +108,7 @@ OUTCOMES = (
         freed=2 * GIB,
         requested=2 * GIB,
         fits=True,
-        again=False,
+        whole_cell_fits=False,
         seconds=0.25,
         predicted=2 * GIB,
     ),

@@ -35,7 +35,7 @@ def folders() -> Iterator[Path]:
     yield from sorted(pyenv.glob("versions/3.*/bin"), reverse=True)
 
 
-def works(python: Path, version: Version) -> bool:
+def find_targets(python: Path, version: Version) -> bool:
     """Tell whether it is what its name says, and can make environments: a shim of pyenv may be neither."""
     try:
         done = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=20, check=False)
@@ -50,7 +50,7 @@ def find() -> dict[Version, Path]:
     for version in versions():
         here = [sys.executable] if version == sys.version_info[:2] else []
         places = [*map(Path, here), *(folder / f"python{text(version)}" for folder in folders())]
-        python = next((one for one in places if one.is_file() and works(one, version)), None)
+        python = next((one for one in places if one.is_file() and find_targets(one, version)), None)
         if python is not None:
             found[version] = python
     return found

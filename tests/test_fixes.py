@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import nb_oomhelper
-from nb_oomhelper.case import Case, Desk, open_case, run_fix
+from nb_oomhelper.case import Case, Services, open_case, run_fix
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.holders.scope import Scope
@@ -36,8 +36,8 @@ from nb_oomhelper.records.memory import (
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import running
 from nb_oomhelper.remedies.history import measured_rates
-from nb_oomhelper.remedies.notebook_settings import UNREAD, look
-from nb_oomhelper.remedies.planning import CHANGED, foretell, plan
+from nb_oomhelper.remedies.notebook_settings import UNREAD, inspect_notebook
+from nb_oomhelper.remedies.planning import CHANGED, plan, predict_effect
 from nb_oomhelper.remedies.running import run
 from nb_oomhelper.source.call_sites import bound_names
 from tests.test_diagnose import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
@@ -80,7 +80,7 @@ def plans_for(
 
 def told(plans: Sequence[FixPlan]) -> list[tuple[str, str, int | None, bool | None, bool | None]]:
     return [
-        (one.fix, one.subject, None if one.predicted is None else one.predicted // MIB, one.fits, one.again)
+        (one.fix, one.subject, None if one.predicted is None else one.predicted // MIB, one.fits, one.whole_cell_fits)
         for one in plans
     ]
 
@@ -123,7 +123,7 @@ class TestPlan:
         assert [one.fits for one in plans_for(*rows)] == [False]
         assert [one.fits for one in plans_for(*rows, allocator=cached)] == [True]
         split = replace(cached, inactive_split=GIB - 1)
-        assert [one.fits for one in plans_for(*rows, allocator=split) if one.gone] == [False]
+        assert [one.fits for one in plans_for(*rows, allocator=split) if one.released_holders] == [False]
 
     def test_releasing_is_offered_even_where_nothing_was_found(self) -> None:
         assert told(plans_for()) == [("release-failed-cell", "", None, None, None)]
@@ -271,7 +271,9 @@ class TestCode:
         diagnosis = diagnose(event, snapshot)
 
         def shown(thing: object) -> set[str]:
-            found = plan(CATALOG, event, snapshot, diagnosis, notebook=look({name: thing}, "f(x, batch_size=4)"))
+            found = plan(
+                CATALOG, event, snapshot, diagnosis, notebook=inspect_notebook({name: thing}, "f(x, batch_size=4)")
+            )
             for one in found:
                 bound = {text for node in ast.walk(ast.parse(one.code)) for text in bound_names(node)}
                 assert (one.obstacle == "shadowed") == (thing == 5 and name in bound)
@@ -287,7 +289,7 @@ class TestCode:
         """Python refuses to print so large a number: `smaller-batch-number` cannot be made ready."""
         event, snapshot = replace(EVENT, phase="train"), replace(SNAPSHOT, holdings=held(FAILED))
         errors: list[Exception] = []
-        notebook = look({"bs": 10**5000, "batch_size": 8}, "f(bs, batch_size)")
+        notebook = inspect_notebook({"bs": 10**5000, "batch_size": 8}, "f(bs, batch_size)")
         found = plan(CATALOG, event, snapshot, diagnose(event, snapshot), notebook=notebook, failed=errors.append)
         assert [type(one) for one in errors] == [ValueError]
         assert {"release-failed-cell", "autocast"} <= {one.fix for one in found}
@@ -303,7 +305,7 @@ class TestNeeded:
 
     def deleted(self, source: str, **variables: object) -> set[str]:
         snapshot = replace(SNAPSHOT, holdings=held(*self.ROWS, self.HISTORY))
-        notebook = look({"model": 1, "old": 2, **variables}, source)
+        notebook = inspect_notebook({"model": 1, "old": 2, **variables}, source)
         found = plan(CATALOG, EVENT, snapshot, diagnose(EVENT, snapshot), notebook=notebook)
         assert "release-failed-cell" in {one.fix for one in found}
         return {one.subject or "Out" for one in found if one.fix in ("delete-variable", "forget-output-history")}
@@ -367,14 +369,14 @@ class TestNeeded:
                 return super().items()
 
         scope = Scope(variables=Names(big=numpy.ones(64 * MIB, dtype=numpy.uint8)))
-        desk = Desk(driver=Driver(), catalog=lambda: CATALOG, history=lambda: None)
+        services = Services(driver=Driver(), catalog=lambda: CATALOG, history=lambda: None)
         with pytest.raises(MemoryError) as failed:
             numpy.empty(1 << 60, dtype=numpy.uint8)
-        case = open_case(failed.value, lambda: scope, desk, "1")
+        case = open_case(failed.value, lambda: scope, services, "1")
         assert case is not None
         assert case.snapshot.holdings.named("big")
         assert ("delete-variable" in {one.fix for one in case.plans}) != fails
-        assert desk.problem == ("RuntimeError: not now" if fails else None)
+        assert services.problem == ("RuntimeError: not now" if fails else None)
 
     def test_what_its_functions_read(self) -> None:
         """Also through a class, an object of it, and a decorator of a library."""
@@ -419,8 +421,8 @@ class TestForetell:
         diagnosis = diagnose(EVENT, snapshot)
         plans = plan(CATALOG, EVENT, snapshot, diagnosis)
         release = next(one for one in plans if one.fix == "release-failed-cell")
-        later = [foretell(one, snapshot, diagnosis, release.gone) for one in plans]
-        assert {one.fix + one.subject: (one.predicted, one.fits, one.again) for one in later} == {
+        later = [predict_effect(one, snapshot, diagnosis, release.released_holders) for one in plans]
+        assert {one.fix + one.subject: (one.predicted, one.fits, one.whole_cell_fits) for one in later} == {
             "release-failed-cell": (0, True, False),
             "delete-variablex": (GIB, True, True),
             "delete-variabley": (GIB, True, True),
@@ -430,8 +432,8 @@ class TestForetell:
         snapshot = replace(SNAPSHOT, holdings=held(*self.ROWS))
         diagnosis = diagnose(EVENT, snapshot)
         for one in plan(CATALOG, EVENT, snapshot, diagnosis):
-            later = foretell(one, snapshot, diagnosis, frozenset({0, 1, 2}))
-            assert replace(later, predicted=one.predicted, fits=one.fits, again=one.again) == one
+            later = predict_effect(one, snapshot, diagnosis, frozenset({0, 1, 2}))
+            assert replace(later, predicted=one.predicted, fits=one.fits, whole_cell_fits=one.whole_cell_fits) == one
 
 
 PLAN = FixPlan(number=1, fix="release-failed-cell", code="the code", applicability="safe", predicted=5)
@@ -461,7 +463,7 @@ class TestRun:
         assert order == ["before", "the code", "after"]
         assert (outcome.fix, outcome.subject, outcome.predicted) == ("release-failed-cell", "x", 5)
         assert (outcome.freed, outcome.requested, outcome.error) == (70, 50, None)
-        assert (outcome.fits, outcome.again) == (True, False)
+        assert (outcome.fits, outcome.whole_cell_fits) == (True, False)
         assert (outcome.before.allocated, outcome.after.allocated) == (100, 30)
         assert outcome.seconds >= 0
 
@@ -476,7 +478,7 @@ class TestRun:
     )
     def test_figures(self, after: dict[str, Any], freed: int | None, fits: bool | None, again: bool | None) -> None:
         outcome = run(PLAN, lambda _: None, reader(CUDA, replace(CUDA, **after)), self.DIAGNOSIS)
-        assert (outcome.freed, outcome.fits, outcome.again) == (freed, fits, again)
+        assert (outcome.freed, outcome.fits, outcome.whole_cell_fits) == (freed, fits, again)
 
     def test_on_the_host_what_is_resident_counts(self) -> None:
         host = Measure(backend="host", resident=1000, virtual=5000, free=10)
@@ -491,7 +493,7 @@ class TestRun:
     def test_nothing_known(self) -> None:
         unknown = Diagnosis(requested=None, free=None, capacity=None, short=None)
         outcome = run(PLAN, lambda _: None, reader(CUDA, CUDA), unknown)
-        assert (outcome.requested, outcome.fits, outcome.again) == (None, None, None)
+        assert (outcome.requested, outcome.fits, outcome.whole_cell_fits) == (None, None, None)
 
 
 class TestCase:
@@ -511,37 +513,37 @@ class TestCase:
             event=event, snapshot=snapshot, diagnosis=diagnosis, plans=plan(CATALOG, event, snapshot, diagnosis)
         )
 
-    def desk(self, history: Path | None) -> Desk:
-        return Desk(driver=Driver(), catalog=lambda: CATALOG, history=lambda: history)
+    def services(self, history: Path | None) -> Services:
+        return Services(driver=Driver(), catalog=lambda: CATALOG, history=lambda: history)
 
     def test_an_outcome_is_kept_and_later_promises_follow(self, case: Case, tmp_path: Path) -> None:
         ran: list[str] = []
-        desk = self.desk(tmp_path / "h.sqlite")
-        outcome = run_fix(case, 1, lambda code: ran.append(code), Scope, desk)
+        services = self.services(tmp_path / "h.sqlite")
+        outcome = run_fix(case, 1, lambda code: ran.append(code), Scope, services)
         assert ran == [case.plans[0].code]
         assert case.outcomes == [outcome]
         assert [one.predicted for one in case.plans] == [0, GIB]
         assert set(measured_rates(tmp_path / "h.sqlite")) == {"release-failed-cell"}
-        assert desk.problem is None
+        assert services.problem is None
 
     def test_a_fix_that_failed_changes_no_promise(self, case: Case) -> None:
         before = case.plans
-        assert run_fix(case, 1, lambda _: "NameError", Scope, self.desk(None)).error == "NameError"
+        assert run_fix(case, 1, lambda _: "NameError", Scope, self.services(None)).error == "NameError"
         assert case.plans == before
 
     def test_a_history_that_cannot_be_written_costs_nothing_but_a_line(self, case: Case, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        desk = self.desk(tmp_path / "file" / "h.sqlite")
-        assert run_fix(case, 1, lambda _: None, Scope, desk).error is None
-        assert desk.problem is not None
-        assert desk.problem.startswith("the history h.sqlite cannot be used")
+        services = self.services(tmp_path / "file" / "h.sqlite")
+        assert run_fix(case, 1, lambda _: None, Scope, services).error is None
+        assert services.problem is not None
+        assert services.problem.startswith("the history h.sqlite cannot be used")
 
     def test_what_is_refused(self, case: Case) -> None:
         with pytest.raises(UsageError, match="there is no fix 9; the last panel has 2"):
-            run_fix(case, 9, lambda _: None, Scope, self.desk(None))
+            run_fix(case, 9, lambda _: None, Scope, self.services(None))
         case.plans = (replace(case.plans[0], applicability="display_only"),)
         with pytest.raises(UsageError, match="fix 1 is only shown: copy its code"):
-            run_fix(case, 1, lambda _: None, Scope, self.desk(None))
+            run_fix(case, 1, lambda _: None, Scope, self.services(None))
         assert case.outcomes == []
 
 
@@ -562,9 +564,9 @@ class TestReload:
         full = Measure(backend="cuda", allocated=8 * GIB, free=0)
         facts = Diagnosis(requested=GIB, free=0, capacity=8 * GIB, short=GIB, rerun=2 * GIB)
         done = run(chosen, lambda _: None, lambda: full, facts)
-        assert (done.fits, done.again, done.loaded) == (True, None, True)
+        assert (done.fits, done.whole_cell_fits, done.loaded) == (True, None, True)
         failed = run(chosen, lambda _: "OutOfMemoryError: again", lambda: full, facts)
-        assert (failed.fits, failed.again, failed.loaded) == (False, None, False)
+        assert (failed.fits, failed.whole_cell_fits, failed.loaded) == (False, None, False)
 
     def test_a_folder_for_weights_is_found_on_every_system(self, tmp_path: Path, monkeypatch: Any) -> None:
         """Windows has no user numbers."""

@@ -543,7 +543,8 @@ class TestOutcome:
             cell({HOST.replace("MAKE", "numpy.ones(64 << 20, dtype='uint8')")!r})
             one = release()
             tell(one.fix, one.before.backend, one.freed, one.before.resident, one.after.resident, one.after.free,
-                 one.seconds, one.before.allocated, one.requested, one.fits, one.again, one.error, one.predicted)
+                 one.seconds, one.before.allocated, one.requested, one.fits, one.whole_cell_fits, one.error,
+                 one.predicted)
         """
         fix, backend, freed, before, after, free, seconds, *unknown = in_shell(code)
         assert (fix, backend) == ("release", "host")

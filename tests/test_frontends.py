@@ -56,7 +56,7 @@ SPARSE = Report(
     place="p",
     headline="h",
     parts=(),
-    whys=(),
+    cause_rows=(),
     fixes=(),
     dead_ends=(),
     outcomes=(),
@@ -114,7 +114,7 @@ def everything(report: Report) -> Iterator[str]:
     yield from (*report.dead_ends, *report.outcomes, *report.notes)
     for part in report.parts:
         yield from (part.label, part.size)
-    for why in report.whys:
+    for why in report.cause_rows:
         yield from (why.size, why.text)
     for row in report.fixes:
         yield from (row.title, row.effect, row.verdict, row.label, row.rates)
@@ -171,9 +171,9 @@ class TestHtml:
 
     def test_shares_are_drawn_but_not_those_that_nobody_holds(self) -> None:
         report = write(rich_case(replace(EVENT, requested=9 * GIB)), catalog(), "en")
-        page = Page(_html.whys(report))
+        page = Page(_html.cause_rows(report))
         drawn = {attributes["class"].split("-")[-1] for tag, attributes in page.elements if tag == "i"}
-        kinds = {why.kind for why in report.whys}
+        kinds = {why.kind for why in report.cause_rows}
         assert {"limit", "too_large"} <= kinds
         assert drawn == kinds - {"limit", "too_large"}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.memory.usage import Gauge
+from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.showing.memory_table import by_variable, to_html, to_json, to_text
 from tests.nvml_stub import build, environment, write_scenario
@@ -33,7 +33,7 @@ from nb_oomhelper.showing import memory_table
 from nb_oomhelper.memory import usage
 from nb_oomhelper.memory.nvml import Driver
 driver = Driver()
-rows, note = usage.read_gauges(driver, INDEX)
+rows, note = usage.read_usage(driver, INDEX)
 text = memory_table.to_text(rows, note)
 print(json.dumps([json.loads(memory_table.to_json(rows, note)), text, memory_table.to_html(rows, note), os.getpid()]))
 """
@@ -177,7 +177,7 @@ def test_a_limit_of_the_host_is_told() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
         from nb_oomhelper.memory import usage
         from nb_oomhelper.memory.nvml import Driver
-        print(usage.read_gauges(Driver())[0][-1].notes)
+        print(usage.read_usage(Driver())[0][-1].notes)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
@@ -204,7 +204,7 @@ def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(lib
             return f"process {pid}", None
         snapshot.describe_process, snapshot.sees_driver_pids = named, lambda: True
         driver = Counted()
-        rows, note = usage.read_gauges(driver)
+        rows, note = usage.read_usage(driver)
         tables = driver.times
         snapshot.take_snapshot(driver, backend="cuda", device=1)
         print(json.dumps([tables, driver.times, sorted(asked), [row.by_process for row in rows], os.getpid()]))
@@ -225,8 +225,8 @@ def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(lib
     assert processes == [[[4711, "process 4711", GIB]]] * 8 + [[]]
 
 
-ROW = Gauge(device="GPU 0", ordinal="cuda:0", name="<b>`x`</b>", allocated=GIB, free=0, notes=("<i>",))
-HOST = Gauge(device="host", rest=GIB, others=GIB, free=GIB, capacity=4 * GIB)
+ROW = MemoryUsage(device="GPU 0", ordinal="cuda:0", name="<b>`x`</b>", allocated=GIB, free=0, notes=("<i>",))
+HOST = MemoryUsage(device="host", rest=GIB, others=GIB, free=GIB, capacity=4 * GIB)
 
 
 class TestHolders:

@@ -413,7 +413,7 @@ print(json.dumps(describe_process({pid})))
 
     @on_linux
     def test_pids_of_a_container_are_not_the_drivers(self) -> None:
-        code = "from nb_oomhelper.memory.host import sees_driver_pids; print(sees_driver_pids())"
+        code = "from nb_oomhelper.memory.processes import sees_driver_pids; print(sees_driver_pids())"
         command = [
             "unshare",
             "--user",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize
-from nb_oomhelper.loading.placement import Room, beside, half_of, weigh
+from nb_oomhelper.loading.placement import MemoryBudget, beside, estimate_placement, half_of
 from nb_oomhelper.records.remedy import LoadOption, Placement
 
 pytestmark = pytest.mark.plain
@@ -38,12 +38,14 @@ def checkpoint(dtype: str = "float32", **changes: Any) -> Checkpoint:
     return replace(made, **changes)
 
 
-GPU = Room(backend="cuda", device=0, free=8 * GIB, host=32 * GIB, disk=100 * GIB, folder="/x")
-HOST = Room(backend="host", free=8 * GIB, host=8 * GIB, disk=100 * GIB, folder="/x")
+GPU = MemoryBudget(backend="cuda", device=0, free=8 * GIB, host=32 * GIB, disk=100 * GIB, folder="/x")
+HOST = MemoryBudget(backend="host", free=8 * GIB, host=8 * GIB, disk=100 * GIB, folder="/x")
 
 
-def places(*options: LoadOption, room: Room = GPU, dtype: str | None = "auto", of: Checkpoint | None = None) -> Any:
-    found = weigh(options, of or checkpoint(), dtype, room)
+def places(
+    *options: LoadOption, room: MemoryBudget = GPU, dtype: str | None = "auto", of: Checkpoint | None = None
+) -> Any:
+    found = estimate_placement(options, of or checkpoint(), dtype, room)
     return None if found is None else (found.gpu, found.host, found.disk, found.fits)
 
 
@@ -86,7 +88,7 @@ def test_another_gpu() -> None:
     assert places("device") is None
     room = replace(GPU, others=((2, 4 * GIB), (1, GIB)))
     assert places("device", room=room) == (GIB, 0, 0, True)
-    found = weigh(("device",), checkpoint(), "auto", room)
+    found = estimate_placement(("device",), checkpoint(), "auto", room)
     assert found is not None
     assert found.device == 2
     assert places("device", room=replace(GPU, others=((1, GIB // 2),))) == (GIB, 0, 0, False)
@@ -109,7 +111,7 @@ def test_on_the_host() -> None:
 
 def test_spread_fills_the_gpu_first_and_says_what_the_rest_takes() -> None:
     room = replace(GPU, free=900 * MIB)
-    found = weigh(("spread",), checkpoint(), "auto", room)
+    found = estimate_placement(("spread",), checkpoint(), "auto", room)
     assert found is not None
     assert found.gpu is not None
     assert found.host is not None
@@ -122,7 +124,7 @@ def test_spread_fills_the_gpu_first_and_says_what_the_rest_takes() -> None:
 
 def test_what_no_memory_has_room_for_goes_to_disk_if_it_may() -> None:
     room = replace(GPU, free=700 * MIB, host=1300 * MIB)
-    spread, offload = (weigh((option,), checkpoint(), "auto", room) for option in ("spread", "offload"))
+    spread, offload = (estimate_placement((option,), checkpoint(), "auto", room) for option in ("spread", "offload"))
     assert spread is not None
     assert offload is not None
     assert spread.disk == offload.disk
@@ -137,7 +139,7 @@ def test_the_budget_that_the_call_names_is_the_one_that_was_reckoned_with() -> N
     model = checkpoint(tensors=tensors, size=sum(sizes))
     found: dict[str, set[tuple[int | None, int | None]]] = {}
     for room in range(1000 * MIB, 1200 * MIB, MIB // 4):
-        one = weigh(("offload",), model, "auto", replace(HOST, host=room))
+        one = estimate_placement(("offload",), model, "auto", replace(HOST, host=room))
         assert one is not None
         found.setdefault(one.budget, set()).add((one.host, one.disk))
     assert {len(places) for places in found.values()} == {1}
@@ -146,7 +148,9 @@ def test_the_budget_that_the_call_names_is_the_one_that_was_reckoned_with() -> N
 
 def test_room_on_disk_counts_only_where_something_is_written() -> None:
     room = replace(GPU, free=700 * MIB, host=1300 * MIB, disk=MIB)
-    as_stored, converted = (weigh(("offload",), checkpoint(), dtype, room) for dtype in ("auto", "float64"))
+    as_stored, converted = (
+        estimate_placement(("offload",), checkpoint(), dtype, room) for dtype in ("auto", "float64")
+    )
     assert as_stored is not None
     assert as_stored.fits is True  # the files themselves serve
     assert converted is not None
@@ -233,10 +237,10 @@ def test_layers_stand_in_the_order_of_the_model() -> None:
 @given(free=st.integers(0, HUGE), host=st.integers(0, HUGE), maps=st.booleans(), disk=st.integers(0, HUGE))
 def test_bytes_always_add_up(free: int, host: int, maps: bool, disk: int) -> None:
     for room in (
-        Room(backend="cuda", device=0, free=free, host=host, maps=maps, disk=disk),
-        Room(backend="host", free=host, host=host, maps=maps, disk=disk),
+        MemoryBudget(backend="cuda", device=0, free=free, host=host, maps=maps, disk=disk),
+        MemoryBudget(backend="host", free=host, host=host, maps=maps, disk=disk),
     ):
         for option in ("spread", "offload", "as_asked"):
-            found = weigh((option,), checkpoint(), "auto", room)
+            found = estimate_placement((option,), checkpoint(), "auto", room)
             assert found is None or (found.gpu or 0) + (found.host or 0) + (found.disk or 0) == GIB
             assert isinstance(found, Placement | None)

@@ -18,7 +18,7 @@ from nb_oomhelper.records.event import OomEvent, Phase
 from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.records.memory import AllocatorMemory, Measure
 from nb_oomhelper.records.remedy import FixPlan
-from nb_oomhelper.remedies.notebook_settings import Notebook, look, merge_setting, tell_phase
+from nb_oomhelper.remedies.notebook_settings import Notebook, inspect_notebook, merge_setting, tell_phase
 from nb_oomhelper.remedies.planning import CHANGED, plan
 from nb_oomhelper.remedies.running import run
 from tests.shells import in_shell
@@ -43,7 +43,9 @@ def plans(
 ) -> dict[str, FixPlan]:
     """The fixes that change the notebook, by id; a fix that comes twice has the name after it."""
     snapshot = replace(SNAPSHOT, holdings=held(*rows), allocator=allocator, others=others)
-    found = plan(CATALOG, event, snapshot, diagnose(event, snapshot), notebook=look(variables or {}, source))
+    found = plan(
+        CATALOG, event, snapshot, diagnose(event, snapshot), notebook=inspect_notebook(variables or {}, source)
+    )
     work = [one for one in found if CATALOG.fix(one.fix).subject in CHANGED]
     named = {
         one.fix if sum(one.fix == other.fix for other in work) == 1 else f"{one.fix} {one.subject}": one for one in work
@@ -175,7 +177,7 @@ class TestPhase:
     KEPT = holding("failed_cell", "h", GIB, parts=(("graph", GIB),))
 
     def phase(self, source: str, *rows: Holding, **variables: object) -> Phase:
-        return tell_phase(EVENT, held(*rows), look(variables, source))
+        return tell_phase(EVENT, held(*rows), inspect_notebook(variables, source))
 
     def test_table(self) -> None:
         assert self.phase("out = model(x)") == "unknown"
@@ -264,22 +266,22 @@ def test_jax_beside_the_framework_that_failed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_hostile_objects_are_left_alone() -> None:
     names = {name: Hostile() for name in ("trainer", "loader", "batch_size", "model")}
-    assert look(names, "trainer.train(loader, batch_size, model)").trainers == {}
+    assert inspect_notebook(names, "trainer.train(loader, batch_size, model)").trainers == {}
     kind = type("Trainer", (), {"__module__": Hostile()})
-    assert look({"t": kind()}, "t.train()").trainers == {}
-    assert look(names | {"f": lambda: Hostile}, "f()").needed == {"f"}
+    assert inspect_notebook({"t": kind()}, "t.train()").trainers == {}
+    assert inspect_notebook(names | {"f": lambda: Hostile}, "f()").needed == {"f"}
     named = type("Own", (), {"__module__": "__main__", "method": Hostile()})
-    assert look({"own": named, "it": named()}, "own(), it()").needed == {"own", "it"}
+    assert inspect_notebook({"own": named, "it": named()}, "own(), it()").needed == {"own", "it"}
 
 
 def test_modules_under_their_own_names_are_no_variables() -> None:
     own = type("DataLoader", (), {})
-    names = look({"ast": ast, "sys": ast, "DataLoader": own, "x": 1}, "").names
+    names = inspect_notebook({"ast": ast, "sys": ast, "DataLoader": own, "x": 1}, "").names
     assert names == {"sys", "DataLoader", "x"}
 
 
 def test_without_a_cell_nothing_is_offered() -> None:
-    assert look({"batch_size": 4}, "") == Notebook(names=frozenset({"batch_size"}))
+    assert inspect_notebook({"batch_size": 4}, "") == Notebook(names=frozenset({"batch_size"}))
 
 
 # -- the code at work ------------------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ class TestRerun:
     def test_outcome(self, error: str | None, ran: bool) -> None:
         found = plans("f(batch_size=4)", event=TRAIN)["smaller-batch-cell"]
         done = run(found, lambda _: error, lambda: self.FULL, self.FACTS)
-        assert (done.ran, done.fits, done.again, done.loaded) == (ran, ran, None, False)
+        assert (done.ran, done.fits, done.whole_cell_fits, done.loaded) == (ran, ran, None, False)
 
     def test_a_number_is_not_a_run(self) -> None:
         found = plans("f(bs)", {"bs": 4}, event=TRAIN)["smaller-batch-number"]
@@ -391,7 +393,7 @@ def test_a_trainer_takes_half_the_batch_and_makes_the_same_step(torch: Any, trai
         found = plans("trainer.train()", {"trainer": trainer}, event=TRAIN)
         assert found["smaller-batch-trainer"].applicability == "unsafe"
         assert found["optimizer-8bit-trainer"].code.startswith("# pip install bitsandbytes\ntrainer.args.optim")
-        assert look({"trainer": trainer}, "trainer.train()").trainers == {"trainer": (8, 1)}
+        assert inspect_notebook({"trainer": trainer}, "trainer.train()").trainers == {"trainer": (8, 1)}
         code = found["smaller-batch-trainer"].code
         return f"{code}\n{code}"  # twice is once
 
@@ -403,11 +405,11 @@ def test_a_trainer_takes_half_the_batch_and_makes_the_same_step(torch: Any, trai
 
 def test_trainers_by_their_class(transformers: Any) -> None:
     kind = type("Mine", (transformers.Trainer,), {"__init__": lambda self: None})
-    assert look({"t": kind()}, "t.train()").trainers == {"t": (0, 0)}  # its settings cannot be read
+    assert inspect_notebook({"t": kind()}, "t.train()").trainers == {"t": (0, 0)}  # its settings cannot be read
     assert set(plans("t.train()", {"t": kind()}, event=TRAIN)) == {"autocast", "optimizer-8bit-trainer"}
     shown = plans("t = f()\nt.train()", {"t": kind()}, event=TRAIN)["optimizer-8bit-trainer"]
     assert shown.obstacle == "cell_sets"
-    assert look({"t": transformers.Trainer}, "t(model)").trainers == {}
+    assert inspect_notebook({"t": transformers.Trainer}, "t(model)").trainers == {}
 
 
 def test_a_failed_cell_runs_with_half_the_batch(torch: Any) -> None:

@@ -16,7 +16,7 @@ from nb_oomhelper.holders.find import loaded
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.loading import reload
-from nb_oomhelper.loading.reload import after_load, plan_reload, study, weigh_whole
+from nb_oomhelper.loading.reload import after_load, estimate_whole, plan_reload, study
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
@@ -119,17 +119,17 @@ def test_the_whole_load_counts_and_not_its_last_request(folder: Path) -> None:
     load = study(event, snapshot, frozenset())
     assert load is not None
     before = diagnose(event, snapshot)
-    found = weigh_whole(before, load)
+    found = estimate_whole(before, load)
     assert (before.rerun, found.rerun, found.load, found.room) == (3 * GIB, 4 * GIB, 4 * GIB, 3 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, snapshot, found, load)]
+    ranked = [(one.fix, one.fits, one.whole_cell_fits) for one in planning.plan(CATALOG, event, snapshot, found, load)]
     assert ranked[0] == ("reload-half", True, None)
     assert ranked.index(("release-failed-cell", True, False)) > ranked.index(("reload-spread", True, None))
     roomy = replace(snapshot, device=replace(DEVICE, free=3 * GIB))
     load = study(event, roomy, frozenset())
     assert load is not None
-    fitting = weigh_whole(diagnose(event, roomy), load)
+    fitting = estimate_whole(diagnose(event, roomy), load)
     assert (fitting.rerun, fitting.load, fitting.room) == (4 * GIB, 4 * GIB, 5 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, roomy, fitting, load)]
+    ranked = [(one.fix, one.fits, one.whole_cell_fits) for one in planning.plan(CATALOG, event, roomy, fitting, load)]
     assert ranked[0] == ("release-failed-cell", True, True)
 
 
@@ -143,9 +143,9 @@ def test_a_release_does_not_give_an_old_model_back(folder: Path) -> None:
     snapshot = replace(SNAPSHOT, holdings=held(*rows), allocator=None)
     load = study(event, snapshot, frozenset({"model"}))
     assert load is not None
-    found = weigh_whole(diagnose(event, snapshot), load)
+    found = estimate_whole(diagnose(event, snapshot), load)
     assert (load.room.free, found.room, found.load, found.rerun) == (5 * GIB, 3 * GIB, 4 * GIB, 4 * GIB)
-    ranked = [(one.fix, one.fits, one.again) for one in planning.plan(CATALOG, event, snapshot, found, load)]
+    ranked = [(one.fix, one.fits, one.whole_cell_fits) for one in planning.plan(CATALOG, event, snapshot, found, load)]
     assert ranked[0] == ("clear-then-reload", True, None)
     assert ("release-failed-cell", True, False) in ranked
 
@@ -157,7 +157,7 @@ def test_a_call_that_spreads_its_model_itself_is_not_weighed(folder: Path) -> No
         event = replace(EVENT, phase="load", call=call(folder, statement), requested=GIB)
         load = study(event, SNAPSHOT, frozenset())
         assert load is not None
-        assert weigh_whole(diagnose(event, SNAPSHOT), load).load == expected, places
+        assert estimate_whole(diagnose(event, SNAPSHOT), load).load == expected, places
 
 
 def test_beside_another_framework_only_what_is_sure_counts_as_room(folder: Path) -> None:
@@ -167,7 +167,7 @@ def test_beside_another_framework_only_what_is_sure_counts_as_room(folder: Path)
     load = study(event, snapshot, frozenset())
     assert load is not None
     assert (load.room.free, load.room.whole) == (GIB, False)  # the driver's; of the 2 GiB nobody knows
-    found = weigh_whole(diagnose(event, snapshot), load)
+    found = estimate_whole(diagnose(event, snapshot), load)
     assert (found.load, found.room, found.rerun) == (4 * GIB, None, 4 * GIB)
     spread = plan_reload(FIXES["reload-spread"], load)
     assert spread is not None
@@ -178,7 +178,7 @@ def test_what_is_unknown_of_a_load_changes_nothing(folder: Path) -> None:
     event = replace(EVENT, phase="load", call=call(folder, value="no/such"), requested=GIB)
     load = study(event, SNAPSHOT, frozenset())
     assert load is not None
-    assert weigh_whole(diagnose(event, SNAPSHOT), load) == diagnose(event, SNAPSHOT)
+    assert estimate_whole(diagnose(event, SNAPSHOT), load) == diagnose(event, SNAPSHOT)
 
 
 def test_what_the_failed_cell_keeps_is_room(folder: Path) -> None:

@@ -252,7 +252,7 @@ def test_the_panel_says_so_first_and_shows_nothing_of_here(remote: Remote, langu
     case = rich_case(event, SNAPSHOT)
     case.plans, case.outcomes = (), []
     found = write(case, catalog(), language)
-    assert (found.parts, found.whys, found.fixes, found.dead_ends, found.place) == ((), (), (), (), "")
+    assert (found.parts, found.cause_rows, found.fixes, found.dead_ends, found.place) == ((), (), (), (), "")
     first = _text.render(found).splitlines()[0]
     assert first == found.title
     assert first.startswith("Out of memory in another process: " if language == "en" else "另一个进程内存不足：")

@@ -81,8 +81,8 @@ def test_the_languages_say_the_same_figures() -> None:
     assert [(part.kind, part.size, part.width) for part in english.parts] == [
         (part.kind, part.size, part.width) for part in chinese.parts
     ]
-    assert [(why.kind, why.size, why.share) for why in english.whys] == [
-        (why.kind, why.size, why.share) for why in chinese.whys
+    assert [(why.kind, why.size, why.share) for why in english.cause_rows] == [
+        (why.kind, why.size, why.share) for why in chinese.cause_rows
     ]
     assert [row.plan for row in english.fixes] == [row.plan for row in chinese.fixes]
     assert english.title != chinese.title
@@ -177,7 +177,7 @@ def test_a_request_that_is_larger_than_all_there_is_says_so(event: OomEvent, hos
     found = report(replace(event, requested=99 * GIB, call=None), host=replace(SNAPSHOT.host, **host))
     said = f"The cell asked for **99.00 GiB** at once, and {what}: nothing that is freed makes room for it."
     assert found.headline.startswith(said)
-    (why,) = [why.text for why in found.whys if why.kind == "too_large"]
+    (why,) = [why.text for why in found.cause_rows if why.kind == "too_large"]
     assert ("device" in why) == (event is EVENT)
 
 
@@ -219,7 +219,7 @@ def test_place_where_the_device_is_unknown() -> None:
 
 
 def test_causes() -> None:
-    found = {(why.kind, why.text): (why.size, why.share) for why in report().whys}
+    found = {(why.kind, why.text): (why.size, why.share) for why in report().cause_rows}
     assert found == {
         ("failed_cell", f"kept by the failed cell: `batch`, `outputs` in `{SCRIPT}`, line 12"): ("2.00 GiB", 1.0),
         ("variable", f"your variable `{plain(STARS)}` (tensor)"): ("1.00 GiB", 0.5),
@@ -243,7 +243,7 @@ def test_every_kind_of_cause_has_its_sentence(kind: CauseKind, language: Languag
     case = rich_case()
     cause = Cause(kind=kind, size=GIB, names=("x",), function="f", line=3, pid=7, limit="cgroup", role="model")
     case.diagnosis = replace(case.diagnosis, causes=(cause,))
-    (why,) = write(case, catalog(), language).whys
+    (why,) = write(case, catalog(), language).cause_rows
     assert why.size == "1.00 GiB"
     assert "{" not in why.text
     assert "None" not in why.text
@@ -252,7 +252,7 @@ def test_every_kind_of_cause_has_its_sentence(kind: CauseKind, language: Languag
 def test_a_cause_of_unknown_size() -> None:
     case = rich_case()
     case.diagnosis = replace(case.diagnosis, causes=(Cause(kind="other_process", size=None, pid=3),))
-    (why,) = write(case, catalog(), "en").whys
+    (why,) = write(case, catalog(), "en").cause_rows
     assert (why.size, why.share) == ("unknown", 0.0)
 
 
@@ -296,15 +296,15 @@ def test_a_fix_that_makes_everything_fit() -> None:
     row = before_any_outcome(replace(EVENT, requested=GIB + MIB)).fixes[0]
     part = "enough for this request, not for the cell: it needs 3.00 GiB at least"
     assert row.verdict in {"enough for this request", part}
-    assert (row.plan.again is not False) == (row.verdict == "enough for this request")
+    assert (row.plan.whole_cell_fits is not False) == (row.verdict == "enough for this request")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_sign_of_success_where_only_the_request_fits(language: Language) -> None:
     """That the failed request fits does not make the cell run; nor does that the least it needs is there."""
     case = rich_case(replace(EVENT, requested=GIB + MIB))
-    case.plans = tuple(replace(plan, fits=True, again=True) for plan in case.plans if plan.placement is None)
-    case.outcomes = [replace(OUTCOMES[0], again=True)]
+    case.plans = tuple(replace(plan, fits=True, whole_cell_fits=True) for plan in case.plans if plan.placement is None)
+    case.outcomes = [replace(OUTCOMES[0], whole_cell_fits=True)]
     found = write(case, catalog(), language)
     undone = [row for row in found.fixes if row.verdict]
     assert undone
@@ -369,13 +369,13 @@ def test_a_part_that_fails_costs_only_itself() -> None:
     case.outcomes = [replace(OUTCOMES[0], steps=(worth,)), *case.outcomes]
     found = write(case, catalog(), "en")
     assert [row.title for row in found.fixes] == [row.title for row in whole.fixes]
-    assert (found.whys, found.outcomes, found.dead_ends) == (whole.whys, whole.outcomes, whole.dead_ends)
+    assert (found.cause_rows, found.outcomes, found.dead_ends) == (whole.cause_rows, whole.outcomes, whole.dead_ends)
     assert (found.entry, found.parts, found.notes) == (whole.entry, whole.parts, whole.notes)
 
 
 def test_a_language_that_fails_falls_back_to_english() -> None:
     found, english = write(rich_case(), catalog(), "xx"), report()  # type: ignore[arg-type]
-    for name in ("title", "headline", "parts", "whys", "dead_ends", "outcomes", "entry", "notes"):
+    for name in ("title", "headline", "parts", "cause_rows", "dead_ends", "outcomes", "entry", "notes"):
         assert getattr(found, name) == getattr(english, name), name
 
 
@@ -476,7 +476,11 @@ def test_outcomes() -> None:
 def test_an_outcome_on_the_host() -> None:
     before = Measure(backend="host", resident=3 * GIB, free=GIB)
     outcome = Outcome(
-        fix="release-failed-cell", before=before, after=replace(before, resident=4 * GIB), freed=-GIB, again=True
+        fix="release-failed-cell",
+        before=before,
+        after=replace(before, resident=4 * GIB),
+        freed=-GIB,
+        whole_cell_fits=True,
     )
     lines = tell(outcome, rich_case(), catalog(), "en")
     assert lines == [

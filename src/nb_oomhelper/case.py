@@ -24,7 +24,7 @@ from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_he
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import Catalog, Match
 from nb_oomhelper.loading.failed_call import find_call
-from nb_oomhelper.loading.reload import Load, after_load, study, weigh_whole
+from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
 from nb_oomhelper.records.diagnosis import Diagnosis
@@ -32,8 +32,8 @@ from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.remedies import history
-from nb_oomhelper.remedies.notebook_settings import UNREAD, Notebook, look, tell_phase
-from nb_oomhelper.remedies.planning import foretell, plan
+from nb_oomhelper.remedies.notebook_settings import UNREAD, Notebook, inspect_notebook, tell_phase
+from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Case:
 
 
 @dataclass(slots=True)
-class Desk:
+class Services:
     """What cases are worked on with.
 
     Attributes:
@@ -98,7 +98,7 @@ class Desk:
             return otherwise
 
 
-def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell: str = "") -> Case | None:
+def open_case(error: BaseException, scope: Callable[[], Scope], services: Services, cell: str = "") -> Case | None:
     """Take an exception's facts down, if it is an out-of-memory error.
 
     Args:
@@ -111,54 +111,60 @@ def open_case(error: BaseException, scope: Callable[[], Scope], desk: Desk, cell
     if event is None:
         return None
     if event.remote is not None:  # neither this notebook nor this machine's memory explains it
-        return _written(event, _unread(), None, Notebook(), desk, cell)
-    event = replace(event, call=desk.attempt(lambda: _failed_call(error), None))
-    return _written(*_taken_down(event, scope, desk, cell), desk, cell)
+        return _written(event, _unread(), None, Notebook(), services, cell)
+    event = replace(event, call=services.attempt(lambda: _failed_call(error), None))
+    return _written(*_taken_down(event, scope, services, cell), services, cell)
 
 
 def _taken_down(
-    event: OomEvent, scope: Callable[[], Scope], desk: Desk, cell: str
+    event: OomEvent, scope: Callable[[], Scope], services: Services, cell: str
 ) -> tuple[OomEvent, MemorySnapshot, Load | None, Notebook]:
     """What memory and the notebook say. The scope, which refers to the user's objects, lives no longer than this."""
-    where = desk.attempt(scope, Scope())
-    notebook = desk.attempt(lambda: look(where.variables, cell), UNREAD)
-    snapshot = desk.attempt(lambda: _read(event, desk, where), _unread())
-    phase = desk.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
+    where = services.attempt(scope, Scope())
+    notebook = services.attempt(lambda: inspect_notebook(where.variables, cell), UNREAD)
+    snapshot = services.attempt(lambda: _read(event, services, where), _unread())
+    phase = services.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
     told = replace(event, phase=phase)  # all that follows is decided by it
-    load = desk.attempt(lambda: study(told, snapshot, notebook.names, partial(loaded, where)), None)
+    load = services.attempt(lambda: study(told, snapshot, notebook.names, partial(loaded, where)), None)
     return told, snapshot, load, notebook
 
 
-def bare_case(event: OomEvent, desk: Desk) -> Case:
+def minimal_case(event: OomEvent, services: Services) -> Case:
     """A case of nothing but the error's own numbers, and a release: where there is no room for more, or no time."""
-    return _written(event, _unread(), None, Notebook(), desk, "")
+    return _written(event, _unread(), None, Notebook(), services, "")
 
 
 def _written(
-    event: OomEvent, snapshot: MemorySnapshot, load: Load | None, notebook: Notebook, desk: Desk, cell: str
+    event: OomEvent, snapshot: MemorySnapshot, load: Load | None, notebook: Notebook, services: Services, cell: str
 ) -> Case:
     """Our reading of what was taken down."""
     bare = Diagnosis(requested=event.requested, free=event.free, capacity=event.capacity, short=None)
-    diagnosis = desk.attempt(lambda: diagnose(event, snapshot, torch="torch" in sys.modules, failed=desk.failed), bare)
+    diagnosis = services.attempt(
+        lambda: diagnose(event, snapshot, torch="torch" in sys.modules, failed=services.failed), bare
+    )
     if load is not None:
-        diagnosis = desk.attempt(lambda: weigh_whole(diagnosis, load), diagnosis)
+        diagnosis = services.attempt(lambda: estimate_whole(diagnosis, load), diagnosis)
     case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
-    catalog = desk.attempt(desk.catalog, None)
+    catalog = services.attempt(services.catalog, None)
     if catalog is not None:
-        case.match = desk.attempt(lambda: next(iter(catalog.choose(event)), None), None)
+        case.match = services.attempt(lambda: next(iter(catalog.choose(event)), None), None)
         no_plans: tuple[FixPlan, ...] = ()
         case.plans = (
             no_plans
             if event.remote
-            else desk.attempt(lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=desk.failed), ())
+            else services.attempt(
+                lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
+            )
         )
-    case.rates = desk.attempt(lambda: rates(desk), {})
+    case.rates = services.attempt(lambda: rates(services), {})
     return case
 
 
-def _read(event: OomEvent, desk: Desk, where: Scope | None) -> MemorySnapshot:
+def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySnapshot:
     """Memory now on the event's device; with who holds it where there is a scope to look in."""
-    read = partial(take_snapshot, desk.driver, backend=event.backend, device=event.device, framework=event.framework)
+    read = partial(
+        take_snapshot, services.driver, backend=event.backend, device=event.device, framework=event.framework
+    )
     if where is None:
         return read()
     snapshot = read(blocks=True)
@@ -176,7 +182,7 @@ def _failed_call(error: BaseException) -> FailedCall | None:
     return next((call for call in calls if call is not None), None)
 
 
-def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scope], desk: Desk) -> Outcome:
+def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scope], services: Services) -> Outcome:
     """Run one of a case's plans, measure it, find who keeps the rest, record it.
 
     Raises:
@@ -188,20 +194,21 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     if chosen.applicability == "display_only":
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
-    read = partial(read_measure, desk.driver, event.backend, event.device, event.framework)
+    read = partial(read_measure, services.driver, event.backend, event.device, event.framework)
     ran = run(chosen, run_code, read, case.diagnosis)
-    outcome = desk.attempt(
+    outcome = services.attempt(
         lambda: _with_holders(ran, chosen, event, scope()), ran
     )  # the code has run, whatever fails now
     case.outcomes.append(outcome)
     if outcome.loaded:
-        case.plans = desk.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)
+        case.plans = services.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)
     if outcome.error is None:
-        case.gone |= chosen.gone
-        case.plans = desk.attempt(
-            lambda: tuple(foretell(one, case.snapshot, case.diagnosis, case.gone) for one in case.plans), case.plans
+        case.gone |= chosen.released_holders
+        case.plans = services.attempt(
+            lambda: tuple(predict_effect(one, case.snapshot, case.diagnosis, case.gone) for one in case.plans),
+            case.plans,
         )
-    desk.attempt(lambda: _record(outcome, case, desk), None)
+    services.attempt(lambda: _record(outcome, case, services), None)
     return outcome
 
 
@@ -214,31 +221,31 @@ def _with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope
     return replace(outcome, placed=placed(where.variables.get(plan.subject), device))
 
 
-def read_again(case: Case, desk: Desk) -> MemorySnapshot:
+def read_again(case: Case, services: Services) -> MemorySnapshot:
     """Memory now, on the device that the case is about, without its holders."""
-    return _read(case.event, desk, None)
+    return _read(case.event, services, None)
 
 
-def rates(desk: Desk) -> dict[str, tuple[int, int]]:
+def rates(services: Services) -> dict[str, tuple[int, int]]:
     """For each fix, (n, m): it helped in n of m measured outcomes of this person's."""
-    path = desk.history()
+    path = services.history()
     if path is None:
         return {}
     try:
         return history.measured_rates(path)
     except OomHelperError as error:
-        desk.problem, desk.trace = str(error), None
+        services.problem, services.trace = str(error), None
         return {}
 
 
-def _record(outcome: Outcome, case: Case, desk: Desk) -> None:
-    path = desk.history()
+def _record(outcome: Outcome, case: Case, services: Services) -> None:
+    path = services.history()
     if path is None:
         return
     entry = case.match.entry.code if case.match and case.match.relation == "match" else None
     try:
         history.append(path, outcome, case.event, entry)
-        if desk.trace is None:  # it was the history's own
-            desk.problem = None
+        if services.trace is None:  # it was the history's own
+            services.problem = None
     except OomHelperError as error:
-        desk.problem, desk.trace = str(error), None
+        services.problem, services.trace = str(error), None

@@ -258,7 +258,7 @@ def test_reading_creates_no_context(start_kernel: StartKernel) -> None:
 
 def test_gpumem_agrees_with_pytorch(gpu_kernel: Kernel) -> None:
     ok(gpu_kernel, SMALL_CARD + "kept = take(GIB)\ngone = take(GIB)\ndel gone")
-    (row,) = [row for row in gauges(gpu_kernel) if row["ordinal"] == "cuda:0"]
+    (row,) = [row for row in usages(gpu_kernel) if row["ordinal"] == "cuda:0"]
     free, whole = gpu_kernel.eval("torch.cuda.mem_get_info()")
     reserved = gpu_kernel.eval("torch.cuda.memory_reserved()")
     assert row["capacity"] == near(whole, 1)
@@ -268,7 +268,7 @@ def test_gpumem_agrees_with_pytorch(gpu_kernel: Kernel) -> None:
     assert row["cached"] >= GIB
 
 
-def gauges(kernel: Kernel) -> list[dict[str, Any]]:
+def usages(kernel: Kernel) -> list[dict[str, Any]]:
     """Give the rows of `%gpumem --json`."""
     rows: list[dict[str, Any]] = json.loads(ok(kernel, "%gpumem --json").stdout)["devices"]
     return rows

@@ -76,7 +76,8 @@ class TestRun:
         assert panel.buttons == ["中文", "Run", "Code"]
         reply = panel.click("Run")
         (outcome,) = kernel.eval(
-            f"[[o.freed, o.predicted, o.before.resident, o.after.resident, o.fits, o.again] for o in {CASE}.outcomes]"
+            "[[o.freed, o.predicted, o.before.resident, o.after.resident, o.fits, o.whole_cell_fits] "
+            f"for o in {CASE}.outcomes]"
         )
         freed, predicted, before, after, fits, again = outcome
         assert predicted == 256 * MIB

@@ -12,7 +12,7 @@ Label = tuple[str, str | None, int | None]  # name, function, line
 
 
 @dataclass(slots=True)
-class Found:
+class HolderCount:
     """What one holder was found to keep; no object of the user's.
 
     Attributes:
@@ -32,7 +32,7 @@ class Found:
     first: dict[Hashable, int]
 
 
-def tabulate(found: list[Found], searched: int, total: int, seconds: float) -> Holdings:
+def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: float) -> Holdings:
     """Count each storage once under the set of holders that keep it."""
     keepers: dict[Hashable, list[int]] = {}
     sizes: dict[Hashable, int] = {}
@@ -77,7 +77,7 @@ def tabulate(found: list[Found], searched: int, total: int, seconds: float) -> H
     )
 
 
-def _parts(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+def _parts(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
     parts: dict[str, int] = {}
     for key, size in sizes.items():
         part = holder.parts.get(key, "tensors")
@@ -85,13 +85,13 @@ def _parts(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], 
     return tuple(sorted(parts.items(), key=lambda pair: -pair[1]))
 
 
-def _shapes(holder: Found, sizes: dict[Hashable, int]) -> tuple[str, ...]:
+def _shapes(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[str, ...]:
     shaped = [key for key in sizes if holder.shapes.get(key)]  # of what is left: `_without` takes storages out
     largest = sorted(shaped, key=lambda key: -sizes[key])
     return tuple(holder.shapes[key] for key in largest[:NAMED])
 
 
-def _dtypes(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+def _dtypes(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
     """Bytes by dtype, of the storages that are large enough to have a label, "float32 (3, 4)"."""
     dtypes: dict[str, int] = {}
     for key, size in sizes.items():
@@ -101,13 +101,13 @@ def _dtypes(holder: Found, sizes: dict[Hashable, int]) -> tuple[tuple[str, int],
     return tuple(sorted(dtypes.items(), key=lambda pair: -pair[1]))
 
 
-def _path(holder: Found, sizes: dict[Hashable, int]) -> str:
+def _path(holder: HolderCount, sizes: dict[Hashable, int]) -> str:
     """Where below a variable most of these bytes lie; "" where that is the variable itself."""
     name, _, _ = _ranked(holder, sizes)[0]
     return "" if name == holder.row.name else name
 
 
-def _name(holder: Found, sizes: dict[Hashable, int]) -> Label:
+def _name(holder: HolderCount, sizes: dict[Hashable, int]) -> Label:
     """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
     best = _ranked(holder, sizes)
     _, function, line = best[0]
@@ -115,7 +115,7 @@ def _name(holder: Found, sizes: dict[Hashable, int]) -> Label:
     return ", ".join(list(named)[:NAMED]), function, line
 
 
-def _ranked(holder: Found, sizes: dict[Hashable, int]) -> list[Label]:
+def _ranked(holder: HolderCount, sizes: dict[Hashable, int]) -> list[Label]:
     """Labels of the objects that brought these bytes, the largest first."""
     gains: dict[int, int] = {}
     for key, size in sizes.items():

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from nb_oomhelper.failure.places import at_top
 from nb_oomhelper.failure.retained import of_earlier_cells
-from nb_oomhelper.holders.counting import Found, tabulate
+from nb_oomhelper.holders.counting import HolderCount, to_holdings
 from nb_oomhelper.holders.roots import Roles, Root, module_roots, named, role_of, scope_roots
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import class_name, instances, living, with_subclasses
@@ -59,7 +59,7 @@ class _Trail:
         seen: Ids of the objects that were met.
         nodes: Graph nodes that were met, by id, kept so that ids stay unique.
         marks: Parts of objects that are still to be counted, by id.
-        storages, parts, shapes: As in `Found`.
+        storages, parts, shapes: As in `HolderCount`.
     """
 
     seen: set[int]
@@ -92,17 +92,17 @@ def find_holdings(
     """
     started = time.monotonic()
     search = _Search(tracers, backend, device, scope.barred, started + seconds)
-    found: list[Found] = []
+    found: list[HolderCount] = []
     roots = [root for root in scope_roots(scope, tracers) if search.may_hold(root)]
     searched, total = _follow(search, roots, found), len(roots)
     if everywhere and not search.expired:  # what names lead to comes first: to look at all objects may take long
         cells, of_cells = _follow_nameless(search, scope, found)
         searched, total = searched + cells, total + of_cells
-    held = tabulate(found, searched, total, time.monotonic() - started)
+    held = to_holdings(found, searched, total, time.monotonic() - started)
     return replace(held, everywhere=search.everywhere and not search.expired)
 
 
-def _follow(search: _Search, roots: Iterable[Root], found: list[Found], seen: set[int] | None = None) -> int:
+def _follow(search: _Search, roots: Iterable[Root], found: list[HolderCount], seen: set[int] | None = None) -> int:
     """Search roots until time is up; how many were searched through.
 
     With `seen`, roots share what they have met: modules import from each other, and each would lead through
@@ -126,7 +126,7 @@ def _follow(search: _Search, roots: Iterable[Root], found: list[Found], seen: se
     return searched
 
 
-def _follow_nameless(search: _Search, scope: Scope, found: list[Found]) -> tuple[int, int]:
+def _follow_nameless(search: _Search, scope: Scope, found: list[HolderCount]) -> tuple[int, int]:
     """Search what no name of the user's leads to: cells that failed before, modules of other libraries, what is left.
 
     Returns:
@@ -142,20 +142,20 @@ def _follow_nameless(search: _Search, scope: Scope, found: list[Found]) -> tuple
     searched = _follow(search, cells, found)
     if search.expired:
         return searched, len(cells)
-    lost: list[Found] = []
+    lost: list[HolderCount] = []
     if not _follow(search, [Root("unreachable", [(("not reachable from any name", None, None), tensors)])], lost):
         search.everywhere = False
     del tensors
     for rest in lost:
         if sum(_without(rest, found).storages.values()) >= _LARGE:  # only then is it worth going through all modules
-            search.hurry()
+            search.halve_deadline()
             _follow(search, module_roots(scope), found, seen=set())
         if (left := _without(rest, found)).storages:
             found.append(left)
     return searched, len(cells)
 
 
-def _without(lost: Found, found: list[Found]) -> Found:
+def _without(lost: HolderCount, found: list[HolderCount]) -> HolderCount:
     """What nobody else was found to keep."""
     known = {key for holder in found for key in holder.storages}
     return replace(lost, storages={key: size for key, size in lost.storages.items() if key not in known})
@@ -188,7 +188,7 @@ class _Search:
         """Whether there is anything to search: numbers, texts, modules and the shell are left out."""
         return any(not self._skip(thing) and id(thing) not in self._barred for _, thing in root.things)
 
-    def follow(self, root: Root, seen: set[int] | None = None) -> Found:
+    def follow(self, root: Root, seen: set[int] | None = None) -> HolderCount:
         """All storages that a root reaches; `seen` has the ids of objects that were met before, and gets its own."""
         trail = _Trail(set() if seen is None else seen)
         trail.seen |= self._barred
@@ -200,7 +200,7 @@ class _Search:
             if self.expired:
                 break
         labels = [label for label, _ in root.things]
-        return Found(self._row(root), trail.storages, trail.parts, trail.shapes, labels, first)
+        return HolderCount(self._row(root), trail.storages, trail.parts, trail.shapes, labels, first)
 
     def alive(self, kinds: Iterable[type]) -> list[Any]:
         """All objects of these classes, and of those derived from them, that the garbage collector knows."""
@@ -265,7 +265,7 @@ class _Search:
                         following.append(thing)
         return True
 
-    def hurry(self) -> None:
+    def halve_deadline(self) -> None:
         """Leave half of the time that is left unused: what follows is long, and seldom what the user looks for."""
         now = time.monotonic()
         self._deadline = min(self._deadline, now + max(0.0, self._deadline - now) / 2)

@@ -10,7 +10,7 @@ from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.checkpoint import Checkpoint, measure
 from nb_oomhelper.loading.loaders import load_rows, spell
-from nb_oomhelper.loading.placement import TOKENS, Beside, beside, weigh
+from nb_oomhelper.loading.placement import TOKENS, ForwardPassEstimate, beside, estimate_placement
 from nb_oomhelper.loading.reload import room_for
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.segments import segments
@@ -46,7 +46,7 @@ class Estimate:
     free: int | None
     host: int | None
     context: int | None
-    beside: Beside
+    beside: ForwardPassEstimate
     rows: tuple[tuple[str, Placement], ...]
 
 
@@ -94,7 +94,7 @@ def plan(
         (fix.id, found)
         for fix in (catalog or load_catalog()).fixes
         if fix.options and all(row.option(name) for name in fix.options)
-        if (found := weigh(fix.options, checkpoint, asked, room)) is not None
+        if (found := estimate_placement(fix.options, checkpoint, asked, room)) is not None
     ]
     return Estimate(
         model=os.fspath(model),

@@ -20,7 +20,7 @@ _LAYER = re.compile(r"(.*?\.\d+)\.")  # "model.layers.3" is kept together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class MemoryBudget:
     """Bytes that a load may take, once the failed cell is released; None is unknown.
 
     Attributes:
@@ -48,7 +48,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class ForwardPassEstimate:
     """An estimate of what a forward pass takes beside the weights, with its formula.
 
     Attributes:
@@ -67,21 +67,23 @@ class Beside:
         return max(256 * _MIB, (self.cache or 0) + (self.activations or 0))
 
 
-def beside(config: Config | None, tokens: int = TOKENS) -> Beside:
+def beside(config: Config | None, tokens: int = TOKENS) -> ForwardPassEstimate:
     """Estimate keys and values, and activations, of one text of so many tokens in 16 bits.
 
     Activations are taken as eight values a token and hidden unit, in 16 bits, and one float32 logit a
     token and word: what a plain decoder holds at its widest. Attention that is not fused takes more.
     """
     if config is None or config.hidden_size is None:
-        return Beside(cache=None, activations=None, formula="unknown: there is no config.json to reckon with")
+        return ForwardPassEstimate(cache=None, activations=None, formula="unknown: there is no config.json")
     cache = config.kv_cache(tokens)
     activations = tokens * (8 * config.hidden_size * 2 + 4 * (config.vocabulary or 0))
     kept = f"2 × {config.layers} layers × {config.kv_heads} heads × {config.head_dim} × {tokens} tokens × 2 bytes"
     if cache is None:
         kept = "unknown"
     wide = f"{tokens} tokens × (8 × {config.hidden_size} hidden × 2 + {config.vocabulary or 0} words × 4) bytes"
-    return Beside(cache=cache, activations=activations, formula=f"keys and values: {kept}; activations: {wide}")
+    return ForwardPassEstimate(
+        cache=cache, activations=activations, formula=f"keys and values: {kept}; activations: {wide}"
+    )
 
 
 def half_of(checkpoint: Checkpoint, backend: str) -> str:
@@ -91,7 +93,9 @@ def half_of(checkpoint: Checkpoint, backend: str) -> str:
     return known or ("bfloat16" if backend == "host" else "float16")
 
 
-def weigh(options: Sequence[LoadOption], checkpoint: Checkpoint, dtype: str | None, room: Room) -> Placement | None:
+def estimate_placement(
+    options: Sequence[LoadOption], checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget
+) -> Placement | None:
     """Say where these options together would put a checkpoint.
 
     Args:
@@ -134,7 +138,7 @@ def _bits(checkpoint: Checkpoint, dtype: str) -> int:
     return FLOATING.get(name, 32)
 
 
-def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Room) -> Placement:
+def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> Placement:
     """All of it on the device."""
     if room.backend != "host":
         fits = _fits(size, room.free, beside(checkpoint.config, room.tokens).margin)
@@ -142,7 +146,7 @@ def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Room
     return _placed(room, dtype, host=size, fits=_fits(needed(checkpoint, dtype, room), room.host, _SLACK))
 
 
-def needed(checkpoint: Checkpoint, dtype: str | None, room: Room) -> int | None:
+def needed(checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> int | None:
     """Bytes of the device that a load as it is asked for takes, mapped files included; None is unknown."""
     size = _size(checkpoint, dtype)
     if size is None or room.backend != "host":
@@ -150,7 +154,7 @@ def needed(checkpoint: Checkpoint, dtype: str | None, room: Room) -> int | None:
     return size + _mapped(checkpoint, dtype, room)
 
 
-def _mapped(checkpoint: Checkpoint, dtype: str | None, room: Room) -> int:
+def _mapped(checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> int:
     """Address space that the files take while they are read; as they are stored they are what was asked for."""
     return (checkpoint.size or 0) if room.maps and converts(checkpoint, dtype) else 0
 
@@ -160,7 +164,7 @@ def converts(checkpoint: Checkpoint, dtype: str | None) -> bool:
     return dtype not in ("auto", None) and checkpoint.dtypes[:1] != ((dtype, checkpoint.size),)
 
 
-def _elsewhere(size: int | None, dtype: str | None, room: Room) -> Placement | None:
+def _elsewhere(size: int | None, dtype: str | None, room: MemoryBudget) -> Placement | None:
     if not room.others:
         return None
     device, free = room.others[0]
@@ -168,7 +172,7 @@ def _elsewhere(size: int | None, dtype: str | None, room: Room) -> Placement | N
 
 
 def _spread(
-    checkpoint: Checkpoint, dtype: str | None, room: Room, *, asked: str | None, disk: bool
+    checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget, *, asked: str | None, disk: bool
 ) -> Placement | None:
     """Over the GPU and host memory, and the disk where that is allowed, as accelerate fills them."""
     if (room.backend == "host" and not disk) or (disk and room.folder is None):
@@ -200,7 +204,7 @@ def _mapped_as_stored(checkpoint: Checkpoint, dtype: str | None) -> bool:
     return checkpoint.how == "safetensors" and same
 
 
-def _budgets(checkpoint: Checkpoint, room: Room, largest: int) -> tuple[int | None, int | None]:
+def _budgets(checkpoint: Checkpoint, room: MemoryBudget, largest: int) -> tuple[int | None, int | None]:
     """Bytes that weights may take on the GPU and in host memory, with a margin on both: whole MiB, as the call says."""
     gpu = None
     if room.backend != "host" and room.free is not None:
@@ -216,7 +220,7 @@ def _whole(size: int) -> int:
     return max(0, size) // _MIB * _MIB
 
 
-def _budget_text(room: Room, gpu: int | None, host: int | None) -> str:
+def _budget_text(room: MemoryBudget, gpu: int | None, host: int | None) -> str:
     """The max_memory argument: accelerate reads whole numbers of MiB."""
     given = [] if room.backend == "host" or gpu is None else [f'{room.device or 0}: "{gpu // _MIB}MiB"']
     given += [] if host is None else [f'"cpu": "{host // _MIB}MiB"']
@@ -275,7 +279,7 @@ def _fits(needed: int | None, free: int | None, margin: int) -> bool | None:
 
 
 def _placed(
-    room: Room,
+    room: MemoryBudget,
     dtype: str | None,
     *,
     gpu: int | None = None,

@@ -14,7 +14,7 @@ from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, TensorSize, measure
 from nb_oomhelper.loading.disk import mapped_files, scratch
 from nb_oomhelper.loading.loaders import Loader, load_rows, missing
-from nb_oomhelper.loading.placement import TOKENS, Room, converts, half_of, needed, weigh
+from nb_oomhelper.loading.placement import TOKENS, MemoryBudget, converts, estimate_placement, half_of, needed
 from nb_oomhelper.loading.statement import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 from nb_oomhelper.memory.room import device_free, host_free, tightest
 from nb_oomhelper.records.diagnosis import Diagnosis
@@ -48,7 +48,7 @@ class Load:
     row: Loader
     checkpoint: Checkpoint
     dtype: str | None
-    room: Room
+    room: MemoryBudget
     bound: bool
     forgets: bool
     gone: frozenset[int]
@@ -102,7 +102,7 @@ def study(
     )
 
 
-def weigh_whole(diagnosis: Diagnosis, load: Load) -> Diagnosis:
+def estimate_whole(diagnosis: Diagnosis, load: Load) -> Diagnosis:
     """The diagnosis with what the load as it was asked for takes in all: its last request is only a small part.
 
     Unchanged where that is not known, or the call itself spreads the model.
@@ -173,7 +173,7 @@ def measured(call: FailedCall, seconds: float) -> Checkpoint:
 
 def room_for(
     snapshot: MemorySnapshot, backend: str, device: int | None, gone: frozenset[int] = frozenset(), tokens: int = TOKENS
-) -> Room:
+) -> MemoryBudget:
     """What a load may take, once some holders are gone.
 
     Args:
@@ -190,7 +190,7 @@ def room_for(
         host += back
     unsure = not on_host and back > 0 and snapshot.mixed  # nobody knows whose those bytes are
     folder, disk = scratch()
-    return Room(
+    return MemoryBudget(
         backend=backend,
         device=None if on_host else (device or 0),
         free=host if on_host else device_free(snapshot, 0 if unsure else back),
@@ -220,7 +220,7 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
     What cannot be run is shown all the same, with a blank call of the same loader and the reason.
     """
     options = [found for name in fix.options if (found := load.row.option(name)) is not None]
-    placement = weigh(fix.options, load.checkpoint, load.dtype, load.room)
+    placement = estimate_placement(fix.options, load.checkpoint, load.dtype, load.room)
     if len(options) < len(fix.options) or placement is None:
         return None
     if placement.fits is False:
@@ -250,7 +250,7 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
         applicability="unsafe" if load.bound else "safe",
         fits=placement.fits,
         subject=load.call.target or "model",
-        gone=load.gone,
+        released_holders=load.gone,
         releases=fix.releases,
         loads=True,
         once_loaded=once_loaded,
@@ -268,7 +268,7 @@ def after_load(plan: FixPlan, chosen: FixPlan) -> FixPlan:
     if plan.subject != chosen.subject or plan.number == chosen.number or plan.applicability == "display_only":
         return plan
     if not plan.loads:  # it deletes, say: what that would free now, nobody has searched
-        return replace(plan, predicted=None, fits=None, again=None, gone=frozenset())
+        return replace(plan, predicted=None, fits=None, whole_cell_fits=None, released_holders=frozenset())
     return replace(plan, applicability="unsafe", code=plan.once_loaded)
 
 

@@ -13,7 +13,7 @@ from nb_oomhelper.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
+class MemoryUsage:
     """One device's memory in bytes; None is unknown.
 
     Attributes:
@@ -41,7 +41,7 @@ class Gauge:
     notes: tuple[str, ...] = ()
 
 
-def read_gauges(driver: Driver, index: int | None = None) -> tuple[list[Gauge], str | None]:
+def read_usage(driver: Driver, index: int | None = None) -> tuple[list[MemoryUsage], str | None]:
     """Read every GPU and the host.
 
     Args:
@@ -53,13 +53,13 @@ def read_gauges(driver: Driver, index: int | None = None) -> tuple[list[Gauge], 
     """
     reading = read_driver(driver)
     devices = [device for device in reading.devices if index in (None, device.nvml_index)]
-    gauges = [_device_gauge(reading, device) for device in devices]
+    usages = [_device_usage(reading, device) for device in devices]
     host = take_snapshot(driver, backend="host", device=None)
     absent = None if index is None or devices else f"there is no GPU {index} that the driver shows"
-    return [*gauges, _host_gauge(host)], "; ".join(filter(None, (absent, reading.note))) or None
+    return [*usages, _host_usage(host)], "; ".join(filter(None, (absent, reading.note))) or None
 
 
-def _device_gauge(reading: DriverReading, device: DeviceMemory) -> Gauge:
+def _device_usage(reading: DriverReading, device: DeviceMemory) -> MemoryUsage:
     snapshot = snapshot_of(reading, device)
     sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
     others = tuple(
@@ -67,7 +67,7 @@ def _device_gauge(reading: DriverReading, device: DeviceMemory) -> Gauge:
         for row in with_self(device.processes or (), snapshot.reserved)
         if not row.is_self
     )
-    return Gauge(
+    return MemoryUsage(
         device=f"GPU {device.nvml_index}",
         ordinal=None if device.device is None else f"cuda:{device.device}",
         name=device.name,
@@ -88,14 +88,14 @@ def _elsewhere(size: int | None) -> list[str]:
     return [f"{format_bytes(size)} outside this process's allocator; whose cannot be told here"]
 
 
-def _host_gauge(snapshot: MemorySnapshot) -> Gauge:
+def _host_usage(snapshot: MemorySnapshot) -> MemoryUsage:
     host = snapshot.host
     name, room, bound = tightest(host)
     used = None if host.capacity is None or host.available is None else host.capacity - host.available
     notes = []
     if name != "machine":
         notes.append(f"limited by {name} to {format_bytes(bound)}: {format_bytes(room)} left")
-    return Gauge(
+    return MemoryUsage(
         device="host",
         rest=host.this_process,
         others=None if used is None or host.this_process is None else max(0, used - host.this_process),

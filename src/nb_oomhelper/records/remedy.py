@@ -59,9 +59,9 @@ class FixPlan:
         applicability: "display_only" code is shown and copied, never run.
         predicted: Bytes it would free, at least; None where nobody knows.
         fits: Whether the failed request would fit then; None where nobody knows.
-        again: Whether the whole cell, unchanged, would; None where nobody knows.
+        whole_cell_fits: Whether the whole cell, unchanged, would; None where nobody knows.
         subject: The name, pid or model that it is about, or "".
-        gone: The holders that it lets go: indexes of rows of the snapshot's holdings.
+        released_holders: The holders that it lets go: indexes of rows of the snapshot's holdings.
         releases: It gives back what the failed cell keeps, and the caches of the frameworks.
         loads: It makes the failed request itself: if it runs, that has fitted.
         reruns: It runs the failed cell, changed: if it runs, the whole cell has fitted.
@@ -78,9 +78,9 @@ class FixPlan:
     applicability: Applicability
     predicted: int | None = None
     fits: bool | None = None
-    again: bool | None = None
+    whole_cell_fits: bool | None = None
     subject: str = ""
-    gone: frozenset[int] = frozenset()
+    released_holders: frozenset[int] = frozenset()
     releases: bool = False
     loads: bool = False
     reruns: bool = False
@@ -92,7 +92,7 @@ class FixPlan:
     obstacle: str = ""
 
 
-def fall(before: int | None, after: int | None) -> int | None:
+def decrease(before: int | None, after: int | None) -> int | None:
     """By how many bytes a figure fell; None where either reading is unknown."""
     return None if before is None or after is None else before - after
 
@@ -132,7 +132,7 @@ class Outcome:
             may be negative; None where it could not be read.
         requested: The request that had failed, or None.
         fits: Whether it would fit now; None where nobody knows.
-        again: Whether the whole cell, unchanged, would fit now; None where nobody knows.
+        whole_cell_fits: Whether the whole cell, unchanged, would fit now; None where nobody knows.
         error: One line of the error that the code raised, or None.
         seconds: How long it took.
         predicted: What the plan had promised, or None.
@@ -150,7 +150,7 @@ class Outcome:
     freed: int | None
     requested: int | None = None
     fits: bool | None = None
-    again: bool | None = None
+    whole_cell_fits: bool | None = None
     error: str | None = None
     seconds: float = 0.0
     subject: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nb_oomhelper.records.memory import Measure
-from nb_oomhelper.records.remedy import Outcome, fall
+from nb_oomhelper.records.remedy import Outcome, decrease
 
 ReadMeasure = Callable[[], Measure]
 
@@ -28,12 +28,12 @@ def outcome_between(
         requested, rerun: Bytes that the failed request and the whole cell need.
         facts: More of the outcome's attributes.
     """
-    freed = fall(before.resident, after.resident)
+    freed = decrease(before.resident, after.resident)
     if before.backend != "host":
-        freed = fall(before.allocated, after.allocated)
+        freed = decrease(before.allocated, after.allocated)
     fits, again = (
         None if needed is None or after.free is None else after.free >= needed for needed in (requested, rerun)
     )
     return Outcome(
-        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, again=again, **facts
+        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, whole_cell_fits=again, **facts
     )

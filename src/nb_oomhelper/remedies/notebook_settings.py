@@ -63,7 +63,7 @@ UNREAD = Notebook(needed=_Everything(), reads_results=True)  # nobody could look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class FixTarget:
     """One thing that a fix can be done to.
 
     Attributes:
@@ -79,7 +79,7 @@ class Work:
     reruns: bool = False
 
 
-def look(variables: Mapping[str, object], source: str) -> Notebook:
+def inspect_notebook(variables: Mapping[str, object], source: str) -> Notebook:
     """Find what the failed cell uses.
 
     Args:
@@ -160,7 +160,7 @@ def tell_phase(event: OomEvent, held: Holdings, notebook: Notebook) -> Phase:
     return phase_of(notebook.cell, graph >= _WORTH_SAYING and not trains)
 
 
-def works(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator[Work]:
+def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
     """What a fix of one of our subjects can be done to here.
 
     Where nobody knows what was going on, only what helps in training and in inference is offered.
@@ -175,7 +175,7 @@ def works(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iter
         yield from _trainers(notebook)
     elif fix.subject == "data loader":
         for name, size in notebook.loaders.items():
-            yield Work(
+            yield FixTarget(
                 subject=name,
                 fields={"name": name, "half": str(size // 2), "was": str(size)},
                 obstacle=_set_by_cell(name, notebook),
@@ -185,10 +185,10 @@ def works(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iter
     elif fix.subject == "allocator":
         yield from _allocator()
     elif fix.subject == "preallocation" and not _takes_as_needed(os.environ):
-        yield Work(subject="", fields={})
+        yield FixTarget(subject="", fields={})
 
 
-def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[Work]:
+def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[FixTarget]:
     """The failed cell, changed or within a `with`."""
     if cell is None or cell.words.intersection(fix.edit.unless):
         return
@@ -209,7 +209,7 @@ def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[Work]:
         if block is None or _is_further_in(fix, event, cell):
             return
         fields["block"] = block
-    yield Work(
+    yield FixTarget(
         subject=subject, fields=fields, obstacle=cell.obstacle or ("not_installed" if absent else ""), reruns=True
     )
 
@@ -219,27 +219,27 @@ def _is_further_in(fix: Fix, event: OomEvent, cell: Cell) -> bool:
     return fix.phases == ("infer",) and event.function is not None and event.function not in cell.words
 
 
-def _numbers(fix: Fix, notebook: Notebook) -> Iterator[Work]:
+def _numbers(fix: Fix, notebook: Notebook) -> Iterator[FixTarget]:
     """Numbers of the user's that are called a batch size; not those that the cell itself sets anew."""
     for name, number in notebook.numbers.items():
         if name.lower() in fix.edit.halve and number > 1 and not _set_by_cell(name, notebook):
-            yield Work(subject=name, fields={"name": name, "half": str(number // 2), "was": str(number)})
+            yield FixTarget(subject=name, fields={"name": name, "half": str(number // 2), "was": str(number)})
 
 
-def _trainers(notebook: Notebook) -> Iterator[Work]:
+def _trainers(notebook: Notebook) -> Iterator[FixTarget]:
     for name, (size, steps) in notebook.trainers.items():
         fields = {"name": name, "install": _install()}
         if size > 1 and steps:
             fields |= {"half": str(size // 2), "was": str(size), "steps": str(2 * steps), "before": str(steps)}
-        yield Work(subject=name, fields=fields, obstacle=_set_by_cell(name, notebook))
+        yield FixTarget(subject=name, fields=fields, obstacle=_set_by_cell(name, notebook))
 
 
-def _optimizers(held: Holdings) -> Iterator[Work]:
+def _optimizers(held: Holdings) -> Iterator[FixTarget]:
     """Adam and AdamW: they keep two numbers for each parameter."""
     for row in held.rows:
         paged = _PAGED.get(row.type_name or "")
         if row.kind == "variable" and row.role == "optimizer" and paged:
-            yield Work(subject=row.name, fields={"name": row.name, "paged": paged, "install": _install()})
+            yield FixTarget(subject=row.name, fields={"name": row.name, "paged": paged, "install": _install()})
 
 
 def _install() -> str:
@@ -285,13 +285,13 @@ def _loader_size(thing: object) -> int:
 # -- PyTorch's allocator ---------------------------------------------------------------------------------------------
 
 
-def _allocator() -> Iterator[Work]:
+def _allocator() -> Iterator[FixTarget]:
     if sys.platform != "win32":  # there PyTorch does not know the option
         version = release_of(installed_version("torch") or "")
         merged = merge_setting(os.environ, version is not None and version >= _RENAMED)
         if merged is not None:
             variable, setting = merged
-            yield Work(subject="", fields={"variable": variable, "setting": setting})
+            yield FixTarget(subject="", fields={"variable": variable, "setting": setting})
 
 
 def _takes_as_needed(environment: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
-from nb_oomhelper.remedies.notebook_settings import Notebook, tell_phase, works
+from nb_oomhelper.remedies.notebook_settings import Notebook, find_targets, tell_phase
 from nb_oomhelper.source.call_sites import bound_names, read_tree
 
 # Subjects of `notebook_settings`.
@@ -69,7 +69,7 @@ class _Subject:
 
     name: str
     fields: dict[str, str]
-    gone: frozenset[int] = frozenset()
+    released_holders: frozenset[int] = frozenset()
     frees: int | None = None
 
 
@@ -102,21 +102,23 @@ def names_of(fix: Fix) -> frozenset[str]:
 
 def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Notebook) -> Iterator[FixPlan]:
     """One plan for each thing of the notebook that a fix can change: what it would free, nobody can tell."""
-    for work in works(fix, event, snapshot.holdings, notebook):
+    for target in find_targets(fix, event, snapshot.holdings, notebook):
         try:
-            code = render(fix, work.fields, installed_version)
+            code = render(fix, target.fields, installed_version)
         except OomHelperError:  # as in `_plans`; or a number that cannot be halved
             continue
         yield FixPlan(
             number=0,
             fix=fix.id,
             code=code,
-            applicability="display_only" if work.obstacle else fix.applicability,
-            subject=work.subject,
-            gone=snapshot.holdings.of_failures() if work.reruns else frozenset(),  # its code releases it first
+            applicability="display_only" if target.obstacle else fix.applicability,
+            subject=target.subject,
+            released_holders=snapshot.holdings.of_failures()
+            if target.reruns
+            else frozenset(),  # its code releases it first
             releases=fix.releases,
-            reruns=work.reruns,
-            obstacle=work.obstacle,
+            reruns=target.reruns,
+            obstacle=target.obstacle,
         )
 
 
@@ -134,13 +136,13 @@ def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: N
             applicability=fix.applicability,
             predicted=subject.frees,
             subject=subject.name,
-            gone=subject.gone,
+            released_holders=subject.released_holders,
             releases=fix.releases,
         )
-        yield foretell(one, snapshot, diagnosis)
+        yield predict_effect(one, snapshot, diagnosis)
 
 
-def foretell(
+def predict_effect(
     plan: FixPlan, snapshot: MemorySnapshot, diagnosis: Diagnosis, before: frozenset[int] = frozenset()
 ) -> FixPlan:
     """The plan with what it would free, and whether that would do, once the holders `before` are gone."""
@@ -148,16 +150,16 @@ def foretell(
         return plan
     held, predicted = snapshot.holdings, plan.predicted
     earlier = held.freed_by(before)
-    if plan.gone:
-        predicted = held.freed_by(before | plan.gone) - earlier
+    if plan.released_holders:
+        predicted = held.freed_by(before | plan.released_holders) - earlier
     if predicted is None:  # what frees an unknown amount may also ask for less, as a load across devices does
-        return replace(plan, predicted=None, fits=None, again=None)
+        return replace(plan, predicted=None, fits=None, whole_cell_fits=None)
     back = earlier + predicted
     least, most = (0, back) if snapshot.mixed else (back, back)
     if before or plan.releases:  # the caches are emptied, too
         least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
     fits, again = (_fits(least, most, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
-    return replace(plan, predicted=predicted, fits=fits, again=again)
+    return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=again)
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
@@ -223,7 +225,9 @@ def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bo
 
 def _rank(plan: FixPlan, fix: Fix, loading: bool) -> tuple[int, int, int, int, int]:
     fits = {True: 0, None: 1, False: 2}[plan.fits]
-    if loading and plan.fits and plan.again is False:  # the request is the smallest part of a load that does not fit
+    if (
+        loading and plan.fits and plan.whole_cell_fits is False
+    ):  # the request is the smallest part of a load that does not fit
         fits = 1
     loss = {"safe": 0, "unsafe": 1, "display_only": 2}[plan.applicability]
     # of what loses something, a load comes first: it does what the cell was there for

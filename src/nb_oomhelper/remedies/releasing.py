@@ -25,7 +25,7 @@ from nb_oomhelper.failure import retained
 from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.introspection import living, with_subclasses
 from nb_oomhelper.records.memory import Measure
-from nb_oomhelper.records.remedy import Step, StepKind, fall
+from nb_oomhelper.records.remedy import Step, StepKind, decrease
 
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _listening: ContextVar[list[Step] | None] = ContextVar("nb_oomhelper_steps", default=None)
@@ -63,7 +63,7 @@ def give_back(
     """
     names = _checked(shell, names)
     steps, before = [], read()
-    for do in _deeds(shell, deep=deep, history=history, names=names):
+    for do in _release_steps(shell, deep=deep, history=history, names=names):
         done = do()
         after = read()
         if done.count != 0:
@@ -86,7 +86,7 @@ def steps_taken() -> Iterator[list[Step]]:
         _listening.reset(token)
 
 
-def _deeds(shell: Any, *, deep: bool, history: bool, names: Sequence[str]) -> Iterator[Callable[[], Step]]:
+def _release_steps(shell: Any, *, deep: bool, history: bool, names: Sequence[str]) -> Iterator[Callable[[], Step]]:
     """The steps of a release, each to be done before the next is asked for."""
     yield partial(_clear_kept, shell)
     if deep:
@@ -105,9 +105,9 @@ def _deeds(shell: Any, *, deep: bool, history: bool, names: Sequence[str]) -> It
 def _measured(step: Step, before: Measure, after: Measure) -> Step:
     return replace(
         step,
-        allocated=fall(before.allocated, after.allocated),
-        device_used=fall(before.device_used, after.device_used),
-        resident=fall(before.resident, after.resident),
+        allocated=decrease(before.allocated, after.allocated),
+        device_used=decrease(before.device_used, after.device_used),
+        resident=decrease(before.resident, after.resident),
     )
 
 

@@ -53,14 +53,14 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         steps=tuple(steps),
     )
     if plan.reruns:
-        return replace(outcome, fits=error is None, again=None, ran=error is None)
+        return replace(outcome, fits=error is None, whole_cell_fits=None, ran=error is None)
     if not plan.loads:
         return outcome
     # What was asked for is held now: what is free beside it says nothing about whether it fitted.
     return replace(
         outcome,
         fits=error is None,
-        again=None,
+        whole_cell_fits=None,
         loaded=error is None,
         planned=plan.placement,
         folder=_folder_since(started_at) if plan.makes_folder else None,

@@ -25,7 +25,7 @@ from nb_oomhelper.shell.settings import OOMHelper, expanded
 from nb_oomhelper.showing.screen import Screen
 
 if TYPE_CHECKING:
-    from nb_oomhelper.case import Case, Desk
+    from nb_oomhelper.case import Case, Services
     from nb_oomhelper.knowledge.catalog import Catalog
     from nb_oomhelper.knowledge.toml_tables import Language
     from nb_oomhelper.memory.nvml import Driver
@@ -68,11 +68,11 @@ class Extension:
         return Driver()
 
     @cached_property
-    def desk(self) -> Desk:
+    def services(self) -> Services:
         """What cases are worked on with."""
-        from nb_oomhelper.case import Desk
+        from nb_oomhelper.case import Services
 
-        return Desk(driver=self.driver, catalog=self.catalog, history=self._history_path)
+        return Services(driver=self.driver, catalog=self.catalog, history=self._history_path)
 
     def load(self) -> None:
         """Put everything in."""
@@ -142,7 +142,7 @@ class Extension:
         """For each fix, (n, m): it helped in n of m measured outcomes."""
         from nb_oomhelper.case import rates
 
-        return rates(self.desk)
+        return rates(self.services)
 
     def status(self) -> list[str]:
         """What is in place and what is missing, one plain line each."""
@@ -163,14 +163,14 @@ class Extension:
             f"host memory: {gap() or 'can be read'}",
             f"widgets: {widgets_gap(self.shell) or 'can be shown'}",
         ]
-        if self.desk.problem:
-            more = " (%oom status --traceback)" if self.desk.trace else ""
-            lines.append(f"last problem: {self.desk.problem}{more}")
+        if self.services.problem:
+            more = " (%oom status --traceback)" if self.services.trace else ""
+            lines.append(f"last problem: {self.services.problem}{more}")
         return lines
 
     def trace(self) -> str:
         """The traceback of the last problem of ours."""
-        return self.desk.trace or "no problem since nb_oomhelper was loaded"
+        return self.services.trace or "no problem since nb_oomhelper was loaded"
 
     # an error came by
 
@@ -214,12 +214,14 @@ class Extension:
         from nb_oomhelper.case import open_case
         from nb_oomhelper.holders.scope import scope_of
 
-        case = open_case(error, lambda: scope_of(self.shell, error if kept else None), self.desk, self.cells.source())
+        case = open_case(
+            error, lambda: scope_of(self.shell, error if kept else None), self.services, self.cells.source()
+        )
         if case is None:
             return
         self.case = case
         if self.settings.auto_release and threading.current_thread() is threading.main_thread():
-            self.desk.attempt(lambda: self._release(case), None)
+            self.services.attempt(lambda: self._release(case), None)
         self._panels += 1
         if self._panels > _PANELS:
             self._say(f"{case.event.exception_type}: one more out-of-memory error; %oom shows it")
@@ -229,11 +231,11 @@ class Extension:
     def _show_bare(self, event: OomEvent) -> None:
         """What can be told without looking at anything: the error's own numbers, and a release."""
         try:
-            from nb_oomhelper.case import bare_case
+            from nb_oomhelper.case import minimal_case
             from nb_oomhelper.showing import frontends
 
             if self.case is None:
-                self.case = bare_case(event, self.desk)
+                self.case = minimal_case(event, self.services)
             self._screen.add(frontends.show(self.case, self._actions(), self.shell, static=True))
         except (Exception, KeyboardInterrupt) as problem:
             self._failed(problem)
@@ -247,7 +249,7 @@ class Extension:
         """Keep what went wrong with us, as text, for `%oom status`."""
         with contextlib.suppress(Exception):
             _log.debug("a part failed", exc_info=problem)
-            self.desk.failed(problem)
+            self.services.failed(problem)
 
     def _release(self, case: Case) -> None:
         """Run the fix that releases the failed cell, as the user has asked for once and for all."""
@@ -285,7 +287,7 @@ class Extension:
             language=self.language,
             run=self.run,
             rerun=self.rerun,
-            read=lambda case: read_again(case, self.desk),
+            read=lambda case: read_again(case, self.services),
             on_main=self.cells.on_main,
             busy=self.cells.busy,
             refresh=self.settings.refresh_seconds,
@@ -305,7 +307,7 @@ class Extension:
 
         self._quiet = threading.get_ident()  # an error of the fix is told in its outcome, not in a panel of its own
         try:
-            return run_fix(case, number, self._run_code, lambda: scope_of(self.shell), self.desk)
+            return run_fix(case, number, self._run_code, lambda: scope_of(self.shell), self.services)
         finally:
             self._quiet = None
 

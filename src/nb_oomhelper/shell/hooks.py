@@ -39,13 +39,13 @@ class Hooks:
         look: Callable[[BaseException, bool], None],
         before: Callable[[Any], None],
         after: Callable[[Any], None],
-        ease: Callable[[], None] = lambda: None,
+        free_reserve: Callable[[], None] = lambda: None,
     ) -> None:
         self._shell = shell
         self._look = look
         self._before = before
         self._after = after
-        self._ease = ease
+        self._free_reserve = free_reserve
         self._active = False
         self._handling = False
         self._pid = os.getpid()
@@ -97,7 +97,7 @@ class Hooks:
 
     def _handle(self, etype: Any, value: Any, tb: Any, tb_offset: int | None = None) -> None:
         """IPython's handler: the traceback first, by whoever had the slot before, else as usual."""
-        self.ease()
+        self.free_reserve()
         self._handling = True  # the net below must not ease once more: the rest is for the panel
         try:
             kinds, before = self._slot
@@ -124,7 +124,7 @@ class Hooks:
 
         def showtraceback(*args: Any, **options: Any) -> Any:
             if not self._handling:
-                self.ease()
+                self.free_reserve()
             given = options.get("exc_tuple") or (args[0] if args else None)
             error = given[1] if given else sys.exc_info()[1]
             try:
@@ -151,10 +151,10 @@ class Hooks:
         """Look at what a thread died of; nobody keeps it."""
         self._seen(error, kept=False)
 
-    def ease(self) -> None:
+    def free_reserve(self) -> None:
         """Make room for a traceback; nothing may keep it from being shown."""
         with contextlib.suppress(Exception):
-            self._ease()
+            self._free_reserve()
 
     def _seen(self, error: object, kept: bool = True) -> None:
         # a forked process has the front end's sockets, and what it shows there nobody can click
@@ -169,7 +169,7 @@ def _make_thread_net(hooks: Hooks, before: Callable[[Any], Any]) -> Callable[[An
     def excepthook(args: Any) -> None:
         ours = known()
         if ours is not None:
-            ours.ease()
+            ours.free_reserve()
         before(args)
         if ours is not None:
             ours.seen_in_thread(args.exc_value)

@@ -117,7 +117,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             return _show_holders(self._core.driver, options.index, options.json, self._core.language())
         if options.live and self._core.show_live():
             return None
-        rows, note = usage.read_gauges(self._core.driver, options.index)
+        rows, note = usage.read_usage(self._core.driver, options.index)
         if options.json:
             print(memory_table.to_json(rows, note))
         else:
@@ -160,7 +160,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom entry WORDS          # search the knowledge base
             %oom status               # what is in place, where the history is, what could not be read [--traceback]
         """
-        deeds = {"fix": self._fix, "entry": self._entry, "release": self._release, "plan": self._plan}
+        subcommands = {"fix": self._fix, "entry": self._entry, "release": self._release, "plan": self._plan}
         try:
             words = _split(line)
             if not words:
@@ -169,10 +169,10 @@ class OomMagics(Magics):  # type: ignore[misc]
                 print("\n".join(self._core.status()))
             elif words == ["status", "--traceback"]:
                 print(self._core.trace())
-            elif words[0] in deeds:
-                deeds[words[0]](words[1:])
+            elif words[0] in subcommands:
+                subcommands[words[0]](words[1:])
             else:
-                raise UsageError(f"%oom does not know {words[0]!r}; it knows: {', '.join(deeds)}, status")
+                raise UsageError(f"%oom does not know {words[0]!r}; it knows: {', '.join(subcommands)}, status")
         except OomHelperError as error:
             print(error)
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from nb_oomhelper.memory.usage import Gauge
+from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.showing import grid
 from nb_oomhelper.units import format_bytes
@@ -16,24 +16,24 @@ from nb_oomhelper.untrusted import one_line
 _COLUMNS = ("device", "allocated", "cached", "rest of process", "other processes", "free", "capacity")
 
 
-def to_json(gauges: Sequence[Gauge], note: str | None) -> str:
+def to_json(usages: Sequence[MemoryUsage], note: str | None) -> str:
     """All rows as JSON: sizes in bytes, unknown is null."""
-    rows = [asdict(gauge) for gauge in gauges]
+    rows = [asdict(usage) for usage in usages]
     for row in rows:
         row["by_process"] = [{"pid": pid, "name": name, "bytes": used} for pid, name, used in row["by_process"]]
     return json.dumps({"devices": rows, "note": note}, indent=2, ensure_ascii=False)
 
 
-def to_text(gauges: Sequence[Gauge], note: str | None) -> str:
+def to_text(usages: Sequence[MemoryUsage], note: str | None) -> str:
     """An aligned table, and below it the other processes by name."""
-    table = grid.to_text(_COLUMNS, [_cells(gauge) for gauge in gauges])
-    return "\n".join([table, *_below(gauges, note)])
+    table = grid.to_text(_COLUMNS, [_cells(usage) for usage in usages])
+    return "\n".join([table, *_below(usages, note)])
 
 
-def to_html(gauges: Sequence[Gauge], note: str | None) -> str:
+def to_html(usages: Sequence[MemoryUsage], note: str | None) -> str:
     """The same as a table element."""
-    below = "<br>".join(html.escape(line) for line in _below(gauges, note))
-    return f"{grid.to_html(_COLUMNS, [_cells(gauge) for gauge in gauges])}<div>{below}</div>"
+    below = "<br>".join(html.escape(line) for line in _below(usages, note))
+    return f"{grid.to_html(_COLUMNS, [_cells(usage) for usage in usages])}<div>{below}</div>"
 
 
 def by_variable(rows: Sequence[Holding]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -66,20 +66,20 @@ def _holder(row: Holding) -> str:
     return f"autograd graph of {name}" if 2 * graph > row.own + row.shared else name
 
 
-def _cells(gauge: Gauge) -> list[str]:
-    name = " · ".join(part for part in (gauge.device, gauge.ordinal, gauge.name) if part)
-    host = gauge.device == "host"
-    sizes = (gauge.allocated, gauge.cached, gauge.rest, gauge.others, gauge.free, gauge.capacity)
+def _cells(usage: MemoryUsage) -> list[str]:
+    name = " · ".join(part for part in (usage.device, usage.ordinal, usage.name) if part)
+    host = usage.device == "host"
+    sizes = (usage.allocated, usage.cached, usage.rest, usage.others, usage.free, usage.capacity)
     # the host has no allocator of its own to ask: nothing to show is not the same as unknown
     return [name, *("–" if host and at < 2 else format_bytes(size) for at, size in enumerate(sizes))]
 
 
-def _below(gauges: Sequence[Gauge], note: str | None) -> list[str]:
+def _below(usages: Sequence[MemoryUsage], note: str | None) -> list[str]:
     lines = [] if note is None else [note]
-    for gauge in gauges:
-        lines.extend(f"{gauge.device}: {line}" for line in gauge.notes)
+    for usage in usages:
+        lines.extend(f"{usage.device}: {line}" for line in usage.notes)
         lines.extend(
-            f"{gauge.device}: process {pid} {name or '(name not visible from here)'}: {format_bytes(used)}"
-            for pid, name, used in gauge.by_process
+            f"{usage.device}: process {pid} {name or '(name not visible from here)'}: {format_bytes(used)}"
+            for pid, name, used in usage.by_process
         )
     return lines

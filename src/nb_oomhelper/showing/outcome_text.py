@@ -36,8 +36,8 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
         lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
     lines.extend(_held(outcome, language))
     lines.extend(_verdict(outcome, case, catalog, language))
-    if outcome.again is not None and case.diagnosis.rerun != outcome.requested:
-        key = "outcome.again_fits" if outcome.again else "outcome.again_not"
+    if outcome.whole_cell_fits is not None and case.diagnosis.rerun != outcome.requested:
+        key = "outcome.again_fits" if outcome.whole_cell_fits else "outcome.again_not"
         lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
     worth = [step for step in outcome.steps if step.error or max(_fallen(step), default=0) >= _WORTH_SAYING]
     if worth:

@@ -33,7 +33,7 @@ _STARTED = ("dataloader worker", "process pool", "launcher")  # processes that t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
+class CauseRow:
     """One cause: its bytes, its share of the largest (0 to 1), and a sentence."""
 
     kind: CauseKind
@@ -76,7 +76,7 @@ class Report:
     place: str
     headline: str
     parts: tuple[Part, ...]
-    whys: tuple[Why, ...]
+    cause_rows: tuple[CauseRow, ...]
     fixes: tuple[FixRow, ...]
     dead_ends: tuple[str, ...]
     outcomes: tuple[str, ...]
@@ -105,7 +105,7 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         place=one(lambda spoken: _place(case, spoken), ""),
         headline=one(lambda spoken: _headline(case, spoken), ""),
         parts=one(lambda spoken: _bar(case, spoken), ()),
-        whys=each(case.diagnosis.causes, lambda cause, spoken: _why(cause, case, spoken)),
+        cause_rows=each(case.diagnosis.causes, lambda cause, spoken: _why(cause, case, spoken)),
         fixes=each(case.plans, lambda plan, spoken: _fix(case, plan, catalog, spoken)),
         dead_ends=each(case.diagnosis.dead_ends, lambda end, spoken: _dead_end(case, end, spoken)),
         outcomes=each(case.outcomes, lambda outcome, spoken: " ".join(tell(outcome, case, catalog, spoken))),
@@ -224,10 +224,10 @@ def _part(part: Segment, size: int, whole: int, language: Language) -> Part:
     return Part(kind=part.kind, label=label, size=format_bytes(size), width=100 * size / whole)
 
 
-def _why(cause: Cause, case: Case, language: Language) -> Why:
+def _why(cause: Cause, case: Case, language: Language) -> CauseRow:
     held = (one.size or 0 for one in case.diagnosis.causes if one.kind not in ("limit", "too_large"))
     largest = max(held, default=0) or 1
-    return Why(
+    return CauseRow(
         kind=cause.kind,
         size=format_bytes(cause.size),
         share=min(1.0, (cause.size or 0) / largest),
@@ -320,7 +320,7 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
     if plan.fits is None:
         return ""
     if plan.fits:
-        key = "fix.fits_part" if plan.again is False else "fix.fits"  # that the cell runs, nobody knows
+        key = "fix.fits_part" if plan.whole_cell_fits is False else "fix.fits"  # that the cell runs, nobody knows
         return say(key, language, needed=format_bytes(case.diagnosis.rerun))
     never = any(cause.kind == "too_large" for cause in case.diagnosis.causes)
     return say("fix.fits_never" if never else "fix.fits_not", language)

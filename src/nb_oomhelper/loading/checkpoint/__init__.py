@@ -17,7 +17,7 @@ from typing import Any
 from nb_oomhelper.loading.checkpoint._config import read_config
 from nb_oomhelper.loading.checkpoint._files import UnreadableError, check, read_json, whole
 from nb_oomhelper.loading.checkpoint._hub import find_snapshot
-from nb_oomhelper.loading.checkpoint._parts import Found, failed, joined, left_out, summed
+from nb_oomhelper.loading.checkpoint._parts import WeightsRead, failed, joined, left_out, summed
 from nb_oomhelper.loading.checkpoint._record import FLOATING, Checkpoint, Config, TensorSize, by_dtype, plain, total
 from nb_oomhelper.loading.checkpoint._safetensors import read_header
 
@@ -106,7 +106,7 @@ def _home(path: Path) -> Path:
     return folder.parent.parent if folder.parent.name == "snapshots" else folder
 
 
-def _complete(unknown: Checkpoint, found: Found, config: Config | None) -> Checkpoint:
+def _complete(unknown: Checkpoint, found: WeightsRead, config: Config | None) -> Checkpoint:
     return replace(
         unknown,
         how=found.how,
@@ -147,15 +147,15 @@ def _said(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         return None, f"{path.name}: {error}"
 
 
-def _built(folder: Path, said: dict[str, Any]) -> Found:
+def _built(folder: Path, said: dict[str, Any]) -> WeightsRead:
     from nb_oomhelper.loading.checkpoint._meta import build_sizes
 
     tensors = build_sizes(folder, said)
     note = "none of the weights are here: computed from config.json"
-    return Found(how="config", size=total(tensors), tensors=tensors, note=note)
+    return WeightsRead(how="config", size=total(tensors), tensors=tensors, note=note)
 
 
-def _read_folder(folder: Path, variant: str | None, until: float) -> Found | None:
+def _read_folder(folder: Path, variant: str | None, until: float) -> WeightsRead | None:
     """Read the weights that would be loaded from a folder; None where there are none."""
     for chosen in dict.fromkeys((variant or None, None)):
         path = next((path for name in _WHOLE for path in _named(folder, name, chosen) if path.is_file()), None)
@@ -181,7 +181,7 @@ def _named(folder: Path, name: str, variant: str | None) -> Iterable[Path]:
     return [folder / one for one in names]
 
 
-def _read_adapter(path: Path, until: float) -> Found:
+def _read_adapter(path: Path, until: float) -> WeightsRead:
     said, _ = _said(path.parent / "adapter_config.json")
     base = (said or {}).get("base_model_name_or_path")
     of = f"of {plain(base)}" if isinstance(base, str) and base else "of another model"
@@ -189,7 +189,7 @@ def _read_adapter(path: Path, until: float) -> Found:
     return replace(found, note=joined(f"only an adapter {of}, whose own weights come on top", found.note))
 
 
-def _read_loose(folder: Path, until: float) -> Found | None:
+def _read_loose(folder: Path, until: float) -> WeightsRead | None:
     """Read weights of other names: all safetensors files, or else all of torch's."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in islice(entries, _MOST_FILES) if entry.is_file())
@@ -204,7 +204,7 @@ def _read_loose(folder: Path, until: float) -> Found | None:
 # -- several files ---------------------------------------------------------------------------------------------------
 
 
-def _read_index(path: Path, until: float) -> Found:
+def _read_index(path: Path, until: float) -> WeightsRead:
     """Read the shards that an index names; its own total counts where one of them cannot be read."""
     said = _read_object(path)
     names = _shards(said, path.name)
@@ -217,7 +217,7 @@ def _read_index(path: Path, until: float) -> Found:
     note = left_out(bad, len(parts), "shards")
     if size is None:
         raise UnreadableError(f"{note}, and {plain(path.name)} has no total")
-    return Found(how="index", size=size, note=f"{note}: the total is what {plain(path.name)} says")
+    return WeightsRead(how="index", size=size, note=f"{note}: the total is what {plain(path.name)} says")
 
 
 def _shards(said: dict[str, Any], name: str) -> list[str]:
@@ -231,10 +231,10 @@ def _shards(said: dict[str, Any], name: str) -> list[str]:
     return names
 
 
-def _read_components(folder: Path, variant: str | None, until: float) -> Found:
+def _read_components(folder: Path, variant: str | None, until: float) -> WeightsRead:
     """Read a pipeline of diffusers: model_index.json names its parts, each has a folder of its own."""
     said = _read_object(folder / "model_index.json")
-    parts: dict[str, Found | UnreadableError] = {}
+    parts: dict[str, WeightsRead | UnreadableError] = {}
     for name, kind in islice(said.items(), _MOST_FILES):
         if not isinstance(kind, list) or len(kind) != 2 or not isinstance(kind[1], str) or not name.isidentifier():
             continue
@@ -248,7 +248,7 @@ def _read_components(folder: Path, variant: str | None, until: float) -> Found:
     return summed(parts, None, prefix=True)
 
 
-def _attempt_folder(folder: Path, variant: str | None, until: float) -> Found | UnreadableError | None:
+def _attempt_folder(folder: Path, variant: str | None, until: float) -> WeightsRead | UnreadableError | None:
     try:
         check(until)
         return _read_folder(folder, variant, until) if folder.is_dir() else None
@@ -256,7 +256,7 @@ def _attempt_folder(folder: Path, variant: str | None, until: float) -> Found | 
         return error
 
 
-def _read_file(path: Path, until: float) -> Found:
+def _read_file(path: Path, until: float) -> WeightsRead:
     """Read one file: an index, safetensors, or what torch.save wrote, whatever its name ends with.
 
     Raises:
@@ -268,11 +268,11 @@ def _read_file(path: Path, until: float) -> Found:
         check(until)
         if path.name.endswith(_SAFE):
             tensors = read_header(path, until)
-            return Found(how="safetensors", size=total(tensors), tensors=tensors)
+            return WeightsRead(how="safetensors", size=total(tensors), tensors=tensors)
         from nb_oomhelper.loading.checkpoint._torch import read_saved  # zipfile and pickletools, which few need today
 
         saved = read_saved(path, until)
-        return Found(how="pickle", size=saved.size, tensors=saved.tensors, note=saved.note)
+        return WeightsRead(how="pickle", size=saved.size, tensors=saved.tensors, note=saved.note)
     except UnreadableError as error:
         raise UnreadableError(f"{plain(path.name)}: {error}") from None
 
@@ -284,7 +284,7 @@ def _read_object(path: Path) -> dict[str, Any]:
         raise UnreadableError(f"{plain(path.name)}: {error}") from None
 
 
-def _attempt(path: Path, until: float) -> Found | UnreadableError:
+def _attempt(path: Path, until: float) -> WeightsRead | UnreadableError:
     try:
         return _read_file(path, until)
     except UnreadableError as error:

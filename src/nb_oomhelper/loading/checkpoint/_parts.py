@@ -11,7 +11,7 @@ from nb_oomhelper.loading.checkpoint._record import TensorSize, plain, total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class WeightsRead:
     """What one look at weights gave: as in `Checkpoint`, which has its source and config besides."""
 
     how: Literal["safetensors", "index", "pickle", "config"]
@@ -20,7 +20,7 @@ class Found:
     note: str | None = None
 
 
-def summed(parts: Mapping[str, Found | UnreadableError], note: str | None, *, prefix: bool) -> Found:
+def summed(parts: Mapping[str, WeightsRead | UnreadableError], note: str | None, *, prefix: bool) -> WeightsRead:
     """Add up files or components; what could not be read is left out, and the note says so.
 
     Args:
@@ -33,7 +33,7 @@ def summed(parts: Mapping[str, Found | UnreadableError], note: str | None, *, pr
         UnreadableError: None could be read.
     """
     bad = failed(parts)
-    good = {name: part for name, part in parts.items() if isinstance(part, Found)}
+    good = {name: part for name, part in parts.items() if isinstance(part, WeightsRead)}
     if not good:
         raise UnreadableError(left_out(bad, len(parts), "files"))
     tensors: dict[str, TensorSize] = {}
@@ -43,7 +43,7 @@ def summed(parts: Mapping[str, Found | UnreadableError], note: str | None, *, pr
             tensors.setdefault(name, replace(one, name=name) if prefix else one)
     known = all(part.tensors or not part.size for part in good.values())
     notes = [f"{plain(name)}: {part.note}" for name, part in good.items() if part.note]
-    return Found(
+    return WeightsRead(
         how="safetensors" if all(part.how == "safetensors" for part in good.values()) else "pickle",
         size=total(tensors.values()) if known else sum(part.size for part in good.values()),
         tensors=tuple(tensors.values()) if known else (),
@@ -51,7 +51,7 @@ def summed(parts: Mapping[str, Found | UnreadableError], note: str | None, *, pr
     )
 
 
-def failed(parts: Mapping[str, Found | UnreadableError]) -> dict[str, UnreadableError]:
+def failed(parts: Mapping[str, WeightsRead | UnreadableError]) -> dict[str, UnreadableError]:
     """Those that could not be read."""
     return {name: part for name, part in parts.items() if isinstance(part, UnreadableError)}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.showing.report import FixRow, Part, Report, Why
+from nb_oomhelper.showing.report import CauseRow, FixRow, Part, Report
 from nb_oomhelper.showing.wording import say
 from nb_oomhelper.untrusted import printable
 
@@ -90,17 +90,17 @@ def sparkline(used: Sequence[int]) -> str:
     )
 
 
-def whys(report: Report) -> str:
+def cause_rows(report: Report) -> str:
     """The causes, each with a bar as long as its share of the largest."""
     if not report.here:
         return ""
     title = section(say("section.why", report.language))
-    if not report.whys:
+    if not report.cause_rows:
         return title + f'<div class="oomh-mute">{rich(say("section.nothing", report.language))}</div>'
-    return f'{title}<table class="oomh-why">{"".join(_why(why) for why in report.whys)}</table>'
+    return f'{title}<table class="oomh-why">{"".join(_why(why) for why in report.cause_rows)}</table>'
 
 
-def _why(why: Why) -> str:
+def _why(why: CauseRow) -> str:
     mini = f'<i class="oomh-mini oomh-mini-{why.kind}" style="width:{max(2.0, 100 * why.share):.1f}%"></i>'
     mini = "" if why.kind in _NOT_HELD else mini
     return f'<tr><td class="oomh-b">{mini}</td><td class="oomh-n">{rich(why.size)}</td><td>{rich(why.text)}</td></tr>'
@@ -199,7 +199,7 @@ def render(report: Report) -> str:
     by_hand = notes([say("note.terminal", language)] if fixes else [])  # where there are no buttons
     return (
         f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}'
-        f"{bar(report.parts, say('live.still', language)) if report.here else ''}{whys(report)}"
+        f"{bar(report.parts, say('live.still', language)) if report.here else ''}{cause_rows(report)}"
         f"{section(say('section.fixes', language)) if fixes else ''}{fixes}{by_hand}{outcomes(report)}"
         f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
     )

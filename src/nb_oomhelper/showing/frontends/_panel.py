@@ -125,8 +125,8 @@ class Panel:
     def _build(self, report: Report) -> None:
         widgets = self._widgets
         self._head, self._bar, self._why, self._ends, self._notes = (widgets.HTML() for _ in range(5))
-        self._status = self._spoken()
-        self._told = self._spoken()
+        self._status = self._live_region()
+        self._told = self._live_region()
         self._entry = widgets.HTML(layout=widgets.Layout(flex="1 1 400px"))
         self._output, self._page = widgets.Output(), widgets.Output()
         self._page.add_class("oomh-page")
@@ -156,7 +156,7 @@ class Panel:
         self._tell()
         self._draw(self._case.snapshot, say("live.still", self._language))
 
-    def _spoken(self) -> Any:
+    def _live_region(self) -> Any:
         """A line that screen readers are told of."""
         line = self._widgets.HTML()
         line.add_class("oomh-status")
@@ -172,7 +172,7 @@ class Panel:
         """Put the report's words into the widgets."""
         language = report.language
         self._head.value = _html.style() + _html.head(report) + _html.headline(report)
-        self._why.value = _html.whys(report)
+        self._why.value = _html.cause_rows(report)
         self._put(self._fixes, _html.section(say("section.fixes", language)) if report.fixes else "")
         rows = {row.plan.number: row for row in report.fixes}
         for widget in self._rows:

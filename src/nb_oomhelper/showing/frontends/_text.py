@@ -29,7 +29,7 @@ def render(report: Report) -> str:
     blocks = [
         f"{' · '.join(part for part in (report.title, report.place) if part)}\n{_plain(report.headline)}",
         _bar(report.parts),
-        _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.whys]),
+        _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.cause_rows]),
         _section(say("section.fixes", language), [_fix(row, report) for row in report.fixes]),
         _section(say("section.outcome", language), [f"  {_plain(line)}" for line in report.outcomes]),
         _section(say("section.dead_ends", language), [f"  - {_plain(line)}" for line in report.dead_ends]),
