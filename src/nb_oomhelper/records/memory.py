@@ -245,3 +245,20 @@ class Measure:
     resident: int | None = None
     virtual: int | None = None
     free: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What this process holds at one moment, read cheaply enough for every cell; None is unknown.
+
+    Attributes:
+        resident, peak_resident: Bytes of host memory now, and the most since the process began.
+        virtual, peak_virtual: The same of its address space.
+        allocated: Bytes in live tensors and arrays of a GPU: framework, ordinal, bytes.
+    """
+
+    resident: int | None = None
+    peak_resident: int | None = None
+    virtual: int | None = None
+    peak_virtual: int | None = None
+    allocated: tuple[tuple[str, int | None, int], ...] = ()

@@ -1,0 +1,66 @@
+"""What the failed cell needs: what it had made by the time it failed, and the request that was refused."""
+
+from __future__ import annotations
+
+from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot
+
+
+def made_by(event: OomEvent, start: Footprint | None, end: Footprint | None, host: HostMemory) -> int | None:
+    """Find how much the cell had made when it failed.
+
+    What the call that failed had made itself is gone when anybody can look: on a GPU the message has the figure of that
+    moment, on the host a peak tells it that was reached since the cell began.
+
+    Args:
+        event: What failed.
+        start, end: What the process held before the cell, and as soon as it had failed.
+        host: The machine's memory, for the bound that counts.
+
+    Returns:
+        Bytes, at least 0; None where they cannot be told.
+    """
+    if start is None or end is None:
+        return None
+    if event.backend == "host":
+        return _made_on_host(start, end, host)
+    before = _on_device(start, event)
+    then = event.allocated if event.allocated is not None else _on_device(end, event)
+    return None if before is None or then is None else max(0, then - before)
+
+
+def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> int | None:
+    """Find what the same cell needs again, at least.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then; what the failed cell still keeps was made by it.
+        made: As `made_by` gives it.
+
+    Returns:
+        Bytes, the failed request among them; None where that is unknown.
+    """
+    if event.requested is None:
+        return None
+    kept = snapshot.holdings.freed_by(snapshot.holdings.of_kind("failed_cell"))
+    return event.requested + max(made or 0, kept)
+
+
+def _made_on_host(start: Footprint, end: Footprint, host: HostMemory) -> int | None:
+    if tightest(host)[0] in ("RLIMIT_AS", "RLIMIT_DATA"):
+        before, after, peak, old_peak = start.virtual, end.virtual, end.peak_virtual, start.peak_virtual
+    else:
+        before, after, peak, old_peak = start.resident, end.resident, end.peak_resident, start.peak_resident
+    if before is None or after is None:
+        return None
+    moved = peak is not None and old_peak is not None and peak > old_peak  # else it was reached before this cell
+    return max(0, (peak if moved and peak is not None else after) - before)
+
+
+def _on_device(footprint: Footprint, event: OomEvent) -> int | None:
+    """What the framework held on the event's device; 0 where it had not started any."""
+    rows = [size for name, device, size in footprint.allocated if name == event.framework and device == event.device]
+    if rows:
+        return rows[0]
+    return 0 if not footprint.allocated or event.device is not None else None

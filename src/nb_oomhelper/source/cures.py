@@ -1,0 +1,359 @@
+"""The classic ways of keeping memory without meaning to, mended in the text where they are written.
+
+Each function reads a source, changes the few places it is about, and leaves every other character as it was. It gives
+None where there is nothing of the kind, and where the change cannot be written. Nothing of the user's runs here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from nb_oomhelper.source.text_edits import Changed, Edit, SourceText, read_text, write_edits
+
+CureKind = Literal["append_item", "append_detach", "add_item", "no_grad", "retain_graph", "old_first", "float32"]
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_OWN_SCOPE = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
+_APPENDS = frozenset({"append", "appendleft", "add"})
+_PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)  # `.item()` can be written right behind them
+_TRAINS = frozenset({"backward", "step", "zero_grad"})
+_REDUCED = frozenset(
+    {
+        "mean",
+        "sum",
+        "item",
+        "cross_entropy",
+        "mse_loss",
+        "nll_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "binary_cross_entropy",
+    }
+    | {"binary_cross_entropy_with_logits", "kl_div", "loss"}
+)
+_FLOAT64 = frozenset({"zeros", "ones", "empty", "full", "linspace"})  # of NumPy: float64 where no dtype is given
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """A source with a mistake mended: which, how, and the names of the user's that the change is about."""
+
+    kind: CureKind
+    changed: Changed
+    names: tuple[str, ...] = ()
+
+
+def append_detached(source: str, keeper: str, *, within: str | None = None) -> Cure | None:
+    """Append the number, or the tensor without its graph, in place of a tensor with all that autograd keeps behind it.
+
+    Args:
+        source: The source in which something is appended.
+        keeper: What it is appended to, as the user would write it: "losses", "trainer.outputs"; of a path the last
+            name counts, for a method calls the object `self`.
+        within: The function to look in; None looks everywhere.
+    """
+    return _mend(source, within, lambda text, body: _appends(text, body, keeper), (keeper,))
+
+
+def add_number(source: str, name: str, *, within: str | None = None) -> Cure | None:
+    """Add up numbers in place of losses: `total += loss` keeps the graph of every step.
+
+    Args:
+        source, within: As of `append_detached`.
+        name: What is added up.
+    """
+    return _mend(source, within, lambda text, body: _additions(text, body, name), (name,))
+
+
+def without_grad(source: str, function: str) -> Cure | None:
+    """Put `@torch.no_grad()` on a function that evaluates; None where it trains or has it already.
+
+    Args:
+        source: The source that defines it.
+        function: Its name.
+    """
+    text = read_text(source)
+    node = None if text is None else _definition(text.tree, function)
+    if text is None or node is None or _words(node) & (_TRAINS | {"no_grad", "inference_mode", "set_grad_enabled"}):
+        return None
+    first: ast.expr | ast.stmt = node.decorator_list[0] if node.decorator_list else node
+    place = text.line_start(first)
+    edit = (place, place, f"{text.indent(node)}@torch.no_grad()\n")
+    return _cure("no_grad", text, [edit], (function,), same=lambda tree: _undecorated(tree, function))
+
+
+def backward_once(source: str, *, within: str | None = None) -> Cure | None:
+    """Take `retain_graph=True` from the only `backward()` of a function or cell: nothing needs its graph again."""
+    return _mend(source, within, _retained, ())
+
+
+def old_first(source: str, name: str) -> Cure | None:
+    """Let the old object of a name go before the statement that makes the new one.
+
+    Args:
+        source: A cell.
+        name: What a statement of its top level binds anew without reading it.
+    """
+    text = read_text(source)
+    if text is None:
+        return None
+    for node in text.tree.body:
+        if _reads(node, name):
+            return None
+        if _binds(node, name):
+            if not text.begins_line(node):
+                return None
+            place = text.line_start(node)
+            return _cure("old_first", text, [(place, place, f"{name} = None\n")], (name,), same=_without_first(name))
+    return None
+
+
+def in_float32(source: str, *, within: str | None = None) -> Cure | None:
+    """Give NumPy's makers of float64 arrays `dtype=np.float32`, and let `astype` give that: half the bytes."""
+    return _mend(source, within, _float64, ())
+
+
+# -- what is looked for ----------------------------------------------------------------------------------------------
+
+
+def _appends(text: SourceText, body: list[ast.stmt], keeper: str) -> tuple[CureKind, list[Edit]]:
+    last, shown, made = keeper.rsplit(".", 1)[-1], _numbers(body), _made_by_calls(body)
+    found = [
+        node for put in _kept(body, last, dotted="." in keeper) for node in _detachable(put, made | shown, alone=True)
+    ]
+    behind = [".item()" if _name_of(node) in shown else ".detach()" for node in found]
+    edits = [(text.end(node), text.end(node), what) for node, what in zip(found, behind, strict=True)]
+    return ("append_item" if set(behind) == {".item()"} else "append_detach"), edits
+
+
+def _kept(body: list[ast.stmt], last: str, *, dotted: bool) -> Iterator[ast.expr]:
+    """What is put into the keeper."""
+    for node in _walk(body):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _APPENDS:
+            if _is_named(node.func.value, last, dotted=dotted) and len(node.args) == 1:
+                yield node.args[0]
+        elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.value, ast.List):
+            if _is_named(node.target, last, dotted=dotted):
+                yield from node.value.elts
+        elif isinstance(node, ast.Assign) and _is_named(node.targets[0], last, dotted=dotted):
+            if isinstance(node.value, ast.ListComp):
+                yield node.value.elt
+        elif isinstance(node, ast.Assign) and _is_item(node.targets[0], last, dotted=dotted):
+            yield node.value
+
+
+def _detachable(node: ast.expr, tensors: frozenset[str], *, alone: bool) -> Iterator[ast.expr]:
+    """The tensors in what is kept; among several, only names that a call has made: `step` has no `detach()`."""
+    if isinstance(node, (ast.Tuple, ast.List, ast.Dict)):
+        for one in node.values if isinstance(node, ast.Dict) else node.elts:
+            yield from _detachable(one, tensors, alone=False)
+    elif isinstance(node, _PLAIN) and not _is_free(node) and (alone or _name_of(node) in tensors):
+        yield node
+
+
+def _made_by_calls(body: list[ast.stmt]) -> frozenset[str]:
+    """Names that are bound to what a call has given, by a statement of their own."""
+    made = [node for node in _walk(body) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
+    return frozenset(
+        target.id
+        for node in made
+        if not _is_free(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    )
+
+
+def _is_free(node: ast.expr) -> bool:
+    """Whether it is a number already, or has been taken off the graph."""
+    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    named = (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("float", "int", "len", "str")
+    )
+    return named or bool(names & {"item", "detach", "tolist", "numpy", "data"})
+
+
+def _numbers(body: list[ast.stmt]) -> frozenset[str]:
+    """Names that stand for a single number: `backward()` is called on them, or they are what a loss gives."""
+    found: set[str] = set()
+    for node in _walk(body):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward":
+            if isinstance(node.func.value, ast.Name) and not node.args:
+                found.add(node.func.value.id)
+        elif isinstance(node, ast.Assign) and _gives_number(node.value):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return frozenset(found)
+
+
+def _gives_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and _last_name(node.func) in _REDUCED and _scalar(node)
+
+
+def _scalar(call: ast.Call) -> bool:
+    """Whether a reduction has no axis that would leave more than one number."""
+    kept = {keyword.arg for keyword in call.keywords} & {"dim", "axis", "reduction", "keepdim"}
+    return not kept and (_last_name(call.func) not in ("mean", "sum") or not call.args)
+
+
+def _additions(text: SourceText, body: list[ast.stmt], name: str) -> tuple[CureKind, list[Edit]]:
+    last, dotted = name.rsplit(".", 1)[-1], "." in name
+    found: list[ast.expr] = []
+    for node in _walk(body):
+        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
+            if _is_named(node.target, last, dotted=dotted):
+                found.append(node.value)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Add):
+            sides = (node.value.left, node.value.right)
+            if _is_named(node.targets[0], last, dotted=dotted):
+                found += [one for one in sides if not _is_named(one, last, dotted=dotted)]
+    plain = [node for node in found if isinstance(node, _PLAIN) and not _is_free(node)]
+    return "add_item", [(text.end(node), text.end(node), ".item()") for node in plain]
+
+
+def _retained(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Edit]]:
+    calls = [node for node in _walk(body) if isinstance(node, ast.Call) and _last_name(node.func) == "backward"]
+    if len(calls) != 1:  # a second one may well go through the same graph
+        return "retain_graph", []
+    told = [one for one in calls[0].keywords if one.arg == "retain_graph" and _is_true(one.value)]
+    if not told:
+        return "retain_graph", []
+    others = [*calls[0].args, *(one.value for one in calls[0].keywords if one is not told[0])]
+    if others:  # one among others: what is between them is the user's own spelling
+        return "retain_graph", [(text.start(told[0].value), text.end(told[0].value), "False")]
+    end = text.end(calls[0])
+    return "retain_graph", [(text.end(calls[0].func), end, "()")]
+
+
+def _float64(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Edit]]:
+    edits: list[Edit] = []
+    for node in _walk(body):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        maker = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        if node.func.attr == "astype" and len(node.args) == 1 and (new := _narrow(text.of(node.args[0]))):
+            edits.append((text.start(node.args[0]), text.end(node.args[0]), new))
+        elif maker not in ("np", "numpy"):
+            continue
+        elif "dtype" in given and (new := _narrow(text.of(given["dtype"]))):
+            edits.append((text.start(given["dtype"]), text.end(given["dtype"]), new))
+        elif node.func.attr in _FLOAT64 and None not in given and "dtype" not in given:
+            last = [*node.args, *given.values()]
+            if last and len(node.args) <= (2 if node.func.attr in ("full", "linspace") else 1):
+                place = max(text.end(one) for one in last)
+                edits.append((place, place, f", dtype={maker}.float32"))
+    return "float32", edits
+
+
+def _narrow(dtype: str) -> str | None:
+    return {
+        "np.float64": "np.float32",
+        "numpy.float64": "numpy.float32",
+        "float": '"float32"',
+        '"float64"': '"float32"',
+        "'float64'": "'float32'",
+        "np.double": "np.float32",
+    }.get(dtype)
+
+
+# -- reading and writing ---------------------------------------------------------------------------------------------
+
+
+def _mend(
+    source: str,
+    within: str | None,
+    find: Callable[[SourceText, list[ast.stmt]], tuple[CureKind, list[Edit]]],
+    names: tuple[str, ...],
+) -> Cure | None:
+    """Change what is found in a function, or in the whole source."""
+    text = read_text(source)
+    if text is None:
+        return None
+    body: list[ast.stmt] = text.tree.body
+    if within is not None:
+        node = _definition(text.tree, within)
+        if node is None:
+            return None
+        body = node.body
+    kind, edits = find(text, body)
+    return _cure(kind, text, edits, names) if edits else None
+
+
+def _cure(
+    kind: CureKind,
+    text: SourceText,
+    edits: list[Edit],
+    names: tuple[str, ...],
+    same: Callable[[ast.Module], str] | None = None,
+) -> Cure | None:
+    changed = write_edits(text, edits, same)
+    return None if changed is None else Cure(kind, changed, names)
+
+
+def _walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    for node in body:
+        yield from ast.walk(node)
+
+
+def _definition(tree: ast.AST, function: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The last definition of a function or method of that name."""
+    found = [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS) and node.name == function]
+    return found[-1] if found else None
+
+
+def _words(node: ast.AST) -> set[str]:
+    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    return names | {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def _is_named(node: ast.expr, last: str, *, dotted: bool) -> bool:
+    """Whether an expression is the name, or an attribute of that name where the keeper was a path."""
+    if dotted:
+        return isinstance(node, ast.Attribute) and node.attr == last
+    return isinstance(node, ast.Name) and node.id == last
+
+
+def _is_item(node: ast.expr, last: str, *, dotted: bool) -> bool:
+    return isinstance(node, ast.Subscript) and _is_named(node.value, last, dotted=dotted)
+
+
+def _name_of(node: ast.expr) -> str | None:
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _last_name(function: ast.expr) -> str | None:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else None
+
+
+def _is_true(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is True
+
+
+def _reads(node: ast.stmt, name: str) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == name and isinstance(one.ctx, ast.Load) for one in ast.walk(node))
+
+
+def _binds(node: ast.stmt, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(one, ast.Name) and one.id == name for one in targets)
+
+
+def _without_first(name: str) -> Callable[[ast.Module], str]:
+    def dump(tree: ast.Module) -> str:
+        at = next(at for at, node in enumerate(tree.body) if _binds(node, name))
+        del tree.body[at]
+        return ast.dump(tree)
+
+    return dump
+
+
+def _undecorated(tree: ast.Module, function: str) -> str:
+    node = _definition(tree, function)
+    if node is not None:
+        del node.decorator_list[0]
+    return ast.dump(tree)

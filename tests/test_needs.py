@@ -1,0 +1,94 @@
+"""What the failed cell needs, from what the process held before and after it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from nb_oomhelper.diagnosis.needs import cell_needs, made_by
+from nb_oomhelper.memory.footprint import read_footprint
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holding, Holdings
+from nb_oomhelper.records.memory import DriverReading, Footprint, HostMemory, MemorySnapshot
+
+MIB = 1 << 20
+LIMITED = HostMemory(virtual=900 * MIB, address_space_limit=1000 * MIB, available=9000 * MIB)
+
+
+def event(backend: str = "host", allocated: int | None = None) -> OomEvent:
+    device = 0 if backend == "cuda" else None
+    return OomEvent(
+        framework="pytorch",
+        backend=backend,
+        device=device,
+        exception_type="RuntimeError",
+        message="",
+        format="",
+        requested=100 * MIB,
+        allocated=allocated,
+    )
+
+
+def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0) -> Footprint:
+    return Footprint(virtual=virtual, peak_virtual=peak, resident=resident, peak_resident=peak_resident)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "made"),
+    [
+        (on_host(400 * MIB, 500 * MIB), on_host(700 * MIB, 950 * MIB), 550 * MIB),  # the peak was this cell's
+        (on_host(400 * MIB, 980 * MIB), on_host(700 * MIB, 980 * MIB), 300 * MIB),  # an earlier cell's
+        (on_host(400 * MIB, 980 * MIB), on_host(300 * MIB, 980 * MIB), 0),
+        (None, on_host(1, 1), None),
+        (Footprint(), Footprint(), None),
+    ],
+)
+def test_on_the_host(start: Footprint | None, end: Footprint | None, made: int | None) -> None:
+    assert made_by(event(), start, end, LIMITED) == made
+
+
+def test_the_machine_counts_resident_memory() -> None:
+    start, end = on_host(0, 0, 100 * MIB, 200 * MIB), on_host(10**12, 10**12, 150 * MIB, 700 * MIB)
+    assert made_by(event(), start, end, HostMemory(available=MIB, capacity=1000 * MIB)) == 600 * MIB
+
+
+def test_on_a_gpu_the_message_has_the_figure_of_that_moment() -> None:
+    start = Footprint(allocated=(("pytorch", 1, 7 * MIB), ("pytorch", 0, 300 * MIB), ("jax", 0, MIB)))
+    end = Footprint(allocated=(("pytorch", 0, 350 * MIB),))
+    assert made_by(event("cuda", 900 * MIB), start, end, LIMITED) == 600 * MIB
+    assert made_by(event("cuda"), start, end, LIMITED) == 50 * MIB
+    assert made_by(event("cuda", 900 * MIB), Footprint(), end, LIMITED) == 900 * MIB  # CUDA began in this cell
+
+
+def test_what_the_cell_needs_again() -> None:
+    held = Holdings(
+        rows=(Holding(name="x", kind="failed_cell", backend="host", own=200 * MIB),), shares=(((0,), 200 * MIB),)
+    )
+    snapshot = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=LIMITED, holdings=held)
+    assert cell_needs(event(), snapshot, None) == 300 * MIB
+    assert cell_needs(event(), snapshot, 50 * MIB) == 300 * MIB
+    assert cell_needs(event(), snapshot, 700 * MIB) == 800 * MIB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the figures are from /proc")
+def test_what_is_read() -> None:
+    code = """
+from nb_oomhelper.memory.footprint import read_footprint
+before = read_footprint()
+kept = bytearray(200 << 20)
+del kept
+after = read_footprint()
+assert after.peak_resident - before.resident > 190 << 20, (before, after)
+assert after.peak_virtual - before.virtual >= 200 << 20
+assert after.resident - before.resident < 20 << 20
+assert before.allocated == after.allocated == ()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+    found = read_footprint()
+    assert found is not None
+    assert found.resident is not None
+    assert found.peak_resident is not None
+    assert 0 < found.resident <= found.peak_resident
