@@ -37,7 +37,7 @@ class Trainer:
 
 
 def test_only_the_appended_loss_is_changed() -> None:
-    cure = append_detached(TRAIN, "losses")
+    cure = append_detached("losses", TRAIN)
     assert cure is not None
     assert cure.changed.source == TRAIN.replace("losses.append(loss)", "losses.append(loss.item())")
     assert (cure.kind, cure.changed.line) == ("append_item", 5)
@@ -46,7 +46,7 @@ def test_only_the_appended_loss_is_changed() -> None:
 
 
 def test_in_a_method_the_attribute_counts() -> None:
-    cure = append_detached(TRAINER, "trainer.outputs", within="fit")
+    cure = append_detached("trainer.outputs", TRAINER, within="fit")
     assert cure is not None
     assert cure.changed.source == TRAINER.replace("self.outputs.append(out)", "self.outputs.append(out.detach())")
 
@@ -73,7 +73,7 @@ def test_in_a_method_the_attribute_counts() -> None:
     ],
 )
 def test_what_is_appended(before: str, after: str | None) -> None:
-    cure = append_detached(before, "losses")
+    cure = append_detached("losses", before)
     assert (cure.changed.source if cure else None) == after
 
 
@@ -89,7 +89,7 @@ def test_what_is_appended(before: str, after: str | None) -> None:
     ],
 )
 def test_what_is_added_up(before: str, after: str | None) -> None:
-    cure = add_number(f"for x in xs:\n    {before}\n", "total")
+    cure = add_number("total", f"for x in xs:\n    {before}\n")
     assert (cure.changed.source if cure else None) == (f"for x in xs:\n    {after}\n" if after else None)
 
 
@@ -166,7 +166,7 @@ def test_text_that_is_wide() -> None:
     source = textwrap.dedent("""
         名前 = "é"; losses.append(損失)  # ü
         """)
-    cure = append_detached(source, "losses")
+    cure = append_detached("losses", source)
     assert cure is not None
     assert cure.changed.source == source.replace("(損失)", "(損失.detach())")
     assert ast.parse(cure.changed.source)

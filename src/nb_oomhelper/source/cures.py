@@ -45,24 +45,24 @@ class Cure:
     names: tuple[str, ...] = ()
 
 
-def append_detached(source: str, keeper: str, *, within: str | None = None) -> Cure | None:
+def append_detached(keeper: str, source: str, *, within: str | None = None) -> Cure | None:
     """Append the number, or the tensor without its graph, in place of a tensor with all that autograd keeps behind it.
 
     Args:
-        source: The source in which something is appended.
         keeper: What it is appended to, as the user would write it: "losses", "trainer.outputs"; of a path the last
             name counts, for a method calls the object `self`.
+        source: The source in which something is appended.
         within: The function to look in; None looks everywhere.
     """
     return _mend(source, within, lambda text, body: _appends(text, body, keeper), (keeper,))
 
 
-def add_number(source: str, name: str, *, within: str | None = None) -> Cure | None:
+def add_number(name: str, source: str, *, within: str | None = None) -> Cure | None:
     """Add up numbers in place of losses: `total += loss` keeps the graph of every step.
 
     Args:
-        source, within: As of `append_detached`.
         name: What is added up.
+        source, within: As of `append_detached`.
     """
     return _mend(source, within, lambda text, body: _additions(text, body, name), (name,))
 
