@@ -48,7 +48,7 @@ def _below(path: str, thing: object, depth: int) -> Iterator[tuple[str, str]]:
             yield from _below(f"{path}.{name}", part, depth - 1)
 
 
-def _strings(names: Mapping[str, object]) -> list[tuple[str, object]]:
+def _strings(names: Mapping[object, object]) -> list[tuple[str, object]]:
     if len(names) > _FEW:
         return []
     return [(name, part) for name, part in list(names.items()) if type(name) is str and name.isidentifier()]
