@@ -1,6 +1,7 @@
 # make test      everything that can be checked on this machine, on its oldest and its newest Python
 # make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv
 # make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
+# make quick     the plain tests on the sources as they stand, in parallel; T=tests/memory: a part of them
 # make demo      JupyterLab at the quickstart notebook
 # make wheel     dist/*.whl, to install anywhere with pip
 #
@@ -17,6 +18,8 @@ PIP := -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest --timeout 300
 # Two at a time, each file's tests in one process: they share kernels and browsers.
 PARALLEL := -n 2 --dist loadfile
+# What `make quick` does not look at: other kinds of tests, which take long to collect, and what is about the wheel.
+NOT_QUICK := $(addprefix --ignore tests/,kernel browser gpu test_wheel.py)
 
 # The newest packages are in $(VENV); the others are in a .venv-NAME for each of these.
 NEWEST := ipython ipykernel ipywidgets
@@ -37,7 +40,7 @@ WHEEL := dist/.built
 SOURCES := pyproject.toml README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
 OTHERS := $(PYTHON) tests/interpreters.py --others
 
-.PHONY: test test-all all-here demo wheel env old colab kaggle chromium lint types plain kernel browser gpu bench peers clean
+.PHONY: test test-all all-here quick demo wheel env old colab kaggle chromium lint types plain kernel browser gpu bench peers clean
 .SECONDARY:
 
 test: all-here
@@ -58,6 +61,11 @@ all-here: env old colab chromium lint types
 on-%: .venv-%/.tools
 	CI= .venv-$*/bin/python -m pytest --timeout 300 $(PARALLEL) --pairs new -m "plain or kernel" \
 	  --ignore tests/browser --ignore tests/gpu
+
+# What is there is used as it is, however old: only where there is no environment yet is one made.
+quick:
+	@[ -e $(VENV)/.packages ] || $(MAKE) --no-print-directory env
+	PYTHONPATH="$(CURDIR)/src" $(PYTEST) -q -n auto --dist worksteal -m plain $(NOT_QUICK) $(T)
 
 demo: $(VENV)/.demo
 	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb $(LAB_FLAGS)

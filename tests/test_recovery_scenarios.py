@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.recovery import scenario, suite
-from benchmarks.recovery.methods import ENOUGH, METHODS
-from benchmarks.recovery.scenario import FOLDER, Scenario, ScenarioError
+from benchmarks.recovery import scenario
+from benchmarks.recovery.methods import METHODS
+from benchmarks.recovery.scenario import FOLDER, ScenarioError
 from IPython.core.inputtransformer2 import TransformerManager
 
-Trials = tuple[suite.Run, Generator[Scenario, None, None]]
+from tests.recovery import Trials, check, start
 
 FILES = sorted(FOLDER.glob("*.toml"))
 NAMES = [path.stem for path in FILES]
@@ -62,33 +62,6 @@ def test_bad_file_is_refused(tmp_path: Path, text: str, told: str) -> None:
 def test_titles_differ() -> None:
     titles = [one.title for one in scenario.load_all().values()]
     assert len(set(titles)) == len(titles) >= 30
-
-
-def start(request: pytest.FixtureRequest, device: str) -> Iterator[Trials]:
-    """The trials of the tests that were chosen, several at a time; they go on while the first are checked."""
-    pytest.importorskip("torch")
-    tests = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
-    chosen = {item.callspec.id for item in tests if "release" in item.fixturenames}
-    scenarios = [one for one in scenario.load_all().values() if one.name in chosen]
-    run = suite.prepare("new", device, [ENOUGH], scenarios)
-    done = suite.run_all(run, suite.default_jobs())
-    yield run, done
-    done.close()
-
-
-def check(trials: Trials, name: str) -> None:
-    """All is back, the smaller twin ran, and nothing of the user's is lost."""
-    run, done = trials
-    if name not in {one.name for one in run.scenarios}:
-        pytest.skip("a package of this scenario is not installed")
-    key = name, ENOUGH.name
-    while key not in run.trials and key not in run.failed:
-        next(done)
-    assert run.failed.get(key) is None
-    one = run.trials[key]
-    assert one.share >= 0.95
-    assert one.twin
-    assert one.lost == ()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -11,11 +10,11 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import Lab, write_notebook
+from tests.browser.panel import LOAD, PANEL, button, cut_off, picture
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
-LOAD = "%load_ext nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.5"
 # Host memory stands in for a small device: four and a quarter GiB beyond what is mapped already.
 SET_UP = """
 import resource, psutil, torch
@@ -30,7 +29,6 @@ def train_step(size):
     return (batch + outputs).sum().item()
 """
 FAIL = "train_step(1000 << 20)"
-PANEL = ".oomh"
 
 
 def open_panel(lab: Lab, name: str, *more: str) -> Locator:
@@ -42,28 +40,6 @@ def open_panel(lab: Lab, name: str, *more: str) -> Locator:
     panel = lab.output(2).locator(PANEL).first
     expect(panel.get_by_text("live, every 0.5 s")).to_be_visible()
     return panel
-
-
-def button(panel: Locator, name: str, nth: int = 0) -> Locator:
-    return panel.get_by_role("button", name=name, exact=True).locator("visible=true").nth(nth)
-
-
-def picture(lab: Lab, panel: Locator, name: str, folder: Path) -> Path:
-    """Take a picture; with PICTURES=docs/images it is kept there, for the README."""
-    path = lab.screenshot(folder / name, panel)
-    if kept := os.environ.get("PICTURES"):
-        shutil.copy(path, ROOT / kept / name)
-    return path
-
-
-def cut_off(panel: Locator) -> list[str]:
-    """Texts that are wider than the place they stand in."""
-    script = """panel => [...panel.querySelectorAll('div, span, td, li, button, pre')]
-        .filter(node => node.scrollWidth > node.clientWidth + 1 && node.clientWidth > 0
-            && getComputedStyle(node).display !== 'inline')
-        .map(node => `${node.className}: ${node.textContent.slice(0, 60)}`)"""
-    found: list[str] = panel.evaluate(script)
-    return found
 
 
 def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import Lab, write_notebook
-from tests.browser.test_panel import LOAD, PANEL, button, cut_off, picture
+from tests.browser.panel import LOAD, PANEL, button, cut_off, picture
 from tests.kernel.models import SYNC, make_llama
 
 pytestmark = pytest.mark.browser

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from benchmarks.recovery import scenario
 
-from tests.test_recovery_scenarios import Trials, check, start
+from tests.recovery import Trials, check, start
 
 pytestmark = pytest.mark.gpu
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartKernel
-from tests.kernel.cells import LOAD, SETUP, shown
-from tests.kernel.test_panel import FAIL
+from tests.kernel.cells import FAIL, LOAD, SETUP, shown
 
 pytestmark = pytest.mark.kernel
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartKernel
-from tests.kernel.cells import LOAD, MIB, SETUP, VIEW, Panel, shown, start_busy, wait_for
+from tests.kernel.cells import CASE, CUDA, FAIL, LOAD, LOADER, MIB, SETUP, VIEW, Panel, shown, start_busy, wait_for
 from tests.kernel.conftest import SharedKernel
 from tests.kernel.driver import Kernel
-from tests.kernel.test_panel import CUDA, FAIL, LOADER
 
 pytestmark = pytest.mark.kernel
 
-CASE = "get_ipython()._nb_oomhelper.case"
 BROKEN = {
     "%oom nonsense": "%oom does not know 'nonsense'; it knows: fix, entry",
     "%oom 'open": "No closing quotation",

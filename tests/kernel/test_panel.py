@@ -10,17 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartKernel
-from tests.kernel.cells import LOAD, MIB, SETUP, Panel, shown, start_busy, wait_for
+from tests.kernel.cells import CASE, FAIL, LOAD, LOADER, MIB, SETUP, Panel, run_of, shown, start_busy, wait_for
 from tests.kernel.conftest import SharedKernel
 from tests.kernel.driver import Kernel, Reply
 
 pytestmark = pytest.mark.kernel
 
-FAIL = "train_step(128 << 20)"  # under limit(370 MiB): two arrays fit, the third does not
-CUDA = (
-    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which 0.20 GiB is free."
-)
-LOADER = f"def from_pretrained(name):\n    raise RuntimeError({CUDA!r})\nmodel = from_pretrained('gpt2-xl')"
 FIX = """
 id = "{id}"
 order = {order}
@@ -38,7 +33,6 @@ loses = ""
 [[example]]
 code = '''{code}'''
 """
-CASE = "get_ipython()._nb_oomhelper.case"
 
 
 @pytest.fixture
@@ -59,13 +53,6 @@ def fail(kernel: Kernel, code: str = FAIL) -> Panel:
     reply = kernel.execute(code)
     assert reply.status == "error"
     return Panel(kernel, reply)
-
-
-def run_of(panel: Panel, fix: str) -> int:
-    """Which of the buttons that say Run belongs to a fix."""
-    plans = panel.kernel.eval(f"[[plan.fix, plan.applicability] for plan in {CASE}.plans]")
-    runnable = [name for name, applicability in plans if applicability != "display_only"]
-    return runnable.index(fix)
 
 
 class TestRun:

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartKernel
-from tests.kernel.cells import LOAD, MIB, SETUP, Panel, shown
+from tests.kernel.cells import CASE, LOAD, MIB, SETUP, Panel, run_of, shown
 from tests.kernel.driver import Kernel
 from tests.kernel.models import SIZE, SYNC, make_llama
-from tests.kernel.test_panel import CASE, run_of
 
 pytestmark = pytest.mark.kernel
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from nb_oomhelper.shell.meter import Meter
-from tests.test_arrays import PlayedGpu
+from tests.played_jax import PlayedGpu
 
 pytestmark = pytest.mark.plain
 

@@ -21,7 +21,7 @@ from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import planning
-from tests.test_diagnose import DEVICE, EVENT, JAX, SNAPSHOT, held, holding
+from tests.makers import DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 

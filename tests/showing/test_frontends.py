@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
@@ -21,35 +20,12 @@ from nb_oomhelper.showing.outcome_text import plain
 from nb_oomhelper.showing.report import Part, Report, write
 from nb_oomhelper.showing.wording import say
 from tests.cases import EVENT, GIB, HOSTILE, QUOTES, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
+from tests.page import Page
 
 pytestmark = pytest.mark.plain
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 NOT_FRONTENDS = {"_widgets", "__init__", "_actions", "_live"}  # what they share, and %gpumem --live
-VOID = {"br"}
-TAGS = {
-    "style",
-    "div",
-    "b",
-    "span",
-    "i",
-    "br",
-    "table",
-    "tr",
-    "td",
-    "code",
-    "pre",
-    "ul",
-    "li",
-    "svg",
-    "polyline",
-    "del",
-    "ins",
-}
-ATTRIBUTES = {
-    *("class", "style", "role", "aria-label", "aria-level", "aria-hidden", "lang", "tabindex", "title"),
-    *("viewbox", "width", "height", "preserveaspectratio", "points", "fill", "stroke", "stroke-width"),
-}
 SPARSE = Report(
     language="en",
     title="t",
@@ -64,44 +40,6 @@ SPARSE = Report(
     claims="",
     notes=(),
 )
-
-
-class Page(HTMLParser):
-    """Reads HTML as a browser would, and notes what does not belong there."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.wrong: list[str] = []
-        self.texts: list[str] = []
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.feed(text)
-        self.close()
-        self.wrong += [f"not closed: {tag}" for tag in self.open]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        names = [name for name, _ in attrs]
-        self.wrong += [f"<{tag}>"] * (tag not in TAGS)
-        self.wrong += [f"{tag} {name}" for name in names if name not in ATTRIBUTES or names.count(name) > 1]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(f"</{tag}>")
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.texts)
 
 
 def unmarked(text: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 from nb_oomhelper.frameworks import _cupy, _jax
 from nb_oomhelper.records.memory import AllocatorMemory
 from nb_oomhelper.remedies.releasing import give_back
+from tests.played_jax import PlayedGpu
 
 pytestmark = pytest.mark.plain
 
@@ -172,27 +173,6 @@ def test_deep_drops_what_was_compiled_with_its_constants() -> None:
         tell(compiled, kinds, step._cache_size(), float(step(1.0)[0, 0]))
     """
     assert tell(JAX, code) == [1, [[], ["jax_compiled"]], 0, 2.0]
-
-
-class PlayedGpu:
-    """A device as JAX's clients give it, with what its allocator says."""
-
-    def __init__(self, number: int, platform: str = "gpu", version: str = "PJRT C API cuda 12080") -> None:
-        self.id = 8 + number
-        self.local_hardware_id = number
-        self.platform = platform
-        self.client = SimpleNamespace(platform_version=version, local_devices=lambda: [self])
-
-    def memory_stats(self) -> dict[str, int] | None:
-        if self.platform == "cpu":
-            return None
-        return {
-            "bytes_in_use": 3 * MIB,
-            "pool_bytes": 60 * MIB,
-            "peak_bytes_in_use": 9 * MIB,
-            "bytes_limit": 60 * MIB,
-            "largest_free_block_bytes": 50 * MIB,
-        }
 
 
 def start(monkeypatch: pytest.MonkeyPatch, *devices: PlayedGpu) -> None:

@@ -18,7 +18,7 @@ from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.showing.memory_table import by_variable, to_html, to_json, to_text
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
-from tests.test_frontends import Page
+from tests.page import Page
 
 pytestmark = pytest.mark.plain
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler to build the NVML stub")

@@ -40,7 +40,7 @@ from nb_oomhelper.remedies.notebook_settings import UNREAD, inspect_notebook
 from nb_oomhelper.remedies.planning import CHANGED, plan, predict_effect
 from nb_oomhelper.remedies.running import run
 from nb_oomhelper.source.call_sites import bound_names
-from tests.test_diagnose import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
+from tests.makers import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 

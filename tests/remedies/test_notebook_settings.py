@@ -21,8 +21,8 @@ from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies.notebook_settings import Notebook, inspect_notebook, merge_setting, tell_phase
 from nb_oomhelper.remedies.planning import CHANGED, plan
 from nb_oomhelper.remedies.running import run
+from tests.makers import EVENT, JAX, SNAPSHOT, held, holding
 from tests.shells import in_shell
-from tests.test_diagnose import EVENT, JAX, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 

@@ -17,9 +17,8 @@ import pytest
 
 from nb_oomhelper.memory.cuda_ordinals import ordinals
 from nb_oomhelper.records.memory import DeviceMemory
-
-from .nvml_stub import build, environment, write_scenario
-from .nvml_stub.build import compiler
+from tests.nvml_stub import build, environment, write_scenario
+from tests.nvml_stub.build import compiler
 
 pytestmark = pytest.mark.plain
 # nvidia-ml-py before 12.550 has only the newest entry point of the process lists.
