@@ -338,7 +338,7 @@ def test_every_kind_of_cause_and_their_order() -> None:
 
 CUPY = AllocatorMemory(framework="cupy", backend="cuda", device=0, allocated=GIB // 4, reserved=GIB)
 JAX = AllocatorMemory(
-    framework="jax", backend="cuda", device=0, allocated=GIB, reserved=4 * GIB, limit=4 * GIB, keeps=True
+    framework="jax", backend="cuda", device=0, allocated=GIB, reserved=4 * GIB, limit=4 * GIB, never_releases=True
 )
 
 

@@ -22,7 +22,6 @@ from nb_oomhelper.knowledge.fix import Example, Fix, read_fix
 from nb_oomhelper.knowledge.render import fill, render
 from nb_oomhelper.knowledge.toml_tables import Text
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.remedies.planning import names_of
 from nb_oomhelper.source.call_sites import bound_names
 
 pytestmark = pytest.mark.plain
@@ -276,7 +275,7 @@ class TestFixes:
         modules = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
         assert all(alias.asname is None for node in modules for alias in node.names)
         assert bound(tree) - own == {name for node in modules for name in bound(node)}
-        assert names_of(fix) == bound(tree) - own - bound(ast.parse(fields.get("imports", "")))
+        assert fix.does.binds == bound(tree) - own - bound(ast.parse(fields.get("imports", "")))
 
     def test_pasting_the_shell_lines_ends_no_process(self) -> None:
         lines = render(FIXES["stop-other-process"], {"pid": "4711"}, installed_version).splitlines()

@@ -62,10 +62,10 @@ def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: fl
             )
         )
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
-    place = {old: new for new, old in enumerate(order)}
+    rank = {old: new for new, old in enumerate(order)}
     shares: dict[tuple[int, ...], int] = {}
     for key, indexes in keepers.items():
-        holders = tuple(sorted(place[index] for index in indexes))
+        holders = tuple(sorted(rank[index] for index in indexes))
         shares[holders] = shares.get(holders, 0) + sizes[key]
     return Holdings(
         rows=tuple(rows[index] for index in order),
@@ -111,7 +111,7 @@ def _name(holder: HolderCount, sizes: dict[Hashable, int]) -> Label:
     """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
     best = _ranked(holder, sizes)
     _, function, line = best[0]
-    named = dict.fromkeys(name for name, *place in best if place == [function, line])
+    named = dict.fromkeys(name for name, *where in best if where == [function, line])
     return ", ".join(list(named)[:NAMED]), function, line
 
 

@@ -31,9 +31,9 @@ def outcome_between(
     freed = decrease(before.resident, after.resident)
     if before.backend != "host":
         freed = decrease(before.allocated, after.allocated)
-    fits, again = (
+    fits, whole = (
         None if needed is None or after.free is None else after.free >= needed for needed in (requested, rerun)
     )
     return Outcome(
-        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, whole_cell_fits=again, **facts
+        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, whole_cell_fits=whole, **facts
     )
