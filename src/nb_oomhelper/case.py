@@ -104,7 +104,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], services: Servic
     Args:
         error: The exception; no reference to it or its frames is kept.
         scope: Where to look for holders; called only if the error is one.
-        desk: What to work with.
+        services: What to work with.
         cell: Source of the cell that failed.
     """
     event = detect(error)

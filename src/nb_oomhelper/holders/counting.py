@@ -33,7 +33,16 @@ class HolderCount:
 
 
 def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: float) -> Holdings:
-    """Count each storage once under the set of holders that keep it."""
+    """Count each storage once under the set of holders that keep it.
+
+    Args:
+        found: The holders that were found, in the order of the search.
+        searched, total: How many holders were searched through, of how many.
+        seconds: How long the search took.
+
+    Returns:
+        The holders, largest share of their own first, and the bytes of each set of them.
+    """
     keepers: dict[Hashable, list[int]] = {}
     sizes: dict[Hashable, int] = {}
     for index, holder in enumerate(found):
@@ -86,7 +95,7 @@ def _parts(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[tuple[str, 
 
 
 def _shapes(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[str, ...]:
-    shaped = [key for key in sizes if holder.shapes.get(key)]  # of what is left: `_without` takes storages out
+    shaped = [key for key in sizes if holder.shapes.get(key)]  # only these: others keep the rest of it
     largest = sorted(shaped, key=lambda key: -sizes[key])
     return tuple(holder.shapes[key] for key in largest[:NAMED])
 

@@ -34,11 +34,14 @@ class Scope:
 
 
 def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
-    """Where a shell's user keeps things.
+    """Find where a shell's user keeps things.
 
     Args:
         shell: The InteractiveShell.
         error: The failed cell's exception; None takes the one that Python and IPython still keep.
+
+    Returns:
+        A scope that refers to the user's objects: drop it soon.
     """
     hidden = shell.user_ns_hidden
     variables = {

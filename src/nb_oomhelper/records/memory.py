@@ -143,7 +143,7 @@ class AllocatorMemory:
 
     @property
     def releasable_at_most(self) -> int | None:
-        """The same where it is told, and else all that is cached."""
+        """The bytes of `releasable` where they are known, and else all that is cached."""
         return self.cached if self.releasable is None else self.releasable
 
     @property
@@ -196,7 +196,7 @@ class MemorySnapshot:
 
     @property
     def releasable_at_most(self) -> int | None:
-        """The same where all of them tell it, and of the others all that they have cached."""
+        """The bytes of `releasable` of those that tell them, and of the others all that they have cached."""
         return self._sum("releasable_at_most")
 
     @property

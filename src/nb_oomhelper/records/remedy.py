@@ -95,7 +95,14 @@ class FixPlan:
 
 
 def decrease(before: int | None, after: int | None) -> int | None:
-    """By how many bytes a figure fell; None where either reading is unknown."""
+    """Tell by how much a figure fell.
+
+    Args:
+        before, after: The two readings in bytes; None is unknown.
+
+    Returns:
+        Bytes, negative where it rose; None where either reading is unknown.
+    """
     return None if before is None or after is None else before - after
 
 

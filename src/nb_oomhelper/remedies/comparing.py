@@ -27,6 +27,9 @@ def outcome_between(
         before, after: The figures, in bytes.
         requested, rerun: Bytes that the failed request and the whole cell need.
         facts: More of the outcome's attributes.
+
+    Returns:
+        The outcome, with the bytes freed and whether the request and the cell would fit now.
     """
     freed = decrease(before.resident, after.resident)
     if before.backend != "host":

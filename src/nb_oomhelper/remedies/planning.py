@@ -44,6 +44,9 @@ def plan(
         load: The load that failed, if one did.
         notebook: What the failed cell uses.
         failed: Is told the error of a fix that could not be made ready; the others go on.
+
+    Returns:
+        The plans in the order of the panel, numbered from 1.
     """
     event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
@@ -134,7 +137,17 @@ def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: N
 def predict_effect(
     plan: FixPlan, snapshot: MemorySnapshot, diagnosis: Diagnosis, before: frozenset[int] = frozenset()
 ) -> FixPlan:
-    """The plan with what it would free, and whether that would do, once the holders `before` are gone."""
+    """Say what a plan would free, and whether that would do.
+
+    Args:
+        plan: The plan.
+        snapshot: Memory when the cell failed, with its holders.
+        diagnosis: What was requested, and what was free then.
+        before: Holders that other fixes have let go since: indexes of rows of the snapshot's holdings.
+
+    Returns:
+        The plan with these bytes; a load, or one that runs the cell again, is given back as it is.
+    """
     if plan.loads or plan.reruns:  # it says itself whether it fits, once the failed cell is released
         return plan
     held, predicted = snapshot.holdings, plan.predicted

@@ -33,6 +33,9 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         run_code: Runs the code in the user's namespace.
         read: Reads the figures of the device that the event is about.
         diagnosis: What had failed.
+
+    Returns:
+        What it did, measured; an error of the code is one line of it.
     """
     before, started, started_at = read(), time.monotonic(), time.time()
     with steps_taken() as steps:
