@@ -41,7 +41,7 @@ SNAPSHOT = MemorySnapshot(
 )
 CUPY = AllocatorMemory(framework="cupy", backend="cuda", device=0, allocated=GIB // 4, reserved=GIB)
 JAX = AllocatorMemory(
-    framework="jax", backend="cuda", device=0, allocated=GIB, reserved=4 * GIB, limit=4 * GIB, keeps=True
+    framework="jax", backend="cuda", device=0, allocated=GIB, reserved=4 * GIB, limit=4 * GIB, never_releases=True
 )
 NOTHING = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=HostMemory())
 

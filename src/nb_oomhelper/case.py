@@ -32,7 +32,7 @@ from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.remedies import history
-from nb_oomhelper.remedies.notebook_settings import UNREAD, Notebook, inspect_notebook, tell_phase
+from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook, tell_phase
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
 
@@ -104,7 +104,7 @@ def open_case(error: BaseException, scope: Callable[[], Scope], services: Servic
     Args:
         error: The exception; no reference to it or its frames is kept.
         scope: Where to look for holders; called only if the error is one.
-        desk: What to work with.
+        services: What to work with.
         cell: Source of the cell that failed.
     """
     event = detect(error)

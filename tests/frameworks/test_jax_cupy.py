@@ -192,7 +192,7 @@ def test_the_pool_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         peak_allocated=9 * MIB,
         limit=60 * MIB,
         largest_free_block=50 * MIB,
-        keeps=True,
+        never_releases=True,
     )
     assert (found.cached, found.releasable, found.reusable) == (57 * MIB, 0, 57 * MIB)
     assert _jax.allocator("cuda", None) == _jax.allocator("cuda", 0)

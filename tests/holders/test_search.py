@@ -21,8 +21,8 @@ import pytest
 from nb_oomhelper.failure import retained
 from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.frameworks import _numpy, _pytorch
-from nb_oomhelper.holders import search
-from nb_oomhelper.holders.scope import Scope
+from nb_oomhelper.holders import walk
+from nb_oomhelper.holders.scope import Scope, is_result
 from nb_oomhelper.holders.search import find_holdings
 from nb_oomhelper.introspection import living, living_takes, with_subclasses
 from nb_oomhelper.records.holdings import Holding, Holdings
@@ -534,14 +534,14 @@ class TestEarlierCells:
     def test_a_cell_that_there_is_no_time_for_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It comes after the names: time is up as it is followed."""
         errors = [self.fail("IPython.core.interactiveshell", lambda: self.step(2)) for _ in range(2)]
-        now, follow = [0.0], search._Search.follow
+        now, follow = [0.0], walk.Walk.follow
 
         def slowly(search: Any, root: Any, seen: Any = None) -> Any:
             now[0] += 100 * (root.kind == "earlier_cell")
             return follow(search, root, seen)
 
-        monkeypatch.setattr(search, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-        monkeypatch.setattr(search._Search, "follow", slowly)
+        monkeypatch.setattr(walk, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(walk.Walk, "follow", slowly)
         found = self.search(errors[1], mine=array())
         assert {"mine", "batch"} <= {row.name for row in found.rows}
         assert (found.complete, found.everywhere) == (False, False)
@@ -701,7 +701,7 @@ def test_what_was_found_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None
             now[0] += 10 * any(thing is last for thing in objects)
             return _numpy.storages(objects)
 
-    monkeypatch.setattr("nb_oomhelper.holders.search.time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("nb_oomhelper.holders.walk.time", types.SimpleNamespace(monotonic=lambda: now[0]))
     scope = Scope(variables={"a": array(2), "b": array(1), "c": [last, [array(8)]], "d": [array()]})
     tracers: Any = [UntilLast()]
     found = find_holdings(scope, tracers, backend="host", device=None, seconds=5)
@@ -723,8 +723,8 @@ class TestManyObjects:
             now[0] += takes
             return living(kinds, seconds=seconds)
 
-        monkeypatch.setattr(search, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-        monkeypatch.setattr(search, "living", look)
+        monkeypatch.setattr(walk, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(walk, "living", look)
         monkeypatch.setattr("nb_oomhelper.introspection.living_takes", lambda: takes)
         return find({name: array() for name in self.NAMES}, seconds=5, everywhere=True), looks
 
@@ -840,13 +840,13 @@ class TestLiving:
 def test_a_crowd_takes_nobody_elses_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be millions of objects is searched last, and models and arrays before what only may lead to some."""
     order: list[str] = []
-    follow = search._Search.follow
+    follow = walk.Walk.follow
 
     def noted(self: Any, root: Any, seen: Any = None) -> Any:
         order.append(root.name or root.kind)
         return follow(self, root, seen)
 
-    monkeypatch.setattr(search._Search, "follow", noted)
+    monkeypatch.setattr(walk.Walk, "follow", noted)
     find({"crowd": [[] for _ in range(20_000)], "few": [array(1)], "alone": array(1)})
     assert order == ["alone", "few", "crowd"]
 
@@ -926,6 +926,25 @@ def test_a_shells_variables() -> None:
     assert results == {"2": "shown"}
     assert frames == given == [["<module>", 4], ["f", 3]]
     assert barred
+
+
+def test_a_name_of_four_underscores_is_the_users() -> None:
+    code = """
+        from nb_oomhelper.holders.scope import scope_of
+        cell("____ = 1"); cell("_5x = 2"); cell("3"); cell("4"); cell("5")
+        tell([name for name in scope_of(shell).variables if set(name) <= set("_0123456789ixOu")])
+    """
+    assert in_shell(code) == [["____", "_5x"]]
+
+
+@pytest.mark.parametrize("name", ["_", "__", "___", "_1", "_20", "_oh", "Out"])
+def test_names_of_displayed_results(name: str) -> None:
+    assert is_result(name)
+
+
+@pytest.mark.parametrize("name", ["____", "_i", "_i1", "_ih", "In", "_dh", "_x", "x", "_1a", "Out1"])
+def test_names_of_other_things(name: str) -> None:
+    assert not is_result(name)
 
 
 def test_a_variable_that_leads_to_the_shell() -> None:

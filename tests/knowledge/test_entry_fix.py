@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.knowledge.code_facts import CodeFacts, read_facts
 from nb_oomhelper.knowledge.entry import Entry, read_entry
 from nb_oomhelper.knowledge.fix import Example, Fix, read_fix
 from nb_oomhelper.knowledge.render import fill, render
 from nb_oomhelper.knowledge.toml_tables import Text
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.remedies.planning import names_of
 from nb_oomhelper.source.call_sites import bound_names
 
 pytestmark = pytest.mark.plain
@@ -276,7 +276,7 @@ class TestFixes:
         modules = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
         assert all(alias.asname is None for node in modules for alias in node.names)
         assert bound(tree) - own == {name for node in modules for name in bound(node)}
-        assert names_of(fix) == bound(tree) - own - bound(ast.parse(fields.get("imports", "")))
+        assert fix.does.binds == bound(tree) - own - bound(ast.parse(fields.get("imports", "")))
 
     def test_pasting_the_shell_lines_ends_no_process(self) -> None:
         lines = render(FIXES["stop-other-process"], {"pid": "4711"}, installed_version).splitlines()
@@ -417,6 +417,27 @@ def test_no_damage_of_a_good_file_ends_in_another_error(data: st.DataObject) -> 
             read(text)
         except KnowledgeError as error:
             assert str(error).strip()  # noqa: PT017 - either end is right
+
+
+class TestFacts:
+    @pytest.mark.parametrize(
+        "code", ["import nb_oomhelper\nnb_oomhelper.release()", "if 1:\n    nb_oomhelper . release(history=True)"]
+    )
+    def test_a_release(self, code: str) -> None:
+        assert read_facts(code).releases
+
+    @pytest.mark.parametrize(
+        "code", ["# nb_oomhelper.release()", "x = 'nb_oomhelper.release()'", "nb_oomhelper.release("]
+    )
+    def test_what_only_reads_like_one(self, code: str) -> None:
+        assert not read_facts(code).releases
+
+    def test_names_that_it_binds(self) -> None:
+        code = "$imports\nimport torch.nn\nfor i in x:\n    $name = i\n$statement\nwith y as z:\n$block\ndef f(): pass"
+        assert read_facts(code).binds == {"torch", "i", "z", "f"}
+
+    def test_shell_lines_do_nothing(self) -> None:
+        assert read_facts("ps -fp $pid") == CodeFacts()
 
 
 class TestRender:

@@ -18,8 +18,10 @@ from nb_oomhelper.records.event import OomEvent, Phase
 from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.records.memory import AllocatorMemory, Measure
 from nb_oomhelper.records.remedy import FixPlan
-from nb_oomhelper.remedies.notebook_settings import Notebook, inspect_notebook, merge_setting, tell_phase
-from nb_oomhelper.remedies.planning import CHANGED, plan
+from nb_oomhelper.remedies.allocator_settings import merge_setting
+from nb_oomhelper.remedies.fix_targets import SUBJECTS
+from nb_oomhelper.remedies.notebook import Notebook, inspect_notebook, tell_phase
+from nb_oomhelper.remedies.planning import plan
 from nb_oomhelper.remedies.running import run
 from tests.makers import EVENT, JAX, SNAPSHOT, held, holding
 from tests.shells import in_shell
@@ -46,7 +48,7 @@ def plans(
     found = plan(
         CATALOG, event, snapshot, diagnose(event, snapshot), notebook=inspect_notebook(variables or {}, source)
     )
-    work = [one for one in found if CATALOG.fix(one.fix).subject in CHANGED]
+    work = [one for one in found if CATALOG.fix(one.fix).subject in SUBJECTS]
     named = {
         one.fix if sum(one.fix == other.fix for other in work) == 1 else f"{one.fix} {one.subject}": one for one in work
     }

@@ -35,9 +35,10 @@ from nb_oomhelper.records.memory import (
 )
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import running
+from nb_oomhelper.remedies.fix_targets import SUBJECTS
 from nb_oomhelper.remedies.history import measured_rates
-from nb_oomhelper.remedies.notebook_settings import UNREAD, inspect_notebook
-from nb_oomhelper.remedies.planning import CHANGED, plan, predict_effect
+from nb_oomhelper.remedies.notebook import UNREAD, inspect_notebook
+from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import run
 from nb_oomhelper.source.call_sites import bound_names
 from tests.makers import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
@@ -219,7 +220,7 @@ class TestCode:
         )
         found = [*plans_for(*rows, event=event), *plans_for(*rows, event=replace(EVENT, phase="train"))]
         absent = {"reload-device", "reload-host", "reload-context", "stop-other-process"}  # nothing here to go to
-        work = {fix.id for fix in CATALOG.fixes if fix.subject in CHANGED}  # test_notebook.py
+        work = {fix.id for fix in CATALOG.fixes if fix.subject in SUBJECTS}  # test_notebook.py
         assert {one.fix for one in found} == {fix.id for fix in CATALOG.fixes} - absent - work
         for one in found:
             assert ast.parse(one.code).body

@@ -143,7 +143,7 @@ def pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
         return []
     found = [
         Cause(kind="pool_kept", size=other.cached, names=(other.framework,))
-        if other.keeps
+        if other.never_releases
         else Cause(kind="pool", size=other.releasable_at_most, names=(other.framework,))
         for other in snapshot.others
     ]

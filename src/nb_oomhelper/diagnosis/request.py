@@ -29,7 +29,7 @@ def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
 
 def own_pool(snapshot: MemorySnapshot) -> int:
     """What the framework can have of the pool that it never gives back; PyTorch has emptied its cache when it fails."""
-    return (snapshot.allocator.cached or 0) if snapshot.allocator and snapshot.allocator.keeps else 0
+    return (snapshot.allocator.cached or 0) if snapshot.allocator and snapshot.allocator.never_releases else 0
 
 
 def capacity_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:

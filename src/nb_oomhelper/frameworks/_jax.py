@@ -89,7 +89,7 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
             peak_allocated=stats.get("peak_bytes_in_use"),
             limit=stats.get("bytes_limit"),
             largest_free_block=stats.get("largest_free_block_bytes") or None,
-            keeps=True,
+            never_releases=True,
         )
     except Exception:  # a device that was lost; there is nothing to tell then
         return None

@@ -33,7 +33,16 @@ class HolderCount:
 
 
 def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: float) -> Holdings:
-    """Count each storage once under the set of holders that keep it."""
+    """Count each storage once under the set of holders that keep it.
+
+    Args:
+        found: The holders that were found, in the order of the search.
+        searched, total: How many holders were searched through, of how many.
+        seconds: How long the search took.
+
+    Returns:
+        The holders, largest share of their own first, and the bytes of each set of them.
+    """
     keepers: dict[Hashable, list[int]] = {}
     sizes: dict[Hashable, int] = {}
     for index, holder in enumerate(found):
@@ -62,10 +71,10 @@ def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: fl
             )
         )
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
-    place = {old: new for new, old in enumerate(order)}
+    rank = {old: new for new, old in enumerate(order)}
     shares: dict[tuple[int, ...], int] = {}
     for key, indexes in keepers.items():
-        holders = tuple(sorted(place[index] for index in indexes))
+        holders = tuple(sorted(rank[index] for index in indexes))
         shares[holders] = shares.get(holders, 0) + sizes[key]
     return Holdings(
         rows=tuple(rows[index] for index in order),
@@ -86,7 +95,7 @@ def _parts(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[tuple[str, 
 
 
 def _shapes(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[str, ...]:
-    shaped = [key for key in sizes if holder.shapes.get(key)]  # of what is left: `_without` takes storages out
+    shaped = [key for key in sizes if holder.shapes.get(key)]  # only these: others keep the rest of it
     largest = sorted(shaped, key=lambda key: -sizes[key])
     return tuple(holder.shapes[key] for key in largest[:NAMED])
 
@@ -111,7 +120,7 @@ def _name(holder: HolderCount, sizes: dict[Hashable, int]) -> Label:
     """Name a holder after the objects that brought most of these bytes; names elsewhere in the stack are left out."""
     best = _ranked(holder, sizes)
     _, function, line = best[0]
-    named = dict.fromkeys(name for name, *place in best if place == [function, line])
+    named = dict.fromkeys(name for name, *where in best if where == [function, line])
     return ", ".join(list(named)[:NAMED]), function, line
 
 

@@ -15,7 +15,7 @@ DEADLINE = 0.3  # seconds for holdings in the panel: it must be there at once
 
 
 def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Holding]:
-    """Who keeps memory, largest share of its own first; the rows account for all that is allocated.
+    """List who keeps memory, largest share of its own first; the rows account for all that is allocated.
 
     Nothing is changed, nothing is kept, and no code of the user's runs.
 
@@ -47,7 +47,18 @@ def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Ho
 
 
 def search(scope: Scope, backend: str, device: int | None, seconds: float, *, everywhere: bool = False) -> Holdings:
-    """Search a scope with all loaded frameworks."""
+    """Search a scope with all loaded frameworks.
+
+    Args:
+        scope: Where to look.
+        backend: "cuda", "host" or "meta".
+        device: The framework's ordinal; None takes all devices of the backend.
+        seconds: When the search must end.
+        everywhere: Search also what no name of the user's leads to.
+
+    Returns:
+        Who keeps what, in bytes; `complete` is False where time was up, or where there was no room to search.
+    """
     loaded = [framework for framework in FRAMEWORKS if framework.loaded()]
     try:
         return find_holdings(scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere)
@@ -58,7 +69,17 @@ def search(scope: Scope, backend: str, device: int | None, seconds: float, *, ev
 def still_held(
     scope: Scope, backend: str, device: int | None, seconds: float = DEADLINE
 ) -> tuple[tuple[str, int], ...]:
-    """The three holders that would give back most, by name, with bytes."""
+    """Find the three holders that would give back most.
+
+    Args:
+        scope: Where to look.
+        backend: "cuda" or "host".
+        device: The framework's ordinal; None takes all devices of the backend.
+        seconds: When the search must end.
+
+    Returns:
+        Name, or names of those that keep it together, and bytes; largest first.
+    """
     found = search(scope, backend, device, seconds)
     rows = [(row.name, row.own) for row in found.rows if row.own >= _WORTH_SAYING]
     together = [
@@ -70,7 +91,16 @@ def still_held(
 
 
 def loaded(scope: Scope, name: str, seconds: float = DEADLINE) -> tuple[tuple[str, int], ...]:
-    """Bytes by dtype of what one of the user's variables keeps, on all devices; empty where it cannot be told."""
+    """Count by dtype what one of the user's variables keeps, on all devices.
+
+    Args:
+        scope: Where the user keeps things.
+        name: The variable.
+        seconds: When the search of each backend must end.
+
+    Returns:
+        Dtype and bytes; empty where it cannot be told.
+    """
     if name not in scope.variables:
         return ()
     alone = Scope(variables={name: scope.variables[name]}, barred=scope.barred)
@@ -86,7 +116,7 @@ def loaded(scope: Scope, name: str, seconds: float = DEADLINE) -> tuple[tuple[st
 
 
 def placed(thing: object, device: int | None, seconds: float = THOROUGH) -> Placement:
-    """Where a loaded object's tensors are.
+    """Find where a loaded object's tensors are.
 
     Args:
         thing: A model, a pipeline, a dict of tensors.

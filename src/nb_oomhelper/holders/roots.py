@@ -30,12 +30,12 @@ class Roles(Protocol):
     """What a framework knows of an object by its class alone."""
 
     def role(self, obj: object) -> str | None:
-        """What the object is to the framework; None where it is nothing to it."""
+        """Tell what the object is to the framework; None where it is nothing to it."""
 
 
 @dataclass(slots=True)
 class Root:
-    """One holder to be.
+    """A candidate holder.
 
     Attributes:
         kind: Which sort of holder.
@@ -53,7 +53,7 @@ class Root:
 
 
 def module_roots(scope: Scope) -> Iterator[Root]:
-    """The globals of other people's modules, and the attributes of their classes, one root a name."""
+    """Give the globals of other people's modules, and the attributes of their classes, one root a name."""
     barred = {id(thing) for thing in scope.barred}  # the user's own namespace is a module's, too
     made: list[object] = []  # kept, for the ids of what the roots have met must stay unique
     for name, module in list(sys.modules.items()):
@@ -72,11 +72,18 @@ def module_roots(scope: Scope) -> Iterator[Root]:
 
 
 def scope_roots(scope: Scope, tracers: Sequence[Roles], earlier: Sequence[tuple[FrameType, int]] = ()) -> list[Root]:
-    """Every name of the user's, in the order in which they are worth the time.
+    """Give every name of the user's, in the order in which they are worth the time.
 
     The failed cells first, since it is what people cannot see; then models, tensors and the like; what may
-    be millions of objects last, so that it takes nobody else's time. `earlier` are the frames and lines of
-    cells that failed before.
+    be millions of objects last, so that it takes nobody else's time.
+
+    Args:
+        scope: Where to look.
+        tracers: The loaded frameworks.
+        earlier: The frames of cells that failed before, with the lines that failed in them.
+
+    Returns:
+        One root a name, and one for all frames of the failed cell, and of those before.
     """
     kinds: tuple[HolderKind, ...] = ("failed_cell", "earlier_cell")
     failed = [
@@ -112,7 +119,15 @@ def _is_mine(kind: type) -> bool:
 
 
 def role_of(thing: object, tracers: Sequence[Roles]) -> str | None:
-    """What an object is to the first framework that knows it. One that fails knows nothing of it."""
+    """Ask what an object is to the first framework that knows it. One that fails knows nothing of it.
+
+    Args:
+        thing: The object.
+        tracers: The frameworks, in the order in which they are asked.
+
+    Returns:
+        "model", "optimizer", "tensor", …; None where it is nothing to any of them.
+    """
     for tracer in tracers:
         try:
             if role := tracer.role(thing):
@@ -162,7 +177,10 @@ def _locals(frame: FrameType, line: int) -> Iterator[tuple[Label, object]]:
 
 
 def named(frame: FrameType) -> list[tuple[str, object]]:
-    """A frame's names and objects. A class body's may lie in a mapping of the user's, whose methods are not called."""
+    """Give a frame's names and objects.
+
+    A class body's may lie in a mapping of the user's, whose methods are not called.
+    """
     names: Any = frame.f_locals
     if issubclass(type(names), dict):
         items = dict.items(names)

@@ -11,6 +11,10 @@ from typing import Any
 from nb_oomhelper.failure import retained
 from nb_oomhelper.failure.exception_graph import raised_with
 
+RECENT_RESULTS = ("_", "__", "___")  # IPython's names for the last three displayed results
+_RESULTS = re.compile(r"_{1,3}|_[0-9]+|_oh|Out")
+_INPUTS = re.compile(r"_i{1,3}|_i[0-9]+|_ih|In|_dh")  # and the folders that it has been in
+
 
 @dataclass(slots=True)
 class Scope:
@@ -29,15 +33,15 @@ class Scope:
     barred: Sequence[object] = ()
 
 
-_RESULT = re.compile(r"_+|_i{1,3}|_i?[0-9]+|In|Out|_oh|_ih|_dh")
-
-
 def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
-    """Where a shell's user keeps things.
+    """Find where a shell's user keeps things.
 
     Args:
         shell: The InteractiveShell.
         error: The failed cell's exception; None takes the one that Python and IPython still keep.
+
+    Returns:
+        A scope that refers to the user's objects: drop it soon.
     """
     hidden = shell.user_ns_hidden
     variables = {
@@ -45,7 +49,7 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
         for name, thing in list(shell.user_ns.items())
         if isinstance(name, str)
         and not (name in hidden and hidden[name] is thing)
-        and not _is_result(shell, name, thing)
+        and not _is_ipythons(shell, name, thing)
     }
     if error is None:
         frames = retained.frames_of(retained.kept_exceptions(shell), retained.kept_tracebacks(shell))
@@ -58,8 +62,13 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
     return Scope(variables=variables, results=results, frames=frames, barred=barred)
 
 
-def _is_result(shell: Any, name: str, thing: object) -> bool:
-    """Names under which IPython keeps inputs and results, `_`, `_12`, `_i3`, `_oh`; a user's own `_` is none."""
-    if name in ("_", "__", "___"):
+def is_result(name: str) -> bool:
+    """Tell whether IPython gives a displayed result, or all of them, this name: `_`, `_12`, `Out`."""
+    return _RESULTS.fullmatch(name) is not None
+
+
+def _is_ipythons(shell: Any, name: str, thing: object) -> bool:
+    """Whether IPython keeps its inputs and results under this name; a user's own `_` is none."""
+    if name in RECENT_RESULTS:
         return thing is getattr(shell.displayhook, name, None)
-    return _RESULT.fullmatch(name) is not None
+    return is_result(name) or _INPUTS.fullmatch(name) is not None

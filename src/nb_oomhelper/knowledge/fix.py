@@ -8,6 +8,7 @@ from string import Template
 from typing import Literal, get_args
 
 from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.knowledge.code_facts import CodeFacts, read_facts
 from nb_oomhelper.knowledge.toml_tables import Language, Table, Text, parse
 from nb_oomhelper.knowledge.versions import Spelling, read_spelling
 from nb_oomhelper.records.diagnosis import CauseKind
@@ -114,6 +115,7 @@ class Fix:
         title, note: Template texts: what it is called, and what one ought to know.
         loses: Template text: what is lost; "" where nothing is.
         examples: Its tests and its documentation.
+        does: What its code does, whatever its fields are filled in with.
         origin: The file of a person's own that it is from; None for one that is packaged.
     """
 
@@ -135,17 +137,13 @@ class Fix:
     note: Text
     loses: Text
     examples: tuple[Example, ...]
+    does: CodeFacts
     origin: Path | None = None
 
     @property
     def needs(self) -> frozenset[str]:
         """Names of the fields that must be given to fill in the code; those with a spelling fill themselves in."""
         return frozenset(LITERALS.get(name, name) for name in fields_of_code(self) if name not in LINES)
-
-    @property
-    def releases(self) -> bool:
-        """Whether it gives back what the failed cell keeps, and the caches of the frameworks."""
-        return "nb_oomhelper.release(" in self.code
 
 
 def read_fix(text: str) -> Fix:
@@ -169,6 +167,7 @@ def _fix(table: Table) -> Fix:
     words = {language: _words(table.table(language)) for language in ("en", "zh")}
     title, note, loses = (Text(en=en, zh=zh) for en, zh in zip(words["en"], words["zh"], strict=True))
     recommended = table.has("entry") or table.has("claimed_rate")  # both or neither
+    code = table.text("code").strip("\n")
     return Fix(
         id=table.name("id"),
         order=table.number("order", 0, 1_000_000),
@@ -182,12 +181,13 @@ def _fix(table: Table) -> Fix:
         edit=_edit(table.table("edit")) if table.has("edit") else Edit(),
         entry=table.name("entry") if recommended else None,
         claimed_rate=table.number("claimed_rate", 0, 100) if recommended else None,
-        code=table.text("code").strip("\n"),
+        code=code,
         spelling=tuple(read_spelling(row) for row in table.rows("spelling")),
         title=title,
         note=note,
         loses=loses,
         examples=tuple(_example(row) for row in table.rows("example")),
+        does=read_facts(code),
     )
 
 

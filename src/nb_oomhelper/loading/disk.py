@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+OFFLOAD_PREFIX = "oom-offload-"  # of the temporary folders in which a load puts weights
+
 
 def mapped_files(folder: str) -> int:
     """Bytes of address space that this process has mapped of files in a folder; 0 where it cannot be told.

@@ -12,7 +12,7 @@ from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, TensorSize, measure
-from nb_oomhelper.loading.disk import mapped_files, scratch
+from nb_oomhelper.loading.disk import OFFLOAD_PREFIX, mapped_files, scratch
 from nb_oomhelper.loading.loaders import Loader, load_rows, missing
 from nb_oomhelper.loading.placement import TOKENS, MemoryBudget, converts, estimate_placement, half_of, needed
 from nb_oomhelper.loading.statement import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
@@ -24,7 +24,7 @@ from nb_oomhelper.records.remedy import FixPlan, Placement
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made
 _ONE_DEVICE = re.compile(r"(?:cuda|hip|xpu|cpu)(?::\d+)?")
-_FOLDER = 'tempfile.mkdtemp(prefix="oom-offload-"{at})'
+_FOLDER = f'tempfile.mkdtemp(prefix="{OFFLOAD_PREFIX}"{{at}})'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +231,8 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
     absent = [name for option in options for name in missing(option, installed_version)]
     if absent:
         imports = [f"# pip install {' '.join(dict.fromkeys(absent))}", *imports]
-    if obstacle is None and names_bound(imports) & load.names:
+    binds = fix.does.binds | names_bound(imports)
+    if obstacle is None and binds & load.names:
         obstacle = "shadowed"
     fields = {"imports": "\n".join(imports), "statement": written}
     forget = {"forget": f"{load.call.target} = None"} if obstacle is None else {}
@@ -251,7 +252,8 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
         fits=placement.fits,
         subject=load.call.target or "model",
         released_holders=load.gone,
-        releases=fix.releases,
+        releases=fix.does.releases,
+        binds=binds,
         loads=True,
         once_loaded=once_loaded,
         makes_folder=any("folder" in option.fields for option in options),

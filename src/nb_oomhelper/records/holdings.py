@@ -73,17 +73,17 @@ class Holdings:
     everywhere: bool = True
 
     def of_kind(self, *kinds: HolderKind) -> frozenset[int]:
-        """Indexes of the rows of these kinds."""
+        """Give the indexes of the rows of these kinds."""
         return frozenset(index for index, row in enumerate(self.rows) if row.kind in kinds)
 
     def of_failures(self) -> frozenset[int]:
-        """What every release lets go of: the failed cell, and cells that failed before and were not released."""
+        """Give what every release lets go of: the failed cell, and cells that failed before and were not released."""
         return self.of_kind("failed_cell", "earlier_cell")
 
     def named(self, name: str) -> frozenset[int]:
-        """Index of the variable of that name."""
+        """Give the index of the variable of that name; empty where it is none of the rows."""
         return frozenset(index for index in self.of_kind("variable") if self.rows[index].name == name)
 
     def freed_by(self, gone: frozenset[int]) -> int:
-        """Bytes that come back if all these holders go: what they keep alone or among themselves."""
+        """Add up the bytes that come back if all these holders go: what they keep alone or among themselves."""
         return sum(size for holders, size in self.shares if gone.issuperset(holders))

@@ -108,7 +108,7 @@ class AllocatorMemory:
         limit: Bytes that this process may reserve, where there is such a limit; else None.
         largest_free_block: The largest cached block in bytes; None where it was not read.
         uuid: The device's uuid as the framework knows it, "GPU-…", or None.
-        keeps: Whether it never gives memory back to the driver while the process lives, as JAX's does.
+        never_releases: Whether it never gives memory back to the driver while the process lives, as JAX's does.
     """
 
     framework: str
@@ -121,7 +121,7 @@ class AllocatorMemory:
     limit: int | None = None
     largest_free_block: int | None = None
     uuid: str | None = None
-    keeps: bool = False
+    never_releases: bool = False
 
     @property
     def cached(self) -> int | None:
@@ -135,7 +135,7 @@ class AllocatorMemory:
         """Cached bytes that emptying the cache gives back to the driver; None where pieces in use are not told."""
         if not self.cached:
             return self.cached
-        if self.keeps:
+        if self.never_releases:
             return 0
         if self.allocated == 0:
             return self.cached
@@ -143,13 +143,13 @@ class AllocatorMemory:
 
     @property
     def releasable_at_most(self) -> int | None:
-        """The same where it is told, and else all that is cached."""
+        """The bytes of `releasable` where they are known, and else all that is cached."""
         return self.cached if self.releasable is None else self.releasable
 
     @property
     def reusable(self) -> int | None:
         """Cached bytes that the framework's own next request can have."""
-        return self.cached if self.keeps else self.releasable
+        return self.cached if self.never_releases else self.releasable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +196,7 @@ class MemorySnapshot:
 
     @property
     def releasable_at_most(self) -> int | None:
-        """The same where all of them tell it, and of the others all that they have cached."""
+        """The bytes of `releasable` of those that tell them, and of the others all that they have cached."""
         return self._sum("releasable_at_most")
 
     @property
@@ -204,8 +204,8 @@ class MemorySnapshot:
         """Whether bytes that come back to one framework need not be there for another: kept, or past a limit."""
         others = [row for row in self.others if row.reserved != 0]
         own = self.allocator
-        one_keeps = any(row.keeps for row in (own, *others) if row is not None)
-        return bool(others) and (one_keeps or (own is not None and own.limit is not None))
+        one_never = any(row.never_releases for row in (own, *others) if row is not None)
+        return bool(others) and (one_never or (own is not None and own.limit is not None))
 
     def _sum(self, figure: str) -> int | None:
         rows = [row for row in (self.allocator, *self.others) if row is not None]

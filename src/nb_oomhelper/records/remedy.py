@@ -53,7 +53,7 @@ class FixPlan:
     """A fix made ready for this notebook.
 
     Attributes:
-        number: Its place in the panel, from 1.
+        number: Its number in the panel, from 1.
         fix: Id of the fix.
         code: Exactly what runs.
         applicability: "display_only" code is shown and copied, never run.
@@ -63,6 +63,7 @@ class FixPlan:
         subject: The name, pid or model that it is about, or "".
         released_holders: The holders that it lets go: indexes of rows of the snapshot's holdings.
         releases: It gives back what the failed cell keeps, and the caches of the frameworks.
+        binds: Names that its own lines bind, and not the user's statement or cell.
         loads: It makes the failed request itself: if it runs, that has fitted.
         reruns: It runs the failed cell, changed: if it runs, the whole cell has fitted.
         placement: For a load: where its bytes would go; else None.
@@ -82,6 +83,7 @@ class FixPlan:
     subject: str = ""
     released_holders: frozenset[int] = frozenset()
     releases: bool = False
+    binds: frozenset[str] = frozenset()
     loads: bool = False
     reruns: bool = False
     placement: Placement | None = None
@@ -93,7 +95,14 @@ class FixPlan:
 
 
 def decrease(before: int | None, after: int | None) -> int | None:
-    """By how many bytes a figure fell; None where either reading is unknown."""
+    """Tell by how much a figure fell.
+
+    Args:
+        before, after: The two readings in bytes; None is unknown.
+
+    Returns:
+        Bytes, negative where it rose; None where either reading is unknown.
+    """
     return None if before is None or after is None else before - after
 
 

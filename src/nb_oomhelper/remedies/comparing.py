@@ -27,13 +27,16 @@ def outcome_between(
         before, after: The figures, in bytes.
         requested, rerun: Bytes that the failed request and the whole cell need.
         facts: More of the outcome's attributes.
+
+    Returns:
+        The outcome, with the bytes freed and whether the request and the cell would fit now.
     """
     freed = decrease(before.resident, after.resident)
     if before.backend != "host":
         freed = decrease(before.allocated, after.allocated)
-    fits, again = (
+    fits, whole = (
         None if needed is None or after.free is None else after.free >= needed for needed in (requested, rerun)
     )
     return Outcome(
-        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, whole_cell_fits=again, **facts
+        fix=fix, before=before, after=after, freed=freed, requested=requested, fits=fits, whole_cell_fits=whole, **facts
     )

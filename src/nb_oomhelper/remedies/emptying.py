@@ -6,6 +6,7 @@ import functools
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from types import FunctionType, GeneratorType
+from typing import Any
 
 from nb_oomhelper.introspection import class_dict, class_mro, instance_dict
 
@@ -48,7 +49,7 @@ def _below(path: str, thing: object, depth: int) -> Iterator[tuple[str, str]]:
             yield from _below(f"{path}.{name}", part, depth - 1)
 
 
-def _strings(names: Mapping[object, object]) -> list[tuple[str, object]]:
+def _strings(names: Mapping[Any, object]) -> list[tuple[str, object]]:
     if len(names) > _FEW:
         return []
     return [(name, part) for name, part in list(names.items()) if type(name) is str and name.isidentifier()]

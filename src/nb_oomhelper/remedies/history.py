@@ -39,6 +39,12 @@ CREATE TABLE IF NOT EXISTS outcome (
 def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> None:
     """Add one outcome.
 
+    Args:
+        path: The history's file; it and its folder are made where they are missing.
+        outcome: What a fix did.
+        event: What had failed.
+        entry: Code of the entry that matched, or None.
+
     Raises:
         OomHelperError: The file cannot be written or is no history.
     """
@@ -64,7 +70,7 @@ def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> 
 
 
 def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
-    """For each fix, how often the request fitted afterwards, and of how many outcomes that tell.
+    """Count for each fix how often the request fitted afterwards, and of how many outcomes that tell.
 
     Returns:
         Fix id -> (n, m), "n of m"; empty where there is no history yet.

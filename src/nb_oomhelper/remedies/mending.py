@@ -12,7 +12,7 @@ from functools import partial
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holding, Holdings
-from nb_oomhelper.remedies.cell_edits import Cell
+from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.source.cures import (
     Cure,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from string import Template
 
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.knowledge.catalog import Catalog
@@ -18,11 +16,9 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
-from nb_oomhelper.remedies.notebook_settings import Notebook, find_targets, tell_phase
-from nb_oomhelper.source.call_sites import bound_names, read_tree
+from nb_oomhelper.remedies import fix_targets
+from nb_oomhelper.remedies.notebook import Notebook, tell_phase
 
-# Subjects of `notebook_settings`.
-CHANGED = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation")
 _NO_NOTEBOOK = Notebook()
 
 
@@ -48,6 +44,9 @@ def plan(
         load: The load that failed, if one did.
         notebook: What the failed cell uses.
         failed: Is told the error of a fix that could not be made ready; the others go on.
+
+    Returns:
+        The plans in the order of the panel, numbered from 1.
     """
     event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
@@ -55,7 +54,7 @@ def plan(
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
     for fix in fixes:
         try:
-            made = [_unshadowed(one, fix, notebook) for one in _ready(fix, event, snapshot, diagnosis, load, notebook)]
+            made = [_unshadowed(one, notebook) for one in _ready(fix, event, snapshot, diagnosis, load, notebook)]
             plans += [(_rank(one, fix, loading), one) for one in made]
         except Exception as error:  # a number too large to print, a text that parser and tokenizer read differently
             failed(error)
@@ -80,29 +79,21 @@ def _ready(
     if fix.subject == "call":
         found = plan_reload(fix, load) if load is not None else None
         return [] if found is None else [found]
-    if fix.subject in CHANGED:
+    if fix.subject in fix_targets.SUBJECTS:
         return _changes(fix, event, snapshot, notebook)
     return _plans(fix, snapshot, diagnosis, notebook)
 
 
-def _unshadowed(plan: FixPlan, fix: Fix, notebook: Notebook) -> FixPlan:
-    """The plan, only shown where a name that the fix's own lines bind stands for something of the user's."""
-    if plan.applicability == "display_only" or not names_of(fix) & notebook.names:
+def _unshadowed(plan: FixPlan, notebook: Notebook) -> FixPlan:
+    """The plan, only shown where a name that its own lines bind stands for something of the user's."""
+    if plan.applicability == "display_only" or not plan.binds & notebook.names:
         return plan
     return replace(plan, applicability="display_only", obstacle="shadowed", before="")
 
 
-def names_of(fix: Fix) -> frozenset[str]:
-    """Names that a fix's own lines bind: not those of its subject, of the user's statement or of their cell."""
-    code = Template(fix.code)
-    tree = read_tree(code.safe_substitute(dict.fromkeys(code.get_identifiers(), "_") | {"block": "    pass"}))
-    nodes = ast.walk(tree) if tree is not None else ()  # what is for a shell never runs here
-    return frozenset(name for node in nodes for name in bound_names(node)) - {"_"}
-
-
 def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Notebook) -> Iterator[FixPlan]:
     """One plan for each thing of the notebook that a fix can change: what it would free, nobody can tell."""
-    for target in find_targets(fix, event, snapshot.holdings, notebook):
+    for target in fix_targets.find_targets(fix, event, snapshot.holdings, notebook):
         try:
             code = render(fix, target.fields, installed_version)
         except OomHelperError:  # as in `_plans`; or a number that cannot be halved
@@ -113,10 +104,10 @@ def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Note
             code=code,
             applicability="display_only" if target.obstacle else fix.applicability,
             subject=target.subject,
-            released_holders=snapshot.holdings.of_failures()
-            if target.reruns
-            else frozenset(),  # its code releases it first
-            releases=fix.releases,
+            # a cell that runs again is released first
+            released_holders=snapshot.holdings.of_failures() if target.reruns else frozenset(),
+            releases=fix.does.releases,
+            binds=fix.does.binds,
             reruns=target.reruns,
             obstacle=target.obstacle,
         )
@@ -137,7 +128,8 @@ def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: N
             predicted=subject.frees,
             subject=subject.name,
             released_holders=subject.released_holders,
-            releases=fix.releases,
+            releases=fix.does.releases,
+            binds=fix.does.binds,
         )
         yield predict_effect(one, snapshot, diagnosis)
 
@@ -145,7 +137,17 @@ def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: N
 def predict_effect(
     plan: FixPlan, snapshot: MemorySnapshot, diagnosis: Diagnosis, before: frozenset[int] = frozenset()
 ) -> FixPlan:
-    """The plan with what it would free, and whether that would do, once the holders `before` are gone."""
+    """Say what a plan would free, and whether that would do.
+
+    Args:
+        plan: The plan.
+        snapshot: Memory when the cell failed, with its holders.
+        diagnosis: What was requested, and what was free then.
+        before: Holders that other fixes have let go since: indexes of rows of the snapshot's holdings.
+
+    Returns:
+        The plan with these bytes; a load, or one that runs the cell again, is given back as it is.
+    """
     if plan.loads or plan.reruns:  # it says itself whether it fits, once the failed cell is released
         return plan
     held, predicted = snapshot.holdings, plan.predicted
@@ -158,8 +160,8 @@ def predict_effect(
     least, most = (0, back) if snapshot.mixed else (back, back)
     if before or plan.releases:  # the caches are emptied, too
         least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
-    fits, again = (_fits(least, most, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
-    return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=again)
+    fits, whole = (_fits(least, most, diagnosis, needed) for needed in (diagnosis.requested, diagnosis.rerun))
+    return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=whole)
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
@@ -225,9 +227,7 @@ def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bo
 
 def _rank(plan: FixPlan, fix: Fix, loading: bool) -> tuple[int, int, int, int, int]:
     fits = {True: 0, None: 1, False: 2}[plan.fits]
-    if (
-        loading and plan.fits and plan.whole_cell_fits is False
-    ):  # the request is the smallest part of a load that does not fit
+    if loading and plan.fits and plan.whole_cell_fits is False:  # the request is the smallest part of such a load
         fits = 1
     loss = {"safe": 0, "unsafe": 1, "display_only": 2}[plan.applicability]
     # of what loses something, a load comes first: it does what the cell was there for

@@ -23,13 +23,13 @@ from nb_oomhelper import frameworks
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.failure import retained
 from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.holders.scope import RECENT_RESULTS
 from nb_oomhelper.introspection import living, with_subclasses
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.records.remedy import Step, StepKind, decrease
 
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _listening: ContextVar[list[Step] | None] = ContextVar("nb_oomhelper_steps", default=None)
-_RECENT = ("_", "__", "___")  # IPython's names for the last three displayed results
 
 
 def _unread() -> Measure:
@@ -195,7 +195,9 @@ def _clear_elsewhere() -> Step:
 def _kept_elsewhere() -> tuple[list[BaseException], list[logging.LogRecord]]:
     """Exceptions of finished tasks and futures, and log records with a traceback, wherever they are kept."""
     names = (("asyncio", "Future"), ("_asyncio", "Future"), ("concurrent.futures", "Future"))
-    futures = tuple(kind for place, name in names if (kind := getattr(sys.modules.get(place), name, None)) is not None)
+    futures = tuple(
+        kind for module, name in names if (kind := getattr(sys.modules.get(module), name, None)) is not None
+    )
     try:
         found = living(with_subclasses((*futures, logging.LogRecord))) or []
     except MemoryError:
@@ -236,11 +238,11 @@ def _forget_results(shell: Any) -> Step:
         for number, result in results.items():
             if namespace.get(f"_{number}") is result:  # else it is the user's own
                 del namespace[f"_{number}"]
-        for name in _RECENT:
+        for name in RECENT_RESULTS:
             # a user's own `_` (a loop variable, gettext) is not IPython's to forget
             if name in namespace and namespace[name] is getattr(hook, name, None):
                 namespace[name] = ""
-    for name in _RECENT:
+    for name in RECENT_RESULTS:
         setattr(hook, name, "")
     count = len(results)
     results.clear()
@@ -281,7 +283,7 @@ def _delete(shell: Any, name: str) -> Step:
         del results[number]
         for namespace in (shell.user_ns, shell.user_ns_hidden):
             namespace.pop(f"_{number}", None)
-    for recent in _RECENT:
+    for recent in RECENT_RESULTS:
         for namespace in (shell.user_ns, shell.user_ns_hidden):
             if namespace.get(recent) is thing:
                 namespace[recent] = ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from nb_oomhelper.holders.find import still_held
 from nb_oomhelper.holders.scope import scope_of
-from nb_oomhelper.loading.disk import scratch
+from nb_oomhelper.loading.disk import OFFLOAD_PREFIX, scratch
 from nb_oomhelper.memory.allocators import busiest
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import read_measure
@@ -33,6 +33,9 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         run_code: Runs the code in the user's namespace.
         read: Reads the figures of the device that the event is about.
         diagnosis: What had failed.
+
+    Returns:
+        What it did, measured; an error of the code is one line of it.
     """
     before, started, started_at = read(), time.monotonic(), time.time()
     with steps_taken() as steps:
@@ -72,7 +75,7 @@ def _folder_since(moment: float) -> str | None:
     fresh = []
     own = getattr(os, "getuid", lambda: None)()  # Windows has no such numbers, and a temporary folder for each user
     try:
-        for folder in Path(scratch()[0] or ".").glob("oom-offload-*"):
+        for folder in Path(scratch()[0] or ".").glob(f"{OFFLOAD_PREFIX}*"):
             told = folder.stat()
             if told.st_ctime >= moment - 1 and own in (None, told.st_uid) and any(folder.iterdir()):
                 fresh.append((told.st_ctime, str(folder)))

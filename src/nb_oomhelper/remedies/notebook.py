@@ -1,0 +1,107 @@
+"""What the failed cell uses of the notebook, and what was going on in it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+
+from nb_oomhelper.holders.scope import is_result
+from nb_oomhelper.records.event import OomEvent, Phase
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.remedies.cell_needs import needed_among, overwritable
+from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
+from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
+
+_WORTH_SAYING = 1 << 20  # bytes of an autograd graph
+_TRAINS = frozenset({".backward", ".zero_grad", ".train_step", ".training_step"})
+_ANSWERS = frozenset({".generate", ".evaluate", ".predict"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notebook:
+    """What the failed cell uses. Make it, plan with it, drop it; it refers to no object of the user's.
+
+    Attributes:
+        cell: The failed cell, or None where it cannot be read.
+        numbers: Whole numbers by name.
+        trainers: Batch size and accumulated steps of transformers trainers by name; 0 is unknown.
+        loaders: Batch size of PyTorch's data loaders by name.
+        names: The user's variables, but for modules under their own names: to import those again loses nothing.
+        needed: Variables that the cell reads, or functions and classes of the notebook that it names; where the cell
+            cannot be read, those whose names are words in it.
+        reads_results: The cell reads displayed results: `_`, `Out`.
+    """
+
+    cell: Cell | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    trainers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    loaders: Mapping[str, int] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    needed: Container[str] = frozenset()
+    reads_results: bool = False
+
+
+class _Everything:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+UNREAD = Notebook(needed=_Everything(), reads_results=True)  # nobody could look: the cell may need whatever there is
+
+
+def inspect_notebook(variables: Mapping[str, object], source: str) -> Notebook:
+    """Find what the failed cell uses.
+
+    Args:
+        variables: The user's names and their objects.
+        source: The failed cell's source; "" where it is not known.
+
+    Returns:
+        Names and numbers; a cell that cannot be read is taken to need all that its words name.
+    """
+    cell, names = read_cell(source), overwritable(variables)
+    needs = words_of(source) if cell is None else cell.needs
+    needed, reads_results = needed_among(needs, variables), any(is_result(name) for name in needs)
+    if cell is None:
+        return Notebook(names=names, needed=needed, reads_results=reads_results)
+    used = {name: variables[name] for name in sorted(cell.used) if name in variables}
+    return Notebook(
+        cell=cell,
+        numbers={name: thing for name, thing in used.items() if type(thing) is int},
+        trainers={name: trainer_steps(thing) for name, thing in used.items() if is_trainer(thing)},
+        loaders={name: size for name, thing in used.items() if (size := loader_batch_size(thing)) > 1},
+        names=names,
+        needed=needed,
+        reads_results=reads_results,
+    )
+
+
+def tell_phase(event: OomEvent, held: Holdings, notebook: Notebook) -> Phase:
+    """Tell what was going on: as the traceback does, else as the cell does.
+
+    A graph that the cell keeps is one that nobody needs, unless something in the notebook trains.
+
+    Args:
+        event: What failed.
+        held: Who keeps memory, with the bytes of graphs.
+        notebook: What the failed cell uses.
+    """
+    if event.phase != "unknown":
+        return event.phase
+    graph = sum(dict(held.rows[index].parts).get("graph", 0) for index in held.of_kind("failed_cell"))
+    trains = any(row.role == "optimizer" for row in held.rows) or bool(notebook.trainers)
+    return phase_of(notebook.cell, graph >= _WORTH_SAYING and not trains)
+
+
+def phase_of(cell: Cell | None, graph: bool) -> Phase:
+    """Tell what a cell does, where the traceback did not tell.
+
+    Args:
+        cell: The cell.
+        graph: Whether the failed cell keeps an autograd graph, and nothing in the notebook trains.
+    """
+    if cell is None:
+        return "unknown"
+    if cell.words & _TRAINS:
+        return "train"
+    return "infer" if graph or cell.words & _ANSWERS else "unknown"
