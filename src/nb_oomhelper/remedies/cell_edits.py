@@ -17,7 +17,8 @@ from typing import Literal
 from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.records.event import Phase
 from nb_oomhelper.source.call_sites import read_tree
-from nb_oomhelper.source.call_text import CallText, UnwritableError
+from nb_oomhelper.source.call_text import CallEditor
+from nb_oomhelper.source.source_text import UnwritableError
 
 _LARGEST = 50_000  # characters of a cell; reading a longer one takes longer than the panel may
 _EDITS = 8  # places that are changed at once: each is looked up anew
@@ -276,7 +277,7 @@ def _edit_call(text: str, node: ast.Call, edit: Edit) -> tuple[str, list[str]]:
     values |= dict(edit.add)
     place, function = (node.lineno, node.col_offset), ast.unparse(node.func)
     for name, value in values.items():
-        call = CallText(text, place, function)  # anew: the text before has changed
+        call = CallEditor(text, place, function)  # anew: the text before has changed
         found = call.keyword([name])
         text = call.added(f"{name}={value}", call.call) if found is None else call.replaced(found.value, value)
     return text, [f"{name}={value}" for name, value in values.items()][::-1]
