@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import get_args
+from typing import Annotated
 
 from nb_oomhelper.errors import KnowledgeError
-from nb_oomhelper.knowledge.toml_tables import Table, Text, parse
+from nb_oomhelper.knowledge.toml_tables import Blank, Key, Name, Percent, Range, Text, one_word, read
 from nb_oomhelper.records.diagnosis import DeadEndKind
 from nb_oomhelper.records.event import Phase
+
+
+def _is_link(text: str) -> str | None:
+    return None if text.startswith(("https://", "http://")) else f"must be a web address, not {text!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +30,11 @@ class Scope:
 class VersionRow:
     """One row of an entry's version table; `introduced`, `deprecated` and `notes` are "" where it says nothing."""
 
-    package: str
+    package: Name
     version: str
-    introduced: str
-    deprecated: str
-    notes: str
+    introduced: Annotated[str, Blank()]
+    deprecated: Annotated[str, Blank()]
+    notes: Annotated[str, Blank()]
     status: Text
 
 
@@ -45,7 +49,7 @@ class Workaround:
         text: What it does.
     """
 
-    rate: int
+    rate: Percent
     fix: str | None
     code: str
     text: Text
@@ -62,7 +66,7 @@ class DeadEndClaim:
         reason: Why it fails.
     """
 
-    rate: int
+    rate: Percent
     check: DeadEndKind | None
     tried: Text
     reason: Text
@@ -88,18 +92,18 @@ class Entry:
         origin: The file of a person's own that it is from; None for one that is packaged.
     """
 
-    code: str
-    id: str
+    code: Name
+    id: Name
     domain: str
     category: str
     ai_generated: bool
     signature: str
-    fix_rate: int
-    confidence: int
-    evidence: int
+    fix_rate: Percent
+    confidence: Percent
+    evidence: Annotated[int, Range(0, 1_000_000_000)]
     first_seen: date
     root_cause_kind: str
-    documentation: str
+    documentation: Annotated[str, one_word, _is_link]
     match: Scope
     title: Text
     source: Text
@@ -107,7 +111,7 @@ class Entry:
     versions: tuple[VersionRow, ...]
     workarounds: tuple[Workaround, ...]
     dead_ends: tuple[DeadEndClaim, ...]
-    origin: Path | None = None
+    origin: Annotated[Path | None, Key(None)] = None
 
 
 def read_entry(text: str) -> Entry:
@@ -117,85 +121,6 @@ def read_entry(text: str) -> Entry:
         KnowledgeError: It is broken or incomplete; the text names the key.
     """
     try:
-        table = parse(text)
-        entry = _entry(table)
-        table.end()
+        return read(Entry, text)
     except ValueError as error:
         raise KnowledgeError(str(error)) from error
-    return entry
-
-
-def _entry(table: Table) -> Entry:
-    return Entry(
-        code=table.name("code"),
-        id=table.name("id"),
-        domain=table.text("domain"),
-        category=table.text("category"),
-        ai_generated=table.flag("ai_generated"),
-        signature=table.text("signature"),
-        fix_rate=table.number("fix_rate", 0, 100),
-        confidence=table.number("confidence", 0, 100),
-        evidence=table.number("evidence", 0, 1_000_000_000),
-        first_seen=table.day("first_seen"),
-        root_cause_kind=table.text("root_cause_kind"),
-        documentation=_link(table, "documentation"),
-        match=_scope(table.table("match")),
-        title=table.both("title"),
-        source=table.both("source"),
-        root_cause=table.both("root_cause"),
-        versions=tuple(_version_row(row) for row in table.rows("versions")),
-        workarounds=tuple(_workaround(row) for row in table.rows("workarounds")),
-        dead_ends=tuple(_dead_end(row) for row in table.rows("dead_ends")),
-    )
-
-
-def _scope(table: Table) -> Scope:
-    scope = Scope(
-        frameworks=table.texts("frameworks"),
-        backends=table.texts("backends"),
-        phases=table.choices("phases", get_args(Phase)),
-    )
-    table.end()
-    return scope
-
-
-def _version_row(table: Table) -> VersionRow:
-    row = VersionRow(
-        package=table.name("package"),
-        version=table.text("version"),
-        introduced=table.text("introduced", empty=True),
-        deprecated=table.text("deprecated", empty=True),
-        notes=table.text("notes", empty=True),
-        status=table.both("status"),
-    )
-    table.end()
-    return row
-
-
-def _workaround(table: Table) -> Workaround:
-    row = Workaround(
-        rate=table.number("rate", 0, 100),
-        fix=table.text_or_none("fix"),
-        code=table.text("code"),
-        text=table.both("text"),
-    )
-    table.end()
-    return row
-
-
-def _dead_end(table: Table) -> DeadEndClaim:
-    row = DeadEndClaim(
-        rate=table.number("rate", 0, 100),
-        check=table.choice("check", get_args(DeadEndKind)) if table.has("check") else None,
-        tried=table.both("tried"),
-        reason=table.both("reason"),
-    )
-    table.end()
-    return row
-
-
-def _link(table: Table, key: str) -> str:
-    link = table.name(key)
-    if not link.startswith(("https://", "http://")):
-        raise table.wrong(key, f"must be a web address, not {link!r}")
-    return link

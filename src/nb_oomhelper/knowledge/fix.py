@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from nb_oomhelper.errors import KnowledgeError
 from nb_oomhelper.knowledge.code_facts import CodeFacts, read_facts
-from nb_oomhelper.knowledge.toml_tables import Language, Table, Text, parse
-from nb_oomhelper.knowledge.versions import Spelling, read_spelling
+from nb_oomhelper.knowledge.toml_tables import Blank, Key, Language, Name, Pairs, Percent, Range, Strip, Text, read
+from nb_oomhelper.knowledge.versions import Spelling
 from nb_oomhelper.records.diagnosis import CauseKind
 from nb_oomhelper.records.event import Phase
 from nb_oomhelper.records.remedy import Applicability, LoadOption
@@ -66,14 +66,20 @@ LINES = ("imports", "forget", "install")  # fields of whole lines, which go wher
 LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
 LITERALS |= {"setting_literal": "setting"}
 
+_UNREAD = CodeFacts()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """A fix filled in: with these fields and installed versions (pairs of name and text) it gives this code."""
 
-    fields: tuple[tuple[str, str], ...]
-    versions: tuple[tuple[str, str], ...]
-    code: str
+    fields: Pairs
+    versions: Pairs
+    code: Annotated[str, Strip("\n")]
+
+
+def _is_lower(names: tuple[str, ...]) -> str | None:
+    return "must be in lower case: it is met in any" if any(name != name.lower() for name in names) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +96,20 @@ class Edit:
     """
 
     calls: tuple[str, ...] = ()
-    halve: tuple[str, ...] = ()
+    halve: Annotated[tuple[str, ...], _is_lower] = ()
     double: tuple[str, ...] = ()
-    add: tuple[tuple[str, str], ...] = ()
+    add: Pairs = ()
     unless: tuple[str, ...] = ()
-    package: str = ""
+    package: Name = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a fix says in one language: template texts, as in `Fix`."""
+
+    title: str
+    note: str
+    loses: Annotated[str, Blank(), Strip()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,15 +127,14 @@ class Fix:
         entry, claimed_rate: The entry that recommends it and the percent of successes that it claims, or both None.
         code: string.Template text: Python, or shell for "display_only".
         spelling: Fields that hang on installed versions.
-        title, note: Template texts: what it is called, and what one ought to know.
-        loses: Template text: what is lost; "" where nothing is.
+        en, zh: What it says in each language.
         examples: Its tests and its documentation.
         does: What its code does, whatever its fields are filled in with.
         origin: The file of a person's own that it is from; None for one that is packaged.
     """
 
-    id: str
-    order: int
+    id: Name
+    order: Annotated[int, Range(0, 1_000_000)]
     applicability: Applicability
     causes: tuple[CauseKind, ...]
     frameworks: tuple[str, ...]
@@ -128,17 +142,31 @@ class Fix:
     phases: tuple[Phase, ...]
     subject: Subject
     options: tuple[LoadOption, ...]
-    edit: Edit
-    entry: str | None
-    claimed_rate: int | None
-    code: str
+    edit: Edit = Edit()
+    entry: Name | None
+    claimed_rate: Percent | None
+    code: Annotated[str, Strip("\n")]
     spelling: tuple[Spelling, ...]
-    title: Text
-    note: Text
-    loses: Text
-    examples: tuple[Example, ...]
-    does: CodeFacts
-    origin: Path | None = None
+    en: Words
+    zh: Words
+    examples: Annotated[tuple[Example, ...], Key("example")]
+    does: Annotated[CodeFacts, Key(None)] = _UNREAD
+    origin: Annotated[Path | None, Key(None)] = None
+
+    @property
+    def title(self) -> Text:
+        """What it is called: a template text."""
+        return Text(en=self.en.title, zh=self.zh.title)
+
+    @property
+    def note(self) -> Text:
+        """What one ought to know: a template text."""
+        return Text(en=self.en.note, zh=self.zh.note)
+
+    @property
+    def loses(self) -> Text:
+        """What is lost, "" where nothing is: a template text."""
+        return Text(en=self.en.loses, zh=self.zh.loses)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -153,75 +181,21 @@ def read_fix(text: str) -> Fix:
         KnowledgeError: It is broken or incomplete; the text names the key.
     """
     try:
-        table = parse(text)
-        fix = _fix(table)
-        table.end()
+        fix = read(Fix, text)
+        _check_keys(fix)
         _check_loses(fix)
         _check_templates(fix)
     except ValueError as error:
         raise KnowledgeError(str(error)) from error
-    return fix
+    return replace(fix, does=read_facts(fix.code))
 
 
-def _fix(table: Table) -> Fix:
-    words = {language: _words(table.table(language)) for language in ("en", "zh")}
-    title, note, loses = (Text(en=en, zh=zh) for en, zh in zip(words["en"], words["zh"], strict=True))
-    recommended = table.has("entry") or table.has("claimed_rate")  # both or neither
-    code = table.text("code").strip("\n")
-    return Fix(
-        id=table.name("id"),
-        order=table.number("order", 0, 1_000_000),
-        applicability=table.choice("applicability", get_args(Applicability)),
-        causes=table.choices("causes", get_args(CauseKind)),
-        frameworks=table.texts("frameworks"),
-        backends=table.texts("backends"),
-        phases=table.choices("phases", get_args(Phase)),
-        subject=table.choice("subject", get_args(Subject)),
-        options=table.choices("options", get_args(LoadOption)),
-        edit=_edit(table.table("edit")) if table.has("edit") else Edit(),
-        entry=table.name("entry") if recommended else None,
-        claimed_rate=table.number("claimed_rate", 0, 100) if recommended else None,
-        code=code,
-        spelling=tuple(read_spelling(row) for row in table.rows("spelling")),
-        title=title,
-        note=note,
-        loses=loses,
-        examples=tuple(_example(row) for row in table.rows("example")),
-        does=read_facts(code),
-    )
-
-
-def _edit(table: Table) -> Edit:
-    edit = Edit(
-        calls=table.texts("calls"),
-        halve=table.texts("halve"),
-        double=table.texts("double"),
-        add=table.table("add").pairs() if table.has("add") else (),
-        unless=table.texts("unless"),
-        package=table.name("package") if table.has("package") else "",
-    )
-    table.end()
-    if any(name != name.lower() for name in edit.halve):
-        raise table.wrong("halve", "must be in lower case: it is met in any")
-    if edit.add and not edit.calls:
-        raise table.wrong("calls", "must name what gets the arguments")
-    return edit
-
-
-def _words(table: Table) -> tuple[str, str, str]:
-    words = table.text("title"), table.text("note"), table.text("loses", empty=True).strip()
-    table.end()
-    return words
-
-
-def _example(table: Table) -> Example:
-    example = Example(
-        fields=table.table("fields").pairs() if table.has("fields") else (),
-        versions=table.table("versions").pairs() if table.has("versions") else (),
-        code=table.text("code").strip("\n"),
-    )
-    table.end()
-    return example
+def _check_keys(fix: Fix) -> None:
+    """What needs one key beside another."""
+    if (fix.entry is None) != (fix.claimed_rate is None):
+        raise ValueError(f"{'entry' if fix.entry is None else 'claimed_rate'}: is missing")
+    if fix.edit.add and not fix.edit.calls:
+        raise ValueError("edit.calls: must name what gets the arguments")
 
 
 def _check_loses(fix: Fix) -> None:

@@ -1,5 +1,7 @@
-"""Strict reading of TOML tables: every key is asked for by name and type, and what nobody asked for is an error.
+"""Strict reading of TOML files into records: the type hints of a record say what each key must be.
 
+A key is named as its field; a list that is absent is empty, another key may be absent where its field has a default or
+may be None, and a key that no field asks for is an error. A table that is a dataclass is read in the same way.
 Words that people read stand in a file in both languages, or the file is not whole.
 
 Errors are ValueError with one line for the person who wrote the file; they name the key with its path, e.g.
@@ -8,18 +10,62 @@ Errors are ValueError with one line for the person who wrote the file; they name
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 Language = Literal["en", "zh"]
 
-_Choice = TypeVar("_Choice", bound=str)
+_Record = TypeVar("_Record")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line break
 _SHOWN = 60  # characters of a wrong value that a message repeats
+
+
+# -- what a hint may say besides the type: `Annotated[int, Range(0, 9)]` ---------------------------------------------
+# A function there takes the value and gives what is wrong with it, or None.
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The lowest and the highest whole number that is allowed."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The key's name where it is not the field's; None for a field that no file sets."""
+
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """What is taken off both ends of a text; None for white space."""
+
+    characters: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """The text may be blank."""
+
+
+def one_word(text: str) -> str | None:
+    """Refuse white space."""
+    return None if text.split() == [text] else f"must not hold spaces, as {_short(text)} does"
+
+
+Name = Annotated[str, one_word]
+Percent = Annotated[int, Range(0, 100)]
+Pairs = tuple[tuple[str, str], ...]  # a table of texts, in the file's order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,145 +80,159 @@ class Text:
         return self.zh if language == "zh" else self.en
 
 
-def parse(text: str) -> Table:
-    """Read TOML text.
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(record: type[_Record], text: str) -> _Record:
+    """Read a file's text into a record.
+
+    Args:
+        record: A dataclass. Its hints may be str, int with a `Range`, bool, date, Literal, `Pairs`, another dataclass,
+            one of these or None, and tuples and frozensets of str, of tuples of words, of Literal or of dataclasses.
+        text: TOML.
 
     Raises:
-        ValueError: It is not TOML.
+        ValueError: It is not TOML, or not such a record; the text names the key.
     """
     try:
-        return Table(tomllib.loads(text))
+        values = tomllib.loads(text)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+    found: _Record = _record(record, values, "")
+    return found
 
 
-class Table:
-    """One table of a file. Each method reads one key; `end` then refuses whatever was not read."""
+def _record(record: Any, values: Mapping[str, object], path: str) -> Any:
+    fields = _fields(record)
+    found = {
+        fields[key][0]: _value(value, fields[key][1], path + key) for key, value in values.items() if key in fields
+    }
+    for key, (name, hint, default) in fields.items():
+        if name not in found and default is dataclasses.MISSING:
+            if not _may_be_absent(hint):
+                raise ValueError(f"{path}{key}: is missing")
+            found[name] = () if _is_list(hint) else None
+    if unknown := [key for key in values if key not in fields]:  # most are spelling mistakes
+        raise ValueError(f"{path}{_short(unknown[0])}: is not a known key")
+    return record(**found)
 
-    def __init__(self, values: Mapping[str, object], path: str = "") -> None:
-        self._values = values
-        self._path = path
-        self._read: set[str] = set()
 
-    def has(self, key: str) -> bool:
-        """Say whether the key is there; does not count as reading it."""
-        return key in self._values
+@functools.cache
+def _fields(record: Any) -> dict[str, tuple[str, Any, Any]]:
+    """A record's fields, their hints and defaults, by the key in the file."""
+    hints = get_type_hints(record, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(record):
+        hint = hints[field.name]
+        key = next((mark.name for mark in _marks(hint) if isinstance(mark, Key)), field.name)
+        if key is not None:
+            found[key] = field.name, hint, field.default
+    return found
 
-    def text(self, key: str, *, empty: bool = False) -> str:
-        """Read a text without control characters; only where `empty` is True may it be blank."""
-        value = self._value(key)
-        if not isinstance(value, str):
-            raise self._wrong(key, "a text", value)
-        if _CONTROL.search(value):
-            raise ValueError(f"{self._path}{key}: must not hold control characters")
-        if not empty and not value.strip():
-            raise ValueError(f"{self._path}{key}: must not be empty")
-        return value
 
-    def name(self, key: str) -> str:
-        """Read a text without white space."""
-        name = self.text(key)
-        if name.split() != [name]:
-            raise self.wrong(key, f"must not hold spaces, as {_short(name)} does")
-        return name
+def _marks(hint: Any) -> tuple[Any, ...]:
+    return hint.__metadata__ if get_origin(hint) is Annotated else ()
 
-    def both(self, key: str) -> Text:
-        """Read a table that holds the same words in both languages."""
-        part = self.table(key)
-        both = Text(en=part.text("en"), zh=part.text("zh"))
-        part.end()
-        return both
 
-    def text_or_none(self, key: str) -> str | None:
-        """Read a text that may be absent."""
-        return self.text(key) if self.has(key) else None
+def _bare(hint: Any) -> Any:
+    return hint.__origin__ if get_origin(hint) is Annotated else hint
 
-    def number(self, key: str, low: int, high: int) -> int:
-        """Read a whole number from low to high, both included."""
-        value = self._value(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self._wrong(key, f"a whole number from {low} to {high}", value)
-        return value
 
-    def flag(self, key: str) -> bool:
-        """Read true or false."""
-        value = self._value(key)
-        if not isinstance(value, bool):
-            raise self._wrong(key, "true or false", value)
-        return value
+def _is_list(hint: Any) -> bool:
+    return get_origin(_bare(hint)) in (tuple, frozenset)
 
-    def day(self, key: str) -> date:
-        """Read a date without a time."""
-        value = self._value(key)
-        if not isinstance(value, date) or isinstance(value, datetime):
-            raise self._wrong(key, "a date like 2023-12-01, without quotes", value)
-        return value
 
-    def choice(self, key: str, allowed: tuple[_Choice, ...]) -> _Choice:
-        """Read a text that is one of those allowed."""
-        return self._one_of(key, self._value(key), allowed)
+def _may_be_absent(hint: Any) -> bool:
+    return _is_list(hint) or NoneType in get_args(_bare(hint))
 
-    def choices(self, key: str, allowed: tuple[_Choice, ...]) -> tuple[_Choice, ...]:
-        """Read a list of texts, each one of those allowed; an absent key is an empty list."""
-        return tuple(self._one_of(key, value, allowed) for value in self._list(key, "texts"))
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Read a list of texts; an absent key is an empty list."""
-        values = self._list(key, "texts")
-        for value in values:
-            if not isinstance(value, str) or not value:
-                raise self._wrong(key, "a list of texts", value)
-        return tuple(str(value) for value in values)
+def _value(value: object, hint: Any, where: str) -> Any:
+    """Read one value as its hint says."""
+    kind, marks = _bare(hint), _marks(hint)
+    if NoneType in get_args(kind):
+        return _value(value, get_args(kind)[0], where)
+    if kind == Pairs:
+        found: Any = tuple((key, _text(one, f"{where}.{key}", ())) for key, one in _table(value, where).items())
+    elif _is_list(kind):
+        found = get_origin(kind)(_items(value, get_args(kind)[0], where))
+    elif get_origin(kind) is Literal:
+        found = _choice(value, get_args(kind), where)
+    elif dataclasses.is_dataclass(kind):
+        found = _record(kind, _table(value, where), f"{where}.")
+    else:
+        found = _SCALARS[kind](value, where, marks)
+    for rule in marks:
+        if callable(rule) and (complaint := rule(found)):
+            raise ValueError(f"{where}: {complaint}")
+    return found
 
-    def table(self, key: str) -> Table:
-        """Read a table."""
-        return self._table(key, self._value(key), f"{self._path}{key}.")
 
-    def rows(self, key: str) -> tuple[Table, ...]:
-        """Read an array of tables (``[[key]]``); an absent key is an empty one. Messages count rows from 1."""
-        values = self._list(key, "tables")
-        return tuple(self._table(key, value, f"{self._path}{key}[{row}].") for row, value in enumerate(values, 1))
+def _items(value: object, hint: Any, where: str) -> Iterator[Any]:
+    """Read a list: of tables, whose messages count them from 1 and give the name of a top one, or of texts."""
+    rows = dataclasses.is_dataclass(hint)
+    if not isinstance(value, list):
+        raise _wrong(where, f"a list of {'tables' if rows else 'texts'}", value)
+    for number, one in enumerate(value, 1):
+        if rows:
+            top = isinstance(one, dict) and "." not in where and isinstance(one.get("id"), str)
+            yield _value(one, hint, f"{one['id']}: {where}[{number}]" if top else f"{where}[{number}]")
+        elif get_origin(hint) is Literal:
+            yield _choice(one, get_args(hint), where)
+        elif not isinstance(one, str) or not one:
+            raise _wrong(where, "a list of texts", one)
+        else:
+            yield one if hint is str else tuple(one.split())
 
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Read all that is left as text by key, in the file's order."""
-        return tuple((key, self.text(key)) for key in self._values if key not in self._read)
 
-    def end(self) -> None:
-        """Refuse keys that nobody read: most are spelling mistakes."""
-        unknown = [key for key in self._values if key not in self._read]
-        if unknown:
-            raise ValueError(f"{self._path}{_short(unknown[0])}: is not a known key")
+def _table(value: object, where: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _wrong(where, "a table", value)
+    return value
 
-    def wrong(self, key: str, text: str) -> ValueError:
-        """Make the error for a key whose value has the right type and still makes no sense."""
-        return ValueError(f"{self._path}{key}: {text}")
 
-    def _value(self, key: str) -> object:
-        self._read.add(key)
-        if key not in self._values:
-            raise ValueError(f"{self._path}{key}: is missing")
-        return self._values[key]
+def _choice(value: object, allowed: Sequence[str], where: str) -> str:
+    for one in allowed:
+        if value == one:
+            return one
+    raise _wrong(where, f"one of {', '.join(allowed)}", value)
 
-    def _list(self, key: str, what: str) -> list[object]:
-        self._read.add(key)
-        value = self._values.get(key, [])
-        if not isinstance(value, list):
-            raise self._wrong(key, f"a list of {what}", value)
-        return value
 
-    def _table(self, key: str, value: object, path: str) -> Table:
-        if not isinstance(value, dict):
-            raise self._wrong(key, "a table", value)
-        return Table(value, path)
+def _text(value: object, where: str, marks: Sequence[object]) -> str:
+    if not isinstance(value, str):
+        raise _wrong(where, "a text", value)
+    if _CONTROL.search(value):
+        raise ValueError(f"{where}: must not hold control characters")
+    if Blank() not in marks and not value.strip():
+        raise ValueError(f"{where}: must not be empty")
+    for mark in marks:
+        value = value.strip(mark.characters) if isinstance(mark, Strip) else value
+    return value
 
-    def _one_of(self, key: str, value: object, allowed: tuple[_Choice, ...]) -> _Choice:
-        for one in allowed:
-            if value == one:
-                return one
-        raise self._wrong(key, f"one of {', '.join(allowed)}", value)
 
-    def _wrong(self, key: str, expected: str, value: object) -> ValueError:
-        return ValueError(f"{self._path}{key}: must be {expected}, not {_short(value)}")
+def _number(value: object, where: str, marks: Sequence[object]) -> int:
+    allowed = next(mark for mark in marks if isinstance(mark, Range))
+    if not isinstance(value, int) or isinstance(value, bool) or not allowed.low <= value <= allowed.high:
+        raise _wrong(where, f"a whole number from {allowed.low} to {allowed.high}", value)
+    return value
+
+
+def _flag(value: object, where: str, _: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(where, "true or false", value)
+    return value
+
+
+def _day(value: object, where: str, _: object) -> date:
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise _wrong(where, "a date like 2023-12-01, without quotes", value)
+    return value
+
+
+_SCALARS: dict[Any, Any] = {str: _text, int: _number, bool: _flag, date: _day}
+
+
+def _wrong(where: str, expected: str, value: object) -> ValueError:
+    return ValueError(f"{where}: must be {expected}, not {_short(value)}")
 
 
 def _short(value: object) -> str:

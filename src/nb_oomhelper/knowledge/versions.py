@@ -5,38 +5,30 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Annotated
 
-from nb_oomhelper.knowledge.toml_tables import Table
+from nb_oomhelper.knowledge.toml_tables import Blank, Name
 
 _VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)", re.ASCII)
+
+
+def _is_plain_name(text: str) -> str | None:
+    return None if text.isascii() and text.isidentifier() else f"must be a plain name, not {text!r}"
+
+
+def _is_version(text: str) -> str | None:
+    return None if _VERSION.fullmatch(text) else f"must be a version like 5.0.0, not {text!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spelling:
     """A template field whose text hangs on an installed version: `new` since version `since`, `old` before."""
 
-    field: str
-    package: str
-    since: str
-    new: str
-    old: str
-
-
-def read_spelling(table: Table) -> Spelling:
-    """Read a row of `[[spelling]]`; what is wrong with it is a ValueError."""
-    row = Spelling(
-        field=table.text("field"),
-        package=table.name("package"),
-        since=table.text("since"),
-        new=table.text("new", empty=True),
-        old=table.text("old", empty=True),
-    )
-    table.end()
-    if not (row.field.isascii() and row.field.isidentifier()):
-        raise table.wrong("field", f"must be a plain name, not {row.field!r}")
-    if not _VERSION.fullmatch(row.since):
-        raise table.wrong("since", f"must be a version like 5.0.0, not {row.since!r}")
-    return row
+    field: Annotated[str, _is_plain_name]
+    package: Name
+    since: Annotated[str, _is_version]
+    new: Annotated[str, Blank()]
+    old: Annotated[str, Blank()]
 
 
 def installed_version(package: str) -> str | None:

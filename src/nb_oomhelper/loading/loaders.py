@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 from types import CodeType
-from typing import get_args
+from typing import Annotated
 
 from nb_oomhelper.errors import KnowledgeError
-from nb_oomhelper.knowledge.toml_tables import Table, parse
-from nb_oomhelper.knowledge.versions import Spelling, installed_version, read_spelling, release_of, spelled
+from nb_oomhelper.knowledge.toml_tables import Key, Name, Pairs, Range, Strip, read
+from nb_oomhelper.knowledge.versions import Spelling, installed_version, release_of, spelled
 from nb_oomhelper.records.remedy import LoadOption
 
 # What a value may ask for: texts that whoever plans a load fills in, and texts that are made from those.
@@ -26,6 +26,19 @@ FIELDS = ("half", "device", "max_memory", "folder", "context")
 _MADE = {"half_name": "half"}  # "torch.float16" without its module, for those who take a name
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)(?:>=(\d+(?:\.\d+)*))?")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?", re.ASCII)
+
+
+def _is_pattern(text: str) -> str | None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        return f"is no regular expression: {error}"
+    return None
+
+
+def _are_requirements(needs: tuple[str, ...]) -> str | None:
+    wrong = [need for need in needs if not _REQUIREMENT.fullmatch(need)]
+    return f'must be like "name" or "name>=1.2", not {wrong[0]!r}' if wrong else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +51,9 @@ class Place:
         like: What its source text looks like, a regular expression; "" where that place is its alone.
     """
 
-    name: str
-    at: int
-    like: str
+    name: Name
+    at: Annotated[int, Range(0, 20)]
+    like: Annotated[str, _is_pattern] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +71,12 @@ class Option:
     """
 
     id: LoadOption
-    set: tuple[tuple[str, str], ...]
+    set: Pairs
     remove: tuple[str, ...]
     unchain: tuple[str, ...]
-    before: str
+    before: str = ""
     imports: tuple[str, ...]
-    needs: tuple[str, ...]
+    needs: Annotated[tuple[str, ...], _are_requirements]
 
     @property
     def fields(self) -> frozenset[str]:
@@ -83,10 +96,10 @@ class LoaderExample:
     """A statement, an option with its fields, installed versions, and the statement that comes of it."""
 
     option: LoadOption
-    fields: tuple[tuple[str, str], ...]
-    versions: tuple[tuple[str, str], ...]
-    before: str
-    after: str
+    fields: Pairs
+    versions: Pairs
+    before: Annotated[str, Strip("\n")]
+    after: Annotated[str, Strip("\n")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,19 +121,19 @@ class Loader:
         examples: Its tests and its documentation.
     """
 
-    id: str
+    id: Name
     calls: tuple[str, ...]
     modules: tuple[str, ...]
     functions: tuple[str, ...]
-    in_place: bool
-    keyword: str | None
-    position: int | None
-    places: tuple[Place, ...]
+    in_place: bool = False
+    keyword: Name | None
+    position: Annotated[int, Range(0, 20)] | None
+    places: Annotated[tuple[Place, ...], Key("place")]
     same: tuple[tuple[str, ...], ...]
     spelling: tuple[Spelling, ...]
-    options: tuple[Option, ...]
+    options: Annotated[tuple[Option, ...], Key("option")]
     source: str
-    examples: tuple[LoaderExample, ...]
+    examples: Annotated[tuple[LoaderExample, ...], Key("example")]
 
     def option(self, option_id: str) -> Option | None:
         """Give one option, or None where this call does not have it."""
@@ -145,7 +158,7 @@ class Loaders:
         keeps: Methods of a model that give the model itself back.
     """
 
-    rows: tuple[Loader, ...]
+    rows: Annotated[tuple[Loader, ...], Key("loader")]
     keeps: frozenset[str]
 
     def row(self, loader_id: str) -> Loader | None:
@@ -174,11 +187,13 @@ def read_rows(text: str) -> Loaders:
         KnowledgeError: It is broken or incomplete; the text names the row and the key.
     """
     try:
-        table = parse(text)
-        rows = tuple(_row(row) for row in table.rows("loader"))
-        loaders = Loaders(rows=rows, keeps=frozenset(table.texts("keeps")))
-        table.end()
-        if len({row.id for row in rows}) < len(rows):
+        loaders = read(Loaders, text)
+        for row in loaders.rows:
+            try:
+                _check(row)
+            except ValueError as error:
+                raise ValueError(f"{row.id}: {error}") from error
+        if len({row.id for row in loaders.rows}) < len(loaders.rows):
             raise ValueError("loader: two rows have the same id")
     except ValueError as error:
         raise KnowledgeError(str(error)) from error
@@ -201,76 +216,6 @@ def _fulfilled(need: str, versions: Callable[[str], str | None]) -> bool:
     name, _, least = need.partition(">=")
     have = versions(name)
     return have is not None and (not least or (release_of(have) or ()) >= (release_of(least) or ()))
-
-
-def _row(table: Table) -> Loader:
-    """Read one row; its errors name it."""
-    name = table.name("id")
-    try:
-        row = _loader(table, name)
-        table.end()
-        _check(row)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    return row
-
-
-def _loader(table: Table, name: str) -> Loader:
-    return Loader(
-        id=name,
-        calls=table.texts("calls"),
-        modules=table.texts("modules"),
-        functions=table.texts("functions"),
-        in_place=table.has("in_place") and table.flag("in_place"),
-        keyword=table.name("keyword") if table.has("keyword") else None,
-        position=table.number("position", 0, 20) if table.has("position") else None,
-        places=tuple(_place(row) for row in table.rows("place")),
-        same=tuple(tuple(names.split()) for names in table.texts("same")),
-        spelling=tuple(read_spelling(row) for row in table.rows("spelling")),
-        options=tuple(_option(row) for row in table.rows("option")),
-        source=table.text("source"),
-        examples=tuple(_example(row) for row in table.rows("example")),
-    )
-
-
-def _place(table: Table) -> Place:
-    like = table.text("like") if table.has("like") else ""
-    place = Place(name=table.name("name"), at=table.number("at", 0, 20), like=like)
-    table.end()
-    try:
-        re.compile(place.like)
-    except re.error as error:
-        raise table.wrong("like", f"is no regular expression: {error}") from error
-    return place
-
-
-def _option(table: Table) -> Option:
-    option = Option(
-        id=table.choice("id", get_args(LoadOption)),
-        set=table.table("set").pairs() if table.has("set") else (),
-        remove=table.texts("remove"),
-        unchain=table.texts("unchain"),
-        before=table.text("before") if table.has("before") else "",
-        imports=table.texts("imports"),
-        needs=table.texts("needs"),
-    )
-    table.end()
-    for need in option.needs:
-        if not _REQUIREMENT.fullmatch(need):
-            raise table.wrong("needs", f'must be like "name" or "name>=1.2", not {need!r}')
-    return option
-
-
-def _example(table: Table) -> LoaderExample:
-    example = LoaderExample(
-        option=table.choice("option", get_args(LoadOption)),
-        fields=table.table("fields").pairs() if table.has("fields") else (),
-        versions=table.table("versions").pairs() if table.has("versions") else (),
-        before=table.text("before").strip("\n"),
-        after=table.text("after").strip("\n"),
-    )
-    table.end()
-    return example
 
 
 def _check(row: Loader) -> None:

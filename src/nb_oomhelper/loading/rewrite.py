@@ -15,7 +15,8 @@ from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.loaders import Loader, Option, load_rows, spell
 from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.source.call_sites import read_tree
-from nb_oomhelper.source.call_text import CallText, UnwritableError, given
+from nb_oomhelper.source.call_text import CallEditor, CallText, given
+from nb_oomhelper.source.source_text import UnwritableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +44,9 @@ class Draft:
     row: Loader
     arguments: list[Argument] = field(default_factory=list)
 
-    def call(self) -> CallText:
+    def call(self) -> CallEditor:
         """Read the text as it is now."""
-        return CallText(self.text, self.position, self.function)
+        return CallEditor(self.text, self.position, self.function)
 
     def note(self, text: str, name: str, old: str | None, new: str | None) -> None:
         """Take a new text, and what was changed in it."""
@@ -108,7 +109,7 @@ def _set(draft: Draft, path: str, value: str) -> None:
         draft.note(call.replaced(here.value, value), str(word.arg), call.source(here.value), value)
 
 
-def _set_entry(draft: Draft, call: CallText, there: ast.expr | None, name: str, key: str, value: str) -> None:
+def _set_entry(draft: Draft, call: CallEditor, there: ast.expr | None, name: str, key: str, value: str) -> None:
     """Set one entry of a dict argument; only one that is written out can be changed."""
     entry = f'"{key}": {value}'
     if there is None or (isinstance(there, ast.Constant) and there.value is None):

@@ -16,7 +16,8 @@ from nb_oomhelper.loading.loaders import Loader, Option, spell
 from nb_oomhelper.loading.rewrite import moves_only
 from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.source.call_sites import bound_names, read_tree
-from nb_oomhelper.source.call_text import CallText, UnwritableError
+from nb_oomhelper.source.call_text import CallText
+from nb_oomhelper.source.source_text import UnwritableError
 
 # What stands where the user's own call could not be read.
 _BLANK = ("AutoModelForCausalLM.from_pretrained", 'AutoModelForCausalLM.from_pretrained("your-model")')

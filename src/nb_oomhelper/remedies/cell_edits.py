@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.remedies.cell_source import Cell, compiles, continued_lines
 from nb_oomhelper.source.call_sites import read_tree
-from nb_oomhelper.source.call_text import CallText, UnwritableError
+from nb_oomhelper.source.call_text import CallEditor
+from nb_oomhelper.source.source_text import UnwritableError
 
 _EDITS = 8  # places that are changed at once: each is looked up anew
 _EDITED = (ast.Call, ast.Assign, ast.AnnAssign)
@@ -119,7 +120,7 @@ def _edit_call(text: str, node: ast.Call, edit: Edit) -> tuple[str, list[str]]:
     values |= dict(edit.add)
     position, function = (node.lineno, node.col_offset), ast.unparse(node.func)
     for name, value in values.items():
-        call = CallText(text, position, function)  # anew: the text before has changed
+        call = CallEditor(text, position, function)  # anew: the text before has changed
         found = call.keyword([name])
         text = call.added(f"{name}={value}", call.call) if found is None else call.replaced(found.value, value)
     return text, [f"{name}={value}" for name, value in values.items()][::-1]

@@ -7,45 +7,9 @@ line breaks stay as they are. Each change gives a new text; the call is looked u
 from __future__ import annotations
 
 import ast
-import io
-import re
-import tokenize
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
 
-_BLANK = frozenset(
-    {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-)
-_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
-# From Python 3.12 on f-strings, and from 3.14 on t-strings, come in pieces; what stands in them is text to us.
-_BEGINS = frozenset(getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START"))
-_ENDS = frozenset(getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END"))
-T = TypeVar("T")
-
-
-class UnwritableError(ValueError):
-    """A text that cannot be changed as asked; its text is the key of an obstacle."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A token that is no comment and no line break, by its place in the text: characters from 0, end excluded."""
-
-    text: str
-    start: int
-    end: int
-
-
-def _first(found: Iterator[T]) -> T:
-    """The first one.
-
-    Raises:
-        UnwritableError: There is none: parser and tokenizer do not agree on where things stand.
-    """
-    for one in found:
-        return one
-    raise UnwritableError("unparsable")
+from nb_oomhelper.source.source_text import SourceText, Token, UnwritableError, first
 
 
 def given(call: ast.Call) -> list[ast.expr]:
@@ -57,7 +21,7 @@ class CallText:
     """A statement's text, and one call in it.
 
     Attributes:
-        text: The statement.
+        whole: The statement.
         call: The call.
         above: What the call is part of, from the inside out.
     """
@@ -73,20 +37,11 @@ class CallText:
         Raises:
             UnwritableError: The text is no statement, or the call is not in it.
         """
-        self.text = text
-        self._lines = text.split("\n")
-        self._starts = [0]
-        for line in self._lines:
-            self._starts.append(self._starts[-1] + len(line) + 1)
-        try:
-            if "\r" in text:  # a line break to the parser, none to us
-                raise ValueError
-            tree = ast.parse(text)
-            self._tokens = self._read_tokens()
-        except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
-            raise UnwritableError("unparsable") from None
-        parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-        self.call = self._find(tree, position, function)
+        self.whole = SourceText(text)
+        nodes = list(ast.walk(self.whole.tree))
+        parents = {child: node for node in nodes for child in ast.iter_child_nodes(node)}
+        calls = (node for node in nodes if isinstance(node, ast.Call) and (node.lineno, node.col_offset) == position)
+        self.call = first(call for call in calls if ast.unparse(call.func) == function)
         self.above: list[ast.AST] = []
         node: ast.AST | None = parents.get(self.call)
         while node is not None:
@@ -95,19 +50,17 @@ class CallText:
         if any(type(node).__name__ in ("JoinedStr", "TemplateStr") for node in self.above):
             raise UnwritableError("unparsable")  # within a text: before Python 3.12 nobody says where it stands there
 
-    # -- looking ---------------------------------------------------------------------------------------------------
-
     def source(self, node: ast.expr) -> str:
-        """The text of an expression, without brackets around it."""
-        start, end = self._span(node)
-        return self.text[start:end]
+        """Give the text of an expression, without brackets around it."""
+        start, end = self.whole.span(node)
+        return self.whole.text[start:end]
 
     def keyword(self, names: Sequence[str]) -> ast.keyword | None:
-        """The argument that is written with one of these names, or None."""
+        """Find the argument that is written with one of these names; None where there is none."""
         return next((one for one in self.call.keywords if one.arg in names), None)
 
     def links(self) -> list[tuple[str, ast.Call]]:
-        """The method calls that follow the call, with their names, from the inside out."""
+        """Give the method calls that follow the call, with their names, from the inside out."""
         found = []
         inner: ast.AST = self.call
         for attribute, call in zip(self.above, self.above[1:], strict=False):
@@ -118,159 +71,89 @@ class CallText:
             inner = attribute
         return found
 
-    # -- changing --------------------------------------------------------------------------------------------------
+
+class CallEditor(CallText):
+    """The same, changed: each method gives the whole text with one change, and leaves the editor as it is."""
 
     def replaced(self, node: ast.expr, new: str) -> str:
-        """The text with another expression in one's place."""
-        return self._edited([(*self._span(node), new)])
+        """Put another expression in one's place.
+
+        Args:
+            node: An expression of the statement.
+            new: The text of the other one.
+        """
+        return self.whole.edited([(*self.whole.span(node), new)])
 
     def added(self, item: str, within: ast.Call | ast.Dict) -> str:
-        """The text with one more argument, or entry of a dict, at the end and in the layout of those before it."""
-        first, last = self._brackets(within)
-        inside = self._tokens[first + 1 : last]
+        """Add an argument, or an entry of a dict, at the end and in the layout of those before it.
+
+        Args:
+            item: Its text.
+            within: The call or the dict.
+        """
+        whole = self.whole
+        opening, closing = whole.brackets(whole.span(within)[1])
+        inside = whole.tokens[opening + 1 : closing]
         if not inside:
-            return self._edited([(self._tokens[first].end, self._tokens[first].end, item)])
-        end, close = inside[-1].end, self._tokens[last].start
-        comma = inside[-1].text == ","
-        begins = self._segments(within, first, last)[-1][0].start
-        indent = self._indent(begins)
+            return whole.edited([(whole.tokens[opening].end, whole.tokens[opening].end, item)])
+        end, close = inside[-1].end, whole.tokens[closing].start
+        comma = inside[-1].operator == ","
+        indent = whole.indent(self._segments(within)[-1][0].start)
         if indent is None:
-            return self._edited([(end, end, f"{' ' if comma else ', '}{item}{',' if comma else ''}")])
-        line_end = self._line_end(end)
+            return whole.edited([(end, end, f"{' ' if comma else ', '}{item}{',' if comma else ''}")])
+        line_end = whole.line_end(end)
         at = end if close < line_end else line_end  # after a comment on the last argument's line
         line = f"\n{indent}{item}{',' if comma else ''}"
         if comma or at == end:
-            return self._edited([(at, at, line if comma else f",{line}")])
-        return self._edited([(end, end, ","), (at, at, line)])
+            return whole.edited([(at, at, line if comma else f",{line}")])
+        return whole.edited([(end, end, ","), (at, at, line)])
 
     def removed(self, keyword: ast.keyword) -> str:
-        """The text without a named argument; comments beside it stay."""
-        first, last = self._brackets(self.call)
-        begin = self._offset(keyword.lineno, keyword.col_offset)
-        segments = self._segments(self.call, first, last)
-        number = _first(n for n, segment in enumerate(segments) if segment[0].start == begin)
+        """Take a named argument away; comments beside it stay."""
+        whole, segments = self.whole, self._segments(self.call)
+        begin = whole.span(keyword)[0]
+        number = first(n for n, segment in enumerate(segments) if segment[0].start == begin)
         start, end = segments[number][0].start, segments[number][-1].end
-        after = self._token_at(end)
+        after = whole.token_from(end)
         before = segments[number - 1][-1].end if number else None
-        if after.text == "," and "#" in self.text[end : after.start]:
-            return self._edited([(start, end, ""), (after.start, after.end, "")])
-        if after.text == "," and (number + 1 < len(segments) or before is None or self._indent(start) is not None):
-            return self._edited(self._cut(start, after.end, self._token_at(after.end).start))
+        if after.operator == "," and "#" in whole.text[end : after.start]:
+            return whole.edited([(start, end, ""), (after.start, after.end, "")])
+        if after.operator == "," and (number + 1 < len(segments) or before is None or whole.indent(start) is not None):
+            return whole.edited([whole.cut(start, after.end, whole.token_from(after.end).start)])
         if before is None:
-            return self._edited([(start, end, "")])
-        comma = self._token_at(before)  # the last one goes with the comma before it, and leaves one after it
-        if "#" not in self.text[comma.end : start]:
-            return self._edited([(comma.start, end, "")])
-        return self._edited([(comma.start, comma.end, ""), *self._cut(start, end, end)])
+            return whole.edited([(start, end, "")])
+        comma = whole.token_from(before)  # the last one goes with the comma before it, and leaves one after it
+        if "#" not in whole.text[comma.end : start]:
+            return whole.edited([(comma.start, end, "")])
+        return whole.edited([(comma.start, comma.end, ""), whole.cut(start, end, end)])
 
     def inserted(self, text: str) -> str:
-        """The text with something between the call's object and the name of its method."""
+        """Put something between the call's object and the name of its method."""
         function = self.call.func
         if not isinstance(function, ast.Attribute):
             raise UnwritableError("unparsable")
-        at = self._before_dot(self._span(function)[1]).end
-        return self._edited([(at, at, text)])
+        at = self.whole.before_dot(self.whole.span(function)[1]).end
+        return self.whole.edited([(at, at, text)])
 
     def unchained(self, link: ast.Call) -> str:
-        """The text without one of the method calls that follow."""
-        function = self._span(link.func)[1]
-        before = self._before_dot(function)
-        dot, end = self._token_at(before.end).start, self._span(link)[1]
-        start = dot if "#" in self.text[before.end : dot] else before.end
-        return self._edited(self._cut(start, end, end) if start == dot else [(start, end, "")])
+        """Take one of the method calls away that follow."""
+        whole = self.whole
+        before = whole.before_dot(whole.span(link.func)[1])
+        dot, end = whole.token_from(before.end).start, whole.span(link)[1]
+        commented = "#" in whole.text[before.end : dot]
+        return whole.edited([whole.cut(dot, end, end) if commented or dot == before.end else (before.end, end, "")])
 
-    # -- places ----------------------------------------------------------------------------------------------------
-
-    def _find(self, tree: ast.Module, position: tuple[int, int], function: str) -> ast.Call:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and (node.lineno, node.col_offset) == position:  # noqa: SIM102
-                if ast.unparse(node.func) == function:
-                    return node
-        raise UnwritableError("unparsable")
-
-    def _offset(self, line: int, column: int) -> int:
-        """Turn a line from 1 and a column in UTF-8 bytes into a place in the text."""
-        return self._starts[line - 1] + len(self._lines[line - 1].encode()[:column].decode())
-
-    def _span(self, node: ast.expr) -> tuple[int, int]:
-        end = self._offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
-        return self._offset(node.lineno, node.col_offset), end
-
-    def _read_tokens(self) -> list[Token]:
-        # letters beyond ASCII as "x": Python 3.12.1 counts columns wrongly where they stand before a text of many lines
-        plain = re.sub(r"[^\x00-\x7f]", "x", self.text)
-        spans: list[tuple[int, int]] = []
-        within: list[int] = []  # where the f-strings begin that we are in
-        for token in tokenize.generate_tokens(io.StringIO(plain).readline):
-            start, end = (self._starts[line - 1] + column for line, column in (token.start, token.end))
-            if token.type in _BEGINS:
-                within.append(start)
-            elif token.type in _ENDS:
-                start = within.pop()
-            if not within and token.type not in _BLANK:
-                spans.append((start, end))
-        return [Token(text=self.text[start:end], start=start, end=end) for start, end in spans]
-
-    def _token_at(self, place: int) -> Token:
-        """The first token from a place on."""
-        return _first(token for token in self._tokens if token.start >= place)
-
-    def _before_dot(self, end: int) -> Token:
-        """The token before the dot of an attribute that ends there."""
-        name = _first(number for number, token in enumerate(self._tokens) if token.end == end)
-        return self._tokens[name - 2]
-
-    def _brackets(self, node: ast.Call | ast.Dict) -> tuple[int, int]:
-        """The numbers of the tokens that open and close a call's arguments or a dict."""
-        end = self._span(node)[1]
-        opened: list[int] = []
-        for number, token in enumerate(self._tokens):
-            if token.text in _OPEN:
-                opened.append(number)
-            elif token.text in _CLOSE and opened:
-                first = opened.pop()
-                if token.end == end:
-                    return first, number
-        raise UnwritableError("unparsable")
-
-    def _segments(self, node: ast.Call | ast.Dict, first: int, last: int) -> list[list[Token]]:
-        """The tokens of each argument between two brackets, without the commas between them."""
-        values = [*node.args, *(one.value for one in node.keywords)] if isinstance(node, ast.Call) else node.values
-        inner = [self._span(value) for value in values]  # a lambda has commas that stand in no bracket
+    def _segments(self, node: ast.Call | ast.Dict) -> list[list[Token]]:
+        """The tokens of each argument between the brackets of a call or a dict, without the commas between them."""
+        opening, closing = self.whole.brackets(self.whole.span(node)[1])
+        values = given(node) if isinstance(node, ast.Call) else node.values
+        inner = [self.whole.span(value) for value in values]  # a lambda has commas that stand in no bracket
         segments: list[list[Token]] = [[]]
         depth = 0
-        for token in self._tokens[first + 1 : last]:
-            depth += (token.text in _OPEN) - (token.text in _CLOSE)
-            if token.text == "," and not depth and not any(start < token.start < end for start, end in inner):
+        for token in self.whole.tokens[opening + 1 : closing]:
+            depth += token.depth
+            if token.operator == "," and not depth and not any(start < token.start < end for start, end in inner):
                 segments.append([])
             else:
                 segments[-1].append(token)
         return [segment for segment in segments if segment]
-
-    def _line_start(self, place: int) -> int:
-        return self.text.rfind("\n", 0, place) + 1
-
-    def _line_end(self, place: int) -> int:
-        end = self.text.find("\n", place)
-        return len(self.text) if end < 0 else end
-
-    def _indent(self, place: int) -> str | None:
-        """The white space before a place, if it begins its line."""
-        before = self.text[self._line_start(place) : place]
-        return None if before.strip() or not self._line_start(place) else before
-
-    def _cut(self, start: int, end: int, following: int) -> list[tuple[int, int, str]]:
-        """Take something out with the line that it had to itself, or with the blanks up to what follows it."""
-        line_end = self._line_end(end)
-        rest = self.text[end:line_end]
-        if self._indent(start) is not None:
-            if not rest.strip():
-                return [(self._line_start(start), min(line_end + 1, len(self.text)), "")]
-            return [(start, end + len(rest) - len(rest.lstrip()), "")]
-        return [(start, end if "#" in self.text[end:following] else following, "")]
-
-    def _edited(self, edits: list[tuple[int, int, str]]) -> str:
-        text = self.text
-        for start, end, new in sorted(edits, reverse=True):
-            text = text[:start] + new + text[end:]
-        return text
