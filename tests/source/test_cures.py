@@ -15,6 +15,15 @@ from nb_oomhelper.source.cures import (
     old_first,
     without_grad,
 )
+from nb_oomhelper.source.source_text import SourceText
+from nb_oomhelper.source.text_edits import read_text
+
+
+def text_of(source: str) -> SourceText:
+    text = read_text(source)
+    assert text is not None
+    return text
+
 
 TRAIN = """\
 losses = []
@@ -37,7 +46,7 @@ class Trainer:
 
 
 def test_only_the_appended_loss_is_changed() -> None:
-    cure = append_detached("losses", TRAIN)
+    cure = append_detached("losses", text_of(TRAIN))
     assert cure is not None
     assert cure.changed.source == TRAIN.replace("losses.append(loss)", "losses.append(loss.item())")
     assert (cure.kind, cure.changed.line) == ("append_item", 5)
@@ -46,7 +55,7 @@ def test_only_the_appended_loss_is_changed() -> None:
 
 
 def test_in_a_method_the_attribute_counts() -> None:
-    cure = append_detached("trainer.outputs", TRAINER, within="fit")
+    cure = append_detached("trainer.outputs", text_of(TRAINER), within="fit")
     assert cure is not None
     assert cure.changed.source == TRAINER.replace("self.outputs.append(out)", "self.outputs.append(out.detach())")
 
@@ -73,7 +82,7 @@ def test_in_a_method_the_attribute_counts() -> None:
     ],
 )
 def test_what_is_appended(before: str, after: str | None) -> None:
-    cure = append_detached("losses", before)
+    cure = append_detached("losses", text_of(before))
     assert (cure.changed.source if cure else None) == after
 
 
@@ -89,13 +98,13 @@ def test_what_is_appended(before: str, after: str | None) -> None:
     ],
 )
 def test_what_is_added_up(before: str, after: str | None) -> None:
-    cure = add_number("total", f"for x in xs:\n    {before}\n")
+    cure = add_number("total", text_of(f"for x in xs:\n    {before}\n"))
     assert (cure.changed.source if cure else None) == (f"for x in xs:\n    {after}\n" if after else None)
 
 
 def test_a_function_that_evaluates() -> None:
     source = "import torch\n\n    \ndef evaluate(net, data):\n    return [net(x) for x in data]\n"
-    cure = without_grad(source, "evaluate")
+    cure = without_grad(text_of(source), "evaluate")
     assert cure is not None
     assert cure.changed.source == source.replace("def evaluate", "@torch.no_grad()\ndef evaluate")
     assert (cure.changed.before, cure.changed.after) == (
@@ -106,7 +115,7 @@ def test_a_function_that_evaluates() -> None:
 
 @pytest.mark.parametrize("line", ["loss.backward()", "with torch.no_grad(): pass", "opt.step()"])
 def test_a_function_that_trains_or_has_it(line: str) -> None:
-    assert without_grad(f"def evaluate(net):\n    {line}\n", "evaluate") is None
+    assert without_grad(text_of(f"def evaluate(net):\n    {line}\n"), "evaluate") is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +129,7 @@ def test_a_function_that_trains_or_has_it(line: str) -> None:
     ],
 )
 def test_a_graph_that_is_kept(before: str, after: str | None) -> None:
-    cure = backward_once(before)
+    cure = backward_once(text_of(before))
     assert (cure.changed.source if cure else None) == after
 
 
@@ -135,7 +144,7 @@ def test_a_graph_that_is_kept(before: str, after: str | None) -> None:
     ],
 )
 def test_the_old_one_first(before: str, after: str | None) -> None:
-    cure = old_first(before, "model")
+    cure = old_first(text_of(before), "model")
     assert (cure.changed.source if cure else None) == after
 
 
@@ -153,20 +162,19 @@ def test_the_old_one_first(before: str, after: str | None) -> None:
     ],
 )
 def test_half_the_bytes(before: str, after: str | None) -> None:
-    cure = in_float32(before)
+    cure = in_float32(text_of(before))
     assert (cure.changed.source if cure else None) == after
-
-
-def test_what_is_no_python() -> None:
-    for mend in (backward_once, in_float32):
-        assert mend("%%time\nx = (") is None
 
 
 def test_text_that_is_wide() -> None:
     source = textwrap.dedent("""
         名前 = "é"; losses.append(損失)  # ü
         """)
-    cure = append_detached("losses", source)
+    cure = append_detached("losses", text_of(source))
     assert cure is not None
     assert cure.changed.source == source.replace("(損失)", "(損失.detach())")
     assert ast.parse(cure.changed.source)
+
+
+def test_what_is_no_python() -> None:
+    assert read_text("%%time\nx = (") is None

@@ -25,12 +25,14 @@ class Scope:
         results: Displayed results by number.
         frames: The failed cell's frames and the lines that failed in them, outermost first.
         barred: Objects that the search must not enter: the shell and its namespaces.
+        inputs: Sources of the cells that ran, by number, as they were compiled.
     """
 
     variables: Mapping[str, object] = field(default_factory=dict)
     results: Mapping[int, object] = field(default_factory=dict)
     frames: Sequence[tuple[FrameType, int]] = ()
     barred: Sequence[object] = ()
+    inputs: Sequence[str] = ()
 
 
 def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
@@ -59,7 +61,14 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
     results = dict(kept) if isinstance(kept, dict) else {}  # it is only a name, and may be the user's
     own = [shell, shell.history_manager, *shell.configurables]  # the frames of a magic have its object
     barred = [*own, shell.user_ns, hidden, shell.user_ns.get("_oh"), variables, results]
-    return Scope(variables=variables, results=results, frames=frames, barred=barred)
+    inputs = shell.user_ns.get("In")
+    return Scope(
+        variables=variables,
+        results=results,
+        frames=frames,
+        barred=barred,
+        inputs=inputs if isinstance(inputs, list) else (),
+    )
 
 
 def is_result(name: str) -> bool:

@@ -14,6 +14,7 @@ from nb_oomhelper.knowledge.versions import Spelling
 from nb_oomhelper.records.diagnosis import CauseKind
 from nb_oomhelper.records.event import Phase
 from nb_oomhelper.records.remedy import Applicability, LoadOption
+from nb_oomhelper.source.cures import CureKind
 
 Subject = Literal[
     "none",
@@ -31,6 +32,8 @@ Subject = Literal[
     "adam",
     "allocator",
     "preallocation",
+    "mistake",
+    "container",
 ]
 
 # What a template may ask for, by subject.
@@ -50,6 +53,8 @@ _FIELDS: dict[Subject, tuple[str, ...]] = {
     "adam": ("name", "install", "paged"),
     "allocator": ("variable", "setting"),
     "preallocation": (),
+    "mistake": ("name", "definition", "clear", "cell"),
+    "container": ("name", "clear"),
 }
 # Fields of titles and notes alone, where they are not those of the code. Of a cell, the name is what changes in it.
 _TOLD: dict[Subject, tuple[str, ...]] = {
@@ -60,8 +65,10 @@ _TOLD: dict[Subject, tuple[str, ...]] = {
     "data loader": ("name",),
     "adam": ("name",),
     "allocator": (),
+    "mistake": ("name",),
+    "container": ("name",),
 }
-LINES = ("imports", "forget", "install")  # fields of whole lines, which go where they are empty
+LINES = ("imports", "forget", "install", "definition", "clear")  # fields of whole lines, which go where they are empty
 # Fields that are made here: the repr of another one.
 LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
 LITERALS |= {"setting_literal": "setting"}
@@ -93,6 +100,7 @@ class Edit:
         add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
         unless: Words of a cell that make it pointless there: names, and ".name" for attributes.
         package: A distribution that it needs, or "".
+        mends: Mistakes in the notebook's code that it mends, by their kinds in `source.cures`.
     """
 
     calls: tuple[str, ...] = ()
@@ -101,6 +109,7 @@ class Edit:
     add: Pairs = ()
     unless: tuple[str, ...] = ()
     package: Name = ""
+    mends: tuple[CureKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

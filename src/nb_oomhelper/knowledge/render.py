@@ -19,8 +19,7 @@ def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | 
     Args:
         fix: The fix.
         fields: Text by field name, at least those in ``fix.needs``: ``name`` is a name, ``pid`` digits,
-            ``imports``, ``forget``, ``install``, ``statement`` and ``cell`` are whole statements, of which the
-            first three may be empty; ``block`` is such, indented; sizes and steps are digits.
+            ``statement``, ``cell`` and those in ``LINES`` are whole statements, the last may be empty; ``block`` is such, indented; sizes and steps are digits.
         versions: Gives a package's installed version, or None; `installed_version` does.
 
     Returns:

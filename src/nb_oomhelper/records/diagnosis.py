@@ -91,6 +91,7 @@ class Diagnosis:
         short: Bytes missing; None where either side is unknown; 0 where enough was free in sum.
         rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; of a load that
             does not fit, all of it; or None.
+        made: Bytes that the cell had made when it failed; None where that was not measured.
         load: Bytes that the load that failed takes in all, as it was asked for; or None.
         room: Bytes that there are for it once the failed cell is released; or None.
         causes: Largest evidence first.
@@ -102,6 +103,7 @@ class Diagnosis:
     capacity: int | None
     short: int | None
     rerun: int | None = None
+    made: int | None = None
     load: int | None = None
     room: int | None = None
     causes: tuple[Cause, ...] = ()

@@ -8,6 +8,7 @@ from typing import Literal
 from nb_oomhelper.records.memory import Measure
 
 Applicability = Literal["safe", "unsafe", "display_only"]
+Verdict = Literal["runs", "may", "again"]  # best first
 LoadOption = Literal["as_asked", "half", "device", "spread", "offload", "8bit", "4bit", "context", "host"]
 StepKind = Literal[
     "frames",
@@ -60,6 +61,10 @@ class FixPlan:
         predicted: Bytes it would free, at least; None where nobody knows.
         fits: Whether the failed request would fit then; None where nobody knows.
         whole_cell_fits: Whether the whole cell, unchanged, would; None where nobody knows.
+        verdict: Whether the failed cell is expected to run then: it "runs", it "may" (nobody knows), or it will run out
+            "again".
+        explains: For a cell with a mistake mended: bytes that the mistake kept; None where that is not known.
+        in_cell: For the same: the failed cell itself keeps them.
         subject: The name, pid or model that it is about, or "".
         released_holders: The holders that it lets go: indexes of rows of the snapshot's holdings.
         releases: It gives back what the failed cell keeps, and the caches of the frameworks.
@@ -69,7 +74,8 @@ class FixPlan:
         placement: For a load: where its bytes would go; else None.
         once_loaded: For a load: its code once another one has loaded its name.
         makes_folder: For a load: it makes a temporary folder for weights.
-        before, after: For a load: the user's statement, and what runs in its place; "" for what is only shown.
+        before, after: The user's lines, and what runs in their place; "" where no line is changed or none runs.
+        changed_cell: Number of the cell that these lines are in; None for the failed cell, and where nobody knows.
         obstacle: Why it is only shown, as a key of a sentence, or "".
     """
 
@@ -80,6 +86,9 @@ class FixPlan:
     predicted: int | None = None
     fits: bool | None = None
     whole_cell_fits: bool | None = None
+    verdict: Verdict = "may"
+    explains: int | None = None
+    in_cell: bool = False
     subject: str = ""
     released_holders: frozenset[int] = frozenset()
     releases: bool = False
@@ -91,6 +100,7 @@ class FixPlan:
     makes_folder: bool = False
     before: str = ""
     after: str = ""
+    changed_cell: int | None = None
     obstacle: str = ""
 
 

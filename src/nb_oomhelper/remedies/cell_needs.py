@@ -43,6 +43,17 @@ def needed_among(names: Iterable[str], variables: Mapping[str, object]) -> froze
     return frozenset(found)
 
 
+def codes_of(variables: Mapping[str, object]) -> Iterator[CodeType]:
+    """Give the code of the notebook's functions and of the methods of its classes.
+
+    Args:
+        variables: The user's names and their objects.
+    """
+    for thing in variables.values():
+        if type(thing) is FunctionType or issubclass(type(thing), type):
+            yield from _codes(thing)
+
+
 def _codes(thing: object) -> Iterator[CodeType]:
     """The code of a function of the notebook, or of the methods of a class of it, also by an object of that class."""
     if type(thing) is FunctionType:

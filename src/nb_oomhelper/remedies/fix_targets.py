@@ -14,11 +14,13 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.allocator_settings import merge_setting, takes_as_needed
 from nb_oomhelper.remedies.cell_edits import edited, indented
 from nb_oomhelper.remedies.cell_source import Cell
+from nb_oomhelper.remedies.mending import Mend, graph_kept, is_collected
 from nb_oomhelper.remedies.notebook import Notebook
 
-SUBJECTS = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation")
+SUBJECTS = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation", "mistake", "container")
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
 _PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
+_WORTH_EMPTYING = 1 << 20  # bytes
 _BITSANDBYTES = "bitsandbytes"
 
 
@@ -31,12 +33,18 @@ class FixTarget:
         fields: The fields of its code.
         obstacle: Why it can only be shown, as a key of its sentence, or "".
         reruns: The code runs the failed cell.
+        frees: Bytes that it frees; None where nobody knows.
+        mend: The mistake that it mends, or None.
+        explains: For the failed cell in another form: bytes that it then does not keep; None where nobody knows.
     """
 
     subject: str
     fields: dict[str, str]
     obstacle: str = ""
     reruns: bool = False
+    frees: int | None = None
+    mend: Mend | None = None
+    explains: int | None = None
 
 
 def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
@@ -53,7 +61,7 @@ def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) 
     if event.phase == "unknown" and fix.phases and not {"train", "infer"} <= set(fix.phases):
         return
     if fix.subject == "cell":
-        yield from _cells(fix, event, notebook.cell)
+        yield from _cells(fix, event, notebook.cell, held)
     elif fix.subject == "number":
         yield from _numbers(fix, notebook)
     elif fix.subject == "trainer":
@@ -65,6 +73,10 @@ def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) 
                 fields={"name": name, "half": str(size // 2), "was": str(size)},
                 obstacle=_set_by_cell(name, notebook),
             )
+    elif fix.subject == "mistake":
+        yield from _mistakes(fix, notebook)
+    elif fix.subject == "container":
+        yield from _containers(held, notebook)
     elif fix.subject == "adam":
         yield from _optimizers(held)
     elif fix.subject == "allocator":
@@ -73,7 +85,7 @@ def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) 
         yield FixTarget(subject="", fields={})
 
 
-def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[FixTarget]:
+def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iterator[FixTarget]:
     """The failed cell, changed or within a `with`."""
     if cell is None or cell.words.intersection(fix.edit.unless):
         return
@@ -95,8 +107,31 @@ def _cells(fix: Fix, event: OomEvent, cell: Cell | None) -> Iterator[FixTarget]:
             return
         fields["block"] = block
     yield FixTarget(
-        subject=subject, fields=fields, obstacle=cell.obstacle or ("not_installed" if absent else ""), reruns=True
+        subject=subject,
+        fields=fields,
+        obstacle=cell.obstacle or ("not_installed" if absent else ""),
+        reruns=True,
+        explains=graph_kept(held) if "no_grad" in fix.edit.mends else None,
     )
+
+
+def _mistakes(fix: Fix, notebook: Notebook) -> Iterator[FixTarget]:
+    for mend in notebook.mends:
+        if mend.kind in fix.edit.mends:
+            fields = {"name": mend.subject, "definition": mend.definition, "clear": mend.clear, "cell": mend.code}
+            yield FixTarget(subject=mend.subject, fields=fields, reruns=True, mend=mend)
+
+
+def _containers(held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
+    """What the notebook's own code collects, and what a cache keeps: nothing that the cell only reads."""
+    written = notebook.written
+    for index in sorted(held.of_kind("variable")) if written is not None else ():
+        row = held.rows[index]
+        path = (row.path or row.name).removesuffix("[…]")
+        statement = written.clearable.get(path, "") if written is not None else ""
+        size = held.freed_by(held.of_failures() | {index}) - held.freed_by(held.of_failures())
+        if written is not None and statement and size >= _WORTH_EMPTYING and is_collected(written, path, statement):
+            yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size)
 
 
 def _is_further_in(fix: Fix, event: OomEvent, cell: Cell) -> bool:

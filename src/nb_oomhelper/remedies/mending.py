@@ -20,10 +20,13 @@ from nb_oomhelper.source.cures import (
     add_number,
     append_detached,
     backward_once,
+    collects,
     in_float32,
     old_first,
     without_grad,
 )
+from nb_oomhelper.source.source_text import SourceText
+from nb_oomhelper.source.text_edits import read_text
 
 _WORTH_MENDING = 1 << 20  # bytes that a mistake must explain
 _Mender = Callable[..., Cure | None]  # of a source, and of a function to look in: `within`
@@ -41,7 +44,8 @@ class Mend:
         definition: The changed definition, to run before the cell; "" where the mistake is in the cell itself.
         clear: Statements that empty what was collected, or "".
         code: The failed cell, changed if the mistake is in it.
-        explains: Bytes that are kept by the mistake.
+        explains: Bytes that are kept by the mistake; None where they are not known.
+        in_cell: The failed cell itself keeps them: they are part of what it had made.
     """
 
     kind: CureKind
@@ -52,7 +56,13 @@ class Mend:
     definition: str = ""
     clear: str = ""
     code: str = ""
-    explains: int = 0
+    explains: int | None = None
+    in_cell: bool = False
+
+    @property
+    def grows(self) -> bool:
+        """Whether the mistake keeps more with every step of a loop."""
+        return self.kind in ("append_item", "append_detach", "add_item", "no_grad")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +74,19 @@ class Written:
         definitions: Functions of the notebook that it uses.
         clearable: What can be emptied by a call that runs no code of the user's, with that call: "losses" ->
             "losses.clear()".
+        texts: What was read of their sources.
     """
 
     cell: Cell
     definitions: tuple[Definition, ...] = ()
     clearable: Mapping[str, str] = field(default_factory=dict)
+    texts: dict[str, SourceText | None] = field(default_factory=dict)
+
+    def read(self, source: str) -> SourceText | None:
+        """Read a source, each once; None where it is no Python."""
+        if source not in self.texts:
+            self.texts[source] = read_text(source)
+        return self.texts[source]
 
 
 def find_mends(written: Written, event: OomEvent, held: Holdings) -> list[Mend]:
@@ -88,8 +106,24 @@ def find_mends(written: Written, event: OomEvent, held: Holdings) -> list[Mend]:
         *_old_ones(written, event, held),
         *_wide(written, event),
     ]
-    found.sort(key=lambda one: -one.explains)
+    found.sort(key=lambda one: -(one.explains or 0))
     return found
+
+
+def is_collected(written: Written, path: str, statement: str) -> bool:
+    """Tell whether something is a cache, or is what the notebook's code appends to: emptied, the cell still has its input.
+
+    Args:
+        written: What the notebook's code says.
+        path: What would be emptied.
+        statement: How.
+    """
+    if not statement.endswith(".clear()"):
+        return True
+    sources = [written.cell.source, *(definition.source for definition in written.definitions)]
+    last = path.rsplit(".", 1)[-1]
+    texts = (written.read(source) for source in sources if last in source)
+    return any(collects(path, text) for text in texts if text is not None)
 
 
 def _graphs_kept(written: Written, held: Holdings) -> Iterator[Mend]:
@@ -100,9 +134,9 @@ def _graphs_kept(written: Written, held: Holdings) -> Iterator[Mend]:
         if size < _WORTH_MENDING or keeper in done:
             continue
         for mender in (append_detached, add_number):
-            for definition, cure in _places(written, partial(mender, keeper), row.function):
+            for definition, cure in _places(written, partial(mender, keeper), row.function, keeper.rsplit(".", 1)[-1]):
                 done.add(keeper)
-                yield _mend(written, definition, cure, keeper, size)
+                yield _mend(written, definition, cure, keeper, size, in_cell=row.kind == "failed_cell")
 
 
 def _keepers(held: Holdings) -> Iterator[tuple[Holding, str]]:
@@ -119,20 +153,31 @@ def _graphs_not_needed(written: Written, event: OomEvent, held: Holdings) -> Ite
     """A function that evaluates keeps a graph that no `backward()` goes through."""
     if event.phase != "infer":
         return
-    rows = [held.rows[index] for index in held.of_kind("variable", "failed_cell")]
-    size = max((dict(row.parts).get("graph", 0) for row in rows), default=0)
+    size = graph_kept(held) or 0
     for definition in written.definitions:
         if size < _WORTH_MENDING or definition.name != event.function:
             continue
-        if (cure := without_grad(definition.source, definition.name)) is not None:
-            yield _mend(written, definition, cure, definition.name, size)
+        text = written.read(definition.source)
+        if text is not None and (cure := without_grad(text, definition.name)) is not None:
+            yield _mend(written, definition, cure, definition.name, size, in_cell=True)
+
+
+def graph_kept(held: Holdings) -> int | None:
+    """Give the bytes of the largest autograd graph that a name keeps; None where none is worth the name.
+
+    Args:
+        held: Who keeps what.
+    """
+    rows = [held.rows[index] for index in held.of_kind("variable", "failed_cell")]
+    size = max((dict(row.parts).get("graph", 0) for row in rows), default=0)
+    return size if size >= _WORTH_MENDING else None
 
 
 def _retained(written: Written, event: OomEvent) -> Iterator[Mend]:
     """`backward(retain_graph=True)` where nothing goes through that graph again."""
     if event.framework == "pytorch" and event.phase in ("train", "unknown"):
-        for definition, cure in _places(written, lambda source, *, within: backward_once(source, within=within), None):
-            yield _mend(written, definition, cure, "retain_graph", 0)
+        for definition, cure in _places(written, backward_once, None, "retain_graph"):
+            yield _mend(written, definition, cure, "retain_graph")
 
 
 def _old_ones(written: Written, event: OomEvent, held: Holdings) -> Iterator[Mend]:
@@ -144,34 +189,50 @@ def _old_ones(written: Written, event: OomEvent, held: Holdings) -> Iterator[Men
         size = held.freed_by(held.of_failures() | {index}) - held.freed_by(held.of_failures())
         if size < _WORTH_MENDING or row.name not in written.cell.sets:
             continue
-        if (cure := old_first(written.cell.source, row.name)) is not None:
+        text = written.read(written.cell.source)
+        if text is not None and (cure := old_first(text, row.name)) is not None:
             yield _mend(written, None, cure, row.name, size)
 
 
 def _wide(written: Written, event: OomEvent) -> Iterator[Mend]:
     """NumPy makes float64 where nothing is said; float32 takes half."""
     if event.framework == "numpy":
-        for definition, cure in _places(written, lambda source, *, within: in_float32(source, within=within), None):
-            yield _mend(written, definition, cure, "float32", 0)
+        for definition, cure in _places(written, in_float32, None):
+            yield _mend(written, definition, cure, "float32")
 
 
-def _places(written: Written, mender: _Mender, local: str | None) -> Iterator[tuple[Definition | None, Cure]]:
+def _places(
+    written: Written, mender: _Mender, local: str | None, word: str = ""
+) -> Iterator[tuple[Definition | None, Cure]]:
     """Where a mistake is written: in a function that the cell uses, or in the cell.
 
     Args:
         written: What the notebook's code says.
         mender: Mends a source.
         local: The function that the names are local to, if they are.
+        word: What must be in the source: most need not be looked through.
     """
     for definition in written.definitions:
-        if local in (None, definition.name) and (cure := mender(definition.source, within=definition.name)) is not None:
+        if local not in (None, definition.name) or word not in definition.source:
+            continue
+        text = written.read(definition.source)
+        if text is not None and (cure := mender(text, within=definition.name)) is not None:
             yield definition, cure
             return
-    if (cure := mender(written.cell.source, within=local)) is not None:
+    text = written.read(written.cell.source)
+    if text is not None and (cure := mender(text, within=local)) is not None:
         yield None, cure
 
 
-def _mend(written: Written, definition: Definition | None, cure: Cure, subject: str, explains: int) -> Mend:
+def _mend(
+    written: Written,
+    definition: Definition | None,
+    cure: Cure,
+    subject: str,
+    explains: int | None = None,
+    *,
+    in_cell: bool = False,
+) -> Mend:
     """What to run: the changed definition, what empties, the cell."""
     changed, own = cure.changed, definition is None
     code = changed.source if own else written.cell.source
@@ -185,6 +246,7 @@ def _mend(written: Written, definition: Definition | None, cure: Cure, subject: 
         clear="" if _starts_anew(written.cell, subject) else written.clearable.get(subject, ""),
         code=code.strip("\n"),
         explains=explains,
+        in_cell=in_cell,
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nb_oomhelper.holders.scope import is_result
 from nb_oomhelper.records.event import OomEvent, Phase
 from nb_oomhelper.records.holdings import Holdings
-from nb_oomhelper.remedies.cell_needs import needed_among, overwritable
+from nb_oomhelper.remedies.cell_needs import codes_of, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
+from nb_oomhelper.remedies.definitions import read_definitions
+from nb_oomhelper.remedies.emptying import find_clearable
+from nb_oomhelper.remedies.mending import Mend, Written
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
 
 _WORTH_SAYING = 1 << 20  # bytes of an autograd graph
@@ -30,6 +33,8 @@ class Notebook:
         needed: Variables that the cell reads, or functions and classes of the notebook that it names; where the cell
             cannot be read, those whose names are words in it.
         reads_results: The cell reads displayed results: `_`, `Out`.
+        written: What the notebook's code says, or None where the cell cannot be read.
+        mends: The mistakes in it that explain bytes.
     """
 
     cell: Cell | None = None
@@ -39,6 +44,8 @@ class Notebook:
     names: frozenset[str] = frozenset()
     needed: Container[str] = frozenset()
     reads_results: bool = False
+    written: Written | None = None
+    mends: tuple[Mend, ...] = ()
 
 
 class _Everything:
@@ -49,12 +56,13 @@ class _Everything:
 UNREAD = Notebook(needed=_Everything(), reads_results=True)  # nobody could look: the cell may need whatever there is
 
 
-def inspect_notebook(variables: Mapping[str, object], source: str) -> Notebook:
+def inspect_notebook(variables: Mapping[str, object], source: str, inputs: Sequence[str] = ()) -> Notebook:
     """Find what the failed cell uses.
 
     Args:
         variables: The user's names and their objects.
         source: The failed cell's source; "" where it is not known.
+        inputs: Sources of the cells that ran, by number.
 
     Returns:
         Names and numbers; a cell that cannot be read is taken to need all that its words name.
@@ -73,6 +81,11 @@ def inspect_notebook(variables: Mapping[str, object], source: str) -> Notebook:
         names=names,
         needed=needed,
         reads_results=reads_results,
+        written=Written(
+            cell=cell,
+            definitions=read_definitions(codes_of(variables), variables, inputs),
+            clearable=find_clearable(variables),
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.knowledge.catalog import Catalog
@@ -17,7 +18,9 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
+from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook, tell_phase
+from nb_oomhelper.remedies.verdicts import Shortage, find_shortage, judge, rank, without_idle
 
 _NO_NOTEBOOK = Notebook()
 
@@ -34,9 +37,8 @@ def plan(
 ) -> tuple[FixPlan, ...]:
     """Make every fix that applies ready to run, best first.
 
-    Best is: what makes the request fit, by the least loss; then what nobody can predict; then what would
-    not be enough alone, by the bytes it frees. Of a load what makes its last request fit, and not the whole, counts as
-    not predictable.
+    Best is: after what the cell is expected to run, then after what it may; of these by the least loss, then by the
+    cost in speed or accuracy, then by the bytes.
 
     Args:
         catalog: The knowledge.
@@ -49,17 +51,25 @@ def plan(
         The plans in the order of the panel, numbered from 1.
     """
     event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
+    if notebook.written is not None:
+        notebook = replace(notebook, mends=tuple(find_mends(notebook.written, event, snapshot.holdings)))
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    loading = load is not None
+    shortage = _shortage(snapshot, diagnosis, notebook)
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
     for fix in fixes:
         try:
             made = [_unshadowed(one, notebook) for one in _ready(fix, event, snapshot, diagnosis, load, notebook)]
-            plans += [(_rank(one, fix, loading), one) for one in made]
+            plans += [(rank(one, fix.order), one) for one in (judge(one, shortage) for one in made)]
         except Exception as error:  # a number too large to print, a text that parser and tokenizer read differently
             failed(error)
     plans.sort(key=lambda pair: pair[0])
-    return tuple(replace(one, number=number) for number, (_, one) in enumerate(plans, 1))
+    kept = without_idle([one for _, one in plans])
+    return tuple(replace(one, number=number) for number, one in enumerate(kept, 1))
+
+
+def _shortage(snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Shortage:
+    grows = any(mend.grows for mend in notebook.mends)
+    return find_shortage(diagnosis, snapshot.holdings, grows=grows, releasable=snapshot.releasable or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ def _ready(
         found = plan_reload(fix, load) if load is not None else None
         return [] if found is None else [found]
     if fix.subject in fix_targets.SUBJECTS:
-        return _changes(fix, event, snapshot, notebook)
+        return _changes(fix, event, snapshot, diagnosis, notebook)
     return _plans(fix, snapshot, diagnosis, notebook)
 
 
@@ -91,14 +101,16 @@ def _unshadowed(plan: FixPlan, notebook: Notebook) -> FixPlan:
     return replace(plan, applicability="display_only", obstacle="shadowed", before="")
 
 
-def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Notebook) -> Iterator[FixPlan]:
+def _changes(
+    fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook
+) -> Iterator[FixPlan]:
     """One plan for each thing of the notebook that a fix can change: what it would free, nobody can tell."""
     for target in fix_targets.find_targets(fix, event, snapshot.holdings, notebook):
         try:
             code = render(fix, target.fields, installed_version)
         except OomHelperError:  # as in `_plans`; or a number that cannot be halved
             continue
-        yield FixPlan(
+        one = FixPlan(
             number=0,
             fix=fix.id,
             code=code,
@@ -110,7 +122,23 @@ def _changes(fix: Fix, event: OomEvent, snapshot: MemorySnapshot, notebook: Note
             binds=fix.does.binds,
             reruns=target.reruns,
             obstacle=target.obstacle,
+            predicted=target.frees,
+            **_mended(target),
         )
+        yield one if target.frees is None else predict_effect(one, snapshot, diagnosis)
+
+
+def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
+    mend = target.mend
+    if mend is None:
+        return {"explains": target.explains, "in_cell": True}
+    return {
+        "explains": mend.explains,
+        "in_cell": mend.in_cell,
+        "before": mend.before,
+        "after": mend.after,
+        "changed_cell": mend.cell,
+    }
 
 
 def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[FixPlan]:
@@ -223,13 +251,3 @@ def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bo
     if diagnosis.free + least >= needed:
         return True
     return None if diagnosis.free + most >= needed else False
-
-
-def _rank(plan: FixPlan, fix: Fix, loading: bool) -> tuple[int, int, int, int, int]:
-    fits = {True: 0, None: 1, False: 2}[plan.fits]
-    if loading and plan.fits and plan.whole_cell_fits is False:  # the request is the smallest part of such a load
-        fits = 1
-    loss = {"safe": 0, "unsafe": 1, "display_only": 2}[plan.applicability]
-    # of what loses something, a load comes first: it does what the cell was there for
-    does_it = plan.loads and plan.applicability == "unsafe"
-    return fits, loss, -1 if does_it else 0, -(plan.predicted or 0), fix.order

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from nb_oomhelper.source.text_edits import Changed, Edit, SourceText, read_text, write_edits
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.text_edits import Changed, write_edits
 
 CureKind = Literal["append_item", "append_detach", "add_item", "no_grad", "retain_graph", "old_first", "float32"]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -45,74 +46,80 @@ class Cure:
     names: tuple[str, ...] = ()
 
 
-def append_detached(keeper: str, source: str, *, within: str | None = None) -> Cure | None:
+def append_detached(keeper: str, text: SourceText, *, within: str | None = None) -> Cure | None:
     """Append the number, or the tensor without its graph, in place of a tensor with all that autograd keeps behind it.
 
     Args:
         keeper: What it is appended to, as the user would write it: "losses", "trainer.outputs"; of a path the last
             name counts, for a method calls the object `self`.
-        source: The source in which something is appended.
+        text: The source in which something is appended.
         within: The function to look in; None looks everywhere.
     """
-    return _mend(source, within, lambda text, body: _appends(text, body, keeper), (keeper,))
+    return _mend(text, within, lambda text, body: _appends(text, body, keeper), (keeper,))
 
 
-def add_number(name: str, source: str, *, within: str | None = None) -> Cure | None:
+def add_number(name: str, text: SourceText, *, within: str | None = None) -> Cure | None:
     """Add up numbers in place of losses: `total += loss` keeps the graph of every step.
 
     Args:
         name: What is added up.
-        source, within: As of `append_detached`.
+        text, within: As of `append_detached`.
     """
-    return _mend(source, within, lambda text, body: _additions(text, body, name), (name,))
+    return _mend(text, within, lambda text, body: _additions(text, body, name), (name,))
 
 
-def without_grad(source: str, function: str) -> Cure | None:
+def without_grad(text: SourceText, function: str) -> Cure | None:
     """Put `@torch.no_grad()` on a function that evaluates; None where it trains or has it already.
 
     Args:
-        source: The source that defines it.
+        text: The source that defines it.
         function: Its name.
     """
-    text = read_text(source)
-    node = None if text is None else _definition(text.tree, function)
-    if text is None or node is None or _words(node) & (_TRAINS | {"no_grad", "inference_mode", "set_grad_enabled"}):
+    node = _definition(text.tree, function)
+    if node is None or _words(node) & (_TRAINS | {"no_grad", "inference_mode", "set_grad_enabled"}):
         return None
     first: ast.expr | ast.stmt = node.decorator_list[0] if node.decorator_list else node
-    place = text.line_start(first)
-    edit = (place, place, f"{text.indent(node)}@torch.no_grad()\n")
+    place = text.line_start(text.span(first)[0])
+    edit = (place, place, f"{text.text[place : text.span(first)[0]].removesuffix('@')}@torch.no_grad()\n")
     return _cure("no_grad", text, [edit], (function,), same=lambda tree: _undecorated(tree, function))
 
 
-def backward_once(source: str, *, within: str | None = None) -> Cure | None:
+def backward_once(text: SourceText, *, within: str | None = None) -> Cure | None:
     """Take `retain_graph=True` from the only `backward()` of a function or cell: nothing needs its graph again."""
-    return _mend(source, within, _retained, ())
+    return _mend(text, within, _retained, ())
 
 
-def old_first(source: str, name: str) -> Cure | None:
+def old_first(text: SourceText, name: str) -> Cure | None:
     """Let the old object of a name go before the statement that makes the new one.
 
     Args:
-        source: A cell.
+        text: A cell.
         name: What a statement of its top level binds anew without reading it.
     """
-    text = read_text(source)
-    if text is None:
-        return None
     for node in text.tree.body:
         if _reads(node, name):
             return None
         if _binds(node, name):
-            if not text.begins_line(node):
+            place, start = text.line_start(text.span(node)[0]), text.span(node)[0]
+            if text.text[place:start].strip():
                 return None
-            place = text.line_start(node)
             return _cure("old_first", text, [(place, place, f"{name} = None\n")], (name,), same=_without_first(name))
     return None
 
 
-def in_float32(source: str, *, within: str | None = None) -> Cure | None:
+def in_float32(text: SourceText, *, within: str | None = None) -> Cure | None:
     """Give NumPy's makers of float64 arrays `dtype=np.float32`, and let `astype` give that: half the bytes."""
-    return _mend(source, within, _float64, ())
+    return _mend(text, within, _float64, ())
+
+
+def collects(keeper: str, text: SourceText) -> bool:
+    """Tell whether a source puts things into a keeper, one by one.
+
+    Args:
+        keeper: As of `append_detached`.
+        text: The source.
+    """
+    return next(_kept(text.tree.body, keeper.rsplit(".", 1)[-1], dotted="." in keeper), None) is not None
 
 
 # -- what is looked for ----------------------------------------------------------------------------------------------
@@ -124,7 +131,7 @@ def _appends(text: SourceText, body: list[ast.stmt], keeper: str) -> tuple[CureK
         node for put in _kept(body, last, dotted="." in keeper) for node in _detachable(put, made | shown, alone=True)
     ]
     behind = [".item()" if _name_of(node) in shown else ".detach()" for node in found]
-    edits = [(text.end(node), text.end(node), what) for node, what in zip(found, behind, strict=True)]
+    edits = [(text.span(node)[1], text.span(node)[1], what) for node, what in zip(found, behind, strict=True)]
     return ("append_item" if set(behind) == {".item()"} else "append_detach"), edits
 
 
@@ -210,7 +217,7 @@ def _additions(text: SourceText, body: list[ast.stmt], name: str) -> tuple[CureK
             if _is_named(node.targets[0], last, dotted=dotted):
                 found += [one for one in sides if not _is_named(one, last, dotted=dotted)]
     plain = [node for node in found if isinstance(node, _PLAIN) and not _is_free(node)]
-    return "add_item", [(text.end(node), text.end(node), ".item()") for node in plain]
+    return "add_item", [(text.span(node)[1], text.span(node)[1], ".item()") for node in plain]
 
 
 def _retained(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Edit]]:
@@ -222,9 +229,9 @@ def _retained(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Ed
         return "retain_graph", []
     others = [*calls[0].args, *(one.value for one in calls[0].keywords if one is not told[0])]
     if others:  # one among others: what is between them is the user's own spelling
-        return "retain_graph", [(text.start(told[0].value), text.end(told[0].value), "False")]
-    end = text.end(calls[0])
-    return "retain_graph", [(text.end(calls[0].func), end, "()")]
+        return "retain_graph", [(text.span(told[0].value)[0], text.span(told[0].value)[1], "False")]
+    end = text.span(calls[0])[1]
+    return "retain_graph", [(text.span(calls[0].func)[1], end, "()")]
 
 
 def _float64(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Edit]]:
@@ -234,16 +241,16 @@ def _float64(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Edi
             continue
         maker = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
         given = {keyword.arg: keyword.value for keyword in node.keywords}
-        if node.func.attr == "astype" and len(node.args) == 1 and (new := _narrow(text.of(node.args[0]))):
-            edits.append((text.start(node.args[0]), text.end(node.args[0]), new))
+        if node.func.attr == "astype" and len(node.args) == 1 and (new := _narrow(_written(text, node.args[0]))):
+            edits.append((text.span(node.args[0])[0], text.span(node.args[0])[1], new))
         elif maker not in ("np", "numpy"):
             continue
-        elif "dtype" in given and (new := _narrow(text.of(given["dtype"]))):
-            edits.append((text.start(given["dtype"]), text.end(given["dtype"]), new))
+        elif "dtype" in given and (new := _narrow(_written(text, given["dtype"]))):
+            edits.append((text.span(given["dtype"])[0], text.span(given["dtype"])[1], new))
         elif node.func.attr in _FLOAT64 and None not in given and "dtype" not in given:
             last = [*node.args, *given.values()]
             if last and len(node.args) <= (2 if node.func.attr in ("full", "linspace") else 1):
-                place = max(text.end(one) for one in last)
+                place = max(text.span(one)[1] for one in last)
                 edits.append((place, place, f", dtype={maker}.float32"))
     return "float32", edits
 
@@ -263,15 +270,12 @@ def _narrow(dtype: str) -> str | None:
 
 
 def _mend(
-    source: str,
+    text: SourceText,
     within: str | None,
     find: Callable[[SourceText, list[ast.stmt]], tuple[CureKind, list[Edit]]],
     names: tuple[str, ...],
 ) -> Cure | None:
     """Change what is found in a function, or in the whole source."""
-    text = read_text(source)
-    if text is None:
-        return None
     body: list[ast.stmt] = text.tree.body
     if within is not None:
         node = _definition(text.tree, within)
@@ -291,6 +295,11 @@ def _cure(
 ) -> Cure | None:
     changed = write_edits(text, edits, same)
     return None if changed is None else Cure(kind, changed, names)
+
+
+def _written(text: SourceText, node: ast.expr) -> str:
+    start, end = text.span(node)
+    return text.text[start:end]
 
 
 def _walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:

@@ -84,7 +84,7 @@ class SourceText:
         except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
             raise UnwritableError("unparsable") from None
 
-    def span(self, node: ast.expr | ast.keyword) -> tuple[int, int]:
+    def span(self, node: ast.expr | ast.keyword | ast.stmt) -> tuple[int, int]:
         """Find where a node starts and ends, without brackets around it."""
         end = self._place(node.end_lineno or node.lineno, node.end_col_offset or 0)
         return self._place(node.lineno, node.col_offset), end
@@ -117,7 +117,7 @@ class SourceText:
 
     def indent(self, place: int) -> str | None:
         """Give the white space before a place, if it begins a line that is not the first."""
-        start = self._line_start(place)
+        start = self.line_start(place)
         before = self.text[start:place]
         return None if before.strip() or not start else before
 
@@ -133,7 +133,7 @@ class SourceText:
         rest = self.text[end:line_end]
         if self.indent(start) is not None:
             if not rest.strip():
-                return self._line_start(start), min(line_end + 1, len(self.text)), ""
+                return self.line_start(start), min(line_end + 1, len(self.text)), ""
             return start, end + len(rest) - len(rest.lstrip()), ""
         return start, end if "#" in self.text[end:following] else following, ""
 
@@ -144,7 +144,8 @@ class SourceText:
             text = text[:start] + new + text[end:]
         return text
 
-    def _line_start(self, place: int) -> int:
+    def line_start(self, place: int) -> int:
+        """Find the start of a place's line."""
         return self.text.rfind("\n", 0, place) + 1
 
     def _place(self, line: int, column: int) -> int:

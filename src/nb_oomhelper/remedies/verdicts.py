@@ -1,0 +1,110 @@
+"""Whether the failed cell runs to its end after a fix, and the order of the fixes that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import FixPlan, Verdict
+
+_ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
+_SPARE = 0.05  # of what the cell needs at least, so much more must be there before it is expected to run
+Loss = Literal[0, 1, 2, 3]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """What decides whether a cell runs.
+
+    Attributes:
+        needs: Bytes that the cell needs again, at least, or None.
+        measured: Whether that is known from before and after, and not only from what is left.
+        room: Bytes that it can have once what it kept is released, or None.
+        grows: A loop of the cell's keeps more with every step: no room is enough.
+        impossible: More is asked for at once than there is.
+    """
+
+    needs: int | None
+    measured: bool
+    room: int | None
+    grows: bool = False
+    impossible: bool = False
+
+
+def find_shortage(diagnosis: Diagnosis, held: Holdings, *, grows: bool, releasable: int) -> Shortage:
+    """Put together what decides it.
+
+    Args:
+        diagnosis: What was asked for, what was free, what the cell needs.
+        held: Who keeps what.
+        grows: Whether the cell's code keeps more with every step.
+        releasable: Bytes of caches that every release empties.
+    """
+    free = diagnosis.free
+    room = None if free is None else free + releasable + held.freed_by(held.of_failures())
+    return Shortage(
+        needs=diagnosis.rerun,
+        measured=diagnosis.made is not None,
+        room=room,
+        grows=grows,
+        impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
+    )
+
+
+def judge(plan: FixPlan, shortage: Shortage) -> FixPlan:
+    """Say whether the cell runs after a plan.
+
+    Args:
+        plan: With the bytes that it frees, or whether the load that it is fits.
+        shortage: What decides it.
+    """
+    return replace(plan, verdict=_verdict(plan, shortage))
+
+
+def _verdict(plan: FixPlan, shortage: Shortage) -> Verdict:
+    if plan.loads:
+        return {True: "runs", None: "may", False: "again"}[plan.fits]  # type: ignore[return-value]
+    if plan.reruns:
+        return _of_changed_cell(plan, shortage)
+    if shortage.impossible or shortage.grows:
+        return "again"
+    if plan.whole_cell_fits is not True:
+        return "again" if plan.whole_cell_fits is False else "may"
+    return "runs" if shortage.measured else "may"
+
+
+def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
+    """A cell that is run in another form needs less by what its mistake kept."""
+    if plan.explains is None or shortage.needs is None or shortage.room is None:
+        return "may"
+    left = max(0, shortage.needs - plan.explains)
+    room = shortage.room + (0 if plan.in_cell else plan.explains)
+    return "runs" if room >= left * (1 + _SPARE) else "may"
+
+
+def loss_of(plan: FixPlan) -> Loss:
+    """How much a plan costs: nothing, the cell's own results, something of the user's, or more than a click."""
+    if plan.applicability == "display_only":
+        return 3
+    if plan.applicability == "safe":
+        return 0
+    return 1 if plan.reruns or plan.loads else 2
+
+
+def rank(plan: FixPlan, order: int) -> tuple[int, int, int, int]:
+    """The place of a plan: whether the cell runs, what is lost, how much else it costs, how much it frees.
+
+    Args:
+        plan: With its verdict.
+        order: The place of its fix among those that do the same.
+    """
+    return _ORDER[plan.verdict], loss_of(plan), order, -(plan.predicted or 0)
+
+
+def without_idle(plans: Collection[FixPlan]) -> list[FixPlan]:
+    """Leave out what gives nothing back and would not make the cell run, where there is anything else to do."""
+    useful = [one for one in plans if one.verdict != "again" or one.predicted != 0 or one.reruns or one.loads]
+    return useful or list(plans)
