@@ -65,7 +65,7 @@ on-%: .venv-%/.tools
 # What is there is used as it is, however old: only where there is no environment yet is one made.
 quick:
 	@[ -e $(VENV)/.packages ] || $(MAKE) --no-print-directory env
-	PYTHONPATH="$(CURDIR)/src" $(PYTEST) -q -n auto --dist worksteal -m plain $(NOT_QUICK) $(T)
+	PYTHONPATH="$(CURDIR)/src" $(PYTEST) -q -n auto --dist worksteal --pairs new -m plain $(NOT_QUICK) $(T)
 
 demo: $(VENV)/.demo
 	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb $(LAB_FLAGS)
