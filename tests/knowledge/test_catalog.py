@@ -258,7 +258,7 @@ class TestChoose:
 WORK = {
     fix.id: fix.phases
     for fix in CATALOG.fixes
-    if fix.subject in ("cell", "number", "trainer", "data loader", "adam", "allocator")
+    if fix.subject in ("cell", "number", "trainer", "data loader", "adam", "allocator", "mistake", "container")
 }
 RELOADS = [fix.id for fix in CATALOG.fixes if fix.subject == "call"]
 
@@ -294,7 +294,7 @@ class TestFixesFor:
     @pytest.mark.parametrize("phase", ["load", "train", "infer"])
     def test_fixes_of_work_are_for_their_phase(self, phase: Phase) -> None:
         found = {fix.id for fix in CATALOG.fixes_for(event(phase=phase), []) if fix.id in WORK}
-        assert found == {one for one, phases in WORK.items() if phase in phases}
+        assert found == {one for one, phases in WORK.items() if phase in phases or not phases} - {"float32", "expandable-segments"}
 
 
 class TestLookUp:

@@ -211,6 +211,10 @@ class TestFixes:
     def test_which_there_are(self) -> None:
         assert [(fix.id, fix.applicability, fix.causes, fix.subject) for fix in CATALOG.fixes] == [
             ("release-failed-cell", "safe", (), "none"),
+            ("append-detached", "unsafe", (), "mistake"),
+            ("add-number", "unsafe", (), "mistake"),
+            ("backward-once", "unsafe", (), "mistake"),
+            ("old-first", "unsafe", (), "mistake"),
             ("clear-then-reload", "unsafe", (), "call"),
             ("reload-half", "unsafe", (), "call"),
             ("reload-device", "unsafe", (), "call"),
@@ -222,6 +226,7 @@ class TestFixes:
             ("reload-host", "unsafe", (), "call"),
             ("reload-context", "unsafe", (), "call"),
             ("no-grad", "unsafe", (), "cell"),
+            ("no-grad-function", "unsafe", (), "mistake"),
             ("smaller-batch-trainer", "unsafe", (), "trainer"),
             ("smaller-batch-arguments", "unsafe", (), "cell"),
             ("smaller-batch-loader", "unsafe", (), "data loader"),
@@ -230,8 +235,10 @@ class TestFixes:
             ("gradient-checkpointing", "safe", (), "pretrained model"),
             ("offloaded-cache", "unsafe", (), "cell"),
             ("fewer-new-tokens", "unsafe", (), "cell"),
+            ("float32", "unsafe", (), "mistake"),
             ("quantized-cache", "unsafe", (), "cell"),
             ("autocast", "unsafe", (), "cell"),
+            ("empty-container", "unsafe", (), "container"),
             ("optimizer-8bit", "display_only", (), "adam"),
             ("detach-list", "unsafe", ("graph",), "list"),
             ("optimizer-8bit-trainer", "display_only", (), "trainer"),
@@ -270,7 +277,7 @@ class TestFixes:
         if fix.subject == "process":
             return
         fields = dict(example.fields)
-        brought = [fields.get(name, "") for name in ("cell", "block", "statement", "forget")]
+        brought = [fields.get(name, "") for name in ("cell", "block", "statement", "forget", "definition", "clear")]
         own = {name for text in brought for name in bound(ast.parse(textwrap.dedent(text)))} | {fields.get("name")}
         tree = ast.parse(render(fix, fields, dict(example.versions).get))
         modules = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]

@@ -88,7 +88,7 @@ def told(plans: Sequence[FixPlan]) -> list[tuple[str, str, int | None, bool | No
 
 class TestPlan:
     def test_ranking(self) -> None:
-        """First what makes it fit, safest first; then the unknown; then what is not enough, largest first."""
+        """First what makes it fit, the least loss first; then the unknown; then what is not enough."""
         rows = (
             replace(FAILED, own=GIB // 2),
             holding("variable", "large", 4 * GIB),
@@ -98,8 +98,8 @@ class TestPlan:
         event = replace(EVENT, phase="load", call=CALL)
         others = (ProcessMemory(pid=7, used=2 * GIB, name="a"), ProcessMemory(pid=8, used=GIB // 4, name="b"))
         assert told(plans_for(*rows, event=event, processes=others)) == [
-            ("delete-variable", "large", 4608, True, True),
             ("forget-output-history", "", 2560, True, True),
+            ("delete-variable", "large", 4608, True, True),
             ("stop-other-process", "7", 2048, True, True),
             *RELOADS,  # how large the model is, nobody knows
             *QUANTIZED,
@@ -111,7 +111,7 @@ class TestPlan:
     def test_numbers_are_places(self) -> None:
         plans = plans_for(FAILED, holding("variable", "x", GIB))
         assert [one.number for one in plans] == [1, 2]
-        assert [one.fix for one in plans] == ["release-failed-cell", "delete-variable"]
+        assert [one.fix for one in plans] == ["delete-variable", "release-failed-cell"]
 
     def test_the_request_fits_but_the_whole_cell_does_not(self) -> None:
         """The cell had taken 3 GiB and asked for 2 more; with it gone 4 are free, and it needs 5 again."""
@@ -152,8 +152,8 @@ class TestPlan:
     def test_a_variable_goes_with_the_failed_cell_that_shares_it(self) -> None:
         found = plans_for(FAILED, holding("variable", "x"), shares={(0, 1): GIB})
         assert told(found) == [
-            ("release-failed-cell", "", 3072, True, False),
             ("delete-variable", "x", 4096, True, True),
+            ("release-failed-cell", "", 3072, True, False),
         ]
 
     def test_one_of_several_that_keep_the_same_is_not_offered_for_deletion(self) -> None:
@@ -520,10 +520,10 @@ class TestCase:
     def test_an_outcome_is_kept_and_later_promises_follow(self, case: Case, tmp_path: Path) -> None:
         ran: list[str] = []
         services = self.services(tmp_path / "h.sqlite")
-        outcome = run_fix(case, 1, lambda code: ran.append(code), Scope, services)
-        assert ran == [case.plans[0].code]
+        outcome = run_fix(case, 2, lambda code: ran.append(code), Scope, services)
+        assert ran == [case.plans[1].code]
         assert case.outcomes == [outcome]
-        assert [one.predicted for one in case.plans] == [0, GIB]
+        assert [one.predicted for one in case.plans] == [GIB, 0]
         assert set(measured_rates(tmp_path / "h.sqlite")) == {"release-failed-cell"}
         assert services.problem is None
 

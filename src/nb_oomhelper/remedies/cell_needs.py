@@ -60,7 +60,7 @@ def _codes(thing: object) -> Iterator[CodeType]:
         yield from _code(thing)
         return
     for kind in class_mro(thing if issubclass(type(thing), type) else type(thing)):  # type: ignore[arg-type]
-        if _is_main(class_dict(kind).get("__module__")):
+        if is_main(class_dict(kind).get("__module__")):
             for value in class_dict(kind).values():
                 method = value.__func__ if type(value) is staticmethod or type(value) is classmethod else value
                 yield from _code(method)
@@ -70,10 +70,11 @@ def _code(function: object) -> Iterator[CodeType]:
     """A function's code, and that of the one which a library's decorator has wrapped, if they are the notebook's."""
     for _ in range(_DECORATORS):
         if type(function) is FunctionType:
-            if _is_main(function.__globals__.get("__name__")):
+            if is_main(function.__globals__.get("__name__")):
                 yield function.__code__
             function = function.__dict__.get("__wrapped__")
 
 
-def _is_main(module: object) -> bool:
+def is_main(module: object) -> bool:
+    """Tell whether a `__module__` is the notebook's own."""
     return type(module) is str and module == "__main__"

@@ -9,6 +9,7 @@ from types import FunctionType, GeneratorType
 from typing import Any
 
 from nb_oomhelper.introspection import class_dict, class_mro, instance_dict
+from nb_oomhelper.remedies.cell_needs import is_main
 
 _CONTAINERS = (list, dict, set, deque, defaultdict, OrderedDict)
 _CACHE = type(functools.lru_cache(lambda: None))
@@ -39,7 +40,7 @@ def _below(path: str, thing: object, depth: int) -> Iterator[tuple[str, str]]:
         yield path, "close"
     elif depth and kind is not FunctionType and not issubclass(kind, type):
         for one in class_mro(kind):  # a cache around a method
-            if class_dict(one).get("__module__") == "__main__":
+            if is_main(class_dict(one).get("__module__")):
                 yield from (
                     (f"{path}.{name}", "cache_clear")
                     for name, made in _strings(class_dict(one))

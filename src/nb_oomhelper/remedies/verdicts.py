@@ -94,14 +94,15 @@ def loss_of(plan: FixPlan) -> Loss:
     return 1 if plan.reruns or plan.loads else 2
 
 
-def rank(plan: FixPlan, order: int) -> tuple[int, int, int, int]:
+def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
     """The place of a plan: whether the cell runs, what is lost, how much else it costs, how much it frees.
 
     Args:
         plan: With its verdict.
         order: The place of its fix among those that do the same.
     """
-    return _ORDER[plan.verdict], loss_of(plan), order, -(plan.predicted or 0)
+    likely = plan.verdict == "may" and plan.whole_cell_fits is True  # by what is left, though it was not measured
+    return _ORDER[plan.verdict], not likely, loss_of(plan), order, -(plan.predicted or 0)
 
 
 def without_idle(plans: Collection[FixPlan]) -> list[FixPlan]:
