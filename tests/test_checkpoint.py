@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import pickle
@@ -314,6 +315,19 @@ class TestSavedByTorch:
         found = check(measure(tmp_path / "net.pt"))
         assert {one.name for one in found.tensors} == set(net.state_dict())
         assert dict(found.dtypes) == state
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    @pytest.mark.parametrize("protocol", range(2, 6))
+    def test_what_may_stand_beside_tensors(self, tmp_path: Path, protocol: int, zipped: bool) -> None:
+        torch = pytest.importorskip("torch")
+        beside = {"set": {1, 2}, "frozen": frozenset([(3,)]), "bytes": b"b", "array": bytearray(b"a"), 7: -1 << 70}
+        queue = collections.deque([torch.zeros(2)])
+        saved = {**beside, "float": 1.5, "none": None, "queue": queue, "pair": (True, [torch.zeros(3)])}
+        path = tmp_path / "w.pt"
+        torch.save(saved, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+        found = check(measure(path))
+        assert (found.size, found.note) == (20, None)
+        assert [one.name for one in found.tensors] == ["queue.0", "pair.0"]
 
     def test_torchscript_gives_its_total(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")

@@ -1,22 +1,30 @@
 """Follow a pickle without running it: which storages it names, and which tensors it makes of them.
 
-`pickletools.genops` splits a pickle into its operations; here each is carried out on stand-ins. A class or
-function stays a name, a call stays a note of what would be called: nothing is imported, looked up or run.
-No stand-in is ever hashed, compared or printed, since shared parts can make that take for ever.
+The standard library's own unpickler, the one in Python, does it, with every operation replaced that would look
+something up, run it or hash it: a class or function stays a name, a call stays a note of what would be called. An
+operation that is not listed here is refused. Stand-ins are never hashed, compared or printed: shared parts can make
+that last for ever.
+
+`torch.load(map_location="meta", weights_only=True)` is no way: it refuses whole modules, reads a file from before zip
+from end to end, makes as large a bytearray as a file of 1 KiB asks for, does not stop when the time is up, and a
+crafted file could run code in it before torch 2.6 and damage memory before 2.10 (CVE-2025-32434, CVE-2026-24747).
 """
 
 from __future__ import annotations
 
-import pickletools
+import pickle
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
-_MOST_OPERATIONS = 2_000_000  # a checkpoint has some thirty a tensor
-_BETWEEN = 512  # operations between two looks at the clock
+_MOST_READS = 4_000_000  # of the file, two an operation; a checkpoint has some thirty operations a tensor
+_BETWEEN = 1024  # reads between two looks at the clock
 _LONGEST_NAME = 300  # characters
 # Attributes that hold the parts of a pickled torch.nn.Module; state_dict() leaves them out of its names.
 _SILENT = {"_modules", "_parameters", "_buffers", ""}
+_BROKEN = (IndexError, KeyError, AttributeError, TypeError, OverflowError, EOFError, struct.error)
+_UNPICKLER: Any = pickle._Unpickler
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,175 +55,137 @@ class Tensor:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """Anything with parts: a list, a dict, an object; each part under its key, or under ""."""
+    """A dict, a set or an object: each part under its key or number, or under "". The unpickler fills it."""
 
     parts: list[tuple[str, Any]] = field(default_factory=list)
 
+    def append(self, item: Any) -> None:
+        """Add a part by number."""
+        self.parts.append((str(len(self.parts)), item))
 
-class Follower:
-    """Carries out the operations of one pickle on stand-ins.
+    add = append
 
-    Attributes:
-        storages: Those that were named, by key.
+    def __setitem__(self, key: Any, value: Any) -> None:
+        named = type(key) is str or (type(key) is int and abs(key) < 1 << 63)
+        self.parts.append((str(key) if named else "", value))
+
+
+class _Ticking:
+    """A file that looks at the clock now and then, and has an end."""
+
+    def __init__(self, file: IO[bytes], tick: Callable[[], None]) -> None:
+        self._file, self._tick, self._reads = file, tick, 0
+
+    def read(self, count: int) -> bytes:
+        self._count()
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        self._count()
+        return self._file.readline()
+
+    def _count(self) -> None:
+        if self._reads % _BETWEEN == 0:
+            self._tick()
+        self._reads += 1
+        if self._reads > _MOST_READS:
+            raise ValueError("the pickle is too long")
+
+
+def follow(file: IO[bytes], storages: dict[str, Storage], tick: Callable[[], None]) -> Any:
+    """Follow the pickle that starts here, up to its end.
+
+    Args:
+        file: What to read from; it bounds what is read.
+        storages: Gets those that are named, by key.
+        tick: Is called again and again, and may raise.
+
+    Returns:
+        A stand-in of what the pickle would give.
+
+    Raises:
+        ValueError: It is no pickle, or none that can be followed.
     """
+    try:
+        return _Follower(_Ticking(file, tick), storages).load()
+    except (*_BROKEN, pickle.UnpicklingError):
+        raise ValueError("the pickle is broken") from None
 
-    def __init__(self, tick: Callable[[], None]) -> None:
-        self.storages: dict[str, Storage] = {}
-        self._tick = tick
-        self._stack: list[Any] = []
-        self._below: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
 
-    def follow(self, file: IO[bytes]) -> Any:
-        """Follow the pickle that starts here, up to its end.
+class _Follower(_UNPICKLER):  # type: ignore[misc]
+    """Carries out the operations of one pickle on stand-ins."""
 
-        Args:
-            file: What to read from; it bounds what is read.
+    def __init__(self, file: _Ticking, storages: dict[str, Storage]) -> None:
+        super().__init__(file, encoding="latin-1")
+        self._storages = storages
 
-        Returns:
-            A stand-in of what the pickle would give.
+    def find_class(self, module: str, name: str) -> Global:
+        return Global(module, name)
 
-        Raises:
-            ValueError: It is no pickle, or none that can be followed.
-            Whatever `tick` raises, which is called again and again.
-        """
-        try:
-            for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
-                if number % _BETWEEN == 0:
-                    self._tick()
-                if number > _MOST_OPERATIONS:
-                    raise ValueError("the pickle is too long")
-                self._take(operation.name, argument)
-            return self._stack.pop()
-        except (IndexError, KeyError, AttributeError, TypeError, OverflowError):
-            raise ValueError("the pickle is broken") from None
-
-    def _take(self, name: str, argument: Any) -> None:
-        if name in _ARGUMENT:
-            self._stack.append(argument)
-        elif name in _CONSTANTS:
-            self._stack.append(_CONSTANTS[name])
-        elif name in _PUT:
-            self._memo[len(self._memo) if argument is None else int(argument)] = self._stack[-1]
-        elif name in _GET:
-            self._stack.append(self._memo[int(argument)])
-        elif name in _TUPLES:
-            items = [self._stack.pop() for _ in range(_TUPLES[name])]
-            self._stack.append(tuple(reversed(items)))
-        elif name not in _NOTHING:
-            _HANDLERS[name](self, argument)
-
-    def _mark(self, _: Any) -> None:
-        self._below.append(self._stack)
-        self._stack = []
-
-    def _push(self, item: Any) -> None:  # not self._stack.append(…): that list may be another one by then
-        self._stack.append(item)
-
-    def _since_mark(self) -> list[Any]:
-        items, self._stack = self._stack, self._below.pop()
-        return items
-
-    def _pop(self, _: Any) -> None:
-        if self._stack:
-            self._stack.pop()
-        else:
-            self._since_mark()
-
-    def _pop_mark(self, _: Any) -> None:
-        self._since_mark()
-
-    def _duplicate(self, _: Any) -> None:
-        self._stack.append(self._stack[-1])
-
-    def _empty(self, _: Any) -> None:
-        self._stack.append(Node())
-
-    def _tuple(self, _: Any) -> None:
-        self._push(tuple(self._since_mark()))
-
-    def _list(self, _: Any) -> None:
-        self._push(Node(_listed(self._since_mark())))
-
-    def _dict(self, _: Any) -> None:
-        self._push(Node(_paired(self._since_mark())))
-
-    def _append(self, _: Any) -> None:
-        item = self._stack.pop()
-        self._add([("", item)], numbered=True)
-
-    def _appends(self, _: Any) -> None:
-        self._add([("", item) for item in self._since_mark()], numbered=True)
-
-    def _set_item(self, _: Any) -> None:
-        value = self._stack.pop()
-        self._add(_paired([self._stack.pop(), value]))
-
-    def _set_items(self, _: Any) -> None:
-        self._add(_paired(self._since_mark()))
-
-    def _build(self, _: Any) -> None:
-        self._add([("", self._stack.pop())])
-
-    def _add(self, parts: list[tuple[str, Any]], numbered: bool = False) -> None:
-        target = self._stack[-1]
-        if isinstance(target, Node):
-            start = len(target.parts)
-            target.parts += [(str(start + i), item) for i, (_, item) in enumerate(parts)] if numbered else parts
-        elif not isinstance(target, (Tensor, Storage, Global)):  # a tensor's own attributes do not matter
-            raise ValueError("the pickle adds to something that has no parts")
-
-    def _global(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        self._stack.append(Global(module, name))
-
-    def _stack_global(self, _: Any) -> None:
-        name, module = self._stack.pop(), self._stack.pop()
-        if not isinstance(name, str) or not isinstance(module, str):
-            raise ValueError("the pickle has a name that is none")
-        self._stack.append(Global(module, name))
-
-    def _call(self, _: Any) -> None:
-        arguments, function = self._stack.pop(), self._stack.pop()
-        self._stack.append(_called(function, arguments))
-
-    def _call_with_names(self, _: Any) -> None:
-        names, arguments, function = self._stack.pop(), self._stack.pop(), self._stack.pop()
-        self._stack.append(_called(function, (arguments, names)))
-
-    def _call_since_mark(self, _: Any) -> None:
-        self._push(_called(None, tuple(self._since_mark())))
-
-    def _persistent(self, _: Any) -> None:
-        told = self._stack.pop()
+    def persistent_load(self, told: Any) -> Any:
         if not isinstance(told, tuple) or len(told) < 2:
             raise ValueError("the pickle refers to something that is not torch's")
         if told[0] == "module":  # torch's legacy files name a class so, with its source
-            self._stack.append(told[1])
-            return
+            return told[1]
         kind, key, count = told[1], told[2], told[4]
         if told[0] != "storage" or type(kind) is not Global or type(key) is not str or type(count) is not int:
-            raise ValueError("the pickle has a storage that is none")
-        storage = self.storages.setdefault(key, Storage(kind.name, key, count))
+            raise ValueError("the pickle has an invalid storage")
+        storage = self._storages.setdefault(key, Storage(kind.name, key, count))
         if storage.count != count or storage.kind != kind.name:
             raise ValueError("the pickle has one storage in two sizes")
-        self._stack.append(storage)
+        return storage
 
+    def _instantiate(self, _: Any, arguments: list[Any]) -> None:
+        self.append(Node([("", part) for part in arguments]))
 
-def _listed(items: list[Any]) -> list[tuple[str, Any]]:
-    return [(str(i), item) for i, item in enumerate(items)]
+    def _node(self) -> None:
+        self.append(Node())
 
+    def _dict(self) -> None:
+        items, node = self.pop_mark(), Node()
+        for i in range(0, len(items), 2):
+            node[items[i]] = items[i + 1]
+        self.append(node)
 
-def _paired(items: list[Any]) -> list[tuple[str, Any]]:
-    if len(items) % 2:
-        raise ValueError("the pickle has a key without a value")
-    return [(_label(items[i]), items[i + 1]) for i in range(0, len(items), 2)]
+    def _set(self) -> None:
+        items = self.pop_mark()  # on a line of its own: it changes what `append` appends to
+        self.append(items)
 
+    def _build(self) -> None:
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Node):  # a tensor's own attributes do not matter
+            self.stack[-1].parts.append(("", state))
 
-def _label(key: Any) -> str:
-    if type(key) is int and abs(key) < 1 << 63:
-        return str(key)
-    return key if type(key) is str else ""
+    def _call(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        self.append(_called(function, arguments))
+
+    def _call_with_names(self) -> None:
+        names, arguments, function = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self.append(_called(function, (arguments, names)))
+
+    def _frame(self) -> None:
+        self.read(8)  # its length: what is in it is read from the file as if there were none
+
+    def _bytes(self) -> None:
+        self.read(*struct.unpack("<Q", self.read(8)))
+        self.append(None)
+
+    dispatch: ClassVar = {
+        getattr(pickle, name)[0]: _UNPICKLER.dispatch[getattr(pickle, name)[0]]
+        for name in (
+            *("PROTO", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "BINPERSID"),
+            *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+            *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+            *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+            *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL"),
+            *("EMPTY_LIST", "LIST", "APPEND", "APPENDS", "ADDITEMS", "SETITEM", "SETITEMS", "INST", "OBJ"),
+        )
+    }
+    dispatch |= {pickle.EMPTY_DICT[0]: _node, pickle.EMPTY_SET[0]: _node, pickle.DICT[0]: _dict}
+    dispatch |= {pickle.FROZENSET[0]: _set, pickle.BUILD[0]: _build, pickle.FRAME[0]: _frame}
+    dispatch |= {pickle.REDUCE[0]: _call, pickle.NEWOBJ[0]: _call, pickle.NEWOBJ_EX[0]: _call_with_names}
+    dispatch |= {pickle.BYTEARRAY8[0]: _bytes}
 
 
 def _called(function: Any, arguments: Any) -> Any:
@@ -227,7 +197,7 @@ def _called(function: Any, arguments: Any) -> Any:
     if len(parts) >= 3 and isinstance(parts[0], Storage) and isinstance(parts[2], tuple):
         shape = parts[2]
         if not all(type(side) is int and side >= 0 for side in shape):
-            raise ValueError("the pickle has a shape that is none")
+            raise ValueError("the pickle has an invalid shape")
         told = parts[6] if len(parts) > 6 else None
         return Tensor(parts[0], shape, told.name if isinstance(told, Global) and told.module == "torch" else None)
     return Node([("", part) for part in parts])
@@ -241,53 +211,18 @@ def walk(root: Any) -> Iterator[tuple[str, Tensor]]:
         name, one = waiting.pop()
         if isinstance(one, Tensor):
             yield name, one
-        elif isinstance(one, (Node, tuple)) and id(one) not in seen:
+        elif isinstance(one, (Node, list, tuple)) and id(one) not in seen:
             seen.add(id(one))
-            parts = one.parts if isinstance(one, Node) else [("", part) for part in one]
-            waiting += [(_joined(name, label), part) for label, part in reversed(parts)]
+            waiting += [(_joined(name, label), part) for label, part in reversed(_parts(one))]
+
+
+def _parts(one: Any) -> list[tuple[str, Any]]:
+    if isinstance(one, Node):
+        return one.parts
+    return [(str(number) if isinstance(one, list) else "", part) for number, part in enumerate(one)]
 
 
 def _joined(name: str, label: str) -> str:
     if label in _SILENT:
         return name
     return (f"{name}.{label}" if name else label)[:_LONGEST_NAME]
-
-
-_ARGUMENT = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-}
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()} | dict.fromkeys(
-    ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
-)
-_PUT = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
-_GET = {"GET", "BINGET", "LONG_BINGET"}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_NOTHING = {"PROTO", "FRAME", "STOP"}
-_HANDLERS: dict[str, Callable[[Follower, Any], None]] = {
-    "MARK": Follower._mark,
-    "POP": Follower._pop,
-    "POP_MARK": Follower._pop_mark,
-    "DUP": Follower._duplicate,
-    "EMPTY_LIST": Follower._empty,
-    "EMPTY_DICT": Follower._empty,
-    "EMPTY_SET": Follower._empty,
-    "TUPLE": Follower._tuple,
-    "LIST": Follower._list,
-    "DICT": Follower._dict,
-    "FROZENSET": Follower._list,
-    "APPEND": Follower._append,
-    "APPENDS": Follower._appends,
-    "ADDITEMS": Follower._appends,
-    "SETITEM": Follower._set_item,
-    "SETITEMS": Follower._set_items,
-    "BUILD": Follower._build,
-    "GLOBAL": Follower._global,
-    "STACK_GLOBAL": Follower._stack_global,
-    "INST": Follower._call_since_mark,
-    "OBJ": Follower._call_since_mark,
-    "REDUCE": Follower._call,
-    "NEWOBJ": Follower._call,
-    "NEWOBJ_EX": Follower._call_with_names,
-    "BINPERSID": Follower._persistent,
-}

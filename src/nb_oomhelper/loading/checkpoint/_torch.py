@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nb_oomhelper.loading.checkpoint._files import LateError, UnreadableError, check, opened
-from nb_oomhelper.loading.checkpoint._pickle import Follower, Storage, Tensor, walk
+from nb_oomhelper.loading.checkpoint._pickle import Storage, Tensor, follow, walk
 from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
 
 _LONGEST_PICKLE = 16 << 20  # bytes; that of 70 billion parameters is less than one
@@ -158,11 +158,11 @@ def _storages(members: list[zipfile.ZipInfo], stored: int) -> dict[str, int]:
 
 
 def _followed(data: bytes, sizes: Mapping[str, int], until: float) -> tuple[TensorSize, ...]:
-    follower = Follower(lambda: check(until))
-    root = follower.follow(io.BytesIO(data))
-    if not sizes.keys() >= follower.storages.keys():
+    storages: dict[str, Storage] = {}
+    root = follow(io.BytesIO(data), storages, lambda: check(until))
+    if not sizes.keys() >= storages.keys():
         raise UnreadableError("it is cut short: a storage is missing")
-    return _tensors(follower.storages, root, sizes, until)
+    return _tensors(storages, root, sizes, until)
 
 
 # -- before zip ------------------------------------------------------------------------------------------------------
@@ -170,18 +170,17 @@ def _followed(data: bytes, sizes: Mapping[str, int], until: float) -> tuple[Tens
 
 def _read_legacy(file: BinaryIO, size: int, until: float) -> Saved:
     window: BinaryIO = _Careful(file, _LONGEST_PICKLE)  # type: ignore[assignment]
-    follower = Follower(lambda: check(until))
+    storages: dict[str, Storage] = {}
     try:
         for expected in (_MAGIC, _PROTOCOL):
-            found = follower.follow(window)
+            found = follow(window, storages, lambda: check(until))
             if type(found) is not int or found != expected:
                 raise UnreadableError("it is a pickle, but not one of torch.save")
-        follower.follow(window)  # how large a short, an int and a long were on that machine
-        root = follower.follow(window)
-        follower.follow(window)  # the keys of the storages, in their order
+        # how large a short, an int and a long were on that machine; the tensors; the keys of the storages in order
+        _, root, _ = (follow(window, storages, lambda: check(until)) for _ in range(3))
     except ValueError:
         raise UnreadableError("the pickle in it cannot be followed") from None
-    tensors = _tensors(follower.storages, root, None, until)
+    tensors = _tensors(storages, root, None, until)
     total = sum(one.size for one in tensors)
     if total + 8 * len(tensors) > size - window.tell():  # each is written behind its length
         raise UnreadableError("it is cut short: it names more than there is")
