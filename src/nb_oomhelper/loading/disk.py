@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def mapped_files(folder: str) -> int:
-    """Bytes of address space that this process has mapped of files in a folder; 0 where it cannot be told.
+    """Measure the address space, in bytes, that files in a folder take in this process; 0 where it cannot be told.
 
     Source: proc(5), /proc/pid/maps: "start-end perms offset dev inode path", addresses in hexadecimal.
     """
