@@ -181,12 +181,7 @@ def measured(call: FailedCall, seconds: float) -> Checkpoint:
         literal(argument(call, (name,))) for name in ("cache_dir", "revision", "variant", "subfolder")
     )
     return measure(
-        call.value,
-        cache_dir=cache_dir,
-        revision=revision,
-        variant=variant,
-        subfolder=subfolder or "",
-        deadline=seconds,
+        call.value, cache_dir=cache_dir, revision=revision, variant=variant, subfolder=subfolder or "", deadline=seconds
     )
 
 
