@@ -69,6 +69,10 @@ class Catalog:
         """Find the fixes that may help against at least one of the causes, in their own order.
 
         An unknown phase rules no fix out: to be offered one more is better than to miss the one that helps.
+
+        Args:
+            event: What failed.
+            causes: What the diagnosis found; a fix that names no cause is against any.
         """
         kinds = {cause.kind for cause in causes}
         return tuple(fix for fix in self.fixes if (not fix.causes or kinds & set(fix.causes)) and _suits(fix, event))

@@ -154,6 +154,11 @@ def _day(value: object) -> str:
 
 
 def entry_page(entry: Entry, language: Language) -> str:
-    """An entry as Markdown, with the versions that are installed here beside its own."""
+    """Write an entry as Markdown, with the versions that are installed here beside its own.
+
+    Args:
+        entry: The entry.
+        language: "en" or "zh".
+    """
     installed = {row.package: installed_version(row.package) for row in entry.versions}
     return to_markdown(entry, language, installed)

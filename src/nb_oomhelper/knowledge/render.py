@@ -9,6 +9,7 @@ from string import Template
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.knowledge.fix import LINES, LITERALS, Fix, fields_of_code
 from nb_oomhelper.knowledge.versions import spelled
+from nb_oomhelper.source.call_sites import read_expression
 
 _DIGITS = ("pid", "half", "was", "steps", "before")
 
@@ -39,7 +40,12 @@ def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | 
 
 
 def fill(text: str, fields: Mapping[str, str]) -> str:
-    """Fill in a title, note or loss, for people to read; a field that is not given stays as it is written."""
+    """Fill in a title, note or loss, for people to read.
+
+    Args:
+        text: Template text.
+        fields: Text by field name; a field that is not given stays as it is written.
+    """
     return Template(text).safe_substitute(fields)
 
 
@@ -54,7 +60,9 @@ def _safe(fix: Fix, name: str, value: str) -> str:
     elif name in _DIGITS:
         fits = value.isascii() and value.isdecimal()
     else:
-        fits = isinstance(_expression(value), (ast.Name, ast.Attribute))
+        found = read_expression(value)  # it must fill its text: no brackets, no comment, no second line
+        fits = isinstance(found, (ast.Name, ast.Attribute)) and "\n" not in value and "\r" not in value
+        fits = fits and found is not None and found.end_col_offset == len(value.encode()) and not found.col_offset
     if not fits:
         raise UsageError(f"fix {fix.id}: {value[:60]!r} cannot be used as {name}")
     return value
@@ -66,13 +74,3 @@ def _is_code(text: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-def _expression(text: str) -> ast.expr | None:
-    """Read a Python expression that fills its text, without a comment or a second line; None where it is none."""
-    try:
-        expression = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    span = (expression.lineno, expression.col_offset, expression.end_lineno, expression.end_col_offset)
-    return expression if span == (1, 0, 1, len(text.encode())) else None

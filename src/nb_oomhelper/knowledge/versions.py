@@ -40,7 +40,12 @@ def installed_version(package: str) -> str | None:
 
 
 def spelled(row: Spelling, installed: str | None) -> str:
-    """Choose the text for a version; the new one where the package is missing or its version cannot be read."""
+    """Choose the text for a version.
+
+    Args:
+        row: The two texts, and since when it is the new one.
+        installed: The package's version; the new text counts where it is None or cannot be read.
+    """
     have, since = release_of(installed or ""), release_of(row.since)
     return row.old if have is not None and since is not None and have < since else row.new
 

@@ -11,7 +11,7 @@ OFFLOAD_PREFIX = "oom-offload-"  # of the temporary folders in which a load puts
 
 
 def mapped_files(folder: str) -> int:
-    """Bytes of address space that this process has mapped of files in a folder; 0 where it cannot be told.
+    """Measure the address space, in bytes, that files in a folder take in this process; 0 where it cannot be told.
 
     Source: proc(5), /proc/pid/maps: "start-end perms offset dev inode path", addresses in hexadecimal.
     """

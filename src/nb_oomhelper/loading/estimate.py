@@ -65,7 +65,7 @@ def plan(
         model: A folder, a file, or a name in the hub's cache.
         device: The framework's ordinal of a GPU; None takes the first, or the host where there is none.
         dtype: "auto" for as it is stored, "float16", …; None for what transformers does if it is not told.
-        tokens: Length of the text that keys, values and activations are reckoned for.
+        tokens: Length of the text that keys, values and activations are estimated for.
         revision: Branch, tag or commit in the hub's cache.
         catalog: The knowledge; None reads the packaged one.
 

@@ -31,7 +31,7 @@ Links = Sequence[TracebackType]
 
 
 def find_call(traceback: TracebackType | None) -> FailedCall | None:
-    """The loader call that the innermost frame of the user's was in.
+    """Find the loader call that the innermost frame of the user's was in.
 
     Loaders call loaders, and packages wrap theirs in decorators, also in those of other packages: between the
     user's frame and the loader's may stand any of a library's.

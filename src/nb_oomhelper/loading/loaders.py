@@ -144,7 +144,12 @@ class Loader:
         return any(module == one or module.startswith(f"{one}.") for one in self.modules)
 
     def ran(self, module: str, code: CodeType) -> bool:
-        """Say whether a function of a traceback is this loader's."""
+        """Say whether a function of a traceback is this loader's.
+
+        Args:
+            module: The ``__name__`` of the frame's globals.
+            code: The frame's code.
+        """
         inside = not self.modules or self.is_of(module)
         return inside and (code.co_name in self.functions or code.co_qualname in self.functions)
 
@@ -201,14 +206,26 @@ def read_rows(text: str) -> Loaders:
 
 
 def spell(row: Loader, text: str, fields: Mapping[str, str], versions: Callable[[str], str | None]) -> str:
-    """Fill in a template text of a row."""
+    """Fill in a template text of a row.
+
+    Args:
+        row: The loader, whose spellings hang on installed versions.
+        text: Its template text.
+        fields: Text by field name, of those in `FIELDS` that the text asks for.
+        versions: Gives a package's installed version, or None.
+    """
     values = {**fields, **{name: fields[base].rpartition(".")[2] for name, base in _MADE.items() if base in fields}}
     values |= {one.field: spelled(one, versions(one.package)) for one in row.spelling}
     return Template(text).substitute(values)
 
 
 def missing(option: Option, versions: Callable[[str], str | None] = installed_version) -> tuple[str, ...]:
-    """Name the distributions that an option needs and that are not installed, or are too old."""
+    """Name the distributions that an option needs and that are not installed, or are too old.
+
+    Args:
+        option: The option.
+        versions: Gives a package's installed version, or None.
+    """
     return tuple(need for need in option.needs if not _fulfilled(need, versions))
 
 

@@ -54,7 +54,7 @@ class ForwardPassEstimate:
     Attributes:
         cache: Bytes of keys and values.
         activations: Bytes of the largest intermediate results.
-        formula: How both were reckoned, in one line.
+        formula: How both were estimated, in one line.
     """
 
     cache: int | None
@@ -68,10 +68,14 @@ class ForwardPassEstimate:
 
 
 def beside(config: Config | None, tokens: int = TOKENS) -> ForwardPassEstimate:
-    """Estimate keys and values, and activations, of one text of so many tokens in 16 bits.
+    """Estimate the bytes of keys and values, and of activations, for one text in 16 bits.
 
     Activations are taken as eight values a token and hidden unit, in 16 bits, and one float32 logit a
     token and word: what a plain decoder holds at its widest. Attention that is not fused takes more.
+
+    Args:
+        config: The model's; without it both are unknown.
+        tokens: Length of the text.
     """
     if config is None or config.hidden_size is None:
         return ForwardPassEstimate(cache=None, activations=None, formula="unknown: there is no config.json")
@@ -87,7 +91,12 @@ def beside(config: Config | None, tokens: int = TOKENS) -> ForwardPassEstimate:
 
 
 def half_of(checkpoint: Checkpoint, backend: str) -> str:
-    """The 16-bit dtype for a model: the one it was made in, else what its device is quick with."""
+    """Choose the 16-bit dtype for a model: the one it was made in, else the faster one on its device.
+
+    Args:
+        checkpoint: The model's size.
+        backend: Where it is to go: "cuda", …, or "host".
+    """
     made = [checkpoint.config.dtype if checkpoint.config else None, *(name for name, _ in checkpoint.dtypes)]
     known = next((name for name in made if name in ("float16", "bfloat16")), None)
     return known or ("bfloat16" if backend == "host" else "float16")
@@ -147,7 +156,16 @@ def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Memo
 
 
 def needed(checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> int | None:
-    """Bytes of the device that a load as it is asked for takes, mapped files included; None is unknown."""
+    """Estimate the bytes of the device that a load as it is asked for takes, mapped files included.
+
+    Args:
+        checkpoint: The model's size.
+        dtype: What the call asks for: a dtype's name, "auto" for the file's own, or None for unknown.
+        room: Where it is to go.
+
+    Returns:
+        None for unknown.
+    """
     size = _size(checkpoint, dtype)
     if size is None or room.backend != "host":
         return size
@@ -160,7 +178,12 @@ def _mapped(checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> in
 
 
 def converts(checkpoint: Checkpoint, dtype: str | None) -> bool:
-    """Whether a load in this dtype makes new tensors of those that are stored."""
+    """Say whether a load makes new tensors of those that are stored.
+
+    Args:
+        checkpoint: What is stored.
+        dtype: What the call asks for, as in `needed`.
+    """
     return dtype not in ("auto", None) and checkpoint.dtypes[:1] != ((dtype, checkpoint.size),)
 
 
@@ -228,7 +251,7 @@ def _budget_text(room: MemoryBudget, gpu: int | None, host: int | None) -> str:
 
 
 def _layers(checkpoint: Checkpoint, dtype: str | None) -> list[int]:
-    """Bytes of what is kept together, in the order of a model: what looks words up, the layers, the rest.
+    """Bytes of what is kept together, in the order of a model: embeddings, the layers, the rest.
 
     None at all where the dtype is not known.
     """

@@ -35,7 +35,7 @@ class Load:
         call: The user's call, or a blank one.
         row: Its loader.
         checkpoint: Its model's size.
-        dtype: What it asks for, as `placement.weigh` wants it.
+        dtype: What it asks for, as `placement.estimate_placement` wants it.
         room: What there is once the failed cell is released.
         bound: Whether its target's name stands for something now.
         forgets: Whether that goes before the load: the statement does not need it.
@@ -103,9 +103,14 @@ def study(
 
 
 def estimate_whole(diagnosis: Diagnosis, load: Load) -> Diagnosis:
-    """The diagnosis with what the load as it was asked for takes in all: its last request is only a small part.
+    """Add what the load as it was asked for takes in all: its last request is only a small part.
 
-    Unchanged where that is not known, or the call itself spreads the model.
+    Args:
+        diagnosis: The diagnosis of that last request.
+        load: The load.
+
+    Returns:
+        The diagnosis; unchanged where that is not known, or the call itself spreads the model.
     """
     whole, rerun = needed(load.checkpoint, load.dtype, load.room), diagnosis.rerun
     if whole is None or _spreads(load.call):
@@ -127,9 +132,13 @@ def _spreads(call: FailedCall) -> bool:
 
 
 def mapped_again(snapshot: MemorySnapshot, gone: frozenset[int], checkpoint: Checkpoint, converted: bool) -> int:
-    """Bytes of address space that come back of the checkpoint's files, beside the tensors that were found.
+    """Estimate the bytes of address space that come back of a checkpoint's files, beside the tensors that were found.
 
-    Tensors that were not converted are the mapped files themselves, and were counted already.
+    Args:
+        snapshot: Memory now, with its holders.
+        gone: The holders that are released: indexes of rows of the snapshot's holdings.
+        checkpoint: The model's, with the folder of its files.
+        converted: Whether the load made new tensors; others are the mapped files themselves, and were counted already.
     """
     if checkpoint.folder is None:
         return 0
@@ -141,7 +150,12 @@ def mapped_again(snapshot: MemorySnapshot, gone: frozenset[int], checkpoint: Che
 
 
 def moved(call: FailedCall, loaded: Callable[[str], Sequence[tuple[str, int]]]) -> Checkpoint:
-    """The size of a model that is there already: `model.to("cuda")`."""
+    """Measure a model that is there already: `model.to("cuda")`.
+
+    Args:
+        call: The method's call.
+        loaded: Gives bytes by dtype of what a variable keeps.
+    """
     name = call.loader.rpartition(".")[0]
     dtypes = tuple(loaded(name)) if name.isidentifier() else ()
     if not dtypes:
@@ -155,30 +169,30 @@ def moved(call: FailedCall, loaded: Callable[[str], Sequence[tuple[str, int]]]) 
 
 
 def measured(call: FailedCall, seconds: float) -> Checkpoint:
-    """The size of a call's model, with the words of the call that say which files of it are meant."""
+    """Measure a call's model, with the words of the call that say which files of it are meant.
+
+    Args:
+        call: The load.
+        seconds: After so many no further file is begun.
+    """
     if call.value is None:
         return Checkpoint(source="", how="unknown", note="the call does not say in plain text which model it loads")
     cache_dir, revision, variant, subfolder = (
         literal(argument(call, (name,))) for name in ("cache_dir", "revision", "variant", "subfolder")
     )
     return measure(
-        call.value,
-        cache_dir=cache_dir,
-        revision=revision,
-        variant=variant,
-        subfolder=subfolder or "",
-        deadline=seconds,
+        call.value, cache_dir=cache_dir, revision=revision, variant=variant, subfolder=subfolder or "", deadline=seconds
     )
 
 
 def room_for(
     snapshot: MemorySnapshot, backend: str, device: int | None, gone: frozenset[int] = frozenset(), tokens: int = TOKENS
 ) -> MemoryBudget:
-    """What a load may take, once some holders are gone.
+    """Tell what a load may take, once some holders are gone.
 
     Args:
         snapshot: Memory now, with its holders.
-        backend, device: Where the model is to go.
+        backend, device: Where the model is to go: "cuda" and an ordinal, or "host" and None.
         gone: Those holders: indexes of rows of the snapshot's holdings.
         tokens: Length of the text that room is left for.
     """
@@ -215,9 +229,15 @@ def _others(snapshot: MemorySnapshot, device: int | None) -> tuple[tuple[int, in
 
 
 def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
-    """One fix about the failed call made ready; None where its options make no sense here or do not fit.
+    """Make one fix about the failed call ready.
 
-    What cannot be run is shown all the same, with a blank call of the same loader and the reason.
+    Args:
+        fix: The fix, whose subject is "call".
+        load: The load that failed.
+
+    Returns:
+        None where its options make no sense here or do not fit. What cannot be run is shown all the same, with a
+        blank call of the same loader and the reason.
     """
     options = [found for name in fix.options if (found := load.row.option(name)) is not None]
     placement = estimate_placement(fix.options, load.checkpoint, load.dtype, load.room)
@@ -266,7 +286,12 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
 
 
 def after_load(plan: FixPlan, chosen: FixPlan) -> FixPlan:
-    """A plan once another one has loaded: its name stands for what was loaded, which the plan would lose."""
+    """Give a plan as it is once another one has loaded: its name stands for what was loaded, which it would lose.
+
+    Args:
+        plan: Any plan of the panel.
+        chosen: The one that has run.
+    """
     if plan.subject != chosen.subject or plan.number == chosen.number or plan.applicability == "display_only":
         return plan
     if not plan.loads:  # it deletes, say: what that would free now, nobody has searched

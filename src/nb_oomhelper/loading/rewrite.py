@@ -14,7 +14,7 @@ from nb_oomhelper.errors import UsageError
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.loaders import Loader, Option, load_rows, spell
 from nb_oomhelper.records.event import FailedCall
-from nb_oomhelper.source.call_sites import read_tree
+from nb_oomhelper.source.call_sites import read_expression, read_tree
 from nb_oomhelper.source.call_text import CallEditor, CallText, given
 from nb_oomhelper.source.source_text import UnwritableError
 
@@ -49,7 +49,12 @@ class Draft:
         return CallEditor(self.text, self.position, self.function)
 
     def note(self, text: str, name: str, old: str | None, new: str | None) -> None:
-        """Take a new text, and what was changed in it."""
+        """Take a new text, and what was changed in it.
+
+        Args:
+            text: The statement.
+            name, old, new: As in `Argument`; where the old text is the new one, nothing was.
+        """
         self.text = text
         if old != new:
             self.arguments.append(Argument(name=name, old=old, new=new))
@@ -166,7 +171,7 @@ def _remove(draft: Draft, name: str) -> None:
 
 
 def moves_only(name: str, link: ast.Call, source: Callable[[ast.expr], str]) -> bool:
-    """Whether a method call can do no more than to move a model.
+    """Say whether a method call can do no more than to move a model.
 
     Args:
         name: The method's.
@@ -274,9 +279,5 @@ def _check_fields(option: Option, fields: Mapping[str, str]) -> None:
 
 
 def _is_expression(text: str) -> bool:
-    try:
-        ast.parse(f"({text}\n)", mode="eval")
-        ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return "#" not in text and "\n" not in text
+    parses = read_expression(text) is not None and read_expression(f"({text}\n)") is not None
+    return parses and "#" not in text and "\n" not in text

@@ -15,7 +15,7 @@ from nb_oomhelper.loading.checkpoint import FLOATING
 from nb_oomhelper.loading.loaders import Loader, Option, spell
 from nb_oomhelper.loading.rewrite import moves_only
 from nb_oomhelper.records.event import FailedCall
-from nb_oomhelper.source.call_sites import bound_names, read_tree
+from nb_oomhelper.source.call_sites import bound_names, read_expression, read_tree
 from nb_oomhelper.source.call_text import CallText
 from nb_oomhelper.source.source_text import UnwritableError
 
@@ -28,9 +28,17 @@ _DECIDES = ("quantization_config", "load_in_8bit", "load_in_4bit", "model_kwargs
 def restate(
     row: Loader, call: FailedCall, options: Sequence[Option], fields: dict[str, str]
 ) -> tuple[list[str], str, str | None]:
-    """The statement with all options, its imports, and why it can only be shown.
+    """Write the statement of a failed call with options.
 
-    Then it is the user's call by itself with the options, or a blank one.
+    Args:
+        row: The call's loader.
+        call: The call.
+        options: Options of that row, in the order in which they are applied.
+        fields: Text by field name, as `rewrite.change` takes it.
+
+    Returns:
+        The imports that it needs, one line each; the statement; and why it can only be shown, or None. In that case
+        it is the user's call by itself with the options, or a blank one.
     """
     found = _change(call, options, fields)
     if not isinstance(found, str):
@@ -88,8 +96,13 @@ def _alone(row: Loader, call: FailedCall) -> FailedCall | None:
 
 
 def blank_call(row: Loader, call: FailedCall | None = None) -> FailedCall:
-    """A plain call of a loader, for the user to fill in, with what could be read of their own."""
-    if call is None or not _is_code(call.loader):
+    """Write a plain call of a loader, for the user to fill in.
+
+    Args:
+        row: The loader.
+        call: The user's own, of which all is taken over that could be read, or None.
+    """
+    if call is None or "(" in call.loader or read_expression(call.loader) is None:
         return _plain(row, None, *_BLANK)
     loader = call.loader if call.loader != "from_pretrained" else "AutoModelForCausalLM.from_pretrained"
     model = call.model or repr("your-model")
@@ -113,21 +126,13 @@ def _plain(row: Loader, target: str | None, loader: str, text: str) -> FailedCal
     )
 
 
-def _is_code(text: str) -> bool:
-    try:
-        ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return "(" not in text
-
-
 def names_bound(imports: Sequence[str]) -> set[str]:
-    """The names that import statements bind."""
+    """Give the names that import statements bind."""
     return {name for text in imports for node in ast.parse(text).body for name in bound_names(node)}
 
 
 def uses_itself(call: FailedCall) -> bool:
-    """Whether a statement reads the name that it binds: `model = model.to("cuda")`."""
+    """Say whether a statement reads the name that it binds: `model = model.to("cuda")`."""
     if call.statement is None:
         return False
     tree = read_tree(call.statement)
@@ -138,7 +143,15 @@ def uses_itself(call: FailedCall) -> bool:
 
 
 def asked_dtype(call: FailedCall, row: Loader) -> str | None:
-    """The dtype that a call asks for: a name, "auto" for the file's own, or None where it cannot be told."""
+    """Read the dtype that a call asks for.
+
+    Args:
+        call: The call.
+        row: Its loader.
+
+    Returns:
+        A name, "auto" for the file's own, or None where it cannot be told.
+    """
     if row.in_place and argument(call, ("dtype",)) is None:
         return None if _converts(call) or _is_conversion(call) else "auto"
     if any(argument(call, (name,)) for name in _DECIDES) or _converts(call):
@@ -157,7 +170,12 @@ def asked_dtype(call: FailedCall, row: Loader) -> str | None:
 
 
 def argument(call: FailedCall, names: Sequence[str]) -> str | None:
-    """The text of an argument that is written with one of these names."""
+    """Give the text of an argument; None where it is not written.
+
+    Args:
+        call: The call.
+        names: The names that it may be written with.
+    """
     text = _text(call)
     found = text.keyword(names) if text is not None else None
     return None if text is None or found is None else text.source(found.value)
@@ -174,7 +192,7 @@ def _text(call: FailedCall) -> CallText | None:
 
 
 def literal(text: str | None) -> str | None:
-    """The text that a literal stands for."""
+    """Give the text that a literal stands for; None where it is none."""
     try:
         value = ast.literal_eval(text or "None")
     except (SyntaxError, ValueError, RecursionError, MemoryError):

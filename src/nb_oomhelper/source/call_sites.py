@@ -41,7 +41,7 @@ class Site:
 
 
 def read_source(frames: Sequence[FrameType]) -> str:
-    """The source that the last of these frames runs, "" where there is none.
+    """Give the source that the last of these frames runs, "" where there is none.
 
     %time does not keep the text that it compiles under its own names; it stands in its frame, as plain text.
     """
@@ -56,7 +56,7 @@ def read_source(frames: Sequence[FrameType]) -> str:
 
 
 def read_tree(source: str) -> ast.Module | None:
-    """The source's syntax tree; None where it is no Python, or far too much."""
+    """Parse a source; None where it is no Python, or far too much."""
     if not source.strip() or len(source) > _LARGEST:
         return None
     try:
@@ -65,8 +65,16 @@ def read_tree(source: str) -> ast.Module | None:
         return None
 
 
+def read_expression(text: str) -> ast.expr | None:
+    """Parse an expression; None where it is none."""
+    try:
+        return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def bound_names(node: ast.AST) -> tuple[str, ...]:
-    """The names that one node of a syntax tree binds, if it does."""
+    """Give the names that one node of a syntax tree binds, if it does."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return tuple(alias.asname or alias.name.partition(".")[0] for alias in node.names)
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -75,7 +83,12 @@ def bound_names(node: ast.AST) -> tuple[str, ...]:
 
 
 def sites_on(tree: ast.Module, line: int) -> Iterator[Site]:
-    """Every call by a name that covers a line, the outer ones first."""
+    """Find every call by a name that covers a line, the outer ones first.
+
+    Args:
+        tree: The source.
+        line: From 1.
+    """
     todo: deque[tuple[ast.AST, tuple[ast.AST, ...]]] = deque([(tree, ())])
     while todo:
         node, above = todo.popleft()
@@ -88,9 +101,17 @@ def sites_on(tree: ast.Module, line: int) -> Iterator[Site]:
 
 
 def running(sites: Sequence[Site], link: TracebackType) -> list[Site]:
-    """Of the calls on a failing line the one that failed; all of them where the interpreter keeps no columns.
+    """Choose the call that failed.
 
-    Of a method's call it tells the place of the name as its beginning, so ends are compared: no two calls share one.
+    Of a method's call the interpreter tells the place of the name as its beginning, so ends are compared: no two calls
+    share one.
+
+    Args:
+        sites: The calls on the failing line.
+        link: The frame's link of the traceback.
+
+    Returns:
+        One; or all of them where the interpreter keeps no columns.
     """
     positions = itertools.islice(link.tb_frame.f_code.co_positions(), max(link.tb_lasti, 0) // 2, None)
     line, end_line, column, end_column = next(positions, (None,) * 4)
@@ -122,7 +143,11 @@ def _site(name: str, call: ast.Call, above: tuple[ast.AST, ...]) -> Site:
 
 
 def statement_text(source: str, site: Site) -> tuple[str, tuple[int, int]] | None:
-    """The whole statement, not indented, with the comment at its end; and where in it the call begins.
+    """Cut out the whole statement, not indented, with the comment at its end.
+
+    Args:
+        source: The source.
+        site: A call in it.
 
     Returns:
         The text, and the call's line from 1 and column in UTF-8 bytes; None where it does not stand by itself.
@@ -154,7 +179,7 @@ def _same(text: str, site: Site) -> tuple[int, int] | None:
 
 
 def find_target(site: Site, keeps: Collection[str], in_place: Collection[str]) -> str | None:
-    """The name that the call's result is bound to by its statement, also through methods that give it back.
+    """Find the name that the call's result is bound to by its statement, also through methods that give it back.
 
     Args:
         site: The call.
@@ -192,7 +217,7 @@ def _changed(site: Site, in_place: Collection[str]) -> str | None:
 
 
 def find_obstacle(site: Site, calls: Collection[str]) -> str | None:
-    """Why the statement cannot be run again by itself with other arguments; the heaviest reason first.
+    """Tell why the statement cannot be run again by itself with other arguments; the heaviest reason first.
 
     Args:
         site: The call.

@@ -13,7 +13,7 @@ from nb_oomhelper.source.source_text import SourceText, Token, UnwritableError, 
 
 
 def given(call: ast.Call) -> list[ast.expr]:
-    """What a call is given, by place and by name."""
+    """Give all arguments of a call, by place and by name."""
     return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 

@@ -52,17 +52,23 @@ def summed(parts: Mapping[str, WeightsRead | UnreadableError], note: str | None,
 
 
 def failed(parts: Mapping[str, WeightsRead | UnreadableError]) -> dict[str, UnreadableError]:
-    """Those that could not be read."""
+    """Give those that could not be read."""
     return {name: part for name, part in parts.items() if isinstance(part, UnreadableError)}
 
 
 def left_out(bad: Mapping[str, UnreadableError], of: int, what: str) -> str:
-    """Say how many were left out, and why the first was: "2 of 3 shards are left out (NAME: it is missing)"."""
+    """Say how many were left out, and why the first was: "2 of 3 shards left out (NAME: it is missing)".
+
+    Args:
+        bad: Why each of them could not be read, by its name; at least one.
+        of: How many there are in all.
+        what: What they are, in the plural.
+    """
     name, error = next(iter(bad.items()))
     why = str(error) if plain(name) in str(error) else f"{plain(name)}: {error}"
     return f"{len(bad)} of {of} {what} left out ({why})"
 
 
 def joined(*notes: str | None) -> str | None:
-    """One line of several notes; None of none."""
+    """Make one line of several notes; None of none."""
     return "; ".join(filter(None, notes)) or None

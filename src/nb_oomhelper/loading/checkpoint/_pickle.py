@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, ClassVar
 
-_MOST_READS = 4_000_000  # of the file, two an operation; a checkpoint has some thirty operations a tensor
-_BETWEEN = 1024  # reads between two looks at the clock
 _LONGEST_NAME = 300  # characters
 # Attributes that hold the parts of a pickled torch.nn.Module; state_dict() leaves them out of its names.
 _SILENT = {"_modules", "_parameters", "_buffers", ""}
@@ -70,35 +68,12 @@ class Node:
         self.parts.append((str(key) if named else "", value))
 
 
-class _Ticking:
-    """A file that looks at the clock now and then, and has an end."""
-
-    def __init__(self, file: IO[bytes], tick: Callable[[], None]) -> None:
-        self._file, self._tick, self._reads = file, tick, 0
-
-    def read(self, count: int) -> bytes:
-        self._count()
-        return self._file.read(count)
-
-    def readline(self) -> bytes:
-        self._count()
-        return self._file.readline()
-
-    def _count(self) -> None:
-        if self._reads % _BETWEEN == 0:
-            self._tick()
-        self._reads += 1
-        if self._reads > _MOST_READS:
-            raise ValueError("the pickle is too long")
-
-
-def follow(file: IO[bytes], storages: dict[str, Storage], tick: Callable[[], None]) -> Any:
+def follow(file: IO[bytes], storages: dict[str, Storage]) -> Any:
     """Follow the pickle that starts here, up to its end.
 
     Args:
-        file: What to read from; it bounds what is read.
+        file: What to read from; it bounds how much and how long is read.
         storages: Gets those that are named, by key.
-        tick: Is called again and again, and may raise.
 
     Returns:
         A stand-in of what the pickle would give.
@@ -107,7 +82,7 @@ def follow(file: IO[bytes], storages: dict[str, Storage], tick: Callable[[], Non
         ValueError: It is no pickle, or none that can be followed.
     """
     try:
-        return _Follower(_Ticking(file, tick), storages).load()
+        return _Follower(file, storages).load()
     except (*_BROKEN, pickle.UnpicklingError):
         raise ValueError("the pickle is broken") from None
 
@@ -115,7 +90,7 @@ def follow(file: IO[bytes], storages: dict[str, Storage], tick: Callable[[], Non
 class _Follower(_UNPICKLER):  # type: ignore[misc]
     """Carries out the operations of one pickle on stand-ins."""
 
-    def __init__(self, file: _Ticking, storages: dict[str, Storage]) -> None:
+    def __init__(self, file: IO[bytes], storages: dict[str, Storage]) -> None:
         super().__init__(file, encoding="latin-1")
         self._storages = storages
 

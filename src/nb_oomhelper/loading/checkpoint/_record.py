@@ -38,7 +38,7 @@ OTHERS = {
 BITS = FLOATING | OTHERS
 
 _TARGETS = ("float16", "bfloat16", "float32", "float64")
-# Left in 16 bits by those who quantize: what looks words up, and what gives the answer.
+# Left in 16 bits by those who quantize: embeddings and the output head.
 _KEPT = {"wte", "wpe", "shared", "lm_head", "embed_out", "score", "classifier", "qa_outputs"}
 _BLOCK = 64  # values that share one scale in 4 bits
 
@@ -167,12 +167,12 @@ class Checkpoint:
 
 
 def total(tensors: Iterable[TensorSize]) -> int:
-    """Bytes of all of them together."""
+    """Sum up the bytes of all of them."""
     return sum(one.size for one in tensors)
 
 
 def by_dtype(tensors: Iterable[TensorSize]) -> tuple[tuple[str, int], ...]:
-    """Bytes of each dtype, largest first."""
+    """Sum up the bytes of each dtype, largest first."""
     sizes: dict[str, int] = {}
     for one in tensors:
         sizes[one.dtype] = sizes.get(one.dtype, 0) + one.size

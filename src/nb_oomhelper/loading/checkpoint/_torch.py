@@ -22,6 +22,8 @@ from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
 
 _LONGEST_PICKLE = 16 << 20  # bytes; that of 70 billion parameters is less than one
 _MOST_READ = 40 << 20  # bytes: a zip's directory and a pickle
+_MOST_CALLS = 4_000_000  # of read and readline, two an operation; a checkpoint has some thirty operations a tensor
+_BETWEEN = 1024  # reads between two looks at the clock
 _MOST_MEMBERS = 200_000
 # All that zipfile raises for what is no zip archive or an odd one, such as one with a password.
 _BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, KeyError, struct.error)
@@ -84,14 +86,13 @@ def read_saved(path: Path, until: float) -> Saved:
 
 
 class _Careful:
-    """A file of which only so much is read in all, whatever lengths are claimed in it.
+    """A file of which only so much is read in all, and only so long, whatever lengths are claimed in it.
 
-    It has as much of a file's methods as zipfile and pickletools use.
+    It has as much of a file's methods as zipfile and the unpickler use.
     """
 
-    def __init__(self, file: BinaryIO, budget: int = _MOST_READ) -> None:
-        self._file = file
-        self._left = budget
+    def __init__(self, file: BinaryIO, until: float, budget: int = _MOST_READ) -> None:
+        self._file, self._until, self._left, self._reads = file, until, budget, 0
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, count: int | None = None) -> bytes:
@@ -102,7 +103,12 @@ class _Careful:
         return self._took(self._file.readline(self._left + 1))
 
     def _took(self, data: bytes) -> bytes:
+        if self._reads % _BETWEEN == 0:
+            check(self._until)
+        self._reads += 1
         self._left -= len(data)
+        if self._reads > _MOST_CALLS:
+            raise ValueError("too many reads")
         if self._left < 0:
             raise UnreadableError("what describes its tensors is too long")
         return data
@@ -112,8 +118,7 @@ class _Careful:
 
 
 def _read_zip(file: BinaryIO, size: int, until: float) -> Saved:
-    check(until)
-    careful: BinaryIO = _Careful(file)  # type: ignore[assignment]
+    careful: BinaryIO = _Careful(file, until)  # type: ignore[assignment]
     try:
         with zipfile.ZipFile(careful) as archive:
             members = archive.infolist()
@@ -159,7 +164,7 @@ def _storages(members: list[zipfile.ZipInfo], stored: int) -> dict[str, int]:
 
 def _followed(data: bytes, sizes: Mapping[str, int], until: float) -> tuple[TensorSize, ...]:
     storages: dict[str, Storage] = {}
-    root = follow(io.BytesIO(data), storages, lambda: check(until))
+    root = follow(_Careful(io.BytesIO(data), until), storages)  # type: ignore[arg-type]
     if not sizes.keys() >= storages.keys():
         raise UnreadableError("it is cut short: a storage is missing")
     return _tensors(storages, root, sizes, until)
@@ -169,15 +174,15 @@ def _followed(data: bytes, sizes: Mapping[str, int], until: float) -> tuple[Tens
 
 
 def _read_legacy(file: BinaryIO, size: int, until: float) -> Saved:
-    window: BinaryIO = _Careful(file, _LONGEST_PICKLE)  # type: ignore[assignment]
+    window: BinaryIO = _Careful(file, until, _LONGEST_PICKLE)  # type: ignore[assignment]
     storages: dict[str, Storage] = {}
     try:
         for expected in (_MAGIC, _PROTOCOL):
-            found = follow(window, storages, lambda: check(until))
+            found = follow(window, storages)
             if type(found) is not int or found != expected:
                 raise UnreadableError("it is a pickle, but not one of torch.save")
         # how large a short, an int and a long were on that machine; the tensors; the keys of the storages in order
-        _, root, _ = (follow(window, storages, lambda: check(until)) for _ in range(3))
+        _, root, _ = (follow(window, storages) for _ in range(3))
     except ValueError:
         raise UnreadableError("the pickle in it cannot be followed") from None
     tensors = _tensors(storages, root, None, until)
