@@ -86,7 +86,7 @@ def played(tmp_path: Path) -> PlayDevice:
 
 @pytest.fixture
 def played_kernel(played: PlayDevice, start_kernel: StartKernel) -> StartKernel:
-    """Start a kernel on the test's own played GPU: `played_kernel("8GiB", used="2GiB")`; more join by `start_kernel`."""
+    """Start a kernel on the test's own played GPU: `played_kernel("8GiB", used="2GiB")`, as `played`."""
     return lambda *args, **options: start_kernel(played_cuda.PYTHON, played(*args, **options))
 
 

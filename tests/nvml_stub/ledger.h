@@ -1,4 +1,4 @@
-/* What the played driver (the NVML stub) and the played CUDA runtime know of each other.
+/* What the played driver (the NVML stub) and the played CUDA runtime (../played_cuda) know of each other.
 
    The scenario file, named by NVML_STUB, says which GPUs there are. Beside it lies the ledger, "<scenario>.ledger":
    who of the processes that run for real holds how much of which GPU. Both sides count with it, so that NVML, CUDA
@@ -15,18 +15,25 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-typedef struct { char uuid[96], name[96]; unsigned long long capacity, taken, context; int parent, gpu, mig; } played_gpu;
+typedef struct { char uuid[96], name[96]; unsigned long long capacity, taken, context; int line, parent, gpu, mig; } played_gpu;
 
 /* The row of the scenario at that place, whatever the scenario says of NVML's own calls; 0 where there is none.
-   `taken` is what the scenario itself gives away; `context` what a process takes by using the GPU at all. */
+   `taken` is what the scenario itself gives away; `context` what a process takes by using the GPU at all; `line` where
+   it stands in the file. */
 int played_row(int place, played_gpu *row);
+
+/* End the process with a line of ours: a wrong scenario must not look like a fault of what is tested on it. */
+static inline void scenario_is_wrong(int line, const char *problem, const char *text) {
+  fprintf(stderr, "scenario %s, line %d: %s: %s\n", getenv("NVML_STUB"), line, problem, text);
+  _exit(2);
+}
 
 enum { LEDGER_ROWS = 512 };
 typedef struct { unsigned pid, place; unsigned long long born, held; } ledger_row;
 
 /* When a process began, in clock ticks since the machine did; 0 where it has ended, also if nobody has asked for its
    exit status yet. Source: proc(5), /proc/pid/stat: the fields 3 and 22. */
-static unsigned long long ledger_born(unsigned pid) {
+static inline unsigned long long ledger_born(unsigned pid) {
   char path[64], text[1024];
   unsigned long long born = 0;
   snprintf(path, sizeof path, "/proc/%u/stat", pid);
@@ -44,7 +51,7 @@ static unsigned long long ledger_born(unsigned pid) {
 }
 
 /* The rows, shared between all processes that play this scenario; NULL where there is no ledger and none is made. */
-static ledger_row *ledger_open(int make, int *file) {
+static inline ledger_row *ledger_open(int make, int *file) {
   static ledger_row *rows;
   static int opened = -1;
   char path[4096];
@@ -63,6 +70,6 @@ static ledger_row *ledger_open(int make, int *file) {
   return rows;
 }
 
-static int ledger_counts(const ledger_row *row) { return row->pid && row->born && ledger_born(row->pid) == row->born; }
+static inline int ledger_counts(const ledger_row *row) { return row->pid && row->born && ledger_born(row->pid) == row->born; }
 
 #endif

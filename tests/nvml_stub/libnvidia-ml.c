@@ -25,6 +25,7 @@ typedef void *handle;
 
 typedef struct { unsigned pid; bytes used; int kinds; } process;
 typedef struct {
+  int line;                           /* where it stands in the scenario */
   int parent;                         /* NOBODY, or the device that this MIG device is part of */
   int place;                          /* place among the parent's MIG devices */
   int mig;                            /* whether MIG mode is on */
@@ -44,7 +45,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int started; /* NVML counts its starts; so does this */
 static device devices[MAX_DEVICES];
 static rule rules[MAX_RULES];
-static int device_count, rule_count;
+static int device_count, rule_count, line_number;
 static char driver_version[64];
 
 static void take(void) { pthread_mutex_lock(&lock); }
@@ -62,6 +63,7 @@ static bytes size_of(const char *text) {
   if (!strcmp(unit, "GiB")) return (bytes)(number * (1 << 30));
   if (!strcmp(unit, "MiB")) return (bytes)(number * (1 << 20));
   if (!strcmp(unit, "KiB")) return (bytes)(number * (1 << 10));
+  if (unit == text || *unit || number < 0) scenario_is_wrong(line_number, "not a size", text);
   return whole;
 }
 
@@ -78,8 +80,9 @@ static void add_device(const char *rest, int mig) {
   d->parent = parent;
   d->place = place;
   if (mig && parent != NOBODY) devices[parent].mig = 1;
-  sscanf(rest, "%95s %63s %n", d->uuid, size, &used_up);
+  if (sscanf(rest, "%95s %63s %n", d->uuid, size, &used_up) < 2) scenario_is_wrong(line_number, "no uuid and capacity", rest);
   d->capacity = size_of(size);
+  d->line = line_number;
   snprintf(d->name, sizeof d->name, "%s", rest + used_up);
 }
 
@@ -120,7 +123,7 @@ static void read_line(char *line) {
   else if (d && !strcmp(word, "reserved-is-used")) d->inclusive = 1;
   else if (d && !strcmp(word, "context")) d->context = size_of(rest);
   else if (d && !strcmp(word, "process")) add_process(d, rest);
-  else fprintf(stderr, "NVML_STUB: not understood: %s\n", line), abort();
+  else scenario_is_wrong(line_number, d ? "not understood" : "not understood before the first gpu", line);
 }
 
 /* Add what real processes hold of it, as the played CUDA runtime has written it down. */
@@ -149,10 +152,12 @@ static int read_scenario(void) {
   device_count = rule_count = 0;
   snprintf(driver_version, sizeof driver_version, "580.65.06");
   if (!file) return 0;
-  while (fgets(line, sizeof line, file)) read_line(line);
+  for (line_number = 1; fgets(line, sizeof line, file); line_number++) read_line(line);
   fclose(file);
   for (int i = 0; i < device_count; i++) {
     device *d = &devices[i];
+    if (!d->free_given && d->used != NOT_AVAILABLE && d->used + d->reserved > d->capacity)
+      scenario_is_wrong(d->line, "more is used and reserved than there is", d->uuid);
     if (!d->free_given) d->free = d->capacity - d->used - d->reserved;
     d->taken = d->capacity - d->free;
     count_ledger(d, i);
@@ -165,7 +170,7 @@ int played_row(int place, played_gpu *row) {
   int found = read_scenario() && place < device_count;
   if (found) {
     device *d = &devices[place];
-    *row = (played_gpu){.capacity = d->capacity, .taken = d->taken, .context = d->context,
+    *row = (played_gpu){.capacity = d->capacity, .taken = d->taken, .context = d->context, .line = d->line,
                         .parent = d->parent, .gpu = index_of(d), .mig = d->mig};
     memcpy(row->uuid, d->uuid, sizeof row->uuid);
     memcpy(row->name, d->name, sizeof row->name);

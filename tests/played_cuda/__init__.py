@@ -1,7 +1,7 @@
 """Play a CUDA device below PyTorch's unmodified CUDA wheel, on a machine without a GPU.
 
-PyTorch's caching allocator, its statistics and its `torch.OutOfMemoryError` are its own; NVIDIA's libraries below it are
-played by one library of ours, found by LD_LIBRARY_PATH. README.md beside this file says what is real and what is not.
+PyTorch's caching allocator, its statistics and its `torch.OutOfMemoryError` are its own; NVIDIA's libraries below it
+are played by one library of ours, found by LD_LIBRARY_PATH. README.md beside this file says what is real and what not.
 
     env = device(tmp_path, "8GiB", used="2GiB")
     subprocess.run([PYTHON, "-c", "import torch; torch.ones(1 << 30, device='cuda')"], env=env)

@@ -20,7 +20,7 @@ PROVEN = "2.14."  # the versions of PyTorch whose structures and kernels are pla
 TOOLS = ("gcc", "nm", "readelf")
 
 _HERE, _NVML = Path(__file__).parent, Path(nvml_stub.__file__).parent
-_SOURCES = [_HERE / "cuda.c", _NVML / "libnvidia-ml.c"]
+_SOURCES = [*sorted(_HERE.glob("*.c")), _NVML / "libnvidia-ml.c"]
 _FLAGS = ["-shared", "-fPIC", "-O1", "-pthread", "-Wall", "-Wextra"]
 _PLAYED = re.compile(r"lib(cu|nv|nccl).*|NVSHMEM")  # libraries, and versions of symbols
 _UNVERSIONED = re.compile(r"(cu|nccl|nvshmem)[a-zA-Z]")  # symbols without a version, by their prefix
@@ -67,7 +67,7 @@ def build(torch: Path, folder: Path) -> Path:
         f"{version} {{ global: {'; '.join(sorted(names))}; }};\n" for version, names in symbols.items() if version
     ]
     versions.write_text("".join(groups), encoding="utf-8")
-    link = ["-o", library, f"-Wl,--version-script={versions}", "-ldl"]
+    link = ["-o", str(library), f"-Wl,--version-script={versions}", "-ldl"]
     _run("gcc", *_FLAGS, f"-DCUDNN={cudnn}", f"-I{_NVML}", *_SOURCES, stubs, *link)
     for name in {name for name in _needed(files) if _PLAYED.match(name)} | _ALWAYS:
         (folder / name).symlink_to(library.name)  # the loader takes links to one file for one library
