@@ -12,20 +12,28 @@ One folder is one machine: processes with the same environment share its devices
 from __future__ import annotations
 
 import functools
+import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.nvml_stub import environment, write_scenario
 
 from .build import UnplayableError, build, check
 
-__all__ = ["PYTHON", "SCENARIO", "UnplayableError", "check", "device", "library", "play", "wheel"]
+__all__ = ["PYTHON", "SCENARIO", "UnplayableError", "another_process", "check", "device", "library", "play", "wheel"]
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-cuda"
 PYTHON = ENVIRONMENT / "bin" / "python"  # has the CUDA wheel; everything else is that of `.venv`
 SCENARIO = "gpus.txt"
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
+_HOLD = """
+import sys, torch
+held = torch.empty(int(sys.argv[1]), dtype=torch.uint8, device="cuda")
+print("holding", flush=True)
+sys.stdin.read()
+"""
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -80,6 +88,20 @@ def play(folder: Path, scenario: str) -> dict[str, str]:
             f"{path} is played already: one scenario is one machine, so give each test a folder of its own"
         )
     return environment(write_scenario(path, scenario), library())
+
+
+@contextmanager
+def another_process(env: Mapping[str, str], size: str) -> Iterator[int]:
+    """Let a process of its own hold a tensor of that size on the first GPU; gives its process id."""
+    command = [str(PYTHON), "-c", _HOLD, str(_bytes(size))]
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            if process.stdout.readline() != "holding\n":
+                raise UnplayableError(f"The other process could not take {size}: its messages are on standard error")
+            yield process.pid
+        finally:
+            process.kill()
 
 
 @functools.cache

@@ -92,7 +92,7 @@ def check(torch: Path) -> int:
             raise UnplayableError(f"CUDA cannot be played without {tool}: install gcc and binutils")
     found = next(torch.parent.glob("torch-*.dist-info/METADATA"), None)
     if found is None:
-        raise UnplayableError(f"There is no PyTorch in {torch.parent}: make .venv-cuda/.torch")
+        raise UnplayableError(f"There is no PyTorch in {torch.parent}: make cuda")
     text = found.read_text(encoding="utf-8")
     version = text.partition("\nVersion: ")[2].split("\n")[0]
     cudnn = re.search(r"nvidia-cudnn-cu13==(\d+)\.(\d+)\.(\d+)", text)
