@@ -1,8 +1,9 @@
 # make test      everything that can be checked on this machine, on its oldest and its newest Python
 # make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv
+# make played    PyTorch's CUDA build on a GPU that is played, and tests/gpu on it; make recovery: all ways to run out
 # make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
 # make quick     the plain tests on the sources as they stand, in parallel; T=tests/memory: a part of them
-# make demo      JupyterLab at the quickstart notebook
+# make demo      JupyterLab at the quickstart notebook; GPU=played: on a played 8 GiB GPU with another process on it
 # make wheel     dist/*.whl, to install anywhere with pip
 #
 # Each sets up what it needs on the first run. They need only python3 (3.11 or newer) with its venv module, and the
@@ -11,9 +12,12 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+# The CUDA build below which tests/played_cuda plays a device: 1.1 GB on disk, nothing of NVIDIA's.
+CUDA_TORCH := torch==2.14.1
 
 VENV := .venv
 PY := $(VENV)/bin/python
+CUDA_PY := .venv-cuda/bin/python
 PIP := -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest --timeout 300
 # Two at a time, each file's tests in one process: they share kernels and browsers.
@@ -40,7 +44,17 @@ WHEEL := dist/.built
 SOURCES := pyproject.toml README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
 OTHERS := $(PYTHON) tests/interpreters.py --others
 
-.PHONY: test test-all all-here quick demo wheel env old colab kaggle chromium lint types plain kernel browser gpu bench peers clean
+# A played GPU for the command that follows; elsewhere it says why there is none, and with CI=true it fails.
+CUDA := $(if $(filter Linux_x86_64,$(shell uname -sm | tr ' ' _)),.venv-cuda/.$(subst ==,-,$(CUDA_TORCH)))
+PLAYED = $(PY) -m tests.played_cuda --or-skip --capacity 16GiB --reserved 400MiB -- $(CUDA_PY) -m pytest --timeout 300 \
+  $(PARALLEL) -m gpu
+# Of the recovery suite's ways to run out of memory, those in `make test`: one for each place where tensors stay.
+SOME := local_tensors or closures or generator_suspended or exception_group or thread or task_kept or recent_results or \
+  losses_with_graph or optimizer_step or saved_error or html_repr or widget_callback
+GPU ?= any
+
+.PHONY: test test-all all-here quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser gpu \
+  played recovery bench peers clean
 .SECONDARY:
 
 test: all-here
@@ -53,8 +67,9 @@ test-all: all-here
 ON_EACH = echo "$$found" | while read -r version python; do \
   [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" "on-$$version" </dev/null || exit 1; done
 
-all-here: env old colab chromium lint types
+all-here: env old colab cuda chromium lint types
 	$(PYTEST) $(PARALLEL) --cov --cov-report term
+	$(PLAYED) -k "not test_recovery or $(SOME)" tests/gpu
 
 # Another Python has the newest packages of its own, and torch only where pip finds a file of it without an index:
 # an index may send gigabytes of CUDA. What it lacks is skipped, also with CI=true.
@@ -67,8 +82,15 @@ quick:
 	@[ -e $(VENV)/.packages ] || $(MAKE) --no-print-directory env
 	PYTHONPATH="$(CURDIR)/src" $(PYTEST) -q -n auto --dist worksteal --pairs new -m plain $(NOT_QUICK) $(T)
 
-demo: $(VENV)/.demo
-	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb $(LAB_FLAGS)
+demo: demo-$(GPU)
+
+LAB := -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb $(LAB_FLAGS)
+demo-any: $(VENV)/.demo
+	$(PY) $(LAB)
+
+demo-played: $(VENV)/.demo cuda
+	JUPYTER_PATH=$(VENV)/share/jupyter $(PY) -m tests.played_cuda --capacity 8GiB --other 3GiB -- \
+	  $(CUDA_PY) $(LAB) --LabApp.app_dir=$(VENV)/share/jupyter/lab
 
 lint: env
 	$(PY) -m ruff check .
@@ -88,6 +110,13 @@ browser: env chromium
 
 gpu: env
 	$(PYTEST) -m gpu
+
+played: env cuda
+	$(PYTEST) $(PARALLEL) -m played
+	$(PLAYED) -k "not test_recovery or $(SOME)" tests/gpu
+
+recovery: env cuda
+	$(PLAYED) tests/gpu/test_recovery.py
 
 bench: env $(VENV)/.bench
 	$(PY) -m benchmarks.run
@@ -113,6 +142,7 @@ $(WHEEL): $(SOURCES) | $(VENV)/.made
 env: $(VENV)/.wheel
 old: .venv-old/.wheel
 colab: .venv-colab/.wheel
+cuda: env $(CUDA)
 kaggle: env .venv-kaggle/.wheel
 	$(PYTEST) $(PARALLEL) -m kernel --pairs kaggle
 
@@ -153,6 +183,16 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/.wheel
 %/.torch: | %/.made
 	@echo "== $*: torch"
 	@$*/bin/python -c 'import torch' 2>/dev/null || $*/bin/python $(PIP) "$(TORCH)"
+	@touch $@
+
+# Everything but torch is that of $(VENV). What the wheel asks for of NVIDIA's is struck out, so that no later install
+# fetches it.
+.venv-cuda/.torch-%: | .venv-cuda/.made $(VENV)/.made
+	@echo "== .venv-cuda: $(CUDA_TORCH), the CUDA build alone"
+	@$(CUDA_PY) $(PIP) --no-deps --ignore-installed "$(CUDA_TORCH)"
+	@sed -i -E 's/^Requires-Dist: (cuda-|nvidia-|triton)/X-&/' .venv-cuda/lib/python3*/site-packages/torch-*.dist-info/METADATA
+	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  $(PY) -c "$$site" > "$$($(CUDA_PY) -c "$$site")/shared.pth"
 	@touch $@
 
 %/.made:

@@ -1,1 +1,1 @@
-"""The story on a real CUDA device; skipped where there is none."""
+"""The story on a CUDA device, real or played (`make played`); skipped where there is none."""
