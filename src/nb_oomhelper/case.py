@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nb_oomhelper.diagnosis.diagnose import diagnose
+from nb_oomhelper.diagnosis.request import made_certain
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.failure.exception_graph import raised_with
@@ -125,6 +126,7 @@ def _taken_down(
     snapshot = services.attempt(lambda: _read(event, services, where), _unread())
     phase = services.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
     told = replace(event, phase=phase)  # all that follows is decided by it
+    told = services.attempt(lambda: made_certain(told, snapshot), told)
     load = services.attempt(lambda: study(told, snapshot, notebook.names, partial(loaded, where)), None)
     return told, snapshot, load, notebook
 
@@ -194,7 +196,7 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     if chosen.applicability == "display_only":
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
-    read = partial(read_measure, services.driver, event.backend, event.device, event.framework)
+    read = partial(read_measure, services.driver, event.backend, event.device, event.framework, blocks=True)
     ran = run(chosen, run_code, read, case.diagnosis)
     outcome = services.attempt(
         lambda: _with_holders(ran, chosen, event, scope()), ran

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.frameworks import _cupy, _jax
-from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.remedies.releasing import give_back
 from tests.played_jax import PlayedGpu
 
@@ -197,7 +197,7 @@ def test_the_pool_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.cached, found.releasable, found.reusable) == (57 * MIB, 0, 57 * MIB)
     assert _jax.allocator("cuda", None) == _jax.allocator("cuda", 0)
     assert _jax.allocator("cuda", 2) is _jax.allocator("hip", 0) is _jax.allocator("host", None) is None
-    assert _jax.largest_free_block("cuda", 0) == 50 * MIB
+    assert _jax.cached_blocks("cuda", 0) == CachedBlocks(largest=50 * MIB)
     assert _jax.device_uuids() == {0: None, 1: None}
 
 
@@ -219,7 +219,7 @@ def test_a_lost_gpu_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PlayedGpu, "memory_stats", lost)
     start(monkeypatch, other)
     assert _jax.allocator("cuda", 0) is None
-    assert _jax.largest_free_block("cuda", 0) is None
+    assert _jax.cached_blocks("cuda", 0) is None
 
 
 def test_an_array_that_was_not_made_in_full_tells_nothing() -> None:

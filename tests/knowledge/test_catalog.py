@@ -294,7 +294,10 @@ class TestFixesFor:
     @pytest.mark.parametrize("phase", ["load", "train", "infer"])
     def test_fixes_of_work_are_for_their_phase(self, phase: Phase) -> None:
         found = {fix.id for fix in CATALOG.fixes_for(event(phase=phase), []) if fix.id in WORK}
-        assert found == {one for one, phases in WORK.items() if phase in phases or not phases} - {"float32", "expandable-segments"}
+        assert found == {one for one, phases in WORK.items() if phase in phases or not phases} - {
+            "float32",
+            "expandable-segments",
+        }
 
 
 class TestLookUp:

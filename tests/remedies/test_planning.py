@@ -173,7 +173,7 @@ class TestPlan:
     def test_bytes_of_one_framework_need_not_be_anothers(self) -> None:
         """JAX keeps what its arrays give back, and a limit of PyTorch's counts PyTorch's own."""
         rows = (holding("failed_cell", "x", 5 * GIB),)
-        for allocator, other in ((None, JAX), (AllocatorMemory(framework="x", backend="cuda", limit=GIB), CUPY)):
+        for allocator, other in ((None, JAX), (AllocatorMemory(framework="x", backend="cuda", limit=4 * GIB), CUPY)):
             found = told(plans_for(*rows, allocator=allocator, others=(other,)))
             assert ("release-failed-cell", "", 5120, None, False) in found
         idle = replace(JAX, allocated=0, reserved=0)

@@ -132,7 +132,7 @@ def test_keys_that_are_put_together() -> None:
 
     assert named("part") == set(get_args(get_type_hints(Segment)["kind"]))
     special = {"variable_role", "variable_path", "variable_shared", "other_process_unknown", "fragmentation_largest"}
-    special |= {"too_large_machine", "too_large_limit"}
+    special |= {"too_large_machine", "too_large_limit", "failed_cell_library"}
     assert named("remote") >= set(get_args(Remote))
     assert named("cause") == set(get_args(CauseKind)) | special
     assert named("fix") >= set(get_args(Applicability))

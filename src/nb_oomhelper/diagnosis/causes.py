@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from nb_oomhelper.diagnosis.request import capacity_for, own_pool
-from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.diagnosis.request import STARTS_WITH, capacity_for, limit_for, most_for, own_cache
+from nb_oomhelper.memory.room import own_pool, tightest
 from nb_oomhelper.memory.segments import segments, with_self
 from nb_oomhelper.records.diagnosis import Cause, CauseKind
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
 
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
+_CONTEXT = 1 << 30  # bytes: a CUDA context takes some 200 to 600 MiB, by the GPU and the libraries
 _NAMED = 4  # variables that are named one by one
 
 
-def too_large(event: OomEvent, capacity: int | None) -> list[Cause]:
-    """More was asked for than the device has."""
-    if event.requested is None or capacity is None or event.requested <= capacity:
+def too_large(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """More was asked for than the device has, or than this process may ever have of it."""
+    most = most_for(event, snapshot)
+    if event.requested is None or most is None or event.requested <= most:
         return []
-    return [Cause(kind="too_large", size=event.requested)]
+    limited = event.backend != "host" and limit_for(event, snapshot) is not None
+    return [Cause(kind="too_large", size=event.requested, limit="memory fraction" if limited else None, largest=most)]
 
 
 def limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
@@ -25,19 +28,27 @@ def limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     if event.backend == "host":
         name, _, bound = tightest(snapshot.host)
         return [] if name == "machine" or bound is None else [Cause(kind="limit", size=bound, limit=name)]
-    limit = event.limit or (snapshot.allocator.limit if snapshot.allocator else None)
-    if limit is None or (event.capacity is not None and limit >= event.capacity):
-        return []
-    return [Cause(kind="limit", size=limit, limit="memory fraction")]
+    limit = limit_for(event, snapshot)
+    return [] if limit is None else [Cause(kind="limit", size=limit, limit="memory fraction")]
 
 
-def failed_cells(snapshot: MemorySnapshot) -> list[Cause]:
-    """What the failed cell keeps, and what those before it still keep: a release lets go of both."""
+def failed_cells(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What the failed cell keeps, and what those before it still keep: a release lets go of both.
+
+    Where names of a library's keep it, the user's own line that led there is told, too.
+    """
     holdings = snapshot.holdings
     now, both = holdings.freed_by(holdings.of_kind("failed_cell")), holdings.freed_by(holdings.of_failures())
     sizes: tuple[tuple[CauseKind, int], ...] = (("failed_cell", now), ("earlier_cell", both - now))
     return [
-        Cause(kind=kind, size=size, names=tuple(row.name.split(", ")), function=row.function, line=row.line)
+        Cause(
+            kind=kind,
+            size=size,
+            names=tuple(row.name.split(", ")),
+            function=row.function,
+            line=row.line,
+            user_line=event.line if kind == "failed_cell" and "." in (row.function or "") else None,
+        )
         for kind, size in sizes
         if size >= _WORTH_SAYING
         for row in [one for one in holdings.rows if one.kind == kind][:1]
@@ -88,13 +99,23 @@ def _together(snapshot: MemorySnapshot, failed: frozenset[int]) -> list[Cause]:
 
 
 def unnamed(snapshot: MemorySnapshot) -> list[Cause]:
-    """What the allocator has given out and no name was found for, such as the graph that autograd keeps."""
-    allocated = snapshot.allocated
+    """What the allocator has given out and no name was found for, such as the graph that autograd keeps.
+
+    Known of it: what the allocator adds by rounding requests up, and the workspace that cuBLAS has been given.
+    """
+    allocated, own = snapshot.allocated, snapshot.allocator
     if allocated is None or not snapshot.holdings.total or not snapshot.holdings.complete:
         return []
     named = snapshot.holdings.of_kind("unreachable")
+    rounding = sum(one.rounding or 0 for one in (own, *snapshot.others) if one is not None)
     size = allocated - sum(size for holders, size in snapshot.holdings.shares if not named.issuperset(holders))
-    return [Cause(kind="unnamed", size=size)] if size >= _WORTH_SAYING else []
+    workspace = min(max(0, size - rounding), own.workspace if own else 0)
+    found = (
+        Cause(kind="unnamed", size=size - rounding - workspace),
+        Cause(kind="workspace", size=workspace),
+        Cause(kind="rounding", size=min(size, rounding)),
+    )
+    return [cause for cause in found if (cause.size or 0) >= _WORTH_SAYING]
 
 
 def processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
@@ -120,7 +141,7 @@ def fragmentation(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -
 
     Where as much is free beside it, pieces are not what was missing.
     """
-    cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
+    cached = event.cached if event.cached is not None else own_cache(snapshot)
     if event.backend == "host" or event.requested is None or cached is None or cached < event.requested:
         return []
     if free is not None and free - own_pool(snapshot) >= event.requested:
@@ -137,6 +158,12 @@ def pinned(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     return [Cause(kind="pinned", size=size)] if event.backend == "host" and size and size >= _WORTH_SAYING else []
 
 
+def private_pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What CUDA graphs and the like keep for themselves: no tensor uses it, and no other request can have it."""
+    size = snapshot.allocator.pooled if snapshot.allocator and event.backend != "host" else 0
+    return [Cause(kind="private_pool", size=size)] if size >= _WORTH_SAYING else []
+
+
 def pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     """What other frameworks hold of the device and do not use: this framework's requests cannot have it."""
     if event.backend == "host":
@@ -151,14 +178,30 @@ def pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """What this process keeps on the device beside the allocator: context, libraries' own buffers."""
+    """What is kept on the device beside the allocator by this process, or by whom the driver does not tell."""
     if event.backend == "host":
         return []
-    size = next((part.size for part in segments(snapshot, "cuda") if part.kind == "rest"), None)
-    return [Cause(kind="rest", size=size)] if size and size >= _WORTH_SAYING else []
+    sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
+    elsewhere = (sizes.get("elsewhere") or 0) - sum(cause.size or 0 for cause in processes(event, snapshot))
+    found = (Cause(kind="rest", size=sizes.get("rest")), Cause(kind="elsewhere", size=elsewhere))
+    return [cause for cause in found if (cause.size or 0) >= _WORTH_SAYING]
+
+
+def refusals(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
+    """What found no room, where CUDA refused something other than a tensor and tells no size."""
+    free = snapshot.device.free if snapshot.device else None
+    if event.framework != "pytorch" or event.requested is not None or free is None:
+        return []
+    if event.format == "pt.cublas_alloc" and free < STARTS_WITH:
+        return [Cause(kind="handle", size=None)]
+    if event.format != "pt.cuda.error":
+        return []
+    if snapshot.allocator is None and free < _CONTEXT:
+        return [Cause(kind="context", size=None)]
+    return [Cause(kind="pinned_refused", size=None)] if snapshot.allocator is not None and free >= STARTS_WITH else []
 
 
 def weight(cause: Cause) -> tuple[int, int]:
     """What no fix can change comes first, what is only part of the picture last."""
-    rank = {"too_large": 0, "limit": 2, "rest": 3}.get(cause.kind, 1)
+    rank = {"too_large": 0, "context": 0, "handle": 0, "pinned_refused": 0, "limit": 2, "rest": 3}.get(cause.kind, 1)
     return rank, -(cause.size or 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from nb_oomhelper.diagnosis.request import own_cache
 from nb_oomhelper.records.diagnosis import Cause, DeadEnd
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
@@ -67,10 +68,11 @@ def _restart(causes: list[Cause], pinned: int | None) -> list[DeadEnd]:
 
 
 def _expandable_segments(event: OomEvent, snapshot: MemorySnapshot, causes: list[Cause]) -> list[DeadEnd]:
-    """PyTorch's own text advises it, whatever the cause."""
-    cached = event.cached if event.cached is not None else getattr(snapshot.allocator, "cached", None)
-    if "expandable_segments" not in event.message or not event.requested or cached is None:
+    """PyTorch's own text advises it, whatever the cause. What came free on the way to the panel counts, too."""
+    known = [size for size in (event.cached, own_cache(snapshot)) if size is not None]
+    if "expandable_segments" not in event.message or not event.requested or not known:
         return []
+    cached = max(known)
     if cached >= event.requested or any(cause.kind == "fragmentation" for cause in causes):
         return []
     return [DeadEnd(kind="expandable_segments", frees=cached, reason="expandable_segments_unfragmented")]

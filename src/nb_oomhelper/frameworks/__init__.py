@@ -11,7 +11,7 @@ from typing import Protocol
 
 from nb_oomhelper.frameworks import _cupy, _jax, _numpy, _python, _pytorch
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
 
 
@@ -36,8 +36,8 @@ class Framework(Protocol):
     def allocator(self, backend: str, device: int | None) -> AllocatorMemory | None:
         """Its allocator's figures; None where it has none, or was not started. Never raises."""
 
-    def largest_free_block(self, backend: str, device: int | None) -> int | None:
-        """Bytes of the largest cached block on a device, or None; slower than `allocator`. Never raises."""
+    def cached_blocks(self, backend: str, device: int | None) -> CachedBlocks | None:
+        """What of its cache can be had, block by block, or None; slower than `allocator`. Never raises."""
 
     def private_pools(self, backend: str, device: int | None) -> int:
         """Bytes in use in pools of its allocator's that no tensor need show, such as those of CUDA graphs."""

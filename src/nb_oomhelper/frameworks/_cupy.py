@@ -16,7 +16,7 @@ from typing import Any
 
 from nb_oomhelper.frameworks._messages import Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import beyond as beyond
-from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_block
+from nb_oomhelper.frameworks._nothing import cached_blocks as cached_blocks
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.introspection import class_dict, class_mro, instances

@@ -15,7 +15,7 @@ from nb_oomhelper.frameworks._messages import SIZE, Rule, excerpt, find, read_fi
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
 from nb_oomhelper.units import parse_bytes
 
@@ -95,10 +95,10 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
         return None
 
 
-def largest_free_block(backend: str, device: int | None) -> int | None:
-    """The largest free piece of the pool; None where it does not tell."""
+def cached_blocks(backend: str, device: int | None) -> CachedBlocks | None:
+    """The largest free piece of the pool; None where it does not tell. Nothing of the pool goes back to the driver."""
     found = allocator(backend, device)
-    return found.largest_free_block if found else None
+    return CachedBlocks(largest=found.largest_free_block) if found else None
 
 
 def device_uuids() -> dict[int, str | None]:

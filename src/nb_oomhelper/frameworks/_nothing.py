@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
 
 
@@ -16,7 +16,7 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # no
     return None
 
 
-def largest_free_block(backend: str, device: int | None) -> int | None:  # noqa: ARG001
+def cached_blocks(backend: str, device: int | None) -> CachedBlocks | None:  # noqa: ARG001
     """It has no cache of blocks, or does not tell."""
     return None
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from nb_oomhelper.frameworks._messages import SIZE, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import allocator as allocator
+from nb_oomhelper.frameworks._nothing import cached_blocks as cached_blocks
 from nb_oomhelper.frameworks._nothing import caches as caches
 from nb_oomhelper.frameworks._nothing import device_uuids as device_uuids
-from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_block
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.introspection import instances

@@ -11,10 +11,10 @@ from nb_oomhelper.frameworks._messages import squeeze
 from nb_oomhelper.frameworks._nothing import allocator as allocator
 from nb_oomhelper.frameworks._nothing import array_classes as array_classes
 from nb_oomhelper.frameworks._nothing import beyond as beyond
+from nb_oomhelper.frameworks._nothing import cached_blocks as cached_blocks
 from nb_oomhelper.frameworks._nothing import caches as caches
 from nb_oomhelper.frameworks._nothing import device_uuids as device_uuids
 from nb_oomhelper.frameworks._nothing import label as label
-from nb_oomhelper.frameworks._nothing import largest_free_block as largest_free_block
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
 from nb_oomhelper.frameworks._nothing import role as role

@@ -12,9 +12,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from nb_oomhelper.frameworks import _pytorch_graph
+from nb_oomhelper.frameworks._pytorch_allocator import count_blocks, private_bytes, read_figures, read_segments, uuid_of
 from nb_oomhelper.frameworks._pytorch_messages import recognize as recognize
 from nb_oomhelper.introspection import class_dict, class_mro, instances
-from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
 
 name = "pytorch"
@@ -43,52 +44,35 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
     if torch is None or backend != _backend(torch, "cuda"):
         return None
     try:
-        ordinal = torch.cuda.current_device() if device is None else device
-        if not _has_context(torch, ordinal):
-            return None
-        stats = torch.cuda.memory_stats(ordinal)
-        return AllocatorMemory(
-            framework=name,
-            backend=backend,
-            device=ordinal,
-            allocated=stats.get("allocated_bytes.all.current"),
-            reserved=stats.get("reserved_bytes.all.current"),
-            inactive_split=stats.get("inactive_split_bytes.all.current"),
-            peak_allocated=stats.get("allocated_bytes.all.peak"),
-            limit=_limit(torch, ordinal),
-            uuid=_uuid(torch, ordinal),
-        )
+        return read_figures(torch, torch.cuda.current_device() if device is None else device, name, backend)
     except Exception:  # after a sticky CUDA error every call raises; there is nothing to tell then
         return None
 
 
-def largest_free_block(backend: str, device: int | None) -> int | None:
-    """The largest cached block: whether fragmentation is why a request failed. Too slow for every second.
+def cached_blocks(backend: str, device: int | None) -> CachedBlocks | None:
+    """What of the cache can be had, block by block. Too slow for every second.
 
     Returns:
-        Bytes; None as for `allocator`, and where nothing is cached.
+        None as for `allocator`, and where the back end has no blocks.
     """
-    blocks = (block for segment in _segments(backend, device) for block in segment["blocks"])
-    return max((block["size"] for block in blocks if block["state"] == "inactive"), default=None)
-
-
-def _segments(backend: str, device: int | None) -> list[dict[str, Any]]:
-    """The allocator's segments on one device, each with its blocks."""
-    torch = _started_cuda()
-    if torch is None or backend != _backend(torch, "cuda"):
-        return []
-    try:
-        ordinal = torch.cuda.current_device() if device is None else device
-        return [one for one in torch.cuda.memory_snapshot() if one["device"] == ordinal]
-    except Exception:  # as in `allocator`
-        return []
+    torch, segments = _segments(backend, device)
+    return None if segments is None else count_blocks(torch, segments)
 
 
 def private_pools(backend: str, device: int | None) -> int:
     """Bytes in use in private pools: CUDA graphs keep what they need to run again there, and no tensor shows it."""
-    shared = (0, 0)
-    found = _segments(backend, device)
-    return sum(one["allocated_size"] for one in found if one.get("segment_pool_id", shared) != shared)
+    return private_bytes(_segments(backend, device)[1] or ())
+
+
+def _segments(backend: str, device: int | None) -> tuple[Any, list[dict[str, Any]] | None]:
+    """The module, and the allocator's segments on one device."""
+    torch = _started_cuda()
+    if torch is None or backend != _backend(torch, "cuda"):
+        return torch, None
+    try:
+        return torch, read_segments(torch, torch.cuda.current_device() if device is None else device)
+    except Exception:  # as in `allocator`; or the back end has none
+        return torch, None
 
 
 def pinned() -> int | None:
@@ -110,7 +94,7 @@ def device_uuids() -> dict[int, str | None]:
     if torch is None:
         return {}
     try:
-        found = {ordinal: _uuid(torch, ordinal) for ordinal in range(torch.cuda.device_count())}
+        found = {ordinal: uuid_of(torch, ordinal) for ordinal in range(torch.cuda.device_count())}
     except Exception:  # as in `allocator`
         return {}
     return {ordinal: uuid for ordinal, uuid in found.items() if uuid is not None}
@@ -260,32 +244,6 @@ def _host_cache(torch: Any) -> Callable[[], object] | None:
     public = getattr(getattr(torch, "accelerator", None), "empty_host_cache", None)
     found: Callable[[], object] | None = public or getattr(torch._C, "_host_emptyCache", None)
     return found
-
-
-def _has_context(torch: Any, ordinal: int) -> bool:
-    """Whether this process already has a CUDA context on that device."""
-    ask = getattr(torch._C, "_cuda_hasPrimaryContext", None)
-    return True if ask is None else bool(ask(ordinal))
-
-
-def _limit(torch: Any, ordinal: int) -> int | None:
-    """Bytes that a memory fraction allows; None without one, or before PyTorch 2.6, which cannot tell."""
-    ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)
-    if ask is None:
-        return None
-    fraction = float(ask(ordinal))
-    if not 0 <= fraction < 1:
-        return None
-    return int(fraction * torch.cuda.get_device_properties(ordinal).total_memory)
-
-
-def _uuid(torch: Any, ordinal: int) -> str | None:
-    """As the driver writes it, "GPU-…": PyTorch leaves the prefix out. It tells uuids since 2.5."""
-    uuid = getattr(torch.cuda.get_device_properties(ordinal), "uuid", None)
-    if uuid is None:
-        return None
-    text = str(uuid)
-    return text if text.startswith(("GPU-", "MIG-")) else f"GPU-{text}"
 
 
 def _backend(torch: Any, device_type: str) -> str:

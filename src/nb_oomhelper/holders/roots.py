@@ -14,7 +14,7 @@ from inspect import CO_OPTIMIZED
 from types import FrameType, ModuleType
 from typing import Any, Protocol
 
-from nb_oomhelper.failure.places import at_top
+from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.holders.counting import Label
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import class_dict, class_name, instance_dict, module_dict
@@ -172,8 +172,17 @@ def _locals(frame: FrameType, line: int) -> Iterator[tuple[Label, object]]:
     owner = dict.get(frame.f_globals, "__name__")
     if at_top(frame.f_code) or (type(owner) is str and owner.partition(".")[0] in _OURS):
         return
+    function = _function(frame, owner)
     for name, thing in named(frame):
-        yield (name, frame.f_code.co_name, line), thing
+        yield (name, function, line), thing
+
+
+def _function(frame: FrameType, module: object) -> str:
+    """A function's name; of a library's with its module and class, for the bare name is one of hundreds."""
+    code = frame.f_code
+    if type(module) is not str or is_users(code.co_filename.replace("\\", "/")):
+        return code.co_name
+    return f"{module}.{code.co_qualname}"
 
 
 def named(frame: FrameType) -> list[tuple[str, object]]:

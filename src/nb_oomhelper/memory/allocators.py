@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.records.memory import AllocatorMemory
 
@@ -51,7 +53,16 @@ def allocators(backend: str, device: int | None, first: str = "") -> list[Alloca
     return found
 
 
-def largest_free_block(backend: str, device: int | None, name: str) -> int | None:
-    """Bytes of the largest block that the allocator of the framework `name` has free, or None."""
-    found = (one.largest_free_block(backend, device) for one in FRAMEWORKS if one.name == name)
-    return next(found, None)
+def with_blocks(memory: AllocatorMemory) -> AllocatorMemory:
+    """Add what the blocks of its cache tell; the same figures where they tell nothing."""
+    framework = next((one for one in FRAMEWORKS if one.name == memory.framework), None)
+    blocks = framework.cached_blocks(memory.backend, memory.device) if framework else None
+    if blocks is None:
+        return memory
+    return replace(
+        memory,
+        largest_free_block=blocks.largest,
+        whole=blocks.releasable,
+        pooled=blocks.pooled,
+        workspace=blocks.workspace,
+    )

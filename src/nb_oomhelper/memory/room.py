@@ -13,19 +13,26 @@ def free_now(snapshot: MemorySnapshot, backend: str) -> int | None:
         return host_free(snapshot.host)
     if snapshot.device is None or snapshot.device.free is None:
         return None
-    return device_free(replace(snapshot, others=()))
+    room = device_free(replace(snapshot, others=()))
+    whole = snapshot.allocator.largest_free_block if snapshot.allocator else None
+    return room if room is None or whole is None else max(room, whole)
 
 
 def device_free(snapshot: MemorySnapshot, back: int = 0) -> int | None:
     """Bytes free on a GPU once `back` bytes of tensors are gone and the caches are emptied, below the set limit."""
     room, allocator = snapshot.device.free if snapshot.device else None, snapshot.allocator
+    own = (allocator.reusable if allocator else None) or 0
     if room is not None:
-        own = (allocator.reusable if allocator else None) or 0
         room += back + own + sum(other.releasable or 0 for other in snapshot.others)
-    if allocator is None or allocator.limit is None or allocator.allocated is None:
+    if allocator is None or allocator.limit is None or allocator.reserved is None:
         return room
-    below = max(0, allocator.limit - allocator.allocated + back)
+    below = max(0, allocator.limit - allocator.reserved + own + back)
     return below if room is None else min(room, below)
+
+
+def own_pool(snapshot: MemorySnapshot) -> int:
+    """What the framework can have of the pool that it never gives back; PyTorch has emptied its cache when it fails."""
+    return (snapshot.allocator.cached or 0) if snapshot.allocator and snapshot.allocator.never_releases else 0
 
 
 def host_free(host: HostMemory) -> int | None:

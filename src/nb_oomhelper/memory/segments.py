@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nb_oomhelper.memory.room import left_of, tightest
+from nb_oomhelper.memory.room import left_of, own_pool, tightest
 from nb_oomhelper.records.memory import HostMemory, MemorySnapshot, ProcessMemory, Segment
 
 
@@ -13,14 +13,16 @@ def segments(snapshot: MemorySnapshot, backend: str, requested: int | None = Non
 
     Where `requested` bytes are more than is free, what is missing is a part of its own, beyond the rest.
 
-    On a GPU: allocated, cached, rest of this process, other processes, free. On the host under
+    On a GPU: allocated, cached, rest of this process, other processes, free, and what is free past this process's
+    limit. On the host under
     RLIMIT_AS or RLIMIT_DATA the bar is what this process has mapped; else the machine's memory.
     """
     parts = _host_segments(snapshot.host) if backend == "host" else _device_segments(snapshot)
     free = next((part.size for part in parts if part.kind == "free"), None)
-    if requested is None or free is None or requested <= free:
+    room = None if free is None else free + own_pool(snapshot)
+    if requested is None or room is None or requested <= room:
         return parts
-    return (*parts, Segment(kind="short", size=requested - free))
+    return (*parts, Segment(kind="short", size=requested - room))
 
 
 def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
@@ -42,8 +44,17 @@ def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
         Segment(kind="allocated", size=snapshot.allocated),
         Segment(kind="cached", size=snapshot.cached),
         *beside,
-        Segment(kind="free", size=device.free if device else None),
+        *_free_segments(snapshot),
     )
+
+
+def _free_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:
+    """What is free, and apart from it what lies past the limit of this process."""
+    free, allocator = snapshot.device.free if snapshot.device else None, snapshot.allocator
+    below = left_of(allocator.limit, allocator.reserved) if allocator else None
+    if free is None or below is None or below >= free:
+        return (Segment(kind="free", size=free),)
+    return (Segment(kind="free", size=below), Segment(kind="barred", size=free - below))
 
 
 def with_self(rows: tuple[ProcessMemory, ...], reserved: int | None) -> tuple[ProcessMemory, ...]:

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 from nb_oomhelper.frameworks import FRAMEWORKS
-from nb_oomhelper.memory.allocators import allocators, largest_free_block
+from nb_oomhelper.memory.allocators import allocators, with_blocks
 from nb_oomhelper.memory.host import read_host
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.processes import describe_process, sees_driver_pids
@@ -53,19 +53,19 @@ def take_snapshot(
         backend: "cuda", "host", …
         device: The framework's ordinal, or None.
         framework: Whose allocator the snapshot is about; "" is the first that has started the device.
-        blocks: Whether to read the largest free block, too, which may take long (the live readout does not).
+        blocks: Whether to read the caches block by block, too, which may take long (the live readout does not).
     """
     reading = DriverReading() if backend == "host" else read_driver(driver)
     found = allocators(backend, device, framework)
+    if blocks:
+        found = [with_blocks(one) for one in found]
     allocator = next((one for one in found if framework in ("", one.framework)), None)
     others = tuple(one for one in found if one is not allocator)
-    if blocks and allocator is not None:
-        allocator = replace(allocator, largest_free_block=largest_free_block(backend, device, allocator.framework))
     return MemorySnapshot(
         taken_at=time.time(),
         driver=reading,
         host=_read_host(),
-        device=_pick(reading, device, allocator),
+        device=_filled(_pick(reading, device, allocator), allocator),
         allocator=allocator,
         others=others,
     )
@@ -118,6 +118,18 @@ def _pick(reading: DriverReading, device: int | None, allocator: AllocatorMemory
     return reading.devices[0] if len(reading.devices) == 1 else None
 
 
+def _filled(device: DeviceMemory | None, allocator: AllocatorMemory | None) -> DeviceMemory | None:
+    """The GPU with what the CUDA runtime tells, where the driver's library is missing or tells nothing."""
+    if allocator is None or allocator.device_free is None or allocator.device_capacity is None:
+        return device
+    if device is None:
+        device = DeviceMemory(nvml_index=allocator.device or 0, device=allocator.device, uuid=allocator.uuid)
+    if device.free is not None and device.capacity is not None:
+        return device
+    free, capacity = allocator.device_free, allocator.device_capacity
+    return replace(device, free=free, capacity=capacity, used=max(0, capacity - free))
+
+
 def _with_names(device: DeviceMemory, names: dict[int, tuple[str | None, str | None]]) -> DeviceMemory:
     if device.processes is None:
         return device
@@ -133,6 +145,15 @@ def _named(row: ProcessMemory, names: dict[int, tuple[str | None, str | None]]) 
     return replace(row, name=name, detail=detail)
 
 
-def read_measure(driver: Driver, backend: str, device: int | None, framework: str = "") -> Measure:
-    """The figures of one device now; what is free of it, for a request of this framework's."""
-    return measure(take_snapshot(driver, backend=backend, device=device, framework=framework), backend)
+def read_measure(
+    driver: Driver, backend: str, device: int | None, framework: str = "", *, blocks: bool = False
+) -> Measure:
+    """The figures of one device now; what is free of it, for a request of this framework's.
+
+    Args:
+        driver: The door to NVML.
+        backend, device, framework: As for `take_snapshot`.
+        blocks: As for `take_snapshot`: without them what is free is less sure.
+    """
+    snapshot = take_snapshot(driver, backend=backend, device=device, framework=framework, blocks=blocks)
+    return measure(snapshot, backend)

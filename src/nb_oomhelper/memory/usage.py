@@ -11,6 +11,8 @@ from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.records.memory import DeviceMemory, DriverReading, MemorySnapshot
 from nb_oomhelper.units import format_bytes
 
+_WORTH_SAYING = 1 << 20  # bytes: less is no holder's, but of two figures that were not read at one moment
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUsage:
@@ -78,12 +80,14 @@ def _device_usage(reading: DriverReading, device: DeviceMemory) -> MemoryUsage:
         by_process=others,
         free=device.free,
         capacity=device.capacity,
-        notes=(*((device.note,) if device.note else ()), *_elsewhere(sizes.get("elsewhere"))),
+        notes=(*((device.note,) if device.note else ()), *_elsewhere(sizes.get("elsewhere"), others)),
     )
 
 
-def _elsewhere(size: int | None) -> list[str]:
-    if not size:
+def _elsewhere(size: int | None, named: tuple[tuple[int, str | None, int | None], ...]) -> list[str]:
+    """What is used of a GPU and neither this process's allocator nor a process that is listed is known to hold."""
+    size = (size or 0) - sum(used or 0 for _, _, used in named)
+    if size < _WORTH_SAYING:
         return []
     return [f"{format_bytes(size)} outside this process's allocator; whose cannot be told here"]
 

@@ -19,6 +19,13 @@ CauseKind = Literal[
     "pinned",
     "pool",
     "pool_kept",
+    "private_pool",
+    "workspace",
+    "rounding",
+    "context",
+    "handle",
+    "pinned_refused",
+    "elsewhere",
     "other_process",
     "too_large",
     "fragmentation",
@@ -45,11 +52,13 @@ class Cause:
         size: Bytes of evidence; None where the reason is sure but its size is not known.
         names: Names of the user's behind it, largest first.
         function, line: Where those names live, for a failed cell.
+        user_line: For a failed cell whose names are a library's: the line of the user's own that led there.
         role: For a variable: what it is ("model", "tensor", …).
         path: For a variable: where below it most of that lies, or "".
         pid, process: For another process.
-        limit: For a limit: its name, e.g. "RLIMIT_AS".
-        largest: For fragmentation: bytes of the largest piece; None where it was not read.
+        limit: For a limit, and for more than it allows: its name, e.g. "RLIMIT_AS".
+        largest: For fragmentation: bytes of the largest piece, None where it was not read. For what is too large:
+            the most that there can ever be.
     """
 
     kind: CauseKind
@@ -57,6 +66,7 @@ class Cause:
     names: tuple[str, ...] = ()
     function: str | None = None
     line: int | None = None
+    user_line: int | None = None
     role: str | None = None
     path: str = ""
     pid: int | None = None

@@ -96,6 +96,23 @@ class HostMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CachedBlocks:
+    """What of an allocator's cache can be had, added up block by block.
+
+    Attributes:
+        largest: Bytes of the largest block that a request outside private pools may have, or None.
+        releasable: Bytes that emptying the cache gives back to the driver; None where that is not told.
+        pooled: Bytes that private pools keep for themselves while they live.
+        workspace: Bytes in use in blocks of just the size that cuBLAS is given to work in.
+    """
+
+    largest: int | None = None
+    releasable: int | None = None
+    pooled: int = 0
+    workspace: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AllocatorMemory:
     """A framework's allocator on one device, in this process.
 
@@ -106,7 +123,12 @@ class AllocatorMemory:
         inactive_split: Cached bytes in pieces of a larger block that is still in use: not releasable.
         peak_allocated: The most that was allocated since the process began or the peak was reset.
         limit: Bytes that this process may reserve, where there is such a limit; else None.
-        largest_free_block: The largest cached block in bytes; None where it was not read.
+        largest_free_block: The largest cached block in bytes that its next request may have; None where not read.
+        pooled: Cached bytes that private pools, such as those of CUDA graphs, keep for themselves while they live.
+        whole: Cached bytes that emptying the cache gives back, added up block by block; None where not read.
+        rounding: Allocated bytes beyond what tensors asked for: the allocator rounds up; None where it does not tell.
+        workspace: Allocated bytes in blocks of just the size that cuBLAS is given to work in.
+        device_free, device_capacity: Bytes of the device as the framework's own runtime tells them, or None.
         uuid: The device's uuid as the framework knows it, "GPU-…", or None.
         never_releases: Whether it never gives memory back to the driver while the process lives, as JAX's does.
     """
@@ -120,6 +142,12 @@ class AllocatorMemory:
     peak_allocated: int | None = None
     limit: int | None = None
     largest_free_block: int | None = None
+    pooled: int = 0
+    whole: int | None = None
+    rounding: int | None = None
+    workspace: int = 0
+    device_free: int | None = None
+    device_capacity: int | None = None
     uuid: str | None = None
     never_releases: bool = False
 
@@ -137,9 +165,11 @@ class AllocatorMemory:
             return self.cached
         if self.never_releases:
             return 0
+        if self.whole is not None:
+            return self.whole
         if self.allocated == 0:
-            return self.cached
-        return None if self.inactive_split is None else max(0, self.cached - self.inactive_split)
+            return max(0, self.cached - self.pooled)
+        return None if self.inactive_split is None else max(0, self.cached - self.inactive_split - self.pooled)
 
     @property
     def releasable_at_most(self) -> int | None:
@@ -219,10 +249,11 @@ class Segment:
     """One part of the memory bar: a kind, and its bytes (None: unknown, and not drawn).
 
     "rest" is this process beside its allocator, "other" all other processes; where the driver does not
-    tell them apart, "elsewhere" is both. "process" is this process on the host, "mapped" its address space.
+    tell them apart, "elsewhere" is both. "barred" is free and past this process's limit. "process" is this
+    process on the host, "mapped" its address space.
     """
 
-    kind: Literal["allocated", "cached", "rest", "process", "mapped", "other", "elsewhere", "free", "short"]
+    kind: Literal["allocated", "cached", "rest", "process", "mapped", "other", "elsewhere", "free", "barred", "short"]
     size: int | None
 
 

@@ -171,10 +171,11 @@ def _place(case: Case, language: Language) -> str:
 def _headline(case: Case, language: Language) -> str:
     if case.event.remote is not None:
         return _headline_elsewhere(case, language)
-    found = case.diagnosis
+    found, host_limit = case.diagnosis, tightest(case.snapshot.host)[0]
     known = {"requested": found.requested, "free": found.free, "short": found.short, "capacity": found.capacity}
-    if any(cause.kind == "too_large" for cause in found.causes):
-        key = f"headline.too_large{_bound(case)}"
+    large = next((cause for cause in found.causes if cause.kind == "too_large"), None)
+    if large is not None:
+        key, known["capacity"] = f"headline.too_large{_bound(case)}", large.largest
     elif found.requested is None:
         key = "headline.none" if found.free is None else "headline.free"
     elif found.free is None:
@@ -182,7 +183,7 @@ def _headline(case: Case, language: Language) -> str:
     else:
         key = "headline.full" if found.short else "headline.enough"
     sizes = {name: f"**{format_bytes(size)}**" for name, size in known.items()}
-    asked = say(key, language, limit=_limit(tightest(case.snapshot.host)[0], language), **sizes)
+    asked = say(key, language, limit=_limit((large and large.limit) or host_limit, language), **sizes)
     return f"{asked} {load}" if (load := _whole_load(case, language)) else asked
 
 
@@ -200,7 +201,7 @@ def _headline_elsewhere(case: Case, language: Language) -> str:
 def _bound(case: Case) -> str:
     """What a request can be larger than: the device, the machine, or a limit; the end of a sentence's key."""
     if case.event.backend != "host":
-        return ""
+        return "_limit" if any(cause.kind == "too_large" and cause.limit for cause in case.diagnosis.causes) else ""
     return "_machine" if tightest(case.snapshot.host)[0] == "machine" else "_limit"
 
 
@@ -240,6 +241,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         "other_process": "" if cause.process else "_unknown",
         "fragmentation": "" if cause.largest is None else "_largest",
         "too_large": _bound(case),
+        "failed_cell": "" if cause.user_line is None else "_library",
         "variable": "_shared"
         if len(cause.names) > 1
         else "_path"
@@ -255,11 +257,12 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         plain=plain(", ".join(cause.names)),
         function=plain(cause.function or "?"),
         line=cause.line,
+        user_line=cause.user_line,
         role=say(f"role.{cause.role}", language) if knows(f"role.{cause.role}") else "",
         path=code(cause.path),
         pid=cause.pid,
         process=plain(cause.process or ""),
-        capacity=format_bytes(case.diagnosis.capacity),
+        capacity=format_bytes(cause.largest or case.diagnosis.capacity),
         limit=_limit(cause.limit or tightest(case.snapshot.host)[0], language),
         largest=format_bytes(cause.largest),
     )

@@ -356,7 +356,7 @@ class Panel:
             return
         backend, requested = self._case.event.backend, self._case.diagnosis.requested
         parts = segments(snapshot, backend, requested)
-        self._used.append(sum(part.size or 0 for part in parts if part.kind not in ("free", "short")))
+        self._used.append(sum(part.size or 0 for part in parts if part.kind not in ("free", "barred", "short")))
         self._bar.value = _html.bar(bar(snapshot, backend, self._language, requested), caption, self._used)
 
     def _freeze(self) -> None:

@@ -20,6 +20,7 @@ _MARKS = {
     "elsewhere": "+",
     "other": "o",
     "free": ".",
+    "barred": "x",
 }
 
 
