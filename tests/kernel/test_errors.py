@@ -225,7 +225,8 @@ class TestParts:
         return kernel
 
     @pytest.mark.parametrize(
-        "part", ["_failed_call", "look", "take_snapshot", "tell_phase", "diagnose", "study", "plan", "rates"]
+        "part",
+        ["_failed_call", "inspect_notebook", "take_snapshot", "tell_phase", "diagnose", "study", "plan", "rates"],
     )
     def test_costs_itself(self, kernel: Kernel, part: str) -> None:
         kernel.execute(f"nb_oomhelper.case.{part} = broken")

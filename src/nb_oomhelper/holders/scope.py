@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from nb_oomhelper.failure import retained
-from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.failure.detection import Failure
 
 
 @dataclass(slots=True)
@@ -32,12 +32,12 @@ class Scope:
 _RESULT = re.compile(r"_+|_i{1,3}|_i?[0-9]+|In|Out|_oh|_ih|_dh")
 
 
-def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
+def scope_of(shell: Any, failure: Failure | None = None) -> Scope:
     """Where a shell's user keeps things.
 
     Args:
         shell: The InteractiveShell.
-        error: The failed cell's exception; None takes the one that Python and IPython still keep.
+        failure: The failed cell's exception as it was read; None takes what Python and IPython still keep.
     """
     hidden = shell.user_ns_hidden
     variables = {
@@ -47,10 +47,10 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
         and not (name in hidden and hidden[name] is thing)
         and not _is_result(shell, name, thing)
     }
-    if error is None:
+    if failure is None:
         frames = retained.frames_of(retained.kept_exceptions(shell), retained.kept_tracebacks(shell))
     else:
-        frames = retained.frames_of(one for one, _ in raised_with(error))
+        frames = failure.frames()
     kept = shell.user_ns.get("_oh")
     results = dict(kept) if isinstance(kept, dict) else {}  # it is only a name, and may be the user's
     own = [shell, shell.history_manager, *shell.configurables]  # the frames of a magic have its object

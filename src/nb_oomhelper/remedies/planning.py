@@ -18,7 +18,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
-from nb_oomhelper.remedies.notebook_settings import Notebook, find_targets, tell_phase
+from nb_oomhelper.remedies.notebook_settings import Notebook, find_targets
 from nb_oomhelper.source.call_sites import bound_names, read_tree
 
 # Subjects of `notebook_settings`.
@@ -44,12 +44,11 @@ def plan(
 
     Args:
         catalog: The knowledge.
-        event, snapshot, diagnosis: What failed, memory then, and our reading of both.
+        event, snapshot, diagnosis: What failed, with the phase told; memory then; and our reading of both.
         load: The load that failed, if one did.
         notebook: What the failed cell uses.
         failed: Is told the error of a fix that could not be made ready; the others go on.
     """
-    event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     fixes = catalog.fixes_for(event, diagnosis.causes)
     loading = load is not None
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
