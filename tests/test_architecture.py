@@ -24,7 +24,7 @@ ROOT = Path(nb_oomhelper.__file__).parent
 
 # From the ground up: a package, or a module of the root, imports from the rows below its own; nobody imports the root.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "untrusted", "introspection", "address_space", "records", "source"),
+    ("errors", "units", "untrusted", "introspection", "session", "address_space", "records", "source"),
     ("poll", "frameworks", "knowledge"),
     ("failure", "memory"),
     ("holders", "diagnosis", "loading"),
@@ -45,9 +45,8 @@ OUTSIDE: dict[str, set[str]] = {
     "ipywidgets": {"showing.frontends._panel", "showing.frontends._live", "showing.frontends._widgets"},
     "traitlets": {"shell.settings"},
     "IPython": {
-        "holders.find",
-        "remedies.running",
         "shell.magics",
+        "shell.oom_commands",
         "showing.frontends",
         "showing.frontends._live",
         "showing.frontends._panel",
@@ -370,7 +369,7 @@ def test_loading_the_extension_does_little() -> None:
     heavy, ours, threads, written, environment = load('cell("%load_ext nb_oomhelper"); tell(*changed())')
     assert heavy == []
     shell = {f"shell.{name}" for name in ("cells", "extension", "hooks", "magics", "reserve", "settings")}
-    others = {"address_space", "errors", "shell", "showing", "showing.screen"}
+    others = {"address_space", "errors", "session", "shell"}
     assert set(ours) == {PACKAGE, *(f"{PACKAGE}.{name}" for name in shell | others)}
     assert (threads, written, environment) == ([], [], False)
 

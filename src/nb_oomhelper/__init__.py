@@ -32,25 +32,28 @@ _HOMES = {
     "holdings": "holders.find",
     "Holding": "records.holdings",
 }
-_KEY = "_nb_oomhelper"  # attribute of the shell under which its extension is kept
 
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext nb_oomhelper`: watch for out-of-memory errors in this shell. Loading twice is harmless."""
-    if getattr(shell, _KEY, None) is not None:
+    from nb_oomhelper.session import KEY, extension_of
+
+    if extension_of(shell) is not None:
         return
     from nb_oomhelper.shell.extension import Extension
 
     extension = Extension(shell)
     extension.load()
-    setattr(shell, _KEY, extension)
+    setattr(shell, KEY, extension)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """`%unload_ext nb_oomhelper`: put everything back as it was."""
-    extension = getattr(shell, _KEY, None)
+    from nb_oomhelper.session import KEY, extension_of
+
+    extension = extension_of(shell)
     if extension is not None:
-        delattr(shell, _KEY)
+        delattr(shell, KEY)
         extension.unload()
 
 

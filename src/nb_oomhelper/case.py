@@ -14,15 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.diagnosis.request import made_certain
 from nb_oomhelper.errors import OomHelperError, UsageError
-from nb_oomhelper.failure.detection import detect
-from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.failure.detection import Failure
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
+from nb_oomhelper.introspection import traceback_of
 from nb_oomhelper.knowledge.catalog import Catalog, Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
@@ -68,18 +68,20 @@ class Case:
 
 @dataclass(slots=True)
 class Services:
-    """What cases are worked on with.
+    """What cases are worked on with: made once by the extension, and passed to whoever needs it.
 
     Attributes:
         driver: The door to NVML.
         catalog: Gives the knowledge; called late, because reading it opens files.
         history: Where outcomes are kept; None keeps none.
+        shell: The InteractiveShell, or None outside IPython.
         problem: The last thing that went wrong with us, one line, or None; and its traceback.
     """
 
     driver: Driver
     catalog: Callable[[], Catalog]
     history: Callable[[], Path | None]
+    shell: Any = None
     problem: str | None = None
     trace: str | None = None
 
@@ -89,7 +91,15 @@ class Services:
         self.trace = "".join(traceback.format_exception(problem))
 
     def attempt(self, part: Callable[[], _Part], otherwise: _Part) -> _Part:
-        """Do one part of a case. One that fails costs only itself: the rest must be shown all the same."""
+        """Do one part of a case. One that fails costs only itself: the rest must be shown all the same.
+
+        Args:
+            part: Is called once.
+            otherwise: What is given where it failed; the problem is kept.
+
+        Returns:
+            What the part gives, or `otherwise`.
+        """
         try:
             return part()
         except Exception as problem:
@@ -99,21 +109,24 @@ class Services:
             return otherwise
 
 
-def open_case(error: BaseException, scope: Callable[[], Scope], services: Services, cell: str = "") -> Case | None:
-    """Take an exception's facts down, if it is an out-of-memory error.
+def open_case(failure: Failure, scope: Callable[[], Scope], services: Services, cell: str = "") -> Case | None:
+    """Take the facts of an out-of-memory error down.
 
     Args:
-        error: The exception; no reference to it or its frames is kept.
-        scope: Where to look for holders; called only if the error is one.
+        failure: The exception as it was read; no reference to it, its exceptions or their frames is kept.
+        scope: Where to look for holders; called only if memory ran out, in this process.
         services: What to work with.
         cell: Source of the cell that failed.
+
+    Returns:
+        What is known of it, with plans for fixes; None where memory did not run out.
     """
-    event = detect(error)
+    event = failure.event
     if event is None:
         return None
     if event.remote is not None:  # neither this notebook nor this machine's memory explains it
         return _written(event, _unread(), None, Notebook(), services, cell)
-    event = replace(event, call=services.attempt(lambda: _failed_call(error), None))
+    event = replace(event, call=services.attempt(lambda: _failed_call(failure), None))
     return _written(*_taken_down(event, scope, services, cell), services, cell)
 
 
@@ -132,7 +145,15 @@ def _taken_down(
 
 
 def minimal_case(event: OomEvent, services: Services) -> Case:
-    """A case of nothing but the error's own numbers, and a release: where there is no room for more, or no time."""
+    """Make a case of nothing but the error's own numbers, and a release: where there is no room for more, or no time.
+
+    Args:
+        event: What failed.
+        services: What to work with.
+
+    Returns:
+        The case, with a plan that releases the failed cell.
+    """
     return _written(event, _unread(), None, Notebook(), services, "")
 
 
@@ -178,14 +199,24 @@ def _unread() -> MemorySnapshot:
     return MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory())
 
 
-def _failed_call(error: BaseException) -> FailedCall | None:
+def _failed_call(failure: Failure) -> FailedCall | None:
     """The loader call; each traceback by itself, for a frame that wraps an error has another line in each."""
-    calls = (find_call(one.__traceback__) for one, _ in reversed(raised_with(error)))
+    calls = (find_call(traceback_of(one)) for one in reversed(failure.errors))
     return next((call for call in calls if call is not None), None)
 
 
 def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scope], services: Services) -> Outcome:
     """Run one of a case's plans, measure it, find who keeps the rest, record it.
+
+    Args:
+        case: Gets the outcome, and what it changes in its plans.
+        number: The plan's own.
+        run_code: Runs code in the user's namespace; gives one line of its error, or None.
+        scope: Where to look for holders afterwards.
+        services: What to work with.
+
+    Returns:
+        The outcome, with bytes before and after.
 
     Raises:
         UsageError: There is no such plan, or it is only to be shown.
@@ -197,7 +228,7 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
     read = partial(read_measure, services.driver, event.backend, event.device, event.framework, blocks=True)
-    ran = run(chosen, run_code, read, case.diagnosis)
+    ran = run(chosen, run_code, read, case.diagnosis, services.shell)
     outcome = services.attempt(
         lambda: _with_holders(ran, chosen, event, scope()), ran
     )  # the code has run, whatever fails now
@@ -224,12 +255,20 @@ def _with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope
 
 
 def read_again(case: Case, services: Services) -> MemorySnapshot:
-    """Memory now, on the device that the case is about, without its holders."""
+    """Read memory as it is now.
+
+    Args:
+        case: Says on which device.
+        services: What to work with.
+
+    Returns:
+        A snapshot without holders.
+    """
     return _read(case.event, services, None)
 
 
 def rates(services: Services) -> dict[str, tuple[int, int]]:
-    """For each fix, (n, m): it helped in n of m measured outcomes of this person's."""
+    """Give for each fix (n, m): it helped in n of m measured outcomes of this person's."""
     path = services.history()
     if path is None:
         return {}

@@ -910,6 +910,7 @@ def test_a_generator_that_goes_on_drops_what_it_drops() -> None:
 def test_a_shells_variables() -> None:
     """Names such as `x1` are the user's; `_1`, `_i1` and `In` are IPython's."""
     code = """
+        from nb_oomhelper.failure.detection import read_failure
         from nb_oomhelper.holders.scope import scope_of
         cell("import os; x1 = 1; W2 = 2; i3 = 3; xi4 = 4; model = 5; _mine = 6; _x7 = 7; In1 = 8; open = 9; ii1 = 10")
         cell("'shown'")
@@ -918,7 +919,7 @@ def test_a_shells_variables() -> None:
         names = [name for name in scope.variables if not name.startswith("__") and name not in ("Thing", "os", "f")]
         frames = [(frame.f_code.co_name, line) for frame, line in scope.frames][-2:]
         error = shell.last_execution_result.error_in_exec
-        given = [(frame.f_code.co_name, line) for frame, line in scope_of(shell, error).frames][-2:]
+        given = [(frame.f_code.co_name, line) for frame, line in scope_of(shell, read_failure(error)).frames][-2:]
         tell(names, scope.results, frames, given, any(one is shell.user_ns for one in scope.barred))
     """
     names, results, frames, given, barred = in_shell(code)

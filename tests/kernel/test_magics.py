@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernel
 BROKEN = {
     "%oom nonsense": "%oom does not know 'nonsense'; it knows: fix, entry",
     "%oom 'open": "No closing quotation",
-    "%oom status now": "does not know 'status'",
+    "%oom status now": "%oom status [--traceback]: unrecognized arguments: now",
     "%oom fix": "wants the number of a fix",
     "%oom fix x": "wants the number of a fix",
     "%oom fix 1 2": "wants the number of a fix",
@@ -27,8 +27,8 @@ BROKEN = {
     "%oom fix 0 --yes": "there is no fix 0",
     "%oom release --no-such": "%oom release [--deep] [--history]",
     "%oom release no_such_name": "no variable called no_such_name",
-    "%oom entry --lang": "--lang is en or zh",
-    "%oom entry --lang fr": "--lang is en or zh",
+    "%oom entry --lang": "[--lang en|zh]: argument --lang: expected one argument",
+    "%oom entry --lang fr": "[--lang en|zh]: argument --lang: invalid choice: 'fr'",
     "%oom entry CUDA-OOM-001 --xml": "%oom entry CODE",
     "%oom entry CUDA-OOM-001 --json --markdown": "%oom entry CODE",
     "%oom entry NO-SUCH-1": "there is no entry 'NO-SUCH-1'",
@@ -105,6 +105,9 @@ class TestOom:
             assert "freed" in reply.stdout
             assert before - kernel.eval("resident()") > least * MIB
         assert kernel.eval("[len(Out), 'numbers' in globals()]") == [0, False]
+        kernel.execute("a = b = c = 1")
+        kernel.execute("%oom release a --deep b --history c")  # on both sides of an option
+        assert kernel.eval("[name in globals() for name in 'abc']") == [False] * 3
 
     def test_unsafe_fix_wants_yes(self, kernel: Kernel) -> None:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
@@ -246,6 +249,19 @@ class TestGpumem:
             inspected = kernel.eval(f"get_ipython().object_inspect_mime('%{name}', 0)['text/plain']")
             assert all(word in inspected for word in words), inspected
             assert kernel.execute(f"%{name}?").status == "ok"
+
+    @pytest.mark.parametrize("flag", ["-h", "--help"])
+    def test_help_of_the_subcommands(self, kernel: Kernel, flag: str) -> None:
+        """It is printed, and neither ends the kernel nor runs anything."""
+        names = ("fix", "entry", "release", "plan", "status")
+        told = kernel.execute(f"%oom {flag}")
+        assert (told.status, told.stderr) == ("ok", "")
+        assert told.stdout.startswith("usage: %oom ")
+        assert all(f"\n    {name} " in told.stdout for name in names)
+        for name in names:
+            told = kernel.execute(f"%oom {name} 1 {flag} --no-such")
+            assert (told.status, told.stderr, told.displays) == ("ok", "", [])
+            assert told.stdout.startswith(f"usage: %oom {name}")
 
 
 class TestMeteredCell:

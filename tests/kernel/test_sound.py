@@ -46,7 +46,7 @@ class TestOneThread:
             assert reply.status == "ok"
             assert 1 <= len(shown(reply)) <= 5
             assert kernel.eval(THREADS) == 1
-        assert kernel.eval(f"[one.live for one in {OURS}._screen._shown].count(True)") <= 1
+        assert kernel.eval(f"[one.live for one in {OURS}.panels.screen._shown].count(True)") <= 1
         reply = kernel.execute(NO_ROOM)
         assert len(shown(reply)) == 1
         kernel.execute("%unload_ext nb_oomhelper")
@@ -59,9 +59,11 @@ class TestOneThread:
         wait_for(kernel, lambda: "live, every" in first.text)
         kernel.execute("import nb_oomhelper.case\nread = nb_oomhelper.case.take_snapshot\ncalls = []")
         kernel.execute("nb_oomhelper.case.take_snapshot = lambda *a, **k: calls.append(1) or read(*a, **k)")
-        kernel.execute(f"{OURS}._screen._shown[-1]._repeat.active = False")  # the thread is out of the way
+        kernel.execute(f"{OURS}.panels.screen._shown[-1]._repeat.active = False")  # the thread is out of the way
         kernel.poll(0.5)
-        kernel.execute(f"calls.clear(); {OURS}._screen._shown[-1]._repeat.active = True; {OURS}._screen.close()")
+        kernel.execute(
+            f"calls.clear(); {OURS}.panels.screen._shown[-1]._repeat.active = True; {OURS}.panels.screen.close()"
+        )
         assert kernel.eval("calls") == []
         assert "no longer updated" in first.text
 
@@ -103,8 +105,8 @@ class TestInterrupts:
     @pytest.mark.parametrize("error", ["KeyboardInterrupt", "MemoryError", "SystemError('odd')"])
     def test_what_fails_in_a_click_is_told_as_itself(self, kernel: Kernel, error: str) -> None:
         panel = Panel(kernel, kernel.execute(NO_ROOM))
-        kernel.execute(f"import nb_oomhelper.case\ndef bad(*args, **options):\n    raise {error}")
-        kernel.execute("nb_oomhelper.case.run_fix = bad")
+        kernel.execute(f"import nb_oomhelper.shell.panels\ndef bad(*args, **options):\n    raise {error}")
+        kernel.execute("nb_oomhelper.shell.panels.run_fix = bad")
         panel.click("Run")
         assert error.split("(")[0] in panel.text
         assert "UnboundLocalError" not in panel.text
@@ -147,12 +149,12 @@ class TestInterrupts:
 
 def test_an_error_that_cannot_be_read_leaves_no_older_case(kernel: Kernel) -> None:
     kernel.execute(NO_ROOM)
-    kernel.execute("import nb_oomhelper.failure.detection as detection\ndetect = detection.detect")
-    kernel.execute("def bad(error):\n    raise MemoryError\ndetection.detect = bad")
+    kernel.execute("import nb_oomhelper.failure.detection as detection\nread = detection.read_failure")
+    kernel.execute("def bad(error):\n    raise MemoryError\ndetection.read_failure = bad")
     reply = kernel.execute("numpy.ones(1 << 51, numpy.uint8)")
     assert [error["ename"] for error in reply.errors] == ["MemoryError"] or reply.ename
     assert reply.stderr == "nb_oomhelper: out of memory; `%oom release` gives back what the failed cell keeps\n"
-    kernel.execute("detection.detect = detect")
+    kernel.execute("detection.read_failure = read")
     assert "no out-of-memory error" in kernel.execute("%oom fix 1").stdout
 
 

@@ -45,9 +45,9 @@ def plans(
 ) -> dict[str, FixPlan]:
     """The fixes that change the notebook, by id; a fix that comes twice has the name after it."""
     snapshot = replace(SNAPSHOT, holdings=held(*rows), allocator=allocator, others=others)
-    found = plan(
-        CATALOG, event, snapshot, diagnose(event, snapshot), notebook=inspect_notebook(variables or {}, source)
-    )
+    notebook = inspect_notebook(variables or {}, source)
+    event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
+    found = plan(CATALOG, event, snapshot, diagnose(event, snapshot), notebook=notebook)
     work = [one for one in found if CATALOG.fix(one.fix).subject in SUBJECTS]
     named = {
         one.fix if sum(one.fix == other.fix for other in work) == 1 else f"{one.fix} {one.subject}": one for one in work

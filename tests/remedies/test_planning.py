@@ -18,6 +18,7 @@ import nb_oomhelper
 from nb_oomhelper.case import Case, Services, open_case, run_fix
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
+from nb_oomhelper.failure.detection import read_failure
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.loading.reload import study
@@ -373,7 +374,7 @@ class TestNeeded:
         services = Services(driver=Driver(), catalog=lambda: CATALOG, history=lambda: None)
         with pytest.raises(MemoryError) as failed:
             numpy.empty(1 << 60, dtype=numpy.uint8)
-        case = open_case(failed.value, lambda: scope, services, "1")
+        case = open_case(read_failure(failed.value), lambda: scope, services, "1")
         assert case is not None
         assert case.snapshot.holdings.named("big")
         assert ("delete-variable" in {one.fix for one in case.plans}) != fails

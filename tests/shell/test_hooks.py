@@ -431,6 +431,54 @@ tell(before, alive())
         )
         assert play(code) == [[True], [False]]
 
+    def test_an_error_is_read_once(self, play: Play) -> None:
+        """On whatever route it comes: the texts of the two exceptions of a chain, and the phase."""
+        source = "try:\n    raise MemoryError\nexcept MemoryError as error:\n    raise KeyError from error"
+        code = (
+            self.LOAD
+            + """
+called = []
+sys.setprofile(lambda frame, event, arg: event == "call" and called.append(frame.f_code.co_qualname))
+shown = cell(cells["chain"])
+sys.setprofile(None)
+tell(shown.count("%oom fix N"), *[called.count(name) for name in ("detect_text", "tell_phase")])
+"""
+        )
+        assert play(code, cells={"chain": source}) == [1, 2, 1]
+
+    def test_nothing_of_an_error_lives_on_with_us(self, play: Play) -> None:
+        """Once Python and IPython have let an error go, it is gone at once: nothing here has kept it."""
+        code = (
+            self.LOAD
+            + """
+cell("import threading\\ndef f():\\n    thing = Thing()\\n    raise MemoryError")
+hook, threading.excepthook = threading.excepthook, lambda args: hook(args)
+gc.collect(); gc.disable()
+shown = cell("thread = threading.Thread(target=f)\\nthread.start(); thread.join()")
+tell(shown.count("%oom fix N"), alive())
+"""
+        )
+        assert play(code) == [1, [False]]
+
+    def test_there_is_one_driver(self, play: Play) -> None:
+        """Whoever reads NVML does it through the extension's: magics, public functions, the code of fixes."""
+        code = """
+            from nb_oomhelper.memory.nvml import Driver
+            made, make = [], Driver.__init__
+            def counted(self):
+                made.append(self)
+                make(self)
+            Driver.__init__ = counted
+            cell("import nb_oomhelper; nb_oomhelper.release(); nb_oomhelper.plan('no/such')")
+            alone = len(made)
+            cell("%load_ext nb_oomhelper")
+            for line in ("%gpumem", "%oom release", "%oom plan no/such", "raise MemoryError", "%oom fix 1",
+                         "%oom status", "nb_oomhelper.release(); nb_oomhelper.plan('no/such')"):
+                cell(line)
+            tell(alone, len(made), shell._nb_oomhelper.services.driver is made[-1])
+        """
+        assert play(code) == [2, 3, True]
+
     def test_status_says_who_has_the_slot(self, play: Play) -> None:
         code = (
             self.LOAD

@@ -1,16 +1,35 @@
-"""What an exception says about a lack of memory."""
+"""What an exception says about a lack of memory: read once, for all that comes after it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import FrameType
 
 from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.failure.phase import read_phase
 from nb_oomhelper.failure.places import Place, read_places, user_location
 from nb_oomhelper.failure.remote import came_from, is_carried
+from nb_oomhelper.failure.retained import frames_of
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.introspection import cause_of, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as it was read. It refers to exceptions, and so to the user's frames: pass it on, never keep it.
+
+    Attributes:
+        errors: The exception and those behind it, outermost first.
+        event: What failed; None where memory did not run out. It refers to nothing of the exceptions.
+    """
+
+    errors: tuple[BaseException, ...]
+    event: OomEvent | None
+
+    def frames(self) -> list[tuple[FrameType, int]]:
+        """List the failed cell's frames, each once with the line that failed in it, as `frames_of` does."""
+        return frames_of(self.errors)
 
 
 def detect(error: BaseException) -> OomEvent | None:
@@ -24,7 +43,16 @@ def detect(error: BaseException) -> OomEvent | None:
         The event with phase, function and line off the traceback, and whose process it was; None where
         memory did not run out. It refers to nothing of the exception.
     """
+    return read_failure(error).event
+
+
+def read_failure(error: BaseException) -> Failure:
+    """Read an exception as `detect` does, and give what was read with the event."""
     links = raised_with(error)
+    return Failure(errors=tuple(one for one, _ in links), event=_event_of(links))
+
+
+def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
     found = []
     for place, (inner, _) in enumerate(links):
         event = detect_text(_text(inner), _type_name(inner))
@@ -46,6 +74,9 @@ def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
     Args:
         text: Of any length; of a very long one both ends are read.
         exception_type: As a traceback prints it, "torch.OutOfMemoryError"; "" where it is not known.
+
+    Returns:
+        The event, without what only a traceback tells; None where the text is about no lack of memory.
     """
     probable = None
     for framework in FRAMEWORKS:

@@ -56,7 +56,7 @@ PREFIXES: tuple[tuple[Phase, tuple[str, ...]], ...] = (
 
 
 def read_phase(places: Sequence[Place]) -> Phase:
-    """What was going on, by the innermost call whose name decides it; "unknown" where none does."""
+    """Tell what was going on, by the innermost call whose name decides it; "unknown" where none does."""
     for place in reversed(places):
         for phase, fragment, names in PHASES:
             if place.function in names and fragment in place.file:

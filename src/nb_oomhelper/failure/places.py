@@ -42,7 +42,7 @@ class Place:
 
 
 def read_places(error: BaseException) -> list[Place]:
-    """The calls in an exception's traceback, outermost first, as names and numbers."""
+    """Read the calls in an exception's traceback, outermost first, as names and numbers."""
     places: deque[Place] = deque(maxlen=_PLACES)
     link = traceback_of(error)
     while link is not None:
@@ -54,7 +54,7 @@ def read_places(error: BaseException) -> list[Place]:
 
 
 def user_location(places: Sequence[Place]) -> tuple[str | None, int | None]:
-    """The innermost call in the user's own code.
+    """Find the innermost call in the user's own code.
 
     A function in a notebook cell comes first, then a file of the user's (a script under `%run`, a module
     beside the notebook), then the top level of a cell.
@@ -74,12 +74,12 @@ def user_location(places: Sequence[Place]) -> tuple[str | None, int | None]:
 
 
 def at_top(code: CodeType) -> bool:
-    """Whether code is that of a whole file or cell. IPython 7 calls the latter's "<cell line: 1>"."""
+    """Tell whether code is that of a whole file or cell. IPython 7 calls the latter's "<cell line: 1>"."""
     return code.co_name == "<module>" or code.co_name.startswith("<cell line:")
 
 
 def is_users(file: str) -> bool:
-    """Whether a code object's file, with forward slashes, is a cell or a file of the user's."""
+    """Tell whether a code object's file, with forward slashes, is a cell or a file of the user's."""
     return _CELL.search(file) is not None or not _is_library(file)
 
 

@@ -35,7 +35,7 @@ _MANAGER = ("_callmethod", "multiprocessing/managers.py")  # it raises what the 
 
 
 def came_from(error: BaseException) -> Remote | None:
-    """What kind of process an error came here from, by its own class, cause, text and traceback.
+    """Tell what kind of process an error came here from, by its own class, cause, text and traceback.
 
     Returns:
         "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher" or "other"; None where it is
@@ -45,7 +45,7 @@ def came_from(error: BaseException) -> Remote | None:
 
 
 def is_carried(error: BaseException) -> bool:
-    """Whether an exception is only the text of another process's traceback: the cause of what is raised here."""
+    """Tell whether an exception is only the text of another process's traceback: the cause of what is raised here."""
     return any(class_name(kind).endswith(_CARRIED) for kind in class_mro(type(error)))
 
 

@@ -24,7 +24,7 @@ _qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
 def kept_exceptions(shell: Any) -> list[BaseException]:
-    """The exceptions that Python, IPython and its debugger still refer to."""
+    """List the exceptions that Python, IPython and its debugger still refer to."""
     result = getattr(shell, "last_execution_result", None)
     roots = [
         getattr(sys, "last_exc", None),
@@ -39,7 +39,7 @@ def kept_exceptions(shell: Any) -> list[BaseException]:
 
 
 def kept_tracebacks(shell: Any) -> list[TracebackType]:
-    """The tracebacks that are referred to directly, beside those of the exceptions."""
+    """List the tracebacks that are referred to directly, beside those of the exceptions."""
     formatter = getattr(shell, "InteractiveTB", None)
     roots = [getattr(sys, "last_traceback", None), getattr(formatter, "tb", None)]
     return [root for root in roots if isinstance(root, TracebackType)]
@@ -48,14 +48,17 @@ def kept_tracebacks(shell: Any) -> list[TracebackType]:
 def of_earlier_cells(
     errors: Iterable[BaseException], known: Iterable[tuple[FrameType, int]]
 ) -> list[tuple[FrameType, int]]:
-    """Frames of cells that failed before, those that are known left out, as `frames_of` gives them.
+    """List the frames of cells that failed before, as `frames_of` does; those that are known are left out.
 
     Once the next cell has failed, nothing leads to them. They and their exception refer to each other, and
     so keep all of their locals until the garbage is collected, as every release does.
 
     Args:
         errors: All exceptions that there are.
-        known: The frames of the failed cell.
+        known: The frames of the failed cell, each with its line.
+
+    Returns:
+        Frames and the lines that failed in them.
     """
     theirs = {id(frame) for frame, _ in known}
     cells = [error for error in errors if _reached_ipython(error)]
@@ -71,7 +74,15 @@ def _reached_ipython(error: BaseException) -> bool:
 
 
 def frames_of(errors: Iterable[BaseException], tracebacks: Iterable[TracebackType] = ()) -> list[tuple[FrameType, int]]:
-    """Each frame once with the line that failed in it, outermost first within a traceback."""
+    """List the frames of exceptions.
+
+    Args:
+        errors: Exceptions; those behind them are not followed.
+        tracebacks: More of them, which no exception has.
+
+    Returns:
+        Each frame once with the line that failed in it, outermost first within a traceback. Drop it soon.
+    """
     found: dict[int, tuple[FrameType, int]] = {}
     starts = [traceback_of(error) for error in errors]
     for start in (*starts, *tracebacks):
@@ -87,7 +98,7 @@ def _links(start: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def only_theirs(frames: Sequence[FrameType]) -> list[CellType | dict[str, Any]]:
-    """What cleared frames still keep, and nobody else does: variables of closures, and names of class bodies.
+    """Find what cleared frames still keep, and nobody else does: variables of closures, and names of class bodies.
 
     A frame keeps the function that it ran, and the function the variables that it shares with functions
     around it (so does a comprehension's frame on Python 3.11). Which of them are theirs is found as the

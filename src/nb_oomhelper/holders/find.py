@@ -8,6 +8,7 @@ from nb_oomhelper.holders.search import find_holdings
 from nb_oomhelper.memory.allocators import allocators, busiest, known_ordinals
 from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.records.remedy import Placement
+from nb_oomhelper.session import current_shell
 
 _WORTH_SAYING = 1 << 20  # bytes
 THOROUGH = 5.0  # seconds for holdings that were asked for
@@ -28,11 +29,22 @@ def holdings(device: int | None = None, *, seconds: float = THOROUGH) -> list[Ho
         One row a holder: your variables, `Out[n]`, the failed cell, other libraries' modules, tensors that
         no name leads to, and what no Python object explains.
     """
-    import IPython
+    shell = current_shell()
+    return all_holdings(scope_of(shell) if shell is not None else Scope(), device, seconds)
 
-    shell = IPython.get_ipython()
+
+def all_holdings(scope: Scope, device: int | None, seconds: float = THOROUGH) -> list[Holding]:
+    """Do as `holdings` does, for one scope.
+
+    Args:
+        scope: Where to look.
+        device: The framework's ordinal of a GPU; None takes all, or the host.
+        seconds: When the search must end.
+
+    Returns:
+        One row a holder, largest share of its own first.
+    """
     backend = "cuda" if device is not None else busiest()[0]
-    scope = scope_of(shell) if shell is not None else Scope()
     found = search(scope, backend, device, seconds, everywhere=True)
     rows = [row for row in found.rows if row.own + row.shared]
     if found.complete and found.everywhere:

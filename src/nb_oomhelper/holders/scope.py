@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from nb_oomhelper.failure import retained
-from nb_oomhelper.failure.exception_graph import raised_with
+from nb_oomhelper.failure.detection import Failure
 
 RECENT_RESULTS = ("_", "__", "___")  # IPython's names for the last three displayed results
 _RESULTS = re.compile(r"_{1,3}|_[0-9]+|_oh|Out")
@@ -35,12 +35,12 @@ class Scope:
     inputs: Sequence[str] = ()
 
 
-def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
+def scope_of(shell: Any, failure: Failure | None = None) -> Scope:
     """Find where a shell's user keeps things.
 
     Args:
         shell: The InteractiveShell.
-        error: The failed cell's exception; None takes the one that Python and IPython still keep.
+        failure: The failed cell's exception as it was read; None takes what Python and IPython still keep.
 
     Returns:
         A scope that refers to the user's objects: drop it soon.
@@ -53,10 +53,10 @@ def scope_of(shell: Any, error: BaseException | None = None) -> Scope:
         and not (name in hidden and hidden[name] is thing)
         and not _is_ipythons(shell, name, thing)
     }
-    if error is None:
+    if failure is None:
         frames = retained.frames_of(retained.kept_exceptions(shell), retained.kept_tracebacks(shell))
     else:
-        frames = retained.frames_of(one for one, _ in raised_with(error))
+        frames = failure.frames()
     kept = shell.user_ns.get("_oh")
     results = dict(kept) if isinstance(kept, dict) else {}  # it is only a name, and may be the user's
     own = [shell, shell.history_manager, *shell.configurables]  # the frames of a magic have its object

@@ -14,9 +14,10 @@ from nb_oomhelper.loading.placement import TOKENS, ForwardPassEstimate, beside, 
 from nb_oomhelper.loading.reload import room_for
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.segments import segments
-from nb_oomhelper.memory.snapshot import read_driver, take_snapshot
+from nb_oomhelper.memory.snapshot import open_driver, read_driver, take_snapshot
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import Placement
+from nb_oomhelper.session import current_shell
 
 _ROW = "transformers"  # the loader whose options are weighed
 _DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
@@ -82,13 +83,10 @@ def plan(
     if row is None:
         raise KnowledgeError(f"loaders.toml has no row {_ROW!r}")
     asked = dtype or spell(row, "$default_dtype", {}, installed_version)
-    driver = Driver()
-    try:
+    with open_driver(current_shell()) as driver:
         backend, ordinal = _place(driver, device)
         checkpoint = measure(model, revision=revision, build=True)  # it may import torch, and take its time
         snapshot = take_snapshot(driver, backend=backend, device=ordinal, framework="pytorch")
-    finally:
-        driver.close()
     room = room_for(snapshot, backend, ordinal, tokens=tokens)
     weighed = [
         (fix.id, found)

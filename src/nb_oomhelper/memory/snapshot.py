@@ -6,7 +6,10 @@ Reading never creates a CUDA context and never starts a framework.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.memory.allocators import allocators, with_blocks
@@ -23,6 +26,21 @@ from nb_oomhelper.records.memory import (
     MemorySnapshot,
     ProcessMemory,
 )
+from nb_oomhelper.session import extension_of
+
+
+@contextmanager
+def open_driver(shell: Any) -> Iterator[Driver]:
+    """Give the driver that the shell's extension has; where none is loaded one of our own, closed at the end."""
+    extension = extension_of(shell)
+    if extension is not None:
+        yield extension.services.driver
+        return
+    driver = Driver()
+    try:
+        yield driver
+    finally:
+        driver.close()
 
 
 def read_driver(driver: Driver) -> DriverReading:

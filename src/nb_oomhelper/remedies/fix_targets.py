@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nb_oomhelper.knowledge.fix import Fix
@@ -64,25 +64,14 @@ def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) 
         yield from _cells(fix, event, notebook.cell, held)
     elif fix.subject == "number":
         yield from _numbers(fix, notebook)
-    elif fix.subject == "trainer":
-        yield from _trainers(notebook)
-    elif fix.subject == "data loader":
-        for name, size in notebook.loaders.items():
-            yield FixTarget(
-                subject=name,
-                fields={"name": name, "half": str(size // 2), "was": str(size)},
-                obstacle=_set_by_cell(name, notebook),
-            )
     elif fix.subject == "mistake":
         yield from _mistakes(fix, notebook)
-    elif fix.subject == "container":
-        yield from _containers(held, notebook)
     elif fix.subject == "adam":
         yield from _optimizers(held)
-    elif fix.subject == "allocator":
-        yield from _allocator()
-    elif fix.subject == "preallocation" and not takes_as_needed(os.environ):
-        yield FixTarget(subject="", fields={})
+    elif fix.subject == "container":
+        yield from _containers(held, notebook)
+    elif fix.subject in _WITHOUT_HOLDERS:
+        yield from _WITHOUT_HOLDERS[fix.subject](notebook)
 
 
 def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iterator[FixTarget]:
@@ -162,6 +151,12 @@ def _optimizers(held: Holdings) -> Iterator[FixTarget]:
             yield FixTarget(subject=row.name, fields={"name": row.name, "paged": paged, "install": _install()})
 
 
+def _loaders(notebook: Notebook) -> Iterator[FixTarget]:
+    for name, size in notebook.loaders.items():
+        fields = {"name": name, "half": str(size // 2), "was": str(size)}
+        yield FixTarget(subject=name, fields=fields, obstacle=_set_by_cell(name, notebook))
+
+
 def _install() -> str:
     return "" if installed_version(_BITSANDBYTES) else f"# pip install {_BITSANDBYTES}"
 
@@ -171,10 +166,23 @@ def _set_by_cell(name: str, notebook: Notebook) -> str:
     return "cell_sets" if notebook.cell is not None and name in notebook.cell.sets else ""
 
 
-def _allocator() -> Iterator[FixTarget]:
+def _allocator(_: Notebook) -> Iterator[FixTarget]:
     if sys.platform != "win32":  # there PyTorch does not know the option
         version = release_of(installed_version("torch") or "")
         merged = merge_setting(os.environ, version is not None and version >= _RENAMED)
         if merged is not None:
             variable, setting = merged
             yield FixTarget(subject="", fields={"variable": variable, "setting": setting})
+
+
+def _preallocation(_: Notebook) -> Iterator[FixTarget]:
+    if not takes_as_needed(os.environ):
+        yield FixTarget(subject="", fields={})
+
+
+_WITHOUT_HOLDERS: dict[str, Callable[[Notebook], Iterator[FixTarget]]] = {
+    "trainer": _trainers,
+    "data loader": _loaders,
+    "allocator": _allocator,
+    "preallocation": _preallocation,
+}

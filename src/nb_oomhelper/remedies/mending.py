@@ -111,7 +111,7 @@ def find_mends(written: Written, event: OomEvent, held: Holdings) -> list[Mend]:
 
 
 def is_collected(written: Written, path: str, statement: str) -> bool:
-    """Tell whether something is a cache, or is what the notebook's code appends to: emptied, the cell still has its input.
+    """Tell whether something is a cache, or what the notebook appends to: emptied, the cell still has its input.
 
     Args:
         written: What the notebook's code says.

@@ -19,7 +19,7 @@ from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
 from nb_oomhelper.remedies.mending import find_mends
-from nb_oomhelper.remedies.notebook import Notebook, tell_phase
+from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.verdicts import Shortage, find_shortage, judge, rank, without_idle
 
 _NO_NOTEBOOK = Notebook()
@@ -42,7 +42,7 @@ def plan(
 
     Args:
         catalog: The knowledge.
-        event, snapshot, diagnosis: What failed, memory then, and our reading of both.
+        event, snapshot, diagnosis: What failed, with the phase told; memory then; and our reading of both.
         load: The load that failed, if one did.
         notebook: What the failed cell uses.
         failed: Is told the error of a fix that could not be made ready; the others go on.
@@ -50,7 +50,6 @@ def plan(
     Returns:
         The plans in the order of the panel, numbered from 1.
     """
-    event = replace(event, phase=tell_phase(event, snapshot.holdings, notebook))
     if notebook.written is not None:
         notebook = replace(notebook, mends=tuple(find_mends(notebook.written, event, snapshot.holdings)))
     fixes = catalog.fixes_for(event, diagnosis.causes)

@@ -15,17 +15,18 @@ from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.loading.disk import OFFLOAD_PREFIX, scratch
 from nb_oomhelper.memory.allocators import busiest
 from nb_oomhelper.memory.nvml import Driver
-from nb_oomhelper.memory.snapshot import read_measure
+from nb_oomhelper.memory.snapshot import open_driver, read_measure
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.remedies.comparing import ReadMeasure, outcome_between
 from nb_oomhelper.remedies.releasing import give_back, steps_taken
+from nb_oomhelper.session import current_shell
 
 _HELD = 0.1  # seconds to find who keeps the rest: releasing is meant to be quick
 RunCode = Callable[[str], str | None]  # runs code in the user's namespace; one line of its error, or None
 
 
-def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosis) -> Outcome:
+def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosis, shell: Any = None) -> Outcome:
     """Run a plan's code and measure what it changed.
 
     Args:
@@ -33,6 +34,7 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         run_code: Runs the code in the user's namespace.
         read: Reads the figures of the device that the event is about.
         diagnosis: What had failed.
+        shell: The InteractiveShell, or None outside IPython.
 
     Returns:
         What it did, measured; an error of the code is one line of it.
@@ -41,7 +43,7 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
     with steps_taken() as steps:
         error = run_code(plan.code)
         if error is not None and (plan.loads or plan.reruns):  # what it had made lives on in its frames
-            give_back(_shell(), read=read)
+            give_back(shell, read=read)
     seconds = time.monotonic() - started
     outcome = outcome_between(
         plan.fix,
@@ -102,22 +104,32 @@ def release(*, deep: bool = False, history: bool = False, names: Sequence[str] =
     Raises:
         UsageError: A name is not a variable of yours. Nothing was released then.
     """
-    shell = _shell()
-    driver = Driver()
-    try:
-        backend, device = busiest()
-        read = partial(read_measure, driver, backend, device)
-        before, started = read(), time.monotonic()
-        steps = give_back(shell, deep=deep, history=history, names=names, read=read)
-        seconds = time.monotonic() - started
-        after = read()
-    finally:
-        driver.close()
+    shell = current_shell()
+    with open_driver(shell) as driver:
+        return release_in(shell, driver, deep=deep, history=history, names=names)
+
+
+def release_in(
+    shell: Any, driver: Driver, *, deep: bool = False, history: bool = False, names: Sequence[str] = ()
+) -> Outcome:
+    """Do as `release` does, in one shell.
+
+    Args:
+        shell: The InteractiveShell, or None outside IPython.
+        driver: The door to NVML.
+        deep, history, names: As there.
+
+    Returns:
+        As there.
+
+    Raises:
+        UsageError: A name is not a variable of the user's.
+    """
+    backend, device = busiest()
+    read = partial(read_measure, driver, backend, device)
+    before, started = read(), time.monotonic()
+    steps = give_back(shell, deep=deep, history=history, names=names, read=read)
+    seconds = time.monotonic() - started
+    after = read()
     held = () if shell is None else still_held(scope_of(shell), backend, device, _HELD)
     return replace(outcome_between("release", before, after, seconds=seconds), steps=steps, held=held)
-
-
-def _shell() -> Any:
-    import IPython
-
-    return IPython.get_ipython()

@@ -6,9 +6,10 @@ run there.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _BUSY = 1.0  # seconds after which a running cell is worth telling
@@ -16,10 +17,17 @@ Done = Callable[[str | None], None]
 
 
 class Cells:
-    """Which cells run now, by thread, and how to run one more."""
+    """Which cells run now, by thread, and how to run one more.
 
-    def __init__(self, shell: Any) -> None:
+    Args:
+        shell: The InteractiveShell.
+        ran: Called after each piece of code that a fix has run.
+    """
+
+    def __init__(self, shell: Any, ran: Callable[[], None] = lambda: None) -> None:
         self._shell = shell
+        self._ran = ran
+        self._quiet: int | None = None
         self._lock = threading.Lock()
         self._running: list[tuple[int, Any]] = []  # thread and info, in their order: one may run another
         self._since: float | None = None
@@ -70,8 +78,33 @@ class Cells:
 
     # running one more
 
+    @property
+    def quiet(self) -> bool:
+        """Whether this thread runs a fix, whose errors its outcome tells."""
+        return threading.get_ident() == self._quiet
+
+    @contextlib.contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Run a fix on this thread."""
+        self._quiet = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._quiet = None
+
+    def run_code(self, code: str) -> str | None:
+        """Run code in the user's namespace, with no entry of the history; one line of its error, or None."""
+        error = error_of(self._shell.run_cell(code, store_history=False, silent=True))
+        self._ran()
+        return error
+
     def rerun(self, cell: str, done: Done) -> None:
-        """Run a cell as a new entry of the history; `done` gets one line of its error, or None."""
+        """Run a cell as a new entry of the history.
+
+        Args:
+            cell: Its source.
+            done: Gets one line of its error, or None.
+        """
         shell = self._shell
         code = shell.transform_cell(cell)
         if not shell.should_run_async(cell, transformed_cell=code):
@@ -98,6 +131,10 @@ class Cells:
 
         Another thread waits until `call` has called what it was given: as long as the click lasts, the front end puts
         the output where the click was.
+
+        Args:
+            call: What is run; it calls what it is given when it has ended.
+            waits: Called on this thread if that has to wait for a running cell.
         """
         if threading.current_thread() is threading.main_thread():
             call(lambda: None)

@@ -1,22 +1,18 @@
-"""`%gpumem`, `%%gpumem` and `%oom`: parse, call, show.
-
-They are registered when the extension is loaded; what they call is imported when they are called.
-"""
+"""`%gpumem`, `%%gpumem` and `%oom`: registered at the load; what they do is imported when it is done."""
 
 from __future__ import annotations
 
 import ast
 import json
-import shlex
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as MagicUsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
-from nb_oomhelper.errors import OomHelperError, UsageError
+from nb_oomhelper.errors import OomHelperError
 
 try:
     from IPython.core.magic import output_can_be_silenced
@@ -30,48 +26,12 @@ except ImportError:  # IPython 7, where no magic's value is silenced by a semico
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nb_oomhelper.case import Case
-    from nb_oomhelper.knowledge.catalog import Catalog
+    from nb_oomhelper.holders.scope import Scope
     from nb_oomhelper.knowledge.toml_tables import Language
     from nb_oomhelper.memory.nvml import Driver
-    from nb_oomhelper.records.remedy import Outcome
+    from nb_oomhelper.shell.core import Core
 
 _ABSENT = object()
-_LANG = "--lang is en or zh"
-
-
-class Core(Protocol):
-    """What the magics need of the extension."""
-
-    case: Case | None
-
-    @property
-    def driver(self) -> Driver:
-        """The door to NVML."""
-
-    def catalog(self) -> Catalog:
-        """The knowledge."""
-
-    def language(self) -> Language:
-        """The language that is set."""
-
-    def rates(self) -> dict[str, tuple[int, int]]:
-        """For each fix, (n, m): it helped in n of m measured outcomes."""
-
-    def status(self) -> list[str]:
-        """What is in place."""
-
-    def trace(self) -> str:
-        """The traceback of the last problem of ours."""
-
-    def show(self, case: Case) -> None:
-        """Show a case again."""
-
-    def run(self, case: Case, number: int) -> Outcome:
-        """Run one of its fixes."""
-
-    def show_live(self) -> bool:
-        """Show the live readout; False where there are no widgets."""
 
 
 @magics_class
@@ -113,11 +73,15 @@ class OomMagics(Magics):  # type: ignore[misc]
             if line.strip():
                 raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
             return self._run_metered(cell)
+        driver = self._core.services.driver
         if options.by_variable:
-            return _show_holders(self._core.driver, options.index, options.json, self._core.language())
-        if options.live and self._core.show_live():
+            from nb_oomhelper.holders.scope import scope_of
+
+            device = None if options.index is None else _ordinal(driver, options.index)
+            return _show_holders(scope_of(self.shell), device, options.json, self._core.settings.pick_language())
+        if options.live and self._core.panels.show_live():
             return None
-        rows, note = usage.read_usage(self._core.driver, options.index)
+        rows, note = usage.read_usage(driver, options.index)
         if options.json:
             print(memory_table.to_json(rows, note))
         else:
@@ -159,157 +123,32 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
             %oom entry WORDS          # search the knowledge base
             %oom status               # what is in place, where the history is, what could not be read [--traceback]
+            %oom fix --help           # what one of them takes
         """
-        subcommands = {"fix": self._fix, "entry": self._entry, "release": self._release, "plan": self._plan}
+        from nb_oomhelper.shell.oom_commands import run
+
         try:
-            words = _split(line)
-            if not words:
-                self._core.show(self._last())
-            elif words == ["status"]:
-                print("\n".join(self._core.status()))
-            elif words == ["status", "--traceback"]:
-                print(self._core.trace())
-            elif words[0] in subcommands:
-                subcommands[words[0]](words[1:])
-            else:
-                raise UsageError(f"%oom does not know {words[0]!r}; it knows: {', '.join(subcommands)}, status")
+            run(line, self._core)
         except OomHelperError as error:
             print(error)
 
-    def _release(self, words: list[str]) -> None:
-        from nb_oomhelper.remedies.running import release
-        from nb_oomhelper.showing.outcome_text import summary
 
-        names = [word for word in words if not word.startswith("--")]
-        flags = {word for word in words if word.startswith("--")}
-        if not flags <= {"--deep", "--history"}:
-            raise UsageError("%oom release [--deep] [--history] [NAME …]")
-        outcome = release(deep="--deep" in flags, history="--history" in flags, names=names)
-        print("\n".join(summary(outcome, self._core.language())))
-
-    def _plan(self, words: list[str]) -> None:
-        from nb_oomhelper.loading.estimate import plan
-        from nb_oomhelper.showing import grid, load_table
-
-        usage = "%oom plan MODEL [--device N] [--dtype D] [--json]"
-        as_json = "--json" in words
-        rest = [word for word in words if word != "--json"]
-        device, rest = _option(rest, "--device", usage)
-        dtype, rest = _option(rest, "--dtype", usage)
-        if len(rest) != 1 or rest[0].startswith("--") or not (device or "0").isdecimal():
-            raise UsageError(usage)
-        model = self.shell.user_ns.get(rest[0], rest[0])  # the name of a variable with a text means that text
-        catalog, language = self._core.catalog(), self._core.language()
-        found = plan(
-            model if type(model) is str else rest[0],
-            device=None if device is None else int(device),
-            dtype=dtype,
-            catalog=catalog,
-        )
-        if as_json:
-            print(load_table.to_json(found))
-            return
-        before = load_table.above(found, language)
-        if found.checkpoint.size is None:
-            print("\n".join(before))
-            return
-        columns, rows = load_table.table(found, catalog, self._core.rates(), language)
-        after = load_table.below(found, catalog, language)
-        display(
-            {
-                "text/plain": "\n".join([*before, "", grid.to_text(columns, rows), "", *after]),
-                "text/html": grid.to_html(columns, rows, before, after),
-            },
-            raw=True,
-        )
-
-    def _last(self) -> Case:
-        if self._core.case is None:
-            raise UsageError("no out-of-memory error since nb_oomhelper was loaded")
-        return self._core.case
-
-    def _fix(self, words: list[str]) -> None:
-        from nb_oomhelper.showing.outcome_text import fix_loses, tell
-
-        case = self._last()
-        sure = "--yes" in words
-        numbers = [word for word in words if word != "--yes"]
-        if len(numbers) != 1 or not numbers[0].isdecimal():
-            raise UsageError("%oom fix wants the number of a fix, such as %oom fix 1")
-        chosen = next((plan for plan in case.plans if plan.number == int(numbers[0])), None)
-        if chosen is not None and chosen.applicability == "unsafe" and not sure:
-            lost = fix_loses(chosen, case, self._core.catalog(), self._core.language())
-            raise UsageError(f"{chosen.code.strip()}\n\n{lost}\nTo run it: %oom fix {chosen.number} --yes")
-        outcome = self._core.run(case, int(numbers[0]))
-        print(
-            "\n".join(
-                line.replace("**", "") for line in tell(outcome, case, self._core.catalog(), self._core.language())
-            )
-        )
-
-    def _entry(self, words: list[str]) -> None:
-        from nb_oomhelper.knowledge.export import entry_page, to_json
-
-        language, rest = self._language_of(words)
-        forms = [word for word in rest if word in ("--json", "--markdown")]
-        wanted = " ".join(word for word in rest if not word.startswith("--"))
-        unknown = [word for word in rest if word.startswith("--") and word not in forms]
-        if unknown or len(forms) > 1:
-            raise UsageError("%oom entry CODE [--json | --markdown] [--lang en|zh]")
-        catalog = self._core.catalog()
-        found = catalog.search(wanted)
-        if not wanted or len(found) > 1:
-            print("\n".join(f"{entry.code}  {entry.title.get(language)}" for entry in found))
-            return
-        entry = found[0] if found else catalog.entry(wanted)
-        if forms == ["--json"]:
-            print(to_json(entry))
-        elif forms == ["--markdown"]:
-            print(entry_page(entry, language))
-        else:
-            text = entry_page(entry, language)
-            display({"text/markdown": text, "text/plain": text}, raw=True)
-
-    def _language_of(self, words: list[str]) -> tuple[Language, list[str]]:
-        named, rest = _option(words, "--lang", _LANG)
-        if named is None:
-            return self._core.language(), rest
-        if named not in ("en", "zh"):
-            raise UsageError(_LANG)
-        from nb_oomhelper.showing.wording import pick_language
-
-        return pick_language(named), rest
-
-
-def _option(words: list[str], name: str, usage: str) -> tuple[str | None, list[str]]:
-    """The word after an option, and the words without both."""
-    if name not in words:
-        return None, words
-    at = words.index(name)
-    if at + 1 == len(words):
-        raise UsageError(usage)
-    return words[at + 1], words[:at] + words[at + 2 :]
-
-
-def _split(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"%oom cannot read {line.strip()!r}: {error}") from None
-
-
-def _show_holders(driver: Driver, index: int | None, as_json: bool, language: Language) -> None:
-    from nb_oomhelper.holders.find import holdings
+def _ordinal(driver: Driver, index: int) -> int | None:
+    """The frameworks' number of a GPU that the driver has another one for."""
     from nb_oomhelper.memory.snapshot import read_driver
+
+    device = next((row.device for row in read_driver(driver).devices if row.nvml_index == index), None)
+    if device is None:
+        raise MagicUsageError(f"the driver has no GPU {index} that frameworks in this process can see")
+    return device
+
+
+def _show_holders(scope: Scope, device: int | None, as_json: bool, language: Language) -> None:
+    from nb_oomhelper.holders.find import all_holdings
     from nb_oomhelper.showing import grid, memory_table
     from nb_oomhelper.showing.wording import say
 
-    device = None
-    if index is not None:  # the driver's number; frameworks have their own
-        device = next((row.device for row in read_driver(driver).devices if row.nvml_index == index), None)
-        if device is None:
-            raise MagicUsageError(f"the driver has no GPU {index} that frameworks in this process can see")
-    found = holdings(device)
+    found = all_holdings(scope, device)
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=2, ensure_ascii=False))
         return

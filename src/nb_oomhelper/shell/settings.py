@@ -1,12 +1,16 @@
-"""The settings, as IPython has them, and the paths among them."""
+"""The settings, as IPython has them, and what they mean: paths, and the language."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
+
+if TYPE_CHECKING:
+    from nb_oomhelper.knowledge.toml_tables import Language
 
 
 class OOMHelper(Configurable):
@@ -28,8 +32,28 @@ class OOMHelper(Configurable):
         " empty: nb_oomhelper in the IPython directory.",
     ).tag(config=True)
 
+    def pick_language(self) -> Language:
+        """Choose the language that is set."""
+        from nb_oomhelper.showing.wording import pick_language
 
-def expanded(path: str) -> Path:
+        return pick_language(self.language)
+
+    def history_file(self) -> Path | None:
+        """Say where the history is kept; None where it is off."""
+        if not self.history:
+            return None
+        return _expanded(self.history_path) if self.history_path else self._folder() / "history.sqlite"
+
+    def knowledge_folder(self) -> Path:
+        """Say where the user's own entries and fixes are."""
+        return _expanded(self.knowledge_dir) if self.knowledge_dir else self._folder()
+
+    def _folder(self) -> Path:
+        shell: Any = self.parent
+        return Path(shell.ipython_dir) / "nb_oomhelper"
+
+
+def _expanded(path: str) -> Path:
     """A path from the settings; one whose `~name` is nobody stays as it is written."""
     with contextlib.suppress(RuntimeError):
         return Path(path).expanduser()

@@ -1,0 +1,228 @@
+"""`%oom` and its subcommands: what each takes, and one function for each."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from nb_oomhelper.case import Case, rates
+from nb_oomhelper.errors import UsageError
+from nb_oomhelper.shell.core import Core
+
+
+def run(line: str, core: Core) -> None:
+    """Do what a line of `%oom` asks for.
+
+    Args:
+        line: What stands after `%oom`.
+        core: The extension.
+
+    Raises:
+        OomHelperError: It cannot be done; the message is for the user, in one line if the line makes no sense.
+    """
+    words = _split(line)
+    if not words:
+        core.panels.show(_last(core))
+        return
+    parser, subcommands = _parsers()
+    if words[0] in ("-h", "--help"):
+        parser.print_help()
+        return
+    if words[0] not in subcommands:
+        raise UsageError(f"%oom does not know {words[0]!r}; it knows: {', '.join(subcommands)}")
+    try:
+        # the names of `release` and the words of `entry` may stand on both sides of an option
+        options = subcommands[words[0]].parse_intermixed_args(words[1:])
+    except _HelpShown:
+        return
+    options.run(options, core)
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%oom cannot read {line.strip()!r}: {error}") from None
+
+
+# what each takes
+
+
+class _HelpShown(Exception):  # noqa: N818
+    """Help was asked for, and printed: no error."""
+
+
+class _Parser(ArgumentParser):
+    """A parser that ends neither the kernel nor the cell."""
+
+    complaint = ""  # what is said instead of argparse's own message
+
+    def error(self, message: str) -> NoReturn:
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        raise UsageError(self.complaint or f"{usage}: {message}")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002
+        raise _HelpShown
+
+
+def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The parser of `%oom`, for its help, and those of its subcommands."""
+    parser = _Parser("%oom", usage="%(prog)s [SUBCOMMAND …]", description="Without a subcommand: the last panel again.")
+    added = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", help="`%%oom SUBCOMMAND --help` says more")
+    subcommands: dict[str, ArgumentParser] = {}
+
+    def add(name: str, usage: str, does: Callable[[Namespace, Core], None], tells: str, more: str = "") -> _Parser:
+        one: _Parser = added.add_parser(
+            name,
+            prog=f"%oom {name}",
+            usage=f"%(prog)s {usage}".strip(),
+            help=tells,
+            description=f"{tells[0].upper()}{tells[1:]}.{more and chr(10)}{more}",
+            formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        one.set_defaults(run=does)
+        subcommands[name] = one
+        return one
+
+    fix = add("fix", "N [--yes]", _fix, "run a fix of the last panel: exactly the code that the panel shows")
+    fix.add_argument("number", metavar="N", type=_number, help="the number of the fix in the panel")
+    fix.add_argument("--yes", action="store_true", help="run it although it loses something")
+    fix.complaint = "%oom fix wants the number of a fix, such as %oom fix 1"
+
+    entry = add(
+        "entry",
+        "CODE [--json | --markdown] [--lang en|zh]",
+        _entry,
+        "show an entry of the knowledge base, or search it",
+        "Words in place of a code are searched for; without any, all entries are listed.",
+    )
+    entry.add_argument("words", metavar="CODE", nargs="*", help="such as CUDA-OOM-001, or words to search for")
+    form = entry.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the whole entry for programs")
+    form.add_argument("--markdown", action="store_true", help="print the page's source")
+    entry.add_argument("--lang", choices=("en", "zh"), help="the language; else the one that is set")
+
+    release = add(
+        "release", "[--deep] [--history] [NAME …]", _release, "give back what failed cells keep; your variables stay"
+    )
+    release.add_argument("names", metavar="NAME", nargs="*", help="a variable of yours to delete as well")
+    release.add_argument("--deep", action="store_true", help="drop the exceptions, too: %%tb has nothing to show then")
+    release.add_argument("--history", action="store_true", help="forget displayed results, too: Out, _, _12")
+
+    plan = add(
+        "plan",
+        "MODEL [--device N] [--dtype D] [--json]",
+        _plan,
+        "show where a model would fit, each way of loading it; nothing is loaded",
+    )
+    plan.add_argument("model", metavar="MODEL", help="a folder, a file, a name in the hub's cache, or a variable")
+    plan.add_argument("--device", metavar="N", type=_number, help="the framework's number of a GPU; else the first")
+    plan.add_argument("--dtype", metavar="D", help="auto, float16, bfloat16, float32 or float64")
+    plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
+
+    status = add("status", "[--traceback]", _status, "show what is in place, what is missing, and where the history is")
+    status.add_argument("--traceback", action="store_true", help="show the traceback of our own last problem")
+    return parser, subcommands
+
+
+def _number(word: str) -> int:
+    if not word.isdecimal():
+        raise ArgumentTypeError(f"{word!r} is no number")
+    return int(word)
+
+
+# what each does
+
+
+def _last(core: Core) -> Case:
+    if core.case is None:
+        raise UsageError("no out-of-memory error since nb_oomhelper was loaded")
+    return core.case
+
+
+def _fix(options: Namespace, core: Core) -> None:
+    from nb_oomhelper.showing.outcome_text import fix_loses, tell
+
+    case, catalog, language = _last(core), core.services.catalog(), core.settings.pick_language()
+    chosen = next((plan for plan in case.plans if plan.number == options.number), None)
+    if chosen is not None and chosen.applicability == "unsafe" and not options.yes:
+        lost = fix_loses(chosen, case, catalog, language)
+        raise UsageError(f"{chosen.code.strip()}\n\n{lost}\nTo run it: %oom fix {chosen.number} --yes")
+    outcome = core.panels.run(case, options.number)
+    _print_lines(line.replace("**", "") for line in tell(outcome, case, catalog, language))
+
+
+def _release(options: Namespace, core: Core) -> None:
+    from nb_oomhelper.remedies.running import release_in
+    from nb_oomhelper.showing.outcome_text import summary
+
+    services = core.services
+    outcome = release_in(
+        services.shell, services.driver, deep=options.deep, history=options.history, names=options.names
+    )
+    _print_lines(summary(outcome, core.settings.pick_language()))
+
+
+def _plan(options: Namespace, core: Core) -> None:
+    from IPython.display import display
+
+    from nb_oomhelper.loading.estimate import plan
+    from nb_oomhelper.showing import grid, load_table
+
+    named = core.services.shell.user_ns.get(options.model)  # the name of a variable with a text means that text
+    model = named if type(named) is str else options.model
+    catalog, language = core.services.catalog(), core.settings.pick_language()
+    found = plan(model, device=options.device, dtype=options.dtype, catalog=catalog)
+    if options.json:
+        print(load_table.to_json(found))
+        return
+    before = load_table.above(found, language)
+    if found.checkpoint.size is None:
+        _print_lines(before)
+        return
+    columns, rows = load_table.table(found, catalog, rates(core.services), language)
+    after = load_table.below(found, catalog, language)
+    display(
+        {
+            "text/plain": "\n".join([*before, "", grid.to_text(columns, rows), "", *after]),
+            "text/html": grid.to_html(columns, rows, before, after),
+        },
+        raw=True,
+    )
+
+
+def _entry(options: Namespace, core: Core) -> None:
+    from IPython.display import display
+
+    from nb_oomhelper.knowledge.export import entry_page, to_json
+
+    catalog, language = core.services.catalog(), options.lang or core.settings.pick_language()
+    wanted = " ".join(options.words)
+    found = catalog.search(wanted)
+    if not wanted or len(found) > 1:
+        _print_lines(f"{entry.code}  {entry.title.get(language)}" for entry in found)
+        return
+    entry = found[0] if found else catalog.entry(wanted)
+    if options.json:
+        print(to_json(entry))
+    elif options.markdown:
+        print(entry_page(entry, language))
+    else:
+        text = entry_page(entry, language)
+        display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def _status(options: Namespace, core: Core) -> None:
+    from nb_oomhelper.shell.status import status
+
+    if options.traceback:
+        print(core.services.trace or "no problem since nb_oomhelper was loaded")
+    else:
+        _print_lines(status(core))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    print("\n".join(lines))
