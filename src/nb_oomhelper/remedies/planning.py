@@ -17,7 +17,8 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
-from nb_oomhelper.remedies.notebook import Notebook, tell_phase
+from nb_oomhelper.remedies.cell_phase import tell_phase
+from nb_oomhelper.remedies.notebook import Notebook
 
 _NO_NOTEBOOK = Notebook()
 
@@ -174,9 +175,9 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook
     elif fix.subject == "none":
         if "output_history" in fix.causes and notebook.reads_results:
             return
-        gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
-        known = held.complete and held.everywhere and held.total and not gone and not _of(diagnosis, "unnamed")
-        yield _Subject("", {}, gone, frees=0 if known else None)
+        released = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
+        known = held.complete and held.everywhere and held.total and not released and not _of(diagnosis, "unnamed")
+        yield _Subject("", {}, released, frees=0 if known else None)
     else:
         yield from _variables(fix, held, diagnosis, notebook)
 
