@@ -33,7 +33,8 @@ from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.remedies import history
-from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook, tell_phase
+from nb_oomhelper.remedies.cell_phase import tell_phase
+from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
 
@@ -52,7 +53,7 @@ class Case:
         cell: Source of the cell that failed; "" where it is not known.
         rates: For each fix, (n, m): it helped in n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
-        gone: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
+        released_holders: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
     """
 
     event: OomEvent
@@ -63,7 +64,7 @@ class Case:
     cell: str = ""
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
-    gone: frozenset[int] = frozenset()
+    released_holders: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -236,13 +237,15 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     if outcome.loaded:
         case.plans = services.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)
     if outcome.error is None:
-        case.gone |= chosen.released_holders
-        case.plans = services.attempt(
-            lambda: tuple(predict_effect(one, case.snapshot, case.diagnosis, case.gone) for one in case.plans),
-            case.plans,
-        )
+        case.released_holders |= chosen.released_holders
+        case.plans = services.attempt(lambda: _predicted(case), case.plans)
     services.attempt(lambda: _record(outcome, case, services), None)
     return outcome
+
+
+def _predicted(case: Case) -> tuple[FixPlan, ...]:
+    """The plans with what each would still free, after those that have run."""
+    return tuple(predict_effect(one, case.snapshot, case.diagnosis, case.released_holders) for one in case.plans)
 
 
 def _with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope) -> Outcome:

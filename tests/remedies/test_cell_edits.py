@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.remedies.cell_edits import edited, indented
+from nb_oomhelper.remedies.cell_phase import phase_of
 from nb_oomhelper.remedies.cell_source import Cell, read_cell
-from nb_oomhelper.remedies.notebook import phase_of
 
 pytestmark = pytest.mark.plain
 

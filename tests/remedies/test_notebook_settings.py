@@ -19,8 +19,9 @@ from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.records.memory import AllocatorMemory, Measure
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies.allocator_settings import merge_setting
+from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.fix_targets import SUBJECTS
-from nb_oomhelper.remedies.notebook import Notebook, inspect_notebook, tell_phase
+from nb_oomhelper.remedies.notebook import Notebook, inspect_notebook
 from nb_oomhelper.remedies.planning import plan
 from nb_oomhelper.remedies.running import run
 from tests.makers import EVENT, JAX, SNAPSHOT, held, holding

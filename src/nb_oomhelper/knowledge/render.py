@@ -20,8 +20,8 @@ def render(fix: Fix, fields: Mapping[str, str], versions: Callable[[str], str | 
     Args:
         fix: The fix.
         fields: Text by field name, at least those in ``fix.needs``: ``name`` is a name, ``pid``, sizes and steps are
-            digits, ``statement``, ``cell`` and those in ``LINES`` are whole statements, the last may be empty; ``block``
-            is such, indented.
+            digits, ``statement``, ``cell`` and those in ``LINES`` are whole statements, the last may be empty;
+            ``block`` is such, indented.
         versions: Gives a package's installed version, or None; `installed_version` does.
 
     Returns:

@@ -84,6 +84,6 @@ class Holdings:
         """Give the index of the variable of that name; empty where it is none of the rows."""
         return frozenset(index for index in self.of_kind("variable") if self.rows[index].name == name)
 
-    def freed_by(self, gone: frozenset[int]) -> int:
+    def freed_by(self, released: frozenset[int]) -> int:
         """Add up the bytes that come back if all these holders go: what they keep alone or among themselves."""
-        return sum(size for holders, size in self.shares if gone.issuperset(holders))
+        return sum(size for holders, size in self.shares if released.issuperset(holders))

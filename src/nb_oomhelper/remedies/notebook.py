@@ -1,4 +1,4 @@
-"""What the failed cell uses of the notebook, and what was going on in it."""
+"""What the failed cell uses of the notebook: names, numbers, trainers and data loaders."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nb_oomhelper.holders.scope import is_result
-from nb_oomhelper.records.event import OomEvent, Phase
-from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_needs import codes_of, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
 from nb_oomhelper.remedies.emptying import find_clearable
 from nb_oomhelper.remedies.mending import Mend, Written
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
-
-_WORTH_SAYING = 1 << 20  # bytes of an autograd graph
-_TRAINS = frozenset({".backward", ".zero_grad", ".train_step", ".training_step"})
-_ANSWERS = frozenset({".generate", ".evaluate", ".predict"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,34 +81,3 @@ def inspect_notebook(variables: Mapping[str, object], source: str, inputs: Seque
             clearable=find_clearable(variables),
         ),
     )
-
-
-def tell_phase(event: OomEvent, held: Holdings, notebook: Notebook) -> Phase:
-    """Tell what was going on: as the traceback does, else as the cell does.
-
-    A graph that the cell keeps is one that nobody needs, unless something in the notebook trains.
-
-    Args:
-        event: What failed.
-        held: Who keeps memory, with the bytes of graphs.
-        notebook: What the failed cell uses.
-    """
-    if event.phase != "unknown":
-        return event.phase
-    graph = sum(dict(held.rows[index].parts).get("graph", 0) for index in held.of_kind("failed_cell"))
-    trains = any(row.role == "optimizer" for row in held.rows) or bool(notebook.trainers)
-    return phase_of(notebook.cell, graph >= _WORTH_SAYING and not trains)
-
-
-def phase_of(cell: Cell | None, graph: bool) -> Phase:
-    """Tell what a cell does, where the traceback did not tell.
-
-    Args:
-        cell: The cell.
-        graph: Whether the failed cell keeps an autograd graph, and nothing in the notebook trains.
-    """
-    if cell is None:
-        return "unknown"
-    if cell.words & _TRAINS:
-        return "train"
-    return "infer" if graph or cell.words & _ANSWERS else "unknown"

@@ -201,9 +201,9 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook
     elif fix.subject == "none":
         if "output_history" in fix.causes and notebook.reads_results:
             return
-        gone = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
-        known = held.complete and held.everywhere and held.total and not gone and not _of(diagnosis, "unnamed")
-        yield _Subject("", {}, gone, frees=0 if known else None)
+        released = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
+        known = held.complete and held.everywhere and held.total and not released and not _of(diagnosis, "unnamed")
+        yield _Subject("", {}, released, frees=0 if known else None)
     else:
         yield from _variables(fix, held, diagnosis, notebook)
 
