@@ -7,33 +7,18 @@ None where there is nothing of the kind, and where the change cannot be written.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from nb_oomhelper.source.collecting import find_additions, find_appends, find_kept, last_name, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import Changed, write_edits
 
 CureKind = Literal["append_item", "append_detach", "add_item", "no_grad", "retain_graph", "old_first", "float32"]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _OWN_SCOPE = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
-_APPENDS = frozenset({"append", "appendleft", "add"})
-_PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)  # `.item()` can be written right behind them
 _TRAINS = frozenset({"backward", "step", "zero_grad"})
-_REDUCED = frozenset(
-    {
-        "mean",
-        "sum",
-        "item",
-        "cross_entropy",
-        "mse_loss",
-        "nll_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "binary_cross_entropy",
-    }
-    | {"binary_cross_entropy_with_logits", "kl_div", "loss"}
-)
 _FLOAT64 = frozenset({"zeros", "ones", "empty", "full", "linspace"})  # of NumPy: float64 where no dtype is given
 
 
@@ -65,7 +50,7 @@ def add_number(name: str, text: SourceText, *, within: str | None = None) -> Cur
         name: What is added up.
         text, within: As of `append_detached`.
     """
-    return _mend(text, within, lambda text, body: _additions(text, body, name), (name,))
+    return _mend(text, within, lambda text, body: ("add_item", find_additions(text, body, name)), (name,))
 
 
 def without_grad(text: SourceText, function: str) -> Cure | None:
@@ -119,109 +104,19 @@ def collects(keeper: str, text: SourceText) -> bool:
         keeper: As of `append_detached`.
         text: The source.
     """
-    return next(_kept(text.tree.body, keeper.rsplit(".", 1)[-1], dotted="." in keeper), None) is not None
+    return next(find_kept(text.tree.body, keeper.rsplit(".", 1)[-1], dotted="." in keeper), None) is not None
+
+
+def _appends(text: SourceText, body: list[ast.stmt], keeper: str) -> tuple[CureKind, list[Edit]]:
+    numbers, edits = find_appends(text, body, keeper)
+    return ("append_item" if numbers else "append_detach"), edits
 
 
 # -- what is looked for ----------------------------------------------------------------------------------------------
 
 
-def _appends(text: SourceText, body: list[ast.stmt], keeper: str) -> tuple[CureKind, list[Edit]]:
-    last, shown, made = keeper.rsplit(".", 1)[-1], _numbers(body), _made_by_calls(body)
-    found = [
-        node for put in _kept(body, last, dotted="." in keeper) for node in _detachable(put, made | shown, alone=True)
-    ]
-    behind = [".item()" if _name_of(node) in shown else ".detach()" for node in found]
-    edits = [(text.span(node)[1], text.span(node)[1], what) for node, what in zip(found, behind, strict=True)]
-    return ("append_item" if set(behind) == {".item()"} else "append_detach"), edits
-
-
-def _kept(body: list[ast.stmt], last: str, *, dotted: bool) -> Iterator[ast.expr]:
-    """What is put into the keeper."""
-    for node in _walk(body):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _APPENDS:
-            if _is_named(node.func.value, last, dotted=dotted) and len(node.args) == 1:
-                yield node.args[0]
-        elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.value, ast.List):
-            if _is_named(node.target, last, dotted=dotted):
-                yield from node.value.elts
-        elif isinstance(node, ast.Assign) and _is_named(node.targets[0], last, dotted=dotted):
-            if isinstance(node.value, ast.ListComp):
-                yield node.value.elt
-        elif isinstance(node, ast.Assign) and _is_item(node.targets[0], last, dotted=dotted):
-            yield node.value
-
-
-def _detachable(node: ast.expr, tensors: frozenset[str], *, alone: bool) -> Iterator[ast.expr]:
-    """The tensors in what is kept; among several, only names that a call has made: `step` has no `detach()`."""
-    if isinstance(node, (ast.Tuple, ast.List, ast.Dict)):
-        for one in node.values if isinstance(node, ast.Dict) else node.elts:
-            yield from _detachable(one, tensors, alone=False)
-    elif isinstance(node, _PLAIN) and not _is_free(node) and (alone or _name_of(node) in tensors):
-        yield node
-
-
-def _made_by_calls(body: list[ast.stmt]) -> frozenset[str]:
-    """Names that are bound to what a call has given, by a statement of their own."""
-    made = [node for node in _walk(body) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
-    return frozenset(
-        target.id
-        for node in made
-        if not _is_free(node.value)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    )
-
-
-def _is_free(node: ast.expr) -> bool:
-    """Whether it is a number already, or has been taken off the graph."""
-    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    named = (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in ("float", "int", "len", "str")
-    )
-    return named or bool(names & {"item", "detach", "tolist", "numpy", "data"})
-
-
-def _numbers(body: list[ast.stmt]) -> frozenset[str]:
-    """Names that stand for a single number: `backward()` is called on them, or they are what a loss gives."""
-    found: set[str] = set()
-    for node in _walk(body):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward":
-            if isinstance(node.func.value, ast.Name) and not node.args:
-                found.add(node.func.value.id)
-        elif isinstance(node, ast.Assign) and _gives_number(node.value):
-            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return frozenset(found)
-
-
-def _gives_number(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and _last_name(node.func) in _REDUCED and _scalar(node)
-
-
-def _scalar(call: ast.Call) -> bool:
-    """Whether a reduction has no axis that would leave more than one number."""
-    kept = {keyword.arg for keyword in call.keywords} & {"dim", "axis", "reduction", "keepdim"}
-    return not kept and (_last_name(call.func) not in ("mean", "sum") or not call.args)
-
-
-def _additions(text: SourceText, body: list[ast.stmt], name: str) -> tuple[CureKind, list[Edit]]:
-    last, dotted = name.rsplit(".", 1)[-1], "." in name
-    found: list[ast.expr] = []
-    for node in _walk(body):
-        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
-            if _is_named(node.target, last, dotted=dotted):
-                found.append(node.value)
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Add):
-            sides = (node.value.left, node.value.right)
-            if _is_named(node.targets[0], last, dotted=dotted):
-                found += [one for one in sides if not _is_named(one, last, dotted=dotted)]
-    plain = [node for node in found if isinstance(node, _PLAIN) and not _is_free(node)]
-    return "add_item", [(text.span(node)[1], text.span(node)[1], ".item()") for node in plain]
-
-
 def _retained(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Edit]]:
-    calls = [node for node in _walk(body) if isinstance(node, ast.Call) and _last_name(node.func) == "backward"]
+    calls = [node for node in walk(body) if isinstance(node, ast.Call) and last_name(node.func) == "backward"]
     if len(calls) != 1:  # a second one may well go through the same graph
         return "retain_graph", []
     told = [one for one in calls[0].keywords if one.arg == "retain_graph" and _is_true(one.value)]
@@ -236,7 +131,7 @@ def _retained(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Ed
 
 def _float64(text: SourceText, body: list[ast.stmt]) -> tuple[CureKind, list[Edit]]:
     edits: list[Edit] = []
-    for node in _walk(body):
+    for node in walk(body):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         maker = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
@@ -302,11 +197,6 @@ def _written(text: SourceText, node: ast.expr) -> str:
     return text.text[start:end]
 
 
-def _walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    for node in body:
-        yield from ast.walk(node)
-
-
 def _definition(tree: ast.AST, function: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     """The last definition of a function or method of that name."""
     found = [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS) and node.name == function]
@@ -316,27 +206,6 @@ def _definition(tree: ast.AST, function: str) -> ast.FunctionDef | ast.AsyncFunc
 def _words(node: ast.AST) -> set[str]:
     names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
     return names | {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-
-
-def _is_named(node: ast.expr, last: str, *, dotted: bool) -> bool:
-    """Whether an expression is the name, or an attribute of that name where the keeper was a path."""
-    if dotted:
-        return isinstance(node, ast.Attribute) and node.attr == last
-    return isinstance(node, ast.Name) and node.id == last
-
-
-def _is_item(node: ast.expr, last: str, *, dotted: bool) -> bool:
-    return isinstance(node, ast.Subscript) and _is_named(node.value, last, dotted=dotted)
-
-
-def _name_of(node: ast.expr) -> str | None:
-    return node.id if isinstance(node, ast.Name) else None
-
-
-def _last_name(function: ast.expr) -> str | None:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else None
 
 
 def _is_true(node: ast.expr) -> bool:
