@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+PUT_BY = 128 << 20  # bytes at most that are put by for the moment when there is no room left
+_SHARE = 6  # of the room, so much at most is put by: it is the user's, and a release needs room, too
+_LEAST = 16 << 20  # bytes below which nobody would be helped
 SCARCE = 64 << 20  # bytes; with less room than this, every step of ours must be one that can be done without
 
 
@@ -46,6 +49,19 @@ def room() -> int | None:
         return max(0, min(left)) if left else None
     except MemoryError:
         return 0
+
+
+def put_by(left: int) -> int:
+    """Say how much of the room is put by for an error.
+
+    Args:
+        left: Bytes that this process may still map, with what is put by already.
+
+    Returns:
+        Bytes; 0 where it would be too little to help.
+    """
+    share = min(PUT_BY, left // _SHARE)
+    return share if share >= _LEAST else 0
 
 
 def is_scarce() -> bool:

@@ -30,7 +30,7 @@ from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
-from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot
+from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot, Span
 from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.remedies import history
 from nb_oomhelper.remedies.cell_phase import tell_phase
@@ -110,7 +110,13 @@ class Services:
             return otherwise
 
 
-def open_case(failure: Failure, scope: Callable[[], Scope], services: Services, cell: str = "") -> Case | None:
+def open_case(
+    failure: Failure,
+    scope: Callable[[], Scope],
+    services: Services,
+    cell: str = "",
+    span: Span = (None, None),
+) -> Case | None:
     """Take the facts of an out-of-memory error down.
 
     Args:
@@ -118,6 +124,7 @@ def open_case(failure: Failure, scope: Callable[[], Scope], services: Services, 
         scope: Where to look for holders; called only if memory ran out, in this process.
         services: What to work with.
         cell: Source of the cell that failed.
+        span: What the process held before that cell, and when it had failed.
 
     Returns:
         What is known of it, with plans for fixes; None where memory did not run out.
@@ -128,7 +135,7 @@ def open_case(failure: Failure, scope: Callable[[], Scope], services: Services, 
     if event.remote is not None:  # neither this notebook nor this machine's memory explains it
         return _written(event, _unread(), None, Notebook(), services, cell)
     event = replace(event, call=services.attempt(lambda: _failed_call(failure), None))
-    return _written(*_taken_down(event, scope, services, cell), services, cell)
+    return _written(*_taken_down(event, scope, services, cell), services, cell, span)
 
 
 def _taken_down(
@@ -159,12 +166,18 @@ def minimal_case(event: OomEvent, services: Services) -> Case:
 
 
 def _written(
-    event: OomEvent, snapshot: MemorySnapshot, load: Load | None, notebook: Notebook, services: Services, cell: str
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    load: Load | None,
+    notebook: Notebook,
+    services: Services,
+    cell: str,
+    span: Span = (None, None),
 ) -> Case:
     """Our reading of what was taken down."""
     bare = Diagnosis(requested=event.requested, free=event.free, capacity=event.capacity, short=None)
     diagnosis = services.attempt(
-        lambda: diagnose(event, snapshot, torch="torch" in sys.modules, failed=services.failed), bare
+        lambda: diagnose(event, snapshot, span, torch="torch" in sys.modules, failed=services.failed), bare
     )
     if load is not None:
         diagnosis = services.attempt(lambda: estimate_whole(diagnosis, load), diagnosis)

@@ -47,20 +47,20 @@ def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0) 
     ],
 )
 def test_on_the_host(start: Footprint | None, end: Footprint | None, made: int | None) -> None:
-    assert made_by(event(), start, end, LIMITED) == made
+    assert made_by(event(), (start, end), LIMITED) == made
 
 
 def test_the_machine_counts_resident_memory() -> None:
     start, end = on_host(0, 0, 100 * MIB, 200 * MIB), on_host(10**12, 10**12, 150 * MIB, 700 * MIB)
-    assert made_by(event(), start, end, HostMemory(available=MIB, capacity=1000 * MIB)) == 600 * MIB
+    assert made_by(event(), (start, end), HostMemory(available=MIB, capacity=1000 * MIB)) == 600 * MIB
 
 
 def test_on_a_gpu_the_message_has_the_figure_of_that_moment() -> None:
     start = Footprint(allocated=(("pytorch", 1, 7 * MIB), ("pytorch", 0, 300 * MIB), ("jax", 0, MIB)))
     end = Footprint(allocated=(("pytorch", 0, 350 * MIB),))
-    assert made_by(event("cuda", 900 * MIB), start, end, LIMITED) == 600 * MIB
-    assert made_by(event("cuda"), start, end, LIMITED) == 50 * MIB
-    assert made_by(event("cuda", 900 * MIB), Footprint(), end, LIMITED) == 900 * MIB  # CUDA began in this cell
+    assert made_by(event("cuda", 900 * MIB), (start, end), LIMITED) == 600 * MIB
+    assert made_by(event("cuda"), (start, end), LIMITED) == 50 * MIB
+    assert made_by(event("cuda", 900 * MIB), (Footprint(), end), LIMITED) == 900 * MIB  # CUDA began in this cell
 
 
 def test_what_the_cell_needs_again() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.shell.reserve import SIZE
+from nb_oomhelper.address_space import PUT_BY as SIZE
 
 pytestmark = pytest.mark.plain
 

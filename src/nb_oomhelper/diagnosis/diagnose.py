@@ -24,10 +24,11 @@ from nb_oomhelper.diagnosis.causes import (
     variables,
     weight,
 )
+from nb_oomhelper.diagnosis.needs import cell_needs, made_by
 from nb_oomhelper.diagnosis.request import capacity_for, free_for
 from nb_oomhelper.records.diagnosis import Cause, DeadEnd, Diagnosis
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.memory import MemorySnapshot, Span
 
 _ENDS = 5  # dead ends that are told
 _log = logging.getLogger(__name__)
@@ -36,7 +37,12 @@ Failed = Callable[[Exception], None]
 
 
 def diagnose(
-    event: OomEvent, snapshot: MemorySnapshot, *, torch: bool = True, failed: Failed | None = None
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    span: Span = (None, None),
+    *,
+    torch: bool = True,
+    failed: Failed | None = None,
 ) -> Diagnosis:
     """Read an event against the memory at that moment.
 
@@ -45,6 +51,7 @@ def diagnose(
     Args:
         event: What failed.
         snapshot: Memory then.
+        span: What the process held before the cell, and when it had failed.
         torch: Whether PyTorch is loaded: who does not use it does not try its functions.
         failed: Is told the error of each part that failed. It costs itself alone: a cause fewer, or an unknown figure.
     """
@@ -71,6 +78,7 @@ def diagnose(
         partial(fragmentation, event, snapshot, free),
         partial(rest, event, snapshot),
     ]
+    made = _tried(failed, None, made_by, event, span, snapshot.host)
     causes = sorted(_each(failed, found), key=weight)
     ends = _tried(failed, no_ends, dead_ends.finders, event, snapshot, free, causes, torch)
     return Diagnosis(
@@ -78,7 +86,8 @@ def diagnose(
         free=free,
         capacity=capacity,
         short=short,
-        rerun=_tried(failed, None, _rerun, event, causes),
+        rerun=_tried(failed, None, cell_needs, event, snapshot, made),
+        made=made,
         causes=tuple(causes),
         dead_ends=tuple(_each(failed, ends)[:_ENDS]),
     )
@@ -103,10 +112,3 @@ def _tried(failed: Failed | None, otherwise: _T, function: Callable[..., _T], *a
         if failed is not None:
             failed(problem)
         return otherwise
-
-
-def _rerun(event: OomEvent, causes: list[Cause]) -> int | None:
-    """What the failed cell keeps was its own: run again, it takes that again before it asks for the rest."""
-    if event.requested is None:
-        return None
-    return event.requested + sum(cause.size or 0 for cause in causes if cause.kind == "failed_cell")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot
+from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot, Span
 
 
-def made_by(event: OomEvent, start: Footprint | None, end: Footprint | None, host: HostMemory) -> int | None:
+def made_by(event: OomEvent, span: Span, host: HostMemory) -> int | None:
     """Find how much the cell had made when it failed.
 
     What the call that failed had made itself is gone when anybody can look: on a GPU the message has the figure of that
@@ -15,12 +15,13 @@ def made_by(event: OomEvent, start: Footprint | None, end: Footprint | None, hos
 
     Args:
         event: What failed.
-        start, end: What the process held before the cell, and as soon as it had failed.
+        span: What the process held before the cell, and as soon as it had failed.
         host: The machine's memory, for the bound that counts.
 
     Returns:
         Bytes, at least 0; None where they cannot be told.
     """
+    start, end = span
     if start is None or end is None:
         return None
     if event.backend == "host":

@@ -12,14 +12,21 @@ _STATUS = Path("/proc/self/status")  # proc(5); its figures are in kB
 _FIGURES = {"VmPeak": "peak_virtual", "VmSize": "virtual", "VmHWM": "peak_resident", "VmRSS": "resident"}
 
 
-def read_footprint() -> Footprint | None:
+def read_footprint(put_by: int = 0) -> Footprint | None:
     """Read what this process holds; None where that fails. Never raises, starts no GPU.
+
+    Args:
+        put_by: Bytes of address space that are put by for an error, and do not count.
 
     Returns:
         Bytes. Peaks are those since the process began: one that moved between two readings was reached between them.
     """
     try:
-        return Footprint(**_host_figures(), allocated=_allocated())
+        figures = _host_figures()
+        for name in ("virtual", "peak_virtual"):
+            size = figures.get(name)
+            figures[name] = None if size is None else size - put_by
+        return Footprint(**figures, allocated=_allocated())
     except Exception:  # a figure fewer; the cell must run all the same
         return None
 

@@ -293,3 +293,6 @@ class Footprint:
     virtual: int | None = None
     peak_virtual: int | None = None
     allocated: tuple[tuple[str, int | None, int], ...] = ()
+
+
+Span = tuple[Footprint | None, Footprint | None]  # what the process held before a cell, and when it had failed

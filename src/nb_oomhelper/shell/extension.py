@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from nb_oomhelper.shell import magics, say
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from nb_oomhelper.case import Case, Services
     from nb_oomhelper.failure.detection import Failure
     from nb_oomhelper.records.event import OomEvent
+    from nb_oomhelper.records.memory import Footprint, Span
     from nb_oomhelper.shell.panels import Panels
 
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
 _BARE = "out of memory; `%oom release` gives back what the failed cell keeps"
+_HEAVY = frozenset({"numpy", "torch", "jax", "cupy", "pandas", "polars", "pyarrow", "tensorflow"})
 _WARM = 1.0  # seconds after the load when what was left out is imported
 # An exception's own attributes, past any code of its class, which may refuse or make up attributes.
 _attributes: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
@@ -45,6 +48,7 @@ class Extension:
         self.hooks = Hooks(shell, self._look, self._before, self.cells.end, self._reserve.give_up)
         self._magics = magics.Registration(shell, self)
         self._errors = 0  # of the cell that runs
+        self._footprint: Footprint | None = None  # what the process held before it
         self._warming: Any = None
 
     @cached_property
@@ -110,7 +114,16 @@ class Extension:
         self._reserve.take()
         if not self.cells.source():
             self._errors = 0
+            self._footprint = self._read_footprint()
         self.cells.begin(info)
+
+    def _read_footprint(self) -> Footprint | None:
+        """What the process holds; None where nothing is loaded that holds much, and no cell need wait for it."""
+        if _HEAVY.isdisjoint(sys.modules):
+            return None
+        from nb_oomhelper.memory.footprint import read_footprint
+
+        return read_footprint(self._reserve.held)
 
     def _look(self, error: BaseException, kept: bool) -> None:
         """Open a case for an out-of-memory error that has none yet, and show it.
@@ -125,10 +138,11 @@ class Extension:
             failure = self._read_again(error, problem)
         if failure is None or failure.event is None:  # most errors: they need not wait for the rest to be imported
             return
+        span = (self._footprint, self._read_footprint())  # before anything else of ours takes memory
         self._reserve.give_all()
         self.case = None  # until there is a new one: a fix of an older error must not run for this one
         try:
-            self._open(failure, kept)
+            self._open(failure, kept, span)
         except (Exception, KeyboardInterrupt) as problem:
             self._failed(problem)
             self._open_minimal(failure.event)
@@ -148,13 +162,12 @@ class Extension:
             say(_BARE)
             return None
 
-    def _open(self, failure: Failure, kept: bool) -> None:
+    def _open(self, failure: Failure, kept: bool, span: Span) -> None:
         from nb_oomhelper.case import open_case
         from nb_oomhelper.holders.scope import scope_of
 
-        case = open_case(
-            failure, lambda: scope_of(self.shell, failure if kept else None), self.services, self.cells.source()
-        )
+        where = partial(scope_of, self.shell, failure if kept else None)
+        case = open_case(failure, where, self.services, self.cells.source(), span)
         if case is None:
             return
         self.case = case

@@ -10,12 +10,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from nb_oomhelper.address_space import room
+from nb_oomhelper.address_space import put_by, room
 
 _log = logging.getLogger(__name__)
-SIZE = 128 << 20  # bytes: a quarter of them for a rendered traceback, the rest for the search and a panel
-_SHARE = 6  # of the room, so much at most is put by: it is the user's, and a release needs room, too
-_LEAST = 16 << 20  # bytes below which nobody would be helped
 
 
 class Reserve:
@@ -24,11 +21,15 @@ class Reserve:
     def __init__(self) -> None:
         self._held: list[Any] = []
 
+    @property
+    def held(self) -> int:
+        """Bytes that are put by now."""
+        return sum(map(len, self._held))
+
     def take(self) -> None:
         """Put some by, if there is a limit and enough room below it; anew where part was given up, or there is more."""
-        held = sum(map(len, self._held))
-        size = min(SIZE, ((room() or 0) + held) // _SHARE)
-        if size < _LEAST or size <= held:
+        size = put_by((room() or 0) + self.held)
+        if size <= self.held:
             return
         self.give_all()
         try:
@@ -36,6 +37,7 @@ class Reserve:
 
             # private: RLIMIT_DATA does not count what is shared
             private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            # a quarter for a rendered traceback, the rest for the search and a panel
             self._held = [mmap.mmap(-1, part, flags=private) for part in (size - size // 4, size // 4)]
         except (ImportError, AttributeError, OSError, MemoryError):
             _log.debug("nothing put by", exc_info=True)
