@@ -1,0 +1,62 @@
+"""`python -m benchmarks.advice [--only NAME …] [--ways WAY …] [--jobs N] [--json FILE]`; more: --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.advice import notebook, report, suite, trial
+from benchmarks.advice.place import HOST
+from benchmarks.advice.trial import WAYS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try every way on every notebook; 0 where all trials could be made."""
+    notebooks = notebook.load_all()
+    options = _parse(arguments, sorted(notebooks))
+    run = suite.prepare(HOST, options.ways, [notebooks[name] for name in options.only or notebooks])
+    if options.prove:
+        return _prove(run)
+    print(report.heading(run), flush=True)
+    for one in suite.run_all(run, options.jobs):
+        print(report.row(run, one), flush=True)
+    print(report.summary(run))
+    if options.json:
+        text = json.dumps(report.to_record(run), indent=1, ensure_ascii=False)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return 1 if run.failed else 0
+
+
+def _prove(run: suite.Run) -> int:
+    """See whether the notebooks are what they say; 0 where all are."""
+    wrong = 0
+    for one in run.notebooks:
+        problems = trial.prove(one, run.place)
+        print(f"{one.name}: {'; '.join(problems) or 'as it says'}", flush=True)
+        wrong += bool(problems)
+    return 1 if wrong else 0
+
+
+def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.advice",
+        description="Notebooks that run out of memory: does the failed cell run after a click of the first fix?",
+    )
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="these notebooks alone")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"of {', '.join(WAYS)}"
+    )
+    parser.add_argument("--prove", action="store_true", help="only see whether each notebook is what it says")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (default: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    options = parser.parse_args(arguments)
+    if options.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
