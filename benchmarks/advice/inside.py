@@ -22,30 +22,31 @@ def prepare(modules: Iterable[str]) -> None:
     global _base
     import psutil
 
-    for name in modules:
+    wanted = set(modules)
+    for name in wanted:
         importlib.import_module(name)
-    if "torch" in sys.modules:
-        _warm_torch()
-    if "pandas" in sys.modules:
+    if "torch" in wanted:
+        _warm_torch(optimizer="torch.optim" in wanted)
+    if "pandas" in wanted:
         _warm_pandas()
-    if "jax" in sys.modules:
+    if "jax" in wanted:
         sys.modules["jax"].numpy.ones((8, 8)).sum().block_until_ready()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     _base = psutil.Process().memory_info().vms
 
 
-def _warm_torch() -> None:
+def _warm_torch(optimizer: bool) -> None:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = torch.nn.Linear(256, 256).to(device)
-    optimizer = torch.optim.Adam(net.parameters())
     classes = torch.zeros(256, dtype=torch.int64, device=device)
     torch.nn.functional.cross_entropy(net(torch.ones(256, 256, device=device)), classes).backward()
-    optimizer.step()
+    if optimizer:  # the first one imports hundreds of modules
+        torch.optim.Adam(net.parameters()).step()
     if device == "cuda":
-        del net, optimizer, classes
+        del net, classes
         gc.collect()
         torch.cuda.empty_cache()
 
