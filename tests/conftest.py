@@ -6,10 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+from tests import played_cuda
 
 if TYPE_CHECKING:
     from tests.kernel.driver import Kernel
@@ -21,6 +24,7 @@ PAIRS = {"new": Path(sys.executable)} | {
 }
 
 StartKernel = Callable[..., "Kernel"]
+PlayDevice = Callable[..., dict[str, str]]
 
 
 def missing(reason: str) -> NoReturn:
@@ -68,3 +72,27 @@ def start_kernel(tmp_path: Path) -> Iterator[StartKernel]:
 def kernel(start_kernel: StartKernel, kernel_python: Path) -> Kernel:
     """A kernel of each pair."""
     return start_kernel(kernel_python)
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> PlayDevice:
+    """Make the test's own machine with a played GPU: `played("8GiB", used="2GiB")`, see `played_cuda.device`.
+
+    Gives the environment of the processes that see it; they run `played_cuda.PYTHON`.
+    """
+    can_play()
+    return partial(played_cuda.device, tmp_path)
+
+
+@pytest.fixture
+def played_kernel(played: PlayDevice, start_kernel: StartKernel) -> StartKernel:
+    """Start a kernel on the test's own played GPU: `played_kernel("8GiB", used="2GiB")`; more join by `start_kernel`."""
+    return lambda *args, **options: start_kernel(played_cuda.PYTHON, played(*args, **options))
+
+
+def can_play() -> None:
+    """Skip the test where CUDA cannot be played; with CI=true, fail it."""
+    try:
+        played_cuda.check(played_cuda.wheel())
+    except played_cuda.UnplayableError as error:
+        missing(str(error))

@@ -14,6 +14,7 @@ with KiB, MiB or GiB ("0.5GiB"), or "unknown".
 ``free 1GiB``                              capacity - used - reserved if not said
 ``reserved 400MiB``                        the driver's own share; 0 if not said
 ``reserved-is-used``                       version 2 of the memory call counts that share as used, too
+``context 300MiB``                         what a process takes by using the GPU at all; 0 if not said
 ``process self 5GiB``                      the calling process holds so much
 ``process 4711 1GiB graphics``             another one; "compute" if not said, or "graphics", or "both"
 ``error nvmlDeviceGetName 15``             this C function fails with this code; a third figure, the GPU's

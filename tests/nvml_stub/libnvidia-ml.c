@@ -5,10 +5,13 @@
 
 #include <ctype.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "ledger.h"
 
 enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
        DRIVER_NOT_LOADED = 9, FUNCTION_NOT_FOUND = 13, ARGUMENT_VERSION_MISMATCH = 25 };
@@ -28,6 +31,7 @@ typedef struct {
   int inclusive;                      /* whether version 2 of the memory call counts reserved as used */
   char uuid[96], name[96];
   bytes capacity, used, free, reserved;
+  bytes taken, context;               /* given away by the scenario; taken by each process that uses the device */
   int free_given, count;
   process processes[MAX_PROCESSES];
 } device;
@@ -114,8 +118,27 @@ static void read_line(char *line) {
   else if (d && !strcmp(word, "free")) d->free = size_of(rest), d->free_given = 1;
   else if (d && !strcmp(word, "reserved")) d->reserved = size_of(rest);
   else if (d && !strcmp(word, "reserved-is-used")) d->inclusive = 1;
+  else if (d && !strcmp(word, "context")) d->context = size_of(rest);
   else if (d && !strcmp(word, "process")) add_process(d, rest);
   else fprintf(stderr, "NVML_STUB: not understood: %s\n", line), abort();
+}
+
+/* Add what real processes hold of it, as the played CUDA runtime has written it down. */
+static void count_ledger(device *d, int place) {
+  const ledger_row *rows = ledger_open(0, NULL);
+  for (int i = 0; rows && i < LEDGER_ROWS; i++) {
+    if (!rows[i].held || (int)rows[i].place != place || !ledger_counts(&rows[i])) continue;
+    d->used += d->used == NOT_AVAILABLE ? 0 : rows[i].held;
+    d->free -= d->free < rows[i].held ? d->free : rows[i].held;
+    if (d->count < MAX_PROCESSES) d->processes[d->count++] = (process){rows[i].pid, rows[i].held, COMPUTE};
+  }
+}
+
+static int index_of(const device *d) {
+  int index = -1;
+  const device *gpu = d->parent == NOBODY ? d : &devices[d->parent];
+  for (const device *each = devices; each <= gpu; each++) index += each->parent == NOBODY;
+  return index;
 }
 
 /* Read the scenario; 0 where there is none, as where no driver runs. */
@@ -131,20 +154,29 @@ static int read_scenario(void) {
   for (int i = 0; i < device_count; i++) {
     device *d = &devices[i];
     if (!d->free_given) d->free = d->capacity - d->used - d->reserved;
+    d->taken = d->capacity - d->free;
+    count_ledger(d, i);
   }
   return 1;
+}
+
+int played_row(int place, played_gpu *row) {
+  take();
+  int found = read_scenario() && place < device_count;
+  if (found) {
+    device *d = &devices[place];
+    *row = (played_gpu){.capacity = d->capacity, .taken = d->taken, .context = d->context,
+                        .parent = d->parent, .gpu = index_of(d), .mig = d->mig};
+    memcpy(row->uuid, d->uuid, sizeof row->uuid);
+    memcpy(row->name, d->name, sizeof row->name);
+  }
+  give();
+  return found;
 }
 
 static device *device_of(handle h) {
   size_t number = (size_t)h;
   return number >= 1 && number <= (size_t)device_count ? &devices[number - 1] : NULL;
-}
-
-static int index_of(const device *d) {
-  int index = -1;
-  const device *gpu = d->parent == NOBODY ? d : &devices[d->parent];
-  for (const device *each = devices; each <= gpu; each++) index += each->parent == NOBODY;
-  return index;
 }
 
 /* What the scenario says of a call: the code it fails with, or OK. Waits outside the lock where it is slow. */
@@ -220,6 +252,12 @@ int nvmlSystemGetDriverVersion(char *version, unsigned length) {
   return done(code ? code : copy(version, length, driver_version));
 }
 
+int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+  int code = begin("nvmlSystemGetCudaDriverVersion_v2", NOBODY);
+  *version = 13000;
+  return done(code);
+}
+
 int nvmlDeviceGetCount_v2(unsigned *count) {
   int code = begin("nvmlDeviceGetCount_v2", NOBODY);
   *count = 0;
@@ -233,6 +271,17 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, handle *h) {
   for (int i = 0; i < device_count; i++)
     if (devices[i].parent == NOBODY && index_of(&devices[i]) == (int)index) return *h = (handle)(size_t)(i + 1), done(OK);
   return done(INVALID_ARGUMENT);
+}
+
+/* The GPU at bus n + 1 is number n: so the played CUDA runtime numbers them. */
+int nvmlDeviceGetHandleByPciBusId_v2(const char *place, handle *h) {
+  unsigned domain = 0, bus = 0;
+  int code = begin("nvmlDeviceGetHandleByPciBusId_v2", NOBODY);
+  if (code) return done(code);
+  if (sscanf(place, "%x:%x", &domain, &bus) == 2)
+    for (int i = 0; i < device_count; i++)
+      if (devices[i].parent == NOBODY && index_of(&devices[i]) + 1 == (int)bus) return *h = (handle)(size_t)(i + 1), done(OK);
+  return done(NOT_FOUND);
 }
 
 int nvmlDeviceGetName(handle h, char *name, unsigned length) {
@@ -269,14 +318,15 @@ int nvmlDeviceGetMemoryInfo_v2(handle h, memory_v2 *memory) {
   return done(OK);
 }
 
-static int list_processes(const char *function, handle h, unsigned *count, process_info *rows, int kind) {
+static int list_processes(const char *function, handle h, unsigned *count, process_info *rows, int kind, size_t stride) {
   device *d;
   int code = begin_device(function, h, &d);
   if (code) return done(code);
   unsigned found = 0, room = *count;
   for (int i = 0; i < d->count; i++) {
     if (!(d->processes[i].kinds & kind)) continue;
-    if (rows && found < room) rows[found] = (process_info){d->processes[i].pid, d->processes[i].used, ~0u, ~0u};
+    process_info row = {d->processes[i].pid, d->processes[i].used, ~0u, ~0u};
+    if (rows && found < room) memcpy((char *)rows + found * stride, &row, stride);
     found++;
   }
   *count = found;
@@ -284,11 +334,16 @@ static int list_processes(const char *function, handle h, unsigned *count, proce
 }
 
 #define LIST(function, kind) \
-  int function(handle h, unsigned *count, process_info *rows) { return list_processes(#function, h, count, rows, kind); }
+  int function(handle h, unsigned *count, process_info *rows) { return list_processes(#function, h, count, rows, kind, sizeof *rows); }
 LIST(nvmlDeviceGetComputeRunningProcesses_v3, COMPUTE)
 LIST(nvmlDeviceGetComputeRunningProcesses_v2, COMPUTE)
 LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, GRAPHICS)
 LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, GRAPHICS)
+
+/* The first version of the call, which PyTorch's own message asks: rows of pid and bytes alone. */
+int nvmlDeviceGetComputeRunningProcesses(handle h, unsigned *count, process_info *rows) {
+  return list_processes("nvmlDeviceGetComputeRunningProcesses", h, count, rows, COMPUTE, offsetof(process_info, gpu_instance));
+}
 
 int nvmlDeviceGetMigMode(handle h, unsigned *current, unsigned *pending) {
   device *d;
