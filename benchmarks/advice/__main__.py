@@ -1,4 +1,4 @@
-"""`python -m benchmarks.advice [--only NAME …] [--ways WAY …] [--jobs N] [--json FILE]`; more: --help."""
+"""`python -m benchmarks.advice [--only NAME …] [--ways WAY …] [--memory NAME …] [--json FILE]`; more: --help."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.advice import notebook, report, suite, trial
-from benchmarks.advice.place import HOST
+from benchmarks.advice.place import PLACES
 from benchmarks.advice.trial import WAYS
 
 
@@ -17,27 +17,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try every way on every notebook; 0 where all trials could be made."""
     notebooks = notebook.load_all()
     options = _parse(arguments, sorted(notebooks))
-    run = suite.prepare(HOST, options.ways, [notebooks[name] for name in options.only or notebooks])
-    if options.prove:
-        return _prove(run)
-    print(report.heading(run), flush=True)
-    for one in suite.run_all(run, options.jobs):
-        print(report.row(run, one), flush=True)
-    print(report.summary(run))
+    chosen = [notebooks[name] for name in options.only or notebooks]
+    records, broken = [], False
+    for place in (PLACES[name] for name in options.memory):
+        if lack := place.lacks():
+            print(f"{place.name}: {lack}", file=sys.stderr)
+            broken = True
+            continue
+        run = suite.prepare(place, options.ways, chosen)
+        broken |= not (_prove(run) if options.prove else _try(run, options.jobs))
+        records.append(report.to_record(run))
     if options.json:
-        text = json.dumps(report.to_record(run), indent=1, ensure_ascii=False)
+        text = json.dumps({"runs": records}, indent=1, ensure_ascii=False)
         options.json.write_text(text + "\n", encoding="utf-8")
-    return 1 if run.failed else 0
+    return 1 if broken else 0
 
 
-def _prove(run: suite.Run) -> int:
-    """See whether the notebooks are what they say; 0 where all are."""
-    wrong = 0
+def _try(run: suite.Run, jobs: int) -> bool:
+    """Make and print the trials; True where all could be made."""
+    print(report.heading(run), flush=True)
+    for one in suite.run_all(run, jobs):
+        print(report.row(run, one), flush=True)
+    print(report.summary(run), flush=True)
+    return not run.failed
+
+
+def _prove(run: suite.Run) -> bool:
+    """See whether the notebooks are what they say; True where all are."""
+    good = True
     for one in run.notebooks:
         problems = trial.prove(one, run.place)
-        print(f"{one.name}: {'; '.join(problems) or 'as it says'}", flush=True)
-        wrong += bool(problems)
-    return 1 if wrong else 0
+        print(f"{run.place.name}: {one.name}: {'; '.join(problems) or 'as it says'}", flush=True)
+        good &= not problems
+    return good
 
 
 def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,8 +91,6 @@ def _is_settled(run: Run, notebook: Notebook) -> bool:
 
 def is_right(notebook: Notebook, first: Trial) -> bool:
     """Whether the first advice was right: the cell ran; or the panel says first that it cannot, and offers no cure."""
-    import re
-
     if notebook.cure:
         return first.ran
     return not first.offered and re.search(notebook.says, first.headline, re.IGNORECASE) is not None
