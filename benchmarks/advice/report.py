@@ -103,6 +103,7 @@ def _notebook(run: Run, one: Notebook) -> dict[str, Any]:
         "kind": one.kind,
         "cure": one.cure,
         "good": one.good,
+        "right": found.get("first") is not None and is_right(one, run.trials[one.name, "first"]),
         "ways": {way: note(trial) for way, trial in found.items() if trial is not None},
     }
 

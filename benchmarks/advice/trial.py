@@ -36,6 +36,7 @@ class Trial:
         fix, title, verdict: Which fix it was and what the panel said of it; "" for ways that are no fix.
         offered: Whether there was anything to click; True for ways that are no fix.
         headline: The panel's first line.
+        panel: The titles of all fixes in their order, those that are only shown in brackets.
         error: Why the cell did not run, one line.
     """
 
@@ -47,6 +48,7 @@ class Trial:
     verdict: str = ""
     offered: bool = True
     headline: str = ""
+    panel: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -140,10 +142,11 @@ def _try_fix(notebook: Notebook, at: int, place: Place) -> Trial:
         told = kernel.ask("told()")
         if told is None:
             return Trial(ran=False, offered=False, error="no panel")
+        seen = {"headline": told["headline"], "panel": tuple(map(_line, told["fixes"]))}
         if at >= len(told["fixes"]):
-            return Trial(ran=False, offered=False, headline=told["headline"], error="no such fix")
+            return Trial(ran=False, offered=False, error="no such fix", **seen)
         fix = told["fixes"][at]
-        known = {key: fix[key] for key in ("fix", "title", "verdict")} | {"headline": told["headline"]}
+        known = {key: fix[key] for key in ("fix", "title", "verdict")} | seen
         if fix["applicability"] == "display_only":
             return Trial(ran=False, offered=False, error="only shown", **known)
         started = time.monotonic()
@@ -151,6 +154,10 @@ def _try_fix(notebook: Notebook, at: int, place: Place) -> Trial:
         ran, error = _finish(kernel, notebook)
         seconds = time.monotonic() - started
         return Trial(ran=ran, seconds=seconds, error=error, lost=_lost(kernel, notebook, before, fix["says"]), **known)
+
+
+def _line(fix: Mapping[str, Any]) -> str:
+    return f"[{fix['title']}]" if fix["applicability"] == "display_only" else str(fix["title"])
 
 
 def _finish(kernel: NotebookKernel, notebook: Notebook) -> tuple[bool, str]:
@@ -264,5 +271,6 @@ def note(trial: Trial) -> dict[str, Any]:
         "offered": trial.offered,
         "seconds": round(trial.seconds, 3),
         "lost": list(trial.lost),
+        "panel": list(trial.panel),
         **{key: getattr(trial, key) for key in ("fix", "title", "verdict", "headline", "error") if getattr(trial, key)},
     }
