@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.advice import notebook, report, suite, trial
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             broken = True
             continue
         run = suite.prepare(place, options.ways, chosen)
-        broken |= not (_prove(run) if options.prove else _try(run, options.jobs))
+        broken |= not (_prove(run, options.jobs) if options.prove else _try(run, options.jobs))
         records.append(report.to_record(run))
     if options.json:
         text = json.dumps({"runs": records}, indent=1, ensure_ascii=False)
@@ -42,13 +44,14 @@ def _try(run: suite.Run, jobs: int) -> bool:
     return not run.failed
 
 
-def _prove(run: suite.Run) -> bool:
+def _prove(run: suite.Run, jobs: int) -> bool:
     """See whether the notebooks are what they say; True where all are."""
     good = True
-    for one in run.notebooks:
-        problems = trial.prove(one, run.place)
-        print(f"{run.place.name}: {one.name}: {'; '.join(problems) or 'as it says'}", flush=True)
-        good &= not problems
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(partial(trial.prove, place=run.place), run.notebooks)
+        for one, problems in zip(run.notebooks, found, strict=True):
+            print(f"{run.place.name}: {one.name}: {'; '.join(problems) or 'as it says'}", flush=True)
+            good &= not problems
     return good
 
 
