@@ -128,7 +128,7 @@ room = 250
 good = "forget the displayed results"
 cells = ["import numpy", "numpy.ones(40_000_000)", "small = numpy.ones(3)"]
 fail = "big = numpy.ones(50_000_000)"
-answer = "%reset -f out\\nbig = numpy.ones(50_000_000)"
+answer = "import nb_oomhelper\\nnb_oomhelper.release(history=True)\\nbig = numpy.ones(50_000_000)"
 done = "big.size == 50_000_000"
 [survives]
 small = "small.size == 3"

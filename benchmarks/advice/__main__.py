@@ -62,6 +62,9 @@ def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Na
     )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="these notebooks alone")
     parser.add_argument(
+        "--memory", nargs="+", choices=[*PLACES], default=[*PLACES], metavar="NAME", help="host, played"
+    )
+    parser.add_argument(
         "--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"of {', '.join(WAYS)}"
     )
     parser.add_argument("--prove", action="store_true", help="only see whether each notebook is what it says")

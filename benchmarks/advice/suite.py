@@ -44,11 +44,15 @@ class Run:
 
 def prepare(place: Place, ways: Sequence[str], notebooks: Sequence[Notebook]) -> Run:
     """See what can be tried there."""
-    wanted = sorted({name for one in notebooks for name in one.needs})
+    wanted = sorted({_package(name) for one in notebooks for name in one.needs})
     found = subprocess.run([str(place.python), "-c", _FIND, *wanted], capture_output=True, text=True, check=True)
     here = set(found.stdout.split())
     fitting = [one for one in notebooks if place.has(one)]
-    skipped = {one.name: f"needs {', '.join(lacking)}" for one in fitting if (lacking := sorted({*one.needs} - here))}
+    skipped = {
+        one.name: f"needs {', '.join(lacking)}"
+        for one in fitting
+        if (lacking := sorted({*map(_package, one.needs)} - here))
+    }
     with TemporaryDirectory() as home, NotebookKernel(place.python, Path(home), {}) as kernel:
         facts = dict(kernel.ask("facts()"))
     return Run(
@@ -58,6 +62,10 @@ def prepare(place: Place, ways: Sequence[str], notebooks: Sequence[Notebook]) ->
         skipped=skipped,
         facts=facts,
     )
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def run_all(run: Run, jobs: int) -> Iterator[Notebook]:
