@@ -167,10 +167,13 @@ def _finish(kernel: NotebookKernel, notebook: Notebook) -> tuple[bool, str]:
         return False, "the click did nothing"
     if outcome["error"]:
         return False, outcome["error"][:200]
-    if outcome["ran"] is not None:
-        return outcome["ran"] and _done(kernel, notebook), "" if outcome["ran"] else "the changed cell failed"
-    reply = kernel.run(notebook.fail)
-    return _ended(kernel, notebook, reply), failure(reply)
+    if outcome["ran"] is None:
+        reply = kernel.run(notebook.fail)
+        return _ended(kernel, notebook, reply), failure(reply)
+    if not outcome["ran"]:
+        return False, "the changed cell failed"
+    done = _done(kernel, notebook)
+    return done, "" if done else "the cell did not run to its end"
 
 
 def _restart(notebook: Notebook, place: Place) -> Trial:
