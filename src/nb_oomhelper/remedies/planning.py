@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nb_oomhelper.address_space import put_by
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.fix import Fix
@@ -16,12 +15,12 @@ from nb_oomhelper.loading.reload import Load, plan_reload
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
-from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
+from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.remedies.verdicts import Shortage, find_shortage, judge, rank, without_idle
+from nb_oomhelper.remedies.verdicts import Shortage, find_shortage, judge, rank, with_put_by, without_idle
 
 _NO_NOTEBOOK = Notebook()
 
@@ -69,7 +68,7 @@ def plan(
 
 def _shortage(snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Shortage:
     grows = any(mend.grows for mend in notebook.mends)
-    return find_shortage(diagnosis, snapshot.holdings, grows=grows, releasable=snapshot.releasable or 0)
+    return find_shortage(diagnosis, snapshot, grows=grows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,16 +188,8 @@ def predict_effect(
     if before or plan.releases:  # the caches are emptied, too
         least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
     fits = _fits(least, most, diagnosis, diagnosis.requested)
-    whole = _fits(least, most, diagnosis, _with_put_by(diagnosis, snapshot.host, least))
+    whole = _fits(least, most, diagnosis, with_put_by(diagnosis, snapshot.host, least))
     return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=whole)
-
-
-def _with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None:
-    """What the cell needs, and what is put by for an error before it runs again, where address space is limited."""
-    limited = host.address_space_limit is not None or host.data_limit is not None
-    if diagnosis.rerun is None or diagnosis.free is None or not limited:
-        return diagnosis.rerun
-    return diagnosis.rerun + put_by(diagnosis.free + back)
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from nb_oomhelper.address_space import put_by
 from nb_oomhelper.records.diagnosis import Diagnosis
-from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Verdict
 
 _ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
@@ -34,24 +35,37 @@ class Shortage:
     impossible: bool = False
 
 
-def find_shortage(diagnosis: Diagnosis, held: Holdings, *, grows: bool, releasable: int) -> Shortage:
+def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool) -> Shortage:
     """Put together what decides it.
 
     Args:
         diagnosis: What was asked for, what was free, what the cell needs.
-        held: Who keeps what.
+        snapshot: Memory then.
         grows: Whether the cell's code keeps more with every step.
-        releasable: Bytes of caches that every release empties.
     """
-    free = diagnosis.free
-    room = None if free is None else free + releasable + held.freed_by(held.of_failures())
+    free, held = diagnosis.free, snapshot.holdings
+    room = None if free is None else free + (snapshot.releasable or 0) + held.freed_by(held.of_failures())
     return Shortage(
-        needs=diagnosis.rerun,
+        needs=with_put_by(diagnosis, snapshot.host, (room or 0) - (free or 0)),
         measured=diagnosis.made is not None,
         room=room,
         grows=grows,
         impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
     )
+
+
+def with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None:
+    """Give what the cell needs, and what is put by for an error before it runs again, where address space is limited.
+
+    Args:
+        diagnosis: What the cell needs, and what was free.
+        host: The limits.
+        back: Bytes that come back before.
+    """
+    limited = host.address_space_limit is not None or host.data_limit is not None
+    if diagnosis.rerun is None or diagnosis.free is None or not limited:
+        return diagnosis.rerun
+    return diagnosis.rerun + put_by(diagnosis.free + back)
 
 
 def judge(plan: FixPlan, shortage: Shortage) -> FixPlan:
