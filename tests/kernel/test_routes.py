@@ -130,7 +130,7 @@ def test_thread_that_outlives_its_cell(kernel: Kernel) -> None:
     reply = kernel.execute("import time\ntime.sleep(1)\nthe_other_cell = True")
     assert panels(kernel, reply, 0.5) == 1
     panel = Panel(kernel, reply)
-    assert "kept by the failed cell" not in panel.text
+    assert "held by the failed cell" not in panel.text
     panel.click("Run")
     assert "Run the cell again" not in panel.buttons
 

@@ -65,7 +65,7 @@ def plan(
         model: A folder, a file, or a name in the hub's cache.
         device: The framework's ordinal of a GPU; None takes the first, or the host where there is none.
         dtype: "auto" for as it is stored, "float16", …; None for what transformers does if it is not told.
-        tokens: Length of the text that keys, values and activations are reckoned for.
+        tokens: Length of the text that keys, values and activations are estimated for.
         revision: Branch, tag or commit in the hub's cache.
         catalog: The knowledge; None reads the packaged one.
 
@@ -115,8 +115,7 @@ def _place(driver: Driver, device: int | None) -> tuple[str, int | None]:
     reading = read_driver(driver)
     known = sorted(row.device for row in reading.devices if row.device is not None)
     if device is not None and device not in known:
-        why = f" ({reading.note})" if reading.note else ""
-        raise UsageError(f"there is no GPU {device} that frameworks in this process can see{why}")
+        raise UsageError(f"there is no GPU {device} that frameworks in this process can see")
     chosen = device if device is not None else next(iter(known), None)
     return ("host", None) if chosen is None else ("cuda", chosen)
 

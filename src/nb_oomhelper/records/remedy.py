@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nb_oomhelper.records.memory import Measure
+from nb_oomhelper.records.note import Note
 
 Applicability = Literal["safe", "unsafe", "display_only"]
 LoadOption = Literal["as_asked", "half", "device", "spread", "offload", "8bit", "4bit", "context", "host"]
@@ -35,7 +36,7 @@ class Placement:
         device: The GPU's ordinal, or None.
         dtype: What floats are loaded as: a dtype's name, or "auto" for as they are stored.
         budget: The most that weights may take of each, as the text of accelerate's `max_memory`.
-        why: Why the bytes are not known, in one plain line, or None.
+        why: Why the bytes are not known, or None.
     """
 
     gpu: int | None = None
@@ -45,7 +46,7 @@ class Placement:
     device: int | None = None
     dtype: str | None = None
     budget: str = "{}"
-    why: str | None = None
+    why: Note | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

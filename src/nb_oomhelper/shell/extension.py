@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.knowledge.toml_tables import Language
     from nb_oomhelper.memory.nvml import Driver
     from nb_oomhelper.records.event import OomEvent
+    from nb_oomhelper.records.note import Note
     from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.showing import frontends
 
@@ -147,30 +148,34 @@ class Extension:
     def status(self) -> list[str]:
         """What is in place and what is missing, one plain line each."""
         from nb_oomhelper.memory.host import gap
+        from nb_oomhelper.records.note import note
         from nb_oomhelper.showing.frontends import widgets_gap
+        from nb_oomhelper.showing.notes import say_note
 
-        slot = "in place" if self.hooks.has_slot else "taken by another extension; the other hooks still see errors"
-        path = self._history_path()
-        lines = [
-            f"exception handler: {slot}",
-            f"language: {self.language()} (setting: {self.settings.language})",
-            f"live readout: every {self.settings.refresh_seconds:g} s, for {self.settings.live_minutes:g} minutes",
-            f"history: {'off' if path is None else self._history_line(path)}",
-            f"knowledge: {len(self.catalog().entries)} entries, {len(self.catalog().fixes)} fixes",
-            *(f"replaced: {line}" for line in self.catalog().replaced),
-            *(f"left out: {problem}" for problem in self.catalog().problems),
-            f"driver: {self._driver_line()}",
-            f"host memory: {gap() or 'can be read'}",
-            f"widgets: {widgets_gap(self.shell) or 'can be shown'}",
+        language, settings, catalog = self.language(), self.settings, self.catalog()
+        path, reading = self._history_path(), self.driver.read()
+        notes = [
+            note("status.handler", slot=note("status.in_place" if self.hooks.has_slot else "status.taken")),
+            note("status.language", chosen=language, setting=settings.language),
+            note("status.live", seconds=f"{settings.refresh_seconds:g}", minutes=f"{settings.live_minutes:g}"),
+            note("status.history", history=note("status.off") if path is None else self._history_line(path)),
+            note("status.knowledge", entries=len(catalog.entries), fixes=len(catalog.fixes)),
+            *(note("status.replaced", line=line) for line in catalog.replaced),
+            *(note("status.left_out", problem=problem) for problem in catalog.problems),
+            note("status.driver", driver=reading.note or note("status.devices", count=len(reading.devices))),
+            note("status.host", host=gap() or note("status.can_be_read")),
+            note("status.widgets", widgets=widgets_gap(self.shell) or note("status.can_be_shown")),
         ]
         if self.services.problem:
-            more = " (%oom status --traceback)" if self.services.trace else ""
-            lines.append(f"last problem: {self.services.problem}{more}")
-        return lines
+            traced = "_traced" if self.services.trace else ""
+            notes.append(note(f"status.problem{traced}", problem=self.services.problem))
+        return [say_note(one, language) for one in notes]
 
     def trace(self) -> str:
         """The traceback of the last problem of ours."""
-        return self.services.trace or "no problem since nb_oomhelper was loaded"
+        from nb_oomhelper.showing.wording import say
+
+        return self.services.trace or say("status.no_problem", self.language())
 
     # an error came by
 
@@ -336,18 +341,15 @@ class Extension:
         named = self.settings.history_path
         return expanded(named) if named else Path(self.shell.ipython_dir) / "nb_oomhelper" / "history.sqlite"
 
-    def _history_line(self, path: Path) -> str:
+    def _history_line(self, path: Path) -> Note | str:
+        from nb_oomhelper.records.note import note
         from nb_oomhelper.remedies import history
 
         try:
             rates = history.measured_rates(path)
         except OomHelperError as error:
             return str(error)
-        return f"{sum(total for _, total in rates.values())} measured outcomes in {path}"
-
-    def _driver_line(self) -> str:
-        reading = self.driver.read()
-        return reading.note or f"{len(reading.devices)} devices"
+        return note("status.measured", count=sum(total for _, total in rates.values()), path=str(path))
 
 
 def _new_event(error: BaseException) -> OomEvent | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import json
 import shlex
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.error import UsageError as MagicUsageError
@@ -121,8 +120,12 @@ class OomMagics(Magics):  # type: ignore[misc]
         if options.json:
             print(memory_table.to_json(rows, note))
         else:
+            language = self._core.language()
             display(
-                {"text/plain": memory_table.to_text(rows, note), "text/html": memory_table.to_html(rows, note)},
+                {
+                    "text/plain": memory_table.to_text(rows, note, language),
+                    "text/html": memory_table.to_html(rows, note, language),
+                },
                 raw=True,
             )
         return None
@@ -143,7 +146,7 @@ class OomMagics(Magics):  # type: ignore[misc]
                 exec(body, shell.user_ns)
                 return eval(value, shell.user_ns)
             finally:
-                print("\n".join(meter.stop()))
+                print("\n".join(meter.stop(self._core.language())))
 
     @line_magic
     def oom(self, line: str) -> None:
@@ -248,7 +251,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         )
 
     def _entry(self, words: list[str]) -> None:
-        from nb_oomhelper.knowledge.export import entry_page, to_json
+        from nb_oomhelper.showing.entry_page import entry_page, to_json
 
         language, rest = self._language_of(words)
         forms = [word for word in rest if word in ("--json", "--markdown")]
@@ -302,6 +305,7 @@ def _show_holders(driver: Driver, index: int | None, as_json: bool, language: La
     from nb_oomhelper.holders.find import holdings
     from nb_oomhelper.memory.snapshot import read_driver
     from nb_oomhelper.showing import grid, memory_table
+    from nb_oomhelper.showing.notes import for_json
     from nb_oomhelper.showing.wording import say
 
     device = None
@@ -311,12 +315,12 @@ def _show_holders(driver: Driver, index: int | None, as_json: bool, language: La
             raise MagicUsageError(f"the driver has no GPU {index} that frameworks in this process can see")
     found = holdings(device)
     if as_json:
-        print(json.dumps([asdict(row) for row in found], indent=2, ensure_ascii=False))
+        print(json.dumps(for_json(found), indent=2, ensure_ascii=False))
         return
     if not found:
         print(say("gpumem.nothing_held", language))
         return
-    columns, rows = memory_table.by_variable(found)
+    columns, rows = memory_table.by_variable(found, language)
     display({"text/plain": grid.to_text(columns, rows), "text/html": grid.to_html(columns, rows)}, raw=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.showing.frontends import _panel, _text
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._live import Live
@@ -101,9 +102,9 @@ def show(case: Case, actions: Actions, shell: Any, *, static: bool = False) -> S
     return None
 
 
-def widgets_gap(shell: Any) -> str | None:
-    """Why panels have no buttons in this shell; None where they have."""
-    return "none: this is a terminal" if getattr(shell, "kernel", None) is None else _panel.gap()
+def widgets_gap(shell: Any) -> Note | None:
+    """Find why panels have no buttons in this shell; None where they have."""
+    return note("status.terminal") if getattr(shell, "kernel", None) is None else _panel.gap()
 
 
 def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:

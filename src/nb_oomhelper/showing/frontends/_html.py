@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.showing.report import CauseRow, FixRow, Part, Report
+from nb_oomhelper.showing.cause_text import CauseRow
+from nb_oomhelper.showing.fix_text import FixRow
+from nb_oomhelper.showing.report import Part, Report
 from nb_oomhelper.showing.wording import say
 from nb_oomhelper.untrusted import printable
 
