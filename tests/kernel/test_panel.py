@@ -86,7 +86,7 @@ class TestRun:
         assert (fits, again) == (True, False)
         text = panel.text
         assert f"freed {freed / MIB:.2f} MiB ({before / MIB:.2f} MiB → {after / MIB:.2f} MiB resident)" in text
-        assert "That is enough for the failed request of 128.00 MiB now" in text
+        assert "That is enough for the failed request of 128 MiB now" in text
         assert panel.buttons == ["中文", "[✓ Run]", "Code", "Run the cell again"]
         assert (reply.stdout, reply.stderr, reply.errors, reply.displays) == ("", "", [], [])
         assert kernel.eval("[3 for name in ('_',) if not isinstance(_, (str, float, int))]") == []

@@ -79,7 +79,7 @@ def test_cell_gives_one_panel(kernel: Kernel, name: str) -> None:
     reply = kernel.execute(code)
     assert panels(kernel, reply) == 1
     assert status in (None, reply.status)
-    assert "1048576.00 GiB" in Panel(kernel, reply).text
+    assert "1.00 PiB" in Panel(kernel, reply).text
     after = kernel.execute("1 + 1")
     assert (panels(kernel, reply), panels(kernel, after)) == (1, 0)  # nothing comes late, nothing comes twice
 

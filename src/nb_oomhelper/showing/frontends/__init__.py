@@ -30,7 +30,12 @@ class Frontend(Protocol):
         """Whether it can be used in this shell."""
 
     def show(self, case: Case, actions: Actions) -> Shown | None:
-        """Show the case."""
+        """Show the case.
+
+        Args:
+            case: One error, with all that is known of it.
+            actions: What may be asked for.
+        """
 
 
 class _Panel:
@@ -84,7 +89,9 @@ def show(case: Case, actions: Actions, shell: Any, *, static: bool = False) -> S
     """Show a case in the best way that works here; the next best takes over where one fails.
 
     Args:
-        case, actions, shell: What is shown, what it may ask for, and where.
+        case: What is shown.
+        actions: What it may ask for.
+        shell: Where.
         static: Without buttons. So it is anyway where there is little room: of the many messages that widgets take one
             could fail half-way, and everything after it would be unreadable.
     """
@@ -108,7 +115,16 @@ def widgets_gap(shell: Any) -> Note | None:
 
 
 def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:
-    """Show bars of every device that follow its memory; None where there are no widgets."""
+    """Show bars of every device that follow its memory.
+
+    Args:
+        driver: The door to NVML.
+        actions: Which language, how often, and for how long.
+        shell: Where they are shown.
+
+    Returns:
+        None where there are no widgets.
+    """
     if is_scarce() or not _panel.available(shell):
         return None
     live = Live(driver, actions.language(), actions.refresh, actions.live)

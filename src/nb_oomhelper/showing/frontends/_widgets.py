@@ -98,7 +98,12 @@ class FixWidget:
         self._hide(self._code, row.plan.number != 1)
 
     def write(self, row: FixRow, language: Language) -> None:
-        """Put the row's words into its widgets."""
+        """Put the row's words into its widgets.
+
+        Args:
+            row: The fix in words.
+            language: "en" or "zh".
+        """
         self.plan = row.plan  # after a load, others lose what was loaded, and say so
         self._text.value = _html.fix(row)
         self._code.value = _html.change(row, language) + _html.code(row.plan.code)
