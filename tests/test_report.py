@@ -523,7 +523,7 @@ def test_what_each_step_freed_with_the_two_figures_apart() -> None:
     told = tell(replace(outcome, fix="release-failed-cell"), rich_case(), catalog(), "en")  # only what it is about
     assert told[-1] == (
         "Step by step: garbage collected (allocator 2.00 GiB, driver nothing); PyTorch's CUDA cache emptied"
-        " (allocator 0 bytes, driver 3.00 GiB);"
+        " (allocator nothing, driver 3.00 GiB);"
         " CUDA memory shared with other processes could not be released: RuntimeError."
     )
 
