@@ -19,6 +19,7 @@ from nb_oomhelper.records.memory import (
     MemorySnapshot,
     ProcessMemory,
 )
+from nb_oomhelper.records.note import note
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.remedies.planning import plan
 
@@ -65,7 +66,7 @@ DEVICE = DeviceMemory(
         ProcessMemory(pid=4711, used=GIB, name=f"python{TICKS}", detail=f"{SCRIPT}.ipynb"),
         ProcessMemory(pid=4712, used=4 * MIB),
     ),
-    note=f"could not read name: {SCRIPT}",
+    note=note("nvml.unread", what=note("nvml.name"), reason=SCRIPT),
 )
 ROWS = (
     Holding(kind="failed_cell", name="batch, outputs", backend="cuda", own=2 * GIB, function=SCRIPT, line=12),
@@ -85,7 +86,7 @@ HOLDINGS = Holdings(
 )
 SNAPSHOT = MemorySnapshot(
     taken_at=0.0,
-    driver=DriverReading(devices=(DEVICE,), note=f"GPU 1 is in MIG mode {TICKS}"),
+    driver=DriverReading(devices=(DEVICE,), note=note("nvml.unknown", reason=TICKS)),
     host=HostMemory(capacity=64 * GIB, available=32 * GIB, this_process=4 * GIB),
     device=DEVICE,
     allocator=AllocatorMemory(

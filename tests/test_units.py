@@ -22,11 +22,21 @@ GIB = 1 << 30
         (1024, "1.00 KiB"),
         (3 << 19, "1.50 MiB"),
         (GIB, "1.00 GiB"),
-        (2048 * GIB, "2048.00 GiB"),
+        (10 * GIB, "10.0 GiB"),
+        (100 * GIB, "100 GiB"),
+        (2048 * GIB, "2.00 TiB"),
+        (3 << 50, "3.00 PiB"),
+        (3_199_999_992_135_680, "2.84 PiB"),  # what NumPy says of it
+        (1000 << 20, "0.977 GiB"),
+        (999 << 20, "999 MiB"),
+        ((999 << 20) + (3 << 18), "0.976 GiB"),  # not "1000 MiB"
+        ((10 << 20) - 1024, "10.0 MiB"),
+        ((100 << 20) - 1024, "100 MiB"),
+        ((1 << 30) - 1024, "1.00 GiB"),
         (-GIB, "-1.00 GiB"),
     ],
 )
-def test_sizes_are_written_as_pytorch_writes_them(size: int | None, text: str) -> None:
+def test_sizes_are_written_in_three_digits(size: int | None, text: str) -> None:
     assert format_bytes(size) == text
 
 

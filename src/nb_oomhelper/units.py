@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-_STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+_STEPS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 # PyTorch's MPS allocator prints KB, MB and GB but divides by 1024 (aten/src/ATen/mps/MPSAllocator.h);
 # no framework that we read prints decimal units, so both spellings mean the same power of 1024.
 _FACTORS = {"": 0, "B": 0, "BYTE": 0, "BYTES": 0}
@@ -18,14 +18,21 @@ _ABSURD = 1 << 60  # frameworks have printed "17179869184.00 GiB in use": such a
 
 
 def format_bytes(size: int | None) -> str:
-    """Write a size as PyTorch does: "2.00 GiB", "512 bytes"; None is "unknown"."""
+    """Write a size in three digits: "2.00 GiB", "33.5 MiB", "512 bytes"; None is "unknown".
+
+    A unit ends where its number would have four digits: 1,000 MiB are "0.977 GiB". Below 1 KiB the bytes are exact.
+    """
     if size is None:
         return "unknown"
     sign, size = ("-", -size) if size < 0 else ("", size)
-    for name, factor in _STEPS:
-        if size >= factor:
-            return f"{sign}{size / factor:.2f} {name}"
-    return f"{sign}{size} bytes"
+    if size < 1 << 10:
+        return f"{sign}{size} bytes"
+    for power, name in enumerate(_STEPS, 1):
+        number = size / (1 << 10 * power)
+        if number < 999.5 or name == _STEPS[-1]:
+            break
+    digits = next(digits for digits, end in ((3, 0.9995), (2, 9.995), (1, 99.95), (0, math.inf)) if number < end)
+    return f"{sign}{number:.{digits}f} {name}"
 
 
 def parse_bytes(text: str) -> int | None:

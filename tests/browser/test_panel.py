@@ -48,10 +48,10 @@ def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
     output = lab.output(2)
     text = output.inner_text()
     assert text.index("RuntimeError") < text.index("Host memory exhausted")  # the traceback comes first
-    expect(panel).to_contain_text("The cell asked for 1000.00 MiB")
-    expect(panel).to_contain_text("kept by the failed cell: batch, outputs in train_step, line 10")
+    expect(panel).to_contain_text("The cell asked for 0.977 GiB")
+    expect(panel).to_contain_text("still held by the failed cell: batch, outputs (train_step, line 10)")
     expect(panel).to_contain_text("your variable validation (tensor)")
-    expect(panel).to_contain_text("your variables model, optimizer together")
+    expect(panel).to_contain_text("shared by your variables model, optimizer")
     assert cut_off(panel) == []
     light = picture(lab, panel, "panel-light.png", tmp_path).read_bytes()
     lab.theme("JupyterLab Dark")
@@ -60,16 +60,16 @@ def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
 
     button(panel, "Run").click()  # release the failed cell: safe, so it asks nothing
     expect(panel).to_contain_text(re.compile(r"Release the failed cell: freed 1\.9\d GiB"))
-    expect(panel).to_contain_text("That is enough for the failed request of 1000.00 MiB now")
+    expect(panel).to_contain_text("That is enough for the failed request of 0.977 GiB now")
     expect(panel).to_contain_text("make it smaller before you run it again")  # the whole cell needs 2.93 GiB
 
     button(panel, "Run").click()  # the next, which loses something: it says what, and asks once more
-    expect(panel).to_contain_text("This loses: validation and everything that only it holds.")
-    button(panel, "Run, and lose it").click()
-    expect(panel).to_contain_text("only running it tells")
+    expect(panel).to_contain_text("What it costs: validation and everything that only it holds.")
+    button(panel, "Run anyway").click()
+    expect(panel).to_contain_text("shows only when it runs")
     picture(lab, panel, "panel-outcome.png", tmp_path)
     button(panel, "Run the cell again").click()
-    expect(panel).to_contain_text("✓ The cell ran to its end.", timeout=30_000)
+    expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=30_000)
     assert lab.run_cell(3).inner_text().strip() == str(100 << 18)
     assert lab.console_errors == []
 
@@ -79,7 +79,7 @@ def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     panel = open_panel(lab, "chinese.ipynb")
     button(panel, "中文").click()
     expect(panel).to_contain_text("主机内存不足")
-    expect(panel).to_contain_text("释放出错的单元格")
+    expect(panel).to_contain_text("释放出错单元格占用的内存")
     button(panel, "条目").click()
     expect(panel).to_contain_text("根本原因")
     assert cut_off(panel) == []

@@ -91,13 +91,13 @@ def test_the_change_is_seen_and_run(lab: Lab, llama: Path, tmp_path: Path) -> No
 
     columns = box(button(panel, "Code", half))[::2]
     button(panel, "Run", half).click()
-    expect(panel).to_contain_text("This loses: What model holds now, even if the load fails again.")
+    expect(panel).to_contain_text("What it costs: What model holds now, even if the load fails again.")
     expect(panel).to_contain_text("model = None")
     lab.screenshot(tmp_path / "reload-asks.png", panel)
-    button(panel, "Run, and lose it").click()
-    expect(panel).to_contain_text("✓ The load ran to its end.", timeout=60_000)
+    button(panel, "Run anyway").click()
+    expect(panel).to_contain_text("✓ Loaded: the statement finished without an error.", timeout=60_000)
     size = r"32\d\.\d\d\sMiB"
-    expect(panel).to_contain_text(re.compile(rf"model sits here: host {size} \(planned: host {size}\)"))
+    expect(panel).to_contain_text(re.compile(rf"model is placed on: host {size} \(planned: host {size}\)"))
     lab.wait_idle()
     assert cut_off(panel) == []
     assert box(button(panel, "Code", half))[::2] == columns  # the tick on the other button moves nothing

@@ -106,7 +106,7 @@ def test_traceback_first_then_one_panel(start_kernel: StartKernel, kernel_python
     assert len(reply.displays) == 1
     assert bundle[VIEW]["model_id"] in with_us.widgets
     for text in (bundle["text/html"], bundle["text/plain"]):
-        assert "1048576.00 GiB" in text
+        assert "1.00 PiB" in text
     last = "[type(sys.last_value).__name__, sys.last_type is type(sys.last_value), sys.last_traceback is not None]"
     assert with_us.eval(last) == without.eval(last)
     assert with_us.eval(last)[1:] == [True, True]

@@ -92,7 +92,7 @@ def kernel(shared: SharedKernel, variables: dict[str, str]) -> Kernel:
 def test_table_of_two_gpus(kernel: Kernel) -> None:
     (row,) = kernel.execute("%gpumem").displays
     text, markup = row["data"]["text/plain"], row["data"]["text/html"]
-    for part in ("GPU 0", "GPU 1", "NVIDIA H200", "NVIDIA <A100>", "8.00 GiB", "80.00 GiB", "process 4711", "6.50 GiB"):
+    for part in ("GPU 0", "GPU 1", "NVIDIA H200", "NVIDIA <A100>", "8.00 GiB", "80.0 GiB", "process 4711", "6.50 GiB"):
         assert part in text
     assert "<A100>" not in markup
     assert "&lt;A100&gt;" in markup
@@ -120,7 +120,7 @@ def test_readings_follow_the_driver_and_survive_its_failures(kernel: Kernel, sce
         kernel.execute("del os.environ['CUDA_DEVICE_ORDER']")
     reply = kernel.execute("%gpumem --live")
     model_id = reply.displays[0]["data"][VIEW]["model_id"]
-    assert "512.00 MiB" in kernel.widgets[model_id]["value"]
+    assert "512 MiB" in kernel.widgets[model_id]["value"]
     write_scenario(scenario, TWO_GPUS.replace("used 7.5GiB", "used 7GiB"))
     wait_for(kernel, lambda: "1.00 GiB" in kernel.widgets[model_id]["value"])
     for fault in (
@@ -133,7 +133,7 @@ def test_readings_follow_the_driver_and_survive_its_failures(kernel: Kernel, sce
         assert "unknown" in reply.mime("text/plain")[0]
         kernel.poll(0.6)
     write_scenario(scenario, TWO_GPUS)
-    wait_for(kernel, lambda: "512.00 MiB" in kernel.widgets[model_id]["value"])
+    wait_for(kernel, lambda: "512 MiB" in kernel.widgets[model_id]["value"])
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_driver_that_hangs(
     fail = f"raise OutOfMemoryError({MESSAGE!r})"
     panels = [Panel(kernel, kernel.execute(fail)) for _ in range(2)]
     if bars is not None:
-        assert "no longer updated" in kernel.widgets[bars]["value"]
-        assert "512.00 MiB" in kernel.widgets[bars]["value"]  # the last reading, from before
+        assert "stopped at" in kernel.widgets[bars]["value"]
+        assert "512 MiB" in kernel.widgets[bars]["value"]  # the last reading, from before
     assert "6.50 GiB" in panels[1].text  # the message still tells
     panels[1].click("Run")
     assert "Release the failed cell: done" in panels[1].text or "Release the failed cell: freed" in panels[1].text
@@ -216,12 +216,12 @@ class TestCudaError:
         for part in (
             "CUDA out of memory",
             "cuda:0 · NVIDIA H200 · 8.00 GiB",
-            "The cell asked for 2.00 GiB; 512.00 MiB was free.",
+            "The cell asked for 2.00 GiB; 512 MiB was free: 1.50 GiB too little.",
             "process 4711",
             "6.50 GiB",
             "a smaller batch: the error came while a model was loading",
             "CUDA-OOM-001 A Hugging Face model does not fit on the GPU",
-            "fix rate 88 % · confidence 90 % · 1 evidence · first seen 2023-12-01 · claimed by entry CUDA-OOM-001",
+            "fix rate 88 % · confidence 90 % · evidence: 1 · first seen 2023-12-01 · claimed by entry CUDA-OOM-001",
             "claimed 95 % (CUDA-OOM-001)",
         ):
             assert part in panel.text, part
@@ -254,7 +254,7 @@ class TestCudaError:
     def test_while_training(self, kernel: Kernel) -> None:
         kernel.execute(f"def train_step(batch):\n    raise torch.OutOfMemoryError({MESSAGE!r})")
         panel = Panel(kernel, kernel.execute("train_step(8)"))
-        assert "Related: CUDA-OOM-001" in panel.text
+        assert "See also: CUDA-OOM-001" in panel.text
         assert "written for: loading a model" in panel.text
         assert "a smaller batch" not in panel.text
         assert "reload-offload" not in [fix for fix, _, _ in kernel.eval(PLANS)]

@@ -108,7 +108,7 @@ class TestReload:
     def test_the_second_fix_loads_it(self, reload_cells: list[Any]) -> None:
         told = printed(find(reload_cells, "%oom fix 2 --yes"))
         assert "in 16 bits: freed" in told
-        assert re.search(r"`model` sits here: (host|GPU) 492\.87\sMiB \(planned: \1 492\.87\sMiB\)\.", told)
+        assert re.search(r"`model` is placed on: (host|GPU) 493\sMiB \(planned: \1 493\sMiB\)\.", told)
         (used,) = [cell for cell in reload_cells if cell.source.startswith("with torch.no_grad()")]
         assert printed(used).endswith("float16 (1, 3, 8000) [0.91, 0.93]\n")
 

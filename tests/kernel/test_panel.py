@@ -58,8 +58,8 @@ def fail(kernel: Kernel, code: str = FAIL) -> Panel:
 class TestRun:
     def test_tells_what_it_freed(self, kernel: Kernel) -> None:
         panel = fail(kernel)
-        assert "The cell asked for 128.00 MiB" in panel.text
-        assert "kept by the failed cell: batch, outputs in train_step, line" in panel.text
+        assert "The cell asked for 128 MiB" in panel.text
+        assert "still held by the failed cell: batch, outputs (train_step, line" in panel.text
         assert panel.buttons == ["中文", "Run", "Code"]
         reply = panel.click("Run")
         (outcome,) = kernel.eval(
@@ -73,7 +73,7 @@ class TestRun:
         assert (fits, again) == (True, False)
         text = panel.text
         assert f"freed {freed / MIB:.2f} MiB ({before / MIB:.2f} MiB → {after / MIB:.2f} MiB resident)" in text
-        assert "That is enough for the failed request of 128.00 MiB now" in text
+        assert "That is enough for the failed request of 128 MiB now" in text
         assert panel.buttons == ["中文", "[✓ Run]", "Code", "Run the cell again"]
         assert (reply.stdout, reply.stderr, reply.errors, reply.displays) == ("", "", [], [])
         assert kernel.eval("[3 for name in ('_',) if not isinstance(_, (str, float, int))]") == []
@@ -101,7 +101,7 @@ class TestRun:
         first, second = fail(kernel), fail(kernel, "huge()")
         first.click("Run")
         assert "enough for the failed request" in first.text
-        assert "no longer updated" in first.text
+        assert "stopped at" in first.text
         assert second.buttons == ["中文", "Run", "Code"]
 
 
@@ -111,16 +111,16 @@ class TestUnsafe:
         panel = fail(kernel)
         nth = run_of(panel, "delete-variable")
         panel.click("Run", nth)
-        assert "This loses: numbers and everything that only it holds." in panel.text
+        assert "What it costs: numbers and everything that only it holds." in panel.text
         assert "nb_oomhelper.release(names=['numbers'])" in panel.text
         assert kernel.eval("'numbers' in globals()")
         panel.click("Cancel")
-        assert "This loses" not in panel.text
+        assert "What it costs" not in panel.text
         assert "Cancel" not in panel.buttons
         assert kernel.eval(f"[len({CASE}.outcomes), 'numbers' in globals()]") == [0, True]
         panel.click("Run", nth)
         before = kernel.eval("resident()")
-        panel.click("Run, and lose it")
+        panel.click("Run anyway")
         assert not kernel.eval("'numbers' in globals()")
         assert before - kernel.eval("resident()") > 310 * MIB  # with the failed cell's 256 MiB
         assert "Delete numbers: freed 3" in panel.text
@@ -129,7 +129,7 @@ class TestUnsafe:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
         panel.click("Run", run_of(panel, "delete-variable"))
-        clicks = [kernel.start_click(panel.button("Run, and lose it")) for _ in range(2)]
+        clicks = [kernel.start_click(panel.button("Run anyway")) for _ in range(2)]
         for click in clicks:
             kernel.finish(click)
         assert kernel.eval(f"[outcome.error for outcome in {CASE}.outcomes]") == [None]
@@ -141,7 +141,7 @@ class TestUnsafe:
         assert "displayed results: Out[" in panel.text
         panel.click("Run", run_of(panel, "forget-output-history"))
         before = kernel.eval("resident()")
-        panel.click("Run, and lose it")
+        panel.click("Run anyway")
         assert kernel.eval("len(Out)") == 0
         assert before - kernel.eval("resident()") > 310 * MIB
 
@@ -150,7 +150,7 @@ class TestUnsafe:
         panel = fail(kernel)
         kernel.execute("del numbers")
         panel.click("Run", run_of(panel, "delete-variable"))
-        reply = panel.click("Run, and lose it")
+        reply = panel.click("Run anyway")
         assert "The code raised an error: UsageError: no variable called numbers; nothing was released" in panel.text
         assert reply.errors[0]["ename"] == "UsageError"
         assert shown(reply) == []
@@ -172,7 +172,9 @@ class TestRunAgain:
     )
     def test_runs_the_same_source(self, kernel: Kernel, code: str) -> None:
         panel, _, code, count = self.again(kernel, code, "room = 1 << 20")
-        wait_for(kernel, lambda: "ran to its end" in panel.text)  # a cell that awaits goes on after the click
+        wait_for(
+            kernel, lambda: "finished without an error" in panel.text
+        )  # a cell that awaits goes on after the click
         assert kernel.eval("In[-1]") == code
         assert kernel.eval("get_ipython().execution_count") == count + 1
         assert kernel.eval("Out[max(Out)]") == 1 << 20
@@ -253,14 +255,14 @@ class TestLive:
         assert "live, every 0.2 s" in panel.text
         go_on.touch()
         kernel.finish(cell)
-        wait_for(kernel, lambda: "no longer updated" in panel.text)
+        wait_for(kernel, lambda: "stopped at" in panel.text)
         assert kernel.poll(0.6).comms == []
         assert panel.click("Run").errors == []
 
     def test_one_panel_is_live_at_a_time(self, kernel: Kernel) -> None:
         panels = [fail(kernel, "huge()") for _ in range(3)]
         wait_for(kernel, lambda: "live, every" in panels[-1].text)
-        assert ["no longer updated" in panel.text for panel in panels] == [True, True, False]
+        assert ["stopped at" in panel.text for panel in panels] == [True, True, False]
         names = kernel.eval("[thread.name for thread in __import__('threading').enumerate()]")
         assert names.count("nb_oomhelper") == 1
 
@@ -285,7 +287,7 @@ def test_click_on_a_subshell_runs_on_the_main_thread(start_kernel: StartKernel, 
     begun = go_on.with_name("begun")
     cell = start_busy(kernel, go_on, "running = False", grow=f"open({str(begun)!r}, 'w').close()")
     wait_for(kernel, begun.exists)  # a click that comes while the cell is still being prepared goes before it
-    sure = kernel.start_click(panel.button("Run, and lose it"), subshell)
+    sure = kernel.start_click(panel.button("Run anyway"), subshell)
     with suppress(AssertionError):  # ipykernel may choose the main shell for it: then it has not come through yet
         wait_for(kernel, lambda: "[Run]" in panel.buttons, 10)
     wait_for(kernel, lambda: "A cell is running: a click is carried out when it ends" in panel.text)
@@ -297,7 +299,7 @@ def test_click_on_a_subshell_runs_on_the_main_thread(start_kernel: StartKernel, 
     assert "Delete numbers: freed" in panel.text
     again = kernel.finish(kernel.start_click(panel.button("Run the cell again"), subshell))
     assert kernel.eval("In[-1]") == FAIL
-    assert "failed again" in panel.text or "ran to its end" in panel.text
+    assert "failed again" in panel.text or "finished without an error" in panel.text
     assert again.errors == [] or shown(again)
 
 

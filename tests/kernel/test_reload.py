@@ -174,8 +174,8 @@ class TestHalf:
         assert near(sits, [SIZE // 2, 0])
         assert near(told["placed"], sits)
         assert near(told["planned"], sits)
-        assert "The load ran to its end" in panel.text
-        assert "model sits here: host 32" in panel.text
+        assert "Loaded: the statement finished without an error" in panel.text
+        assert "model is placed on: host 32" in panel.text
         assert kernel.eval("[str(model.dtype), mine.sum().item()]") == ["torch.bfloat16", (1 << 19) * ((1 << 20) - 1)]
         assert kernel.eval("answer()") == [[1, 3, 8000], True]
         kernel.execute("del model")  # it is the user's alone: neither the panel nor the outcome holds on to it
@@ -185,7 +185,7 @@ class TestHalf:
         fail(kernel, f"%%time\n{FAIL}  # slow")
         assert plans(kernel)["reload-half"]["after"] == f"{FAIL.replace('float64', 'bfloat16')}  # slow"
         number = plans(kernel)["reload-half"]["number"]
-        assert "The load ran to its end" in kernel.execute(f"%oom fix {number}").stdout
+        assert "Loaded: the statement finished without an error" in kernel.execute(f"%oom fix {number}").stdout
         assert kernel.eval("answer()") == [[1, 3, 8000], True]
 
 
@@ -218,11 +218,11 @@ class TestOldModel:
         lines = plan["code"].splitlines()
         assert lines.index("model = None") < lines.index("nb_oomhelper.release()")
         panel.click("Run", run_of(panel, "reload-half"))
-        assert "This loses: What model holds now, even if the load fails again." in panel.text
+        assert "What it costs: What model holds now, even if the load fails again." in panel.text
         assert kernel.eval(f"[len({CASE}.outcomes), old() is model]") == [0, True]
         assert "--yes" in kernel.execute(f"%oom fix {plan['number']}").stdout
         assert kernel.eval("old() is model") is True
-        panel.click("Run, and lose it")
+        panel.click("Run anyway")
         assert outcome(kernel)["loaded"] is True
         assert kernel.eval("[old() is None, str(model.dtype)]") == [True, "torch.bfloat16"]
 
@@ -245,7 +245,7 @@ class TestOnlyShown:
         loads = [plan for plan in found.values() if plan["loads"]]
         assert {"reload-half", "reload-disk"} <= {plan["fix"] for plan in loads}
         assert {(plan["applicability"], plan["obstacle"]) for plan in loads} == {("display_only", obstacle)}
-        assert "plain form" in panel.text
+        assert "Not run automatically" in panel.text
         assert panel.buttons.count("Run") == len(found) - len(loads)
         said = kernel.execute(f"%oom fix {found['reload-half']['number']} --yes").stdout
         assert "is only shown" in said
@@ -281,7 +281,7 @@ class TestFailsAgain:
         assert (told["loaded"], told["placed"]) == (False, None)
         text = panel.text
         assert "The code raised an error: RuntimeError: " in text
-        assert "The load ran to its end" not in text
+        assert "Loaded: the statement finished without an error" not in text
         assert "Next to try: fix " in text
         assert_given_back(before, kernel.eval("held()"))
         assert kernel.eval("'model' in globals()") is False
@@ -314,7 +314,7 @@ def test_released_where_next_to_nothing_is_left(start_kernel: StartKernel, way: 
         said = panel.text
     else:
         said = kernel.execute(way).stdout
-    assert re.search(r"freed [345]\d\d\.\d\d MiB", said), said
+    assert re.search(r"freed [345]\d\d MiB", said), said
     assert "MemoryError" not in said
     assert kernel.eval("resident()") - before < 40 * MIB
     assert kernel.execute("fresh = bytearray(300 << 20)").status == "ok"

@@ -79,7 +79,7 @@ def test_cell_gives_one_panel(kernel: Kernel, name: str) -> None:
     reply = kernel.execute(code)
     assert panels(kernel, reply) == 1
     assert status in (None, reply.status)
-    assert "1048576.00 GiB" in Panel(kernel, reply).text
+    assert "1.00 PiB" in Panel(kernel, reply).text
     after = kernel.execute("1 + 1")
     assert (panels(kernel, reply), panels(kernel, after)) == (1, 0)  # nothing comes late, nothing comes twice
 
@@ -130,7 +130,7 @@ def test_thread_that_outlives_its_cell(kernel: Kernel) -> None:
     reply = kernel.execute("import time\ntime.sleep(1)\nthe_other_cell = True")
     assert panels(kernel, reply, 0.5) == 1
     panel = Panel(kernel, reply)
-    assert "kept by the failed cell" not in panel.text
+    assert "held by the failed cell" not in panel.text
     panel.click("Run")
     assert "Run the cell again" not in panel.buttons
 

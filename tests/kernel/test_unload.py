@@ -108,7 +108,7 @@ class TestUnload:
         kernel.execute(LOAD)
         first = Panel(kernel, kernel.execute("huge()"))
         assert kernel.execute("%reload_ext nb_oomhelper").status == "ok"
-        assert "no longer updated" in first.text
+        assert "stopped at" in first.text
         assert kernel.execute("%oom").stdout == "no out-of-memory error since nb_oomhelper was loaded\n"
         assert len(shown(kernel.execute("huge()"))) == 1
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.errors import KnowledgeError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
-from nb_oomhelper.knowledge.export import to_json
 from nb_oomhelper.records.diagnosis import Cause, CauseKind
 from nb_oomhelper.records.event import FailedCall, OomEvent, Phase
+from nb_oomhelper.showing.entry_page import to_json
 
 pytestmark = pytest.mark.plain
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nb_oomhelper.knowledge.catalog import load_catalog
-from nb_oomhelper.knowledge.export import to_json, to_markdown
 from nb_oomhelper.knowledge.toml_tables import Language, Text
+from nb_oomhelper.showing.entry_page import to_json, to_markdown
 
 pytestmark = pytest.mark.plain
 

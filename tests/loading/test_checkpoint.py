@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize, measure
 from nb_oomhelper.loading.checkpoint._files import LONGEST_JSON
+from nb_oomhelper.showing.notes import say_note
 
 pytestmark = pytest.mark.plain
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="counts what is read, or limits memory, as Linux does")
@@ -71,13 +72,18 @@ def check(found: Checkpoint) -> Checkpoint:
         assert (found.size, found.tensors, found.dtypes) == (None, (), ())
         assert found.note
     if found.note is not None:
-        assert found.note == found.note.strip()
-        assert found.note.isprintable()
-        assert len(found.note) < 400
+        line = say_note(found.note, "en")
+        assert line == line.strip()
+        assert line.isprintable()
+        assert len(line) < 400
     if found.tensors:
         assert found.size == sum(one.size for one in found.tensors) == sum(size for _, size in found.dtypes)
         assert [size for _, size in found.dtypes] == sorted((size for _, size in found.dtypes), reverse=True)
     return found
+
+
+def told(found: Checkpoint) -> str:
+    return "" if found.note is None else say_note(found.note, "en")
 
 
 def refused(path: Path) -> str:
@@ -85,7 +91,7 @@ def refused(path: Path) -> str:
     found = check(measure(path))
     assert found.how == "unknown", found
     assert found.note is not None
-    return found.note
+    return say_note(found.note, "en")
 
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------
@@ -254,12 +260,12 @@ class TestSavedByTransformers:
     def test_what_is_not_built(self, tmp_path: Path) -> None:
         pytest.importorskip("transformers")
         write_json(tmp_path / "config.json", {"model_type": "llama", "num_hidden_layers": 10**9})
-        assert "too large" in str(check(measure(tmp_path, build=True)).note)
+        assert "too large" in told(check(measure(tmp_path, build=True)))
         write_json(tmp_path / "config.json", {"model_type": "detr", "use_pretrained_backbone": True})
-        assert "without fetching" in str(check(measure(tmp_path, build=True)).note)
+        assert "without fetching" in told(check(measure(tmp_path, build=True)))
         (tmp_path / "own.py").write_text("raise SystemExit('run')")
         write_json(tmp_path / "config.json", {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}})
-        assert "cannot be built" in str(check(measure(tmp_path, build=True)).note)
+        assert "cannot be built" in told(check(measure(tmp_path, build=True)))
 
 
 class TestSavedByTorch:
@@ -334,7 +340,7 @@ class TestSavedByTorch:
         torch.jit.trace(torch.nn.Linear(8, 8), torch.ones(1, 8)).save(tmp_path / "s.pt")
         found = check(measure(tmp_path / "s.pt"))
         assert (found.how, found.size, found.tensors) == ("pickle", 4 * 72, ())
-        assert "TorchScript" in str(found.note)
+        assert "TorchScript" in told(found)
 
     @on_linux
     @pytest.mark.parametrize("zipped", [True, False])
@@ -383,7 +389,7 @@ class TestFolders:
     def test_a_variant_that_is_not_there(self, tmp_path: Path) -> None:
         size = save(tmp_path / "model.safetensors", w=("F16", (3,)))
         found = check(measure(tmp_path, variant="bf16"))
-        assert (found.size, "no variant bf16" in str(found.note)) == (size, True)
+        assert (found.size, "no variant bf16" in told(found)) == (size, True)
 
     @pytest.mark.parametrize("name", ["model.safetensors.index.fp16.json", "model.fp16.safetensors.index.json"])
     def test_the_index_of_a_variant(self, tmp_path: Path, name: str) -> None:
@@ -404,7 +410,7 @@ class TestFolders:
         (tmp_path / "b.safetensors").unlink()
         found = check(measure(tmp_path))
         assert (found.how, found.size, found.tensors) == ("index", 1000, ())
-        assert "1 of 3 shards left out (b.safetensors: it is missing)" in str(found.note)
+        assert "1 of 3 shards left out (b.safetensors: it is missing)" in told(found)
 
     def test_missing_shards_without_a_total(self, tmp_path: Path) -> None:
         save_shards(tmp_path, None, "a.safetensors", "b.safetensors")
@@ -444,14 +450,14 @@ class TestFolders:
         assert (found.how, found.size, found.note) == ("safetensors", size, None)
         assert {one.name for one in found.tensors} == {"unet.w", "text_encoder.w"}
         (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-        assert "1 of 2 parts left out (unet" in str(check(measure(tmp_path)).note)
+        assert "1 of 2 parts left out (unet" in told(check(measure(tmp_path)))
         assert measure(tmp_path, subfolder="text_encoder").size == 16
 
     def test_an_adapter_names_its_base(self, tmp_path: Path) -> None:
         size = save(tmp_path / "adapter_model.safetensors", w=("F32", (8, 2)))
         write_json(tmp_path / "adapter_config.json", {"base_model_name_or_path": "org/base"})
         found = check(measure(tmp_path))
-        assert (found.size, "adapter of org/base" in str(found.note)) == (size, True)
+        assert (found.size, "adapter of org/base" in told(found)) == (size, True)
 
     def test_a_trainers_own_files_do_not_count(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
@@ -474,8 +480,8 @@ class TestFolders:
         save_shards(tmp_path, 1000, "a.safetensors", "b.safetensors")
         found = check(measure(tmp_path, deadline=0.0))
         assert (found.how, found.size) == ("index", 1000)
-        assert "2 of 2 shards left out" in str(found.note)
-        assert "the time was up" in str(check(measure(tmp_path / "a.safetensors", deadline=0.0)).note)
+        assert "2 of 2 shards left out" in told(found)
+        assert "the time was up" in told(check(measure(tmp_path / "a.safetensors", deadline=0.0)))
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
     def test_a_pipe_does_not_hold_it_up(self, tmp_path: Path) -> None:
@@ -748,7 +754,7 @@ class TestPickles:
     )
     def test_a_broken_pickle_leaves_the_total(self, saved: Path, data: bytes) -> None:
         found = check(measure(self.alter(saved, lambda members: members.update({"w/data.pkl": data}))))
-        assert (found.size, found.tensors, "cannot be followed" in str(found.note)) == (48, (), True)
+        assert (found.size, found.tensors, "cannot be followed" in told(found)) == (48, (), True)
 
     def test_deep_shared_and_long_ones_end(self, saved: Path) -> None:
         laughs = b"]" + b"2\x86" * 60 + b"}q\x00(h\x00h\x00u."  # a tuple of itself, 60 times over
@@ -756,9 +762,9 @@ class TestPickles:
         for data in (laughs, deep):
             check(measure(self.alter(saved, lambda members, data=data: members.update({"w/data.pkl": data}))))
         path = self.alter(saved, lambda members: members.update({"w/data.pkl": b"N0" * 1_200_000 + b"."}))
-        assert "only the total" in str(check(measure(path, deadline=0.05)).note)
+        assert "only the total" in told(check(measure(path, deadline=0.05)))
         path = self.alter(saved, lambda members: members.update({"w/data.pkl": b"N" * (17 << 20)}))
-        assert "too long" in str(check(measure(path)).note)
+        assert "too long" in told(check(measure(path)))
 
     @pytest.mark.parametrize("zipped", [True, False])
     def test_cut_short(self, tmp_path: Path, zipped: bool) -> None:

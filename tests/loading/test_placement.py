@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize
 from nb_oomhelper.loading.placement import MemoryBudget, beside, estimate_placement, half_of
 from nb_oomhelper.records.remedy import LoadOption, Placement
+from nb_oomhelper.showing.notes import say_note
 
 pytestmark = pytest.mark.plain
 
@@ -175,10 +176,10 @@ def test_beside_the_weights() -> None:
     found = beside(CONFIG, tokens=1000)
     assert found.cache == 2 * LAYERS * 8 * 128 * 1000 * 2
     assert found.activations == 1000 * (8 * 1024 * 2 + 8000 * 4)
-    assert "2 × 8 layers × 8 heads × 128 × 1000 tokens × 2 bytes" in found.formula
+    assert "2 × 8 layers × 8 heads × 128 × 1000 tokens × 2 bytes" in say_note(found.formula, "en")
     unknown = beside(None)
     assert (unknown.cache, unknown.activations, unknown.margin) == (None, None, 256 * MIB)
-    assert "unknown" in unknown.formula
+    assert "unknown" in say_note(unknown.formula, "en")
 
 
 def accelerates_answer(torch: Any, sizes: list[int], ends: int, rooms: dict[Any, int]) -> dict[Any, int]:

@@ -19,6 +19,7 @@ from nb_oomhelper.loading import reload
 from nb_oomhelper.loading.reload import after_load, estimate_whole, plan_reload, study
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, HostMemory, MemorySnapshot
+from nb_oomhelper.records.note import note
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import planning
 from tests.makers import DEVICE, EVENT, JAX, SNAPSHOT, held, holding
@@ -288,7 +289,7 @@ def test_the_files_that_the_call_means_are_measured(folder: Path) -> None:
 def test_unknown_size_says_why(folder: Path) -> None:
     found = plans(call(folder, value=None))["reload-half"]
     assert found.placement is not None
-    assert found.placement.why == "the call does not say in plain text which model it loads"
+    assert found.placement.why == note("checkpoint.not_literal")
     assert found.fits is None
 
 
@@ -362,7 +363,7 @@ def test_a_move_that_cannot_be_changed_names_no_model() -> None:
 
 def test_what_is_moved_may_be_unknown() -> None:
     found = moving('model = net.to("cuda")', ())
-    assert found["clear-then-reload"].placement.why == "what is moved could not be measured"
+    assert found["clear-then-reload"].placement.why == note("checkpoint.not_measured")
     assert found["clear-then-reload"].fits is None
 
 

@@ -44,9 +44,10 @@ process 4711 18GiB
 mig MIG-bbbb 10GiB NVIDIA A100 MIG 2g.10gb
 """
 PRELUDE = """
-import dataclasses, json, os, sys
+import json, os, sys
 from pathlib import Path
 from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.showing.notes import for_json
 def started():
     import ctypes
     return ctypes.CDLL("libnvidia-ml.so.1").stub_started()
@@ -56,7 +57,7 @@ def scenario(text):
     half.write_text(text)
     half.replace(path)
 def tell(value):
-    print(json.dumps(value, default=dataclasses.asdict))
+    print(json.dumps(for_json(value)))
 driver = Driver()
 """
 READ = "tell(driver.read())"

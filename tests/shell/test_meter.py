@@ -45,9 +45,9 @@ def test_each_gpu_is_compared_with_itself(gpus: list[Gpu]) -> None:
     gpus[0].take(4 * GIB)
     with Meter() as meter:
         gpus[1].take(5 * GIB)
-        lines = meter.stop()
+        lines = meter.stop("en")
     assert lines[:-1] == [
-        "allocated on cuda:0, seen every 0.1 s: peak 4.00 GiB (+0 bytes), change +0 bytes (4.00 GiB → 4.00 GiB)",
+        "allocated on cuda:0, seen every 0.1 s: peak 4.00 GiB (±0), change ±0 (4.00 GiB → 4.00 GiB)",
         "allocated on cuda:1: peak 5.00 GiB (+5.00 GiB), change +5.00 GiB (0 bytes → 5.00 GiB)",
     ]
     assert lines[-1].startswith("host, seen every 0.1 s: peak ")
@@ -58,9 +58,9 @@ def test_a_peak_between_two_looks_is_the_allocators_own(gpus: list[Gpu]) -> None
     with Meter() as meter:
         gpus[1].take(6 * GIB)
         gpus[1].take(-6 * GIB)
-        lines = meter.stop()
+        lines = meter.stop("en")
     assert lines[:-1] == [
-        "allocated on cuda:1: peak 7.00 GiB (+6.00 GiB), change +0 bytes (1.00 GiB → 1.00 GiB)",
+        "allocated on cuda:1: peak 7.00 GiB (+6.00 GiB), change ±0 (1.00 GiB → 1.00 GiB)",
     ]
 
 
@@ -69,10 +69,8 @@ def test_what_an_earlier_cell_took_is_not_this_ones(gpus: list[Gpu]) -> None:
     gpus[0].take(-4 * GIB)
     with Meter() as meter:
         gpus[0].take(-GIB)
-        (line, _) = meter.stop()
-    assert line == (
-        "allocated on cuda:0, seen every 0.1 s: peak 2.00 GiB (+0 bytes), change -1.00 GiB (2.00 GiB → 1.00 GiB)"
-    )
+        (line, _) = meter.stop("en")
+    assert line == ("allocated on cuda:0, seen every 0.1 s: peak 2.00 GiB (±0), change -1.00 GiB (2.00 GiB → 1.00 GiB)")
 
 
 def test_a_gpu_that_the_cell_was_the_first_to_start(gpus: list[Gpu], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,11 +79,11 @@ def test_a_gpu_that_the_cell_was_the_first_to_start(gpus: list[Gpu], monkeypatch
     with Meter() as meter:
         monkeypatch.setitem(sys.modules, "jax._src.xla_bridge", bridge)
         gpus[2].take(GIB)
-        (line, _) = meter.stop()
+        (line, _) = meter.stop("en")
     assert line == "allocated on cuda:2: peak 1.00 GiB (+1.00 GiB), change +1.00 GiB (0 bytes → 1.00 GiB)"
 
 
 def test_without_a_gpu_there_is_the_host() -> None:
     with Meter() as meter:
-        (line,) = meter.stop()
+        (line,) = meter.stop("en")
     assert line.startswith("host, seen every 0.1 s: peak ")

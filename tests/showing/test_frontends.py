@@ -16,7 +16,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.memory import MemorySnapshot, Segment
 from nb_oomhelper.showing import frontends
 from nb_oomhelper.showing.frontends import FRONTENDS, Actions, _html, _text
-from nb_oomhelper.showing.outcome_text import plain
+from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.report import Part, Report, write
 from nb_oomhelper.showing.wording import say
 from tests.cases import EVENT, GIB, HOSTILE, QUOTES, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
@@ -25,7 +25,9 @@ from tests.page import Page
 pytestmark = pytest.mark.plain
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-NOT_FRONTENDS = {"_widgets", "__init__", "_actions", "_live"}  # what they share, and %gpumem --live
+NOT_FRONTENDS = {
+    *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_readout", "_live")
+}  # what they share, and %gpumem --live
 SPARSE = Report(
     language="en",
     title="t",
@@ -97,7 +99,7 @@ class TestHtml:
     def test_the_bar_is_told_in_words(self) -> None:
         page = Page(_html.bar(write(rich_case(), catalog(), "en").parts))
         ((_, attributes),) = [element for element in page.elements if element[1].get("role") == "img"]
-        assert attributes["aria-label"].startswith("allocated 5.00 GiB, cached 512.00 MiB")
+        assert attributes["aria-label"].startswith("allocated 5.00 GiB, cached 512 MiB")
 
     def test_a_report_without_anything(self) -> None:
         page = Page(_html.render(SPARSE))
@@ -194,12 +196,12 @@ class TestText:
     def test_the_bar(self) -> None:
         parts = (
             Part(kind="allocated", label="allocated", size="1.00 GiB", width=50.0),
-            Part(kind="other", label="other processes", size="512.00 MiB", width=25.0),
-            Part(kind="short", label="short", size="512.00 MiB", width=25.0),
+            Part(kind="other", label="other processes", size="512 MiB", width=25.0),
+            Part(kind="short", label="short", size="512 MiB", width=25.0),
         )
         drawn, legend = _text.render(replace(SPARSE, parts=parts)).split("\n\n")[1].splitlines()
         assert drawn == "[" + "#" * 30 + "o" * 15 + "!" * 15 + "]"
-        assert legend == "# allocated 1.00 GiB  o other processes 512.00 MiB  ! short 512.00 MiB"
+        assert legend == "# allocated 1.00 GiB  o other processes 512 MiB  ! short 512 MiB"
 
     def test_a_report_without_anything(self) -> None:
         assert _text.render(SPARSE) == "t · p\nh\n\ne"  # nothing to run

@@ -15,6 +15,7 @@ import pytest
 
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.holdings import Holding
+from nb_oomhelper.records.note import note
 from nb_oomhelper.showing.memory_table import by_variable, to_html, to_json, to_text
 from tests.nvml_stub import build, environment, write_scenario
 from tests.nvml_stub.build import compiler
@@ -34,8 +35,8 @@ from nb_oomhelper.memory import usage
 from nb_oomhelper.memory.nvml import Driver
 driver = Driver()
 rows, note = usage.read_usage(driver, INDEX)
-text = memory_table.to_text(rows, note)
-print(json.dumps([json.loads(memory_table.to_json(rows, note)), text, memory_table.to_html(rows, note), os.getpid()]))
+text, markup = memory_table.to_text(rows, note, "en"), memory_table.to_html(rows, note, "en")
+print(json.dumps([json.loads(memory_table.to_json(rows, note)), text, markup, os.getpid()]))
 """
 TWO = f"""
 gpu GPU-1111 8GiB NVIDIA H200
@@ -177,13 +178,14 @@ def test_a_limit_of_the_host_is_told() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
         from nb_oomhelper.memory import usage
         from nb_oomhelper.memory.nvml import Driver
-        print(usage.read_usage(Driver())[0][-1].notes)
+        from nb_oomhelper.showing.notes import say_notes
+        print(say_notes(usage.read_usage(Driver())[0][-1].notes, "en"))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("('limited by RLIMIT_AS to 8.00 GiB: 7.")
+    assert done.stdout.startswith("['limited by RLIMIT_AS to 8.00 GiB: 7.")
 
 
 @needs_compiler
@@ -225,7 +227,14 @@ def test_the_driver_is_read_once_for_all_rows_and_each_process_is_named_once(lib
     assert processes == [[[4711, "process 4711", GIB]]] * 8 + [[]]
 
 
-ROW = MemoryUsage(device="GPU 0", ordinal="cuda:0", name="<b>`x`</b>", allocated=GIB, free=0, notes=("<i>",))
+ROW = MemoryUsage(
+    device="GPU 0",
+    ordinal="cuda:0",
+    name="<b>`x`</b>",
+    allocated=GIB,
+    free=0,
+    notes=(note("gpumem.no_gpu", index="<i>"),),
+)
 HOST = MemoryUsage(device="host", rest=GIB, others=GIB, free=GIB, capacity=4 * GIB)
 
 
@@ -233,7 +242,7 @@ class TestHolders:
     def test_a_name_cannot_change_its_line(self) -> None:
         row = Holding(name="\u202eevil\n", kind="variable", backend="host", own=GIB)
         cell = replace(row, kind="failed_cell", function="f", line=3)
-        assert [cells[0] for cells in by_variable([row, cell])[1]] == [
+        assert [cells[0] for cells in by_variable([row, cell], "en")[1]] == [
             r"\u202eevil",
             r"failed cell, f line 3: \u202eevil",
         ]
@@ -245,35 +254,35 @@ class TestHolders:
     def test_arrays_are_called_arrays(self, role: str, word: str) -> None:
         parts = (("tensors", GIB), ("gradients", GIB))
         row = Holding(name="x", kind="variable", backend="host", own=2 * GIB, parts=parts, role=role)
-        assert by_variable([row])[1][0][3] == f"{word} 1.00 GiB, gradients 1.00 GiB"
+        assert by_variable([row], "en")[1][0][3] == f"{word} 1.00 GiB, gradients 1.00 GiB"
 
 
 class TestShowing:
     def test_columns_are_aligned(self) -> None:
-        lines = to_text([ROW, HOST, replace(ROW, name="a longer name than that")], None).splitlines()[:4]
+        lines = to_text([ROW, HOST, replace(ROW, name="a longer name than that")], None, "en").splitlines()[:4]
         assert len({len(line) for line in lines}) == 1
         assert lines[0].split("  ")[0] == "device"
 
     def test_zero_is_not_unknown_and_nothing_to_show_is_neither(self) -> None:
-        _, gpu, host = to_text([ROW, HOST], None).splitlines()[:3]
+        _, gpu, host = to_text([ROW, HOST], None, "en").splitlines()[:3]
         assert "0 bytes" in gpu
         assert gpu.count("unknown") == 4
         assert host.split() == ["host", "–", "–", *["1.00", "GiB"] * 3, "4.00", "GiB"]
 
     def test_html_is_escaped(self) -> None:
         process = (7, "<script>", None)
-        page = Page(to_html([replace(ROW, by_process=(process,))], "<u>"))
+        page = Page(to_html([replace(ROW, by_process=(process,))], note("gpumem.no_gpu", index="<u>"), "en"))
         assert {tag for tag, _ in page.elements} <= {"table", "thead", "tbody", "tr", "th", "td", "div", "br"}
-        for text in ("<b>`x`</b>", "GPU 0: <i>", "process 7 <script>: unknown", "<u>"):
+        for text in ("<b>`x`</b>", "GPU 0: there is no GPU <i>", "process 7 <script>: unknown", "<u>"):
             assert text in page.text
 
     def test_json(self) -> None:
-        found = json.loads(to_json([replace(ROW, name="显卡")], "why"))
-        assert found["note"] == "why"
+        found = json.loads(to_json([replace(ROW, name="显卡")], note("nvml.late")))
+        assert found["note"] == "the NVIDIA driver does not answer"
         assert found["devices"][0]["name"] == "显卡"
         assert "显卡" in to_json([replace(ROW, name="显卡")], None)
         assert found["devices"][0]["cached"] is None
 
     def test_nothing(self) -> None:
         assert json.loads(to_json([], None)) == {"devices": [], "note": None}
-        assert to_text([], "no GPU").splitlines()[-1] == "no GPU"
+        assert to_text([], note("nvml.late"), "en").splitlines()[-1] == "the NVIDIA driver does not answer"

@@ -10,15 +10,16 @@ import pytest
 
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.failure.detection import detect_text
-from nb_oomhelper.knowledge.export import entry_page
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import HostMemory, Measure
 from nb_oomhelper.records.remedy import Outcome, Step
+from nb_oomhelper.showing.entry_page import entry_page
 from nb_oomhelper.showing.frontends import _html, _text
-from nb_oomhelper.showing.outcome_text import code, fix_loses, fix_title, plain, summary, tell
+from nb_oomhelper.showing.markup import code, plain
+from nb_oomhelper.showing.outcome_text import fix_loses, fix_title, summary, tell
 from nb_oomhelper.showing.report import Report, bar, write
 from nb_oomhelper.showing.wording import say
 from tests.cases import (
@@ -131,11 +132,12 @@ def test_a_hostile_name_adds_no_markup() -> None:
     [
         (
             {"requested": 2 * GIB, "free": GIB, "short": GIB},
-            "The cell asked for **2.00 GiB**; **1.00 GiB** was free. It is short by **1.00 GiB**.",
+            "The cell asked for **2.00 GiB**; **1.00 GiB** was free: **1.00 GiB** too little.",
         ),
         (
             {"requested": GIB, "free": GIB, "short": 0},
-            "The cell asked for **1.00 GiB** and was refused, although **1.00 GiB** was free in sum.",
+            "The cell asked for **1.00 GiB** and failed although **1.00 GiB** was free in total: "
+            "not in one piece, or not at that moment.",
         ),
         ({"requested": GIB}, "The cell asked for **1.00 GiB**; how much was free is unknown."),
         ({"free": 0}, "The error does not say how much was asked for; **0 bytes** is free."),
@@ -165,7 +167,7 @@ def test_headline(facts: dict[str, Any], expected: str) -> None:
     ("event", "host", "what"),
     [
         (EVENT, {}, "this process may have **7.00 GiB** in all (memory fraction)"),
-        (HOST_EVENT, {}, "the whole machine has **64.00 GiB**"),
+        (HOST_EVENT, {}, "the whole machine has **64.0 GiB**"),
         (
             HOST_EVENT,
             {"address_space_limit": 6 * GIB, "virtual": 5 * GIB},
@@ -175,7 +177,7 @@ def test_headline(facts: dict[str, Any], expected: str) -> None:
 )
 def test_a_request_that_is_larger_than_all_there_is_says_so(event: OomEvent, host: dict[str, Any], what: str) -> None:
     found = report(replace(event, requested=99 * GIB, call=None), host=replace(SNAPSHOT.host, **host))
-    said = f"The cell asked for **99.00 GiB** at once, and {what}: nothing that is freed makes room for it."
+    said = f"The cell asked for **99.0 GiB** at once, and {what}: freeing memory cannot make it fit."
     assert found.headline.startswith(said)
     (why,) = [why.text for why in found.cause_rows if why.kind == "too_large"]
     assert ("device" in why) == ("device" in what)
@@ -221,19 +223,19 @@ def test_place_where_the_device_is_unknown() -> None:
 def test_causes() -> None:
     found = {(why.kind, why.text): (why.size, why.share) for why in report().cause_rows}
     assert found == {
-        ("failed_cell", f"kept by the failed cell: `batch`, `outputs` in `{SCRIPT}`, line 12"): ("2.00 GiB", 1.0),
+        ("failed_cell", f"still held by the failed cell: `batch`, `outputs` (`{SCRIPT}`, line 12)"): ("2.00 GiB", 1.0),
         ("variable", f"your variable `{plain(STARS)}` (tensor)"): ("1.00 GiB", 0.5),
-        ("variable", f"your variable `{plain(TICKS)}` (model)"): ("512.00 MiB", 0.25),
-        ("variable", f"your variable `{SCRIPT}`"): ("128.00 MiB", 1 / 16),
-        ("variable", f"your variables `{SCRIPT}`, `{plain(QUOTES)}` together"): ("64.00 MiB", 1 / 32),
-        ("output_history", "displayed results: `Out[3]`"): ("256.00 MiB", 0.125),
+        ("variable", f"your variable `{plain(TICKS)}` (model)"): ("512 MiB", 0.25),
+        ("variable", f"your variable `{SCRIPT}`"): ("128 MiB", 1 / 16),
+        ("variable", f"shared by your variables `{SCRIPT}`, `{plain(QUOTES)}`"): ("64.0 MiB", 1 / 32),
+        ("output_history", "displayed results: `Out[3]`"): ("256 MiB", 0.125),
         ("other_process", f"process 4711, `python'code' · {SCRIPT}.ipynb`"): ("1.00 GiB", 0.5),
         ("other_process", "process 4712, whose name cannot be seen from here"): ("4.00 MiB", 1 / 512),
-        ("limit", "is the limit that is set here: memory fraction"): ("7.00 GiB", 1.0),
+        ("limit", "memory limit of this process (memory fraction)"): ("7.00 GiB", 1.0),
         (
             "rest",
-            "kept by this process beside its tensors: the CUDA context and libraries",
-        ): ("508.00 MiB", 508 / 2048),
+            "held by this process outside its tensors: the CUDA context and libraries",
+        ): ("508 MiB", 508 / 2048),
     }
 
 
@@ -268,7 +270,11 @@ def test_fixes() -> None:
     assert release.rates == "enough for this request here: 2 of 3"
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
-    assert (offload.effect, offload.verdict, offload.label) == (say("fix.places_unknown", "en"), "", "unsafe")
+    assert (offload.effect, offload.verdict, offload.label) == (
+        say("fix.places_unknown", "en"),
+        "",
+        say("fix.unsafe", "en"),
+    )
     assert offload.rates == "claimed 95 % (CUDA-OOM-001) · enough for this request here: 0 of 1"
     assert "`llm`" in offload.loses
     deletion = rows["delete-variable" + STARS]
@@ -282,7 +288,7 @@ def test_fixes() -> None:
 def test_a_fix_that_was_run_promises_no_more() -> None:
     rows = {row.plan.fix: row for row in report().fixes}
     assert (rows["release-failed-cell"].effect, rows["release-failed-cell"].verdict) == (
-        "✓ done, see the outcome below",
+        "✓ done",
         "",
     )
 
@@ -403,12 +409,12 @@ def test_every_dead_end_has_its_sentence(kind: DeadEndKind, reason: str, languag
 
 def test_dead_ends_with_what_the_entry_claims() -> None:
     assert report().dead_ends == (
-        "`torch.cuda.empty_cache()` alone: would free 512.00 MiB of the 1.00 GiB missing"
+        "`torch.cuda.empty_cache()` alone: would free 512 MiB of the 1.00 GiB missing"
         " · claimed to fail 80 % (CUDA-OOM-001)",
         "`gc.collect()` alone: the traceback still refers to the 2.00 GiB of the failed cell",
         "a smaller batch: the error came while a model was loading, where no batch is involved"
         " · claimed to fail 95 % (CUDA-OOM-001)",
-        "restarting the kernel: it costs all your variables, and the failed cell's memory comes back without it"
+        "restarting the kernel: not needed, the memory can be released without losing your variables"
         " · claimed to fail 60 % (CUDA-OOM-001)",
     )
 
@@ -416,14 +422,14 @@ def test_dead_ends_with_what_the_entry_claims() -> None:
 def test_what_an_entry_claims_of_something_else_is_not_repeated() -> None:
     found = report(replace(EVENT, phase="train"))
     assert not [text for text in found.dead_ends if "claimed" in text]
-    assert found.entry.startswith("Related: **CUDA-OOM-001** ")
+    assert found.entry.startswith("See also: **CUDA-OOM-001** ")
     assert found.entry.endswith("(written for: loading a model)")
 
 
 def test_entry() -> None:
     found = report()
     assert found.entry == "**CUDA-OOM-001** A Hugging Face model does not fit on the GPU while it is loaded"
-    assert "fix rate 88 % · confidence 90 % · 1 evidence · first seen 2023-12-01" in found.claims
+    assert "fix rate 88 % · confidence 90 % · evidence: 1 · first seen 2023-12-01" in found.claims
     assert "AI-generated, 1 evidence; no measurement is cited" in found.claims  # no rate without its source
 
 
@@ -439,7 +445,7 @@ def test_notes() -> None:
     assert "CUDA_LAUNCH_BLOCKING=1" in found[1]
     assert found[2].startswith("The model's size is unknown: there is no such file")
     assert found[3:] == (
-        "GPU 1 is in MIG mode 'code'",
+        "GPU memory is unknown: 'code'",
         f"could not read name: {SCRIPT}",
         f"Left out: entries/{SCRIPT}.toml: code: is missing 'code'",
     )
@@ -468,7 +474,7 @@ def test_outcomes() -> None:
         " ✗ Unchanged, the cell needs at least 4.00 GiB: make it smaller before you run it again."
     )
     assert bad.startswith(
-        f"The code raised an error: NameError: {SCRIPT} *bold* 'code' Delete `*bold*`: done in 0.0 s;"
+        f"The code raised an error: NameError: {SCRIPT} *bold* 'code' Delete `*bold*`: done in < 0.1 s;"
     )
     assert "✗ Not enough yet for the failed request of 2.00 GiB: 1.00 GiB is free." in bad
 
@@ -484,8 +490,9 @@ def test_an_outcome_on_the_host() -> None:
     )
     lines = tell(outcome, rich_case(), catalog(), "en")
     assert lines == [
-        "Release the failed cell: 1.00 GiB more is held than before (3.00 GiB → 4.00 GiB resident) after 0.0 s.",
-        "The cell, unchanged, needs at least 4.00 GiB: there is that much; only running it tells whether it is enough.",
+        "Release the failed cell: 1.00 GiB more is held than before (3.00 GiB → 4.00 GiB resident) after < 0.1 s.",
+        "Unchanged, the cell needs at least 4.00 GiB, which is free now; "
+        "whether that is enough shows only when it runs.",
     ]
 
 
@@ -503,21 +510,21 @@ def test_what_each_step_freed_with_the_two_figures_apart() -> None:
     after = Measure(backend="cuda", allocated=GIB, device_used=2 * GIB)
     outcome = Outcome(fix="release", before=before, after=after, freed=2 * GIB, steps=STEPS, held=(("y", GIB),))
     assert summary(outcome, "en") == [
-        "release(): freed 2.00 GiB (3.00 GiB → 1.00 GiB allocated) in 0.0 s.",
+        "release(): freed 2.00 GiB (3.00 GiB → 1.00 GiB allocated) in < 0.1 s.",
         "The driver's figure for the device: 5.00 GiB → 2.00 GiB.",
-        "- local names of 3 finished frames cleared (allocator 0 bytes, driver 0 bytes)",
-        "- variable `*x*` deleted (allocator 0 bytes, driver 0 bytes)",
-        "- garbage collected (allocator 2.00 GiB, driver 0 bytes)",
-        "- PyTorch's CUDA cache emptied (allocator 0 bytes, driver 3.00 GiB)",
-        "- CUDA memory shared by other processes could not be let go: RuntimeError",
+        "- local names of 3 finished frames cleared (allocator nothing, driver nothing)",
+        "- variable `*x*` deleted (allocator nothing, driver nothing)",
+        "- garbage collected (allocator 2.00 GiB, driver nothing)",
+        "- PyTorch's CUDA cache emptied (allocator nothing, driver 3.00 GiB)",
+        "- CUDA memory shared with other processes could not be released: RuntimeError",
         "Still held: `y` 1.00 GiB.",
     ]
-    assert "已回收垃圾对象（分配器 2.00 GiB，驱动 0 bytes）" in summary(outcome, "zh")[4]
+    assert "已回收垃圾对象（分配器 2.00 GiB，驱动 无变化）" in summary(outcome, "zh")[4]
     told = tell(replace(outcome, fix="release-failed-cell"), rich_case(), catalog(), "en")  # only what it is about
     assert told[-1] == (
-        "By step: garbage collected (allocator 2.00 GiB, driver 0 bytes); PyTorch's CUDA cache emptied"
-        " (allocator 0 bytes, driver 3.00 GiB);"
-        " CUDA memory shared by other processes could not be let go: RuntimeError."
+        "Step by step: garbage collected (allocator 2.00 GiB, driver nothing); PyTorch's CUDA cache emptied"
+        " (allocator nothing, driver 3.00 GiB);"
+        " CUDA memory shared with other processes could not be released: RuntimeError."
     )
 
 
@@ -527,7 +534,7 @@ def test_steps_on_the_host_and_outside_of_any_reading() -> None:
     outcome = Outcome(fix="release", before=before, after=replace(before, resident=GIB), freed=2 * GIB, steps=steps)
     assert summary(outcome, "en")[1:] == [
         "- garbage collected (2.00 GiB)",
-        "- exception dropped, so that `%tb` and `%debug` have nothing to show (unknown)",
+        "- exception dropped: `%tb` and `%debug` have nothing to show (unknown)",
     ]
 
 
@@ -535,7 +542,9 @@ def test_words_of_one_fix() -> None:
     case = rich_case()
     plan = next(one for one in case.plans if one.fix == "delete-variable")
     assert fix_title(plan.fix, plan.subject, case, catalog(), "zh") == "删除变量 `*bold*`"
-    assert fix_loses(plan, case, catalog(), "en").startswith("This loses: `*bold*` and everything that only it holds.")
+    assert fix_loses(plan, case, catalog(), "en").startswith(
+        "What it costs: `*bold*` and everything that only it holds."
+    )
 
 
 # -- the bar ---------------------------------------------------------------------------------------------------------

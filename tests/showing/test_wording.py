@@ -20,8 +20,10 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.diagnosis import CauseKind
 from nb_oomhelper.records.event import Phase, Remote
 from nb_oomhelper.records.memory import Segment
+from nb_oomhelper.records.note import joined, note, size_note
 from nb_oomhelper.records.remedy import Applicability
-from nb_oomhelper.showing.wording import knows, pick_language, say
+from nb_oomhelper.showing.notes import for_json, say_note
+from nb_oomhelper.showing.wording import knows, pick_language, say, say_freed, say_list, say_size
 from nb_oomhelper.untrusted import one_line
 
 pytestmark = pytest.mark.plain
@@ -49,6 +51,7 @@ def test_both_languages_are_whole(key: str) -> None:
     assert set(texts) == set(get_args(Language))
     assert all(text == text.strip() and text for text in texts.values())
     assert fields(texts["en"]) == fields(texts["zh"])
+    assert not fields(texts["en"]) & {"key", "language"}  # they are parameters of `say`
     assert texts["en"].count("`") == texts["zh"].count("`")
     assert texts["en"].count("`") % 2 == texts["en"].count("**") % 2 == 0
     assert all(name.isidentifier() for name in fields(texts["en"]))
@@ -59,6 +62,13 @@ def test_the_chinese_is_chinese(key: str) -> None:
     has_words = re.search(r"[A-Za-z]{2,}", re.sub(r"\{\w+\}|`[^`]*`", "", SENTENCES[key]["en"]))
     assert not has_words or re.search(r"[\u4e00-\u9fff]", SENTENCES[key]["zh"])
     assert not re.search(r"[\u4e00-\u9fff]", SENTENCES[key]["en"])
+
+
+@pytest.mark.parametrize("key", SENTENCES)
+def test_chinese_sentences_have_chinese_marks(key: str) -> None:
+    """A comma, colon, semicolon or bracket of ASCII's between Chinese words is one of another language's."""
+    text = re.sub(r"`[^`]*`|^\? ", "", SENTENCES[key]["zh"])
+    assert not re.search(r"[\u4e00-\u9fff}] ?[,:;!?(]|[,:;!?)] ?[\u4e00-\u9fff]|, |: |; ", text)
 
 
 def test_sizes_are_binary() -> None:
@@ -140,6 +150,57 @@ def test_keys_that_are_put_together() -> None:
     assert named("entry") >= {f"backend_{one}" for entry in load_catalog().entries for one in entry.match.backends}
 
 
+# -- nothing else is said --------------------------------------------------------------------------------------------
+
+PACKAGE = Path(nb_oomhelper.__file__).parent
+# What has words of its own: markup, and names that are the same in every language.
+WORDLESS = ("showing", "memory", "loading/checkpoint")
+A_SENTENCE = re.compile(r"[A-Za-z]+(?: [a-z]+){2,}|[\u4e00-\u9fff]")
+
+
+def literals(tree: ast.Module) -> Iterator[str]:
+    """Texts of code: no docstrings, and nothing that is only logged or raised."""
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))
+        named = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "debug"
+        if isinstance(node, ast.Raise) or named:
+            skipped |= {id(inner) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            yield node.value
+
+
+def test_a_sentence_in_code_is_seen() -> None:
+    tree = ast.parse('"""Not this one at all."""\nx = "the driver is gone"\nraise ValueError("nor this one here")')
+    assert [text for text in literals(tree) if A_SENTENCE.search(text)] == ["the driver is gone"]
+
+
+@pytest.mark.parametrize(
+    "path", [path for room in WORDLESS for path in sorted((PACKAGE / room).rglob("*.py"))], ids=lambda path: path.stem
+)
+def test_no_sentence_stands_in_code(path: Path) -> None:
+    texts = [text for text in literals(ast.parse(path.read_text("utf-8"))) if A_SENTENCE.search(text)]
+    assert not [text for text in texts if "<" not in text]  # markup is none
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_what_is_said_is_given_all_its_fields(path: Path) -> None:
+    """Calls of `say` and `note` whose key is written out, and which name all that they give."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("say", "note")):
+            continue
+        key = node.args[0] if node.args else None
+        if (
+            isinstance(key, ast.Constant)
+            and isinstance(key.value, str)
+            and key.value != "size"
+            and all(keyword.arg for keyword in node.keywords)
+        ):
+            assert {str(keyword.arg) for keyword in node.keywords} >= fields(SENTENCES[key.value]["en"]), key.value
+
+
 # -- saying them -----------------------------------------------------------------------------------------------------
 
 
@@ -147,10 +208,40 @@ def test_say() -> None:
     assert say("section.why", "en") == "Why"
     assert say("fix.frees", "zh", size="1.00 GiB") == "释放 1.00 GiB"
     assert say("fix.frees", "en", size="{size}", unused=1) == "frees {size}"
+    assert [say_list(words, "zh") for words in ((), ("a",), ("a", "b", "c"))] == ["", "a", "a、b、c"]
+    assert say_list(("a", "b"), "en", "list.then") == "a; b"
     with pytest.raises(KeyError):
         say("fix.nothere", "en")
     with pytest.raises(KeyError):
         say("fix.frees", "en")
+
+
+@pytest.mark.parametrize(
+    ("size", "said", "freed"),
+    [
+        (None, ("unknown", "未知"), ("unknown", "未知")),
+        (0, ("0 bytes", "0 字节"), ("nothing", "无变化")),
+        (-(96 << 10), ("-96.0 KiB", "-96.0 KiB"), ("nothing", "无变化")),
+        (1 << 30, ("1.00 GiB", "1.00 GiB"), ("1.00 GiB", "1.00 GiB")),
+    ],
+)
+def test_sizes(size: int | None, said: tuple[str, str], freed: tuple[str, str]) -> None:
+    assert (say_size(size, "en"), say_size(size, "zh")) == said
+    assert (say_freed(size, "en"), say_freed(size, "zh")) == freed
+
+
+def test_notes_are_said_in_either_language() -> None:
+    inner = joined(note("nvml.name"), None, note("nvml.memory"), key="list.and")
+    found = joined(note("nvml.unread", what=inner, reason=note("nvml.no_permission")), note("nvml.late"))
+    assert found is not None
+    assert say_note(found, "en") == (
+        "could not read name, memory: this user has no permission; the NVIDIA driver does not answer"
+    )
+    assert say_note(found, "zh") == "无法读取名称、内存：当前用户没有权限；NVIDIA 驱动没有响应"
+    assert joined() is joined(None) is None
+    limit = note("gpumem.limit", limit="`**x**`", size=size_note(1 << 30), left=size_note(None))
+    assert say_note(limit, "zh") == "受 '*x*' 限制为 1.00 GiB，剩余 未知"
+    assert for_json({"notes": (limit, None)}) == {"notes": ["limited by '*x*' to 1.00 GiB: unknown left", None]}
 
 
 def test_knows() -> None:

@@ -113,8 +113,7 @@ def _place(driver: Driver, device: int | None) -> tuple[str, int | None]:
     reading = read_driver(driver)
     known = sorted(row.device for row in reading.devices if row.device is not None)
     if device is not None and device not in known:
-        why = f" ({reading.note})" if reading.note else ""
-        raise UsageError(f"there is no GPU {device} that frameworks in this process can see{why}")
+        raise UsageError(f"there is no GPU {device} that frameworks in this process can see")
     chosen = device if device is not None else next(iter(known), None)
     return ("host", None) if chosen is None else ("cuda", chosen)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, Config, TensorSize
+from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.records.remedy import LoadOption, Placement
 
 TOKENS = 2048  # of the text that room is left for
@@ -54,12 +55,12 @@ class ForwardPassEstimate:
     Attributes:
         cache: Bytes of keys and values.
         activations: Bytes of the largest intermediate results.
-        formula: How both were estimated, in one line.
+        formula: How both were estimated.
     """
 
     cache: int | None
     activations: int | None
-    formula: str
+    formula: Note
 
     @property
     def margin(self) -> int:
@@ -78,16 +79,16 @@ def beside(config: Config | None, tokens: int = TOKENS) -> ForwardPassEstimate:
         tokens: Length of the text.
     """
     if config is None or config.hidden_size is None:
-        return ForwardPassEstimate(cache=None, activations=None, formula="unknown: there is no config.json")
+        return ForwardPassEstimate(cache=None, activations=None, formula=note("formula.no_config"))
     cache = config.kv_cache(tokens)
     activations = tokens * (8 * config.hidden_size * 2 + 4 * (config.vocabulary or 0))
-    kept = f"2 × {config.layers} layers × {config.kv_heads} heads × {config.head_dim} × {tokens} tokens × 2 bytes"
-    if cache is None:
-        kept = "unknown"
-    wide = f"{tokens} tokens × (8 × {config.hidden_size} hidden × 2 + {config.vocabulary or 0} words × 4) bytes"
-    return ForwardPassEstimate(
-        cache=cache, activations=activations, formula=f"keys and values: {kept}; activations: {wide}"
+    shape = {"layers": config.layers, "heads": config.kv_heads, "dim": config.head_dim}
+    formula = note(
+        "formula.both",
+        cache=note("formula.unknown") if cache is None else note("formula.cache", tokens=tokens, **shape),
+        activations=note("formula.activations", tokens=tokens, hidden=config.hidden_size, words=config.vocabulary or 0),
     )
+    return ForwardPassEstimate(cache=cache, activations=activations, formula=formula)
 
 
 def half_of(checkpoint: Checkpoint, backend: str) -> str:

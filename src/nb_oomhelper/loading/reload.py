@@ -20,6 +20,7 @@ from nb_oomhelper.memory.room import device_free, host_free, tightest
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.note import note
 from nb_oomhelper.records.remedy import FixPlan, Placement
 
 DEADLINE = 0.2  # seconds to read a checkpoint's headers while a panel is made
@@ -159,7 +160,7 @@ def moved(call: FailedCall, loaded: Callable[[str], Sequence[tuple[str, int]]]) 
     name = call.loader.rpartition(".")[0]
     dtypes = tuple(loaded(name)) if name.isidentifier() else ()
     if not dtypes:
-        return Checkpoint(source=name, how="unknown", note="what is moved could not be measured")
+        return Checkpoint(source=name, how="unknown", note=note("checkpoint.not_measured"))
     tensors = tuple(
         TensorSize(name="", dtype=dtype, shape=(size * 8 // FLOATING.get(dtype, 8),), size=size)
         for dtype, size in dtypes
@@ -176,7 +177,7 @@ def measured(call: FailedCall, seconds: float) -> Checkpoint:
         seconds: After so many no further file is begun.
     """
     if call.value is None:
-        return Checkpoint(source="", how="unknown", note="the call does not say in plain text which model it loads")
+        return Checkpoint(source="", how="unknown", note=note("checkpoint.not_literal"))
     cache_dir, revision, variant, subfolder = (
         literal(argument(call, (name,))) for name in ("cache_dir", "revision", "variant", "subfolder")
     )

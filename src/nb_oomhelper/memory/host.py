@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from nb_oomhelper import address_space
 from nb_oomhelper.records.memory import HostMemory
+from nb_oomhelper.records.note import Note, note
 
 _CGROUP_OF_SELF = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -59,14 +60,14 @@ def _machine() -> dict[str, int | None]:
     return figures
 
 
-def gap() -> str | None:
-    """Why the machine's memory cannot be told, in one plain line; None where it can."""
+def gap() -> Note | None:
+    """Find why the machine's memory cannot be told; None where it can."""
     try:
         import psutil  # noqa: F401
     except Exception as error:
-        return f"unknown: psutil cannot be imported ({type(error).__name__}: {error})"
+        return note("status.no_psutil", error=f"{type(error).__name__}: {error}")
     if len(_machine()) < 4:
-        return "unknown in part: this system does not tell it to psutil (may /proc be read?)"
+        return note("status.host_in_part")
     return None
 
 

@@ -1,7 +1,7 @@
 """The driver's view of the GPUs: devices, memory and processes. The only door to `pynvml`.
 
 Reading goes through NVML alone and never creates a CUDA context. Nothing here raises: each call may fail by itself,
-and then only the figure that it would have given is None, with one plain line on why. A call may also hang: all are
+and then only the figure that it would have given is None, with a note on why. A call may also hang: all are
 made on the worker's thread (`poll`), and who wants figures waits no longer than `_PATIENCE`.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from nb_oomhelper.memory.cuda_ordinals import ordinals
 from nb_oomhelper.poll import WORKER, LateError
 from nb_oomhelper.records.memory import DeviceMemory, DriverReading, ProcessMemory
+from nb_oomhelper.records.note import Note, joined, note
 from nb_oomhelper.untrusted import one_line
 
 # Return codes of nvml.h (nvmlReturn_t), as numbers because pynvml is not imported at import.
@@ -23,30 +24,27 @@ _UNINITIALIZED = 1
 _NOT_SUPPORTED = 3
 _NOT_FOUND = 6
 _FUNCTION_NOT_FOUND = 13
-_REASONS = {
-    1: "NVML was shut down by other code in this process",
-    3: "this GPU does not tell",
-    4: "this user has no permission",
-    9: "the NVIDIA driver is not running (its kernel module is not loaded)",
-    10: "the NVIDIA driver did not answer in time",
-    12: "no NVIDIA driver on this machine, or none that this container can see",
-    13: "the NVIDIA driver is too old to tell",
-    15: "the GPU is lost (it no longer answers); the machine must be rebooted",
-    16: "the GPU must be reset before it can be used",
-    17: "the operating system blocked the request",
-    18: "the NVIDIA driver was updated while this machine ran; reboot to match its library",
-    20: "the machine has too little memory left for the NVIDIA driver to answer",
-    23: "the NVIDIA driver has no resources left to answer",
-    25: "the NVIDIA driver is too old to tell",
-    27: "the GPU is not ready yet",
-    28: "the GPU was not found",
-    999: "the NVIDIA driver failed for a reason it does not tell",
+_REASONS = {  # keys of sentences
+    1: "shut_down",
+    3: "not_supported",
+    4: "no_permission",
+    9: "not_running",
+    10: "timeout",
+    12: "no_driver",
+    13: "too_old",
+    15: "lost",
+    16: "must_reset",
+    17: "blocked",
+    18: "updated",
+    20: "no_memory",
+    23: "no_resources",
+    25: "too_old",
+    27: "not_ready",
+    28: "not_found",
+    999: "failed",
 }
-_NO_BINDING = "GPU memory is unknown: the Python package nvidia-ml-py is not installed"
-_BAD_BINDING = "GPU memory is unknown: the Python module pynvml cannot be loaded; reinstall nvidia-ml-py"
-
-_FULL = "GPU memory is unknown: this process has too little memory left to ask the NVIDIA driver"
-_LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
+_NO_BINDING, _BAD_BINDING = note("nvml.no_binding"), note("nvml.bad_binding")
+_FULL, _LATE = note("nvml.full"), note("nvml.late")
 
 _PATIENCE = 5.0  # seconds for one reading: of 64 GPUs it takes one, and the very first may start a sleeping driver
 _NOT_AVAILABLE = (1 << 64) - 1  # NVML_VALUE_NOT_AVAILABLE as an unsigned long long
@@ -75,12 +73,12 @@ class Driver:
         """
         try:
             if not WORKER.start():
-                return DriverReading(note=_FULL)
+                return DriverReading(note=_unknown(_FULL))
             reading = WORKER.ask(self._read, _PATIENCE)
         except LateError:
-            return DriverReading(note=_LATE)
+            return DriverReading(note=_unknown(_LATE))
         except MemoryError:
-            return DriverReading(note=_FULL)
+            return DriverReading(note=_unknown(_FULL))
         visible, order = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")
         return replace(reading, devices=ordinals(reading.devices, visible, order, known))
 
@@ -106,19 +104,19 @@ class Driver:
 
     def _shut_down(self) -> None:
         library = _load()
-        if self._started and not isinstance(library, str):
+        if self._started and not isinstance(library, Note):
             self._started = False
             library.ask("nvmlShutdown")
 
     def _attempt(self) -> tuple[DriverReading, bool]:
         """Read once, starting NVML if need be; and whether NVML turned out to be shut down by then."""
         library = _load()
-        if isinstance(library, str):
-            return DriverReading(note=library), False
+        if isinstance(library, Note):
+            return DriverReading(note=_unknown(library)), False
         if not self._started:
             _, code = library.ask("nvmlInit")
             if code:
-                return DriverReading(note=_driver_note(code)), False
+                return DriverReading(note=_unknown(_reason(code))), False
         reading = _read_gpus(library)
         self._started = not library.shut_down
         return reading, library.shut_down
@@ -131,11 +129,11 @@ class _Library:
     pynvml: Any
     shut_down: bool = False
 
-    def ask(self, name: str, *args: Any) -> tuple[Any, int | str]:
+    def ask(self, name: str, *args: Any) -> tuple[Any, int | Note]:
         """Call one function of pynvml.
 
         Returns:
-            Its result and 0, or None and the reason: NVML's return code, or text where the failure was
+            Its result and 0, or None and the reason: NVML's return code, or a note where the failure was
             not NVML's own.
         """
         function = getattr(self.pynvml, name, None)
@@ -146,13 +144,13 @@ class _Library:
         except Exception as error:  # NVMLError, but also decoding errors and ctypes' own: a foreign library's edge
             code = getattr(error, "value", None)
             if not isinstance(code, int):
-                return None, f"the NVIDIA driver's answer makes no sense ({type(error).__name__})"
+                return None, note("nvml.nonsense", error=type(error).__name__)
             self.shut_down |= code == _UNINITIALIZED
             return None, code
 
-    def ask_newest(self, names: Iterable[str], *args: Any) -> tuple[Any, int | str]:
+    def ask_newest(self, names: Iterable[str], *args: Any) -> tuple[Any, int | Note]:
         """Call the first of these functions that the driver has: newer drivers keep older entry points."""
-        answer: tuple[Any, int | str] = None, _FUNCTION_NOT_FOUND
+        answer: tuple[Any, int | Note] = None, _FUNCTION_NOT_FOUND
         for name in names:
             answer = self.ask(name, *args)
             if answer[1] != _FUNCTION_NOT_FOUND:
@@ -164,20 +162,23 @@ class _Library:
 class _Gaps:
     """What of one device could not be read, and why."""
 
-    missing: dict[str, list[str]] = field(default_factory=dict)
+    missing: dict[Note, list[Note]] = field(default_factory=dict)
 
-    def add(self, what: str, code: int | str) -> None:
-        """Note that `what` is unknown for this reason."""
-        self.missing.setdefault(_reason(code), []).append(what)
+    def add(self, what: str, code: int | Note) -> None:
+        """Keep what is unknown, as the key of its word, and for which reason."""
+        self.missing.setdefault(_reason(code), []).append(note(what))
 
-    def line(self) -> str | None:
-        """One line, e.g. "could not read name, memory: this user has no permission", or None."""
-        parts = (f"could not read {', '.join(what)}: {reason}" for reason, what in self.missing.items())
-        return "; ".join(parts) or None
+    def told(self) -> Note | None:
+        """What to say: "could not read name, memory: this user has no permission"; or None."""
+        parts = (
+            note("nvml.unread", what=joined(*what, key="list.and"), reason=reason)
+            for reason, what in self.missing.items()
+        )
+        return joined(*parts)
 
 
-def _load() -> _Library | str:
-    """Import pynvml, or say in one line why it cannot be had."""
+def _load() -> _Library | Note:
+    """Import pynvml, or say why it cannot be had."""
     try:
         import pynvml
     except (Exception, SystemExit) as error:  # a broken installation may raise anything while it is imported
@@ -185,32 +186,32 @@ def _load() -> _Library | str:
     return _Library(pynvml) if hasattr(pynvml, "nvmlInit") else _BAD_BINDING
 
 
-def _reason(code: int | str) -> str:
-    """Why a call failed, in the user's words."""
-    if isinstance(code, str):
+def _reason(code: int | Note) -> Note:
+    """Why a call failed."""
+    if isinstance(code, Note):
         return code
-    return _REASONS.get(code, f"the NVIDIA driver answered with error {code}")
+    return note(f"nvml.{_REASONS[code]}") if code in _REASONS else note("nvml.error", code=code)
 
 
-def _driver_note(code: int | str) -> str:
-    return f"GPU memory is unknown: {_reason(code)}"
+def _unknown(reason: Note) -> Note:
+    return note("nvml.unknown", reason=reason)
 
 
 def _read_gpus(library: _Library) -> DriverReading:
     """Read every GPU that the driver counts."""
     count, code = library.ask("nvmlDeviceGetCount")
     if code:
-        return DriverReading(note=_driver_note(code))
+        return DriverReading(note=_unknown(_reason(code)))
     if not count:
-        return DriverReading(note="the NVIDIA driver is running but shows no GPU")
+        return DriverReading(note=note("nvml.no_gpu"))
     devices: list[DeviceMemory] = []
-    empty: list[str] = []
+    empty: list[Note] = []
     for index in range(count):
         rows = _read_gpu(library, index)
         devices += rows
         if not rows:
-            empty.append(f"GPU {index} is in MIG mode and has no MIG device")
-    return DriverReading(devices=tuple(devices), note="; ".join(empty) or None)
+            empty.append(note("nvml.no_mig_device", index=index))
+    return DriverReading(devices=tuple(devices), note=joined(*empty))
 
 
 def _read_gpu(library: _Library, index: int) -> list[DeviceMemory]:
@@ -218,16 +219,16 @@ def _read_gpu(library: _Library, index: int) -> list[DeviceMemory]:
     gaps = _Gaps()
     handle, code = library.ask("nvmlDeviceGetHandleByIndex", index)
     if code:
-        gaps.add("this GPU", code)
-        return [DeviceMemory(nvml_index=index, note=gaps.line())]
+        gaps.add("nvml.this_gpu", code)
+        return [DeviceMemory(nvml_index=index, note=gaps.told())]
     mode, code = library.ask("nvmlDeviceGetMigMode", handle)
     if code and code not in (_NOT_SUPPORTED, _FUNCTION_NOT_FOUND):  # those two: no MIG here
-        gaps.add("MIG mode", code)
+        gaps.add("nvml.mig_mode", code)
     if not code and mode[0]:
         count, code = library.ask("nvmlDeviceGetMaxMigDeviceCount", handle)
         if not code:
             return _read_mig_devices(library, handle, index, count)
-        gaps.add("MIG devices", code)
+        gaps.add("nvml.mig_devices", code)
     return [_read_device(library, handle, index, gaps)]
 
 
@@ -240,8 +241,8 @@ def _read_mig_devices(library: _Library, parent: Any, index: int, count: int) ->
             continue
         gaps = _Gaps()
         if code:
-            gaps.add(f"MIG device {place}", code)
-            rows.append(DeviceMemory(nvml_index=index, note=gaps.line()))
+            missing = note("nvml.unread", what=note("nvml.mig_device", place=place), reason=_reason(code))
+            rows.append(DeviceMemory(nvml_index=index, note=missing))
         else:
             rows.append(_read_device(library, handle, index, gaps))
     return rows
@@ -251,14 +252,14 @@ def _read_device(library: _Library, handle: Any, index: int, gaps: _Gaps) -> Dev
     """Read one GPU or MIG device, each figure by itself."""
     name, code = library.ask("nvmlDeviceGetName", handle)
     if code:
-        gaps.add("name", code)
+        gaps.add("nvml.name", code)
     uuid, code = library.ask("nvmlDeviceGetUUID", handle)
     if code:
-        gaps.add("uuid", code)
+        gaps.add("nvml.uuid", code)
     name, uuid = (None if text is None else one_line(text) for text in (name, uuid))
     memory = _read_memory(library, handle, gaps)
     processes = _read_processes(library, handle, gaps)
-    return DeviceMemory(nvml_index=index, name=name, uuid=uuid, processes=processes, note=gaps.line(), **memory)
+    return DeviceMemory(nvml_index=index, name=name, uuid=uuid, processes=processes, note=gaps.told(), **memory)
 
 
 def _read_memory(library: _Library, handle: Any, gaps: _Gaps) -> dict[str, int | None]:
@@ -272,7 +273,7 @@ def _read_memory(library: _Library, handle: Any, gaps: _Gaps) -> dict[str, int |
     if code:
         info, code = library.ask("nvmlDeviceGetMemoryInfo", handle)
     if code or info.total in (0, _NOT_AVAILABLE):
-        gaps.add("memory", code or _NOT_SUPPORTED)
+        gaps.add("nvml.memory", code or _NOT_SUPPORTED)
         return {}
     used, free = _known(info.used), _known(info.free)
     # NVML's documents of R525 say that version 2, too, counts the driver's share as used; later ones and
@@ -289,11 +290,11 @@ def _read_processes(library: _Library, handle: Any, gaps: _Gaps) -> tuple[Proces
     """
     compute, code = library.ask_newest(_COMPUTE, handle)
     if code:
-        gaps.add("processes", code)
+        gaps.add("nvml.processes", code)
         return None
     graphics, code = library.ask_newest(_GRAPHICS, handle)
     if code and code not in (_NOT_SUPPORTED, _FUNCTION_NOT_FOUND):  # those two: nothing can draw on it
-        gaps.add("graphics processes", code)
+        gaps.add("nvml.graphics_processes", code)
     used: dict[int, int | None] = {}
     for row in [*compute, *(graphics or ())]:
         figures = [figure for figure in (used.get(row.pid), _known(row.usedGpuMemory)) if figure is not None]

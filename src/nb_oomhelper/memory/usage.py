@@ -9,7 +9,7 @@ from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import segments, with_self
 from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.records.memory import DeviceMemory, DriverReading, MemorySnapshot
-from nb_oomhelper.units import format_bytes
+from nb_oomhelper.records.note import Note, joined, note, size_note
 
 _WORTH_SAYING = 1 << 20  # bytes: less is no holder's, but of two figures that were not read at one moment
 
@@ -40,10 +40,10 @@ class MemoryUsage:
     by_process: tuple[tuple[int, str | None, int | None], ...] = ()
     free: int | None = None
     capacity: int | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
-def read_usage(driver: Driver, index: int | None = None) -> tuple[list[MemoryUsage], str | None]:
+def read_usage(driver: Driver, index: int | None = None) -> tuple[list[MemoryUsage], Note | None]:
     """Read every GPU and the host.
 
     Args:
@@ -51,14 +51,14 @@ def read_usage(driver: Driver, index: int | None = None) -> tuple[list[MemoryUsa
         index: The driver's index of the only GPU to read; None reads all.
 
     Returns:
-        The rows, the host's last; and one line on why there is no GPU, or not that one, or None.
+        The rows, the host's last; and a note on why there is no GPU, or not that one, or None.
     """
     reading = read_driver(driver)
     devices = [device for device in reading.devices if index in (None, device.nvml_index)]
     usages = [_device_usage(reading, device) for device in devices]
     host = take_snapshot(driver, backend="host", device=None)
-    absent = None if index is None or devices else f"there is no GPU {index} that the driver shows"
-    return [*usages, _host_usage(host)], "; ".join(filter(None, (absent, reading.note))) or None
+    absent = None if index is None or devices else note("gpumem.no_gpu", index=index)
+    return [*usages, _host_usage(host)], joined(absent, reading.note)
 
 
 def _device_usage(reading: DriverReading, device: DeviceMemory) -> MemoryUsage:
@@ -84,12 +84,12 @@ def _device_usage(reading: DriverReading, device: DeviceMemory) -> MemoryUsage:
     )
 
 
-def _elsewhere(size: int | None, named: tuple[tuple[int, str | None, int | None], ...]) -> list[str]:
+def _elsewhere(size: int | None, named: tuple[tuple[int, str | None, int | None], ...]) -> list[Note]:
     """What is used of a GPU and neither this process's allocator nor a process that is listed is known to hold."""
     size = (size or 0) - sum(used or 0 for _, _, used in named)
     if size < _WORTH_SAYING:
         return []
-    return [f"{format_bytes(size)} outside this process's allocator; whose cannot be told here"]
+    return [note("gpumem.elsewhere", size=size_note(size))]
 
 
 def _host_usage(snapshot: MemorySnapshot) -> MemoryUsage:
@@ -98,7 +98,7 @@ def _host_usage(snapshot: MemorySnapshot) -> MemoryUsage:
     used = None if host.capacity is None or host.available is None else host.capacity - host.available
     notes = []
     if name != "machine":
-        notes.append(f"limited by {name} to {format_bytes(bound)}: {format_bytes(room)} left")
+        notes.append(note("gpumem.limit", limit=name, size=size_note(bound), left=size_note(room)))
     return MemoryUsage(
         device="host",
         rest=host.this_process,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.note import Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class DeviceMemory:
         capacity, used, free: Bytes, all processes counted.
         system_reserved: Bytes that the driver keeps for itself.
         processes: One row a process; None where the driver does not tell.
-        note: One line on what could not be read, or None.
+        note: What could not be read, or None.
     """
 
     nvml_index: int
@@ -52,7 +53,7 @@ class DeviceMemory:
     free: int | None = None
     system_reserved: int | None = None
     processes: tuple[ProcessMemory, ...] | None = None
-    note: str | None = None
+    note: Note | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +62,11 @@ class DriverReading:
 
     Attributes:
         devices: In the driver's order; empty where there is no driver.
-        note: One line on why there is nothing to show, or None.
+        note: Why there is nothing to show, or None.
     """
 
     devices: tuple[DeviceMemory, ...] = ()
-    note: str | None = None
+    note: Note | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

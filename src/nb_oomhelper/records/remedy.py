@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nb_oomhelper.records.memory import Measure
+from nb_oomhelper.records.note import Note
 
 Applicability = Literal["safe", "unsafe", "display_only"]
 Verdict = Literal["runs", "may", "again"]  # best first
@@ -36,7 +37,7 @@ class Placement:
         device: The GPU's ordinal, or None.
         dtype: What floats are loaded as: a dtype's name, or "auto" for as they are stored.
         budget: The most that weights may take of each, as the text of accelerate's `max_memory`.
-        why: Why the bytes are not known, in one plain line, or None.
+        why: Why the bytes are not known, or None.
     """
 
     gpu: int | None = None
@@ -46,7 +47,7 @@ class Placement:
     device: int | None = None
     dtype: str | None = None
     budget: str = "{}"
-    why: str | None = None
+    why: Note | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as MagicUsageError
@@ -85,8 +84,12 @@ class OomMagics(Magics):  # type: ignore[misc]
         if options.json:
             print(memory_table.to_json(rows, note))
         else:
+            language = self._core.settings.pick_language()
             display(
-                {"text/plain": memory_table.to_text(rows, note), "text/html": memory_table.to_html(rows, note)},
+                {
+                    "text/plain": memory_table.to_text(rows, note, language),
+                    "text/html": memory_table.to_html(rows, note, language),
+                },
                 raw=True,
             )
         return None
@@ -107,7 +110,7 @@ class OomMagics(Magics):  # type: ignore[misc]
                 exec(body, shell.user_ns)
                 return eval(value, shell.user_ns)
             finally:
-                print("\n".join(meter.stop()))
+                print("\n".join(meter.stop(self._core.settings.pick_language())))
 
     @line_magic
     def oom(self, line: str) -> None:
@@ -146,16 +149,17 @@ def _ordinal(driver: Driver, index: int) -> int | None:
 def _show_holders(scope: Scope, device: int | None, as_json: bool, language: Language) -> None:
     from nb_oomhelper.holders.find import all_holdings
     from nb_oomhelper.showing import grid, memory_table
+    from nb_oomhelper.showing.notes import for_json
     from nb_oomhelper.showing.wording import say
 
     found = all_holdings(scope, device)
     if as_json:
-        print(json.dumps([asdict(row) for row in found], indent=2, ensure_ascii=False))
+        print(json.dumps(for_json(found), indent=2, ensure_ascii=False))
         return
     if not found:
         print(say("gpumem.nothing_held", language))
         return
-    columns, rows = memory_table.by_variable(found)
+    columns, rows = memory_table.by_variable(found, language)
     display({"text/plain": grid.to_text(columns, rows), "text/html": grid.to_html(columns, rows)}, raw=True)
 
 

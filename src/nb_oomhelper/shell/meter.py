@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.allocators import allocators_by_gpu
 from nb_oomhelper.memory.host import read_host
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import AllocatorMemory
-from nb_oomhelper.units import format_bytes
+from nb_oomhelper.showing.wording import is_noise, say, say_size
 
 _SAMPLE = 0.1  # seconds between two looks at what keeps no peak of its own
-_SEEN = f", seen every {_SAMPLE:g} s"
 
 
 class Meter:
@@ -32,25 +32,27 @@ class Meter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._end()
 
-    def stop(self) -> list[str]:
+    def stop(self, language: Language) -> list[str]:
         """End the measuring and say what was seen, one line a GPU and one for the host."""
         self._end()
         self._sample()
-        lines = [self._gpu_line(device, rows) for device, rows in allocators_by_gpu().items()]
-        return [*filter(None, lines), f"host{_SEEN}: {_line(self._host, self._resident, read_host().this_process)}"]
+        lines = [self._gpu_line(device, rows, language) for device, rows in allocators_by_gpu().items()]
+        host = _sampled(say("gpumem.host", language), language)
+        return [*filter(None, lines), _line(host, (self._host, self._resident, read_host().this_process), language)]
 
     def _end(self) -> None:
         if self._repeat is not None:
             self._repeat.stop()
 
-    def _gpu_line(self, device: int | None, rows: list[AllocatorMemory]) -> str | None:
+    def _gpu_line(self, device: int | None, rows: list[AllocatorMemory], language: Language) -> str | None:
         """None for a GPU on which nothing is or was allocated meanwhile."""
         before, seen = self._gpus.get(device, []), self._allocated.get(device)
         peak = _raised_peak(before, rows)
         if not (peak or seen):
             return None
-        where = f"allocated on cuda:{device}{_SEEN if peak is None else ''}"
-        return f"{where}: {_line(_total(before) if before else 0, peak or seen, _total(rows))}"
+        what = say("gpumem.metered_gpu", language, device=device)
+        what = _sampled(what, language) if peak is None else what
+        return _line(what, (_total(before) if before else 0, peak or seen, _total(rows)), language)
 
     def _sample(self) -> bool:
         self._resident = _higher(self._resident, read_host().this_process)
@@ -81,12 +83,19 @@ def _higher(known: int | None, seen: int | None) -> int | None:
     return max((size for size in (known, seen) if size is not None), default=None)
 
 
-def _line(before: int | None, peak: int | None, after: int | None) -> str:
-    span = f"{format_bytes(before)} → {format_bytes(after)}"
-    return f"peak {format_bytes(peak)} ({_change(before, peak)}), change {_change(before, after)} ({span})"
+def _sampled(what: str, language: Language) -> str:
+    return say("gpumem.sampled", language, what=what, seconds=f"{_SAMPLE:g}")
 
 
-def _change(before: int | None, after: int | None) -> str:
+def _line(what: str, figures: tuple[int | None, int | None, int | None], language: Language) -> str:
+    before, peak, after = figures
+    sizes = {"before": say_size(before, language), "peak": say_size(peak, language), "after": say_size(after, language)}
+    rise, change = _change(before, peak, language), _change(before, after, language)
+    return say("gpumem.metered", language, what=what, rise=rise, change=change, **sizes)
+
+
+def _change(before: int | None, after: int | None, language: Language) -> str:
     change = None if before is None or after is None else after - before
-    sign = "+" if change is not None and change >= 0 else ""
-    return f"{sign}{format_bytes(change)}"
+    if is_noise(change):
+        return "±0"
+    return f"{'+' if change is not None and change > 0 else ''}{say_size(change, language)}"

@@ -197,7 +197,7 @@ def _plan(options: Namespace, core: Core) -> None:
 def _entry(options: Namespace, core: Core) -> None:
     from IPython.display import display
 
-    from nb_oomhelper.knowledge.export import entry_page, to_json
+    from nb_oomhelper.showing.entry_page import entry_page, to_json
 
     catalog, language = core.services.catalog(), options.lang or core.settings.pick_language()
     wanted = " ".join(options.words)
@@ -217,9 +217,10 @@ def _entry(options: Namespace, core: Core) -> None:
 
 def _status(options: Namespace, core: Core) -> None:
     from nb_oomhelper.shell.status import status
+    from nb_oomhelper.showing.wording import say
 
     if options.traceback:
-        print(core.services.trace or "no problem since nb_oomhelper was loaded")
+        print(core.services.trace or say("status.no_problem", core.settings.pick_language()))
     else:
         _print_lines(status(core))
 

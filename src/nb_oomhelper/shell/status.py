@@ -4,46 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nb_oomhelper.case import Services
 from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.memory.host import gap
+from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.remedies.history import measured_rates
 from nb_oomhelper.shell.core import Core
 from nb_oomhelper.showing.frontends import widgets_gap
+from nb_oomhelper.showing.notes import say_note
 
 
 def status(core: Core) -> list[str]:
-    """Say what is in place and what is missing, one plain line each."""
+    """Say what is in place and what is missing, one plain line each, in the language that is set."""
     settings, services, catalog = core.settings, core.services, core.services.catalog()
-    slot = "in place" if core.hooks.has_slot else "taken by another extension; the other hooks still see errors"
-    lines = [
-        f"exception handler: {slot}",
-        f"language: {settings.pick_language()} (setting: {settings.language})",
-        f"live readout: every {settings.refresh_seconds:g} s, for {settings.live_minutes:g} minutes",
-        f"history: {_history(settings.history_file())}",
-        f"knowledge: {len(catalog.entries)} entries, {len(catalog.fixes)} fixes",
-        *(f"replaced: {line}" for line in catalog.replaced),
-        *(f"left out: {problem}" for problem in catalog.problems),
-        f"driver: {_driver(services)}",
-        f"host memory: {gap() or 'can be read'}",
-        f"widgets: {widgets_gap(services.shell) or 'can be shown'}",
+    language, reading = settings.pick_language(), services.driver.read()
+    notes = [
+        note("status.handler", slot=note("status.in_place" if core.hooks.has_slot else "status.taken")),
+        note("status.language", chosen=language, setting=settings.language),
+        note("status.live", seconds=f"{settings.refresh_seconds:g}", minutes=f"{settings.live_minutes:g}"),
+        note("status.history", history=_history(settings.history_file())),
+        note("status.knowledge", entries=len(catalog.entries), fixes=len(catalog.fixes)),
+        *(note("status.replaced", line=line) for line in catalog.replaced),
+        *(note("status.left_out", problem=problem) for problem in catalog.problems),
+        note("status.driver", driver=reading.note or note("status.devices", count=len(reading.devices))),
+        note("status.host", host=gap() or note("status.can_be_read")),
+        note("status.widgets", widgets=widgets_gap(services.shell) or note("status.can_be_shown")),
     ]
     if services.problem:
-        more = " (%oom status --traceback)" if services.trace else ""
-        lines.append(f"last problem: {services.problem}{more}")
-    return lines
+        traced = "_traced" if services.trace else ""
+        notes.append(note(f"status.problem{traced}", problem=services.problem))
+    return [say_note(one, language) for one in notes]
 
 
-def _history(path: Path | None) -> str:
+def _history(path: Path | None) -> Note | str:
     if path is None:
-        return "off"
+        return note("status.off")
     try:
         rates = measured_rates(path)
     except OomHelperError as error:
         return str(error)
-    return f"{sum(total for _, total in rates.values())} measured outcomes in {path}"
-
-
-def _driver(services: Services) -> str:
-    reading = services.driver.read()
-    return reading.note or f"{len(reading.devices)} devices"
+    return note("status.measured", count=sum(total for _, total in rates.values()), path=str(path))

@@ -9,7 +9,12 @@ Rows = Sequence[Sequence[str]]
 
 
 def to_text(columns: Sequence[str], rows: Rows) -> str:
-    """The first column to the left, the others to the right."""
+    """Write an aligned table: the first column to the left, the others to the right.
+
+    Args:
+        columns: Their titles.
+        rows: One text a column.
+    """
     table = [list(columns), *(list(row) for row in rows)]
     widths = [max(_width(row[column]) for row in table) for column in range(len(columns))]
     return "\n".join("  ".join(_cells(row, widths)).rstrip() for row in table)
@@ -30,7 +35,14 @@ def _width(text: str) -> int:
 
 
 def to_html(columns: Sequence[str], rows: Rows, above: Sequence[str] = (), below: Sequence[str] = ()) -> str:
-    """The same as a table element, escaped, between lines of text."""
+    """Write a table element, escaped, between lines of text.
+
+    Args:
+        columns: Their titles.
+        rows: One text a column.
+        above: Lines before the table.
+        below: Lines after it.
+    """
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     before, after = ("".join(f"<div>{html.escape(line)}</div>" for line in lines) for lines in (above, below))

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.loading.estimate import Estimate
 from nb_oomhelper.records.remedy import Placement
+from nb_oomhelper.showing.notes import for_json, say_note
 from nb_oomhelper.showing.outcome_text import said_rates
-from nb_oomhelper.showing.wording import say
-from nb_oomhelper.units import format_bytes
+from nb_oomhelper.showing.wording import say, say_list, say_size
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 _VERDICTS = {True: "fits", None: "unknown", False: "fits_not"}
 
 
 def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language) -> Table:
-    """Columns and rows, for `grid`: one row a way of loading, the least loss first."""
+    """Draw up the table: one row a way of loading, the least loss first.
+
+    Args:
+        found: The estimate.
+        catalog: The knowledge, which has the ways' texts.
+        rates: By fix, (n, m): the request would have fitted after n of m runs here.
+        language: "en" or "zh".
+
+    Returns:
+        Columns and rows, for `grid`.
+    """
     columns = tuple(say(f"plan.{name}", language) for name in ("way", "gpu", "host", "disk", "verdict", "rates"))
     rows = [
         (
             _title(found, catalog, fix, language),
-            *_sizes(one),
+            *_sizes(one, language),
             say(f"plan.{'tight' if one.fits is None and one.gpu is not None else _VERDICTS[one.fits]}", language),
             said_rates(fix, catalog, rates, language) or "–",
         )
@@ -35,47 +44,63 @@ def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]
 
 
 def above(found: Estimate, language: Language) -> list[str]:
-    """What is said before the table: the model's size, and the room that there is."""
+    """Say before the table what the model's size is, and the room that there is.
+
+    Args:
+        found: The estimate.
+        language: "en" or "zh".
+    """
     checkpoint = found.checkpoint
-    dtypes = ", ".join(f"{name} {format_bytes(size)}" for name, size in checkpoint.dtypes)
+    dtypes = say_list((f"{name} {say_size(size, language)}" for name, size in checkpoint.dtypes), language)
     if checkpoint.size is None:
-        first = say("plan.no_size", language, model=found.model, why=checkpoint.note or "")
+        first = say(
+            "plan.no_size",
+            language,
+            model=found.model,
+            why=say_note(checkpoint.note, language) if checkpoint.note else say("size.unknown", language),
+        )
     else:
-        size = format_bytes(checkpoint.size)
+        size = say_size(checkpoint.size, language)
         how = say(f"plan.{checkpoint.how}", language)
         first = say("plan.size", language, model=found.model, size=size, dtypes=dtypes or "?", how=how)
     lines = [first]
     if checkpoint.size is not None and checkpoint.note:
-        lines.append(say("plan.note", language, note=checkpoint.note))
-    free, host = format_bytes(found.free), format_bytes(found.host)
+        lines.append(say("plan.note", language, note=say_note(checkpoint.note, language)))
+    free, host = say_size(found.free, language), say_size(found.host, language)
     if found.backend == "host":
         return [*lines, say("plan.room_host", language, host=host)]
     return [*lines, say("plan.room", language, place=f"{found.backend}:{found.device}", free=free, host=host)]
 
 
 def below(found: Estimate, catalog: Catalog, language: Language) -> list[str]:
-    """What is said after the table: what comes beside the weights, and what each way costs."""
+    """Say after the table what comes on top of the weights, and what each way costs.
+
+    Args:
+        found: The estimate.
+        catalog: The knowledge, which has the ways' texts.
+        language: "en" or "zh".
+    """
     beside = found.beside
     lines = [
         say(
             "plan.beside",
             language,
-            cache=format_bytes(beside.cache),
-            activations=format_bytes(beside.activations),
-            formula=beside.formula,
+            cache=say_size(beside.cache, language),
+            activations=say_size(beside.activations, language),
+            formula=say_note(beside.formula, language),
         )
     ]
     if found.backend != "host":
-        lines.append(say("plan.context", language, context=format_bytes(found.context)))
+        lines.append(say("plan.context", language, context=say_size(found.context, language)))
     for fix, _ in found.rows:
-        note = catalog.fix(fix).note.get(language)
-        lines.append(f"- {_title(found, catalog, fix, language)}: {note}")
+        title, note = _title(found, catalog, fix, language), catalog.fix(fix).note.get(language)
+        lines.append("- " + say("list.of", language, head=title, text=note))
     return [line.replace("`", "") for line in lines]
 
 
 def to_json(found: Estimate) -> str:
-    """The estimate as JSON: sizes in bytes, unknown is null."""
-    whole = asdict(found)
+    """Write the estimate as JSON: sizes in bytes, unknown is null, notes in English."""
+    whole = for_json(found)
     whole["checkpoint"].pop("tensors")
     whole["rows"] = [{"fix": fix, **one} for fix, one in whole["rows"]]
     return json.dumps(whole, indent=2, ensure_ascii=False)
@@ -87,5 +112,5 @@ def _title(found: Estimate, catalog: Catalog, fix: str, language: Language) -> s
     return fill(catalog.fix(fix).title.get(language), fields).replace("`", "")
 
 
-def _sizes(one: Placement) -> tuple[str, ...]:
-    return tuple("–" if size == 0 else format_bytes(size) for size in (one.gpu, one.host, one.disk))
+def _sizes(one: Placement, language: Language) -> tuple[str, ...]:
+    return tuple("–" if size == 0 else say_size(size, language) for size in (one.gpu, one.host, one.disk))

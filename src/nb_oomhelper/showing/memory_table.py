@@ -1,85 +1,123 @@
-"""The table of `%gpumem`: one row a GPU and one for the host, as text, HTML or JSON."""
+"""The tables of `%gpumem`: one row a GPU and one for the host, or one a holder, as text, HTML or JSON."""
 
 from __future__ import annotations
 
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.holdings import Holding
+from nb_oomhelper.records.note import Note
 from nb_oomhelper.showing import grid
-from nb_oomhelper.units import format_bytes
+from nb_oomhelper.showing.notes import for_json, say_note, say_notes
+from nb_oomhelper.showing.wording import knows, say, say_list, say_size
 from nb_oomhelper.untrusted import one_line
 
-_COLUMNS = ("device", "allocated", "cached", "rest of process", "other processes", "free", "capacity")
+_SIZES = ("allocated", "cached", "rest", "others", "free", "capacity")
 
 
-def to_json(usages: Sequence[MemoryUsage], note: str | None) -> str:
-    """All rows as JSON: sizes in bytes, unknown is null."""
-    rows = [asdict(usage) for usage in usages]
+def to_json(usages: Sequence[MemoryUsage], note: Note | None) -> str:
+    """Write all rows as JSON: sizes in bytes, unknown is null, notes in English.
+
+    Args:
+        usages: One row a device.
+        note: Why there is no GPU, or None.
+    """
+    rows = for_json(usages)
     for row in rows:
         row["by_process"] = [{"pid": pid, "name": name, "bytes": used} for pid, name, used in row["by_process"]]
-    return json.dumps({"devices": rows, "note": note}, indent=2, ensure_ascii=False)
+    return json.dumps({"devices": rows, "note": for_json(note)}, indent=2, ensure_ascii=False)
 
 
-def to_text(usages: Sequence[MemoryUsage], note: str | None) -> str:
-    """An aligned table, and below it the other processes by name."""
-    table = grid.to_text(_COLUMNS, [_cells(usage) for usage in usages])
-    return "\n".join([table, *_below(usages, note)])
+def to_text(usages: Sequence[MemoryUsage], note: Note | None, language: Language) -> str:
+    """Write an aligned table, and below it the other processes by name.
+
+    Args:
+        usages: One row a device.
+        note: Why there is no GPU, or None.
+        language: "en" or "zh".
+    """
+    table = grid.to_text(_columns(language), [_cells(usage, language) for usage in usages])
+    return "\n".join([table, *_below(usages, note, language)])
 
 
-def to_html(usages: Sequence[MemoryUsage], note: str | None) -> str:
-    """The same as a table element."""
-    below = "<br>".join(html.escape(line) for line in _below(usages, note))
-    return f"{grid.to_html(_COLUMNS, [_cells(usage) for usage in usages])}<div>{below}</div>"
+def to_html(usages: Sequence[MemoryUsage], note: Note | None, language: Language) -> str:
+    """Write a table element, and below it the other processes by name.
+
+    Args:
+        usages: One row a device.
+        note: Why there is no GPU, or None.
+        language: "en" or "zh".
+    """
+    below = "<br>".join(html.escape(line) for line in _below(usages, note, language))
+    table = grid.to_html(_columns(language), [_cells(usage, language) for usage in usages])
+    return f"{table}<div>{below}</div>"
 
 
-def by_variable(rows: Sequence[Holding]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows of a table of holders, for `grid`."""
-    columns = ("who keeps it", "alone", "shared", "what it is", "largest")
+def by_variable(rows: Sequence[Holding], language: Language) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Draw up a table of holders.
+
+    Args:
+        rows: One a holder.
+        language: "en" or "zh".
+
+    Returns:
+        Columns and rows, for `grid`.
+    """
+    columns = tuple(say(f"gpumem.{name}", language) for name in ("holder", "alone", "shared", "what", "largest"))
     return columns, [
         (
-            _holder(row),
-            format_bytes(row.own),
-            format_bytes(row.shared) if row.shared else "–",
-            ", ".join(f"{_part(part, row.role)} {format_bytes(size)}" for part, size in row.parts) or "–",
+            _holder(row, language),
+            say_size(row.own, language),
+            say_size(row.shared, language) if row.shared else "–",
+            say_list(
+                (f"{_part(part, row.role, language)} {say_size(size, language)}" for part, size in row.parts), language
+            )
+            or "–",
             ", ".join(row.shapes[:1]) or "–",
         )
         for row in rows
     ]
 
 
-def _part(part: str, role: str) -> str:
+def _part(part: str, role: str, language: Language) -> str:
     """What a part is called: of what has no other part only the holder's class says which of the two it is."""
-    words = {"tensor": "tensors", "array": "arrays"}
-    return words.get(role, "tensors or arrays") if part == "tensors" else part
+    kind = {"tensor": "tensors", "array": "arrays"}.get(role, "either") if part == "tensors" else part
+    return say(f"kind.{kind}", language) if knows(f"kind.{kind}") else part
 
 
-def _holder(row: Holding) -> str:
-    cell = {"failed_cell": "failed cell", "earlier_cell": "earlier failed cell"}.get(row.kind)
-    if cell is not None:
-        return f"{cell}, {row.function} line {row.line}: {one_line(row.name)}"
+def _holder(row: Holding, language: Language) -> str:
+    if row.kind in ("failed_cell", "earlier_cell"):
+        return say(f"gpumem.{row.kind}", language, function=row.function, line=row.line, names=one_line(row.name))
     name = one_line(row.path or row.name)
     graph = dict(row.parts).get("graph", 0)
-    return f"autograd graph of {name}" if 2 * graph > row.own + row.shared else name
+    return say("gpumem.graph_of", language, name=name) if 2 * graph > row.own + row.shared else name
 
 
-def _cells(usage: MemoryUsage) -> list[str]:
-    name = " · ".join(part for part in (usage.device, usage.ordinal, usage.name) if part)
+def _columns(language: Language) -> list[str]:
+    return [say(f"gpumem.{name}", language) for name in ("device", *_SIZES)]
+
+
+def _device(usage: MemoryUsage, language: Language) -> str:
+    return say("gpumem.host", language) if usage.device == "host" else usage.device
+
+
+def _cells(usage: MemoryUsage, language: Language) -> list[str]:
+    name = " · ".join(part for part in (_device(usage, language), usage.ordinal, usage.name) if part)
     host = usage.device == "host"
-    sizes = (usage.allocated, usage.cached, usage.rest, usage.others, usage.free, usage.capacity)
     # the host has no allocator of its own to ask: nothing to show is not the same as unknown
-    return [name, *("–" if host and at < 2 else format_bytes(size) for at, size in enumerate(sizes))]
+    absent = ("allocated", "cached") if host else ()
+    return [name, *("–" if one in absent else say_size(getattr(usage, one), language) for one in _SIZES)]
 
 
-def _below(usages: Sequence[MemoryUsage], note: str | None) -> list[str]:
-    lines = [] if note is None else [note]
+def _below(usages: Sequence[MemoryUsage], note: Note | None, language: Language) -> list[str]:
+    lines = [] if note is None else [say_note(note, language)]
     for usage in usages:
-        lines.extend(f"{usage.device}: {line}" for line in usage.notes)
-        lines.extend(
-            f"{usage.device}: process {pid} {name or '(name not visible from here)'}: {format_bytes(used)}"
-            for pid, name, used in usage.by_process
-        )
+        said = say_notes(usage.notes, language)
+        for pid, name, used in usage.by_process:
+            who = name or say("gpumem.no_name", language)
+            said.append(say("gpumem.process", language, pid=pid, name=who, size=say_size(used, language)))
+        lines.extend(say("list.of", language, head=_device(usage, language), text=line) for line in said)
     return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from nb_oomhelper.case import Case
@@ -10,17 +9,20 @@ from nb_oomhelper.knowledge.catalog import Catalog, Match
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
-from nb_oomhelper.showing.wording import say
-from nb_oomhelper.units import format_bytes
-from nb_oomhelper.untrusted import printable
-
-_STARS = re.compile(r"\*{2,}")
-_WORTH_SAYING = 1 << 20  # bytes
+from nb_oomhelper.showing.markup import code, plain
+from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say_size
 
 
 def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
-    """An outcome in sentences: what was freed, what was promised, and whether the request would fit."""
-    seconds = f"{outcome.seconds:.1f}"
+    """Put an outcome into sentences: what was freed, what was promised, and whether the request would fit.
+
+    Args:
+        outcome: What came of a fix.
+        case: What it was a fix of.
+        catalog: The knowledge, which has the fix's texts.
+        language: "en" or "zh".
+    """
+    seconds = _seconds(outcome)
     title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
     lines = []
     if outcome.error is not None:
@@ -30,18 +32,26 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     else:
         lines.append(_freed(outcome, title, seconds, language))
     if outcome.predicted is not None and outcome.error is None:
-        lines.append(say("outcome.predicted", language, predicted=format_bytes(outcome.predicted)))
+        lines.append(say("outcome.predicted", language, predicted=say_freed(outcome.predicted, language)))
     before, after = outcome.before.device_used, outcome.after.device_used
     if before is not None and after is not None:
-        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+        lines.append(
+            say("outcome.driver", language, before=say_size(before, language), after=say_size(after, language))
+        )
     lines.extend(_held(outcome, language))
     lines.extend(_verdict(outcome, case, catalog, language))
     if outcome.whole_cell_fits is not None and case.diagnosis.rerun != outcome.requested:
         key = "outcome.again_fits" if outcome.whole_cell_fits else "outcome.again_not"
-        lines.append(say(key, language, needed=format_bytes(case.diagnosis.rerun)))
-    worth = [step for step in outcome.steps if step.error or max(_fallen(step), default=0) >= _WORTH_SAYING]
+        lines.append(say(key, language, needed=say_size(case.diagnosis.rerun, language)))
+    worth = [step for step in outcome.steps if step.error or not is_noise(max(_fallen(step), default=0))]
     if worth:
-        lines.append(say("outcome.steps", language, steps="; ".join(_step(step, language) for step in worth)))
+        lines.append(
+            say(
+                "outcome.steps",
+                language,
+                steps=say_list((_step(step, language) for step in worth), language, "list.then"),
+            )
+        )
     return lines
 
 
@@ -56,7 +66,7 @@ def _verdict(outcome: Outcome, case: Case, catalog: Catalog, language: Language)
     if outcome.fits is None:
         return []
     key = "outcome.fits" if outcome.fits else "outcome.fits_not"
-    requested, free = format_bytes(outcome.requested), format_bytes(outcome.after.free)
+    requested, free = say_size(outcome.requested, language), say_size(outcome.after.free, language)
     return [say(key, language, requested=requested, free=free)]
 
 
@@ -84,19 +94,34 @@ def _next(outcome: Outcome, case: Case, catalog: Catalog, language: Language) ->
 
 
 def places(placement: Placement, language: Language) -> str:
-    """Bytes on the GPU, in host memory and on disk, those that are not zero; "" where nothing is known."""
+    """Say where a model's bytes are or would go.
+
+    Args:
+        placement: Bytes on the GPU, in host memory and on disk.
+        language: "en" or "zh".
+
+    Returns:
+        Those that are not zero; "" where nothing is known.
+    """
     sizes = {"on_gpu": placement.gpu, "on_host": placement.host, "on_disk": placement.disk}
     # a size does not break over two lines
-    known = {key: format_bytes(size).replace(" ", "\u00a0") for key, size in sizes.items() if size}
+    known = {key: say_size(size, language).replace(" ", "\u00a0") for key, size in sizes.items() if size}
     return " + ".join(say(f"fix.{key}", language, size=size) for key, size in known.items())
 
 
 def summary(outcome: Outcome, language: Language) -> list[str]:
-    """What `release()` did, in sentences: the bytes, each step, and who keeps the rest."""
-    lines = [_freed(outcome, "release()", f"{outcome.seconds:.1f}", language)]
+    """Say what `release()` did: the bytes, each step, and who keeps the rest.
+
+    Args:
+        outcome: What came of it.
+        language: "en" or "zh".
+    """
+    lines = [_freed(outcome, "release()", _seconds(outcome), language)]
     before, after = outcome.before.device_used, outcome.after.device_used
     if before is not None and after is not None:
-        lines.append(say("outcome.driver", language, before=format_bytes(before), after=format_bytes(after)))
+        lines.append(
+            say("outcome.driver", language, before=say_size(before, language), after=say_size(after, language))
+        )
     return [*lines, *(f"- {_step(step, language)}" for step in outcome.steps), *_held(outcome, language)]
 
 
@@ -106,8 +131,8 @@ def _step(step: Step, language: Language) -> str:
         return say(f"step.{step.done}_failed", language, error=step.error)
     done = say(f"step.{step.done}", language, count=step.count, name=code(step.name or ""))
     if step.allocated is None and step.device_used is None:
-        return say("step.host", language, done=done, resident=format_bytes(step.resident))
-    sizes = {name: format_bytes(getattr(step, name)) for name in ("allocated", "device_used")}
+        return say("step.host", language, done=done, resident=say_freed(step.resident, language))
+    sizes = {name: say_freed(getattr(step, name), language) for name in ("allocated", "device_used")}
     return say("step.gpu", language, done=done, **sizes)
 
 
@@ -120,17 +145,32 @@ def _held(outcome: Outcome, language: Language) -> list[str]:
     held = [(name, size) for name, size in outcome.held if not (outcome.loaded and name == outcome.subject)]
     if not held:
         return []
-    names = ", ".join(f"{code(name)} {format_bytes(size)}" for name, size in held)
+    names = say_list((f"{code(name)} {say_size(size, language)}" for name, size in held), language)
     return [say("outcome.held", language, names=names)]
 
 
 def fix_title(fix: str, subject: str, case: Case, catalog: Catalog, language: Language) -> str:
-    """A fix's title, with its subject filled in."""
+    """Find a fix's title, with its subject filled in.
+
+    Args:
+        fix: Its id.
+        subject: The name, pid or model that it is about.
+        case: What it is a fix of.
+        catalog: The knowledge, which has its texts.
+        language: "en" or "zh".
+    """
     return fill(texts(catalog, fix, language)[0], blanks(subject, case))
 
 
 def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -> str:
-    """What a fix would lose, as a sentence."""
+    """Say what a fix costs.
+
+    Args:
+        plan: The fix, made ready.
+        case: What it is a fix of.
+        catalog: The knowledge, which has its texts.
+        language: "en" or "zh".
+    """
     loses = fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case))
     return say("fix.loses", language, loses=loses)
 
@@ -140,25 +180,39 @@ def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> st
     figure = "resident" if host else "allocated"
     before = outcome.before.resident if host else outcome.before.allocated
     after = outcome.after.resident if host else outcome.after.allocated
-    taken = (outcome.freed or 0) < -_WORTH_SAYING  # a load can leave more behind than the release before it gave back
+    freed = outcome.freed  # a load can leave more behind than the release before it gave back
     return say(
-        "outcome.took" if taken else "outcome.freed",
+        "outcome.freed_nothing" if is_noise(freed) else "outcome.took" if freed and freed < 0 else "outcome.freed",
         language,
         title=title,
-        freed=format_bytes(-outcome.freed if taken and outcome.freed else outcome.freed),
-        before=format_bytes(before),
-        after=format_bytes(after),
+        freed=say_size(None if freed is None else abs(freed), language),
+        before=say_size(before, language),
+        after=say_size(after, language),
         figure=say(f"outcome.{figure}", language),
         seconds=seconds,
     )
 
 
+def _seconds(outcome: Outcome) -> str:
+    return f"{outcome.seconds:.1f}" if outcome.seconds >= 0.05 else "< 0.1"
+
+
 def said_rates(
     fix: str, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language, match: Match | None = None
 ) -> str:
-    """What is claimed of a fix and what was measured, side by side and never mixed; "" where there is neither.
+    """Say what is claimed of a fix and what was measured, side by side and never mixed.
 
     A claim is about one problem: it is said where the entry that matches recommends this very fix, and nowhere else.
+
+    Args:
+        fix: Its id.
+        catalog: The knowledge.
+        rates: By fix, (n, m): the request would have fitted after n of m runs here.
+        language: "en" or "zh".
+        match: The entry that bears on the case, or None.
+
+    Returns:
+        "" where there is neither.
     """
     parts = []
     claimed = _claimed(fix, catalog, match)
@@ -177,13 +231,27 @@ def _claimed(fix: str, catalog: Catalog, match: Match | None) -> int | None:
 
 
 def texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, str]:
-    """A fix's title, note, and what it loses, with their blanks."""
+    """Find a fix's title, note, and what it loses, with their blanks.
+
+    Args:
+        catalog: The knowledge.
+        fix: Its id.
+        language: "en" or "zh".
+    """
     found = catalog.fix(fix)
     return found.title.get(language), found.note.get(language), found.loses.get(language)
 
 
 def blanks(subject: str, case: Case) -> dict[str, str]:
-    """What a fix's texts fill their blanks with."""
+    """Find what a fix's texts fill their blanks with.
+
+    Args:
+        subject: The name, pid or model that the fix is about.
+        case: What it is a fix of.
+
+    Returns:
+        Text without markup, by the blanks' names: name, pid, device, target, model, loader, module.
+    """
     call = case.event.call
     fields = {
         "name": subject,
@@ -202,13 +270,3 @@ def _device(case: Case) -> str:
     own = case.event.device or 0
     others = [one.placement.device for one in case.plans if one.placement and one.placement.device not in (None, own)]
     return f"cuda:{others[0]}" if others else "cuda:1"
-
-
-def plain(text: str) -> str:
-    """A text from outside, without the characters that mean markup here, and with those that hide written out."""
-    return _STARS.sub("*", printable(text).replace("`", "'"))
-
-
-def code(text: str) -> str:
-    """A name, marked as code."""
-    return f"`{plain(text)}`"

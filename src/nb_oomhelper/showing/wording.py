@@ -6,14 +6,18 @@ import functools
 import locale
 import os
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.units import format_bytes
+
+_NOISE = 1 << 20  # bytes by which a reading changes by itself
 
 
 def say(key: str, language: Language, **fields: Any) -> str:
-    """One sentence, filled in.
+    """Fill in one sentence.
 
     Args:
         key: "section.name", as in the file.
@@ -29,6 +33,48 @@ def knows(key: str) -> bool:
     """Whether there is such a sentence."""
     section, _, name = key.partition(".")
     return name in _sentences().get(section, {})
+
+
+def say_size(size: int | None, language: Language) -> str:
+    """Say a size.
+
+    Args:
+        size: Bytes, or None for unknown.
+        language: "en" or "zh".
+    """
+    if size is None:
+        return say("size.unknown", language)
+    return say("size.bytes", language, count=size) if abs(size) < 1 << 10 else format_bytes(size)
+
+
+def say_freed(change: int | None, language: Language) -> str:
+    """Say how much less is held than before, "nothing" for what a reading changes by itself.
+
+    Args:
+        change: Bytes, or None for unknown.
+        language: "en" or "zh".
+    """
+    return say("size.nothing", language) if is_noise(change) else say_size(change, language)
+
+
+def say_list(items: Iterable[str], language: Language, key: str = "list.and") -> str:
+    """Put words or sentences in a row, with the language's own marks between them.
+
+    Args:
+        items: In their order.
+        language: "en" or "zh".
+        key: "list.and" between words, "list.then" between sentences.
+
+    Returns:
+        "" of none.
+    """
+    words = list(items) or [""]
+    return functools.reduce(lambda first, then: say(key, language, first=first, then=then), words)
+
+
+def is_noise(change: int | None) -> bool:
+    """Whether a change of so many bytes is too small to mean anything."""
+    return change is not None and abs(change) < _NOISE
 
 
 def pick_language(setting: str) -> Language:

@@ -17,9 +17,10 @@ from typing import Any
 from nb_oomhelper.loading.checkpoint._config import read_config
 from nb_oomhelper.loading.checkpoint._files import UnreadableError, check, read_json, whole
 from nb_oomhelper.loading.checkpoint._hub import find_snapshot
-from nb_oomhelper.loading.checkpoint._parts import WeightsRead, failed, joined, left_out, summed
+from nb_oomhelper.loading.checkpoint._parts import WeightsRead, failed, left_out, summed
 from nb_oomhelper.loading.checkpoint._record import FLOATING, Checkpoint, Config, TensorSize, by_dtype, plain, total
 from nb_oomhelper.loading.checkpoint._safetensors import read_header
+from nb_oomhelper.records.note import Note, joined, note
 
 __all__ = ["FLOATING", "Checkpoint", "Config", "TensorSize", "measure"]
 
@@ -79,11 +80,11 @@ def measure(
         path = path / subfolder
         return _measure_folder(unknown, path, variant, build, until)
     except UnreadableError as error:
-        return replace(unknown, note=str(error))
+        return replace(unknown, note=error.note)
     except (MemoryError, RecursionError):
-        return replace(unknown, note="there is not enough memory left to read its headers")
+        return replace(unknown, note=note("checkpoint.no_memory"))
     except Exception as error:  # whatever else a hostile file or an odd path brings: nobody's cell fails by it
-        return replace(unknown, note=f"it could not be read ({type(error).__name__})")
+        return replace(unknown, note=note("checkpoint.unread", error=type(error).__name__))
 
 
 def _locate(model: str, cache_dir: Path | None, revision: str | None) -> Path:
@@ -93,10 +94,10 @@ def _locate(model: str, cache_dir: Path | None, revision: str | None) -> Path:
         if model and path.exists():
             return path
     except (OSError, ValueError):  # no system has such a name, or it may not be looked at
-        raise UnreadableError("nothing of this name can be looked up here") from None
+        raise UnreadableError("checkpoint.no_such_name") from None
     snapshot = find_snapshot(model, cache_dir, revision)
     if snapshot is None:
-        raise UnreadableError("there is no such file or folder, and no such model in the cache of this machine")
+        raise UnreadableError("checkpoint.not_here")
     return snapshot
 
 
@@ -123,7 +124,7 @@ def _complete(unknown: Checkpoint, found: WeightsRead, config: Config | None) ->
 
 def _measure_folder(unknown: Checkpoint, folder: Path, variant: str | None, build: bool, until: float) -> Checkpoint:
     if not folder.is_dir():
-        raise UnreadableError("there is no such folder in it")
+        raise UnreadableError("checkpoint.no_subfolder")
     said, wrong = _said(folder / "config.json")
     unknown = replace(unknown, config=None if said is None else read_config(said))
     try:
@@ -131,28 +132,27 @@ def _measure_folder(unknown: Checkpoint, folder: Path, variant: str | None, buil
         if found is None and build and said is not None:
             found = _built(folder, said)
     except UnreadableError as error:
-        return replace(unknown, note=str(error))
+        return replace(unknown, note=error.note)
     if found is None:
-        return replace(unknown, note=wrong or "there are no weights in it that are known here")
+        return replace(unknown, note=wrong or note("checkpoint.no_weights"))
     return _complete(unknown, found, unknown.config)
 
 
-def _said(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+def _said(path: Path) -> tuple[dict[str, Any] | None, Note | None]:
     """What a config.json says; or None, and what is wrong with it where it is there."""
     if not path.is_file():
         return None, None
     try:
         return read_json(path), None
     except UnreadableError as error:
-        return None, f"{path.name}: {error}"
+        return None, _of(path.name, error.note)
 
 
 def _built(folder: Path, said: dict[str, Any]) -> WeightsRead:
     from nb_oomhelper.loading.checkpoint._meta import build_sizes
 
     tensors = build_sizes(folder, said)
-    note = "none of the weights are here: computed from config.json"
-    return WeightsRead(how="config", size=total(tensors), tensors=tensors, note=note)
+    return WeightsRead(how="config", size=total(tensors), tensors=tensors, note=note("checkpoint.from_config"))
 
 
 def _read_folder(folder: Path, variant: str | None, until: float) -> WeightsRead | None:
@@ -162,7 +162,9 @@ def _read_folder(folder: Path, variant: str | None, until: float) -> WeightsRead
         if path is None:
             continue
         found = _read_file(path, until)
-        missed = f"there is no variant {plain(variant)} in {plain(folder.name)}" if variant != chosen else None
+        missed = None
+        if variant != chosen:
+            missed = note("checkpoint.no_variant", variant=plain(variant), folder=plain(folder.name))
         return replace(found, note=joined(missed, found.note))
     if (folder / "model_index.json").is_file():
         return _read_components(folder, variant, until)
@@ -184,9 +186,11 @@ def _named(folder: Path, name: str, variant: str | None) -> Iterable[Path]:
 def _read_adapter(path: Path, until: float) -> WeightsRead:
     said, _ = _said(path.parent / "adapter_config.json")
     base = (said or {}).get("base_model_name_or_path")
-    of = f"of {plain(base)}" if isinstance(base, str) and base else "of another model"
+    of = note("checkpoint.adapter_of_another")
+    if isinstance(base, str) and base:
+        of = note("checkpoint.adapter", base=plain(base))
     found = _read_file(path, until)
-    return replace(found, note=joined(f"only an adapter {of}, whose own weights come on top", found.note))
+    return replace(found, note=joined(of, found.note))
 
 
 def _read_loose(folder: Path, until: float) -> WeightsRead | None:
@@ -197,7 +201,9 @@ def _read_loose(folder: Path, until: float) -> WeightsRead | None:
         chosen = [name for name in names if name.endswith(endings) and not name.startswith(_NO_WEIGHTS)]
         if chosen:
             parts = {name: _attempt(folder / name, until) for name in chosen}
-            return summed(parts, f"all {len(chosen)} files together" if len(chosen) > 1 else None, prefix=False)
+            return summed(
+                parts, note("checkpoint.together", count=len(chosen)) if len(chosen) > 1 else None, prefix=False
+            )
     return None
 
 
@@ -214,10 +220,10 @@ def _read_index(path: Path, until: float) -> WeightsRead:
         return summed(parts, None, prefix=False)
     metadata = said.get("metadata")
     size = whole(metadata.get("total_size")) if isinstance(metadata, dict) else None
-    note = left_out(bad, len(parts), "shards")
+    out, index = left_out("checkpoint.shards_out", bad, len(parts)), plain(path.name)
     if size is None:
-        raise UnreadableError(f"{note}, and {plain(path.name)} has no total")
-    return WeightsRead(how="index", size=size, note=f"{note}: the total is what {plain(path.name)} says")
+        raise UnreadableError("checkpoint.no_total", named=True, out=out, index=index)
+    return WeightsRead(how="index", size=size, note=note("checkpoint.total_of_index", out=out, index=index))
 
 
 def _shards(said: dict[str, Any], name: str) -> list[str]:
@@ -227,7 +233,7 @@ def _shards(said: dict[str, Any], name: str) -> list[str]:
     names = sorted({value for value in values if isinstance(value, str)})
     inside = all("\\" not in one and not PurePosixPath(one).is_absolute() and ".." not in one for one in names)
     if not names or not inside or not all(isinstance(value, str) for value in values) or len(names) > _MOST_FILES:
-        raise UnreadableError(f"{plain(name)}: it is no index of shards")
+        raise UnreadableError(_of(name, note("checkpoint.no_index")), named=True)
     return names
 
 
@@ -242,9 +248,9 @@ def _read_components(folder: Path, variant: str | None, until: float) -> Weights
         if part is not None:
             parts[name] = part
         elif not kind[1].endswith(_WITHOUT):
-            parts[name] = UnreadableError("its weights are not there")
+            parts[name] = UnreadableError("checkpoint.weights_missing")
     if all(isinstance(part, UnreadableError) for part in parts.values()):
-        raise UnreadableError("there are no weights of its components")
+        raise UnreadableError("checkpoint.no_components")
     return summed(parts, None, prefix=True)
 
 
@@ -274,14 +280,14 @@ def _read_file(path: Path, until: float) -> WeightsRead:
         saved = read_saved(path, until)
         return WeightsRead(how="pickle", size=saved.size, tensors=saved.tensors, note=saved.note)
     except UnreadableError as error:
-        raise UnreadableError(f"{plain(path.name)}: {error}") from None
+        raise UnreadableError(_of(path.name, error.note), named=True) from None
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         return read_json(path)
     except UnreadableError as error:
-        raise UnreadableError(f"{plain(path.name)}: {error}") from None
+        raise UnreadableError(_of(path.name, error.note), named=True) from None
 
 
 def _attempt(path: Path, until: float) -> WeightsRead | UnreadableError:
@@ -289,3 +295,7 @@ def _attempt(path: Path, until: float) -> WeightsRead | UnreadableError:
         return _read_file(path, until)
     except UnreadableError as error:
         return error
+
+
+def _of(name: str, why: Note) -> Note:
+    return note("checkpoint.of", name=plain(name), why=why)

@@ -1,6 +1,6 @@
 """Bounded reading of files that others made: regular files only, strict JSON, and an end to it all.
 
-Nothing of a file is believed before it was checked. What cannot be used is `UnreadableError`, one plain line;
+Nothing of a file is believed before it was checked. What cannot be used is `UnreadableError`, with a note;
 it never leaves `measure`.
 """
 
@@ -15,13 +15,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nb_oomhelper.records.note import Note, note
+
 LONGEST_JSON = 100_000_000  # bytes; safetensors' own cap for a header (0.8, MAX_HEADER_SIZE in tensor.rs)
 _MOST_PARTS = 2_000_000  # of one JSON text: 200,000 tensors; 100 MB of "[]," would become gigabytes of lists
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe must not hold us up
 
 
 class UnreadableError(Exception):
-    """A file cannot be used; the text says why, to be read after "NAME: "."""
+    """A file cannot be used; `note` says why, to be read after "NAME: ".
+
+    Attributes:
+        note: Why.
+        named: Whether the note has the file's name already.
+    """
+
+    def __init__(self, why: str | Note, *, named: bool = False, **fields: str | int | Note | None) -> None:
+        self.note = why if isinstance(why, Note) else note(why, **fields)
+        self.named = named
+        super().__init__(self.note.key)
 
 
 class LateError(UnreadableError):
@@ -38,7 +50,7 @@ def check(until: float) -> None:
         LateError: It has come.
     """
     if time.monotonic() >= until:
-        raise LateError("the time was up before it was read")
+        raise LateError("checkpoint.late")
 
 
 @contextmanager
@@ -51,18 +63,18 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     try:
         descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
-        raise UnreadableError("it is missing") from None
+        raise UnreadableError("checkpoint.missing") from None
     except (OSError, ValueError) as error:  # ValueError: no system has such a name
-        reason = getattr(error, "strerror", None) or "no such name"
-        raise UnreadableError(f"it cannot be opened ({reason})") from None
+        reason = getattr(error, "strerror", None) or note("checkpoint.no_name")
+        raise UnreadableError("checkpoint.not_opened", reason=reason) from None
     with os.fdopen(descriptor, "rb") as file:
         try:
             told = os.fstat(descriptor)
             if not stat.S_ISREG(told.st_mode):
-                raise UnreadableError("it is no regular file")
+                raise UnreadableError("checkpoint.not_regular")
             yield file, told.st_size
         except OSError as error:
-            raise UnreadableError(f"it cannot be read ({error.strerror})") from None
+            raise UnreadableError("checkpoint.io_error", error=error.strerror) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -73,7 +85,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     with opened(path) as (file, size):
         if size > LONGEST_JSON:
-            raise UnreadableError("it is too large for what it should be")
+            raise UnreadableError("checkpoint.too_large")
         return parse_json(file.read(size + 1))
 
 
@@ -84,22 +96,22 @@ def parse_json(data: bytes) -> dict[str, Any]:
         UnreadableError: It is something else.
     """
     if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_PARTS:
-        raise UnreadableError("its JSON has too many parts")
+        raise UnreadableError("checkpoint.json_parts")
     try:
         found = json.loads(data.decode("utf-8"), object_pairs_hook=_unlike)
     except RecursionError:
-        raise UnreadableError("its JSON is nested too deeply") from None
+        raise UnreadableError("checkpoint.json_deep") from None
     except ValueError:  # not UTF-8, not JSON, or a number of thousands of digits
-        raise UnreadableError("it is not valid JSON") from None
+        raise UnreadableError("checkpoint.json_invalid") from None
     if not isinstance(found, dict):
-        raise UnreadableError("its JSON is not an object")
+        raise UnreadableError("checkpoint.json_no_object")
     return found
 
 
 def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise UnreadableError("its JSON has a name twice")
+        raise UnreadableError("checkpoint.json_twice")
     return found
 
 

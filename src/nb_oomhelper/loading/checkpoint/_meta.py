@@ -37,17 +37,17 @@ def build_sizes(folder: Path, said: dict[str, Any]) -> tuple[TensorSize, ...]:
             model = _built(transformers, config)
         return _sizes(model)
     except Exception as error:  # whatever a library does not like about a config
-        raise UnreadableError(f"the model cannot be built from it ({type(error).__name__}: {plain(error)})") from None
+        raise UnreadableError("checkpoint.not_built", error=f"{type(error).__name__}: {plain(error)}") from None
 
 
 def _check_modest(said: dict[str, Any]) -> None:
     """Refuse what would take for ever, and what would fetch weights of its own."""
     if said.get("use_pretrained_backbone") is True:
-        raise UnreadableError("the model cannot be built from it without fetching another one")
+        raise UnreadableError("checkpoint.needs_another")
     for part in (said, *(value for value in said.values() if isinstance(value, dict))):
         for name, value in part.items():
             if ("layer" in name or "expert" in name) and (whole(value) or 0) > _MOST and "size" not in name:
-                raise UnreadableError(f"its {plain(name)} is too large to build the model")
+                raise UnreadableError("checkpoint.too_large_to_build", name=plain(name))
 
 
 def _built(transformers: Any, config: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from nb_oomhelper.loading.checkpoint._files import UnreadableError
 from nb_oomhelper.loading.checkpoint._record import TensorSize, plain, total
+from nb_oomhelper.records.note import Note, joined, note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,15 +18,15 @@ class WeightsRead:
     how: Literal["safetensors", "index", "pickle", "config"]
     size: int
     tensors: tuple[TensorSize, ...] = ()
-    note: str | None = None
+    note: Note | None = None
 
 
-def summed(parts: Mapping[str, WeightsRead | UnreadableError], note: str | None, *, prefix: bool) -> WeightsRead:
+def summed(parts: Mapping[str, WeightsRead | UnreadableError], first: Note | None, *, prefix: bool) -> WeightsRead:
     """Add up files or components; what could not be read is left out, and the note says so.
 
     Args:
         parts: What each gave, or why it gave nothing, by its name.
-        note: To be said first.
+        first: To be said first.
         prefix: Whether each is a model of its own, whose tensors get its name; otherwise a tensor that two
             of them have counts once, as it would be loaded once.
 
@@ -35,19 +36,19 @@ def summed(parts: Mapping[str, WeightsRead | UnreadableError], note: str | None,
     bad = failed(parts)
     good = {name: part for name, part in parts.items() if isinstance(part, WeightsRead)}
     if not good:
-        raise UnreadableError(left_out(bad, len(parts), "files"))
+        raise UnreadableError(left_out("checkpoint.files_out", bad, len(parts)), named=True)
     tensors: dict[str, TensorSize] = {}
     for folder, part in good.items():
         for one in part.tensors:
             name = f"{folder}.{one.name}" if prefix else one.name
             tensors.setdefault(name, replace(one, name=name) if prefix else one)
     known = all(part.tensors or not part.size for part in good.values())
-    notes = [f"{plain(name)}: {part.note}" for name, part in good.items() if part.note]
+    notes = [note("checkpoint.of", name=plain(name), why=part.note) for name, part in good.items() if part.note]
     return WeightsRead(
         how="safetensors" if all(part.how == "safetensors" for part in good.values()) else "pickle",
         size=total(tensors.values()) if known else sum(part.size for part in good.values()),
         tensors=tuple(tensors.values()) if known else (),
-        note=joined(note, *notes, left_out(bad, len(parts), "parts") if bad else None),
+        note=joined(first, *notes, left_out("checkpoint.parts_out", bad, len(parts)) if bad else None),
     )
 
 
@@ -56,19 +57,14 @@ def failed(parts: Mapping[str, WeightsRead | UnreadableError]) -> dict[str, Unre
     return {name: part for name, part in parts.items() if isinstance(part, UnreadableError)}
 
 
-def left_out(bad: Mapping[str, UnreadableError], of: int, what: str) -> str:
-    """Say how many were left out, and why the first was: "2 of 3 shards left out (NAME: it is missing)".
+def left_out(key: str, bad: Mapping[str, UnreadableError], of: int) -> Note:
+    """Say how many were left out, and why the first was.
 
     Args:
-        bad: Why each of them could not be read, by its name; at least one.
+        key: Of the sentence, which says what they are.
+        bad: Those that could not be read, by name.
         of: How many there are in all.
-        what: What they are, in the plural.
     """
     name, error = next(iter(bad.items()))
-    why = str(error) if plain(name) in str(error) else f"{plain(name)}: {error}"
-    return f"{len(bad)} of {of} {what} left out ({why})"
-
-
-def joined(*notes: str | None) -> str | None:
-    """Make one line of several notes; None of none."""
-    return "; ".join(filter(None, notes)) or None
+    why = error.note if error.named else note("checkpoint.of", name=plain(name), why=error.note)
+    return note(key, bad=len(bad), all=of, why=why)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nb_oomhelper.records.note import Note
+
 # Bits of one value, by torch's name of the dtype; those of FLOATING can be stored in another floating dtype.
 FLOATING = {
     "float64": 64,
@@ -120,7 +122,7 @@ class Checkpoint:
         size: Bytes as stored, or None for unknown.
         dtypes: Bytes by dtype, largest first; empty where only a total is known.
         config: The config.json beside the weights, or None.
-        note: One plain line: why the size is unknown, or what was left out of it; None if neither.
+        note: Why the size is unknown, or what was left out of it; None if neither.
         folder: The folder below which its files lie, or None where there are none.
     """
 
@@ -130,7 +132,7 @@ class Checkpoint:
     size: int | None = None
     dtypes: tuple[tuple[str, int], ...] = ()
     config: Config | None = None
-    note: str | None = None
+    note: Note | None = None
     folder: str | None = None
 
     def size_as(self, dtype: str) -> int | None:

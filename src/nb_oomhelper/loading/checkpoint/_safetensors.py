@@ -55,12 +55,12 @@ def read_header(path: Path, until: float) -> tuple[TensorSize, ...]:
     with opened(path) as (file, size):
         first = file.read(8)
         if len(first) < 8:
-            raise UnreadableError("it is too short for a safetensors file")
+            raise UnreadableError("checkpoint.safetensors_short")
         (length,) = struct.unpack("<Q", first)
         if length > LONGEST_JSON:
-            raise UnreadableError("it is no safetensors file: the header would be too large")
+            raise UnreadableError("checkpoint.header_too_large")
         if length > size - 8:
-            raise UnreadableError("it is cut short in the header")
+            raise UnreadableError("checkpoint.header_short")
         header = parse_json(file.read(length))
     header.pop("__metadata__", None)
     spans = sorted(((*_span(name, entry), name) for name, entry in header.items()))
@@ -75,7 +75,7 @@ def _span(name: str, entry: Any) -> tuple[int, int]:
         start, end = map(whole, offsets)
         if start is not None and end is not None and start <= end:
             return start, end
-    raise UnreadableError(f"its header does not say where {plain(name)} lies")
+    raise UnreadableError("checkpoint.no_offsets", name=plain(name))
 
 
 def _check_order(spans: list[tuple[int, int, str]], stored: int) -> None:
@@ -83,22 +83,22 @@ def _check_order(spans: list[tuple[int, int, str]], stored: int) -> None:
     end = 0
     for start, stop, name in spans:
         if start != end:
-            raise UnreadableError(f"its header has {plain(name)} in the wrong place")
+            raise UnreadableError("checkpoint.wrong_offsets", name=plain(name))
         end = stop
     if end > stored:
-        raise UnreadableError("it is cut short: its header names more than there is")
+        raise UnreadableError("checkpoint.data_short")
     if end < stored:
-        raise UnreadableError("it holds more than its header names")
+        raise UnreadableError("checkpoint.data_long")
 
 
 def _tensor(name: str, entry: dict[str, Any], size: int, until: float) -> TensorSize:
     check(until)
     dtype = _DTYPES.get(code) if isinstance(code := entry.get("dtype"), str) else None
     if dtype is None:
-        raise UnreadableError(f"its header has a dtype that is not known: {plain(code)}")
+        raise UnreadableError("checkpoint.header_dtype", dtype=plain(code))
     told = entry.get("shape")
     shape = tuple(map(whole, told)) if isinstance(told, list) and len(told) <= _MOST_DIMENSIONS else (None,)
     sides = tuple(side for side in shape if side is not None)
     if len(sides) < len(shape) or math.prod(sides) * BITS[dtype] != size * 8:
-        raise UnreadableError(f"its header has no shape of {plain(name)} that fits its size")
+        raise UnreadableError("checkpoint.header_shape", name=plain(name))
     return TensorSize(name=name, dtype=dtype, shape=sides, size=size)

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from nb_oomhelper.loading.checkpoint._files import LateError, UnreadableError, check, opened
 from nb_oomhelper.loading.checkpoint._pickle import Storage, Tensor, follow, walk
 from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
+from nb_oomhelper.records.note import Note, note
 
 _LONGEST_PICKLE = 16 << 20  # bytes; that of 70 billion parameters is less than one
 _MOST_READ = 40 << 20  # bytes: a zip's directory and a pickle
@@ -60,7 +61,7 @@ class Saved:
 
     size: int
     tensors: tuple[TensorSize, ...] = ()
-    note: str | None = None
+    note: Note | None = None
 
 
 def read_saved(path: Path, until: float) -> Saved:
@@ -81,8 +82,8 @@ def read_saved(path: Path, until: float) -> Saved:
         if start[:1] == b"\x80":
             return _read_legacy(file, size, until)
     if start == b"GGUF":
-        raise UnreadableError("it is a GGUF file, which is not read here")
-    raise UnreadableError("it is neither a safetensors file nor one of torch.save")
+        raise UnreadableError("checkpoint.gguf")
+    raise UnreadableError("checkpoint.unknown_format")
 
 
 class _Careful:
@@ -110,7 +111,7 @@ class _Careful:
         if self._reads > _MOST_CALLS:
             raise ValueError("too many reads")
         if self._left < 0:
-            raise UnreadableError("what describes its tensors is too long")
+            raise UnreadableError("checkpoint.description_too_long")
         return data
 
 
@@ -126,26 +127,26 @@ def _read_zip(file: BinaryIO, size: int, until: float) -> Saved:
             total = sum(sizes.values())
             main = [one for one in members if one.filename.endswith("/data.pkl")]
             if len(main) != 1:
-                raise UnreadableError("it is a zip archive, but not one of torch.save")
+                raise UnreadableError("checkpoint.other_zip")
             if any(one.filename.endswith("/constants.pkl") for one in members):
-                return Saved(size=total, note="a TorchScript archive: only its total was read")
+                return Saved(size=total, note=note("checkpoint.torchscript"))
             if main[0].file_size > _LONGEST_PICKLE or main[0].compress_type != zipfile.ZIP_STORED:
-                return Saved(size=total, note="its pickle is too long to be followed: only the total was read")
+                return Saved(size=total, note=note("checkpoint.pickle_too_long"))
             data = archive.read(main[0])
     except _BROKEN_ZIP:
-        raise UnreadableError("it is cut short, or broken: its zip directory cannot be read") from None
+        raise UnreadableError("checkpoint.broken_zip") from None
     try:
         return Saved(size=total, tensors=_followed(data, sizes, until))
     except LateError:
-        return Saved(size=total, note="the time was up: only the total was read")
+        return Saved(size=total, note=note("checkpoint.late_total"))
     except ValueError:
-        return Saved(size=total, note="its pickle cannot be followed: only the total was read")
+        return Saved(size=total, note=note("checkpoint.pickle_total"))
 
 
 def _storages(members: list[zipfile.ZipInfo], stored: int) -> dict[str, int]:
     """Bytes of each storage, by its key: the members NAME/data/KEY; constants are TorchScript's."""
     if len(members) > _MOST_MEMBERS:
-        raise UnreadableError("its zip directory has too many members")
+        raise UnreadableError("checkpoint.zip_too_many")
     sizes: dict[str, int] = {}
     for one in members:
         parts = one.filename.split("/")
@@ -153,12 +154,12 @@ def _storages(members: list[zipfile.ZipInfo], stored: int) -> dict[str, int]:
             continue
         key = parts[2] if parts[1] == "data" else "/".join(parts[1:])
         if key in sizes:
-            raise UnreadableError("its zip directory has a member twice")
+            raise UnreadableError("checkpoint.zip_twice")
         if one.compress_type != zipfile.ZIP_STORED:
-            raise UnreadableError("its storages are compressed, which torch does not do")
+            raise UnreadableError("checkpoint.compressed")
         sizes[key] = one.file_size
     if sum(sizes.values()) > stored:
-        raise UnreadableError("its zip directory names more than there is")
+        raise UnreadableError("checkpoint.zip_short")
     return sizes
 
 
@@ -166,7 +167,7 @@ def _followed(data: bytes, sizes: Mapping[str, int], until: float) -> tuple[Tens
     storages: dict[str, Storage] = {}
     root = follow(_Careful(io.BytesIO(data), until), storages)  # type: ignore[arg-type]
     if not sizes.keys() >= storages.keys():
-        raise UnreadableError("it is cut short: a storage is missing")
+        raise UnreadableError("checkpoint.storage_missing")
     return _tensors(storages, root, sizes, until)
 
 
@@ -180,15 +181,15 @@ def _read_legacy(file: BinaryIO, size: int, until: float) -> Saved:
         for expected in (_MAGIC, _PROTOCOL):
             found = follow(window, storages)
             if type(found) is not int or found != expected:
-                raise UnreadableError("it is a pickle, but not one of torch.save")
+                raise UnreadableError("checkpoint.other_pickle")
         # how large a short, an int and a long were on that machine; the tensors; the keys of the storages in order
         _, root, _ = (follow(window, storages) for _ in range(3))
     except ValueError:
-        raise UnreadableError("the pickle in it cannot be followed") from None
+        raise UnreadableError("checkpoint.pickle_unclear") from None
     tensors = _tensors(storages, root, None, until)
     total = sum(one.size for one in tensors)
     if total + 8 * len(tensors) > size - window.tell():  # each is written behind its length
-        raise UnreadableError("it is cut short: it names more than there is")
+        raise UnreadableError("checkpoint.short")
     return Saved(size=total, tensors=tensors)
 
 
@@ -227,13 +228,13 @@ def _tensor(name: str, tensor: Tensor, sizes: Mapping[str, int] | None) -> Tenso
     dtype, storage = _dtype(tensor), tensor.storage
     bits = BITS.get(dtype)
     if storage.count < 0:
-        raise UnreadableError("the pickle in it has a storage of a size that cannot be")
+        raise UnreadableError("checkpoint.storage_size")
     if bits is None and sizes is None and storage.kind != _BYTES:
-        raise UnreadableError(f"it has a storage that is not known: {dtype}")
+        raise UnreadableError("checkpoint.storage_dtype", dtype=dtype)
     size = storage.count if storage.kind == _BYTES else storage.count * (bits or 0) // 8
     if sizes is not None:
         if bits is not None and sizes[storage.key] != size:
-            raise UnreadableError("the pickle in it does not fit its storages")
+            raise UnreadableError("checkpoint.storage_mismatch")
         size = sizes[storage.key]
     shape = tensor.shape if _shows_all(tensor) else (size * 8 // bits if bits else storage.count,)
     return TensorSize(name=name, dtype=dtype, shape=shape, size=size)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.showing.frontends import _panel, _text
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._live import Live
@@ -29,7 +30,12 @@ class Frontend(Protocol):
         """Whether it can be used in this shell."""
 
     def show(self, case: Case, actions: Actions) -> Shown | None:
-        """Show the case."""
+        """Show the case.
+
+        Args:
+            case: One error, with all that is known of it.
+            actions: What may be asked for.
+        """
 
 
 class _Panel:
@@ -83,7 +89,9 @@ def show(case: Case, actions: Actions, shell: Any, *, static: bool = False) -> S
     """Show a case in the best way that works here; the next best takes over where one fails.
 
     Args:
-        case, actions, shell: What is shown, what it may ask for, and where.
+        case: What is shown.
+        actions: What it may ask for.
+        shell: Where.
         static: Without buttons. So it is anyway where there is little room: of the many messages that widgets take one
             could fail half-way, and everything after it would be unreadable.
     """
@@ -101,13 +109,22 @@ def show(case: Case, actions: Actions, shell: Any, *, static: bool = False) -> S
     return None
 
 
-def widgets_gap(shell: Any) -> str | None:
-    """Why panels have no buttons in this shell; None where they have."""
-    return "none: this is a terminal" if getattr(shell, "kernel", None) is None else _panel.gap()
+def widgets_gap(shell: Any) -> Note | None:
+    """Find why panels have no buttons in this shell; None where they have."""
+    return note("status.terminal") if getattr(shell, "kernel", None) is None else _panel.gap()
 
 
 def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:
-    """Show bars of every device that follow its memory; None where there are no widgets."""
+    """Show bars of every device that follow its memory.
+
+    Args:
+        driver: The door to NVML.
+        actions: Which language, how often, and for how long.
+        shell: Where they are shown.
+
+    Returns:
+        None where there are no widgets.
+    """
     if is_scarce() or not _panel.available(shell):
         return None
     live = Live(driver, actions.language(), actions.refresh, actions.live)

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.showing.report import CauseRow, FixRow, Part, Report
+from nb_oomhelper.showing.cause_text import CauseRow
+from nb_oomhelper.showing.fix_text import FixRow
+from nb_oomhelper.showing.report import Part, Report
 from nb_oomhelper.showing.wording import say
 from nb_oomhelper.untrusted import printable
 
@@ -55,7 +57,13 @@ def headline(report: Report) -> str:
 
 
 def bar(parts: Sequence[Part], caption: str = "", used: Sequence[int] = ()) -> str:
-    """The memory bar with its legend, a sparkline of the used bytes, and a caption."""
+    """Draw the memory bar with its legend.
+
+    Args:
+        parts: Of the bar.
+        caption: A line beside the legend.
+        used: Bytes at one reading after another, for a sparkline.
+    """
     if not parts:
         return f'<div class="oomh-mute">{rich(caption)}</div>'
     said = ", ".join(f"{part.label} {part.size}" for part in parts)
@@ -127,7 +135,15 @@ def code(text: str) -> str:
 
 
 def change(row: FixRow, language: Language) -> str:
-    """The user's statement and what runs in its place, side by side; "" where nothing is changed."""
+    """Draw the user's statement and what runs in its place, side by side.
+
+    Args:
+        row: A fix.
+        language: "en" or "zh".
+
+    Returns:
+        "" where nothing is changed.
+    """
     before, after = row.plan.before, row.plan.after
     if not before or before == after:
         return ""

@@ -13,7 +13,7 @@ from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.showing.frontends import _html
-from nb_oomhelper.showing.outcome_text import plain
+from nb_oomhelper.showing.notes import say_notes
 from nb_oomhelper.showing.report import bar
 from nb_oomhelper.showing.wording import say
 
@@ -101,7 +101,7 @@ class Live:
             (" · ".join(filter(None, (f"GPU {row.nvml_index}", row.name))), "cuda", snapshot_of(reading, row))
             for row in reading.devices
         ]
-        notes = [plain(note) for note in (reading.note, *(row.note for row in reading.devices)) if note]
+        notes = say_notes((reading.note, *(row.note for row in reading.devices)), self._language)
         bars = [*gpus, (say("title.host_place", self._language), "host", host)]
         return _Reading(at=host.taken_at, bars=bars, notes=list(dict.fromkeys(notes)))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 
-from nb_oomhelper.showing.report import FixRow, Part, Report
+from nb_oomhelper.showing.fix_text import FixRow
+from nb_oomhelper.showing.report import Part, Report
 from nb_oomhelper.showing.wording import say
 from nb_oomhelper.untrusted import printable
 
@@ -59,7 +60,8 @@ def _bar(parts: tuple[Part, ...]) -> str:
 def _fix(row: FixRow, report: Report) -> str:
     facts = " · ".join(part for part in (row.effect, row.verdict, row.label, row.rates) if part)
     title = " ".join(part for part in (_plain(row.title), row.origin and f"({_plain(row.origin)})") if part)
-    lines = [f"{row.plan.number:>3}  {title}: {facts}"]
+    said = say("list.of", report.language, head=title, text=facts)
+    lines = [f"{row.plan.number:>3}  {said}"]
     if row.loses:
         lines.append("     " + _plain(say("fix.loses", report.language, loses=row.loses)))
     lines.append(textwrap.indent(row.plan.code.strip(), "       | "))

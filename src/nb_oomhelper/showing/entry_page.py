@@ -9,37 +9,11 @@ from dataclasses import asdict
 from datetime import date
 
 from nb_oomhelper.knowledge.entry import Entry, VersionRow
-from nb_oomhelper.knowledge.toml_tables import Language, Text
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.showing.wording import say
 
-_WORDS = {
-    "place": Text(en="Domain and category", zh="领域与类别"),
-    "fix_rate": Text(en="Fix rate", zh="修复率"),
-    "confidence": Text(en="Confidence", zh="置信度"),
-    "evidence": Text(en="Evidence", zh="证据数"),
-    "first_seen": Text(en="First seen", zh="首次出现"),
-    "ai_generated": Text(en="AI-generated", zh="由 AI 生成"),
-    "yes": Text(en="yes", zh="是"),
-    "no": Text(en="no", zh="否"),
-    "root_cause": Text(en="Root cause", zh="根本原因"),
-    "versions": Text(en="Versions", zh="版本"),
-    "workarounds": Text(en="Workarounds", zh="解决办法"),
-    "dead_ends": Text(en="Dead ends", zh="行不通的做法"),
-    "documentation": Text(en="Official documentation", zh="官方文档"),
-    "success": Text(en="success", zh="成功"),
-    "fail": Text(en="fail", zh="失败"),
-    "unknown": Text(en="unknown", zh="未知"),
-    "not_installed": Text(en="not installed", zh="未安装"),
-}
-_COLUMNS = (
-    Text(en="Package", zh="软件包"),
-    Text(en="Version", zh="版本"),
-    Text(en="Status", zh="状态"),
-    Text(en="Introduced", zh="引入"),
-    Text(en="Deprecated", zh="弃用"),
-    Text(en="Notes", zh="备注"),
-    Text(en="Installed here", zh="本机安装"),
-)
+_COLUMNS = ("package", "version", "status", "introduced", "deprecated", "notes", "installed")
 
 
 def to_json(entry: Entry) -> str:
@@ -81,17 +55,16 @@ def _head(entry: Entry, language: Language) -> Iterator[str]:
         ("first_seen", entry.first_seen.isoformat()),
         ("ai_generated", _word("yes" if entry.ai_generated else "no", language)),
     )
-    colon = "：" if language == "zh" else ": "
     yield f"# {entry.code} · {_flat(entry.title.get(language))}"
     yield from ("", f"`{entry.id}`", "", *_fenced(entry.signature, "text"), "")
-    yield from (f"- {_word(key, language)}{colon}{value}" for key, value in rows)
-    kind = f"（{entry.root_cause_kind}）" if language == "zh" else f" ({entry.root_cause_kind})"
-    yield from ("", f"## {_word('root_cause', language)}{kind}", "", entry.root_cause.get(language))
+    yield from ("- " + say("list.of", language, head=_word(key, language), text=value) for key, value in rows)
+    cause = _claim(_word("root_cause", language), entry.root_cause_kind, language)
+    yield from ("", f"## {cause}", "", entry.root_cause.get(language))
 
 
 def _versions(rows: tuple[VersionRow, ...], language: Language, installed: Mapping[str, str | None]) -> Iterator[str]:
     yield from (f"## {_word('versions', language)}", "")
-    yield _table_row(column.get(language) for column in _COLUMNS)
+    yield _table_row(_word(column, language) for column in _COLUMNS)
     yield _table_row("---" for _ in _COLUMNS)
     for row in rows:
         here = installed.get(row.package, _word("unknown", language)) or _word("not_installed", language)
@@ -102,7 +75,7 @@ def _versions(rows: tuple[VersionRow, ...], language: Language, installed: Mappi
 def _workarounds(entry: Entry, language: Language) -> Iterator[str]:
     yield f"## {_word('workarounds', language)}"
     for number, row in enumerate(entry.workarounds, 1):
-        rate = f"**{row.rate} % {_word('success', language)}**"
+        rate = say("page.success", language, rate=row.rate)
         yield from ("", f"{number}. {_claim(rate, entry.source.get(language), language)}", "")
         yield from _inside(row.text.get(language).splitlines())
         yield from ("", *_inside(_fenced(row.code, "python")))
@@ -111,19 +84,19 @@ def _workarounds(entry: Entry, language: Language) -> Iterator[str]:
 def _dead_ends(entry: Entry, language: Language) -> Iterator[str]:
     yield f"## {_word('dead_ends', language)}"
     for number, row in enumerate(entry.dead_ends, 1):
-        rate = f"**{row.rate} % {_word('fail', language)}**"
+        rate = say("page.fail", language, rate=row.rate)
         yield from ("", f"{number}. {_claim(rate, entry.source.get(language), language)}", "")
         yield from _inside([f"**{_flat(row.tried.get(language))}**"])
         yield from ("", *_inside(row.reason.get(language).splitlines()))
 
 
 def _word(key: str, language: Language) -> str:
-    return _WORDS[key].get(language)
+    return say(f"page.{key}", language)
 
 
 def _claim(figure: str, source: str, language: Language) -> str:
     """Put a claimed figure and its source together: none is shown without the other."""
-    return f"{figure}（{_flat(source)}）" if language == "zh" else f"{figure} ({_flat(source)})"
+    return say("list.because", language, text=figure, why=_flat(source))
 
 
 def _table_row(cells: Iterator[str] | tuple[str, ...]) -> str:

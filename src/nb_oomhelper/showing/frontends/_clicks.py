@@ -1,0 +1,155 @@
+"""What a panel's buttons do: run a fix, or the cell again; one at a time, on the main thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from nb_oomhelper.case import Case
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.showing.frontends._actions import Actions
+from nb_oomhelper.showing.frontends._widgets import FixWidget
+from nb_oomhelper.showing.markup import plain
+from nb_oomhelper.showing.outcome_text import fix_title
+from nb_oomhelper.showing.wording import say
+
+_log = logging.getLogger(__name__)
+
+
+class View(Protocol):
+    """What is seen of a click."""
+
+    output: Any
+    """The widget that shows what a fix prints."""
+
+    @property
+    def language(self) -> Language:
+        """The language that is shown."""
+
+    def say(self, text: str) -> None:
+        """Show a line while something runs; "" takes it away."""
+
+    def enable(self, enabled: bool) -> None:
+        """Let buttons be pressed, or not."""
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        """Show what a fix did, and what is left to do."""
+
+    def show_rerun(self, text: str) -> None:
+        """Show how the cell fared."""
+
+    def show_error(self, text: str) -> None:
+        """Show an error of ours."""
+
+
+class Clicks:
+    """The clicks of one panel."""
+
+    def __init__(self, case: Case, actions: Actions, view: View) -> None:
+        self.running = False
+        self._case = case
+        self._actions = actions
+        self._view = view
+
+    def guard(self, click: Callable[[], None]) -> None:
+        """Do what a click does; an error of ours becomes one line in the panel, and the log has the rest."""
+        with self._guarded(lambda: None, runs=False):
+            click()
+
+    def start(self, widget: FixWidget) -> None:
+        """Run a fix, now or as soon as the main thread is free."""
+        if self.running or widget.done:
+            return
+        language, plan = self._view.language, widget.plan
+        title = fix_title(plan.fix, plan.subject, self._case, self._actions.catalog(), language)
+        with self._guarded(lambda: None):
+            self._begin(say("outcome.running", language, title=title))
+            self._actions.on_main(partial(self._run, widget), self._waits)
+
+    def start_again(self) -> None:
+        """Run the cell again, now or as soon as the main thread is free."""
+        if not self.running:
+            with self._guarded(lambda: None):
+                self._begin(say("outcome.again", self._view.language))
+                self._actions.on_main(self._rerun, self._waits)
+
+    def _begin(self, text: str) -> None:
+        self.running = True
+        self._view.say(text)
+        self._view.enable(False)
+
+    def _waits(self) -> None:
+        self._view.say(say("live.busy", self._view.language))
+
+    def _end(self) -> None:
+        self.running = False
+        self._view.say("")
+        self._view.enable(True)
+
+    def _run(self, widget: FixWidget, finish: Callable[[], None]) -> None:
+        with self._guarded(finish):
+            self._view.output.outputs = ()
+            outcome = self._run_inside(widget.plan.number)
+            widget.done = outcome.error is None
+            self._view.show_outcome(outcome)
+            self._end()
+            finish()
+
+    def _run_inside(self, number: int) -> Outcome:
+        """Run a fix with its output in the panel. An Output shows an error that leaves it, and swallows it."""
+        problem: BaseException | None = None
+        outcome = None
+        with self._view.output:
+            try:
+                outcome = self._actions.run(self._case, number)
+            except BaseException as error:
+                problem = error
+        try:
+            if outcome is None:
+                raise problem or RuntimeError("the fix has no outcome")
+            return outcome
+        finally:
+            del problem  # it has this frame
+
+    def _rerun(self, finish: Callable[[], None]) -> None:
+        output = self._view.output
+        with self._guarded(finish):
+            output.outputs = ()
+            output.__enter__()  # a cell that awaits goes on after this call
+
+            def done(error: str | None) -> None:
+                try:
+                    output.__exit__(None, None, None)
+                    self._reran(error)
+                finally:
+                    finish()
+
+            try:
+                self._actions.rerun(self._case, done)
+            except BaseException:
+                output.__exit__(None, None, None)
+                raise
+
+    def _reran(self, error: str | None) -> None:
+        key = "outcome.again_done" if error is None else "outcome.again_failed"
+        self._view.show_rerun(say(key, self._view.language, error=plain(error or "")))
+        self._end()
+
+    @contextmanager
+    def _guarded(self, finish: Callable[[], None], runs: bool = True) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:  # an interrupt, too: the panel must not say "Running" for ever
+            _log.debug("a click failed", exc_info=True)
+            try:
+                if runs:
+                    self._end()
+                self._view.show_error(plain(f"{type(error).__name__}: {error}".removesuffix(": ")))
+            finally:  # another thread waits for it
+                finish()
+            if not isinstance(error, Exception | KeyboardInterrupt):
+                raise
