@@ -44,6 +44,8 @@ WHEEL := dist/.built
 SOURCES := pyproject.toml README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
 OTHERS := $(PYTHON) tests/interpreters.py --others
 
+# What takes the time: each process and kernel imports torch, 2 to 3 s of a processor. On two, the tests with the mark
+# `played` take about 40 s, tests/gpu on the played GPU 2 minutes with a dozen of the recovery suite, 6 with all.
 # A played GPU for the command that follows; elsewhere it says why there is none, and with CI=true it fails.
 CUDA := $(if $(filter Linux_x86_64,$(shell uname -sm | tr ' ' _)),.venv-cuda/.$(subst ==,-,$(CUDA_TORCH)))
 PLAYED = $(PY) -m tests.played_cuda --or-skip --capacity 16GiB --reserved 400MiB -- $(CUDA_PY) -m pytest --timeout 300 \

@@ -17,12 +17,12 @@ from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.gpu
 
-MIB, GIB = 1 << 20, 1 << 30
+MIB = 1 << 20
 CASE = "get_ipython()._nb_oomhelper.case"
 MAKE = """
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-sizes = dict(hidden_size=2048, intermediate_size=8192, num_hidden_layers=12, num_attention_heads=16)
+sizes = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=16, num_attention_heads=16)
 config = LlamaConfig(**sizes, vocab_size=8000)
 LlamaForCausalLM(config).save_pretrained(FOLDER, max_shard_size="1GB")
 """
@@ -34,7 +34,7 @@ FAIL = """model = AutoModelForCausalLM.from_pretrained(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of some 3 GiB in float32; skipped where PyTorch finds no device, which creates no context."""
+    """A model of some 1.1 GiB in float32; skipped where PyTorch finds no device, which creates no context."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     if not torch.cuda.is_available():
@@ -45,14 +45,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def kernel(folder: Path, start_kernel: StartKernel) -> Iterator[Kernel]:
-    """A kernel whose load has failed: its PyTorch may use 2.5 GiB of the card."""
+def kernel(folder: Path, start_kernel: StartKernel, allowed: int) -> Iterator[Kernel]:
+    """A kernel whose load has failed: its PyTorch may use `allowed` bytes of the card."""
     with start_kernel() as kernel:
         for cell in (
             LOAD,
             f"FOLDER = {str(folder)!r}\nimport torch\nfrom transformers import AutoModelForCausalLM",
             f"whole = torch.cuda.get_device_properties(0).total_memory\n"
-            f"torch.cuda.set_per_process_memory_fraction({5 * GIB // 2} / whole, 0)",
+            f"torch.cuda.set_per_process_memory_fraction({allowed} / whole, 0)",
         ):
             assert kernel.execute(cell).status == "ok"
         reply = kernel.execute(FAIL)
@@ -79,14 +79,17 @@ def close(one: int, other: int) -> bool:
     return abs(one - other) <= 0.05 * max(one, other, 1)
 
 
-@pytest.mark.parametrize("fix", ["reload-half", "reload-spread", "reload-offload"])
+# Disk is another way than host memory alone only where 16 bits do not fit on the card.
+@pytest.mark.parametrize(
+    ("fix", "allowed"), [("reload-half", 900 * MIB), ("reload-spread", 900 * MIB), ("reload-offload", 700 * MIB)]
+)
 def test_what_was_planned_is_what_is_measured(kernel: Kernel, fix: str) -> None:
     fixes = kernel.eval(f"[one.fix for one in {CASE}.plans]")
-    assert "clear-then-reload" not in fixes  # 3 GiB do not fit into 2.5
+    assert "clear-then-reload" not in fixes  # 1.1 GiB do not fit
     found = run(kernel, fix)
     for place in "ghd":
         assert close(found[f"planned {place}"], found[f"placed {place}"]), found
-    assert found["placed g"] > GIB
+    assert found["placed g"] > 300 * MIB
     allocated = kernel.eval("torch.cuda.memory_allocated()")
     assert close(allocated, found["placed g"])
     code = (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nbformat
@@ -35,14 +37,16 @@ def reload_cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return run("reload", tmp_path_factory.mktemp("notebook"))
 
 
-def run(name: str, home: Path) -> list[Any]:
+def run(
+    name: str, home: Path, python: str | Path = sys.executable, env: Mapping[str, str] = MappingProxyType({})
+) -> list[Any]:
     """Run a notebook; a cell that fails without saying so in its tags fails the test."""
-    manager = manage(sys.executable, home)
+    manager = manage(python, home)
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     client = NotebookClient(notebook, km=manager, timeout=120, resources={"metadata": {"path": str(home)}})
     try:
         with (home / "kernel.log").open("w") as log:
-            client.execute(env=private_env(home, SYNC), stdout=log, stderr=log)
+            client.execute(env=private_env(home, {**SYNC, **env}), stdout=log, stderr=log)
     finally:
         manager.shutdown_kernel(now=True)
     nbformat.validate(notebook)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.conftest import StartKernel
-from tests.kernel.cells import LOAD, shown
+from tests.conftest import PlayDevice, StartKernel
+from tests.kernel.cells import LOAD, VIEW, shown
+from tests.kernel.test_notebook import find, printed, run
+from tests.played_cuda import PYTHON, another_process
 
 pytestmark = pytest.mark.played
 
@@ -18,3 +22,15 @@ def test_a_real_out_of_memory_error_is_explained(played_kernel: StartKernel) -> 
     assert "GPU 0 has a total capacity of 8.00 GiB of which 5.71 GiB is free" in reply.evalue
     (bundle,) = shown(reply)
     assert "process 4711" in bundle["text/plain"]
+
+
+def test_the_quickstart_is_the_cuda_story(played: PlayDevice, tmp_path: Path) -> None:
+    """As `make demo GPU=played` shows it: 8 GiB, of which another process holds 3."""
+    env = played("8GiB")
+    with another_process(env, "3GiB") as pid:
+        cells = run("quickstart", tmp_path, PYTHON, env)
+    (bundle,) = [output.data for output in find(cells, "train_step(1.1)").outputs if VIEW in output.get("data", {})]
+    assert "CUDA out of memory · cuda:0 · Played GPU · 8.00 GiB" in bundle["text/plain"]
+    assert f"process {pid}" in bundle["text/plain"]
+    assert "freed 2.2" in printed(find(cells, "%oom fix 1"))
+    assert not any(output.output_type == "error" for output in find(cells, "train_step(0.8)").outputs)
