@@ -24,7 +24,7 @@ from nb_oomhelper.diagnosis.causes import (
     variables,
     weight,
 )
-from nb_oomhelper.diagnosis.request import capacity_for, free_for
+from nb_oomhelper.diagnosis.request import capacity_for, free_for, printed_by
 from nb_oomhelper.records.diagnosis import Cause, DeadEnd, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
@@ -79,6 +79,7 @@ def diagnose(
         capacity=capacity,
         short=short,
         rerun=_tried(failed, None, _rerun, event, causes),
+        printed=printed_by(event),
         causes=tuple(causes),
         dead_ends=tuple(_each(failed, ends)[:_ENDS]),
     )
