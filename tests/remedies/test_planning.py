@@ -153,7 +153,7 @@ class TestPlan:
     def test_a_variable_goes_with_the_failed_cell_that_shares_it(self) -> None:
         found = plans_for(FAILED, holding("variable", "x"), shares={(0, 1): GIB})
         assert told(found) == [
-            ("delete-variable", "x", 4096, True, True),
+            ("delete-variable", "x", 4096, True, None),  # to the byte, of what is printed in GiB
             ("release-failed-cell", "", 3072, True, False),
         ]
 
@@ -165,6 +165,8 @@ class TestPlan:
     def test_what_other_frameworks_hold_counts_if_a_release_gives_it_back(self) -> None:
         rows = (holding("failed_cell", "x", GIB // 2),)
         cupy = replace(CUPY, allocated=0, reserved=GIB // 2)
+        assert told(plans_for(*rows, others=(cupy,)))[0] == ("release-failed-cell", "", 512, None, False)  # printed
+        cupy = replace(cupy, reserved=GIB // 2 + 8 * MIB)
         assert told(plans_for(*rows))[0] == ("release-failed-cell", "", 512, False, False)
         assert told(plans_for(*rows, others=(cupy,)))[0] == ("release-failed-cell", "", 512, True, False)
         large = replace(CUPY, allocated=0, reserved=2 * GIB)
@@ -416,7 +418,7 @@ loop.__wrapped__ = loop
 class TestForetell:
     """What is promised after another fix has run."""
 
-    ROWS = (FAILED, holding("variable", "x", GIB), holding("variable", "y", GIB))
+    ROWS = (FAILED, holding("variable", "x", GIB + 8 * MIB), holding("variable", "y", GIB + 8 * MIB))
 
     def test_what_is_gone_is_not_freed_twice(self) -> None:
         snapshot = replace(SNAPSHOT, holdings=held(*self.ROWS), allocator=None)
@@ -426,8 +428,8 @@ class TestForetell:
         later = [predict_effect(one, snapshot, diagnosis, release.released_holders) for one in plans]
         assert {one.fix + one.subject: (one.predicted, one.fits, one.whole_cell_fits) for one in later} == {
             "release-failed-cell": (0, True, False),
-            "delete-variablex": (GIB, True, True),
-            "delete-variabley": (GIB, True, True),
+            "delete-variablex": (GIB + 8 * MIB, True, True),
+            "delete-variabley": (GIB + 8 * MIB, True, True),
         }
 
     def test_it_is_the_same_plan_otherwise(self) -> None:

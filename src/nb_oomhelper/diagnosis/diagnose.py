@@ -25,7 +25,7 @@ from nb_oomhelper.diagnosis.causes import (
     weight,
 )
 from nb_oomhelper.diagnosis.needs import cell_needs, made_by
-from nb_oomhelper.diagnosis.request import capacity_for, free_for
+from nb_oomhelper.diagnosis.request import capacity_for, free_for, printed_by
 from nb_oomhelper.records.diagnosis import Cause, DeadEnd, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot, Span
@@ -88,6 +88,7 @@ def diagnose(
         short=short,
         rerun=_tried(failed, None, cell_needs, event, snapshot, made),
         made=made,
+        printed=printed_by(event),
         causes=tuple(causes),
         dead_ends=tuple(_each(failed, ends)[:_ENDS]),
     )

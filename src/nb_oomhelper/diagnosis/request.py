@@ -51,6 +51,12 @@ def limit_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
     return None if limit is None or (capacity is not None and limit >= capacity) else limit
 
 
+def printed_by(event: OomEvent) -> int:
+    """Bytes by which the request may be more or less than the message says: PyTorch prints two digits of a GiB."""
+    rounded = event.framework == "pytorch" and (event.requested or 0) >= 1 << 30
+    return (1 << 30) // 200 if rounded else 0  # below, PyTorch asks for whole MiB
+
+
 def allocated_then(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
     """Bytes that were allocated when the request failed, or None.
 

@@ -96,6 +96,7 @@ class Diagnosis:
 
     Attributes:
         requested: Bytes of the allocation that failed, or None.
+        printed: Bytes by which `requested` may be more or less: a message that speaks of GiB has two digits of them.
         free: Bytes that could still be had at that moment, or None.
         capacity: Bytes of the device, or of the limit that stands for it.
         short: Bytes missing; None where either side is unknown; 0 where enough was free in sum.
@@ -114,6 +115,7 @@ class Diagnosis:
     short: int | None
     rerun: int | None = None
     made: int | None = None
+    printed: int = 0
     load: int | None = None
     room: int | None = None
     causes: tuple[Cause, ...] = ()

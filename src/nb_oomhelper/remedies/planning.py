@@ -248,6 +248,6 @@ def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bo
         return False
     if diagnosis.free is None or needed is None:
         return None
-    if diagnosis.free + least >= needed:
+    if diagnosis.free + least >= needed + diagnosis.printed:
         return True
-    return None if diagnosis.free + most >= needed else False
+    return None if diagnosis.free + most >= needed - diagnosis.printed else False

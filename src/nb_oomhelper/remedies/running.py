@@ -51,6 +51,7 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         read(),
         requested=diagnosis.requested,
         rerun=diagnosis.rerun,
+        printed=diagnosis.printed,
         error=error,
         seconds=seconds,
         subject=plan.subject,
