@@ -21,7 +21,7 @@ from benchmarks.advice.user import NotebookKernel, failure, press, succeeds
 FIXES = {"first": 0, "second": 1, "third": 2}
 _SPARE = 100 * MIB
 _OUT_OF_MEMORY = (
-    "can't allocate memory|Unable to allocate|out of memory|OutOfMemoryError|MemoryError|bad_alloc|RESOURCE"
+    "can('t|not) allocate memory|Unable to allocate|out of memory|OutOfMemoryError|MemoryError|bad_alloc|RESOURCE"
 )
 
 
@@ -229,7 +229,7 @@ def _fail(kernel: NotebookKernel, notebook: Notebook, place: Place, spare: int =
         shown = "\n".join(
             [failure(reply), reply.stdout, reply.stderr, *("\n".join(one["traceback"]) for one in reply.errors)]
         )
-        if succeeds(reply) or re.search(_OUT_OF_MEMORY, shown) is None:
+        if succeeds(reply) or re.search(_OUT_OF_MEMORY, shown, re.IGNORECASE) is None:
             raise NotebookError(f"{notebook.name}: did not run out of memory: {shown[-1500:]}")
     return reply, before
 
