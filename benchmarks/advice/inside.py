@@ -118,7 +118,7 @@ def told() -> dict[str, Any] | None:
     _case = extension.case
     if _case is None:
         return None
-    report = write(_case, extension.catalog(), "en")
+    report = write(_case, extension.services.catalog(), "en")
     return {"headline": report.headline, "fixes": [_fix(row) for row in report.fixes]}
 
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.kernel.cells import VIEW
-from tests.kernel.driver import manage, private_env
-from tests.kernel.models import SYNC, need_models
+from tests.kernel.models import need_models
+from tests.kernel.notebooks import NOTEBOOKS, find, printed, run
 
 pytestmark = pytest.mark.kernel
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LOAD = "model = AutoModelForCausalLM.from_pretrained("
 
 
@@ -35,31 +29,6 @@ def reload_cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """Those of the notebook about loading a model."""
     need_models()
     return run("reload", tmp_path_factory.mktemp("notebook"))
-
-
-def run(
-    name: str, home: Path, python: str | Path = sys.executable, env: Mapping[str, str] = MappingProxyType({})
-) -> list[Any]:
-    """Run a notebook; a cell that fails without saying so in its tags fails the test."""
-    manager = manage(python, home)
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    client = NotebookClient(notebook, km=manager, timeout=120, resources={"metadata": {"path": str(home)}})
-    try:
-        with (home / "kernel.log").open("w") as log:
-            client.execute(env=private_env(home, {**SYNC, **env}), stdout=log, stderr=log)
-    finally:
-        manager.shutdown_kernel(now=True)
-    nbformat.validate(notebook)
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def find(cells: list[Any], source: str) -> Any:
-    (found,) = [cell for cell in cells if cell.source == source]
-    return found
-
-
-def printed(cell: Any) -> str:
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def test_only_the_cell_that_dies_fails(cells: list[Any]) -> None:

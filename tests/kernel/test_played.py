@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import PlayDevice, StartKernel
 from tests.kernel.cells import LOAD, VIEW, shown
-from tests.kernel.test_notebook import find, printed, run
+from tests.kernel.notebooks import find, printed, run
 from tests.played_cuda import PYTHON, another_process
 
 pytestmark = pytest.mark.played
