@@ -205,7 +205,7 @@ class TestHome:
         told, writable = play(code, env=env, under=hidden(f"mount -t tmpfs -o ro none '{tmp_path}'"))
         assert not writable
         check(told)
-        assert "0 measured outcomes in" in told["status"]
+        assert "0 of 0 cells ran after a fix, in" in told["status"]
 
     def test_its_history_is_read_only(self, play: Play, tmp_path: Path, hidden: Callable[[str], list[str]]) -> None:
         code = f"""

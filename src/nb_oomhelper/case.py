@@ -5,28 +5,24 @@ No text for people and no IPython in here: those who show a case read its record
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.diagnosis.request import made_certain
-from nb_oomhelper.errors import OomHelperError, UsageError
+from nb_oomhelper.errors import UsageError
 from nb_oomhelper.failure.detection import Failure
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
-from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
@@ -37,8 +33,8 @@ from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
+from nb_oomhelper.services import Services
 
-_log = logging.getLogger(__name__)
 _Part = TypeVar("_Part")
 
 
@@ -51,8 +47,9 @@ class Case:
         match: The entry that bears on it, or None.
         plans: Fixes, best first.
         cell: Source of the cell that failed; "" where it is not known.
-        rates: For each fix, (n, m): it helped in n of m measured outcomes before this case.
+        rates: For each fix, (n, m): the failed cell ran after n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
+        recorded: The moment under which the history has the last outcome; None where it has not.
         released_holders: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
     """
 
@@ -64,50 +61,8 @@ class Case:
     cell: str = ""
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    recorded: float | None = None
     released_holders: frozenset[int] = frozenset()
-
-
-@dataclass(slots=True)
-class Services:
-    """What cases are worked on with: made once by the extension, and passed to whoever needs it.
-
-    Attributes:
-        driver: The door to NVML.
-        catalog: Gives the knowledge; called late, because reading it opens files.
-        history: Where outcomes are kept; None keeps none.
-        shell: The InteractiveShell, or None outside IPython.
-        problem: The last thing that went wrong with us, one line, or None; and its traceback.
-    """
-
-    driver: Driver
-    catalog: Callable[[], Catalog]
-    history: Callable[[], Path | None]
-    shell: Any = None
-    problem: str | None = None
-    trace: str | None = None
-
-    def failed(self, problem: BaseException) -> None:
-        """Keep what went wrong with a part of ours: one line, and the traceback as text; nothing of its frames."""
-        self.problem = f"{type(problem).__name__}: {problem}".strip().splitlines()[0]
-        self.trace = "".join(traceback.format_exception(problem))
-
-    def attempt(self, part: Callable[[], _Part], otherwise: _Part) -> _Part:
-        """Do one part of a case. One that fails costs only itself: the rest must be shown all the same.
-
-        Args:
-            part: Is called once.
-            otherwise: What is given where it failed; the problem is kept.
-
-        Returns:
-            What the part gives, or `otherwise`.
-        """
-        try:
-            return part()
-        except Exception as problem:
-            _log.debug("a part failed", exc_info=True)
-            with contextlib.suppress(Exception):
-                self.failed(problem)
-            return otherwise
 
 
 def open_case(
@@ -242,9 +197,11 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
     read = partial(read_measure, services.driver, event.backend, event.device, event.framework, blocks=True)
-    ran = run(chosen, run_code, read, case.diagnosis, services.shell)
+    bare = run(chosen, run_code, read, case.diagnosis, services.shell)
+    if bare.loaded and _ends_cell(chosen.before, case.cell):
+        bare = replace(bare, ran=True)
     outcome = services.attempt(
-        lambda: _with_holders(ran, chosen, event, scope()), ran
+        lambda: _with_holders(bare, chosen, event, scope()), bare
     )  # the code has run, whatever fails now
     case.outcomes.append(outcome)
     if outcome.loaded:
@@ -252,8 +209,31 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     if outcome.error is None:
         case.released_holders |= chosen.released_holders
         case.plans = services.attempt(lambda: _predicted(case), case.plans)
-    services.attempt(lambda: _record(outcome, case, services), None)
+    case.recorded = _record(outcome, case, services)
     return outcome
+
+
+def _ends_cell(statement: str, cell: str) -> bool:
+    """Whether the cell ends with a statement: if that runs, changed, the cell as changed has run to its end."""
+    return bool(statement.strip()) and f"\n{cell.strip()}".endswith(f"\n{statement.strip()}")
+
+
+def record_run(case: Case, services: Services, *, ran: bool) -> None:
+    """Take down how the failed cell fared after the last fix: that is whether the fix has helped.
+
+    Only the first run after a fix counts, and none where the fix has told by itself. Never raises.
+
+    Args:
+        case: Its last outcome gets it.
+        services: What to work with.
+        ran: Whether the cell, as it was or as changed by the fix, ran to its end. One that was stopped tells nothing.
+    """
+    if not case.outcomes or not case.outcomes[-1].open:
+        return
+    last = case.outcomes[-1] = replace(case.outcomes[-1], ran=ran)
+    at = case.recorded
+    if at is not None:
+        _keep(services, lambda path: history.settle(path, at, last.fix, ran))
 
 
 def _predicted(case: Case) -> tuple[FixPlan, ...]:
@@ -284,25 +264,26 @@ def read_again(case: Case, services: Services) -> MemorySnapshot:
 
 
 def rates(services: Services) -> dict[str, tuple[int, int]]:
-    """Give for each fix (n, m): it helped in n of m measured outcomes of this person's."""
+    """Give for each fix (n, m): the failed cell ran after n of m measured outcomes of this person's."""
     path = services.history()
-    if path is None:
-        return {}
-    try:
-        return history.measured_rates(path)
-    except OomHelperError as error:
-        services.problem, services.trace = str(error), None
-        return {}
+    return {} if path is None else history.measured_rates(path)
 
 
-def _record(outcome: Outcome, case: Case, services: Services) -> None:
-    path = services.history()
-    if path is None:
-        return
+def _record(outcome: Outcome, case: Case, services: Services) -> float | None:
     entry = case.match.entry.code if case.match and case.match.relation == "match" else None
-    try:
-        history.append(path, outcome, case.event, entry)
-        if services.trace is None:  # it was the history's own
+    return _keep(services, lambda path: history.append(path, outcome, case.event, entry))
+
+
+def _keep(services: Services, write: Callable[[Path], _Part]) -> _Part | None:
+    """Write to the history, if it is kept; one that cannot be used costs a line."""
+
+    def kept() -> _Part | None:
+        path = services.history()
+        if path is None:
+            return None
+        written = write(path)
+        if services.trace is None:  # the problem was the history's own
             services.problem = None
-    except OomHelperError as error:
-        services.problem, services.trace = str(error), None
+        return written
+
+    return services.attempt(kept, None)

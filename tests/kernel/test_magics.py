@@ -122,7 +122,7 @@ class TestOom:
         assert "freed 3" in kernel.execute(f"{line} --yes").stdout
         assert not kernel.eval("'numbers' in globals()")
         kernel.execute(FAIL)
-        assert "freed" in kernel.execute("%oom fix --yes 1").stdout
+        assert "freed" in kernel.execute(f"%oom fix --yes {numbers['release-failed-cell']}").stdout
 
     def test_entry(self, kernel: Kernel) -> None:
         reply = kernel.execute("%oom entry CUDA-OOM-001")
@@ -142,7 +142,7 @@ class TestOom:
         try:
             assert "主机内存不足" in shown(kernel.execute("%oom"))[0]["text/plain"]
             assert "释放了" in kernel.execute("%oom fix 1").stdout
-            assert "language: zh (setting: zh)" in kernel.execute("%oom status").stdout
+            assert "语言：zh（设置：zh）" in kernel.execute("%oom status").stdout
         finally:
             kernel.execute("%config OOMHelper.language = 'auto'")
         assert "language: en (setting: auto)" in kernel.execute("%oom status").stdout

@@ -144,9 +144,9 @@ class TestSettings:
         )
         kernel = start_kernel(kernel_python, configure(home, text))
         lines = kernel.execute("%oom status").stdout.splitlines()
-        assert "language: zh (setting: zh)" in lines
-        assert "live readout: every 0.3 s, for 3 minutes" in lines
-        assert "history: off" in lines
+        assert "语言：zh（设置：zh）" in lines
+        assert "实时读数：每 0.3 秒，持续 3 分钟" in lines
+        assert "历史记录：关闭" in lines
         kernel.execute(SETUP)
         panel = Panel(kernel, kernel.execute("huge()"))
         assert "主机内存不足" in panel.text
@@ -169,7 +169,7 @@ class TestSettings:
     def test_language_of_the_environment(self, start_kernel: StartKernel, kernel_python: Path) -> None:
         kernel = start_kernel(kernel_python, {"LC_ALL": "zh_CN.UTF-8"})
         kernel.execute(LOAD)
-        assert "language: zh (setting: auto)" in kernel.execute("%oom status").stdout
+        assert "语言：zh（设置：auto）" in kernel.execute("%oom status").stdout
 
 
 class TestHistory:
@@ -180,15 +180,18 @@ class TestHistory:
             for cell in (LOAD, SETUP, "limit(370 << 20)"):
                 kernel.execute(cell)
             assert path.exists() == (total > 0)
-            assert f"history: {total} measured outcomes in {path}" in kernel.execute("%oom status").stdout
+            assert (
+                f"history: {total} of {total} cells ran after a fix, in {path}" in kernel.execute("%oom status").stdout
+            )
             panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
-            assert ("enough for this request here: 1 of 1" in panel.text) == (total == 1)
+            assert ("here 1 of 1 cells ran" in panel.text) == (total == 1)
             panel.click("Run")
-            kernel.execute("try:\n    train_step(1 << 20)\nfinally:\n    limit(1 << 30)")
+            kernel.execute("limit(1 << 30)")
+            assert kernel.execute("train_step(128 << 20)").status == "ok"
             kernel.end()
         with sqlite3.connect(path) as connection:
-            rows = connection.execute("SELECT fix, backend, requested, fits, failed FROM outcome").fetchall()
-        assert rows == [("release-failed-cell", "host", 128 << 20, 1, 0)] * 2
+            rows = connection.execute("SELECT fix, backend, requested, fits, failed, ran FROM outcome").fetchall()
+        assert rows == [("release-failed-cell", "host", 128 << 20, 1, 0, 1)] * 2
 
     def test_elsewhere(self, kernel: Kernel, tmp_path: Path) -> None:
         path = tmp_path / "deep" / "down" / "mine.sqlite"

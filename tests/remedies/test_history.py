@@ -16,7 +16,7 @@ from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.records.remedy import Outcome
-from nb_oomhelper.remedies.history import append, measured_rates
+from nb_oomhelper.remedies.history import append, measured_rates, settle
 
 pytestmark = pytest.mark.plain
 
@@ -40,38 +40,57 @@ def test_there_is_no_file_until_something_was_run(tmp_path: Path) -> None:
 
 def test_every_fact_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
-    append(path, outcome(requested=2, predicted=3, freed=-4, fits=True), EVENT, "CUDA-OOM-001")
+    at = append(path, outcome(requested=2, predicted=3, freed=-4, fits=True), EVENT, "CUDA-OOM-001")
     append(path, outcome("other", error="NameError: x", fits=False), EVENT, None)
     with sqlite3.connect(path) as connection:
         (first, second) = connection.execute("SELECT * FROM outcome ORDER BY at").fetchall()
-    assert first[1:] == ("release", "CUDA-OOM-001", "pytorch", "cuda", "train", 2, 3, -4, 1, 0)
-    assert second[1:] == ("other", None, "pytorch", "cuda", "train", None, None, None, 0, 1)
-    assert first[0] <= second[0]
+    assert first[1:] == ("release", "CUDA-OOM-001", "pytorch", "cuda", "train", 2, 3, -4, 1, 0, None)
+    assert second[1:] == ("other", None, "pytorch", "cuda", "train", None, None, None, 0, 1, 0)
+    assert at == first[0] <= second[0]
     assert first[0] > 1_700_000_000
 
 
 def test_rates(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
-    for fix, fits, error in [
+    for fix, ran, error in [
         ("a", True, None),
         ("a", True, None),
         ("a", False, None),
         ("a", None, None),  # nobody knows: it counts for neither side
-        ("a", None, "it raised"),
-        ("a", True, "it raised"),  # what fits after an error is not the fix's merit
+        ("a", None, "ValueError: it raised"),  # no fix that fails has helped
+        ("a", True, "ValueError: it raised"),
+        ("a", False, "KeyboardInterrupt"),  # somebody has stopped it: that tells nothing
         ("b", None, None),
         ("c", False, None),
         ("d", True, None),
     ]:
-        append(path, outcome(fix, fits=fits, error=error), EVENT, None)
+        append(path, outcome(fix, fits=True, ran=ran, error=error), EVENT, None)
     assert measured_rates(path) == {"a": (2, 5), "c": (0, 1), "d": (1, 1)}
+
+
+def test_a_request_that_fits_is_no_success(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    append(path, outcome(fits=True), EVENT, None)
+    append(path, outcome(fits=False), EVENT, None)
+    assert measured_rates(path) == {}
+
+
+def test_what_is_known_later(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    first, second, third = (append(path, outcome(fix), EVENT, None) for fix in ("a", "a", "b"))
+    settle(path, second, "a", ran=True)
+    assert measured_rates(path) == {"a": (1, 1)}
+    settle(path, second, "a", ran=False)  # the first run after a fix counts
+    settle(path, first, "b", ran=False)  # there is none
+    settle(path, third, "b", ran=False)
+    assert measured_rates(path) == {"a": (1, 1), "b": (0, 1)}
 
 
 def test_an_empty_file_is_a_history(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
     path.write_bytes(b"")
     assert measured_rates(path) == {}
-    append(path, outcome(fits=True), EVENT, None)
+    append(path, outcome(ran=True), EVENT, None)
     assert measured_rates(path) == {"release": (1, 1)}
 
 
@@ -92,7 +111,11 @@ BROKEN = {
 def test_what_is_no_history_is_one_plain_line(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "h.sqlite"
     BROKEN[kind](path)
-    for use in (lambda: append(path, outcome(), EVENT, None), lambda: measured_rates(path)):
+    for use in (
+        lambda: append(path, outcome(), EVENT, None),
+        lambda: measured_rates(path),
+        lambda: settle(path, 1.0, "release", ran=True),
+    ):
         with pytest.raises(OomHelperError, match=r"^the history h\.sqlite cannot be used: ") as caught:
             use()
         assert "\n" not in str(caught.value)
@@ -127,7 +150,7 @@ def test_a_folder_that_may_not_be_used(tmp_path: Path) -> None:
 
 def test_a_file_that_can_only_be_read(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
-    append(path, outcome(fits=True), EVENT, None)
+    append(path, outcome(ran=True), EVENT, None)
     script = f"""
 import json
 from pathlib import Path
@@ -139,30 +162,44 @@ print(json.dumps(measured_rates(Path({str(path)!r}))))
     assert json.loads(done.stdout) == {"release": [1, 1]}
 
 
-def test_two_kernels_share_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [None, 0, 1])
+def test_two_kernels_share_it(tmp_path: Path, version: int | None) -> None:
+    """A new file, and one that both may bring up to this version."""
     path = tmp_path / "h.sqlite"
+    if version is not None:
+        of_version(path, version)
     script = f"""
 from pathlib import Path
-from nb_oomhelper.remedies.history import append, measured_rates
+from nb_oomhelper.errors import OomHelperError
+from nb_oomhelper.remedies.history import append, measured_rates, settle
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.records.remedy import Outcome
 event = OomEvent(framework="pytorch", backend="cuda", exception_type="E", message="m", format="f")
 figures = Measure(backend="cuda")
+path = Path({str(path)!r})
+def patient(use, *args, **more):
+    # no wait is long enough for every machine: one that was too short is told, and has changed nothing
+    while True:
+        try:
+            return use(path, *args, **more)
+        except OomHelperError as error:
+            assert "locked" in str(error), error
 for number in range(25):
-    append(Path({str(path)!r}), Outcome(fix="a", before=figures, after=figures, freed=1, fits=True), event, None)
-    measured_rates(Path({str(path)!r}))
+    at = patient(append, Outcome(fix="a", before=figures, after=figures, freed=1), event, None)
+    patient(settle, at, "a", ran=number % 5 > 0)
+    patient(measured_rates)
 """
     kernels = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for kernel in kernels:
         _, said = kernel.communicate(timeout=120)
         assert (kernel.returncode, said) == (0, "")
-    assert measured_rates(path) == {"a": (50, 50)}
+    assert measured_rates(path) == {"a": (40, 50)}
 
 
 def test_the_file_is_not_kept_open(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
-    append(path, outcome(fits=True), EVENT, None)
+    settle(path, append(path, outcome(), EVENT, None), "release", ran=True)
     measured_rates(path)
     assert [one.name for one in tmp_path.iterdir()] == ["h.sqlite"]
     folder = Path("/proc/self/fd")
@@ -170,34 +207,96 @@ def test_the_file_is_not_kept_open(tmp_path: Path) -> None:
         assert path not in {Path(os.path.realpath(one)) for one in folder.iterdir()}
 
 
+OLD = """CREATE TABLE outcome (at REAL NOT NULL, fix TEXT NOT NULL, entry TEXT, framework TEXT NOT NULL,
+backend TEXT NOT NULL, phase TEXT NOT NULL, requested INTEGER, predicted INTEGER, freed INTEGER, fits INTEGER,
+failed INTEGER NOT NULL)"""
+OLD_ROW = (1.7e9, "old", "CUDA-OOM-001", "pytorch", "cuda", "train", 2, 3, -4, 1, 0)
+
+
+def of_version(path: Path, version: int) -> None:
+    """Write a file as earlier versions of ours did: version 1, and before it none at all."""
+    with sqlite3.connect(path) as connection:
+        connection.execute(OLD)
+        connection.execute(f"INSERT INTO outcome VALUES ({', '.join('?' * len(OLD_ROW))})", OLD_ROW)
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+
+
+@pytest.mark.parametrize("version", [0, 1])
+class TestAnOlderFile:
+    def test_is_read_as_it_is(self, tmp_path: Path, version: int) -> None:
+        path = tmp_path / "h.sqlite"
+        of_version(path, version)
+        before = path.read_bytes()
+        assert measured_rates(path) == {}
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("first", ["append", "settle"])
+    def test_is_brought_up(self, tmp_path: Path, version: int, first: str) -> None:
+        path = tmp_path / "h.sqlite"
+        of_version(path, version)
+        if first == "settle":
+            settle(path, 1.7e9, "old", ran=True)
+        else:
+            append(path, outcome(ran=True), EVENT, None)
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+            rows = connection.execute("SELECT * FROM outcome ORDER BY at").fetchall()
+        connection.close()
+        assert rows[0] == (*OLD_ROW, 1 if first == "settle" else None)
+        assert measured_rates(path) == {"old" if first == "settle" else "release": (1, 1)}
+
+    def test_stays_as_it_is_where_that_fails(self, tmp_path: Path, version: int) -> None:
+        """A text with half a character cannot be written: neither is the column, nor the version."""
+        path = tmp_path / "h.sqlite"
+        of_version(path, version)
+        before = path.read_bytes()
+        with pytest.raises(OomHelperError, match="cannot be used"):
+            append(path, outcome("\ud800"), EVENT, None)
+        assert path.read_bytes() == before
+        append(path, outcome(ran=False), EVENT, None)
+        assert measured_rates(path) == {"release": (0, 1)}
+
+
 def test_a_newer_table_goes_on_working(tmp_path: Path) -> None:
     """A later version may add columns, in any place; this one writes and reads those that it knows, by name."""
     path = tmp_path / "h.sqlite"
-    append(path, outcome(fits=True), EVENT, None)
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-        rows = connection.execute("SELECT * FROM outcome").fetchall()
-        connection.execute("DROP TABLE outcome")
         connection.execute(
-            "CREATE TABLE outcome (ran INTEGER, at REAL NOT NULL, fix TEXT NOT NULL, entry TEXT, framework TEXT, "
-            "backend TEXT, phase TEXT, requested INTEGER, predicted INTEGER, freed INTEGER, fits INTEGER, "
+            "CREATE TABLE outcome (steps INTEGER, ran INTEGER, at REAL NOT NULL, fix TEXT NOT NULL, entry TEXT, "
             "failed INTEGER NOT NULL, device TEXT NOT NULL DEFAULT '')"
         )
-        connection.execute(f"INSERT INTO outcome VALUES (1, {', '.join('?' * len(rows[0]))}, 'x')", rows[0])
+        connection.execute("INSERT INTO outcome VALUES (9, 1, 1.7e9, 'release', NULL, 0, 'x')")
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    append(path, outcome(fits=False), EVENT, "CUDA-OOM-001")
+    at = append(path, outcome(fits=False), EVENT, "CUDA-OOM-001")
+    assert measured_rates(path) == {"release": (1, 1)}
+    settle(path, at, "release", ran=False)
     assert measured_rates(path) == {"release": (1, 2)}
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (7,)
-        assert connection.execute("SELECT entry, ran FROM outcome ORDER BY at").fetchall()[1] == ("CUDA-OOM-001", None)
+        rows = connection.execute("SELECT * FROM outcome ORDER BY at").fetchall()
+    connection.close()
+    assert rows == [(9, 1, 1.7e9, "release", None, 0, "x"), (None, 0, at, "release", "CUDA-OOM-001", 0, "")]
+
+
+def test_a_newer_table_without_what_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE outcome (at REAL NOT NULL, fix TEXT NOT NULL)")
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    settle(path, append(path, outcome(ran=True), EVENT, None), "release", ran=True)
+    assert measured_rates(path) == {}
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT fix FROM outcome").fetchall() == [("release",)]
     connection.close()
 
 
 def test_a_lock_is_not_waited_for_when_a_panel_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait is told to SQLite in seconds; how long it then is depends on the machine."""
     path, waits = tmp_path / "h.sqlite", []
-    append(path, outcome(fits=True), EVENT, None)
+    append(path, outcome(ran=True), EVENT, None)
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         connect = sqlite3.connect

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import nb_oomhelper
-from nb_oomhelper.case import Case, Services, open_case, run_fix
+from nb_oomhelper.case import Case, open_case, record_run, run_fix
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.failure.detection import read_failure
@@ -41,6 +41,7 @@ from nb_oomhelper.remedies.history import measured_rates
 from nb_oomhelper.remedies.notebook import UNREAD, inspect_notebook
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import run
+from nb_oomhelper.services import Services
 from nb_oomhelper.source.call_sites import bound_names
 from tests.makers import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
 
@@ -527,8 +528,42 @@ class TestCase:
         assert ran == [case.plans[1].code]
         assert case.outcomes == [outcome]
         assert [one.predicted for one in case.plans] == [GIB, 0]
-        assert set(measured_rates(tmp_path / "h.sqlite")) == {"release-failed-cell"}
+        assert measured_rates(tmp_path / "h.sqlite") == {}  # nobody knows yet whether the cell runs then
         assert services.problem is None
+
+    @pytest.mark.parametrize("ran", [True, False])
+    def test_the_first_run_after_a_fix_tells(self, case: Case, tmp_path: Path, ran: bool) -> None:
+        services, path = self.services(tmp_path / "h.sqlite"), tmp_path / "h.sqlite"
+        record_run(case, services, ran=ran)  # nothing was done yet
+        assert not path.exists()
+        for _ in range(2):
+            run_fix(case, 2, lambda _: None, Scope, services)
+        for told in (ran, not ran):
+            record_run(case, services, ran=told)
+        assert [one.ran for one in case.outcomes] == [None, ran]
+        assert measured_rates(path) == {"release-failed-cell": (int(ran), 1)}
+
+    def test_a_run_after_a_fix_that_failed_is_no_merit_of_it(self, case: Case, tmp_path: Path) -> None:
+        services = self.services(tmp_path / "h.sqlite")
+        for error, figures in (("ValueError: x", (0, 1)), ("KeyboardInterrupt", (0, 1))):
+            run_fix(case, 2, lambda _, error=error: error, Scope, services)  # type: ignore[misc]
+            record_run(case, services, ran=True)
+            assert measured_rates(tmp_path / "h.sqlite") == {"release-failed-cell": figures}
+
+    def test_a_run_is_told_where_no_history_is_kept(self, case: Case, tmp_path: Path) -> None:
+        run_fix(case, 2, lambda _: None, Scope, self.services(None))
+        record_run(case, self.services(None), ran=True)
+        assert case.outcomes[-1].ran
+
+    def test_a_history_that_breaks_in_between_costs_a_line(self, case: Case, tmp_path: Path) -> None:
+        services = self.services(tmp_path / "h.sqlite")
+        run_fix(case, 2, lambda _: None, Scope, services)
+        (tmp_path / "h.sqlite").write_bytes(b"this is no database, and long enough to be taken for one" * 50)
+        record_run(case, services, ran=True)
+        assert case.outcomes[-1].ran
+        assert services.problem is not None
+        assert services.problem.startswith("the history h.sqlite cannot be used")
+        assert services.trace is None
 
     def test_a_fix_that_failed_changes_no_promise(self, case: Case) -> None:
         before = case.plans
@@ -571,6 +606,30 @@ class TestReload:
         assert (done.fits, done.whole_cell_fits, done.loaded) == (True, None, True)
         failed = run(chosen, lambda _: "OutOfMemoryError: again", lambda: full, facts)
         assert (failed.fits, failed.whole_cell_fits, failed.loaded) == (False, None, False)
+
+    @pytest.mark.parametrize(
+        ("cell", "error", "ran"),
+        [
+            ("import x\nmodel = load(x)", None, True),
+            ("model = load(x)  \n\n", None, True),
+            ("model = load(x)\nmodel(1)", None, None),
+            ("def f():\n    model = load(x)", None, None),
+            ("", None, None),
+            ("model = load(x)", "OutOfMemoryError: again", None),
+        ],
+    )
+    def test_one_that_ends_its_cell_has_run_the_cell(self, cell: str, error: str | None, ran: bool | None) -> None:
+        """A run of the cell as it was tells nothing of it: that would load the model as before."""
+        found = next(one for one in plans_for(event=replace(EVENT, phase="load", call=CALL)) if one.loads)
+        facts = Diagnosis(requested=GIB, free=0, capacity=8 * GIB, short=GIB)
+        snapshot = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=HostMemory())
+        plan = replace(found, before="model = load(x)", applicability="unsafe")
+        case = Case(event=replace(EVENT, device=None), snapshot=snapshot, diagnosis=facts, plans=(plan,), cell=cell)
+        services = Services(driver=Driver(), catalog=lambda: CATALOG, history=lambda: None)
+        outcome = run_fix(case, plan.number, lambda _: error, Scope, services)
+        assert (outcome.ran, outcome.helped) == (ran, False if error else ran)
+        record_run(case, services, ran=False)
+        assert case.outcomes == [outcome]
 
     def test_a_folder_for_weights_is_found_on_every_system(self, tmp_path: Path, monkeypatch: Any) -> None:
         """Windows has no user numbers."""

@@ -267,7 +267,7 @@ def test_fixes() -> None:
     release = rows["release-failed-cell"]
     assert (release.title, release.effect, release.label) == ("Release the failed cell", "frees 2.00 GiB", "safe")
     assert release.verdict == "enough for this request, not for the cell: it needs 4.00 GiB at least"
-    assert release.rates == "enough for this request here: 2 of 3"
+    assert release.rates == "here 2 of 3 cells ran"
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
     assert (offload.effect, offload.verdict, offload.label) == (
@@ -275,7 +275,7 @@ def test_fixes() -> None:
         "",
         say("fix.unsafe", "en"),
     )
-    assert offload.rates == "claimed 95 % (CUDA-OOM-001) · enough for this request here: 0 of 1"
+    assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1 cells ran"
     assert "`llm`" in offload.loses
     deletion = rows["delete-variable" + STARS]
     assert deletion.title == "Delete `*bold*`"

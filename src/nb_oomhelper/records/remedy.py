@@ -159,7 +159,8 @@ class Outcome:
         steps: What each step of the release did, in order.
         held: Who still keeps most, by name, with bytes; at most three.
         loaded: The fix has made the failed request itself, and it fitted.
-        ran: Whether the failed cell, changed, ran to its end; None where the fix did not run it.
+        ran: Whether the failed cell, as it was or as changed, then ran to its end: by the fix, or by the next run of
+            it; None where that is not known.
         planned, placed: For a load: where the weights were to go, and where they are.
         folder: For a load: the temporary folder that it has made for weights on disk, or None.
     """
@@ -182,3 +183,15 @@ class Outcome:
     planned: Placement | None = None
     placed: Placement | None = None
     folder: str | None = None
+
+    @property
+    def helped(self) -> bool | None:
+        """Whether the failed cell ran then, which no fix with an error brings about; None where that is not known."""
+        if self.error is None:
+            return self.ran
+        return None if self.error.startswith("KeyboardInterrupt") else False  # who stops it tells nothing of it
+
+    @property
+    def open(self) -> bool:
+        """Whether the next run of the failed cell, as it was, tells if this has helped."""
+        return self.ran is None and self.error is None and not self.loaded

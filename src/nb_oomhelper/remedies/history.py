@@ -2,6 +2,9 @@
 
 The file is opened for each call and closed again, so that several kernels can share it and none keeps it
 open. A file that cannot be used is an `OomHelperError` for the caller to show: no cell depends on it.
+
+Files of earlier versions get the columns that they lack, with nothing in them, when the next outcome is kept. Those of
+a later version stay as they are: what they have of these columns is written and read, by name.
 """
 
 from __future__ import annotations
@@ -16,27 +19,27 @@ from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Outcome
 
-_VERSION = 1  # PRAGMA user_version; a later one may have more columns, and these keep their names and meanings
+_VERSION = 2  # PRAGMA user_version; a later one may have more columns, and these keep their names and meanings
 _WAIT = 1.0  # seconds that an outcome waits for another kernel's
 _GLANCE = 0.1  # seconds that a panel waits for the rates beside its fixes
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS outcome (
-    at REAL NOT NULL,            -- seconds since the epoch
-    fix TEXT NOT NULL,
-    entry TEXT,                  -- code of the entry that matched, or NULL
-    framework TEXT NOT NULL,
-    backend TEXT NOT NULL,
-    phase TEXT NOT NULL,
-    requested INTEGER,           -- bytes
-    predicted INTEGER,           -- bytes
-    freed INTEGER,               -- bytes
-    fits INTEGER,                -- 1, 0 or NULL for unknown
-    failed INTEGER NOT NULL      -- 1 where the fix itself raised an error
-)
-"""
+_COLUMNS = {
+    "at": "REAL NOT NULL",  # seconds since the epoch
+    "fix": "TEXT NOT NULL",
+    "entry": "TEXT",  # code of the entry that matched, or NULL
+    "framework": "TEXT NOT NULL",
+    "backend": "TEXT NOT NULL",
+    "phase": "TEXT NOT NULL",
+    "requested": "INTEGER",  # bytes
+    "predicted": "INTEGER",  # bytes
+    "freed": "INTEGER",  # bytes
+    "fits": "INTEGER",  # 1 where the failed request would fit then, 0, or NULL for unknown
+    "failed": "INTEGER NOT NULL",  # 1 where the fix itself raised an error
+    "ran": "INTEGER",  # 1 where the failed cell then ran to its end, 0, or NULL for unknown; since version 2
+}
+_NEEDED = {"at", "fix"}  # of any version: what else would an outcome be?
 
 
-def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> None:
+def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> float:
     """Add one outcome.
 
     Args:
@@ -45,11 +48,15 @@ def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> 
         event: What had failed.
         entry: Code of the entry that matched, or None.
 
+    Returns:
+        Its moment, in seconds since the epoch: with that `settle` finds it again.
+
     Raises:
         OomHelperError: The file cannot be written or is no history.
     """
+    at = time.time()
     row = {
-        "at": time.time(),
+        "at": at,
         "fix": outcome.fix,
         "entry": entry,
         "framework": event.framework,
@@ -60,17 +67,34 @@ def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> 
         "freed": outcome.freed,
         "fits": outcome.fits,
         "failed": outcome.error is not None,
+        "ran": outcome.helped,
     }
-    with _open(path, _WAIT) as connection:
-        if not _is_there(connection):
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        names, blanks = ", ".join(row), ", ".join(f":{name}" for name in row)
-        connection.execute(f"INSERT INTO outcome ({names}) VALUES ({blanks})", row)
+    with _open(path, _WAIT, write=True) as connection:
+        known = [name for name in row if name in _brought_up(connection)]
+        blanks = ", ".join(f":{name}" for name in known)
+        connection.execute(f"INSERT INTO outcome ({', '.join(known)}) VALUES ({blanks})", row)
+    return at
+
+
+def settle(path: Path, at: float, fix: str, ran: bool) -> None:
+    """Add to an outcome whether the failed cell then ran to its end, where that is not known yet.
+
+    Args:
+        path: The history's file.
+        at: The outcome's moment, as `append` gave it.
+        fix: Id of the fix.
+        ran: Whether the cell ran to its end.
+
+    Raises:
+        OomHelperError: The file cannot be written or is no history.
+    """
+    with _open(path, _WAIT, write=True) as connection:
+        if "ran" in _brought_up(connection):
+            connection.execute("UPDATE outcome SET ran = ? WHERE at = ? AND fix = ? AND ran IS NULL", (ran, at, fix))
 
 
 def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
-    """Count for each fix how often the request fitted afterwards, and of how many outcomes that tell.
+    """Count for each fix how often the failed cell ran afterwards, and of how many outcomes that is known.
 
     Returns:
         Fix id -> (n, m), "n of m"; empty where there is no history yet.
@@ -83,31 +107,52 @@ def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
             return {}
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         raise _unusable(path, error) from None
-    query = "SELECT fix, SUM(fits AND NOT failed), COUNT(*) FROM outcome WHERE fits IS NOT NULL OR failed GROUP BY fix"
+    query = "SELECT fix, SUM(ran != 0), COUNT(ran) FROM outcome WHERE ran IS NOT NULL GROUP BY fix"
     with _open(path, _GLANCE) as connection:
-        if not _is_there(connection):  # an empty file
+        if "ran" not in _columns(connection):  # an empty file, or one of an earlier version: nothing was measured
             return {}
-        return {fix: (int(good or 0), int(total)) for fix, good, total in connection.execute(query)}
+        return {fix: (int(good), int(total)) for fix, good, total in connection.execute(query)}
 
 
-def _is_there(connection: sqlite3.Connection) -> bool:
-    """Whether the table is; to ask for it takes no lock that another kernel's writing could hold for long."""
-    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'outcome'").fetchall())
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    """The table's columns, by name; none where there is no table."""
+    found = {row[1] for row in connection.execute("PRAGMA table_info(outcome)")}
+    if found and not found >= _NEEDED:
+        raise sqlite3.DatabaseError("its table is another one")
+    return found
+
+
+def _brought_up(connection: sqlite3.Connection) -> set[str]:
+    """The table's columns, once it is there and, if it is of an earlier version, has all of this one's."""
+    found = _columns(connection)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found and version >= _VERSION:
+        return found
+    if not found:
+        connection.execute(f"CREATE TABLE outcome ({', '.join(' '.join(one) for one in _COLUMNS.items())})")
+    for name in _COLUMNS.keys() - found if found else ():
+        connection.execute(f"ALTER TABLE outcome ADD COLUMN {name} {_COLUMNS[name].removesuffix(' NOT NULL')}")
+    connection.execute(f"PRAGMA user_version = {max(version, _VERSION)}")
+    return found | _COLUMNS.keys()
 
 
 @contextmanager
-def _open(path: Path, wait: float) -> Iterator[sqlite3.Connection]:
+def _open(path: Path, wait: float, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """The file's connection; what is written through it is written in one transaction, or not at all."""
     connection = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=wait)
-        with connection:
-            yield connection
+        connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
+        if write:
+            connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        if write:
+            connection.execute("COMMIT")
     except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: no system has such a name
         raise _unusable(path, error) from None
     finally:
         if connection is not None:
-            connection.close()
+            connection.close()  # what was not committed is rolled back
 
 
 def _unusable(path: Path, error: Exception) -> OomHelperError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from nb_oomhelper.case import Case, Services
+from nb_oomhelper.case import Case
+from nb_oomhelper.services import Services
 from nb_oomhelper.shell.hooks import Hooks
 from nb_oomhelper.shell.panels import Panels
 from nb_oomhelper.shell.settings import OOMHelper

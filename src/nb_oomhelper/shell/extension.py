@@ -19,19 +19,20 @@ from nb_oomhelper.shell.cells import Cells
 from nb_oomhelper.shell.hooks import Hooks
 from nb_oomhelper.shell.reserve import Reserve
 from nb_oomhelper.shell.settings import OOMHelper
+from nb_oomhelper.shell.warming import Warming
 
 if TYPE_CHECKING:
-    from nb_oomhelper.case import Case, Services
+    from nb_oomhelper.case import Case
     from nb_oomhelper.failure.detection import Failure
     from nb_oomhelper.records.event import OomEvent
     from nb_oomhelper.records.memory import Footprint, Span
+    from nb_oomhelper.services import Services
     from nb_oomhelper.shell.panels import Panels
 
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
 _BARE = "out of memory; `%oom release` gives back what the failed cell keeps"
 _HEAVY = frozenset({"numpy", "torch", "jax", "cupy", "pandas", "polars", "pyarrow", "tensorflow"})
-_WARM = 1.0  # seconds after the load when what was left out is imported
 # An exception's own attributes, past any code of its class, which may refuse or make up attributes.
 _attributes: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
 
@@ -45,11 +46,11 @@ class Extension:
         self.case: Case | None = None
         self._reserve = Reserve()
         self.cells = Cells(shell, self._reserve.take)  # what is told to be free after a fix then is free for cells
-        self.hooks = Hooks(shell, self._look, self._before, self.cells.end, self._reserve.give_up)
+        self.hooks = Hooks(shell, self._look, self._before, self._after, self._reserve.give_up)
         self._magics = magics.Registration(shell, self)
         self._errors = 0  # of the cell that runs
         self._footprint: Footprint | None = None  # what the process held before it
-        self._warming: Any = None
+        self._warming = Warming(shell, lambda: self.services)
 
     @cached_property
     def services(self) -> Services:
@@ -72,14 +73,11 @@ class Extension:
         self.shell.configurables.append(self.settings)
         self._magics.install()
         self.hooks.install()
-        loop = getattr(getattr(self.shell, "kernel", None), "io_loop", None)
-        if loop is not None:
-            self._warming = loop.call_later(_WARM, self._warm)
+        self._warming.begin()
 
     def unload(self) -> None:
         """Take everything out, and end what is live."""
-        if self._warming is not None:
-            self.shell.kernel.io_loop.remove_timeout(self._warming)
+        self._warming.cancel()
         self.hooks.remove()
         self._magics.remove()
         if self.settings in self.shell.configurables:
@@ -99,31 +97,21 @@ class Extension:
 
             end(self.services)
 
-    def _warm(self) -> None:
-        self._warming = None
-        try:
-            from nb_oomhelper.shell.services import warm
-
-            warm(self.services)
-        except Exception:  # it is tried again when it is needed
-            _log.debug("not warmed", exc_info=True)
-
     # a cell begins, an error comes by
 
     def _before(self, info: Any) -> None:
         self._reserve.take()
         if not self.cells.source():
             self._errors = 0
-            self._footprint = self._read_footprint()
+            self._footprint = _read_footprint(self._reserve)
         self.cells.begin(info)
+        if "panels" in vars(self):
+            self.panels.reruns.begin(info)
 
-    def _read_footprint(self) -> Footprint | None:
-        """What the process holds; None where nothing is loaded that holds much, and no cell need wait for it."""
-        if _HEAVY.isdisjoint(sys.modules):
-            return None
-        from nb_oomhelper.memory.footprint import read_footprint
-
-        return read_footprint(self._reserve.held)
+    def _after(self, result: Any) -> None:
+        self.cells.end(result)
+        if "panels" in vars(self):
+            self.services.attempt(lambda: self.panels.reruns.end(result), None)
 
     def _look(self, error: BaseException, kept: bool) -> None:
         """Open a case for an out-of-memory error that has none yet, and show it.
@@ -138,7 +126,7 @@ class Extension:
             failure = self._read_again(error, problem)
         if failure is None or failure.event is None:  # most errors: they need not wait for the rest to be imported
             return
-        span = (self._footprint, self._read_footprint())  # before anything else of ours takes memory
+        span = (self._footprint, _read_footprint(self._reserve))  # before anything else of ours takes memory
         self._reserve.give_all()
         self.case = None  # until there is a new one: a fix of an older error must not run for this one
         try:
@@ -191,6 +179,15 @@ class Extension:
         with contextlib.suppress(Exception):
             _log.debug("a part failed", exc_info=problem)
             self.services.failed(problem)
+
+
+def _read_footprint(reserve: Reserve) -> Footprint | None:
+    """What the process holds; None where nothing is loaded that holds much, and no cell need wait for it."""
+    if _HEAVY.isdisjoint(sys.modules):
+        return None
+    from nb_oomhelper.memory.footprint import read_footprint
+
+    return read_footprint(reserve.held)
 
 
 def _read_new(error: BaseException) -> Failure | None:

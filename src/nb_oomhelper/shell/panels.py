@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from nb_oomhelper.case import Case, Services, read_again, run_fix
+from nb_oomhelper.case import Case, read_again, run_fix
 from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.remedies.releasing import give_back
+from nb_oomhelper.services import Services
 from nb_oomhelper.shell import say
 from nb_oomhelper.shell.cells import Cells, Done
+from nb_oomhelper.shell.reruns import Reruns
 from nb_oomhelper.shell.settings import OOMHelper
 from nb_oomhelper.showing import frontends
 from nb_oomhelper.showing.screen import Screen
@@ -30,6 +32,7 @@ class Panels:
 
     def __init__(self, services: Services, settings: OOMHelper, cells: Cells) -> None:
         self.screen = Screen()
+        self.reruns = Reruns(services)
         self._services = services
         self._settings = settings
         self._cells = cells
@@ -103,7 +106,9 @@ class Panels:
         """
         shell = self._services.shell
         with self._cells.quietly():
-            return run_fix(case, number, self._cells.run_code, lambda: scope_of(shell), self._services)
+            outcome = run_fix(case, number, self._cells.run_code, lambda: scope_of(shell), self._services)
+        self.reruns.fixed(case)
+        return outcome
 
     def rerun(self, case: Case, done: Done) -> None:
         """Release what the failed cell still keeps, and run it again.

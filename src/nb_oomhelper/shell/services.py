@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nb_oomhelper.case import Services
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.poll import WORKER
+from nb_oomhelper.services import Services
 
 if TYPE_CHECKING:
     from nb_oomhelper.knowledge.catalog import Catalog

@@ -42,4 +42,5 @@ def _history(path: Path | None) -> Note | str:
         rates = measured_rates(path)
     except OomHelperError as error:
         return str(error)
-    return note("status.measured", count=sum(total for _, total in rates.values()), path=str(path))
+    ran, count = (sum(figures) for figures in zip((0, 0), *rates.values(), strict=True))
+    return note("status.measured", ran=ran, count=count, path=str(path))

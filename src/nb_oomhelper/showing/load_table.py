@@ -24,7 +24,7 @@ def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]
     Args:
         found: The estimate.
         catalog: The knowledge, which has the ways' texts.
-        rates: By fix, (n, m): the request would have fitted after n of m runs here.
+        rates: By fix, (n, m): the failed cell ran after n of m outcomes here.
         language: "en" or "zh".
 
     Returns:

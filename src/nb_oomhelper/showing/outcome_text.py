@@ -207,7 +207,7 @@ def said_rates(
     Args:
         fix: Its id.
         catalog: The knowledge.
-        rates: By fix, (n, m): the request would have fitted after n of m runs here.
+        rates: By fix, (n, m): the failed cell ran after n of m outcomes here.
         language: "en" or "zh".
         match: The entry that bears on the case, or None.
 
