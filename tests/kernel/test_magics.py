@@ -142,6 +142,7 @@ class TestOom:
         try:
             assert "主机内存不足" in shown(kernel.execute("%oom"))[0]["text/plain"]
             assert "释放了" in kernel.execute("%oom fix 1").stdout
+            assert kernel.execute("%oom fix 99").stdout.startswith("没有第 99 个修复方法；最近的面板有 ")
             assert "语言：zh（设置：zh）" in kernel.execute("%oom status").stdout
         finally:
             kernel.execute("%config OOMHelper.language = 'auto'")

@@ -139,18 +139,26 @@ def _number(word: str) -> int:
 
 def _last(core: Core) -> Case:
     if core.case is None:
-        raise UsageError("no out-of-memory error since nb_oomhelper was loaded")
+        from nb_oomhelper.showing.wording import say
+
+        raise UsageError(say("oom.no_case", core.settings.pick_language()))
     return core.case
 
 
 def _fix(options: Namespace, core: Core) -> None:
     from nb_oomhelper.showing.outcome_text import fix_loses, tell
+    from nb_oomhelper.showing.wording import say
 
     case, catalog, language = _last(core), core.services.catalog(), core.settings.pick_language()
     chosen = next((plan for plan in case.plans if plan.number == options.number), None)
-    if chosen is not None and chosen.applicability == "unsafe" and not options.yes:
+    if chosen is None:
+        raise UsageError(say("oom.no_fix", language, number=options.number, count=len(case.plans)))
+    if chosen.applicability == "display_only":
+        raise UsageError(say("oom.only_shown", language, number=chosen.number))
+    if chosen.applicability == "unsafe" and not options.yes:
         lost = fix_loses(chosen, case, catalog, language)
-        raise UsageError(f"{chosen.code.strip()}\n\n{lost}\nTo run it: %oom fix {chosen.number} --yes")
+        confirm = say("oom.confirm", language, line=f"%oom fix {chosen.number} --yes")
+        raise UsageError(f"{chosen.code.strip()}\n\n{lost}\n{confirm}")
     outcome = core.panels.run(case, options.number)
     _print_lines(line.replace("**", "") for line in tell(outcome, case, catalog, language))
 
