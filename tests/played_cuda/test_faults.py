@@ -46,8 +46,8 @@ def causes(kernel: Kernel) -> dict[str, int | None]:
 
 
 def fits(kernel: Kernel, fix: str = "release-failed-cell") -> Any:
-    """Whether a fix is said to be enough for the request; None where the search had no time to be sure."""
-    return kernel.eval(f"next(one.fits for one in {CASE}.plans if one.fix == {fix!r})")
+    """Whether a fix is said to be enough for the request; None where nobody is sure, or it is not offered."""
+    return kernel.eval(f"next((one.fits for one in {CASE}.plans if one.fix == {fix!r}), None)")
 
 
 def came_true(kernel: Kernel, mib: float) -> bool:

@@ -19,6 +19,7 @@ class ProcessMemory:
         name: The process's name, or None where it cannot be seen from here.
         is_self: True for the process that we run in.
         detail: What tells it from others of that name (a notebook's path, a script), or None.
+        is_child: Whether it is one that this process started, or that one of those did: a worker.
     """
 
     pid: int
@@ -26,6 +27,7 @@ class ProcessMemory:
     name: str | None = None
     is_self: bool = False
     detail: str | None = None
+    is_child: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,7 +198,8 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook
     if fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
             if _can_be_stopped(cause, snapshot, diagnosis):
-                yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
+                pids = " ".join(map(str, cause.pids or (cause.pid,)))
+                yield _Subject(pids, {"pid": pids}, frees=cause.size)
     elif fix.subject == "none":
         if "output_history" in fix.causes and notebook.reads_results:
             return
@@ -210,13 +211,14 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook
 
 
 def _can_be_stopped(cause: Cause, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> bool:
-    """Whether a process can be seen from here, and what is told of it can be.
+    """Whether processes can be seen from here, and what is told of them can be.
 
     A driver may not know processes one by one: in WSL it calls all of them 1, with more bytes than there are.
     """
     capacity = snapshot.device.capacity if snapshot.device else diagnosis.capacity
     possible = cause.size is None or capacity is None or cause.size <= capacity
-    return possible and cause.process is not None and cause.pid is not None and cause.pid > 1
+    pids = cause.pids or ((cause.pid,) if cause.pid is not None else ())
+    return possible and cause.process is not None and min(pids, default=0) > 1
 
 
 def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
@@ -249,5 +251,5 @@ def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bo
     if diagnosis.free is None or needed is None:
         return None
     if diagnosis.free + least >= needed + diagnosis.printed:
-        return True
+        return True if diagnosis.certain else None
     return None if diagnosis.free + most >= needed - diagnosis.printed else False
