@@ -12,6 +12,7 @@ from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.reload import Load, plan_reload
+from nb_oomhelper.memory.coming_back import coming_back
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -116,7 +117,7 @@ def _changes(
             applicability="display_only" if target.obstacle else fix.applicability,
             subject=target.subject,
             # a cell that runs again is released first
-            released_holders=snapshot.holdings.of_failures() if target.reruns else frozenset(),
+            released_holders=snapshot.holdings.of_failures() if target.reruns else target.holders,
             releases=fix.does.releases,
             binds=fix.does.binds,
             reruns=target.reruns,
@@ -177,19 +178,17 @@ def predict_effect(
     """
     if plan.loads or plan.reruns:  # it says itself whether it fits, once the failed cell is released
         return plan
-    held, predicted = snapshot.holdings, plan.predicted
-    earlier = held.freed_by(before)
-    if plan.released_holders:
-        predicted = held.freed_by(before | plan.released_holders) - earlier
-    if predicted is None:  # what frees an unknown amount may also ask for less, as a load across devices does
+    if plan.predicted is None and not plan.released_holders:
+        # what frees an unknown amount may also ask for less, as a load across devices does
         return replace(plan, predicted=None, fits=None, whole_cell_fits=None)
-    back = earlier + predicted
-    least, most = (0, back) if snapshot.mixed else (back, back)
-    if before or plan.releases:  # the caches are emptied, too
-        least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
-    fits = _fits(least, most, diagnosis, diagnosis.requested)
-    whole = _fits(least, most, diagnosis, with_put_by(diagnosis, snapshot.host, least))
-    return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=whole)
+    emptied = bool(before or plan.releases)
+    back = coming_back(snapshot, before, plan.released_holders, plan.predicted or 0, emptied=emptied)
+    fits, requested = None, diagnosis.requested
+    if requested is not None:
+        fits = _fits(back.least, back.most, diagnosis, back.asked(requested))
+        fits = back.served(requested, diagnosis.printed, fits) if diagnosis.certain else fits
+    whole = _fits(back.least, back.in_sum, diagnosis, with_put_by(diagnosis, snapshot.host, back.least))
+    return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole)
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
