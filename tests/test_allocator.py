@@ -46,7 +46,14 @@ def block(size: int, state: str = "inactive", requested: int = 0) -> dict[str, A
 def segment(*blocks: dict[str, Any], pool: tuple[int, int] | None = (0, 0), **facts: Any) -> dict[str, Any]:
     used = sum(one["size"] for one in blocks if one["state"] == "active_allocated")
     size = sum(one["size"] for one in blocks)
-    found = {"blocks": blocks, "allocated_size": used, "total_size": size, "segment_type": "large", "device": 0}
+    found = {
+        "address": 7 * GIB,
+        "blocks": blocks,
+        "allocated_size": used,
+        "total_size": size,
+        "segment_type": "large",
+        "device": 0,
+    }
     return found | ({} if pool is None else {"segment_pool_id": pool}) | facts
 
 

@@ -136,6 +136,10 @@ class TestHolders:
         assert causes(EVENT, SNAPSHOT, "unnamed", **changes) == []
 
 
+def with_rows(*rows: ProcessMemory) -> DeviceMemory:
+    return replace(DEVICE, processes=rows)
+
+
 class TestProcesses:
     def test_named_and_unnamed_largest_first(self) -> None:
         rows = (
@@ -159,6 +163,18 @@ class TestProcesses:
     def test_the_drivers_count_before_the_messages(self) -> None:
         event = replace(EVENT, processes=(ProcessMemory(pid=9, used=GIB),))
         assert causes(event, SNAPSHOT, "other_process") == []
+
+    def test_those_of_one_kind_together_and_children_apart(self) -> None:
+        ranks = [ProcessMemory(pid=pid, used=GIB, name="python", detail="train.py") for pid in (7, 8, 9)]
+        workers = [ProcessMemory(pid=pid, used=pid * MIB, name="python", is_child=True) for pid in (20, 22)]
+        found = causes(EVENT, SNAPSHOT, "other_process", "child_process", device=with_rows(US, *ranks, *workers))
+        assert found == [
+            Cause(kind="other_process", size=3 * GIB, pid=7, pids=(7, 8, 9), process="python · train.py"),
+            Cause(kind="child_process", size=42 * MIB, pid=20, pids=(20, 22), process="python"),
+        ]
+        unknown = replace(ranks[0], used=None)
+        (cause,) = causes(EVENT, SNAPSHOT, "other_process", device=with_rows(US, unknown, *ranks[1:]))
+        assert cause.size is None
 
     def test_none_on_the_host(self) -> None:
         assert causes(HOST_EVENT, replace(SNAPSHOT, device=None, allocator=None), "other_process") == []
@@ -299,6 +315,7 @@ def test_every_kind_of_cause_and_their_order() -> None:
     below = {"pinned", "pool", "pool_kept"}  # of the host; of other frameworks
     below |= {"private_pool", "workspace", "rounding", "elsewhere"}  # TestAllocator
     below |= {"context", "handle", "pinned_refused"}  # TestRefusals
+    below |= {"child_process", "not_short"}  # TestProcesses, and of what failed although more was free
     assert {cause.kind for cause in found} == set(get_args(CauseKind)) - mistakes - below
     assert causes(replace(EVENT, requested=None), NOTHING) == []
 
@@ -467,6 +484,24 @@ class TestDeadEnds:
         wanted = DeadEnd(kind="gc_collect", frees=None, reason="gc_collect_pinned")
         assert self.of("gc_collect", EVENT, holdings=held(FAILED)) == wanted
         assert self.of("gc_collect", EVENT) is None
+
+    @pytest.mark.parametrize(("cycles", "told"), [(GIB // 2, True), (GIB, False)])
+    def test_gc_collect_where_only_cycles_keep_enough(self, cycles: int, told: bool) -> None:
+        rows = held(FAILED, holding("unreachable", "", cycles))
+        assert (self.of("gc_collect", EVENT, holdings=rows) is not None) == told  # short by 1 GiB
+
+    def test_another_library_may_find_room_in_an_emptied_cache(self) -> None:
+        event = replace(EVENT, requested=None, format="pt.cublas_alloc")
+        assert self.of("empty_cache", event) is None
+        full = replace(ALLOCATOR, reserved=ALLOCATOR.allocated)
+        assert self.of("empty_cache", event, allocator=full) is not None
+
+    def test_functions_of_torch_only_where_it_is_loaded(self) -> None:
+        rows = held(FAILED, holding("variable", "model", GIB, role="pretrained model"))
+        for phase in ("train", "infer"):
+            event = replace(HOST_EVENT, phase=phase)
+            kinds = {end.kind for end in diagnose(event, replace(SNAPSHOT, holdings=rows), torch=False).dead_ends}
+            assert not kinds & {"empty_cache", "no_grad", "checkpointing"}
 
     @pytest.mark.parametrize(
         ("phase", "requested", "pinned", "reason"),
@@ -664,4 +699,24 @@ def test_a_part_that_fails_costs_only_itself() -> None:
 def test_a_process_with_more_than_the_device_has_is_none() -> None:
     rows = (ProcessMemory(pid=1, used=9 * GIB), ProcessMemory(pid=7, used=GIB), ProcessMemory(pid=8))
     event = replace(EVENT, capacity=8 * GIB, processes=rows)
-    assert [one.pid for one in causes(event, NOTHING, "other_process")] == [7, 8]
+    (cause,) = causes(event, NOTHING, "other_process")
+    assert (cause.pids, cause.size) == ((7, 8), None)
+
+
+@pytest.mark.parametrize(
+    ("free", "told", "found"),
+    [(28 * GIB, 28 * GIB, True), (28 * GIB, GIB, False), (GIB, 28 * GIB, False), (28 * GIB, None, True)],
+)
+def test_more_was_free_than_was_asked_for(free: int, told: int | None, found: bool) -> None:
+    event = replace(EVENT, requested=2 * GIB, free=told)
+    snapshot = replace(SNAPSHOT, device=replace(DEVICE, capacity=40 * GIB, free=free))
+    assert bool(causes(event, snapshot, "not_short")) == found
+    assert causes(event, snapshot, "fragmentation") == []
+    assert causes(replace(event, backend="host"), snapshot, "not_short") == []
+    rounded = replace(event, requested=free, free=None)  # "Tried to allocate 28.00 GiB. 28.00 GiB is free"
+    assert causes(rounded, snapshot, "not_short") == []
+
+
+def test_what_may_be_no_lack_of_memory_is_not_certain() -> None:
+    assert diagnose(EVENT, SNAPSHOT).certain
+    assert not diagnose(replace(EVENT, certainty="probable"), SNAPSHOT).certain

@@ -220,11 +220,11 @@ class TestChoose:
         ("framework", "backend", "phase", "expected"),
         [
             ("pytorch", "cuda", "load", ("match", ())),
-            ("pytorch", "cuda", "train", ("related", ("phase",))),
-            ("pytorch", "cuda", "infer", ("related", ("phase",))),
-            ("pytorch", "cuda", "unknown", ("related", ("phase",))),
+            ("pytorch", "cuda", "train", None),
+            ("pytorch", "cuda", "infer", None),
+            ("pytorch", "cuda", "unknown", None),
             ("pytorch", "host", "load", ("related", ("backend",))),
-            ("pytorch", "host", "unknown", ("related", ("backend", "phase"))),
+            ("pytorch", "host", "unknown", None),
             ("numpy", "host", "load", None),
             ("jax", "cuda", "load", None),
         ],
@@ -245,7 +245,7 @@ class TestChoose:
             (user_dir / "entries" / f"{name}.toml").write_text(own_entry(name, name, **changes), "utf-8")
         catalog = load_catalog(user_dir)
         loading = [match.entry.code for match in catalog.choose(event())]
-        assert loading == ["surer", "CUDA-OOM-001", "any", "training"]
+        assert loading == ["surer", "CUDA-OOM-001", "any"]
         assert [match.entry.code for match in catalog.choose(event("numpy", "host"))] == ["any"]
 
     @given(st.text(), st.text(), st.sampled_from(["load", "train", "infer", "unknown"]))

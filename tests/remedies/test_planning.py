@@ -250,6 +250,24 @@ class TestCode:
         (one,) = [one for one in plans_for(processes=processes) if one.fix == "stop-other-process"]
         assert (one.code, one.applicability, one.subject) == ("ps -fp 4711\n# kill 4711", "display_only", "4711")
 
+    def test_processes_of_one_kind_are_stopped_together(self) -> None:
+        ranks = tuple(ProcessMemory(pid=pid, used=GIB, name="python", detail="train.py") for pid in (4711, 4712))
+        (one,) = [one for one in plans_for(processes=ranks) if one.fix == "stop-other-process"]
+        assert (one.code, one.predicted) == ("ps -fp 4711 4712\n# kill 4711 4712", 2 * GIB)
+        first = replace(ranks[0], pid=1)
+        assert "stop-other-process" not in {one.fix for one in plans_for(processes=(first, ranks[1]))}
+
+    def test_a_child_of_the_kernels_is_not_killed(self) -> None:
+        workers = (ProcessMemory(pid=4711, used=GIB, name="python", is_child=True),)
+        assert "stop-other-process" not in {one.fix for one in plans_for(processes=workers)}
+
+    def test_what_may_be_no_lack_of_memory_promises_nothing(self) -> None:
+        rows = (replace(FAILED, own=4 * GIB),)
+        assert told(plans_for(*rows))[0][3] is True
+        found = plans_for(*rows, event=replace(EVENT, certainty="probable"))
+        assert {one.fits for one in found} <= {None, False}
+        assert "runs" not in {one.verdict for one in found}
+
     @pytest.mark.parametrize(
         "process",
         [

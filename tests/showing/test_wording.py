@@ -142,7 +142,15 @@ def test_keys_that_are_put_together() -> None:
 
     assert named("part") == set(get_args(get_type_hints(Segment)["kind"]))
     special = {"variable_role", "variable_path", "variable_shared", "other_process_unknown", "fragmentation_largest"}
-    special |= {"too_large_machine", "too_large_limit", "failed_cell_library"}
+    special |= {"other_process_several", "other_process_several_unknown", "child_process_several"}
+    special |= {
+        "graph_part",
+        "gradients_part",
+        "copies_part",
+        "too_large_machine",
+        "too_large_limit",
+        "failed_cell_library",
+    }
     assert named("remote") >= set(get_args(Remote))
     assert named("cause") == set(get_args(CauseKind)) | special
     assert named("fix") >= set(get_args(Applicability))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from nb_oomhelper.diagnosis.request import STARTS_WITH, capacity_for, limit_for, most_for, own_cache
+from nb_oomhelper.diagnosis.request import STARTS_WITH, capacity_for, limit_for, most_for, own_cache, printed_by
 from nb_oomhelper.memory.room import own_pool, tightest
 from nb_oomhelper.memory.segments import segments, with_self
 from nb_oomhelper.records.diagnosis import Cause, CauseKind
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.memory import MemorySnapshot, ProcessMemory
 
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
 _CONTEXT = 1 << 30  # bytes: a CUDA context takes some 200 to 600 MiB, by the GPU and the libraries
+_RANK = {"too_large": 0, "not_short": 0, "context": 0, "handle": 0, "pinned_refused": 0, "limit": 2, "rest": 3}
 _NAMED = 4  # variables that are named one by one
 
 
@@ -119,21 +120,28 @@ def unnamed(snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """What other processes keep on the device."""
+    """What other processes keep on the device; those of one kind together, this process's own children apart."""
     reserved = event.reserved if snapshot.reserved is None else snapshot.reserved
     seen = snapshot.device.processes if snapshot.device else None
     rows = with_self(seen, reserved) if seen else event.processes
     capacity = capacity_for(event, snapshot)
-    return [
-        Cause(
-            kind="other_process",
-            size=row.used,
-            pid=row.pid,
-            process=" · ".join(part for part in (row.name, row.detail) if part) or None,
-        )
-        for row in rows
-        if not row.is_self and (row.used is None or _WORTH_SAYING <= row.used <= (capacity or row.used))
-    ]
+    kinds: dict[tuple[bool, str | None], list[ProcessMemory]] = {}
+    for row in rows:
+        if not row.is_self and (row.used is None or _WORTH_SAYING <= row.used <= (capacity or row.used)):
+            name = " · ".join(part for part in (row.name, row.detail) if part) or None
+            kinds.setdefault((row.is_child, name), []).append(row)
+    return [_of_one_kind(same, is_child, name) for (is_child, name), same in kinds.items()]
+
+
+def _of_one_kind(rows: list[ProcessMemory], is_child: bool, name: str | None) -> Cause:
+    sizes = [row.used for row in rows if row.used is not None]
+    return Cause(
+        kind="child_process" if is_child else "other_process",
+        size=sum(sizes) if len(sizes) == len(rows) else None,
+        pid=rows[0].pid,
+        pids=tuple(row.pid for row in rows) if len(rows) > 1 else (),
+        process=name,
+    )
 
 
 def fragmentation(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -> list[Cause]:
@@ -150,6 +158,16 @@ def fragmentation(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -
     if largest is not None and largest >= event.requested:  # given back since, by a program that took several pieces
         return []
     return [Cause(kind="fragmentation", size=cached, largest=largest)]
+
+
+def not_short(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -> list[Cause]:
+    """More was free than was asked for, then as now: what was refused lacked something else."""
+    if event.backend == "host" or event.requested is None or free is None:
+        return []
+    told = free if event.free is None else min(free, event.free)
+    if told < event.requested + 2 * printed_by(event):  # both figures are rounded
+        return []
+    return [] if fragmentation(event, snapshot, free) else [Cause(kind="not_short", size=None)]
 
 
 def pinned(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
@@ -203,5 +221,4 @@ def refusals(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
 
 def weight(cause: Cause) -> tuple[int, int]:
     """What no fix can change comes first, what is only part of the picture last."""
-    rank = {"too_large": 0, "context": 0, "handle": 0, "pinned_refused": 0, "limit": 2, "rest": 3}.get(cause.kind, 1)
-    return rank, -(cause.size or 0)
+    return _RANK.get(cause.kind, 1), -(cause.size or 0)

@@ -10,6 +10,7 @@ from nb_oomhelper.records.diagnosis import Cause, DeadEnd
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
 
+_ENOUGH = 1 << 20  # bytes: cuBLAS, cuFFT or NCCL may find what it needs there
 _WITHOUT_TORCH = ("cupy", "jax")  # who works with these does not try PyTorch's functions
 
 
@@ -27,11 +28,11 @@ def finders(
     pinned = next((cause.size for cause in causes if cause.kind == "failed_cell"), None)
     return [
         partial(_empty_cache, event, snapshot, free, torch),
-        partial(_gc_collect, pinned),
+        partial(_gc_collect, snapshot, free, event.requested, pinned),
         partial(_smaller_batch, event, free, pinned),
         partial(_restart, causes, pinned),
         partial(_expandable_segments, event, snapshot, causes),
-        partial(_of_other_phases, event, snapshot),
+        *([partial(_of_other_phases, event, snapshot)] if torch else []),
     ]
 
 
@@ -42,14 +43,19 @@ def _empty_cache(event: OomEvent, snapshot: MemorySnapshot, free: int | None, to
         return [DeadEnd(kind="empty_cache", frees=None, reason="empty_cache_host")] if tried else []
     if event.framework != "pytorch" or not allocator or allocator.releasable is None:
         return []
+    if event.requested is None and allocator.releasable >= _ENOUGH:  # another library than PyTorch's allocator asked
+        return []
     short = None if event.requested is None or free is None else max(0, event.requested - free)
     if short is not None and allocator.releasable >= max(1, short):
         return []
     return [DeadEnd(kind="empty_cache", frees=allocator.releasable, reason="empty_cache_short")]
 
 
-def _gc_collect(pinned: int | None) -> list[DeadEnd]:
-    return [DeadEnd(kind="gc_collect", frees=None, reason="gc_collect_pinned")] if pinned else []
+def _gc_collect(snapshot: MemorySnapshot, free: int | None, requested: int | None, pinned: int | None) -> list[DeadEnd]:
+    """The failed cell's frames are no garbage; what only cycles keep is, and where that would do it is the cure."""
+    cycles = snapshot.holdings.freed_by(snapshot.holdings.of_kind("unreachable"))
+    short = max(1, requested - free) if requested is not None and free is not None else 1
+    return [] if not pinned or cycles >= short else [DeadEnd(kind="gc_collect", frees=None, reason="gc_collect_pinned")]
 
 
 def _smaller_batch(event: OomEvent, free: int | None, pinned: int | None) -> list[DeadEnd]:
@@ -82,6 +88,6 @@ def _of_other_phases(event: OomEvent, snapshot: MemorySnapshot) -> list[DeadEnd]
     """What helps in another phase, and people try it here, too."""
     if event.phase == "infer" and any(row.role == "pretrained model" for row in snapshot.holdings.rows):
         return [DeadEnd(kind="checkpointing", frees=None, reason="checkpointing_infer")]
-    if event.phase == "train":
+    if event.phase == "train" and event.framework not in _WITHOUT_TORCH:
         return [DeadEnd(kind="no_grad", frees=None, reason="no_grad_train")]
     return []

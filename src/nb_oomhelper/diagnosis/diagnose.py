@@ -12,6 +12,7 @@ from nb_oomhelper.diagnosis.causes import (
     failed_cells,
     fragmentation,
     limits,
+    not_short,
     pinned,
     pools,
     private_pools,
@@ -76,6 +77,7 @@ def diagnose(
         partial(refusals, event, snapshot),
         partial(processes, event, snapshot),
         partial(fragmentation, event, snapshot, free),
+        partial(not_short, event, snapshot, free),
         partial(rest, event, snapshot),
     ]
     made = _tried(failed, None, made_by, event, span, snapshot.host)
@@ -89,6 +91,7 @@ def diagnose(
         rerun=_tried(failed, None, cell_needs, event, snapshot, made),
         made=made,
         printed=printed_by(event),
+        certain=event.certainty == "sure",
         causes=tuple(causes),
         dead_ends=tuple(_each(failed, ends)[:_ENDS]),
     )

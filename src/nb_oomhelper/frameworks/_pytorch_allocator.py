@@ -8,14 +8,15 @@ pool's while that lives.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable
 from typing import Any
 
 from nb_oomhelper.introspection import living, with_subclasses
+from nb_oomhelper.records.cache import CacheSegment
 from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 
 _SHARED = (0, 0)  # the pool of all requests that name none
+_WORTH_KEEPING = 50_000  # blocks in use: with more, what comes free of them is not worked out
 _PAGES = {"large": 20 << 20, "small": 2 << 20}  # bytes of a page of an expandable segment, CUDACachingAllocator.cpp
 
 
@@ -110,22 +111,46 @@ def read_segments(torch: Any, ordinal: int) -> list[dict[str, Any]]:
 
 
 def count_blocks(torch: Any, segments: Iterable[dict[str, Any]]) -> CachedBlocks:
-    """Add up the free blocks of some segments."""
+    """Add up the free blocks of some segments.
+
+    Args:
+        torch: The module.
+        segments: As `read_segments` gives them.
+    """
     found = list(segments)
     live = _live_pools(torch) if any(_pool(one) != _SHARED for one in found) else frozenset()
-    largest: list[int] = []
-    releasable = pooled = 0
-    for one in found:
-        runs = list(_free_runs(one))
-        pool = _pool(one)
-        if pool == _SHARED:
-            largest += [size for _, size in runs]
-        if pool == _SHARED or (live is not None and pool not in live):  # pools that nobody refers to are emptied, too
-            releasable += sum(_given_back(one, start, size) for start, size in runs)
-        else:
-            pooled += sum(size for _, size in runs)
+    held = tuple(_segment(one, live) for one in found)
+    blocks = sum(len(one.used) for one in held)
+    runs = [(one, begin, size) for one in held for begin, size in one.free_runs()]
     return CachedBlocks(
-        largest=max(largest, default=None), releasable=releasable, pooled=pooled, workspace=_workspace(torch, found)
+        largest=max((size for one, _, size in runs if one.shared), default=None),
+        releasable=sum(one.given_back(begin, size) for one, begin, size in runs),
+        pooled=sum(size for one, _, size in runs if one.kept),
+        workspace=_workspace(torch, found),
+        segments=held if blocks <= _WORTH_KEEPING else None,
+    )
+
+
+def _segment(told: dict[str, Any], live: frozenset[tuple[int, int]] | None) -> CacheSegment:
+    """A segment as PyTorch tells it.
+
+    A block that another stream may still read counts as free: emptying the cache waits for that. Pools that nobody
+    refers to are emptied, too.
+    """
+    pool, start = _pool(told), told["address"]
+    used, place = [], start
+    for block in told["blocks"]:
+        if block["state"] == "active_allocated":
+            used.append((place, block["size"]))
+        place += block["size"]
+    return CacheSegment(
+        start=start,
+        size=told["total_size"],
+        page=_PAGES[told["segment_type"]] if told.get("is_expandable") else 0,
+        small=told["segment_type"] == "small",
+        shared=pool == _SHARED,
+        kept=pool != _SHARED and (live is None or pool in live),
+        used=tuple(used),
     )
 
 
@@ -145,27 +170,6 @@ def private_bytes(segments: Iterable[dict[str, Any]]) -> int:
 def _pool(segment: dict[str, Any]) -> tuple[int, int]:
     """Id of a segment's pool; PyTorch before 2.2 does not tell it."""
     return tuple(segment.get("segment_pool_id", _SHARED))
-
-
-def _free_runs(segment: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """Where in a segment free bytes begin, and how many they are.
-
-    A block that another stream may still read counts as free: emptying the cache waits for that.
-    """
-    place = 0
-    for used, blocks in groupby(segment["blocks"], key=lambda block: block["state"] == "active_allocated"):
-        size = sum(block["size"] for block in blocks)
-        if not used:
-            yield place, size
-        place += size
-
-
-def _given_back(segment: dict[str, Any], start: int, size: int) -> int:
-    """Bytes of a free run that go back: all of a segment or none of it; of an expandable one its whole pages."""
-    if not segment.get("is_expandable"):
-        return size if size == segment["total_size"] else 0
-    page = _PAGES[segment["segment_type"]]
-    return max(0, (start + size) // page - -(-start // page)) * page
 
 
 def _live_pools(torch: Any) -> frozenset[tuple[int, int]] | None:

@@ -73,17 +73,27 @@ def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: fl
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))
     rank = {old: new for new, old in enumerate(order)}
     shares: dict[tuple[int, ...], int] = {}
+    places: dict[tuple[int, ...], list[int]] = {}
     for key, indexes in keepers.items():
         holders = tuple(sorted(rank[index] for index in indexes))
         shares[holders] = shares.get(holders, 0) + sizes[key]
+        places.setdefault(holders, []).extend(_address(key))
     return Holdings(
         rows=tuple(rows[index] for index in order),
         shares=tuple(sorted(shares.items())),
+        addresses=tuple(tuple(places[holders]) for holders in sorted(shares)),
         complete=searched == total,
         searched=searched,
         total=total,
         seconds=seconds,
     )
+
+
+def _address(key: Hashable) -> list[int]:
+    """Where a storage on a device begins; a framework's key ends with that: (backend, device, address)."""
+    if isinstance(key, tuple) and len(key) == 3 and key[0] not in ("host", "meta") and isinstance(key[2], int):
+        return [key[2]]
+    return []
 
 
 def _parts(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:

@@ -60,9 +60,10 @@ class Catalog:
     def choose(self, event: OomEvent) -> tuple[Match, ...]:
         """Find the entries about the event's framework: whole matches first, then by confidence.
 
-        An unknown phase is a difference too: the entry may be about something else.
+        An entry about a phase that this was not is not about this error. An unknown phase is a difference: the entry
+        may be about something else, and one about loads surely is where nothing was called that loads.
         """
-        found = [_compare(entry, event) for entry in self.entries if _allows(entry.match.frameworks, event.framework)]
+        found = [_compare(entry, event) for entry in self.entries if _bears_on(entry, event)]
         return tuple(sorted(found, key=lambda match: (len(match.differs), -match.entry.confidence, match.entry.code)))
 
     def fixes_for(self, event: OomEvent, causes: Sequence[Cause]) -> tuple[Fix, ...]:
@@ -233,6 +234,15 @@ def _loose_ends(entries: Sequence[Entry], fixes: Sequence[Fix]) -> list[str]:
         for fix in fixes
         if fix.entry is not None and fix.entry not in codes
     ]
+
+
+def _bears_on(entry: Entry, event: OomEvent) -> bool:
+    scope = entry.match
+    if not _allows(scope.frameworks, event.framework):
+        return False
+    if event.phase == "unknown":
+        return event.call is not None or tuple(scope.phases) != ("load",)
+    return _allows(scope.phases, event.phase)
 
 
 def _compare(entry: Entry, event: OomEvent) -> Match:

@@ -99,6 +99,7 @@ class Edit:
         double: Arguments of the same call that grow as much, from 1 where they are not written.
         add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
         unless: Words of a cell that make it pointless there: names, and ".name" for attributes.
+        dtypes: Kinds of numbers that it is about: pointless where the failed cell is known to keep none of them.
         package: A distribution that it needs, or "".
         mends: Mistakes in the notebook's code that it mends, by their kinds in `source.cures`.
     """
@@ -108,6 +109,7 @@ class Edit:
     double: tuple[str, ...] = ()
     add: Pairs = ()
     unless: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
     package: Name = ""
     mends: tuple[CureKind, ...] = ()
 

@@ -59,7 +59,8 @@ def _safe(fix: Fix, name: str, value: str) -> str:
     elif name in ("cell", "block"):
         fits = _is_code(value if name == "cell" else f"if 1:\n{value}")
     elif name in _DIGITS:
-        fits = value.isascii() and value.isdecimal()
+        numbers = value.split(" ") if name == "pid" else [value]
+        fits = all(number.isascii() and number.isdecimal() for number in numbers)
     else:
         found = read_expression(value)  # it must fill its text: no brackets, no comment, no second line
         fits = isinstance(found, (ast.Name, ast.Attribute)) and "\n" not in value and "\r" not in value

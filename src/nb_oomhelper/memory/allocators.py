@@ -65,4 +65,5 @@ def with_blocks(memory: AllocatorMemory) -> AllocatorMemory:
         whole=blocks.releasable,
         pooled=blocks.pooled,
         workspace=blocks.workspace,
+        segments=blocks.segments,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -52,6 +53,16 @@ def describe_process(pid: int) -> tuple[str | None, str | None]:
     name = _seen(process.name)
     command = _seen(process.cmdline) or ()
     return _one_line(name), _one_line(_detail(process, str(name or ""), command))
+
+
+def is_child(pid: int) -> bool:
+    """Whether a process, as this machine numbers it, is a child of this one, or a child's child. Never raises."""
+    try:
+        import psutil
+
+        return os.getpid() in {parent.pid for parent in psutil.Process(pid).parents()}
+    except Exception:  # as in `describe_process`
+        return False
 
 
 def _seen(read: Callable[[], Any]) -> Any:

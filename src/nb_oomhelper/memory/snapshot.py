@@ -15,7 +15,7 @@ from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.memory.allocators import allocators, with_blocks
 from nb_oomhelper.memory.host import read_host
 from nb_oomhelper.memory.nvml import Driver
-from nb_oomhelper.memory.processes import describe_process, sees_driver_pids
+from nb_oomhelper.memory.processes import describe_process, is_child, sees_driver_pids
 from nb_oomhelper.memory.room import free_now
 from nb_oomhelper.records.memory import (
     AllocatorMemory,
@@ -160,7 +160,7 @@ def _named(row: ProcessMemory, names: dict[int, tuple[str | None, str | None]]) 
     if row.pid not in names:
         names[row.pid] = describe_process(row.pid)
     name, detail = names[row.pid]
-    return replace(row, name=name, detail=detail)
+    return replace(row, name=name, detail=detail, is_child=not row.is_self and is_child(row.pid))
 
 
 def read_measure(

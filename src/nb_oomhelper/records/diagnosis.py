@@ -27,8 +27,10 @@ CauseKind = Literal[
     "pinned_refused",
     "elsewhere",
     "other_process",
+    "child_process",
     "too_large",
     "fragmentation",
+    "not_short",
     "limit",
     "rest",
 ]
@@ -55,7 +57,8 @@ class Cause:
         user_line: For a failed cell whose names are a library's: the line of the user's own that led there.
         role: For a variable: what it is ("model", "tensor", …).
         path: For a variable: where below it most of that lies, or "".
-        pid, process: For another process.
+        pid, process: For another process, or a child of this one.
+        pids: For several of one kind, all of them, `pid` being the first's and `size` that of all together; else empty.
         limit: For a limit, and for more than it allows: its name, e.g. "RLIMIT_AS".
         largest: For fragmentation: bytes of the largest piece, None where it was not read. For what is too large:
             the most that there can ever be.
@@ -71,6 +74,7 @@ class Cause:
     path: str = ""
     pid: int | None = None
     process: str | None = None
+    pids: tuple[int, ...] = ()
     limit: str | None = None
     largest: int | None = None
 
@@ -96,6 +100,7 @@ class Diagnosis:
 
     Attributes:
         requested: Bytes of the allocation that failed, or None.
+        certain: Whether it surely was a lack of memory: of nothing else can be said that a fix cures it.
         printed: Bytes by which `requested` may be more or less: a message that speaks of GiB has two digits of them.
         free: Bytes that could still be had at that moment, or None.
         capacity: Bytes of the device, or of the limit that stands for it.
@@ -116,6 +121,7 @@ class Diagnosis:
     rerun: int | None = None
     made: int | None = None
     printed: int = 0
+    certain: bool = True
     load: int | None = None
     room: int | None = None
     causes: tuple[Cause, ...] = ()

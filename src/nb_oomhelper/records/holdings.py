@@ -57,6 +57,7 @@ class Holdings:
         rows: Largest `own` first.
         shares: One row for each set of holders that keep storages together: the indexes of these
             holders in `rows`, ascending, and the bytes that exactly they keep.
+        addresses: For each row of `shares`, where the storages begin whose address is known.
         complete: False where the deadline ended the search; then bytes may be kept by more holders
             than are named here.
         searched, total: How many holders were searched through, of how many.
@@ -66,6 +67,7 @@ class Holdings:
 
     rows: tuple[Holding, ...] = ()
     shares: tuple[tuple[tuple[int, ...], int], ...] = ()
+    addresses: tuple[tuple[int, ...], ...] = ()
     complete: bool = True
     searched: int = 0
     total: int = 0
@@ -87,3 +89,8 @@ class Holdings:
     def freed_by(self, released: frozenset[int]) -> int:
         """Add up the bytes that come back if all these holders go: what they keep alone or among themselves."""
         return sum(size for holders, size in self.shares if released.issuperset(holders))
+
+    def freed_at(self, released: frozenset[int]) -> frozenset[int]:
+        """Give where the storages begin that come back if all these holders go, as far as that is known."""
+        rows = zip(self.shares, self.addresses, strict=False)
+        return frozenset(place for (holders, _), places in rows if released.issuperset(holders) for place in places)

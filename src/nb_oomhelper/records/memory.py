@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nb_oomhelper.records.cache import CacheSegment
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.note import Note
 
@@ -19,6 +20,7 @@ class ProcessMemory:
         name: The process's name, or None where it cannot be seen from here.
         is_self: True for the process that we run in.
         detail: What tells it from others of that name (a notebook's path, a script), or None.
+        is_child: Whether it is one that this process started, or that one of those did: a worker.
     """
 
     pid: int
@@ -26,6 +28,7 @@ class ProcessMemory:
     name: str | None = None
     is_self: bool = False
     detail: str | None = None
+    is_child: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +108,14 @@ class CachedBlocks:
         releasable: Bytes that emptying the cache gives back to the driver; None where that is not told.
         pooled: Bytes that private pools keep for themselves while they live.
         workspace: Bytes in use in blocks of just the size that cuBLAS is given to work in.
+        segments: All that the allocator holds, block by block; None where that is not told, or more than is worth it.
     """
 
     largest: int | None = None
     releasable: int | None = None
     pooled: int = 0
     workspace: int = 0
+    segments: tuple[CacheSegment, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,7 @@ class AllocatorMemory:
         whole: Cached bytes that emptying the cache gives back, added up block by block; None where not read.
         rounding: Allocated bytes beyond what tensors asked for: the allocator rounds up; None where it does not tell.
         workspace: Allocated bytes in blocks of just the size that cuBLAS is given to work in.
+        segments: All that it holds, block by block; None where that was not read.
         device_free, device_capacity: Bytes of the device as the framework's own runtime tells them, or None.
         uuid: The device's uuid as the framework knows it, "GPU-…", or None.
         never_releases: Whether it never gives memory back to the driver while the process lives, as JAX's does.
@@ -147,6 +153,7 @@ class AllocatorMemory:
     whole: int | None = None
     rounding: int | None = None
     workspace: int = 0
+    segments: tuple[CacheSegment, ...] | None = None
     device_free: int | None = None
     device_capacity: int | None = None
     uuid: str | None = None

@@ -34,6 +34,7 @@ class FixTarget:
         obstacle: Why it can only be shown, as a key of its sentence, or "".
         reruns: The code runs the failed cell.
         frees: Bytes that it frees; None where nobody knows.
+        holders: Indexes of the holders that it lets go of.
         mend: The mistake that it mends, or None.
         explains: For the failed cell in another form: bytes that it then does not keep; None where nobody knows.
     """
@@ -43,6 +44,7 @@ class FixTarget:
     obstacle: str = ""
     reruns: bool = False
     frees: int | None = None
+    holders: frozenset[int] = frozenset()
     mend: Mend | None = None
     explains: int | None = None
 
@@ -76,7 +78,7 @@ def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) 
 
 def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iterator[FixTarget]:
     """The failed cell, changed or within a `with`."""
-    if cell is None or cell.words.intersection(fix.edit.unless):
+    if cell is None or cell.words.intersection(fix.edit.unless) or _has_other_dtypes(fix, held):
         return
     package = fix.edit.package
     absent = bool(package) and installed_version(package) is None
@@ -104,6 +106,12 @@ def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iter
     )
 
 
+def _has_other_dtypes(fix: Fix, held: Holdings) -> bool:
+    """Whether what failed cells keep is known to be of kinds that the fix does nothing about."""
+    found = {dtype for index in held.of_failures() for dtype, _ in held.rows[index].dtypes}
+    return bool(fix.edit.dtypes and found) and found.isdisjoint(fix.edit.dtypes)
+
+
 def _mistakes(fix: Fix, notebook: Notebook) -> Iterator[FixTarget]:
     for mend in notebook.mends:
         if mend.kind in fix.edit.mends:
@@ -120,7 +128,8 @@ def _containers(held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
         statement = written.clearable.get(path, "") if written is not None else ""
         size = held.freed_by(held.of_failures() | {index}) - held.freed_by(held.of_failures())
         if written is not None and statement and size >= _WORTH_EMPTYING and is_collected(written, path, statement):
-            yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size)
+            gone = held.of_failures() | {index}
+            yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size, holders=gone)
 
 
 def _is_further_in(fix: Fix, event: OomEvent, cell: Cell) -> bool:

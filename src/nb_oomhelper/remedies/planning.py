@@ -12,6 +12,7 @@ from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.reload import Load, plan_reload
+from nb_oomhelper.memory.coming_back import coming_back
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -116,7 +117,7 @@ def _changes(
             applicability="display_only" if target.obstacle else fix.applicability,
             subject=target.subject,
             # a cell that runs again is released first
-            released_holders=snapshot.holdings.of_failures() if target.reruns else frozenset(),
+            released_holders=snapshot.holdings.of_failures() if target.reruns else target.holders,
             releases=fix.does.releases,
             binds=fix.does.binds,
             reruns=target.reruns,
@@ -177,19 +178,17 @@ def predict_effect(
     """
     if plan.loads or plan.reruns:  # it says itself whether it fits, once the failed cell is released
         return plan
-    held, predicted = snapshot.holdings, plan.predicted
-    earlier = held.freed_by(before)
-    if plan.released_holders:
-        predicted = held.freed_by(before | plan.released_holders) - earlier
-    if predicted is None:  # what frees an unknown amount may also ask for less, as a load across devices does
+    if plan.predicted is None and not plan.released_holders:
+        # what frees an unknown amount may also ask for less, as a load across devices does
         return replace(plan, predicted=None, fits=None, whole_cell_fits=None)
-    back = earlier + predicted
-    least, most = (0, back) if snapshot.mixed else (back, back)
-    if before or plan.releases:  # the caches are emptied, too
-        least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
-    fits = _fits(least, most, diagnosis, diagnosis.requested)
-    whole = _fits(least, most, diagnosis, with_put_by(diagnosis, snapshot.host, least))
-    return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=whole)
+    emptied = bool(before or plan.releases)
+    back = coming_back(snapshot, before, plan.released_holders, plan.predicted or 0, emptied=emptied)
+    fits, requested = None, diagnosis.requested
+    if requested is not None:
+        fits = _fits(back.least, back.most, diagnosis, back.asked(requested))
+        fits = back.served(requested, diagnosis.printed, fits) if diagnosis.certain else fits
+    whole = _fits(back.least, back.in_sum, diagnosis, with_put_by(diagnosis, snapshot.host, back.least))
+    return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole)
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
@@ -198,7 +197,8 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook
     if fix.subject == "process":
         for cause in _of(diagnosis, "other_process"):
             if _can_be_stopped(cause, snapshot, diagnosis):
-                yield _Subject(str(cause.pid), {"pid": str(cause.pid)}, frees=cause.size)
+                pids = " ".join(map(str, cause.pids or (cause.pid,)))
+                yield _Subject(pids, {"pid": pids}, frees=cause.size)
     elif fix.subject == "none":
         if "output_history" in fix.causes and notebook.reads_results:
             return
@@ -210,13 +210,14 @@ def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook
 
 
 def _can_be_stopped(cause: Cause, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> bool:
-    """Whether a process can be seen from here, and what is told of it can be.
+    """Whether processes can be seen from here, and what is told of them can be.
 
     A driver may not know processes one by one: in WSL it calls all of them 1, with more bytes than there are.
     """
     capacity = snapshot.device.capacity if snapshot.device else diagnosis.capacity
     possible = cause.size is None or capacity is None or cause.size <= capacity
-    return possible and cause.process is not None and cause.pid is not None and cause.pid > 1
+    pids = cause.pids or ((cause.pid,) if cause.pid is not None else ())
+    return possible and cause.process is not None and min(pids, default=0) > 1
 
 
 def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
@@ -249,5 +250,5 @@ def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bo
     if diagnosis.free is None or needed is None:
         return None
     if diagnosis.free + least >= needed + diagnosis.printed:
-        return True
+        return True if diagnosis.certain else None
     return None if diagnosis.free + most >= needed - diagnosis.printed else False

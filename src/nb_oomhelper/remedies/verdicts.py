@@ -26,6 +26,7 @@ class Shortage:
         room: Bytes that it can have once what it kept is released, or None.
         grows: A loop of the cell's keeps more with every step: no room is enough.
         impossible: More is asked for at once than there is.
+        certain: Whether it surely was a lack of memory.
     """
 
     needs: int | None
@@ -33,6 +34,7 @@ class Shortage:
     room: int | None
     grows: bool = False
     impossible: bool = False
+    certain: bool = True
 
 
 def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool) -> Shortage:
@@ -51,6 +53,7 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
         room=room,
         grows=grows,
         impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
+        certain=diagnosis.certain,
     )
 
 
@@ -75,7 +78,11 @@ def judge(plan: FixPlan, shortage: Shortage) -> FixPlan:
         plan: With the bytes that it frees, or whether the load that it is fits.
         shortage: What decides it.
     """
-    return replace(plan, verdict=_verdict(plan, shortage))
+    if shortage.certain:
+        return replace(plan, verdict=_verdict(plan, shortage))
+    doubtful = replace(plan, fits=plan.fits and None, whole_cell_fits=plan.whole_cell_fits and None)
+    verdict = _verdict(doubtful, shortage)
+    return replace(doubtful, verdict="may" if verdict == "runs" else verdict)
 
 
 def _verdict(plan: FixPlan, shortage: Shortage) -> Verdict:

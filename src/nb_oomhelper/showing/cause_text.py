@@ -13,6 +13,8 @@ from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd
 from nb_oomhelper.showing.markup import code, plain
 from nb_oomhelper.showing.wording import knows, say, say_list, say_size
 
+_PARTS = ("graph", "gradients", "copies")  # what explains part of a variable, and not what is kept beside it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CauseRow:
@@ -37,14 +39,27 @@ def say_cause(cause: Cause, case: Case, language: Language) -> CauseRow:
     return CauseRow(
         kind=cause.kind,
         size=say_size(cause.size, language),
-        share=min(1.0, (cause.size or 0) / largest),
+        share=0.0 if _is_part(cause, case) else min(1.0, (cause.size or 0) / largest),
         text=_cause(cause, case, language),
     )
 
 
+def _is_part(cause: Cause, case: Case) -> bool:
+    """Whether its bytes are a variable's that has a bar of its own: two bars would show them twice."""
+    named = (one.names for one in case.diagnosis.causes if one.kind == "variable" and len(one.names) == 1)
+    return cause.kind in _PARTS and bool({name for (name,) in named} & set(cause.names))
+
+
+def _several(cause: Cause) -> str:
+    if not cause.pids:
+        return "_unknown" if cause.process is None and cause.kind == "other_process" else ""
+    return "_several_unknown" if cause.process is None and cause.kind == "other_process" else "_several"
+
+
 def _cause(cause: Cause, case: Case, language: Language) -> str:
     key = cause.kind + {
-        "other_process": "" if cause.process else "_unknown",
+        "other_process": _several(cause),
+        "child_process": _several(cause),
         "fragmentation": "" if cause.largest is None else "_largest",
         "too_large": bound_of(case),
         "failed_cell": "" if cause.user_line is None else "_library",
@@ -55,7 +70,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         else "_role"
         if cause.role is not None and knows(f"role.{cause.role}")
         else "",
-    }.get(cause.kind, "")
+    }.get(cause.kind, "_part" if _is_part(cause, case) else "")
     return say(
         f"cause.{key}",
         language,
@@ -67,6 +82,8 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         role=say(f"role.{cause.role}", language) if knows(f"role.{cause.role}") else "",
         path=code(cause.path),
         pid=cause.pid,
+        count=len(cause.pids),
+        each=say_size(None if cause.size is None else cause.size // max(1, len(cause.pids)), language),
         process=plain(cause.process or ""),
         capacity=say_size(cause.largest or case.diagnosis.capacity, language),
         limit=limit_name(cause.limit or tightest(case.snapshot.host)[0], language),
