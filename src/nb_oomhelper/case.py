@@ -37,6 +37,7 @@ from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
+from nb_oomhelper.remedies.verdicts import judge
 
 _log = logging.getLogger(__name__)
 _Part = TypeVar("_Part")
@@ -53,6 +54,7 @@ class Case:
         cell: Source of the cell that failed; "" where it is not known.
         rates: For each fix, (n, m): it helped in n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
+        earlier: What was run for the same error of the same cell before, oldest first.
         released_holders: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
     """
 
@@ -64,6 +66,7 @@ class Case:
     cell: str = ""
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    earlier: tuple[Outcome, ...] = ()
     released_holders: frozenset[int] = frozenset()
 
 
@@ -258,7 +261,8 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
 
 def _predicted(case: Case) -> tuple[FixPlan, ...]:
     """The plans with what each would still free, after those that have run."""
-    return tuple(predict_effect(one, case.snapshot, case.diagnosis, case.released_holders) for one in case.plans)
+    plans = (predict_effect(one, case.snapshot, case.diagnosis, case.released_holders) for one in case.plans)
+    return tuple(one if one.shortage is None else judge(one, one.shortage) for one in plans)
 
 
 def _with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope) -> Outcome:

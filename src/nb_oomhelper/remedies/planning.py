@@ -16,11 +16,11 @@ from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
-from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.records.remedy import FixPlan, Shortage
 from nb_oomhelper.remedies import fix_targets
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.remedies.verdicts import Shortage, find_shortage, judge, rank, with_put_by, without_idle
+from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_put_by, without_idle
 
 _NO_NOTEBOOK = Notebook()
 
@@ -137,6 +137,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
         "before": mend.before,
         "after": mend.after,
         "changed_cell": mend.cell,
+        "changed_line": mend.line,
     }
 
 
@@ -182,14 +183,15 @@ def predict_effect(
     if plan.released_holders:
         predicted = held.freed_by(before | plan.released_holders) - earlier
     if predicted is None:  # what frees an unknown amount may also ask for less, as a load across devices does
-        return replace(plan, predicted=None, fits=None, whole_cell_fits=None)
+        return replace(plan, predicted=None, fits=None, whole_cell_fits=None, room=None)
     back = earlier + predicted
     least, most = (0, back) if snapshot.mixed else (back, back)
     if before or plan.releases:  # the caches are emptied, too
         least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
     fits = _fits(least, most, diagnosis, diagnosis.requested)
     whole = _fits(least, most, diagnosis, with_put_by(diagnosis, snapshot.host, least))
-    return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=whole)
+    room = None if diagnosis.free is None else diagnosis.free + least
+    return replace(plan, predicted=predicted, fits=fits, whole_cell_fits=whole, room=room)
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:

@@ -112,7 +112,7 @@ class Extension:
 
     def _before(self, info: Any) -> None:
         self._reserve.take()
-        if not self.cells.source():
+        if self.cells.reruns or not self.cells.source():
             self._errors = 0
             self._footprint = self._read_footprint()
         self.cells.begin(info)
