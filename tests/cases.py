@@ -143,4 +143,5 @@ def rich_case(event: OomEvent = EVENT, snapshot: MemorySnapshot = SNAPSHOT) -> C
         cell="train_step()",
         rates={"release-failed-cell": (2, 3), "reload-offload": (0, 1)},
         outcomes=list(OUTCOMES),
+        earlier=OUTCOMES[:1],
     )

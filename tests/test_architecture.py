@@ -42,7 +42,13 @@ OUTSIDE: dict[str, set[str]] = {
     "wcwidth": {"showing.grid"},
     "torch": {"loading.checkpoint._meta"},  # builds a model from its config, on request
     "transformers": {"loading.checkpoint._meta"},
-    "ipywidgets": {"showing.frontends._panel", "showing.frontends._live", "showing.frontends._widgets"},
+    "ipywidgets": {
+        "showing.frontends._body",
+        "showing.frontends._fix_list",
+        "showing.frontends._live",
+        "showing.frontends._panel",
+        "showing.frontends._widgets",
+    },
     "traitlets": {"shell.settings"},
     "IPython": {
         "shell.magics",

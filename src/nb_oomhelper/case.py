@@ -33,6 +33,7 @@ from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
+from nb_oomhelper.remedies.verdicts import judge
 from nb_oomhelper.services import Services
 
 _Part = TypeVar("_Part")
@@ -50,6 +51,7 @@ class Case:
         rates: For each fix, (n, m): the failed cell ran after n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
         recorded: The moment under which the history has the last outcome; None where it has not.
+        earlier: What was run for the same error of the same cell before, oldest first.
         released_holders: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
     """
 
@@ -62,6 +64,7 @@ class Case:
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     recorded: float | None = None
+    earlier: tuple[Outcome, ...] = ()
     released_holders: frozenset[int] = frozenset()
 
 
@@ -238,7 +241,8 @@ def record_run(case: Case, services: Services, *, ran: bool) -> None:
 
 def _predicted(case: Case) -> tuple[FixPlan, ...]:
     """The plans with what each would still free, after those that have run."""
-    return tuple(predict_effect(one, case.snapshot, case.diagnosis, case.released_holders) for one in case.plans)
+    plans = (predict_effect(one, case.snapshot, case.diagnosis, case.released_holders) for one in case.plans)
+    return tuple(one if one.shortage is None else judge(one, one.shortage) for one in plans)
 
 
 def _with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope) -> Outcome:

@@ -456,7 +456,8 @@ class TestForetell:
         diagnosis = diagnose(EVENT, snapshot)
         for one in plan(CATALOG, EVENT, snapshot, diagnosis):
             later = predict_effect(one, snapshot, diagnosis, frozenset({0, 1, 2}))
-            assert replace(later, predicted=one.predicted, fits=one.fits, whole_cell_fits=one.whole_cell_fits) == one
+            effect = {name: getattr(one, name) for name in ("predicted", "fits", "whole_cell_fits", "room")}
+            assert replace(later, **effect) == one
 
 
 PLAN = FixPlan(number=1, fix="release-failed-cell", code="the code", applicability="safe", predicted=5)

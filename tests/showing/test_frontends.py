@@ -26,7 +26,8 @@ pytestmark = pytest.mark.plain
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 NOT_FRONTENDS = {
-    *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_readout", "_live")
+    *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_readout", "_live"),
+    *("_body", "_fix_list"),
 }  # what they share, and %gpumem --live
 SPARSE = Report(
     language="en",
@@ -56,7 +57,7 @@ def everything(report: Report) -> Iterator[str]:
         yield from (part.label, part.size)
     for why in report.cause_rows:
         yield from (why.size, why.text)
-    for row in report.fixes:
+    for row in (*report.fixes, *report.not_enough):
         yield from (row.title, row.effect, row.verdict, row.label, row.rates)
 
 

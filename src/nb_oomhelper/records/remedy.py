@@ -51,6 +51,27 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """What decides whether the failed cell runs.
+
+    Attributes:
+        needs: Bytes that the cell needs again, at least, or None.
+        measured: Whether that is known from before and after, and not only from what is left.
+        room: Bytes that it can have once what it kept is released, or None.
+        grows: A loop of the cell's keeps more with every step: no room is enough.
+        impossible: More is asked for at once than there is.
+        certain: Whether it surely was a lack of memory.
+    """
+
+    needs: int | None
+    measured: bool
+    room: int | None
+    grows: bool = False
+    impossible: bool = False
+    certain: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FixPlan:
     """A fix made ready for this notebook.
 
@@ -64,6 +85,9 @@ class FixPlan:
         whole_cell_fits: Whether the whole cell, unchanged, would; None where nobody knows.
         verdict: Whether the failed cell is expected to run then: it "runs", it "may" (nobody knows), or it will run out
             "again".
+        shortage: What that was decided by, or None.
+        room: Bytes that the cell can have then; None where that is not known.
+        tried: It was run for an earlier error of the same cell, which then failed again.
         explains: For a cell with a mistake mended: bytes that the mistake kept; None where that is not known.
         in_cell: For the same: the failed cell itself keeps them.
         subject: The name, pid or model that it is about, or "".
@@ -77,6 +101,7 @@ class FixPlan:
         makes_folder: For a load: it makes a temporary folder for weights.
         before, after: The user's lines, and what runs in their place; "" where no line is changed or none runs.
         changed_cell: Number of the cell that these lines are in; None for the failed cell, and where nobody knows.
+        changed_line: The first of these lines in that cell, from 1; None where nobody knows.
         obstacle: Why it is only shown, as a key of a sentence, or "".
     """
 
@@ -88,6 +113,9 @@ class FixPlan:
     fits: bool | None = None
     whole_cell_fits: bool | None = None
     verdict: Verdict = "may"
+    shortage: Shortage | None = None
+    room: int | None = None
+    tried: bool = False
     explains: int | None = None
     in_cell: bool = False
     subject: str = ""
@@ -102,6 +130,7 @@ class FixPlan:
     before: str = ""
     after: str = ""
     changed_cell: int | None = None
+    changed_line: int | None = None
     obstacle: str = ""
 
 
@@ -161,6 +190,7 @@ class Outcome:
         loaded: The fix has made the failed request itself, and it fitted.
         ran: Whether the failed cell, as it was or as changed, then ran to its end: by the fix, or by the next run of
             it; None where that is not known.
+        cell_error: One line of the error that the cell, as it was, ended with; or None.
         planned, placed: For a load: where the weights were to go, and where they are.
         folder: For a load: the temporary folder that it has made for weights on disk, or None.
     """
@@ -180,6 +210,7 @@ class Outcome:
     held: tuple[tuple[str, int], ...] = ()
     loaded: bool = False
     ran: bool | None = None
+    cell_error: str | None = None
     planned: Placement | None = None
     placed: Placement | None = None
     folder: str | None = None

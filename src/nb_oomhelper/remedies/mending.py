@@ -40,6 +40,7 @@ class Mend:
         kind: Which mistake.
         subject: What the fix's texts call it: the name that keeps memory, or the function.
         cell: Number of the cell in which the mistake is; None for the failed cell, and where it is not known.
+        line: The first line in it that differs, from 1.
         before, after: The lines that differ.
         definition: The changed definition, to run before the cell; "" where the mistake is in the cell itself.
         clear: Statements that empty what was collected, or "".
@@ -51,6 +52,7 @@ class Mend:
     kind: CureKind
     subject: str
     cell: int | None = None
+    line: int | None = None
     before: str = ""
     after: str = ""
     definition: str = ""
@@ -240,6 +242,7 @@ def _mend(
         kind=cure.kind,
         subject=subject,
         cell=None if definition is None else definition.cell,
+        line=changed.line,
         before=changed.before,
         after=changed.after,
         definition="" if definition is None else _redefined(definition, changed.source),

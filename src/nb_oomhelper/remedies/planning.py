@@ -17,11 +17,11 @@ from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
-from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.records.remedy import FixPlan, Shortage
 from nb_oomhelper.remedies import fix_targets
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.remedies.verdicts import Shortage, find_shortage, judge, rank, with_put_by, without_idle
+from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_put_by, without_idle
 
 _NO_NOTEBOOK = Notebook()
 
@@ -138,6 +138,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
         "before": mend.before,
         "after": mend.after,
         "changed_cell": mend.cell,
+        "changed_line": mend.line,
     }
 
 
@@ -180,7 +181,7 @@ def predict_effect(
         return plan
     if plan.predicted is None and not plan.released_holders:
         # what frees an unknown amount may also ask for less, as a load across devices does
-        return replace(plan, predicted=None, fits=None, whole_cell_fits=None)
+        return replace(plan, predicted=None, fits=None, whole_cell_fits=None, room=None)
     emptied = bool(before or plan.releases)
     back = coming_back(snapshot, before, plan.released_holders, plan.predicted or 0, emptied=emptied)
     fits, requested = None, diagnosis.requested
@@ -188,7 +189,8 @@ def predict_effect(
         fits = _fits(back.least, back.most, diagnosis, back.asked(requested))
         fits = back.served(requested, diagnosis.printed, fits) if diagnosis.certain else fits
     whole = _fits(back.least, back.in_sum, diagnosis, with_put_by(diagnosis, snapshot.host, back.least))
-    return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole)
+    room = None if diagnosis.free is None else diagnosis.free + back.least
+    return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole, room=room)
 
 
 def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:

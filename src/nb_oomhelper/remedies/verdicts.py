@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 from nb_oomhelper.address_space import put_by
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
-from nb_oomhelper.records.remedy import FixPlan, Verdict
+from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
 
 _ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
 _SPARE = 0.05  # of what the cell needs at least, so much more must be there before it is expected to run
 Loss = Literal[0, 1, 2, 3]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortage:
-    """What decides whether a cell runs.
-
-    Attributes:
-        needs: Bytes that the cell needs again, at least, or None.
-        measured: Whether that is known from before and after, and not only from what is left.
-        room: Bytes that it can have once what it kept is released, or None.
-        grows: A loop of the cell's keeps more with every step: no room is enough.
-        impossible: More is asked for at once than there is.
-        certain: Whether it surely was a lack of memory.
-    """
-
-    needs: int | None
-    measured: bool
-    room: int | None
-    grows: bool = False
-    impossible: bool = False
-    certain: bool = True
 
 
 def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool) -> Shortage:
@@ -78,9 +57,11 @@ def judge(plan: FixPlan, shortage: Shortage) -> FixPlan:
         plan: With the bytes that it frees, or whether the load that it is fits.
         shortage: What decides it.
     """
+    if plan.tried:
+        return replace(plan, verdict="again", shortage=shortage)
     if shortage.certain:
-        return replace(plan, verdict=_verdict(plan, shortage))
-    doubtful = replace(plan, fits=plan.fits and None, whole_cell_fits=plan.whole_cell_fits and None)
+        return replace(plan, verdict=_verdict(plan, shortage), shortage=shortage)
+    doubtful = replace(plan, shortage=shortage, fits=plan.fits and None, whole_cell_fits=plan.whole_cell_fits and None)
     verdict = _verdict(doubtful, shortage)
     return replace(doubtful, verdict="may" if verdict == "runs" else verdict)
 
@@ -98,12 +79,20 @@ def _verdict(plan: FixPlan, shortage: Shortage) -> Verdict:
 
 
 def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
-    """A cell that is run in another form needs less by what its mistake kept."""
+    """A cell that is run in another form needs less by what its mistake kept; half at most where nobody knows."""
+    if shortage.impossible and _is_out_of_reach(plan, shortage):
+        return "again"
     if plan.explains is None or shortage.needs is None or shortage.room is None:
         return "may"
     left = max(0, shortage.needs - plan.explains)
     room = shortage.room + (0 if plan.in_cell else plan.explains)
     return "runs" if room >= left * (1 + _SPARE) else "may"
+
+
+def _is_out_of_reach(plan: FixPlan, shortage: Shortage) -> bool:
+    if shortage.needs is None or shortage.room is None:
+        return False
+    return shortage.needs - (plan.explains or shortage.needs // 2) > shortage.room
 
 
 def loss_of(plan: FixPlan) -> Loss:
@@ -124,6 +113,22 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
     """
     likely = plan.verdict == "may" and plan.whole_cell_fits is True  # by what is left, though it was not measured
     return _ORDER[plan.verdict], not likely, loss_of(plan), order, -(plan.predicted or 0)
+
+
+def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:
+    """Put last what was run for an earlier error of the same cell: it was not enough.
+
+    Args:
+        plans: In their order.
+        earlier: What was run since the first of these errors.
+
+    Returns:
+        The plans, numbered anew.
+    """
+    done = {(one.fix, one.subject) for one in earlier}
+    marked = [replace(one, tried=True, verdict="again") if (one.fix, one.subject) in done else one for one in plans]
+    marked.sort(key=lambda one: (_ORDER[one.verdict], one.tried))
+    return tuple(replace(one, number=number) for number, one in enumerate(marked, 1))
 
 
 def without_idle(plans: Collection[FixPlan]) -> list[FixPlan]:

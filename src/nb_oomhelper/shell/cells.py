@@ -32,6 +32,7 @@ class Cells:
         self._running: list[tuple[int, Any]] = []  # thread and info, in their order: one may run another
         self._since: float | None = None
         self._again: Any = None  # the loop itself keeps no task alive
+        self.reruns = False  # the cell that begins now is one that has failed, as a click or a magic runs it again
 
     # cells come and go
 
@@ -40,6 +41,7 @@ class Cells:
         with self._lock:
             if not self._running:
                 self._since = time.monotonic()
+            self.reruns = False
             self._running.append((threading.get_ident(), info))
 
     def end(self, result: Any) -> None:
@@ -105,7 +107,7 @@ class Cells:
             cell: Its source.
             done: Gets one line of its error, or None.
         """
-        shell = self._shell
+        shell, self.reruns = self._shell, True
         code = shell.transform_cell(cell)
         if not shell.should_run_async(cell, transformed_cell=code):
             done(error_of(shell.run_cell(cell, store_history=True)))

@@ -101,7 +101,7 @@ class Extension:
 
     def _before(self, info: Any) -> None:
         self._reserve.take()
-        if not self.cells.source():
+        if self.cells.reruns or not self.cells.source():
             self._errors = 0
             self._footprint = _read_footprint(self._reserve)
         self.cells.begin(info)

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from nb_oomhelper.case import Case, rates
 from nb_oomhelper.errors import UsageError
+from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
 
 
@@ -87,8 +88,9 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         subcommands[name] = one
         return one
 
-    fix = add("fix", "N [--yes]", _fix, "run a fix of the last panel: exactly the code that the panel shows")
+    fix = add("fix", "N [--run] [--yes]", _fix, "run a fix of the last panel: exactly the code that the panel shows")
     fix.add_argument("number", metavar="N", type=_number, help="the number of the fix in the panel")
+    fix.add_argument("--run", action="store_true", dest="run_cell", help="run the failed cell after it")
     fix.add_argument("--yes", action="store_true", help="run it although it loses something")
     fix.complaint = "%oom fix wants the number of a fix, such as %oom fix 1"
 
@@ -157,10 +159,22 @@ def _fix(options: Namespace, core: Core) -> None:
         raise UsageError(say("oom.only_shown", language, number=chosen.number))
     if chosen.applicability == "unsafe" and not options.yes:
         lost = fix_loses(chosen, case, catalog, language)
-        confirm = say("oom.confirm", language, line=f"%oom fix {chosen.number} --yes")
+        again = " --run" if options.run_cell else ""
+        confirm = say("oom.confirm", language, line=f"%oom fix {chosen.number}{again} --yes")
         raise UsageError(f"{chosen.code.strip()}\n\n{lost}\n{confirm}")
+
+    def told() -> None:
+        _print_lines(line.replace("**", "") for line in tell(case.outcomes[-1], case, catalog, language))
+
+    def ended(error: str | None) -> None:
+        note_run(case, error, core.services)
+        told()
+
     outcome = core.panels.run(case, options.number)
-    _print_lines(line.replace("**", "") for line in tell(outcome, case, catalog, language))
+    if options.run_cell and case.cell and outcome.error is None and outcome.ran is None and not outcome.loaded:
+        core.panels.run_cell(case, ended)
+    else:
+        told()
 
 
 def _release(options: Namespace, core: Core) -> None:

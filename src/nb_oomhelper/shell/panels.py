@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 
 from nb_oomhelper.case import Case, read_again, run_fix
 from nb_oomhelper.holders.scope import scope_of
@@ -11,7 +12,8 @@ from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.remedies.releasing import give_back
 from nb_oomhelper.services import Services
 from nb_oomhelper.shell import say
-from nb_oomhelper.shell.cells import Cells, Done
+from nb_oomhelper.shell.attempts import follow, note_run
+from nb_oomhelper.shell.cells import Cells
 from nb_oomhelper.shell.reruns import Reruns
 from nb_oomhelper.shell.settings import OOMHelper
 from nb_oomhelper.showing import frontends
@@ -36,6 +38,9 @@ class Panels:
         self._services = services
         self._settings = settings
         self._cells = cells
+        self._last: Case | None = None  # what was opened last
+        self._rerun: Case | None = None  # whose cell a panel runs again
+        self._again: Case | None = None  # the error that it ended with
 
     # showing
 
@@ -47,9 +52,14 @@ class Panels:
             number: How many errors of this cell have come by, this one included.
             kept: Whether Python and IPython keep the error, as they do not keep a thread's.
         """
+        before, self._last = self._last, case
+        if before is not None and number == 1:
+            self._services.attempt(lambda: follow(case, before), None)
         if self._settings.auto_release and threading.current_thread() is threading.main_thread():
             self._services.attempt(lambda: self._release(case), None)
-        if number > _MOST:
+        if kept and self._rerun is not None and self._rerun.cell == case.cell:
+            self._again = case  # the panel from which it was run shows it
+        elif number > _MOST:
             say(f"{case.event.exception_type}: one more out-of-memory error; %oom shows it")
         else:
             self.show(case, static=not kept and number > 1)  # a pool of threads fails at once
@@ -110,7 +120,29 @@ class Panels:
         self.reruns.fixed(case)
         return outcome
 
-    def rerun(self, case: Case, done: Done) -> None:
+    def rerun(self, case: Case, done: Callable[[Case | None], None]) -> None:
+        """Release what the failed cell still keeps, and run it again; a new error of it gets no panel of its own.
+
+        Args:
+            case: Has the cell; its last outcome gets how the cell fared.
+            done: Gets the new case where it ran out of memory again, else None.
+        """
+
+        def ended(error: str | None) -> None:
+            again, self._again, self._rerun = self._again, None, None
+            note_run(case, error, self._services)
+            if again is not None:  # it was opened before this was known
+                self._services.attempt(lambda: follow(again, case), None)
+            done(again)
+
+        self._again, self._rerun = None, case
+        try:
+            self.run_cell(case, ended)
+        except BaseException:
+            self._rerun = None
+            raise
+
+    def run_cell(self, case: Case, done: Callable[[str | None], None]) -> None:
         """Release what the failed cell still keeps, and run it again.
 
         Args:

@@ -17,7 +17,7 @@ from nb_oomhelper.showing.wording import is_noise, knows, say, say_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixRow:
-    """One fix as it is shown; `plan` is what runs, and `origin` whose it is, "" for what is packaged."""
+    """One fix as it is shown; `plan` is what runs, `origin` whose it is, "" for what is packaged; `done`: it ran."""
 
     plan: FixPlan
     title: str
@@ -28,6 +28,7 @@ class FixRow:
     label: str
     loses: str
     rates: str
+    done: bool = False
 
 
 def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> FixRow:
@@ -51,6 +52,7 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         label=say("fix.unsafe_reruns" if plan.reruns and loses else f"fix.{plan.applicability}", language),
         loses=loses if plan.applicability == "unsafe" else "",
         rates=said_rates(plan.fix, catalog, case.rates, language, case.match),
+        done=_is_done(plan, case),
     )
 
 
@@ -84,16 +86,49 @@ def _is_done(plan: FixPlan, case: Case) -> bool:
 
 
 def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
-    if plan.placement is not None:
-        known = plan.placement.gpu is not None
-        return say("fix.load_fits" if plan.fits else "fix.load_tight", language) if plan.fits or known else ""
-    if plan.fits is None:
-        return ""
-    if plan.fits:
-        key = "fix.fits_part" if plan.whole_cell_fits is False else "fix.fits"  # that the cell runs, nobody knows
-        return say(key, language, needed=say_size(case.diagnosis.rerun, language))
-    never = any(cause.kind == "too_large" for cause in case.diagnosis.causes)
-    return say("fix.fits_never" if never else "fix.fits_not", language)
+    """Whether the cell runs then; where nobody knows, or it does not, why."""
+    if plan.verdict == "runs":
+        return say("verdict.runs_load" if plan.loads else "verdict.runs", language)
+    why = _may if plan.verdict == "may" else _again
+    needs, room = _needs(plan, case), _room(plan, case)
+    said = {"needs": say_size(needs, language), "room": say_size(room, language)}
+    return say(f"verdict.{why(plan, needs, room)}", language, **said)
+
+
+def _may(plan: FixPlan, needs: int | None, room: int | None) -> str:
+    if plan.loads:
+        return "may_tight" if plan.placement and plan.placement.gpu is not None else "may"
+    if plan.explains is not None and needs is not None and room is not None:
+        return "may_tight"
+    if plan.reruns or plan.predicted is None:  # the effect beside it reads "unknown"
+        return "may"
+    if needs is None:
+        return "may_needs_unknown"
+    return "may_room_unknown" if room is None else "may_needs"
+
+
+def _again(plan: FixPlan, needs: int | None, room: int | None) -> str:
+    shortage = plan.shortage
+    if plan.tried:
+        return "again_tried"
+    if shortage is not None and not plan.loads and (shortage.impossible or shortage.grows):
+        return "again_impossible" if shortage.impossible else "again_grows"
+    return "again" if needs is None or room is None or room >= needs else "again_needs"
+
+
+def _needs(plan: FixPlan, case: Case) -> int | None:
+    """Bytes that must be there at least; with what is put by for an error where it fails for that alone."""
+    if plan.loads:
+        return case.diagnosis.load
+    needs = case.diagnosis.rerun
+    enough = needs is not None and plan.room is not None and plan.room >= needs
+    return plan.shortage.needs if enough and plan.shortage is not None else needs
+
+
+def _room(plan: FixPlan, case: Case) -> int | None:
+    if plan.loads:
+        return case.diagnosis.room
+    return plan.shortage.room if plan.room is None and plan.shortage is not None else plan.room
 
 
 def say_origin(file: Path | None, language: Language) -> str:

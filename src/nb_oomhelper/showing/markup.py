@@ -17,3 +17,8 @@ def plain(text: str) -> str:
 def code(text: str) -> str:
     """Mark a name as code."""
     return f"`{plain(text)}`"
+
+
+def unmarked(text: str) -> str:
+    """Take the backticks and double stars out of one of our sentences."""
+    return text.replace("`", "").replace("**", "")

@@ -22,47 +22,79 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
         catalog: The knowledge, which has the fix's texts.
         language: "en" or "zh".
     """
-    seconds = _seconds(outcome)
-    title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
-    lines = []
-    if outcome.error is not None:
-        lines.append(say("outcome.error", language, error=plain(outcome.error)))
-    if outcome.freed is None:
-        lines.append(say("outcome.unknown", language, title=title, seconds=seconds))
-    else:
-        lines.append(_freed(outcome, title, seconds, language))
-    if outcome.predicted is not None and outcome.error is None:
+    if outcome.ran is not None or outcome.error is not None:
+        return _of_cell(outcome, case, catalog, language)
+    lines = [_did(outcome, case, catalog, language)]
+    if outcome.predicted is not None:
         lines.append(say("outcome.predicted", language, predicted=say_freed(outcome.predicted, language)))
-    before, after = outcome.before.device_used, outcome.after.device_used
-    if before is not None and after is not None:
-        lines.append(
-            say("outcome.driver", language, before=say_size(before, language), after=say_size(after, language))
-        )
+    lines.extend(_driver(outcome, language))
     lines.extend(_held(outcome, language))
-    lines.extend(_verdict(outcome, case, catalog, language))
+    lines.extend(_loaded(outcome, language) if outcome.loaded else _fits(outcome, language))
     if outcome.whole_cell_fits is not None and case.diagnosis.rerun != outcome.requested:
         key = "outcome.again_fits" if outcome.whole_cell_fits else "outcome.again_not"
         lines.append(say(key, language, needed=say_size(case.diagnosis.rerun, language)))
     worth = [step for step in outcome.steps if step.error or not is_noise(max(_fallen(step), default=0))]
     if worth:
-        lines.append(
-            say(
-                "outcome.steps",
-                language,
-                steps=say_list((_step(step, language) for step in worth), language, "list.then"),
-            )
-        )
+        steps = say_list((_step(step, language) for step in worth), language, "list.then")
+        lines.append(say("outcome.steps", language, steps=steps))
     return lines
 
 
-def _verdict(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
-    """Whether what had failed ran now, or would fit."""
-    if outcome.loaded:
-        return _loaded(outcome, language)
-    if outcome.planned is not None:
-        return _next(outcome, case, catalog, language)
-    if outcome.ran is not None:
-        return [say("outcome.again_done", language)] if outcome.ran else []
+def say_tried(case: Case, catalog: Catalog, language: Language) -> str:
+    """Say what was run for the same error of the same cell before.
+
+    Args:
+        case: The case, with its earlier outcomes.
+        catalog: The knowledge, which has the fixes' texts.
+        language: "en" or "zh".
+
+    Returns:
+        One line; "" where nothing was.
+    """
+    if not case.earlier:
+        return ""
+    tried = say_list(dict.fromkeys(_tried(one, case, catalog, language) for one in case.earlier), language)
+    return say("outcome.tried", language, tried=tried)
+
+
+def _tried(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> str:
+    title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
+    key = "tried_nothing" if outcome.freed is None or is_noise(outcome.freed) or outcome.freed < 0 else "tried_freed"
+    key = key if outcome.error is None else "tried_failed"
+    return say(f"outcome.{key}", language, title=title, freed=say_size(outcome.freed, language))
+
+
+def _of_cell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
+    """Where the cell was run, or nothing: how it went, in place of what would fit; and what else there is."""
+    did = _did(outcome, case, catalog, language)
+    if outcome.error is not None:
+        how = say("outcome.error", language, error=plain(outcome.error))
+    elif outcome.ran:
+        return [say("outcome.again_done", language), did]
+    else:
+        how = say("outcome.again_failed", language, error=plain(outcome.cell_error or ""))
+    fits = [] if outcome.ran is not None or outcome.planned is not None else _fits(outcome, language)
+    return [how, did, *_held(outcome, language), *fits, *_next(outcome, case, catalog, language)]
+
+
+def _did(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> str:
+    """What was freed."""
+    seconds = _seconds(outcome)
+    title = fix_title(outcome.fix, outcome.subject, case, catalog, language)
+    if outcome.freed is None:
+        return say("outcome.unknown", language, title=title, seconds=seconds)
+    return _freed(outcome, title, seconds, language)
+
+
+def _driver(outcome: Outcome, language: Language) -> list[str]:
+    before, after = outcome.before.device_used, outcome.after.device_used
+    if before is None or after is None:
+        return []
+    return [say("outcome.driver", language, before=say_size(before, language), after=say_size(after, language))]
+
+
+def _fits(outcome: Outcome, language: Language) -> list[str]:
+    """Whether what had failed would fit."""
     if outcome.fits is None:
         return []
     key = "outcome.fits" if outcome.fits else "outcome.fits_not"
@@ -84,13 +116,28 @@ def _loaded(outcome: Outcome, language: Language) -> list[str]:
 
 
 def _next(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
-    """After a load that failed again: the next one that was not tried yet."""
-    tried = {one.fix for one in case.outcomes} | {outcome.fix}
-    untried = [plan for plan in case.plans if plan.loads and plan.fix not in tried]
-    for plan in [one for one in untried if one.applicability != "display_only"][:1]:
-        title = fix_title(plan.fix, plan.subject, case, catalog, language)
-        return [say("outcome.next", language, number=plan.number, title=title)]
-    return []
+    """After a fix that failed: the next one that was not tried yet."""
+    plan = next_plan(case, outcome)
+    if plan is None:
+        return []
+    title = fix_title(plan.fix, plan.subject, case, catalog, language)
+    return [say("outcome.next", language, number=plan.number, title=title)]
+
+
+def next_plan(case: Case, outcome: Outcome | None = None) -> FixPlan | None:
+    """Find the fix to try next; after a load another load.
+
+    Args:
+        case: The case, with what was run.
+        outcome: The one that has failed; None where it does not matter which.
+
+    Returns:
+        The first that can be run and was not, and after which the cell runs, or may.
+    """
+    tried = {(one.fix, one.subject) for one in case.outcomes}
+    left = [one for one in case.plans if (one.fix, one.subject) not in tried and one.applicability != "display_only"]
+    fitting = [one for one in left if one.loads] if outcome is not None and outcome.planned is not None else left
+    return next((one for one in fitting if one.verdict != "again"), None)
 
 
 def places(placement: Placement, language: Language) -> str:
@@ -116,13 +163,9 @@ def summary(outcome: Outcome, language: Language) -> list[str]:
         outcome: What came of it.
         language: "en" or "zh".
     """
-    lines = [_freed(outcome, "release()", _seconds(outcome), language)]
-    before, after = outcome.before.device_used, outcome.after.device_used
-    if before is not None and after is not None:
-        lines.append(
-            say("outcome.driver", language, before=say_size(before, language), after=say_size(after, language))
-        )
-    return [*lines, *(f"- {_step(step, language)}" for step in outcome.steps), *_held(outcome, language)]
+    freed = _freed(outcome, "release()", _seconds(outcome), language)
+    steps = [f"- {_step(step, language)}" for step in outcome.steps]
+    return [freed, *_driver(outcome, language), *steps, *_held(outcome, language)]
 
 
 def _step(step: Step, language: Language) -> str:

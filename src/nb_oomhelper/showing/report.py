@@ -17,17 +17,17 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.records.memory import MemorySnapshot, Segment
-from nb_oomhelper.showing.cause_text import CauseRow, bound_of, limit_name, say_cause, say_dead_end
+from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
+from nb_oomhelper.showing.headline import say_headline
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import say_note, say_notes
-from nb_oomhelper.showing.outcome_text import tell
+from nb_oomhelper.showing.outcome_text import say_tried, tell
 from nb_oomhelper.showing.wording import knows, say, say_list, say_size
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Row = TypeVar("_Row")
-_STARTED = ("dataloader worker", "process pool", "launcher")  # processes that this one has started, on this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A case in words, in one language; `here` is False where another process ran out."""
+    """A case in words, in one language.
+
+    Attributes:
+        fixes: After which the cell is expected to run, or may; and those that were run.
+        not_enough: Fixes after which it runs out again.
+        tried: What was run for the same error of the same cell before, in one line, or "".
+        here: Whether it was this process that ran out.
+        solved: Whether the cell, or the load in it, has run to its end since.
+    """
 
     language: Language
     title: str
@@ -56,7 +64,10 @@ class Report:
     entry: str
     claims: str
     notes: tuple[str, ...]
+    not_enough: tuple[FixRow, ...] = ()
+    tried: str = ""
     here: bool = True
+    solved: bool = False
 
 
 def write(case: Case, catalog: Catalog, language: Language) -> Report:
@@ -77,20 +88,24 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         nothing: list[_Row] = []
         return tuple(row for item in items for row in _said(partial(_listed, say_it, item), nothing, language))
 
+    rows = each(case.plans, lambda plan, spoken: say_fix(case, plan, catalog, spoken))
     return Report(
         language=language,
         title=one(lambda spoken: _title(case, spoken), ""),
         place=one(lambda spoken: _place(case, spoken), ""),
-        headline=one(lambda spoken: _headline(case, spoken), ""),
+        headline=one(lambda spoken: say_headline(case, spoken), ""),
         parts=one(lambda spoken: _bar(case, spoken), ()),
         cause_rows=each(case.diagnosis.causes, lambda cause, spoken: say_cause(cause, case, spoken)),
-        fixes=each(case.plans, lambda plan, spoken: say_fix(case, plan, catalog, spoken)),
+        fixes=tuple(row for row in rows if row.plan.verdict != "again" or row.done),
+        not_enough=tuple(row for row in rows if row.plan.verdict == "again" and not row.done),
         dead_ends=each(case.diagnosis.dead_ends, lambda end, spoken: say_dead_end(case, end, spoken)),
         outcomes=each(case.outcomes, lambda outcome, spoken: " ".join(tell(outcome, case, catalog, spoken))),
         entry=one(lambda spoken: _entry(case.match, spoken), ""),
         claims=one(lambda spoken: _claims(case.match, spoken), ""),
         notes=one(lambda spoken: _notes(case, catalog, spoken), ()),
+        tried=one(lambda spoken: say_tried(case, catalog, spoken), ""),
         here=case.event.remote is None,
+        solved=any(outcome.ran or outcome.loaded for outcome in case.outcomes[-1:]),
     )
 
 
@@ -154,49 +169,6 @@ def _place(case: Case, language: Language) -> str:
     capacity = case.diagnosis.capacity
     parts = [ordinal, device.name if device else None, say_size(capacity, language) if capacity else None]
     return " · ".join(part for part in parts if part)
-
-
-def _headline(case: Case, language: Language) -> str:
-    if case.event.remote is not None:
-        return _headline_elsewhere(case, language)
-    found, host_limit = case.diagnosis, tightest(case.snapshot.host)[0]
-    known = {"requested": found.requested, "free": found.free, "short": found.short, "capacity": found.capacity}
-    large = next((cause for cause in found.causes if cause.kind == "too_large"), None)
-    if large is not None:
-        key, known["capacity"] = f"headline.too_large{bound_of(case)}", large.largest
-    elif found.requested is None:
-        key = "headline.none" if found.free is None else "headline.free"
-    elif found.free is None:
-        key = "headline.requested"
-    else:
-        key = "headline.full" if found.short else "headline.enough"
-    sizes = {name: f"**{say_size(size, language)}**" for name, size in known.items()}
-    asked = say(key, language, limit=limit_name((large and large.limit) or host_limit, language), **sizes)
-    return f"{asked} {load}" if (load := _whole_load(case, language)) else asked
-
-
-def _headline_elsewhere(case: Case, language: Language) -> str:
-    """Of another process: whose memory it was, and what its text tells."""
-    found, started = case.diagnosis, case.event.remote in _STARTED
-    told = say("remote.started" if started else "remote.elsewhere", language)
-    if found.requested is None:
-        return told
-    key = "remote.asked" if found.free is None else "remote.asked_free"
-    sizes = {name: f"**{say_size(getattr(found, name), language)}**" for name in ("requested", "free")}
-    return f"{told} {say(key, language, **sizes)}"
-
-
-def _whole_load(case: Case, language: Language) -> str:
-    """What a load takes in all, where it is known: the request that failed was one of many."""
-    found = case.diagnosis
-    if found.load is None:
-        return ""
-    key = "headline.load_alone"
-    if found.room is not None:
-        key = "headline.load_not" if found.load > found.room else "headline.load"
-    return say(
-        key, language, load=f"**{say_size(found.load, language)}**", room=f"**{say_size(found.room, language)}**"
-    )
 
 
 def _part(part: Segment, size: int, whole: int, language: Language) -> Part:

@@ -20,7 +20,8 @@ class Actions:
         catalog: The knowledge.
         language: The language that is set.
         run: Run a plan of a case by its number, on the thread of the call.
-        rerun: Run the failed cell again and call back with one line of its error, or None if it ran.
+        rerun: Run the failed cell again, note in the last outcome how it fared, and call back: with the new case
+            where it ran out of memory again, else with None.
         read: Memory now, on the case's device.
         on_main: Run this on the main thread, and let the click last until it calls what it is given;
             the second is called where that has to wait for a running cell.
@@ -32,7 +33,7 @@ class Actions:
     catalog: Callable[[], Catalog]
     language: Callable[[], Language]
     run: Callable[[Case, int], Outcome]
-    rerun: Callable[[Case, Callable[[str | None], None]], None]
+    rerun: Callable[[Case, Callable[[Case | None], None]], None]
     read: Callable[[Case], MemorySnapshot]
     on_main: Callable[[Callable[[Callable[[], None]], None], Callable[[], None]], None]
     busy: Callable[[], bool]

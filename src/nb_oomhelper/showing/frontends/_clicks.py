@@ -1,4 +1,4 @@
-"""What a panel's buttons do: run a fix, or the cell again; one at a time, on the main thread."""
+"""What a panel's buttons do: run a fix, the cell, or one after the other; one click at a time, on the main thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.showing.frontends._actions import Actions
-from nb_oomhelper.showing.frontends._widgets import FixWidget
+from nb_oomhelper.showing.frontends._fix_list import FixWidget
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.outcome_text import fix_title
 from nb_oomhelper.showing.wording import say
@@ -37,10 +37,10 @@ class View(Protocol):
         """Let buttons be pressed, or not."""
 
     def show_outcome(self, outcome: Outcome) -> None:
-        """Show what a fix did, and what is left to do."""
+        """Show what a fix did, how the cell fared after it, and what is left to do."""
 
-    def show_rerun(self, text: str) -> None:
-        """Show how the cell fared."""
+    def adopt(self, case: Case) -> None:
+        """Show the error that the cell ended with in this one's place."""
 
     def show_error(self, text: str) -> None:
         """Show an error of ours."""
@@ -60,15 +60,20 @@ class Clicks:
         with self._guarded(lambda: None, runs=False):
             click()
 
-    def start(self, widget: FixWidget) -> None:
-        """Run a fix, now or as soon as the main thread is free."""
+    def start(self, widget: FixWidget, cell: bool) -> None:
+        """Run a fix, now or as soon as the main thread is free.
+
+        Args:
+            widget: The fix's.
+            cell: Run the failed cell after it.
+        """
         if self.running or widget.done:
             return
         language, plan = self._view.language, widget.plan
         title = fix_title(plan.fix, plan.subject, self._case, self._actions.catalog(), language)
         with self._guarded(lambda: None):
-            self._begin(say("outcome.running", language, title=title))
-            self._actions.on_main(partial(self._run, widget), self._waits)
+            self._begin(say("outcome.step_fix" if cell else "outcome.running", language, title=title))
+            self._actions.on_main(partial(self._run, widget, cell), self._waits)
 
     def start_again(self) -> None:
         """Run the cell again, now or as soon as the main thread is free."""
@@ -90,11 +95,15 @@ class Clicks:
         self._view.say("")
         self._view.enable(True)
 
-    def _run(self, widget: FixWidget, finish: Callable[[], None]) -> None:
+    def _run(self, widget: FixWidget, cell: bool, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
             self._view.output.outputs = ()
             outcome = self._run_inside(widget.plan.number)
             widget.done = outcome.error is None
+            if cell and outcome.error is None:
+                self._view.say(say("outcome.step_cell", self._view.language))
+                self._rerun(finish)
+                return
             self._view.show_outcome(outcome)
             self._end()
             finish()
@@ -121,10 +130,10 @@ class Clicks:
             output.outputs = ()
             output.__enter__()  # a cell that awaits goes on after this call
 
-            def done(error: str | None) -> None:
+            def done(again: Case | None) -> None:
                 try:
                     output.__exit__(None, None, None)
-                    self._reran(error)
+                    self._reran(again)
                 finally:
                     finish()
 
@@ -134,10 +143,12 @@ class Clicks:
                 output.__exit__(None, None, None)
                 raise
 
-    def _reran(self, error: str | None) -> None:
-        key = "outcome.again_done" if error is None else "outcome.again_failed"
-        self._view.show_rerun(say(key, self._view.language, error=plain(error or "")))
+    def _reran(self, again: Case | None) -> None:
+        if again is None:
+            self._view.show_outcome(self._case.outcomes[-1])
         self._end()
+        if again is not None:
+            self._view.adopt(again)
 
     @contextmanager
     def _guarded(self, finish: Callable[[], None], runs: bool = True) -> Iterator[None]:

@@ -116,17 +116,33 @@ def _why(why: CauseRow) -> str:
 
 def fix(row: FixRow) -> str:
     """One fix, without its buttons: number, title and note, effect and verdict, applicability."""
-    whole = row.plan.loads or row.plan.reruns  # only these know that all that failed fits
-    good = {True: "oomh-ok" if whole else "", False: "oomh-warn", None: ""}[row.plan.fits]
+    good = {"runs": "oomh-ok", "may": "", "again": "oomh-warn"}[row.plan.verdict]
     origin = f' <span class="oomh-mute">{rich(row.origin)}</span>' if row.origin else ""
     mark = {"safe": "oomh-ok", "unsafe": "oomh-warn", "display_only": ""}[row.plan.applicability]
     return (
         f'<div class="oomh-fix"><span class="oomh-mute">{row.plan.number}</span>'
-        f"<span><b>{rich(row.title)}</b>{origin}<br>"
+        f'<span><b>{rich(row.title)}</b> <span class="oomh-chip {mark}">{rich(row.label)}</span>{origin}<br>'
         f'<span class="oomh-mute">{lines([row.rates, row.note])}</span></span>'
-        f'<span>{rich(row.effect)}<br><span class="{good}">{rich(row.verdict)}</span></span>'
-        f'<span class="oomh-chip {mark}">{rich(row.label)}</span></div>'
+        f'<span>{rich(row.effect)}<br><span class="{good}">{rich(row.verdict)}</span></span></div>'
     )
+
+
+def _whole_fix(row: FixRow, language: Language) -> str:
+    return fix(row) + change(row, language) + code(row.plan.code)
+
+
+def not_enough(report: Report) -> str:
+    """The fixes after which the cell runs out again, folded."""
+    if not report.not_enough:
+        return ""
+    title = say("section.not_enough", report.language, count=len(report.not_enough))
+    rows = "".join(_whole_fix(row, report.language) for row in report.not_enough)
+    return f'<details class="oomh-fold"><summary>{rich(title)}</summary>{rows}</details>'
+
+
+def tried(report: Report) -> str:
+    """What was run for the same error before."""
+    return f'<div class="oomh-tried">{rich(report.tried)}</div>' if report.tried else ""
 
 
 def code(text: str) -> str:
@@ -148,13 +164,20 @@ def change(row: FixRow, language: Language) -> str:
     if not before or before == after:
         return ""
     old, new = _compared(before, after)
+    titles = _where(row, language), say("diff.after", language)
     columns = "".join(
-        f'<div><div class="oomh-mute">{rich(say(f"diff.{key}", language))}</div><pre class="oomh-code" tabindex="0">'
-        f"{text}</pre></div>"
-        for key, text in (("before", old), ("after", new))
+        f'<div><div class="oomh-mute">{rich(title)}</div><pre class="oomh-code" tabindex="0">{text}</pre></div>'
+        for title, text in zip(titles, (old, new), strict=True)
     )
     whole = f'<div class="oomh-mute oomh-whole">{rich(say("diff.whole", language))}</div>'
     return f'<div class="oomh-diff">{columns}</div>{whole}'
+
+
+def _where(row: FixRow, language: Language) -> str:
+    """Where the lines are that are changed."""
+    cell, line = row.plan.changed_cell, row.plan.changed_line
+    key = "before" if line is None else "before_line" if cell is None else "before_cell"
+    return say(f"diff.{key}", language, cell=cell, line=line)
 
 
 def _compared(before: str, after: str) -> tuple[str, str]:
@@ -199,6 +222,13 @@ def lines(texts: Iterable[str]) -> str:
     return "<br>".join(rich(text) for text in texts if text)
 
 
+def outcome(texts: Sequence[str], language: Language) -> str:
+    """What a fix did, and how the cell fared; "" of nothing."""
+    if not texts:
+        return ""
+    return f'{section(say("section.outcome", language))}<div class="oomh-outcome" role="status">{lines(texts)}</div>'
+
+
 def outcomes(report: Report) -> str:
     """What was run here and what it did."""
     if not report.outcomes:
@@ -211,11 +241,14 @@ def outcomes(report: Report) -> str:
 def render(report: Report) -> str:
     """The whole report, without buttons: it needs no kernel and no widgets."""
     language: Language = report.language
-    fixes = "".join(fix(row) + change(row, language) + code(row.plan.code) for row in report.fixes)
-    by_hand = notes([say("note.terminal", language)] if fixes else [])  # where there are no buttons
+    fixes = "".join(_whole_fix(row, language) for row in report.fixes)
+    heading = section(say("section.fixes", language)) if fixes else ""
+    by_hand = notes(
+        [say("note.terminal", language)] if fixes or report.not_enough else []
+    )  # where there are no buttons
     return (
-        f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}'
+        f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}{tried(report)}'
         f"{bar(report.parts, say('live.still', language)) if report.here else ''}{cause_rows(report)}"
-        f"{section(say('section.fixes', language)) if fixes else ''}{fixes}{by_hand}{outcomes(report)}"
+        f"{heading}{fixes}{not_enough(report)}{by_hand}{outcomes(report)}"
         f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
     )

@@ -30,9 +30,14 @@ def render(report: Report) -> str:
     language = report.language
     blocks = [
         f"{' · '.join(part for part in (report.title, report.place) if part)}\n{_plain(report.headline)}",
+        _plain(report.tried),
         _bar(report.parts),
         _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.cause_rows]),
         _section(say("section.fixes", language), [_fix(row, report) for row in report.fixes]),
+        _section(
+            say("section.not_enough", language, count=len(report.not_enough)),
+            [f"{row.plan.number:>3}  {_said(row, report)}" for row in report.not_enough],
+        ),
         _section(say("section.outcome", language), [f"  {_plain(line)}" for line in report.outcomes]),
         _section(say("section.dead_ends", language), [f"  - {_plain(line)}" for line in report.dead_ends]),
         "\n".join(_plain(line) for line in (report.entry, report.claims) if line),
@@ -42,7 +47,7 @@ def render(report: Report) -> str:
 
 
 def _how_to_run(report: Report) -> list[str]:
-    return [say("note.terminal", report.language)] if report.fixes else []
+    return [say("note.terminal", report.language)] if report.fixes or report.not_enough else []
 
 
 def _section(title: str, lines: list[str]) -> str:
@@ -58,14 +63,27 @@ def _bar(parts: tuple[Part, ...]) -> str:
 
 
 def _fix(row: FixRow, report: Report) -> str:
-    facts = " · ".join(part for part in (row.effect, row.verdict, row.label, row.rates) if part)
-    title = " ".join(part for part in (_plain(row.title), row.origin and f"({_plain(row.origin)})") if part)
-    said = say("list.of", report.language, head=title, text=facts)
-    lines = [f"{row.plan.number:>3}  {said}"]
+    lines = [f"{row.plan.number:>3}  {_said(row, report)}"]
     if row.loses:
         lines.append("     " + _plain(say("fix.loses", report.language, loses=row.loses)))
+    lines.extend(_diff(row))
     lines.append(textwrap.indent(row.plan.code.strip(), "       | "))
     return "\n".join(lines)
+
+
+def _said(row: FixRow, report: Report) -> str:
+    """A fix in one line."""
+    facts = " · ".join(part for part in (row.effect, row.verdict, row.label, row.rates) if part)
+    title = " ".join(part for part in (_plain(row.title), row.origin and f"({_plain(row.origin)})") if part)
+    return say("list.of", report.language, head=title, text=facts)
+
+
+def _diff(row: FixRow) -> list[str]:
+    """The user's lines and what runs in their place, as a diff."""
+    before, after = row.plan.before, row.plan.after
+    if not before or before == after or row.plan.changed_line is None:
+        return []
+    return [*(f"       - {line}" for line in before.split("\n")), *(f"       + {line}" for line in after.split("\n"))]
 
 
 def _plain(text: str) -> str:

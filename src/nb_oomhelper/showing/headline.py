@@ -1,0 +1,129 @@
+"""The line under the title: what was asked for, what the cell needs, and whether anything here makes it run."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from nb_oomhelper.case import Case
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.showing.cause_text import bound_of, limit_name
+from nb_oomhelper.showing.wording import say, say_size
+
+_STARTED = ("dataloader worker", "process pool", "launcher")  # processes that this one has started, on this machine
+_ARRAY = re.compile(r"with\sshape\s\(([\d, ]+)\)\sand\sdata\stype\s(\w+)")  # NumPy's words
+_JOINS = re.compile(r"\bmerge\(|\.join\(")
+_WIDENS = re.compile(r"\bpivot(_table)?\(|\bunstack\(|\bcrosstab\(|\bget_dummies\(")
+
+
+def say_headline(case: Case, language: Language) -> str:
+    """Put the case into one line.
+
+    Args:
+        case: One error, with all that is known of it.
+        language: "en" or "zh".
+    """
+    if case.event.remote is not None:
+        return _elsewhere(case, language)
+    parts = [_asked(case, language), _whole_load(case, language) or _whole_cell(case, language)]
+    if has_no_cure(case):
+        return _no_cure(case, parts, language)
+    return _joined(parts, language)
+
+
+def has_no_cure(case: Case) -> bool:
+    """Whether the cell runs out again after each fix that there is; False where nobody could plan any.
+
+    Args:
+        case: One error, with its plans.
+    """
+    return bool(case.plans) and all(plan.verdict == "again" and not plan.tried for plan in case.plans)
+
+
+def _joined(parts: list[str], language: Language) -> str:
+    return (" " if language == "en" else "").join(part for part in parts if part)
+
+
+def _asked(case: Case, language: Language) -> str:
+    """What the error says of one allocation."""
+    found, host_limit = case.diagnosis, tightest(case.snapshot.host)[0]
+    known = {"requested": found.requested, "free": found.free, "short": found.short, "capacity": found.capacity}
+    large = next((cause for cause in found.causes if cause.kind == "too_large"), None)
+    if large is not None:
+        key, known["capacity"] = f"headline.too_large{bound_of(case)}", large.largest
+    elif found.requested is None:
+        key = "headline.none" if found.free is None else "headline.free"
+    elif found.free is None:
+        key = "headline.requested"
+    else:
+        key = "headline.full" if found.short else "headline.enough"
+    sizes = {name: _bold(size, language) for name, size in known.items()}
+    return say(key, language, limit=limit_name((large and large.limit) or host_limit, language), **sizes)
+
+
+def _elsewhere(case: Case, language: Language) -> str:
+    """Of another process: whose memory it was, and what its text tells."""
+    found, started = case.diagnosis, case.event.remote in _STARTED
+    told = say("remote.started" if started else "remote.elsewhere", language)
+    if found.requested is None:
+        return told
+    key = "remote.asked" if found.free is None else "remote.asked_free"
+    asked = say(key, language, **{name: _bold(getattr(found, name), language) for name in ("requested", "free")})
+    return f"{told} {asked}"
+
+
+def _whole_load(case: Case, language: Language) -> str:
+    """What a load takes in all, where it is known: the request that failed was one of many."""
+    found = case.diagnosis
+    if found.load is None:
+        return ""
+    key = "headline.load_alone"
+    if found.room is not None:
+        key = "headline.load_not" if found.load > found.room else "headline.load"
+    return say(key, language, load=_bold(found.load, language), room=_bold(found.room, language))
+
+
+def _whole_cell(case: Case, language: Language) -> str:
+    """What the cell takes in all, where that is more than the request."""
+    needs, requested = case.diagnosis.rerun, case.diagnosis.requested
+    if needs is None or requested is None or needs <= requested or _is_too_large(case):
+        return ""
+    return say("headline.needs", language, needs=_bold(needs, language))
+
+
+def _no_cure(case: Case, parts: list[str], language: Language) -> str:
+    """That nothing helps, why not, and what would have to be another."""
+    grows = any(plan.shortage.grows for plan in case.plans if plan.shortage)
+    room = max((plan.room for plan in case.plans if plan.room is not None), default=None)
+    needs = case.diagnosis.rerun
+    if grows and not _is_too_large(case):
+        parts = [say("headline.no_cure_grows", language)]
+    elif needs is not None and room is not None and room < needs and case.diagnosis.load is None:
+        sizes = {"needs": _bold(needs, language), "room": _bold(room, language)}
+        parts = parts[:1] if _is_too_large(case) else [say("headline.no_cure_needs", language, **sizes)]
+    change = _change(case, language, grows=grows)
+    return say("headline.no_cure", language, why=_joined(parts, language), change=change)
+
+
+def _change(case: Case, language: Language, *, grows: bool) -> str:
+    """What would have to be another: in the user's terms where the error or the cell tells them."""
+    array = _ARRAY.search(case.event.message)
+    if array is not None:
+        shape = [int(number) for number in re.findall(r"\d+", array[1])]
+        key = "change_table" if _WIDENS.search(case.cell) else "change_array"
+        key = "change_rows" if _JOINS.search(case.cell) else key
+        count = f"{math.prod(shape):,}"
+        sides = " × ".join(f"{number:,}" for number in shape)
+        return say(f"headline.{key}", language, count=count, shape=sides, dtype=array[2])
+    if case.diagnosis.load is not None:
+        return say("headline.change_load", language)
+    return say("headline.change_grows" if grows else "headline.change_smaller", language)
+
+
+def _is_too_large(case: Case) -> bool:
+    return any(cause.kind == "too_large" for cause in case.diagnosis.causes)
+
+
+def _bold(size: int | None, language: Language) -> str:
+    return f"**{say_size(size, language)}**"
