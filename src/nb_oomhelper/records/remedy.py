@@ -77,6 +77,9 @@ class FixPlan:
         makes_folder: For a load: it makes a temporary folder for weights.
         before, after: The user's lines, and what runs in their place; "" where no line is changed or none runs.
         changed_cell: Number of the cell that these lines are in; None for the failed cell, and where nobody knows.
+        guess: Nothing tells beforehand whether it helps.
+        steps: For a smaller batch: in how many parts the old one is done; else 0.
+        next_smaller: The same with a smaller size, to be offered where this one ran out of memory again; or None.
         obstacle: Why it is only shown, as a key of a sentence, or "".
     """
 
@@ -102,6 +105,9 @@ class FixPlan:
     before: str = ""
     after: str = ""
     changed_cell: int | None = None
+    guess: bool = False
+    steps: int = 0
+    next_smaller: FixPlan | None = None
     obstacle: str = ""
 
 
