@@ -12,7 +12,8 @@ from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.remedies.cell_edits import edited, indented, shrunk
 from nb_oomhelper.remedies.cell_phase import phase_of
 from nb_oomhelper.remedies.cell_source import Cell, read_cell
-from nb_oomhelper.source.sizes import Known, Shrink
+from nb_oomhelper.source.numbers import Shrink
+from nb_oomhelper.source.sizes import Known
 
 pytestmark = pytest.mark.plain
 
@@ -193,8 +194,6 @@ class TestEdited:
             ("f(batch_size=1)", HALVE),
             ("f(batch_size=True)", HALVE),
             ("f(batch_size=8.0)", HALVE),
-            ("batch_size = x.bs = 8", HALVE),
-            ("bs, x = 8, 9", HALVE),
             ("T(per_device_train_batch_size=8, gradient_accumulation_steps=n)", ACCUMULATE),
             ("T(per_device_train_batch_size=8, **more)", ACCUMULATE),
             ("T(gradient_accumulation_steps=2)", ACCUMULATE),

@@ -11,7 +11,8 @@ from nb_oomhelper.remedies.cell_source import Cell, compiles, continued_lines
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.call_text import CallEditor
 from nb_oomhelper.source.collecting import last_name
-from nb_oomhelper.source.sizes import Known, Shrink, folded, is_meant, shrink
+from nb_oomhelper.source.numbers import Shrink, folded, is_meant
+from nb_oomhelper.source.sizes import Known, shrink
 from nb_oomhelper.source.source_text import UnwritableError
 from nb_oomhelper.source.text_edits import read_text
 

@@ -10,13 +10,16 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.verdicts import Shortage
 
-# A step that fails needs more than it had made by then. By how much, follows from what PyTorch keeps: in a stack of
-# linear layers and activation functions each layer's output is kept for the backward pass, and the request that fails
-# in the forward pass may be the first of them; the gradients of the two largest outputs come on top. Three layers that
-# fail at the first need four times what they had. Once `backward()` runs, all outputs are there, and the gradients of
-# one or two of them are missing. Without a graph a layer's input and output live at a time, and the next layer's may be
-# twice as large.
-_FORWARD, _BACKWARD, _WITHOUT_GRAPH = 4.0, 1.5, 3.0
+# A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
+# backward pass the output of each layer and of each activation function is kept, about as many as a model has weights
+# and biases, and the request that failed is one of them; in deep networks most are smaller than the first, so that more
+# than some dozens of the failed one do not come together. At the least the gradients come on top, and where nobody
+# knows the model, three layers that fail at the first need four times what they had. Once `backward()` runs, all
+# outputs are there, and gradients of one or two are missing. Without a graph a layer's input and output live at a time,
+# and the next layer's may be twice as large.
+_FORWARD, _UNKNOWN_MODEL, _BACKWARD = 2.0, 4.0, 1.5
+_OUTPUTS = 48
+_WITHOUT_GRAPH = 2  # of the failed request, beside what there was
 # An item of a batch in a DataLoader's worker lives by itself and in the batch, and two batches are fetched ahead.
 _FETCHED = 4.0
 _MARGIN = 0.1  # of the room, so much stays free: allocators round, and memory has gaps
@@ -35,6 +38,7 @@ class Fit:
         fixed: Bytes of those that no smaller size saves.
         least: Bytes that it needs at least, as they were measured.
         trains: The effective batch is to stay.
+        requested: Bytes of the request that failed; 0 is unknown.
     """
 
     share: float = 0.5
@@ -42,6 +46,7 @@ class Fit:
     fixed: int = 0
     least: int = 0
     trains: bool = False
+    requested: int = 0
 
     def saved(self, ratio: float) -> int | None:
         """Bytes of what was measured that the cell does not need at a part of the size; None where nobody knows.
@@ -70,17 +75,14 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
         A half where nothing is known; None where no size changes what was asked for.
     """
     trains = event.phase == "train" or (event.phase == "unknown" and bool(notebook.trainers))
-    half = Fit(trains=trains)
+    half = Fit(trains=trains, requested=event.requested or 0)
     if event.remote is not None:
         return _fit_of_worker(event.requested, room())
     if event.stage == "optimizer":
         return None
-    if shortage.needs is None or shortage.room is None or shortage.grows or event.requested is None:
+    if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
         return half
-    found = _fitted(event, held, shortage.needs, shortage.room, half, notebook)
-    if shortage.measured:
-        return found
-    return replace(found, share=min(found.share, half.share), needs=None)  # by what is left alone: no promise
+    return _fitted(event, held, shortage.needs, shortage.room, half, notebook)
 
 
 def _fit_of_worker(requested: int | None, free: int | None) -> Fit:
@@ -99,19 +101,26 @@ def _fit_of_worker(requested: int | None, free: int | None) -> Fit:
 def _fitted(event: OomEvent, held: Holdings, needs: int, free: int, half: Fit, notebook: Notebook) -> Fit:
     kept = _made_once(held, notebook)
     fixed = kept + (_still_to_come(held) if half.trains else 0)
-    steps = max(event.requested or 0, needs - kept) * _factor(event, held)
+    steps = _whole(event, held, max(event.requested or 0, needs - kept))
     there = free * (1 - _MARGIN) - fixed
     if there <= 0 or steps <= 0:
         return half
     share = min(_MOST, max(_LEAST, there / steps))
-    return replace(half, share=share, needs=int(steps) + fixed, fixed=fixed, least=needs)
+    return replace(half, share=share, needs=steps + fixed, fixed=fixed, least=needs)
 
 
-def _factor(event: OomEvent, held: Holdings) -> float:
+def _whole(event: OomEvent, held: Holdings, made: int) -> int:
+    """Bytes that all of a step needs, of which so many were made or asked for."""
     if event.stage == "backward":
-        return _BACKWARD
+        return int(made * _BACKWARD)
+    requested = event.requested or 0
     graph = any(dict(held.rows[index].parts).get("graph") for index in held.of_kind("failed_cell"))
-    return _FORWARD if event.phase == "train" or graph else _WITHOUT_GRAPH
+    if event.phase != "train" and not graph:
+        return made + _WITHOUT_GRAPH * requested
+    kept = [row.count for row in held.rows if row.kind == "variable" and row.role in ("model", "pretrained model")]
+    if not kept:
+        return int(made * _UNKNOWN_MODEL)
+    return max(int(made * _FORWARD), requested * (1 + min(_OUTPUTS, max(kept))))
 
 
 def _made_once(held: Holdings, notebook: Notebook) -> int:

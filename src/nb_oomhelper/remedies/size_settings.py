@@ -23,8 +23,8 @@ _Read = Callable[[object], _T | None]
 
 
 def whole_number(thing: object) -> int | None:
-    """Give a whole number above 1 that a size can be; None for anything else."""
-    return thing if type(thing) is int and 1 < thing < _LARGEST else None
+    """Give a whole number that a size, or a number of steps, can be; None for anything else."""
+    return thing if type(thing) is int and 0 < thing < _LARGEST else None
 
 
 def find_below(variables: Mapping[str, object], names: Iterable[str], read: _Read[_T]) -> dict[str, _T]:
@@ -69,6 +69,8 @@ def _attributes(thing: object) -> Mapping[Any, object]:
     if issubclass(type(thing), type):
         return class_dict(thing) if _is_own(thing) else {}  # type: ignore[arg-type]
     own = [kind for kind in class_mro(type(thing)) if _is_own(kind)]
+    if not own and str(class_dict(type(thing)).get("__module__")).startswith("torch."):
+        return {}  # a loader's own numbers cannot be set, and a layer's are no sizes of a step
     if any("__setattr__" in class_dict(kind) for kind in own):  # as of a frozen dataclass
         return {}
     values: dict[Any, object] = {}

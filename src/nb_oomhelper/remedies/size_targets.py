@@ -10,7 +10,8 @@ from nb_oomhelper.remedies.cell_edits import Smaller, shrunk
 from nb_oomhelper.remedies.definitions import Definition, redefined
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.source.sizes import Known, Shrink, is_meant
+from nb_oomhelper.source.numbers import Shrink, is_meant
+from nb_oomhelper.source.sizes import Known
 
 _SMALL = 8  # settings that are changed at once: all that the cell may read
 
@@ -47,7 +48,8 @@ def shrink_of(edit: Edit, fit: Fit) -> Shrink:
         fit: What fits.
     """
     share = fit.share**0.5 if edit.kind == "side" else fit.share
-    return Shrink(share=share, multiple=edit.multiple, whole=fit.trains and edit.kind == "batch")
+    requested = fit.requested if edit.kind == "length" and fit.needs is not None else 0
+    return Shrink(share=share, requested=requested, multiple=edit.multiple, whole=fit.trains and edit.kind == "batch")
 
 
 def in_cell(edit: Edit, fit: Fit, notebook: Notebook) -> Smaller | None:
@@ -86,6 +88,8 @@ def find_loaders(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
     """Data loaders that the cell uses."""
     by = Shrink(share=fit.share, whole=fit.trains)
     for path, size in notebook.loaders.items():
+        if size < 2:
+            continue
         new = by.of(size)
         yield SizeTarget(
             subject=f"{path} {size} → {new}",

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from nb_oomhelper.source.collecting import last_name
+from nb_oomhelper.source.numbers import Shrink, folded, is_meant
 from nb_oomhelper.source.source_text import Edit, SourceText, UnwritableError
 from nb_oomhelper.source.text_edits import Changed, write_edits
 
 _MOST = 8  # places that are changed at once: with more of them it is not plain what is what
-_LARGEST = 1 << 40  # no size of a step is larger
 _TEXTS = ("JoinedStr", "TemplateStr")  # before Python 3.12 nobody says where something within them stands
 _LIBRARY: Mapping[str, tuple[str, ...]] = {  # parameters that people give by their place
     "DataLoader": ("dataset", "batch_size"),
@@ -27,38 +26,6 @@ _LIBRARY: Mapping[str, tuple[str, ...]] = {  # parameters that people give by th
     "Pool": ("processes",),
 }
 _OTHER_SPLITS = frozenset({"random", "jr", "jrandom", "re"})  # of keys, of texts
-_POWERS = (ast.LShift, ast.Pow)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shrink:
-    """How much smaller a number becomes.
-
-    Attributes:
-        share: The part of it that fits, below 1.
-        whole: So many of the new ones are to add up to the old one.
-        multiple: What it is to be a multiple of, where it is larger than that.
-    """
-
-    share: float
-    whole: bool = False
-    multiple: int = 1
-
-    @property
-    def parts(self) -> int:
-        """In how many parts the old number is done."""
-        return max(2, math.ceil(1 / max(self.share, 1 / _LARGEST)))
-
-    def of(self, was: int) -> int:
-        """The new number; 1 at least."""
-        if self.whole or was <= 8:
-            return max(1, was // self.parts)
-        fits = max(1, int(was * self.share))
-        if fits > self.multiple > 1:
-            return fits - fits % self.multiple
-        decimal = was % 10 == 0  # as people write it: two digits and zeros; else three digits of two
-        unit = 10 ** max(0, len(str(fits)) - 2) if decimal else 1 << max(0, fits.bit_length() - 3)
-        return fits - fits % unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +68,6 @@ class _Place:
     was: int = 0
 
 
-def is_meant(name: str, names: Collection[str]) -> bool:
-    """Tell whether a name is among those that are meant, whatever its case; theirs may have a `*`."""
-    lower = name.lower().strip("_")
-    return any(fnmatchcase(lower, pattern) for pattern in names)
-
-
 def shrink(
     text: SourceText, names: Collection[str], by: Shrink, known: Known, *, first: int = 0, last: int | None = None
 ) -> Shrunk | None:
@@ -135,33 +96,6 @@ def shrink(
     made = [(one, ratio) for edit, one, ratio in found if edit in apart]
     told, ratio = tuple(dict.fromkeys(one for one, _ in made)), max(ratio for _, ratio in made)
     return None if changed is None else Shrunk(changed=changed, told=told, ratio=ratio)
-
-
-def folded(node: ast.expr | None) -> int | None:
-    """Give a whole number that is written out, also as a product or a power: 64, 4 * 1024, 2**16, 1 << 20.
-
-    Returns:
-        The number; None for anything else, and for what is far too large.
-    """
-    if isinstance(node, ast.Constant):
-        return node.value if type(node.value) is int and abs(node.value) <= _LARGEST else None
-    if not isinstance(node, ast.BinOp):
-        return None
-    left, right = folded(node.left), folded(node.right)
-    if left is None or right is None or (isinstance(node.op, _POWERS) and not (0 <= right <= 40 and abs(left) <= 4096)):
-        return None
-    if isinstance(node.op, ast.FloorDiv):
-        return left // right if right else None
-    told: dict[type[ast.operator], Callable[[int, int], int]] = {
-        ast.Mult: lambda a, b: a * b,
-        ast.Add: lambda a, b: a + b,
-        ast.Sub: lambda a, b: a - b,
-        ast.Pow: lambda a, b: int(a**b),
-        ast.LShift: lambda a, b: a << b,
-    }
-    make = told.get(type(node.op))
-    value = None if make is None else make(left, right)
-    return value if value is not None and abs(value) <= _LARGEST else None
 
 
 # -- where numbers stand ---------------------------------------------------------------------------------------------
