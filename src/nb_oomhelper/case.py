@@ -16,7 +16,7 @@ from typing import TypeVar
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.diagnosis.request import made_certain
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.failure.detection import Failure
+from nb_oomhelper.failure.detection import Failure, detect_text
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
@@ -90,8 +90,9 @@ def open_case(
     event = failure.event
     if event is None:
         return None
-    if event.remote is not None:  # neither this notebook nor this machine's memory explains it
-        return _written(event, _unread(), None, Notebook(), services, cell)
+    if event.remote is not None:  # this machine's memory does not explain it; the notebook says how large its steps are
+        notebook = services.attempt(lambda: _inspected(scope, cell), Notebook())
+        return _written(event, _unread(), None, notebook, services, cell)
     event = replace(event, call=services.attempt(lambda: _failed_call(failure), None))
     return _written(*_taken_down(event, scope, services, cell), services, cell, span)
 
@@ -108,6 +109,11 @@ def _taken_down(
     told = services.attempt(lambda: made_certain(told, snapshot), told)
     load = services.attempt(lambda: study(told, snapshot, notebook.names, partial(loaded, where)), None)
     return told, snapshot, load, notebook
+
+
+def _inspected(scope: Callable[[], Scope], cell: str) -> Notebook:
+    where = scope()
+    return inspect_notebook(where.variables, cell, where.inputs)
 
 
 def minimal_case(event: OomEvent, services: Services) -> Case:
@@ -143,13 +149,8 @@ def _written(
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
         case.match = services.attempt(lambda: next(iter(catalog.choose(event)), None), None)
-        no_plans: tuple[FixPlan, ...] = ()
-        case.plans = (
-            no_plans
-            if event.remote
-            else services.attempt(
-                lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
-            )
+        case.plans = services.attempt(
+            lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
         )
     case.rates = services.attempt(lambda: rates(services), {})
     return case
@@ -212,6 +213,9 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     if outcome.error is None:
         case.released_holders |= chosen.released_holders
         case.plans = services.attempt(lambda: _predicted(case), case.plans)
+    elif chosen.next_smaller is not None and _ran_out(outcome.error):
+        smaller = replace(chosen.next_smaller, number=chosen.number)
+        case.plans = tuple(smaller if one is chosen else one for one in case.plans)
     case.recorded = _record(outcome, case, services)
     return outcome
 
@@ -237,6 +241,12 @@ def record_run(case: Case, services: Services, *, ran: bool) -> None:
     at = case.recorded
     if at is not None:
         _keep(services, lambda path: history.settle(path, at, last.fix, ran))
+
+
+def _ran_out(error: str) -> bool:
+    """Whether a line of an error, as `Outcome` has it, tells of a lack of memory."""
+    kind, _, text = error.partition(": ")
+    return detect_text(text, kind) is not None
 
 
 def _predicted(case: Case) -> tuple[FixPlan, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 
 from nb_oomhelper.failure.exception_graph import raised_with
-from nb_oomhelper.failure.phase import read_phase
+from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, read_places, user_location
 from nb_oomhelper.failure.remote import came_from, is_carried
 from nb_oomhelper.failure.retained import frames_of
@@ -107,7 +107,7 @@ def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int
     for index in _way_to(links, place):
         places.extend(read_places(links[index][0]))
     function, line = user_location(places)
-    return replace(event, phase=read_phase(places), function=function, line=line)
+    return replace(event, phase=read_phase(places), stage=read_stage(places), function=function, line=line)
 
 
 def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:

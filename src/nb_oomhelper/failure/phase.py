@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nb_oomhelper.failure.places import Place
-from nb_oomhelper.records.event import Phase
+from nb_oomhelper.records.event import Phase, Stage
 
 # Function names that decide the phase. The innermost frame that has one wins: an evaluation inside a
 # training loop is "infer", loading the best checkpoint at its end is "load". A name that is too common
@@ -66,3 +66,13 @@ def read_phase(places: Sequence[Place]) -> Phase:
             if place.function.startswith(beginnings):
                 return phase
     return "unknown"
+
+
+def read_stage(places: Sequence[Place]) -> Stage:
+    """Tell how far a step of a training had come: in `backward()`, in the optimizer's `step()`, or neither."""
+    for place in reversed(places):
+        if place.function in ("backward", "_engine_run_backward"):
+            return "backward"
+        if "torch/optim/" in place.file and place.function in ("step", "_init_group"):
+            return "optimizer"
+    return ""

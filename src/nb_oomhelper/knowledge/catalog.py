@@ -258,6 +258,7 @@ def _suits(fix: Fix, event: OomEvent) -> bool:
     return (
         _allows(fix.frameworks, event.framework)
         and _allows(fix.backends, event.backend)
+        and (event.remote is None or event.remote in fix.remotes)
         and (event.phase == "unknown" or _allows(fix.phases, event.phase))
         and (fix.subject != "call" or event.call is not None or event.phase == "load")
     )

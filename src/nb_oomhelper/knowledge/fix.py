@@ -12,7 +12,7 @@ from nb_oomhelper.knowledge.code_facts import CodeFacts, read_facts
 from nb_oomhelper.knowledge.toml_tables import Blank, Key, Language, Name, Pairs, Percent, Range, Strip, Text, read
 from nb_oomhelper.knowledge.versions import Spelling
 from nb_oomhelper.records.diagnosis import CauseKind
-from nb_oomhelper.records.event import Phase
+from nb_oomhelper.records.event import Phase, Remote
 from nb_oomhelper.records.remedy import Applicability, LoadOption
 from nb_oomhelper.source.cures import CureKind
 
@@ -27,6 +27,7 @@ Subject = Literal[
     "call",
     "cell",
     "number",
+    "definition",
     "trainer",
     "data loader",
     "adam",
@@ -47,28 +48,31 @@ _FIELDS: dict[Subject, tuple[str, ...]] = {
     "process": ("pid",),
     "call": ("imports", "forget", "statement"),
     "cell": ("install", "cell", "block", "device"),
-    "number": ("name", "half", "was"),
-    "trainer": ("name", "install", "half", "was", "steps", "before"),
-    "data loader": ("name", "half", "was"),
+    "number": ("settings", "cell"),
+    "trainer": ("name", "install", "half", "was", "steps", "before", "cell"),
+    "data loader": ("name", "half", "was", "cell"),
     "adam": ("name", "install", "paged"),
     "allocator": ("variable", "setting"),
     "preallocation": (),
+    "definition": ("definition", "cell"),
     "mistake": ("name", "definition", "clear", "cell"),
     "container": ("name", "clear"),
 }
 # Fields of titles and notes alone, where they are not those of the code. Of a cell, the name is what changes in it.
 _TOLD: dict[Subject, tuple[str, ...]] = {
     "call": ("target", "model", "device"),
-    "cell": ("name",),
-    "number": ("name",),
-    "trainer": ("name",),
-    "data loader": ("name",),
+    "cell": ("name", "steps"),
+    "definition": ("name", "steps"),
+    "number": ("name", "steps"),
+    "trainer": ("name", "steps"),
+    "data loader": ("name", "steps"),
     "adam": ("name",),
     "allocator": (),
     "mistake": ("name",),
     "container": ("name",),
 }
-LINES = ("imports", "forget", "install", "definition", "clear")  # fields of whole lines, which go where they are empty
+# fields of whole lines, which go where they are empty
+LINES = ("imports", "forget", "install", "definition", "clear", "settings", "cell")
 # Fields that are made here: the repr of another one.
 LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
 LITERALS |= {"setting_literal": "setting"}
@@ -95,8 +99,11 @@ class Edit:
 
     Attributes:
         calls: Last names of the functions whose calls it is about; empty is "any".
-        halve: Arguments and variables whose whole number is halved; in lower case, whatever the case of the user's.
-        double: Arguments of the same call that grow as much, from 1 where they are not written.
+        shrink: Arguments, variables, keys and attributes whose whole number is made smaller; in lower case, whatever
+            the case of the user's, and with `*` for anything.
+        kind: What these numbers are: a "batch", a "length", or the "side" of something square.
+        multiple: What the smaller number is to be a multiple of.
+        accumulate: Arguments of the same call that grow as much, from 1 where they are not written.
         add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
         unless: Words of a cell that make it pointless there: names, and ".name" for attributes.
         dtypes: Kinds of numbers that it is about: pointless where the failed cell is known to keep none of them.
@@ -105,8 +112,10 @@ class Edit:
     """
 
     calls: tuple[str, ...] = ()
-    halve: Annotated[tuple[str, ...], _is_lower] = ()
-    double: tuple[str, ...] = ()
+    shrink: Annotated[tuple[str, ...], _is_lower] = ()
+    kind: Literal["batch", "length", "side"] = "batch"
+    multiple: Annotated[int, Range(1, 1024)] = 1
+    accumulate: tuple[str, ...] = ()
     add: Pairs = ()
     unless: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
@@ -132,6 +141,8 @@ class Fix:
         order: Place among fixes that promise the same; the smaller comes first.
         applicability: Who may run it.
         causes, frameworks, backends, phases: What it helps against and where; empty is "any".
+        remotes: Kinds of other processes whose lack of memory it helps against, beside this one's.
+        guess: Nothing tells beforehand whether it helps: it stands behind what does the same with a better prospect.
         subject: What one plan of it is about.
         options: For a call: the options of its loader's row that are taken together.
         edit: For what is done to the failed cell or its numbers: what is changed in it.
@@ -151,6 +162,8 @@ class Fix:
     frameworks: tuple[str, ...]
     backends: tuple[str, ...]
     phases: tuple[Phase, ...]
+    remotes: tuple[Remote, ...]
+    guess: bool = False
     subject: Subject
     options: tuple[LoadOption, ...]
     edit: Edit = Edit()

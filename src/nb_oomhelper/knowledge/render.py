@@ -63,11 +63,22 @@ def _safe(fix: Fix, name: str, value: str) -> str:
         fits = all(number.isascii() and number.isdecimal() for number in numbers)
     else:
         found = read_expression(value)  # it must fill its text: no brackets, no comment, no second line
-        fits = isinstance(found, (ast.Name, ast.Attribute)) and "\n" not in value and "\r" not in value
+        fits = _is_path(found) and "\n" not in value and "\r" not in value
         fits = fits and found is not None and found.end_col_offset == len(value.encode()) and not found.col_offset
     if not fits:
         raise UsageError(f"fix {fix.id}: {value[:60]!r} cannot be used as {name}")
     return value
+
+
+def _is_path(node: ast.expr | None) -> bool:
+    """Whether it is a name, or attributes and items by a text below one."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        if isinstance(node, ast.Subscript) and not (
+            isinstance(node.slice, ast.Constant) and type(node.slice.value) is str
+        ):
+            return False
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def _is_code(text: str) -> bool:

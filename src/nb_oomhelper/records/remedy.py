@@ -102,6 +102,9 @@ class FixPlan:
         before, after: The user's lines, and what runs in their place; "" where no line is changed or none runs.
         changed_cell: Number of the cell that these lines are in; None for the failed cell, and where nobody knows.
         changed_line: The first of these lines in that cell, from 1; None where nobody knows.
+        guess: Nothing tells beforehand whether it helps.
+        steps: For a smaller batch: in how many parts the old one is done; else 0.
+        next_smaller: The same with a smaller size, to be offered where this one ran out of memory again; or None.
         obstacle: Why it is only shown, as a key of a sentence, or "".
     """
 
@@ -131,6 +134,9 @@ class FixPlan:
     after: str = ""
     changed_cell: int | None = None
     changed_line: int | None = None
+    guess: bool = False
+    steps: int = 0
+    next_smaller: FixPlan | None = None
     obstacle: str = ""
 
 

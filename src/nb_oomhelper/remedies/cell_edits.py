@@ -1,19 +1,22 @@
-"""The failed cell in another form: indented below a `with`, or with a number halved or an argument more."""
+"""The failed cell in another form: indented below a `with`, with a number smaller, or with an argument more."""
 
 from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.remedies.cell_source import Cell, compiles, continued_lines
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.call_text import CallEditor
+from nb_oomhelper.source.collecting import last_name
+from nb_oomhelper.source.numbers import Shrink, folded, is_meant
+from nb_oomhelper.source.sizes import Known, shrink
 from nb_oomhelper.source.source_text import UnwritableError
+from nb_oomhelper.source.text_edits import read_text
 
 _EDITS = 8  # places that are changed at once: each is looked up anew
-_EDITED = (ast.Call, ast.Assign, ast.AnnAssign)
 
 
 def indented(cell: Cell) -> str | None:
@@ -45,85 +48,113 @@ def _dump(body: list[ast.stmt]) -> list[str]:
     return [ast.dump(statement) for statement in body]
 
 
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """A source with smaller numbers.
+
+    Attributes:
+        source: The whole source anew.
+        before, after: The lines that differ; "" where there are more of them than before.
+        told: The change in short: "batch_size 64 → 32".
+        ratio: The new size as a part of the old one.
+        parts: In how many parts the old one is done.
+    """
+
+    source: str
+    before: str
+    after: str
+    told: str
+    ratio: float
+    parts: int
+
+
+def shrunk(
+    source: str, edit: Edit, by: Shrink, known: Known, *, first: int = 0, last: int | None = None
+) -> Smaller | None:
+    """Make the numbers that an edit is about smaller, and those that accumulate larger.
+
+    Args:
+        source: A cell's source.
+        edit: Which numbers are meant.
+        by: How much smaller.
+        known: What is known of the names in it.
+        first, last: Lines from 1, of which alone what stands in them is changed; all of them, if they are not given.
+
+    Returns:
+        The source anew; None where there is nothing of the kind, or it cannot be written.
+    """
+    text = read_text(source)
+    found = None if text is None else shrink(text, edit.shrink, by, known, first=first, last=last)
+    if found is None:
+        return None
+    changed, told = found.changed, found.told
+    parts = max(2, round(1 / found.ratio))
+    if not edit.accumulate:
+        return Smaller(changed.source, changed.before, changed.after, ", ".join(told), found.ratio, parts)
+    try:
+        written, more = _accumulated(changed.source, edit, parts)
+    except (UnwritableError, RecursionError, MemoryError):
+        return None
+    old, new = source.split("\n"), written.split("\n")
+    differ = [(a.strip(), b.strip()) for a, b in zip(old, new, strict=False) if a != b] if len(old) == len(new) else []
+    before, after = ("\n".join(lines) for lines in zip(*differ, strict=True)) if differ else ("", "")
+    return Smaller(written, before, after, ", ".join([*told, *more]), found.ratio, parts)
+
+
+def _accumulated(text: str, edit: Edit, parts: int) -> tuple[str, list[str]]:
+    """The calls that have such a number with their steps multiplied, and how that is told."""
+    tree = read_tree(text)
+    nodes = ast.walk(tree) if tree is not None else ()
+    calls = [one for one in nodes if isinstance(one, ast.Call) and _has(one, edit.shrink)]
+    told: list[str] = []
+    for node in sorted(calls, key=lambda node: (node.lineno, node.col_offset), reverse=True):
+        position, function = (node.lineno, node.col_offset), ast.unparse(node.func)
+        for name in edit.accumulate:
+            was = _steps(node, name)
+            call = CallEditor(text, position, function)  # anew: the text before has changed
+            found = call.keyword([name])
+            new = str(was * parts)
+            text = call.added(f"{name}={new}", call.call) if found is None else call.replaced(found.value, new)
+            told.append(f"{name} {was} → {new}")
+    return text, list(dict.fromkeys(reversed(told)))
+
+
+def _has(call: ast.Call, names: tuple[str, ...]) -> bool:
+    return any(one.arg is not None and is_meant(one.arg, names) for one in call.keywords)
+
+
 def edited(cell: Cell, edit: Edit) -> tuple[str, str] | None:
-    """Write the cell with everything that an edit is about changed.
+    """Write the cell with arguments added to the calls that an edit is about.
 
     Args:
         cell: The cell.
-        edit: Which arguments and names are meant, and how they change.
+        edit: Which calls are meant, and what they get.
 
     Returns:
-        The cell's new source, and the change in short: "batch_size=32". None where there is nothing of the kind, or
+        The cell's new source, and the change in short: "use_cache=False". None where there is nothing of the kind, or
         where it cannot be written.
     """
     try:
-        nodes = [node for node in ast.walk(cell.tree) if isinstance(node, _EDITED) and _is_meant(node, edit)]
+        nodes = [node for node in ast.walk(cell.tree) if isinstance(node, ast.Call) and _is_meant(node, edit)]
         if not 0 < len(nodes) <= _EDITS:
             return None
-        text, changes = cell.source, []
+        text = cell.source
         # From the end, so that what is still to be changed stays where it was.
         for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset), reverse=True):
-            text, change = _edit_call(text, node, edit) if isinstance(node, ast.Call) else _halve_name(text, node)
-            changes += change
+            position, function = (node.lineno, node.col_offset), ast.unparse(node.func)
+            for name, value in edit.add:
+                call = CallEditor(text, position, function)
+                text = call.added(f"{name}={value}", call.call)
         if read_tree(text) is None:
             return None
     except (UnwritableError, RecursionError, MemoryError):
         return None
-    return text, ", ".join(dict.fromkeys(reversed(changes)))
+    return text, ", ".join(f"{name}={value}" for name, value in edit.add)
 
 
-def _is_meant(node: ast.AST, edit: Edit) -> bool:
-    if not isinstance(node, ast.Call):
-        assigned = None if edit.calls else _assigned(node)
-        return assigned is not None and assigned[0].lower() in edit.halve and _number(assigned[1]) > 1
-    if edit.calls and _last_name(node.func) not in edit.calls:
-        return False
-    if edit.halve:
-        return next(_halves(node, edit), None) is not None
+def _is_meant(node: ast.Call, edit: Edit) -> bool:
     names = {keyword.arg for keyword in node.keywords}
-    return bool(edit.calls) and None not in names and not names & set(dict(edit.add))
-
-
-def _assigned(node: ast.AST) -> tuple[str, ast.expr] | None:
-    """The plain name that a statement binds, and what to."""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target: ast.expr = node.targets[0]
-    elif isinstance(node, ast.AnnAssign):
-        target = node.target
-    else:
-        return None
-    return (target.id, node.value) if isinstance(target, ast.Name) and node.value is not None else None
-
-
-def _last_name(function: ast.expr) -> str | None:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else None
-
-
-def _number(node: ast.expr | None) -> int:
-    """A whole number that is written out; 0 for all else."""
-    return node.value if isinstance(node, ast.Constant) and type(node.value) is int else 0
-
-
-def _halves(call: ast.Call, edit: Edit) -> Iterator[ast.keyword]:
-    for keyword in call.keywords:
-        if keyword.arg and keyword.arg.lower() in edit.halve and _number(keyword.value) > 1:
-            yield keyword
-
-
-def _edit_call(text: str, node: ast.Call, edit: Edit) -> tuple[str, list[str]]:
-    """One call changed; what was changed stands in reverse, as the calls come."""
-    values = {one.arg or "": str(_number(one.value) // 2) for one in _halves(node, edit)}
-    for name in edit.double if values else ():
-        values[name] = str(2 * _steps(node, name))
-    values |= dict(edit.add)
-    position, function = (node.lineno, node.col_offset), ast.unparse(node.func)
-    for name, value in values.items():
-        call = CallEditor(text, position, function)  # anew: the text before has changed
-        found = call.keyword([name])
-        text = call.added(f"{name}={value}", call.call) if found is None else call.replaced(found.value, value)
-    return text, [f"{name}={value}" for name, value in values.items()][::-1]
+    return last_name(node.func) in edit.calls and None not in names and not names & set(dict(edit.add))
 
 
 def _steps(node: ast.Call, name: str) -> int:
@@ -131,19 +162,7 @@ def _steps(node: ast.Call, name: str) -> int:
     found = next((one.value for one in node.keywords if one.arg == name), None)
     if found is None and all(one.arg is not None for one in node.keywords):
         return 1
-    if _number(found) < 1:
+    steps = folded(found) or 0
+    if steps < 1:
         raise UnwritableError("unwritable")
-    return _number(found)
-
-
-def _halve_name(text: str, node: ast.stmt) -> tuple[str, list[str]]:
-    """One assignment of a plain number changed."""
-    assigned = _assigned(node)
-    if assigned is None:
-        raise UnwritableError("unwritable")
-    name, value = assigned
-    half = str(_number(value) // 2)
-    lines = text.split("\n")
-    line = lines[value.lineno - 1].encode()
-    lines[value.lineno - 1] = (line[: value.col_offset] + half.encode() + line[value.end_col_offset :]).decode()
-    return "\n".join(lines), [f"{name} = {half}"]
+    return steps

@@ -65,6 +65,18 @@ def read_definitions(
     return tuple(found.values())
 
 
+def redefined(definition: Definition, changed: str) -> str:
+    """Write a definition anew; objects of a class that is defined anew become objects of it.
+
+    Args:
+        definition: The definition.
+        changed: The source of its cell with lines changed or put in.
+    """
+    lines = [definition.statement_of(changed)]
+    lines += [f"{name}.__class__ = {definition.owner}" for name in definition.instances]
+    return "\n".join(lines)
+
+
 def _definition(code: CodeType, variables: Mapping[str, object], inputs: Sequence[str]) -> Definition | None:
     source = _source(code.co_filename)
     tree = None if source is None else read_tree(source)

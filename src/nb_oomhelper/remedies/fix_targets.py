@@ -14,14 +14,25 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.allocator_settings import merge_setting, takes_as_needed
 from nb_oomhelper.remedies.cell_edits import edited, indented
 from nb_oomhelper.remedies.cell_source import Cell
+from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.mending import Mend, graph_kept, is_collected
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.remedies.size_targets import (
+    SizeTarget,
+    find_definitions,
+    find_loaders,
+    find_settings,
+    find_trainers,
+    in_cell,
+)
 
-SUBJECTS = ("cell", "number", "trainer", "data loader", "adam", "allocator", "preallocation", "mistake", "container")
+_SIZES = ("number", "definition", "trainer", "data loader")
+SUBJECTS = ("cell", *_SIZES, "adam", "allocator", "preallocation", "mistake", "container")
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
 _PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
 _WORTH_EMPTYING = 1 << 20  # bytes
 _BITSANDBYTES = "bitsandbytes"
+_HALF = Fit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +48,7 @@ class FixTarget:
         holders: Indexes of the holders that it lets go of.
         mend: The mistake that it mends, or None.
         explains: For the failed cell in another form: bytes that it then does not keep; None where nobody knows.
+        size: The smaller size that it sets, or None.
     """
 
     subject: str
@@ -47,9 +59,12 @@ class FixTarget:
     holders: frozenset[int] = frozenset()
     mend: Mend | None = None
     explains: int | None = None
+    size: SizeTarget | None = None
 
 
-def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
+def find_targets(
+    fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook, fit: Fit | None = _HALF
+) -> Iterator[FixTarget]:
     """Find what a fix of one of our `SUBJECTS` can be done to here.
 
     Where nobody knows what was going on, only what helps in training and in inference is offered.
@@ -59,13 +74,17 @@ def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) 
         event: What failed, with its phase.
         held: Who keeps memory.
         notebook: What the failed cell uses.
+        fit: What fits; None where a smaller size would not help.
     """
     if event.phase == "unknown" and fix.phases and not {"train", "infer"} <= set(fix.phases):
         return
-    if fix.subject == "cell":
+    if fix.edit.shrink or (fix.subject in _SIZES and "half" in fix.needs):
+        if fit is not None and not _is_pointless(fix, notebook.cell):
+            yield from _sizes(fix, notebook, fit)
+    elif fix.subject == "cell":
         yield from _cells(fix, event, notebook.cell, held)
-    elif fix.subject == "number":
-        yield from _numbers(fix, notebook)
+    elif fix.subject == "trainer":
+        yield from _trainers(notebook)
     elif fix.subject == "mistake":
         yield from _mistakes(fix, notebook)
     elif fix.subject == "adam":
@@ -78,7 +97,7 @@ def find_targets(fix: Fix, event: OomEvent, held: Holdings, notebook: Notebook) 
 
 def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iterator[FixTarget]:
     """The failed cell, changed or within a `with`."""
-    if cell is None or cell.words.intersection(fix.edit.unless) or _has_other_dtypes(fix, held):
+    if cell is None or _is_pointless(fix, cell) or not _can_help(fix, event) or _has_other_dtypes(fix, held):
         return
     package = fix.edit.package
     absent = bool(package) and installed_version(package) is None
@@ -87,7 +106,7 @@ def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iter
         "device": {"host": "cpu"}.get(event.backend, event.backend),
     }
     subject = ""
-    if fix.edit.halve or fix.edit.add:
+    if fix.edit.add:
         changed = edited(cell, fix.edit)
         if changed is None:
             return
@@ -110,6 +129,57 @@ def _has_other_dtypes(fix: Fix, held: Holdings) -> bool:
     """Whether what failed cells keep is known to be of kinds that the fix does nothing about."""
     found = {dtype for index in held.of_failures() for dtype, _ in held.rows[index].dtypes}
     return bool(fix.edit.dtypes and found) and found.isdisjoint(fix.edit.dtypes)
+
+
+def _is_pointless(fix: Fix, cell: Cell | None) -> bool:
+    return cell is not None and bool(cell.words.intersection(fix.edit.unless))
+
+
+def _can_help(fix: Fix, event: OomEvent) -> bool:
+    """Whether a guess is worth it: what computes in 16 bits does nothing for an optimizer's state."""
+    return not fix.guess or fix.phases != ("train",) or event.stage != "optimizer"
+
+
+def _sizes(fix: Fix, notebook: Notebook, fit: Fit) -> Iterator[FixTarget]:
+    """The failed cell with a smaller size, wherever that stands."""
+    cell = notebook.cell
+    obstacle = "" if cell is None else cell.obstacle
+    if fix.subject == "cell":
+        smaller = in_cell(fix.edit, fit, notebook)
+        if smaller is not None:
+            size = SizeTarget(
+                subject=smaller.told,
+                fields={"cell": smaller.source},
+                ratio=smaller.ratio,
+                steps=smaller.parts,
+                before=smaller.before,
+                after=smaller.after,
+                obstacle=obstacle,
+            )
+            yield _sized(fix, size, fit, reruns=True)
+        return
+    again = cell.source.strip("\n") if cell is not None and not obstacle else ""
+    found = {
+        "number": lambda: find_settings(fix.edit, fit, notebook),
+        "definition": lambda: find_definitions(fix.edit, fit, notebook),
+        "trainer": lambda: find_trainers(fit, notebook),
+        "data loader": lambda: find_loaders(fit, notebook),
+    }[fix.subject]()
+    for size in found:
+        size.fields["cell"] = again
+        yield _sized(fix, size, fit, reruns=bool(again) and not size.obstacle)
+
+
+def _sized(fix: Fix, size: SizeTarget, fit: Fit, *, reruns: bool) -> FixTarget:
+    part = size.ratio**2 if fix.edit.kind == "side" else size.ratio
+    return FixTarget(
+        subject=size.subject,
+        fields=size.fields,
+        obstacle=size.obstacle,
+        reruns=reruns,
+        explains=fit.saved(part),
+        size=size,
+    )
 
 
 def _mistakes(fix: Fix, notebook: Notebook) -> Iterator[FixTarget]:
@@ -137,18 +207,9 @@ def _is_further_in(fix: Fix, event: OomEvent, cell: Cell) -> bool:
     return fix.phases == ("infer",) and event.function is not None and event.function not in cell.words
 
 
-def _numbers(fix: Fix, notebook: Notebook) -> Iterator[FixTarget]:
-    """Numbers of the user's that are called a batch size; not those that the cell itself sets anew."""
-    for name, number in notebook.numbers.items():
-        if name.lower() in fix.edit.halve and number > 1 and not _set_by_cell(name, notebook):
-            yield FixTarget(subject=name, fields={"name": name, "half": str(number // 2), "was": str(number)})
-
-
 def _trainers(notebook: Notebook) -> Iterator[FixTarget]:
-    for name, (size, steps) in notebook.trainers.items():
+    for name in notebook.trainers:
         fields = {"name": name, "install": _install()}
-        if size > 1 and steps:
-            fields |= {"half": str(size // 2), "was": str(size), "steps": str(2 * steps), "before": str(steps)}
         yield FixTarget(subject=name, fields=fields, obstacle=_set_by_cell(name, notebook))
 
 
@@ -158,12 +219,6 @@ def _optimizers(held: Holdings) -> Iterator[FixTarget]:
         paged = _PAGED.get(row.type_name or "")
         if row.kind == "variable" and row.role == "optimizer" and paged:
             yield FixTarget(subject=row.name, fields={"name": row.name, "paged": paged, "install": _install()})
-
-
-def _loaders(notebook: Notebook) -> Iterator[FixTarget]:
-    for name, size in notebook.loaders.items():
-        fields = {"name": name, "half": str(size // 2), "was": str(size)}
-        yield FixTarget(subject=name, fields=fields, obstacle=_set_by_cell(name, notebook))
 
 
 def _install() -> str:
@@ -190,8 +245,6 @@ def _preallocation(_: Notebook) -> Iterator[FixTarget]:
 
 
 _WITHOUT_HOLDERS: dict[str, Callable[[Notebook], Iterator[FixTarget]]] = {
-    "trainer": _trainers,
-    "data loader": _loaders,
     "allocator": _allocator,
     "preallocation": _preallocation,
 }

@@ -13,7 +13,7 @@ from functools import partial
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.remedies.cell_source import Cell
-from nb_oomhelper.remedies.definitions import Definition
+from nb_oomhelper.remedies.definitions import Definition, redefined
 from nb_oomhelper.source.cures import (
     Cure,
     CureKind,
@@ -245,19 +245,12 @@ def _mend(
         line=changed.line,
         before=changed.before,
         after=changed.after,
-        definition="" if definition is None else _redefined(definition, changed.source),
+        definition="" if definition is None else redefined(definition, changed.source),
         clear="" if _starts_anew(written.cell, subject) else written.clearable.get(subject, ""),
         code=code.strip("\n"),
         explains=explains,
         in_cell=in_cell,
     )
-
-
-def _redefined(definition: Definition, changed: str) -> str:
-    """The definition anew; objects of a class that is defined anew become objects of it."""
-    lines = [definition.statement_of(changed)]
-    lines += [f"{name}.__class__ = {definition.owner}" for name in definition.instances]
-    return "\n".join(lines)
 
 
 def _starts_anew(cell: Cell, name: str) -> bool:

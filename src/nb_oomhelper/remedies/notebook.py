@@ -12,6 +12,8 @@ from nb_oomhelper.remedies.definitions import read_definitions
 from nb_oomhelper.remedies.emptying import find_clearable
 from nb_oomhelper.remedies.mending import Mend, Written
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
+from nb_oomhelper.remedies.size_settings import find_below, read_parameters, whole_number
+from nb_oomhelper.source.sizes import Known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +22,10 @@ class Notebook:
 
     Attributes:
         cell: The failed cell, or None where it cannot be read.
-        numbers: Whole numbers by name.
+        numbers: Whole numbers by what is written for them: "bs", 'config["batch_size"]', "args.batch_size".
         trainers: Batch size and accumulated steps of transformers trainers by name; 0 is unknown.
-        loaders: Batch size of PyTorch's data loaders by name.
+        loaders: Batch size of PyTorch's data loaders, by the same.
+        known: What the sizes in its code are called where they are given to functions.
         names: The user's variables, but for modules under their own names: to import those again loses nothing.
         needed: Variables that the cell reads, or functions and classes of the notebook that it names; where the cell
             cannot be read, those whose names are words in it.
@@ -35,6 +38,7 @@ class Notebook:
     numbers: Mapping[str, int] = field(default_factory=dict)
     trainers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Mapping[str, int] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
     names: frozenset[str] = frozenset()
     needed: Container[str] = frozenset()
     reads_results: bool = False
@@ -67,11 +71,14 @@ def inspect_notebook(variables: Mapping[str, object], source: str, inputs: Seque
     if cell is None:
         return Notebook(names=names, needed=needed, reads_results=reads_results)
     used = {name: variables[name] for name in sorted(cell.used) if name in variables}
+    reached = cell.used | needed  # also what its functions read
+    numbers = find_below(variables, reached, whole_number)
     return Notebook(
         cell=cell,
-        numbers={name: thing for name, thing in used.items() if type(thing) is int},
+        numbers=numbers,
         trainers={name: trainer_steps(thing) for name, thing in used.items() if is_trainer(thing)},
-        loaders={name: size for name, thing in used.items() if (size := loader_batch_size(thing)) > 1},
+        loaders=find_below(variables, reached, lambda thing: whole_number(loader_batch_size(thing))),
+        known=read_parameters(variables, cell.used, [name for name in numbers if name.isidentifier()]),
         names=names,
         needed=needed,
         reads_results=reads_results,

@@ -19,10 +19,12 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Shortage
 from nb_oomhelper.remedies import fix_targets
+from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_put_by, without_idle
 
+_FURTHER = 3  # smaller sizes beyond the first that are made ready, each for the case that the one before ran out
 _NO_NOTEBOOK = Notebook()
 
 
@@ -55,10 +57,12 @@ def plan(
         notebook = replace(notebook, mends=tuple(find_mends(notebook.written, event, snapshot.holdings)))
     fixes = catalog.fixes_for(event, diagnosis.causes)
     shortage = _shortage(snapshot, diagnosis, notebook)
+    fit = find_fit(event, snapshot.holdings, shortage, notebook)
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
     for fix in fixes:
         try:
-            made = [_unshadowed(one, notebook) for one in _ready(fix, event, snapshot, diagnosis, load, notebook)]
+            ready = _ready(fix, event, snapshot, diagnosis, load, notebook, fit)
+            made = [_unshadowed(one, notebook) for one in ready]
             plans += [(rank(one, fix.order), one) for one in (judge(one, shortage) for one in made)]
         except Exception as error:  # a number too large to print, a text that parser and tokenizer read differently
             failed(error)
@@ -83,14 +87,20 @@ class _Subject:
 
 
 def _ready(
-    fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis, load: Load | None, notebook: Notebook
+    fix: Fix,
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    diagnosis: Diagnosis,
+    load: Load | None,
+    notebook: Notebook,
+    fit: Fit | None,
 ) -> Iterable[FixPlan]:
     """The plans of one fix, by what it is about: the failed call, what the failed cell uses, or what is held."""
     if fix.subject == "call":
         found = plan_reload(fix, load) if load is not None else None
         return [] if found is None else [found]
     if fix.subject in fix_targets.SUBJECTS:
-        return _changes(fix, event, snapshot, diagnosis, notebook)
+        return _with_next(fix, event, snapshot, diagnosis, notebook, fit)
     return _plans(fix, snapshot, diagnosis, notebook)
 
 
@@ -101,11 +111,34 @@ def _unshadowed(plan: FixPlan, notebook: Notebook) -> FixPlan:
     return replace(plan, applicability="display_only", obstacle="shadowed", before="")
 
 
+def _with_next(
+    fix: Fix,
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    diagnosis: Diagnosis,
+    notebook: Notebook,
+    fit: Fit | None,
+    further: int = _FURTHER,
+) -> Iterable[FixPlan]:
+    """The plans of a fix; each that makes a size smaller has the one with the next smaller size with it."""
+    plans = list(_changes(fix, event, snapshot, diagnosis, notebook, fit))
+    if fit is None or not further or not any(one.steps for one in plans):
+        return plans
+    smaller = _with_next(fix, event, snapshot, diagnosis, notebook, fit.smaller(), further - 1)
+    pairs = zip(plans, smaller, strict=False)
+    return [replace(one, next_smaller=other) if one.code != other.code else one for one, other in pairs]
+
+
 def _changes(
-    fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook
+    fix: Fix,
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    diagnosis: Diagnosis,
+    notebook: Notebook,
+    fit: Fit | None,
 ) -> Iterator[FixPlan]:
     """One plan for each thing of the notebook that a fix can change: what it would free, nobody can tell."""
-    for target in fix_targets.find_targets(fix, event, snapshot.holdings, notebook):
+    for target in fix_targets.find_targets(fix, event, snapshot.holdings, notebook, fit):
         try:
             code = render(fix, target.fields, installed_version)
         except OomHelperError:  # as in `_plans`; or a number that cannot be halved
@@ -122,6 +155,7 @@ def _changes(
             binds=fix.does.binds,
             reruns=target.reruns,
             obstacle=target.obstacle,
+            guess=fix.guess,
             predicted=target.frees,
             **_mended(target),
         )
@@ -130,6 +164,10 @@ def _changes(
 
 def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
     mend = target.mend
+    if target.size is not None:
+        size = target.size
+        told = {"before": size.before, "after": size.after, "changed_cell": size.cell, "steps": size.steps}
+        return told | {"explains": target.explains, "in_cell": True}
     if mend is None:
         return {"explains": target.explains, "in_cell": True}
     return {

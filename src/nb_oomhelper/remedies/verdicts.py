@@ -112,7 +112,7 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
         order: The place of its fix among those that do the same.
     """
     likely = plan.verdict == "may" and plan.whole_cell_fits is True  # by what is left, though it was not measured
-    return _ORDER[plan.verdict], not likely, loss_of(plan), order, -(plan.predicted or 0)
+    return _ORDER[plan.verdict], plan.guess, not likely, loss_of(plan), order, -(plan.predicted or 0)
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:

@@ -40,7 +40,7 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         catalog: The knowledge, which has its texts.
         language: "en" or "zh".
     """
-    fields = blanks(plan.subject, case)
+    fields = blanks(plan.subject, case) | {"steps": str(plan.steps)}
     title, note, loses = (fill(text, fields) for text in texts(catalog, plan.fix, language))
     return FixRow(
         plan=plan,

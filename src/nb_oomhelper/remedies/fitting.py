@@ -1,0 +1,148 @@
+"""How much smaller the steps of the failed cell must be for it to fit: from what it had made, and the room there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from nb_oomhelper.address_space import room
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.notebook import Notebook
+
+# A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
+# backward pass the output of each layer and of each activation function is kept, about as many as a model has weights
+# and biases, and the request that failed is one of them; in deep networks most are smaller than the first, so that more
+# than some dozens of the failed one do not come together. At the least the gradients come on top, and where nobody
+# knows the model, three layers that fail at the first need four times what they had. Once `backward()` runs, all
+# outputs are there, and gradients of one or two are missing. Without a graph a layer's input and output live at a time,
+# and the next layer's may be twice as large.
+_FORWARD, _UNKNOWN_MODEL, _BACKWARD = 2.0, 4.0, 1.5
+_OUTPUTS = 48
+_WITHOUT_GRAPH = 2  # of the failed request, beside what there was
+# An item of a batch in a DataLoader's worker lives by itself and in the batch, and two batches are fetched ahead.
+_FETCHED = 4.0
+_MARGIN = 0.1  # of the room, so much stays free: allocators round, and memory has gaps
+_MOST = 0.75  # of the size: to go nearer would be to trust the estimate more than it deserves
+_LEAST = 1 / 1024
+_ADAM = ("Adam", "AdamW", "NAdam", "RAdam")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What fits.
+
+    Attributes:
+        share: The part of the present size that does.
+        needs: Bytes that the cell needs as it is, by our estimate; None where nothing is known.
+        fixed: Bytes of those that no smaller size saves.
+        least: Bytes that it needs at least, as they were measured.
+        trains: The effective batch is to stay.
+        requested: Bytes of the request that failed; 0 is unknown.
+    """
+
+    share: float = 0.5
+    needs: int | None = None
+    fixed: int = 0
+    least: int = 0
+    trains: bool = False
+    requested: int = 0
+
+    def saved(self, ratio: float) -> int | None:
+        """Bytes of what was measured that the cell does not need at a part of the size; None where nobody knows.
+
+        Less than nothing where it needs more even so: most of a cell may come after the error.
+        """
+        if self.needs is None:
+            return None
+        return self.least - self.fixed - int((self.needs - self.fixed) * ratio)
+
+    def smaller(self) -> Fit:
+        """What to try where this ran out again: half of it, without a promise."""
+        return replace(self, share=self.share / 2, needs=None)
+
+
+def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Notebook) -> Fit | None:
+    """Find how much smaller the steps of the failed cell must be.
+
+    Args:
+        event: What failed, with its phase and stage.
+        held: Who keeps memory.
+        shortage: What the cell needs, and its room.
+        notebook: What it uses.
+
+    Returns:
+        A half where nothing is known; None where no size changes what was asked for.
+    """
+    trains = event.phase == "train" or (event.phase == "unknown" and bool(notebook.trainers))
+    half = Fit(trains=trains, requested=event.requested or 0)
+    if event.remote is not None:
+        return _fit_of_worker(event.requested, room())
+    if event.stage == "optimizer":
+        return None
+    if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
+        return half
+    return _fitted(event, held, shortage.needs, shortage.room, half, notebook)
+
+
+def _fit_of_worker(requested: int | None, free: int | None) -> Fit:
+    """Find what fits in a worker process, of which only the request and this process's limits are known.
+
+    Args:
+        requested: Bytes of the request that failed there.
+        free: Bytes that this process could still get: a worker is a copy of it.
+    """
+    if not requested or not free:
+        return Fit()
+    share = free * (1 - _MARGIN) / (requested * _FETCHED)
+    return Fit(share=min(0.5, max(_LEAST, share)))
+
+
+def _fitted(event: OomEvent, held: Holdings, needs: int, free: int, half: Fit, notebook: Notebook) -> Fit:
+    kept = _made_once(held, notebook)
+    fixed = kept + (_still_to_come(held) if half.trains else 0)
+    steps = _whole(event, held, max(event.requested or 0, needs - kept))
+    there = free * (1 - _MARGIN) - fixed
+    if there <= 0 or steps <= 0:
+        return half
+    share = min(_MOST, max(_LEAST, there / steps))
+    return replace(half, share=share, needs=steps + fixed, fixed=fixed, least=needs)
+
+
+def _whole(event: OomEvent, held: Holdings, made: int) -> int:
+    """Bytes that all of a step needs, of which so many were made or asked for."""
+    if event.stage == "backward":
+        return int(made * _BACKWARD)
+    requested = event.requested or 0
+    graph = any(dict(held.rows[index].parts).get("graph") for index in held.of_kind("failed_cell"))
+    if event.phase != "train" and not graph:
+        return made + _WITHOUT_GRAPH * requested
+    kept = [row.count for row in held.rows if row.kind == "variable" and row.role in ("model", "pretrained model")]
+    if not kept:
+        return int(made * _UNKNOWN_MODEL)
+    return max(int(made * _FORWARD), requested * (1 + min(_OUTPUTS, max(kept))))
+
+
+def _made_once(held: Holdings, notebook: Notebook) -> int:
+    """Bytes of models and optimizers that the cell itself makes: a smaller step has them, too."""
+    sets = notebook.cell.sets if notebook.cell is not None else frozenset()
+    return sum(
+        row.own
+        for row in held.rows
+        if row.kind == "variable" and row.name in sets and row.role in ("model", "pretrained model", "optimizer")
+    )
+
+
+def _still_to_come(held: Holdings) -> int:
+    """Bytes of gradients, and of Adam's two numbers a parameter, that the first step of a training makes."""
+    more = 0
+    for row in held.rows:
+        parts = dict(row.parts)
+        if row.kind == "variable" and row.role in ("model", "pretrained model"):
+            more += max(0, parts.get("parameters", 0) - parts.get("gradients", 0))
+    state = 0
+    for row in held.rows:
+        parts = dict(row.parts)
+        if row.kind == "variable" and row.role == "optimizer" and row.type_name in _ADAM:
+            state = max(state, 2 * parts.get("parameters", 0) - parts.get("optimizer state", 0))
+    return more + state

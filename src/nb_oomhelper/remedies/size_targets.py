@@ -1,0 +1,160 @@
+"""The places in the notebook where a smaller size makes the failed cell fit: each with the code that sets it there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from nb_oomhelper.knowledge.fix import Edit
+from nb_oomhelper.remedies.cell_edits import Smaller, shrunk
+from nb_oomhelper.remedies.definitions import Definition, redefined
+from nb_oomhelper.remedies.fitting import Fit
+from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.source.numbers import Shrink, is_meant
+from nb_oomhelper.source.sizes import Known
+
+_SMALL = 8  # settings that are changed at once: all that the cell may read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeTarget:
+    """One place, or several that are changed at once.
+
+    Attributes:
+        subject: The change in short: "batch_size 64 → 32".
+        fields: The fields of the code that makes it.
+        ratio: The new size as a part of the old one.
+        steps: In how many parts the old size is done.
+        before, after: The lines that differ, if there are any.
+        cell: Number of the cell that they are in; None for the failed cell.
+        obstacle: Why it can only be shown, or "".
+    """
+
+    subject: str
+    fields: dict[str, str] = field(default_factory=dict)
+    ratio: float
+    steps: int
+    before: str = ""
+    after: str = ""
+    cell: int | None = None
+    obstacle: str = ""
+
+
+def shrink_of(edit: Edit, fit: Fit) -> Shrink:
+    """How the numbers of an edit change, for what fits.
+
+    Args:
+        edit: What is meant.
+        fit: What fits.
+    """
+    share = fit.share**0.5 if edit.kind == "side" else fit.share
+    requested = fit.requested if edit.kind == "length" and fit.needs is not None else 0
+    return Shrink(share=share, requested=requested, multiple=edit.multiple, whole=fit.trains and edit.kind == "batch")
+
+
+def in_cell(edit: Edit, fit: Fit, notebook: Notebook) -> Smaller | None:
+    """The failed cell with the numbers of an edit made smaller; None where there are none in it."""
+    cell = notebook.cell
+    return None if cell is None else shrunk(cell.source, edit, shrink_of(edit, fit), notebook.known)
+
+
+def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
+    """Numbers of the user's in variables, dicts and attributes, all at once; not those that the cell sets anew."""
+    by, lines, told, ratios = shrink_of(edit, fit), [], [], []
+    for path, number in notebook.numbers.items():
+        if not is_meant(_last(path), edit.shrink) or number < 2 or _set_by_cell(path, notebook):
+            continue
+        new = by.of(number)
+        lines.append(f"{path} = {new}  # was {number}")
+        told.append(f"{path} {number} → {new}")
+        ratios.append(new / number)
+        for name in edit.accumulate:
+            beside = f"{path.removesuffix(_last(path))}{name}"
+            if was := notebook.numbers.get(beside):
+                steps = was * max(2, round(number / new))
+                lines.append(f"{beside} = {steps}  # was {was}")
+                told.append(f"{beside} {was} → {steps}")
+    if 0 < len(ratios) <= _SMALL:
+        ratio = max(ratios)
+        yield SizeTarget(
+            subject=", ".join(told),
+            fields={"settings": "\n".join(lines)},
+            ratio=ratio,
+            steps=max(2, round(1 / ratio)),
+        )
+
+
+def find_loaders(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
+    """Data loaders that the cell uses."""
+    by = Shrink(share=fit.share, whole=fit.trains)
+    for path, size in notebook.loaders.items():
+        if size < 2:
+            continue
+        new = by.of(size)
+        yield SizeTarget(
+            subject=f"{path} {size} → {new}",
+            fields={"name": path, "half": str(new), "was": str(size)},
+            ratio=new / size,
+            steps=max(2, round(size / new)),
+            obstacle="cell_sets" if _set_by_cell(path, notebook) else "",
+        )
+
+
+def find_trainers(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
+    """Trainers of transformers whose batch size and steps could be read."""
+    by = Shrink(share=fit.share, whole=True)
+    for name, (size, steps) in notebook.trainers.items():
+        if size > 1 and steps:
+            new, parts = by.of(size), min(by.parts, size)
+            fields = {"half": str(new), "was": str(size), "steps": str(parts * steps), "before": str(steps)}
+            yield SizeTarget(
+                subject=f"{name} {size} → {new}",
+                fields={"name": name, **fields},
+                ratio=new / size,
+                steps=parts,
+                obstacle="cell_sets" if _set_by_cell(name, notebook) else "",
+            )
+
+
+def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
+    """Functions and classes of the notebook that the cell uses, with the numbers that are written in them.
+
+    Only where they stand nowhere else: what the cell gives them goes before what they have by themselves.
+    """
+    if notebook.written is None or in_cell(edit, fit, notebook) or any(find_settings(edit, fit, notebook)):
+        return
+    changed: dict[tuple[str, int], tuple[Definition, Smaller]] = {}
+    for one in notebook.written.definitions:
+        used = {one.name, one.owner, *one.instances} if one.owner else {one.name}
+        place = (one.source, one.first)
+        if place in changed or not any(name in notebook.needed for name in used):
+            continue
+        smaller = shrunk(one.source, edit, shrink_of(edit, fit), Known(), first=one.first, last=one.last)
+        if smaller is not None:
+            changed[place] = one, smaller
+    if changed:
+        found = list(changed.values())
+        ratio = max(smaller.ratio for _, smaller in found)
+        yield SizeTarget(
+            subject=", ".join(dict.fromkeys(smaller.told for _, smaller in found)),
+            fields={"definition": "\n".join(redefined(one, smaller.source) for one, smaller in found)},
+            ratio=ratio,
+            steps=max(2, round(1 / ratio)),
+            before=found[0][1].before if len(found) == 1 else "",
+            after=found[0][1].after if len(found) == 1 else "",
+            cell=found[0][0].cell if len(found) == 1 else None,
+        )
+
+
+def _last(path: str) -> str:
+    """The last name of a path: of a variable, an attribute or an item."""
+    if path.endswith('"]'):
+        return path[path.rindex('["') + 2 : -2]
+    return path.rpartition(".")[2]
+
+
+def _set_by_cell(path: str, notebook: Notebook) -> bool:
+    """Whether the cell sets the name again that a path begins with: what is changed outside of it is lost then."""
+    root = path.partition(".")[0].partition("[")[0]
+    trainer = root in notebook.trainers and root != path  # it has copies of its settings, and a fix of its own
+    return trainer or (notebook.cell is not None and root in notebook.cell.sets)
