@@ -106,9 +106,10 @@ class Panel:
         return self.kernel.click(self.button(label, nth))
 
     def unfold(self) -> None:
-        """Open what would not be enough, if there is such."""
-        for label in [label for label in self.buttons if label.startswith("▸")]:
-            self.click(label)
+        """Open what is folded: the details, and what would not be enough."""
+        for beginning in ("Details", "▸"):
+            for label in [label for label in self.buttons if label.startswith(beginning)]:
+                self.click(label)
 
     def only(self, nth: int = 0) -> Reply:
         """Run a fix, and not the cell after it."""

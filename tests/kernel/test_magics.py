@@ -121,6 +121,7 @@ class TestOom:
         assert kernel.eval(f"['numbers' in globals(), len({CASE}.outcomes)]") == [True, 0]
         assert "freed 3" in kernel.execute(f"{line} --yes").stdout
         assert not kernel.eval("'numbers' in globals()")
+        kernel.execute("limit(370 << 20)")
         kernel.execute(FAIL)
         assert "freed" in kernel.execute("%oom fix --yes 1").stdout
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nb_oomhelper.units import format_bytes
 from tests.conftest import StartKernel
 from tests.kernel.cells import CASE, FAIL, LOAD, LOADER, MIB, SETUP, Panel, run_of, shown, start_busy, wait_for
 from tests.kernel.conftest import SharedKernel
@@ -76,7 +77,8 @@ class TestRun:
         assert freed == before - after
         assert (fits, again) == (True, False)
         text = panel.text
-        assert f"freed {freed / MIB:.2f} MiB ({before / MIB:.2f} MiB → {after / MIB:.2f} MiB resident)" in text
+        sizes = [format_bytes(size) for size in (freed, before, after)]
+        assert "freed {} ({} → {} resident)".format(*sizes) in text
         assert "That is enough for the failed request of 128 MiB now" in text
         assert panel.buttons == ["中文", "Run the cell again", SHORT, "[✓ Only the fix]", "Code"]
         assert (reply.stdout, reply.stderr, reply.errors, reply.displays) == ("", "", [], [])
