@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 VOID = {"br"}
 TAGS = {
     "style",
+    "details",
     "div",
     "b",
     "span",
@@ -17,6 +18,7 @@ TAGS = {
     "td",
     "code",
     "pre",
+    "summary",
     "ul",
     "li",
     "svg",

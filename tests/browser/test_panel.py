@@ -58,19 +58,96 @@ def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
     assert picture(lab, panel, "panel-dark.png", tmp_path).read_bytes() != light
     lab.theme("JupyterLab Light")
 
-    button(panel, "Run").click()  # release the failed cell: safe, so it asks nothing
+    release(panel)  # safe, so it asks nothing
     expect(panel).to_contain_text(re.compile(r"Release the failed cell: freed 1\.9\d GiB"))
     expect(panel).to_contain_text("That is enough for the failed request of 0.977 GiB now")
     expect(panel).to_contain_text("make it smaller before you run it again")  # the whole cell needs 2.93 GiB
-
-    button(panel, "Run").click()  # the next, which loses something: it says what, and asks once more
-    expect(panel).to_contain_text("What it costs: validation and everything that only it holds.")
-    button(panel, "Run anyway").click()
-    expect(panel).to_contain_text("shows only when it runs")
     picture(lab, panel, "panel-outcome.png", tmp_path)
-    button(panel, "Run the cell again").click()
+
+    button(panel, "Fix and run").click()  # this loses something: it says what, and asks once more
+    expect(panel).to_contain_text("What it costs: validation and everything that only it holds.")
+    picture(lab, panel, "panel-asks.png", tmp_path)
+    button(panel, "Run anyway").click()
     expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=30_000)
+    picture(lab, panel, "panel-solved.png", tmp_path)
     assert lab.run_cell(3).inner_text().strip() == str(100 << 18)
+    assert lab.console_errors == []
+
+
+def release(panel: Locator) -> None:
+    """Release the failed cell, and no more: alone it is not enough, so it is folded away."""
+    button(panel, "▸ What would not be enough (1)").click()
+    button(panel, "Only the fix", -1).click()
+
+
+TRAIN = """
+import resource, psutil, torch
+from torch import nn
+net = nn.Sequential(nn.Linear(32, 1024), nn.ReLU(), nn.Linear(1024, 4))
+optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+nn.Sequential(nn.Linear(9, 9), nn.Linear(9, 9))(torch.ones(9, 9)).sum().backward()
+limit = psutil.Process().memory_info().vms + (900 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+"""
+LOOP = """
+losses = []
+for step in range(40):
+    x = torch.randn(8192, 32)
+    loss = net(x).pow(2).mean()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss)
+print(f"{len(losses)} steps")
+"""
+
+
+def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
+    lab.viewport(1280, 1400)
+    write_notebook(lab.server.work / "training.ipynb", [LOAD, TRAIN, LOOP])
+    lab.open("training.ipynb")
+    for index in range(3):
+        lab.run_cell(index)
+    panel = lab.output(2).locator(PANEL).first
+    expect(panel).to_contain_text("losses.append(loss.item())")
+    expect(panel).to_contain_text("✓ the cell should run then")
+    assert cut_off(panel) == []
+    picture(lab, panel, "training-light.png", tmp_path)
+    lab.theme("JupyterLab Dark")
+    picture(lab, panel, "training-dark.png", tmp_path)
+    lab.theme("JupyterLab Light")
+    button(panel, "中文").click()
+    expect(panel.get_by_role("button", name="English", exact=True)).to_be_visible()
+    expect(panel).to_contain_text("最近 2 分钟")
+    picture(lab, panel, "training-chinese.png", tmp_path)
+    button(panel, "English").click()
+    lab.viewport(620, 1400)
+    lab.page.wait_for_timeout(500)
+    assert cut_off(panel) == []
+    picture(lab, panel, "training-narrow.png", tmp_path)
+    lab.viewport(1280, 1400)
+
+    button(panel, "Fix and run").click()
+    button(panel, "Run anyway").click()
+    expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=60_000)
+    expect(panel).to_contain_text("40 steps")
+    picture(lab, panel, "training-solved.png", tmp_path)
+    assert lab.console_errors == []
+
+
+def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Path) -> None:
+    lab.viewport(1280, 1400)
+    panel = open_panel(lab, "repeat.ipynb")
+    release(panel)
+    expect(panel).to_contain_text("freed 1.9")
+    button(panel, "Run the cell again").click()
+    expect(panel).to_contain_text("Tried before: Release the failed cell", timeout=30_000)
+    expect(lab.output(2).locator(PANEL)).to_have_count(1)
+    expect(panel.get_by_text("your variable validation")).not_to_be_visible()
+    picture(lab, panel, "repeat-folded.png", tmp_path)
+    button(panel, "Details").click()
+    expect(panel.get_by_text("your variable validation")).to_be_visible()
+    picture(lab, panel, "repeat-details.png", tmp_path)
     assert lab.console_errors == []
 
 
@@ -104,7 +181,7 @@ def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
     lab.start_cell(3)
     expect(panel).to_contain_text("A cell is running: a click is carried out when it ends.")
     before = bar.get_attribute("points")
-    button(panel, "Run").click()
+    release(panel)
     expect(panel).not_to_contain_text("Outcome")
     lab.page.wait_for_timeout(1200)
     assert bar.get_attribute("points") != before  # readings come while the cell runs
@@ -116,11 +193,11 @@ def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
 
 def test_keyboard_alone(lab: Lab) -> None:
     panel = open_panel(lab, "keyboard.ipynb")
-    run = button(panel, "Run")
+    run = button(panel, "Only the fix")
     run.focus()
     assert run.evaluate("node => getComputedStyle(node).outlineStyle") != "none"
     lab.page.keyboard.press("Enter")
-    expect(panel).to_contain_text("Release the failed cell: freed")
+    expect(panel).to_contain_text("What it costs: validation")
     assert lab.console_errors == []
 
 

@@ -105,6 +105,17 @@ class Panel:
         """Click a button and wait until all of it is done."""
         return self.kernel.click(self.button(label, nth))
 
+    def unfold(self) -> None:
+        """Open what is folded: the details, and what would not be enough."""
+        for beginning in ("Details", "▸"):
+            for label in [label for label in self.buttons if label.startswith(beginning)]:
+                self.click(label)
+
+    def only(self, nth: int = 0) -> Reply:
+        """Run a fix, and not the cell after it."""
+        self.unfold()
+        return self.click("Only the fix", nth)
+
     def _below(self, model_id: str) -> Iterator[dict[str, Any]]:
         state = self.kernel.widgets[model_id]
         if self.kernel.widgets[_id(state["layout"])].get("display") == "none":
@@ -119,7 +130,9 @@ def _id(reference: str) -> str:
 
 
 def run_of(panel: Panel, fix: str) -> int:
-    """Which of the buttons that say Run belongs to a fix."""
-    plans = panel.kernel.eval(f"[[plan.fix, plan.applicability] for plan in {CASE}.plans]")
-    runnable = [name for name, applicability in plans if applicability != "display_only"]
-    return runnable.index(fix)
+    """Which of the fixes of its sort it is: of those that run the cell themselves, or of those that do not."""
+    plans = panel.kernel.eval(f"[[p.fix, p.applicability, p.reruns or p.loads] for p in {CASE}.plans]")
+    (sort,) = {whole for name, _, whole in plans if name == fix}
+    return [name for name, applicability, whole in plans if applicability != "display_only" and whole == sort].index(
+        fix
+    )

@@ -44,7 +44,7 @@ def test_it_dies_with_a_panel_that_survives_without_its_kernel(cells: list[Any])
     assert "batch" in panel.data["text/plain"]
     assert "outputs" in panel.data["text/plain"]
     assert "Release the failed cell" in panel.data["text/html"]
-    assert "enough for this request" in panel.data["text/plain"]
+    assert "✗ runs out again: needs at least" in panel.data["text/plain"]
 
 
 def test_collecting_does_not_help_and_releasing_does(cells: list[Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nb_oomhelper.units import format_bytes
 from tests.conftest import StartKernel
 from tests.kernel.cells import CASE, FAIL, LOAD, LOADER, MIB, SETUP, Panel, run_of, shown, start_busy, wait_for
 from tests.kernel.conftest import SharedKernel
@@ -16,6 +17,7 @@ from tests.kernel.driver import Kernel, Reply
 
 pytestmark = pytest.mark.kernel
 
+SHORT = "▾ What would not be enough (1)"
 FIX = """
 id = "{id}"
 order = {order}
@@ -45,6 +47,7 @@ def kernel(shared: SharedKernel) -> Kernel:
         kernel.execute("huge()")  # what a panel imports takes address space, too
     kernel.execute("for name in ('numbers', 'x', 'model'):\n    globals().pop(name, None)")
     kernel.execute("nb_oomhelper.release(deep=True, history=True);")
+    kernel.execute("get_ipython()._nb_oomhelper.panels._last = None")  # what other tests have tried
     assert kernel.execute("limit(370 << 20)").status == "ok"
     return kernel
 
@@ -52,16 +55,18 @@ def kernel(shared: SharedKernel) -> Kernel:
 def fail(kernel: Kernel, code: str = FAIL) -> Panel:
     reply = kernel.execute(code)
     assert reply.status == "error"
-    return Panel(kernel, reply)
+    panel = Panel(kernel, reply)
+    panel.unfold()
+    return panel
 
 
 class TestRun:
     def test_tells_what_it_freed(self, kernel: Kernel) -> None:
         panel = fail(kernel)
-        assert "The cell asked for 128 MiB" in panel.text
+        assert "Nothing here makes this cell run. It needs at least" in panel.text
         assert "still held by the failed cell: batch, outputs (train_step, line" in panel.text
-        assert panel.buttons == ["中文", "Run", "Code"]
-        reply = panel.click("Run")
+        assert panel.buttons == ["中文", SHORT, "Only the fix", "Code"]
+        reply = panel.only()
         (outcome,) = kernel.eval(
             "[[o.freed, o.predicted, o.before.resident, o.after.resident, o.fits, o.whole_cell_fits] "
             f"for o in {CASE}.outcomes]"
@@ -72,24 +77,25 @@ class TestRun:
         assert freed == before - after
         assert (fits, again) == (True, False)
         text = panel.text
-        assert f"freed {freed / MIB:.2f} MiB ({before / MIB:.2f} MiB → {after / MIB:.2f} MiB resident)" in text
+        sizes = [format_bytes(size) for size in (freed, before, after)]
+        assert "freed {} ({} → {} resident)".format(*sizes) in text
         assert "That is enough for the failed request of 128 MiB now" in text
-        assert panel.buttons == ["中文", "[✓ Run]", "Code", "Run the cell again"]
+        assert panel.buttons == ["中文", "Run the cell again", SHORT, "[✓ Only the fix]", "Code"]
         assert (reply.stdout, reply.stderr, reply.errors, reply.displays) == ("", "", [], [])
         assert kernel.eval("[3 for name in ('_',) if not isinstance(_, (str, float, int))]") == []
 
     def test_two_clicks_that_wait_run_it_once(self, kernel: Kernel) -> None:
         panel = fail(kernel)
-        clicks = [kernel.start_click(panel.button("Run")) for _ in range(2)]
+        clicks = [kernel.start_click(panel.button("Only the fix")) for _ in range(2)]
         for click in clicks:
             assert kernel.finish(click).errors == []
         assert kernel.eval(f"len({CASE}.outcomes)") == 1
-        assert panel.buttons[1] == "[✓ Run]"
+        assert panel.buttons.count("[✓ Only the fix]") == 1
 
     def test_click_waits_for_the_cell(self, kernel: Kernel, go_on: Path) -> None:
         panel = fail(kernel)
         cell = start_busy(kernel, go_on, f"ran = len({CASE}.outcomes)")
-        click = kernel.start_click(panel.button("Run"))
+        click = kernel.start_click(panel.button("Only the fix"))
         wait_for(kernel, lambda: "A cell is running" in panel.text)
         go_on.touch()
         kernel.finish(cell)
@@ -99,10 +105,10 @@ class TestRun:
 
     def test_older_panels_can_still_be_used(self, kernel: Kernel) -> None:
         first, second = fail(kernel), fail(kernel, "huge()")
-        first.click("Run")
+        first.only()
         assert "enough for the failed request" in first.text
         assert "stopped at" in first.text
-        assert second.buttons == ["中文", "Run", "Code"]
+        assert second.buttons == ["中文", SHORT, "Only the fix", "Code"]
 
 
 class TestUnsafe:
@@ -110,7 +116,7 @@ class TestUnsafe:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
         nth = run_of(panel, "delete-variable")
-        panel.click("Run", nth)
+        panel.only(nth)
         assert "What it costs: numbers and everything that only it holds." in panel.text
         assert "nb_oomhelper.release(names=['numbers'])" in panel.text
         assert kernel.eval("'numbers' in globals()")
@@ -118,7 +124,7 @@ class TestUnsafe:
         assert "What it costs" not in panel.text
         assert "Cancel" not in panel.buttons
         assert kernel.eval(f"[len({CASE}.outcomes), 'numbers' in globals()]") == [0, True]
-        panel.click("Run", nth)
+        panel.only(nth)
         before = kernel.eval("resident()")
         panel.click("Run anyway")
         assert not kernel.eval("'numbers' in globals()")
@@ -128,7 +134,7 @@ class TestUnsafe:
     def test_two_clicks_on_sure_run_it_once(self, kernel: Kernel) -> None:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
-        panel.click("Run", run_of(panel, "delete-variable"))
+        panel.only(run_of(panel, "delete-variable"))
         clicks = [kernel.start_click(panel.button("Run anyway")) for _ in range(2)]
         for click in clicks:
             kernel.finish(click)
@@ -139,7 +145,7 @@ class TestUnsafe:
         kernel.execute("limit(370 << 20)")
         panel = fail(kernel)
         assert "displayed results: Out[" in panel.text
-        panel.click("Run", run_of(panel, "forget-output-history"))
+        panel.only(run_of(panel, "forget-output-history"))
         before = kernel.eval("resident()")
         panel.click("Run anyway")
         assert kernel.eval("len(Out)") == 0
@@ -149,13 +155,89 @@ class TestUnsafe:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
         kernel.execute("del numbers")
-        panel.click("Run", run_of(panel, "delete-variable"))
+        panel.only(run_of(panel, "delete-variable"))
         reply = panel.click("Run anyway")
         assert "The code raised an error: UsageError: no variable called numbers; nothing was released" in panel.text
         assert reply.errors[0]["ename"] == "UsageError"
         assert shown(reply) == []
-        panel.click("Run", run_of(panel, "release-failed-cell"))
+        panel.only(run_of(panel, "release-failed-cell"))
         assert "Release the failed cell: freed" in panel.text
+
+
+class TestFixAndRun:
+    """One click runs the fix, and then the cell."""
+
+    def prepared(self, kernel: Kernel, cell: str = "done = train_step(128 << 20).size") -> Panel:
+        kernel.execute("numbers = numpy.ones(96 << 20, numpy.uint8)\ndone = 0\nlimit(370 << 20)")
+        panel = fail(kernel, cell)
+        assert "✓ the cell should run then" in panel.text
+        panel.click("Fix and run")
+        assert "What it costs: numbers and everything that only it holds." in panel.text
+        assert "Then the cell runs again from its first line." in panel.text
+        assert kernel.eval("['numbers' in globals(), done]") == [True, 0]
+        return panel
+
+    def test_the_cell_runs(self, kernel: Kernel) -> None:
+        panel = self.prepared(kernel)
+        reply = panel.click("Run anyway")
+        said = [row["data"].get("state", {}).get("value", "") for row in reply.comms]
+        steps = [n for n in ("Step 1 of 2: ", "Step 2 of 2: ") if any(n in str(text) for text in said)]
+        assert steps == ["Step 1 of 2: ", "Step 2 of 2: "]
+        assert kernel.eval("[done, 'numbers' in globals()]") == [128 * MIB, False]
+        assert panel.text.splitlines()[1].startswith("Outcome ✓ The cell finished without an error.")
+        assert kernel.eval(f"[[o.fix, o.ran, o.cell_error] for o in {CASE}.outcomes]") == [
+            ["delete-variable", True, None]
+        ]
+        assert panel.buttons == ["Details", "中文"]
+        panel.click("Details")
+        assert "Delete numbers" in panel.text
+        assert "[✓ Only the fix]" in panel.buttons
+
+    def test_another_error_of_the_cell_is_told_and_the_next_fix_offered(self, kernel: Kernel) -> None:
+        cell = "if 'numbers' not in globals():\n    raise KeyError('x')\ndone = train_step(128 << 20).size"
+        panel = self.prepared(kernel, cell)
+        reply = panel.click("Run anyway")
+        assert reply.errors[0]["ename"] == "KeyError"
+        assert "✗ The cell failed: KeyError: 'x'" in panel.text
+        assert "Delete numbers: freed 35" in panel.text
+        assert kernel.eval(f"[[o.ran, o.cell_error] for o in {CASE}.outcomes]") == [[False, "KeyError: 'x'"]]
+        assert "Run the cell again" in panel.buttons
+
+    def test_out_of_memory_again_is_shown_in_the_same_panel(self, kernel: Kernel) -> None:
+        panel = self.prepared(kernel)
+        kernel.execute("limit(10 << 20)")
+        reply = panel.click("Run anyway")
+        assert shown(reply) == []
+        assert "Tried before: Delete numbers" in panel.text
+        assert kernel.eval(f"[{CASE}.earlier[0].ran, {CASE}.outcomes]") == [False, []]
+
+    def test_by_the_magic(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(96 << 20, numpy.uint8)\nlimit(370 << 20)")
+        fail(kernel, "done = train_step(128 << 20).size\nprint('ran')")
+        numbers = dict(kernel.eval(f"[[plan.fix, plan.number] for plan in {CASE}.plans]"))
+        line = f"%oom fix {numbers['delete-variable']} --run"
+        assert f"To run it: {line} --yes" in kernel.execute(line).stdout
+        reply = kernel.execute(f"{line} --yes")
+        assert reply.stdout.startswith("ran\n✓ The cell finished without an error.\n")
+        assert kernel.eval("done") == 128 * MIB
+
+
+class TestRepeats:
+    def test_what_was_tried_comes_first(self, kernel: Kernel) -> None:
+        fail(kernel).only()
+        kernel.execute("limit(370 << 20)")
+        panel = Panel(kernel, kernel.execute(FAIL))
+        assert panel.text.splitlines()[1].startswith("Tried before: Release the failed cell (freed 2")
+        assert "still held by" not in panel.text
+        panel.click("Details")
+        assert "still held by" in panel.text
+        panel.click("Less")
+        assert "still held by" not in panel.text
+
+    def test_another_cell_begins_anew(self, kernel: Kernel) -> None:
+        fail(kernel).only()
+        kernel.execute("limit(370 << 20)")
+        assert "Tried before" not in fail(kernel, "y = " + FAIL).text
 
 
 class TestRunAgain:
@@ -163,7 +245,7 @@ class TestRunAgain:
         kernel.execute("room = 128 << 20")
         panel = fail(kernel, code)
         count = kernel.eval("get_ipython().execution_count")
-        panel.click("Run")
+        panel.only()
         kernel.execute(prepare)
         return panel, panel.click("Run the cell again"), code, count + 1
 
@@ -178,17 +260,25 @@ class TestRunAgain:
         assert kernel.eval("In[-1]") == code
         assert kernel.eval("get_ipython().execution_count") == count + 1
         assert kernel.eval("Out[max(Out)]") == 1 << 20
-        assert panel.buttons[-1] == "Run the cell again"
+        assert "Run the cell again" not in panel.buttons
+        assert "Details" in panel.buttons
         assert kernel.eval("get_ipython()._nb_oomhelper.cells.busy()") is False
         assert kernel.eval("get_ipython()._nb_oomhelper.cells._running") == []
 
     @pytest.mark.parametrize("code", ["train_step(room)", "import asyncio\nawait asyncio.sleep(0)\ntrain_step(room)"])
     def test_fails_again(self, kernel: Kernel, code: str) -> None:
         panel, reply, _, _ = self.again(kernel, code, "pass")
-        wait_for(kernel, lambda: "failed again" in panel.text)
-        assert "The cell failed again: MemoryError: Unable to allocate" in panel.text
-        assert len(shown(reply)) == 1
-        Panel(kernel, reply).click("Run")
+        wait_for(kernel, lambda: "Tried before" in panel.text)
+        assert "Tried before: Release the failed cell (freed 2" in panel.text
+        assert shown(reply) == []  # no panel in a panel
+        assert "still held by" not in panel.text
+        panel.click("Details")
+        assert "still held by the failed cell" in panel.text
+        assert "✗ tried already" not in panel.text
+        panel.unfold()
+        assert "✗ tried already: the cell ran out again" in panel.text
+        panel.only()
+        assert "freed 2" in panel.text
         assert kernel.eval("get_ipython()._nb_oomhelper.cells._running") == []
 
 
@@ -197,9 +287,9 @@ class TestShows:
         panel = fail(kernel)
         panel.click("中文")
         assert "主机内存不足" in panel.text
-        assert panel.buttons == ["English", "运行", "代码"]
+        assert panel.buttons == ["English", "▾ 还不够的做法（1）", "仅修复", "代码"]
         assert "Why" not in panel.text
-        panel.click("运行")
+        panel.click("仅修复")
         assert "释放了" in panel.text
         panel.click("English")
         assert "Host memory exhausted" in panel.text
@@ -224,6 +314,8 @@ class TestShows:
 
     def test_code_can_be_opened_and_closed(self, kernel: Kernel) -> None:
         panel = fail(kernel)
+        assert "nb_oomhelper.release()" not in panel.text
+        panel.click("Code")
         assert "nb_oomhelper.release()" in panel.text
         panel.click("Code")
         assert "nb_oomhelper.release()" not in panel.text
@@ -234,7 +326,8 @@ class TestShows:
         panel = fail(kernel, LOADER.replace("model = ", ""))
         plans = kernel.eval(f"[[plan.number, plan.applicability] for plan in {CASE}.plans]")
         copied = [number for number, applicability in plans if applicability == "display_only"]
-        assert panel.buttons.count("Run") == len(plans) - len(copied)
+        runs = [label for label in panel.buttons if label in ("Only the fix", "Fix and run")]
+        assert len(runs) >= len(plans) - len(copied)
         for number in copied:
             assert f"fix {number} is only shown" in kernel.execute(f"%oom fix {number} --yes").stdout
 
@@ -257,7 +350,7 @@ class TestLive:
         kernel.finish(cell)
         wait_for(kernel, lambda: "stopped at" in panel.text)
         assert kernel.poll(0.6).comms == []
-        assert panel.click("Run").errors == []
+        assert panel.only().errors == []
 
     def test_one_panel_is_live_at_a_time(self, kernel: Kernel) -> None:
         panels = [fail(kernel, "huge()") for _ in range(3)]
@@ -282,14 +375,14 @@ def test_click_on_a_subshell_runs_on_the_main_thread(start_kernel: StartKernel, 
     kernel.execute("limit(370 << 20)")
     reply = kernel.finish(kernel.start(FAIL, subshell=subshell))
     panel = Panel(kernel, reply)
-    kernel.finish(kernel.start_click(panel.button("Run", run_of(panel, "delete-variable")), subshell))
+    kernel.finish(kernel.start_click(panel.button("Only the fix", run_of(panel, "delete-variable")), subshell))
     kernel.execute("running = True")
     begun = go_on.with_name("begun")
     cell = start_busy(kernel, go_on, "running = False", grow=f"open({str(begun)!r}, 'w').close()")
     wait_for(kernel, begun.exists)  # a click that comes while the cell is still being prepared goes before it
     sure = kernel.start_click(panel.button("Run anyway"), subshell)
     with suppress(AssertionError):  # ipykernel may choose the main shell for it: then it has not come through yet
-        wait_for(kernel, lambda: "[Run]" in panel.buttons, 10)
+        wait_for(kernel, lambda: "[Only the fix]" in panel.buttons, 10)
     wait_for(kernel, lambda: "A cell is running: a click is carried out when it ends" in panel.text)
     assert kernel.poll(0.5).displays == []
     go_on.touch()
@@ -299,8 +392,8 @@ def test_click_on_a_subshell_runs_on_the_main_thread(start_kernel: StartKernel, 
     assert "Delete numbers: freed" in panel.text
     again = kernel.finish(kernel.start_click(panel.button("Run the cell again"), subshell))
     assert kernel.eval("In[-1]") == FAIL
-    assert "failed again" in panel.text or "finished without an error" in panel.text
-    assert again.errors == [] or shown(again)
+    assert "Tried before" in panel.text or "finished without an error" in panel.text
+    assert shown(again) == []
 
 
 class TestFixesOfOnesOwn:
@@ -323,22 +416,22 @@ class TestFixesOfOnesOwn:
 
     def test_output_and_errors(self, own: Kernel) -> None:
         panel = fail(own, "huge()")
-        reply = panel.click("Run", run_of(panel, "prints"))
+        reply = panel.only(run_of(panel, "prints"))
         assert (reply.stdout, reply.stderr) == ("from the fix\n", "to stderr\n")
         captured = [row["data"]["state"]["msg_id"] for row in reply.comms if "msg_id" in row["data"].get("state", {})]
         assert captured[-1] == ""  # the output widget took what was printed, and only that
         assert captured[-2] != ""
         assert reply.kinds.index("comm_msg") < reply.kinds.index("stream")
         assert "prints:" in panel.text
-        reply = panel.click("Run", run_of(panel, "raises") - 1)  # the first one's button says ✓ now
+        reply = panel.only(run_of(panel, "raises") - 1)  # the first one's button says ✓ now
         assert reply.errors[0]["ename"] == "KeyError"
         assert "The code raised an error: KeyError: 'from the fix'" in panel.text
         assert shown(reply) == []
-        assert panel.buttons.count("[✓ Run]") == 1
+        assert panel.buttons.count("[✓ Only the fix]") == 1
 
     def test_fix_that_runs_out_of_memory_has_no_panel(self, own: Kernel) -> None:
         panel = fail(own, "huge()")
-        reply = panel.click("Run", run_of(panel, "fails"))
+        reply = panel.only(run_of(panel, "fails"))
         assert "The code raised an error: MemoryError: Unable to allocate" in panel.text
         assert shown(reply) == []
         assert len(shown(own.execute("huge()"))) == 1

@@ -111,7 +111,7 @@ def test_only_release_gives_it_back(start_kernel: StartKernel, kernel_python: Pa
         if code:
             assert kernel.execute(code).status == "ok"
         else:
-            Panel(kernel, reply).click(way)
+            Panel(kernel, reply).only()
         assert close(kernel.eval("resident()"), before), way
         assert kernel.execute("train_step(80 << 20);").status == "ok", way
 
@@ -136,7 +136,7 @@ def test_however_it_failed(kernel: Kernel) -> None:
         if way == "debug":
             kernel.execute("from IPython.core.debugger import Pdb\nPdb.cmdloop = lambda self, *args: None\n%debug")
         assert kernel.eval("resident()") - before > 0.9 * PINNED, way
-        Panel(kernel, reply).click("Run")
+        Panel(kernel, reply).only()
         assert close(kernel.eval("resident()"), before), way
 
 
@@ -224,12 +224,12 @@ class TestNothingIsKeptByUs:
             if CALLS.get(way):
                 kernel.execute(CALLS[way])
             else:
-                Panel(kernel, reply).click("Run")
+                Panel(kernel, reply).only()
             assert kernel.eval(ALIVE) == [False], way
             if way == "run again":
-                again = Panel(kernel, reply).click("Run the cell again")
+                Panel(kernel, reply).click("Run the cell again")
                 assert kernel.eval(ALIVE) == [True]
-                Panel(kernel, again).click("Run")
+                Panel(kernel, reply).only()
                 assert kernel.eval(ALIVE) == [False]
 
     def test_errors_that_the_user_handles(self, kernel: Kernel) -> None:
@@ -280,7 +280,7 @@ def test_what_an_earlier_failed_cell_keeps_is_told(
     kept = re.search(r"([\d.]+) MiB held by the failed cell", panel.text)
     assert kept is not None
     assert f"frees {320 + float(kept[1]):.2f} MiB" in panel.text
-    panel.click("Run")
+    panel.only()
     assert close(kernel.eval("resident()"), before)
     assert kernel.execute("train_step(80 << 20);").status == "ok"
     reply = kernel.execute("train_step(160 << 20)")

@@ -166,7 +166,7 @@ class TestHalf:
         kernel.execute("mine = torch.arange(1 << 20)")
         before = kernel.eval("held()")
         panel = fail(kernel, self.CELL)
-        reply = panel.click("Run", run_of(panel, "reload-half"))
+        reply = panel.click("Fix and run", run_of(panel, "reload-half"))
         assert reply.errors == []
         told = outcome(kernel)
         assert (told["error"], told["loaded"], told["folder"]) == (None, True, None)
@@ -193,7 +193,7 @@ class TestDisk:
     def test_what_does_not_fit_stays_on_disk(self, kernel: Kernel) -> None:
         panel = fail(kernel)
         assert plans(kernel)["reload-disk"]["fits"] is True
-        panel.click("Run", run_of(panel, "reload-disk"))
+        panel.click("Fix and run", run_of(panel, "reload-disk"))
         told = outcome(kernel)
         assert (told["error"], told["loaded"]) == (None, True)
         assert near(kernel.eval("sits()"), told["planned"])
@@ -217,7 +217,7 @@ class TestOldModel:
         assert plan["applicability"] == "unsafe"
         lines = plan["code"].splitlines()
         assert lines.index("model = None") < lines.index("nb_oomhelper.release()")
-        panel.click("Run", run_of(panel, "reload-half"))
+        panel.click("Fix and run", run_of(panel, "reload-half"))
         assert "What it costs: What model holds now, even if the load fails again." in panel.text
         assert kernel.eval(f"[len({CASE}.outcomes), old() is model]") == [0, True]
         assert "--yes" in kernel.execute(f"%oom fix {plan['number']}").stdout
@@ -246,7 +246,8 @@ class TestOnlyShown:
         assert {"reload-half", "reload-disk"} <= {plan["fix"] for plan in loads}
         assert {(plan["applicability"], plan["obstacle"]) for plan in loads} == {("display_only", obstacle)}
         assert "Not run automatically" in panel.text
-        assert panel.buttons.count("Run") == len(found) - len(loads)
+        panel.unfold()
+        assert panel.buttons.count("Only the fix") == len(found) - len(loads)
         said = kernel.execute(f"%oom fix {found['reload-half']['number']} --yes").stdout
         assert "is only shown" in said
         assert kernel.eval(f"[len({CASE}.outcomes), 'model' in globals()]") == [0, False]
@@ -273,7 +274,7 @@ class TestFailsAgain:
         kernel.execute("nb_oomhelper.release();")
         kernel.execute("taken = torch.empty(850 << 20, dtype=torch.uint8)")  # beside it the files fit, not the weights
         before = kernel.eval("held()")
-        reply = panel.click("Run", run_of(panel, "reload-half"))
+        reply = panel.click("Fix and run", run_of(panel, "reload-half"))
         assert len(reply.errors) == 1
         assert shown(reply) == []
         told = outcome(kernel)
@@ -310,7 +311,7 @@ def test_released_where_next_to_nothing_is_left(start_kernel: StartKernel, way: 
     assert kernel.eval("resident()") - before > 300 * MIB
     if way == "click":
         panel = Panel(kernel, reply)
-        assert panel.click("Run").errors == []
+        assert panel.only().errors == []
         said = panel.text
     else:
         said = kernel.execute(way).stdout

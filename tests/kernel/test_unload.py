@@ -78,7 +78,7 @@ class TestUnload:
             changed = kernel.execute("changes()").stdout
             assert all(name in changed for name in ("hooks", "keys", "tables", "configurables"))
             reply = kernel.execute("huge()")
-            Panel(kernel, reply).click("Run")
+            Panel(kernel, reply).only()
             Panel(kernel, reply).click("Run the cell again")
             for line in ("%gpumem", "%%gpumem\n1 + 1", "%gpumem --live", "%oom", "%oom status", "%oom fix 1"):
                 assert kernel.execute(line).status == "ok"
@@ -119,7 +119,7 @@ class TestUnload:
         panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
         kernel.execute(UNLOAD)
         before = kernel.eval("resident()")
-        reply = panel.click("Run")
+        reply = panel.only()
         assert reply.errors == []
         assert before - kernel.eval("resident()") > 240 << 20
         assert "freed 25" in panel.text
@@ -151,7 +151,8 @@ class TestSettings:
         panel = Panel(kernel, kernel.execute("huge()"))
         assert "主机内存不足" in panel.text
         wait_for(kernel, lambda: "实时，每 0.3 秒" in panel.text)
-        panel.click("运行")
+        panel.unfold()
+        panel.click("仅修复")
         assert not (home / "nb_oomhelper").exists()
 
     def test_by_config(self, kernel: Kernel) -> None:
@@ -185,7 +186,7 @@ class TestHistory:
             )
             panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
             assert ("here 1 of 1 cells ran" in panel.text) == (total == 1)
-            panel.click("Run")
+            panel.only()
             kernel.execute("limit(1 << 30)")
             assert kernel.execute("train_step(128 << 20)").status == "ok"
             kernel.end()
@@ -214,7 +215,7 @@ class TestHistory:
         for cell in (LOAD, f"%config OOMHelper.history_path = {str(path)!r}", SETUP):
             kernel.execute(cell)
         panel = Panel(kernel, kernel.execute("huge()"))
-        assert panel.click("Run").errors == []
+        assert panel.only().errors == []
         assert "Release the failed cell" in panel.text
         status = kernel.execute("%oom status").stdout
         assert f"last problem: the history {path.name} cannot be used" in status
@@ -234,7 +235,7 @@ class TestKnowledgeOfOnesOwn:
         panel = Panel(kernel, reply)
         assert f"Left out: {ENTRY_PROBLEM}" in panel.text
         assert ENTRY_PROBLEM in panel.bundle["text/plain"]
-        panel.click("Run")
+        panel.only()
         assert "Release the failed cell: freed" in panel.text
         assert "CUDA-OOM-001" in kernel.execute("%oom entry").stdout
 

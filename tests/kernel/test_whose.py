@@ -59,7 +59,7 @@ def test_an_own_fix_in_a_packaged_ones_place_is_named_and_waits_for_a_click(kern
     assert "<b>own" not in panel.bundle["text/html"]
     status = kernel.execute("%oom status").stdout
     assert f"replaced: fix release-failed-cell by {own / 'fixes' / 'a.toml'}" in status
-    panel.click("Run")
+    panel.only()
     assert kernel.eval("__import__('os').path.exists('OWNED')")
 
 
@@ -92,7 +92,7 @@ def test_another_processes_error(kernel: Kernel, who: str) -> None:
     panel = Panel(kernel, reply)
     assert panel.text.splitlines()[0].startswith(f"Out of memory in another process: {who}")
     assert panel.bundle["text/plain"].startswith(f"Out of memory in another process: {who}\n")
-    assert "Run" not in panel.buttons
+    assert "Only the fix" not in panel.buttons
     for word in ("kept", "free", "Release", "machine has", "live"):
         assert word not in panel.text.replace("nothing to release", ""), word
     assert "there is no fix 1" in kernel.execute("%oom fix 1").stdout

@@ -68,6 +68,8 @@ def _effect(plan: FixPlan, case: Case, language: Language) -> str:
         return say("fix.done", language)
     if plan.placement is not None:
         return places(plan.placement, language) or say("fix.places_unknown", language)
+    if plan.predicted is None and plan.explains is not None:
+        return say("fix.saves", language, size=say_size(plan.explains, language))
     if plan.predicted is None:
         return say("fix.frees_unknown", language)
     emptied = case.snapshot.releasable or 0

@@ -38,7 +38,7 @@ def has_no_cure(case: Case) -> bool:
     Args:
         case: One error, with its plans.
     """
-    return bool(case.plans) and all(plan.verdict == "again" and not plan.tried for plan in case.plans)
+    return bool(case.plans) and all(plan.verdict == "again" for plan in case.plans)
 
 
 def _joined(parts: list[str], language: Language) -> str:

@@ -88,10 +88,11 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         nothing: list[_Row] = []
         return tuple(row for item in items for row in _said(partial(_listed, say_it, item), nothing, language))
 
+    solved = any(outcome.ran or outcome.loaded for outcome in case.outcomes[-1:])
     rows = each(case.plans, lambda plan, spoken: say_fix(case, plan, catalog, spoken))
     return Report(
         language=language,
-        title=one(lambda spoken: _title(case, spoken), ""),
+        title=one(lambda spoken: _title(case, solved, spoken), ""),
         place=one(lambda spoken: _place(case, spoken), ""),
         headline=one(lambda spoken: say_headline(case, spoken), ""),
         parts=one(lambda spoken: _bar(case, spoken), ()),
@@ -105,7 +106,7 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         notes=one(lambda spoken: _notes(case, catalog, spoken), ()),
         tried=one(lambda spoken: say_tried(case, catalog, spoken), ""),
         here=case.event.remote is None,
-        solved=any(outcome.ran or outcome.loaded for outcome in case.outcomes[-1:]),
+        solved=solved,
     )
 
 
@@ -147,7 +148,9 @@ def bar(snapshot: MemorySnapshot, backend: str, language: Language, requested: i
     return tuple(_part(part, size, whole, language) for part, size in known)
 
 
-def _title(case: Case, language: Language) -> str:
+def _title(case: Case, solved: bool, language: Language) -> str:
+    if solved:
+        return say("title.solved", language, title=_title(case, False, language))
     if case.event.remote is not None:
         return say("remote.title", language, who=say(f"remote.{case.event.remote}", language))
     if case.event.certainty == "probable":

@@ -125,6 +125,7 @@ class Body:
         hide(self._upper, self._folded)
         hide(self._lower, self._folded)
         hide(self._rows.first, self._folded and report.solved)
+        hide(self.output, self._folded and not report.solved)
 
     def _unfold(self) -> None:
         self._folded = not self._folded

@@ -20,7 +20,7 @@ from nb_oomhelper.showing.wording import say
 from nb_oomhelper.untrusted import printable
 
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
-_WORD = re.compile(r"\w+|\s+|[^\w\s]")
+_WORD = re.compile(r"\w+|\s+|\(\)|[^\w\s]")
 _MARK = re.compile(r"`([^`]*)`|\*\*([^*]*)\*\*")
 
 
@@ -242,13 +242,14 @@ def render(report: Report) -> str:
     """The whole report, without buttons: it needs no kernel and no widgets."""
     language: Language = report.language
     fixes = "".join(_whole_fix(row, language) for row in report.fixes)
+    solved = " oomh-solved" if report.solved else ""
     heading = section(say("section.fixes", language)) if fixes else ""
     by_hand = notes(
         [say("note.terminal", language)] if fixes or report.not_enough else []
     )  # where there are no buttons
     return (
-        f'{style()}<div class="oomh oomh-static" lang="{language}">{head(report)}{headline(report)}{tried(report)}'
-        f"{bar(report.parts, say('live.still', language)) if report.here else ''}{cause_rows(report)}"
+        f'{style()}<div class="oomh oomh-static{solved}" lang="{language}">{head(report)}{headline(report)}'
+        f"{tried(report)}{bar(report.parts, say('live.still', language)) if report.here else ''}{cause_rows(report)}"
         f"{heading}{fixes}{not_enough(report)}{by_hand}{outcomes(report)}"
         f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
     )
