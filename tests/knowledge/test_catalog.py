@@ -258,7 +258,8 @@ class TestChoose:
 WORK = {
     fix.id: fix.phases
     for fix in CATALOG.fixes
-    if fix.subject in ("cell", "number", "trainer", "data loader", "adam", "allocator", "mistake", "container")
+    if fix.subject
+    in ("cell", "number", "definition", "trainer", "data loader", "adam", "allocator", "mistake", "container")
 }
 RELOADS = [fix.id for fix in CATALOG.fixes if fix.subject == "call"]
 

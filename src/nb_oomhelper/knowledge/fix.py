@@ -101,7 +101,7 @@ class Edit:
         calls: Last names of the functions whose calls it is about; empty is "any".
         shrink: Arguments, variables, keys and attributes whose whole number is made smaller; in lower case, whatever
             the case of the user's, and with `*` for anything.
-        kind: What these numbers are: a "batch", a "length", or the "side" of something square.
+        kind: What these numbers are: a "batch", a "length", the "side" of something square, or "workers".
         multiple: What the smaller number is to be a multiple of.
         accumulate: Arguments of the same call that grow as much, from 1 where they are not written.
         add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
@@ -113,7 +113,7 @@ class Edit:
 
     calls: tuple[str, ...] = ()
     shrink: Annotated[tuple[str, ...], _is_lower] = ()
-    kind: Literal["batch", "length", "side"] = "batch"
+    kind: Literal["batch", "length", "side", "workers"] = "batch"
     multiple: Annotated[int, Range(1, 1024)] = 1
     accumulate: tuple[str, ...] = ()
     add: Pairs = ()

@@ -13,6 +13,7 @@ from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.source.numbers import Shrink, is_meant
 from nb_oomhelper.source.sizes import Known
 
+_OF_WORKERS = 3  # times what all had made by then
 _SMALL = 8  # settings that are changed at once: all that the cell may read
 
 
@@ -48,6 +49,8 @@ def shrink_of(edit: Edit, fit: Fit) -> Shrink:
         fit: What fits.
     """
     share = fit.share**0.5 if edit.kind == "side" else fit.share
+    if edit.kind == "workers" and fit.needs:  # each of them was in the midst of its own work, and has more to make
+        share *= min(1.0, fit.needs / (_OF_WORKERS * max(1, fit.least)))
     requested = fit.requested if edit.kind == "length" and fit.needs is not None else 0
     return Shrink(share=share, requested=requested, multiple=edit.multiple, whole=fit.trains and edit.kind == "batch")
 
