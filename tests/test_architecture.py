@@ -56,7 +56,7 @@ AT_THE_TOP = {("shell.magics", "IPython"), ("shell.settings", "traitlets")}  # a
 LONGEST_MODULE, LONGEST_CLASS = 319, 149  # lines
 # What is longer still, and how long it may be. These lists only shrink: what has become short leaves them.
 LONGER_MODULES: dict[str, int] = {}
-LONGER_CLASSES = {"shell.extension.Extension": 155}
+LONGER_CLASSES: dict[str, int] = {}
 # Public functions of two or more parameters whose docstring has no "Args:": so many there may be. It only shrinks, too.
 WITHOUT_ARGS = {
     "case": 4,
@@ -356,7 +356,7 @@ def load(code: str) -> list[Any]:
 def test_loading_the_extension_does_little() -> None:
     heavy, ours, threads, written, environment = load('cell("%load_ext nb_oomhelper"); tell(*changed())')
     assert heavy == []
-    shell = {f"shell.{name}" for name in ("cells", "extension", "hooks", "magics", "reserve", "settings")}
+    shell = {f"shell.{name}" for name in ("cells", "extension", "held", "hooks", "magics", "reserve", "settings")}
     others = {"address_space", "errors", "session", "shell"}
     assert set(ours) == {PACKAGE, *(f"{PACKAGE}.{name}" for name in shell | others)}
     assert (threads, written, environment) == ([], [], False)
