@@ -39,7 +39,17 @@ def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0) 
 @pytest.mark.parametrize(
     ("start", "end", "made"),
     [
-        (on_host(400 * MIB, 500 * MIB), on_host(700 * MIB, 950 * MIB), 550 * MIB),  # the peak was this cell's
+        (
+            on_host(400 * MIB, 500 * MIB),
+            on_host(700 * MIB, 950 * MIB),
+            422 * MIB,
+        ),  # the peak was this cell's, and malloc's
+        (on_host(400 * MIB, 400 * MIB), on_host(400 * MIB, 528 * MIB), 0),  # malloc looked for another place
+        (
+            on_host(400 * MIB, 400 * MIB, 9, 9),
+            on_host(400 * MIB, 700 * MIB, 9, 9 + 250 * MIB),
+            250 * MIB,
+        ),  # it was used
         (on_host(400 * MIB, 980 * MIB), on_host(700 * MIB, 980 * MIB), 300 * MIB),  # an earlier cell's
         (on_host(400 * MIB, 980 * MIB), on_host(300 * MIB, 980 * MIB), 0),
         (None, on_host(1, 1), None),

@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 
 from nb_oomhelper.case import Case
+from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.records.remedy import FixPlan
+from nb_oomhelper.services import Services
 from nb_oomhelper.shell.attempts import follow, note_run
 from tests.cases import EVENT, OUTCOMES, rich_case
 
@@ -15,6 +18,7 @@ pytestmark = pytest.mark.plain
 
 RELEASE = FixPlan(number=1, fix="release-failed-cell", code="x", applicability="safe", verdict="may")
 DETACH = replace(RELEASE, number=2, fix="detach-list", subject="losses")
+SERVICES = Services(driver=Driver(), catalog=load_catalog, history=lambda: None)
 HOPELESS = replace(RELEASE, number=3, fix="autocast", verdict="again")
 
 
@@ -60,6 +64,6 @@ def test_a_cell_that_is_not_known_is_no_other_cells_repeat() -> None:
 @pytest.mark.parametrize(("error", "ran"), [(None, True), ("NameError: x", False)])
 def test_how_the_cell_fared(error: str | None, ran: bool) -> None:
     case = new_case(outcomes=[OUTCOMES[1], OUTCOMES[0]])
-    note_run(case, error)
+    note_run(case, error, SERVICES)
     assert case.outcomes == [OUTCOMES[1], replace(OUTCOMES[0], ran=ran, cell_error=error)]
-    note_run(new_case(), error)  # nothing to add to
+    note_run(new_case(), error, SERVICES)  # nothing to add to

@@ -6,6 +6,10 @@ from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot, Span
 
+# What glibc's malloc maps, and mostly gives back, when it looks for another place for a request that it then refuses
+# (HEAP_MAX_SIZE, twice): the peak of the address space has it, though the cell made nothing.
+_ARENA = 128 << 20
+
 
 def made_by(event: OomEvent, span: Span, host: HostMemory) -> int | None:
     """Find how much the cell had made when it failed.
@@ -49,14 +53,19 @@ def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> i
 
 
 def _made_on_host(start: Footprint, end: Footprint, host: HostMemory) -> int | None:
-    if tightest(host)[0] in ("RLIMIT_AS", "RLIMIT_DATA"):
-        before, after, peak, old_peak = start.virtual, end.virtual, end.peak_virtual, start.peak_virtual
-    else:
-        before, after, peak, old_peak = start.resident, end.resident, end.peak_resident, start.peak_resident
+    touched = _grown(start.resident, end.resident, start.peak_resident, end.peak_resident)
+    if tightest(host)[0] not in ("RLIMIT_AS", "RLIMIT_DATA"):
+        return touched
+    mapped = _grown(start.virtual, end.virtual, start.peak_virtual, end.peak_virtual, aside=_ARENA)
+    return mapped if mapped is None else max(mapped, touched or 0)
+
+
+def _grown(before: int | None, after: int | None, old_peak: int | None, peak: int | None, aside: int = 0) -> int | None:
+    """By how much a figure had grown at its highest; `aside` of the peak were somebody else's."""
     if before is None or after is None:
         return None
     moved = peak is not None and old_peak is not None and peak > old_peak  # else it was reached before this cell
-    return max(0, (peak if moved and peak is not None else after) - before)
+    return max(0, after - before, (peak - aside if moved and peak is not None else after) - before)
 
 
 def _on_device(footprint: Footprint, event: OomEvent) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from nb_oomhelper.frameworks import _cupy, _jax, _numpy, _python, _pytorch
+from nb_oomhelper.frameworks import _arrow, _cupy, _jax, _numpy, _pillow, _polars, _python, _pytorch
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
@@ -79,4 +79,13 @@ class Framework(Protocol):
 
 
 # Python comes last: it takes what is a MemoryError to everyone.
-FRAMEWORKS: tuple[Framework, ...] = (_pytorch, _cupy, _jax, _numpy, _python)
+FRAMEWORKS: tuple[Framework, ...] = (
+    _pytorch,
+    _cupy,
+    _jax,
+    _numpy,
+    _arrow,
+    _polars,
+    _pillow,
+    _python,
+)

@@ -143,9 +143,20 @@ def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterator[tupl
     if numpy is None:
         return
     for thing in objects:
-        if type.__subclasscheck__(numpy.ndarray, type(thing)) and numpy.ndarray.dtype.__get__(thing).char == "O":
-            # NumPy's own iterator: a subclass may have one of its user's
+        if has_objects(thing):
             yield from ((member, "tensors") for member in numpy.ndarray.flat.__get__(thing))
+
+
+def has_objects(thing: object) -> bool:
+    """Whether it is an array of objects."""
+    numpy = _numpy()
+    known = numpy is not None and type.__subclasscheck__(numpy.ndarray, type(thing))
+    return known and numpy.ndarray.dtype.__get__(thing).char == "O"
+
+
+def members(array: Any) -> list[object]:
+    """The members of an array of objects, all at once."""
+    return list(_numpy().ndarray.flat.__get__(array))  # NumPy's own iterator: a subclass may have one of its user's
 
 
 def label(obj: object) -> str | None:

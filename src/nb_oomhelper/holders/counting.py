@@ -22,6 +22,7 @@ class HolderCount:
         shapes: Type and shape of large storages, by key.
         labels: What the holder's objects are called.
         first: For each storage, which of the objects was the first to reach it.
+        estimated: Some of the bytes are an estimate.
     """
 
     row: Holding
@@ -30,6 +31,22 @@ class HolderCount:
     shapes: dict[Hashable, str]
     labels: list[Label]
     first: dict[Hashable, int]
+    estimated: bool = False
+
+    def add(self, sizes: dict[Hashable, int], first: dict[Hashable, int], *, estimated: bool) -> None:
+        """Count what is no tensor or array, too.
+
+        Args:
+            sizes: Bytes by key.
+            first: As for storages.
+            estimated: Whether these bytes are an estimate.
+        """
+        for key, size in sizes.items():
+            if key not in self.storages:
+                self.parts[key] = "objects"
+                self.first[key] = first[key]
+            self.storages[key] = max(self.storages.get(key, 0), size)
+        self.estimated |= estimated and bool(sizes)
 
 
 def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: float) -> Holdings:
@@ -68,6 +85,7 @@ def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: fl
                 parts=_parts(holder, whole),
                 shapes=_shapes(holder, whole),
                 dtypes=_dtypes(holder, whole),
+                estimated=holder.estimated,
             )
         )
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].own, -rows[index].shared))

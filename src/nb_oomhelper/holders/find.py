@@ -58,7 +58,15 @@ def all_holdings(scope: Scope, device: int | None, seconds: float = THOROUGH) ->
     return rows
 
 
-def search(scope: Scope, backend: str, device: int | None, seconds: float, *, everywhere: bool = False) -> Holdings:
+def search(
+    scope: Scope,
+    backend: str,
+    device: int | None,
+    seconds: float,
+    *,
+    everywhere: bool = False,
+    objects: bool = True,
+) -> Holdings:
     """Search a scope with all loaded frameworks.
 
     Args:
@@ -67,13 +75,16 @@ def search(scope: Scope, backend: str, device: int | None, seconds: float, *, ev
         device: The framework's ordinal; None takes all devices of the backend.
         seconds: When the search must end.
         everywhere: Search also what no name of the user's leads to.
+        objects: On the host, count also what is no tensor or array.
 
     Returns:
         Who keeps what, in bytes; `complete` is False where time was up, or where there was no room to search.
     """
     loaded = [framework for framework in FRAMEWORKS if framework.loaded()]
     try:
-        return find_holdings(scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere)
+        return find_holdings(
+            scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere, objects=objects
+        )
     except MemoryError:  # the search itself found no room: what else is known must still be told
         return Holdings(complete=False)
 
@@ -118,7 +129,7 @@ def loaded(scope: Scope, name: str, seconds: float = DEADLINE) -> tuple[tuple[st
     alone = Scope(variables={name: scope.variables[name]}, barred=scope.barred)
     sizes: dict[str, int] = {}
     for backend in ("cuda", "host"):
-        found = search(alone, backend, None, seconds)
+        found = search(alone, backend, None, seconds, objects=False)
         if not found.complete:
             return ()
         for row in found.rows:
@@ -142,7 +153,7 @@ def placed(thing: object, device: int | None, seconds: float = THOROUGH) -> Plac
     scope = Scope(variables={"it": thing})
     sizes = {}
     for backend, ordinal in (("cuda", device), ("host", None), ("meta", None)):
-        found = search(scope, backend, ordinal, seconds)
+        found = search(scope, backend, ordinal, seconds, objects=False)
         sizes[backend] = sum(size for _, size in found.shares) if found.complete else None
     gpu, host, away = sizes["cuda"], sizes["host"], sizes["meta"]
     disk = None if away is None or host is None else away

@@ -7,7 +7,7 @@ libraries, and what no name leads to. What it returns is names and numbers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,13 @@ from nb_oomhelper.holders.counting import HolderCount, to_holdings
 from nb_oomhelper.holders.roots import Root, module_roots, scope_roots
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.holders.walk import LARGE, Tracer, Walk
+from nb_oomhelper.holders.weighing import Weigher, Weight
 from nb_oomhelper.introspection import class_name, instances
 from nb_oomhelper.records.holdings import Holdings
 
+_WEIGHING = 0.5  # of the time, at most: what it cannot follow is still to be searched for tensors
+_PER_OBJECT = 4e-7  # seconds that the search takes for one, at most
+_UNWEIGHED = Weight(estimated=True, leads=True)
 _log = logging.getLogger(__name__)
 
 
@@ -30,8 +34,9 @@ def find_holdings(
     device: int | None,
     seconds: float,
     everywhere: bool = False,
+    objects: bool = True,
 ) -> Holdings:
-    """Search the scope for tensors and arrays on one device.
+    """Search the scope for tensors and arrays on one device, and on the host for texts, bytes and small objects.
 
     Args:
         scope: Where to look.
@@ -41,46 +46,81 @@ def find_holdings(
         seconds: When the search must end; how far it came is said in the result.
         everywhere: Go on to what no name of the user's leads to: cells that failed before, modules of other
             libraries, and tensors that no name leads to at all.
+        objects: On the host, count also what is no tensor or array.
 
     Returns:
         The holders with their bytes, the largest first.
     """
     walk = Walk(tracers, backend, device, scope.barred, seconds)
     found: list[HolderCount] = []
-    roots = [root for root in scope_roots(scope, tracers) if walk.may_hold(root)]
-    searched, total = _follow(walk, roots, found), len(roots)
+    weigher = Weigher(walk.sorts, walk.barred, seconds * _WEIGHING) if backend == "host" and objects else None
+    roots = [
+        root for root in scope_roots(scope, tracers) if walk.may_hold(root) or (weigher and weigher.may_hold(root))
+    ]
+    searched, total = _follow(walk, roots, found, weigher=weigher), len(roots)
     if everywhere and not walk.expired:  # what names lead to comes first: to look at all objects may take long
-        cells, of_cells = _follow_nameless(walk, scope, found)
+        cells, of_cells = _follow_nameless(walk, scope, found, weigher)
         searched, total = searched + cells, total + of_cells
     held = to_holdings(found, searched, total, walk.elapsed())
     return replace(held, everywhere=walk.everywhere and not walk.expired)
 
 
-def _follow(walk: Walk, roots: Iterable[Root], found: list[HolderCount], seen: set[int] | None = None) -> int:
+def _follow(
+    walk: Walk,
+    roots: Iterable[Root],
+    found: list[HolderCount],
+    seen: set[int] | None = None,
+    weigher: Weigher | None = None,
+) -> int:
     """Search roots until time is up; how many were searched through.
 
     With `seen`, roots share what they have met: modules import from each other, and each would lead through
-    all the others again; the first to lead somewhere is enough.
+    all the others again; the first to lead somewhere is enough. With `weigher`, what is no tensor counts, too.
     """
     searched = 0
-    for root in roots:
+    for root, weight in _weighed(roots, weigher):
         walk.failed = False
-        try:
-            holder = walk.follow(root, seen)
-        except Exception as error:  # no room, say; what others keep is still to be told
-            _log.debug("a search failed: %s", class_name(type(error)))  # no traceback, which would keep objects
-            continue
+        holder = HolderCount(walk.row(root), {}, {}, {}, [label for label, _ in root.things], {})
+        if _is_worth(walk, weight):
+            try:
+                holder = walk.follow(root, seen)
+            except Exception as error:  # no room, say; what others keep is still to be told
+                _log.debug("a search failed: %s", class_name(type(error)))  # no traceback, which would keep objects
+                walk.failed = True
         if seen is not None:
             holder = _without(holder, found)
+        holder.add(weight.sizes, weight.first, estimated=weight.estimated)
         if holder.storages:
             found.append(holder)
-        if walk.expired:
+        searched += not weight.leads or not (walk.failed or walk.expired)
+        if walk.expired and weigher is None:
             break
-        searched += not walk.failed
     return searched
 
 
-def _follow_nameless(walk: Walk, scope: Scope, found: list[HolderCount]) -> tuple[int, int]:
+def _is_worth(walk: Walk, weight: Weight) -> bool:
+    """Whether to search for tensors where weighing has met none: there may be one among what was not followed."""
+    if weight.leads or not weight.estimated:
+        return weight.leads and not walk.expired
+    return weight.count * _PER_OBJECT < walk.left()
+
+
+def _weighed(roots: Iterable[Root], weigher: Weigher | None) -> Iterator[tuple[Root, Weight]]:
+    """Roots with their weights. What may be millions of objects comes last, so that it takes nobody else's time."""
+    if weigher is None:
+        yield from ((root, _UNWEIGHED) for root in roots)
+        return
+    weighed = []
+    for root in roots:
+        try:
+            weighed.append((root, weigher.weigh(root)))
+        except Exception as error:  # as in `_follow`
+            _log.debug("weighing failed: %s", class_name(type(error)))
+            weighed.append((root, _UNWEIGHED))
+    yield from sorted(weighed, key=lambda pair: pair[1].estimated)
+
+
+def _follow_nameless(walk: Walk, scope: Scope, found: list[HolderCount], weigher: Weigher | None) -> tuple[int, int]:
     """Search what no name of the user's leads to: cells that failed before, modules of other libraries, what is left.
 
     Returns:
@@ -93,7 +133,7 @@ def _follow_nameless(walk: Walk, scope: Scope, found: list[HolderCount]) -> tupl
     earlier = of_earlier_cells(errors.values(), scope.frames)
     cells = [root for root in scope_roots(Scope(), walk.tracers, earlier) if walk.may_hold(root)]
     del things, errors, earlier
-    searched = _follow(walk, cells, found)
+    searched = _follow(walk, cells, found, weigher=weigher)
     if walk.expired:
         return searched, len(cells)
     lost: list[HolderCount] = []

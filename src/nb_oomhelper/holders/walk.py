@@ -11,12 +11,12 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import CodeType, ModuleType
 from typing import Any, Protocol
 
 from nb_oomhelper.holders.counting import HolderCount
 from nb_oomhelper.holders.referents import referents
-from nb_oomhelper.holders.roots import Roles, Root, role_of
+from nb_oomhelper.holders.roots import Roles, Root
+from nb_oomhelper.holders.sorts import ATOM, KNOWN, Sorts
 from nb_oomhelper.introspection import class_name, living, with_subclasses
 from nb_oomhelper.records.holdings import Holding
 
@@ -24,10 +24,6 @@ LARGE = 1 << 20  # bytes of a storage whose type and shape are worth telling
 _log = logging.getLogger(__name__)
 _CHUNK = 4096  # objects between two looks at the clock
 _ALL_LIVING = 2 / 3  # of the time that is left: what it finds is still to be followed
-# Classes are told apart by identity: a metaclass may define `__eq__` and `__hash__`, which would be called.
-_ATOMIC = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
-_CLOSED = (type, ModuleType, CodeType)  # they lead to whole libraries, not to holdings
-_SKIPPED, _FOLLOWED, _KNOWN = range(3)
 
 
 class Tracer(Roles, Protocol):
@@ -84,36 +80,13 @@ class _Trail:
             self.shapes[key] = tracer.label(thing) or ""
 
 
-class _Sorts:
-    """Tells an object's sort by its class: skipped, followed, or known to a framework.
-
-    Attributes:
-        by_class: The class, which it keeps alive, and the sort, by the id of the class.
-    """
-
-    def __init__(self, tracers: Sequence[Tracer]) -> None:
-        self._tracers = tracers
-        self.by_class: dict[int, tuple[type, int]] = {}
-
-    def of(self, thing: object) -> tuple[type, int]:
-        """Give an object's class and its sort."""
-        kind = type(thing)
-        entry = self.by_class.get(id(kind))
-        if entry is None:
-            sort = _FOLLOWED
-            if id(kind) in _ATOMIC or issubclass(kind, _CLOSED):
-                sort = _SKIPPED
-            elif role_of(thing, self._tracers) is not None:  # by class alone
-                sort = _KNOWN
-            entry = self.by_class[id(kind)] = (kind, sort)
-        return entry
-
-
 class Walk:
     """Follows references until a deadline, and adds up storages of one backend and device.
 
     Attributes:
         tracers: The loaded frameworks.
+        barred: Ids of objects that are not entered.
+        sorts: What is done with an object of which class.
         expired: Time is up.
         failed: A framework could not tell what some objects keep.
         everywhere: All living objects could be looked at.
@@ -125,10 +98,10 @@ class Walk:
         self.tracers = tracers
         self._backend = backend
         self._device = device
-        self._barred = frozenset(id(thing) for thing in barred)
+        self.barred = frozenset(id(thing) for thing in barred)
         self._started = time.monotonic()
         self._deadline = self._started + seconds
-        self._sorts = _Sorts(tracers)
+        self.sorts = Sorts(tracers)
         self.expired = False
         self.failed = False
         self.everywhere = True
@@ -137,9 +110,13 @@ class Walk:
         """Give the seconds since the walk began."""
         return time.monotonic() - self._started
 
+    def left(self) -> float:
+        """Give the seconds until it must end."""
+        return 0.0 if self.expired else self._deadline - time.monotonic()
+
     def may_hold(self, root: Root) -> bool:
         """Tell whether there is anything to search: numbers, texts, modules and the shell are left out."""
-        return any(not self._skip(thing) and id(thing) not in self._barred for _, thing in root.things)
+        return any(not self._skip(thing) and id(thing) not in self.barred for _, thing in root.things)
 
     def follow(self, root: Root, seen: set[int] | None = None) -> HolderCount:
         """Find all storages that a root reaches.
@@ -152,7 +129,7 @@ class Walk:
             The root's storages with their bytes; not all of them where time was up (`expired`).
         """
         trail = _Trail(set() if seen is None else seen)
-        trail.seen |= self._barred
+        trail.seen |= self.barred
         first: dict[Hashable, int] = {}
         for index, (_, thing) in enumerate(root.things):
             self._walk(thing, trail)
@@ -161,8 +138,11 @@ class Walk:
             if self.expired:
                 break
         labels = [label for label, _ in root.things]
-        row = _row(root, self._backend, self._device)
-        return HolderCount(row, trail.storages, trail.parts, trail.shapes, labels, first)
+        return HolderCount(self.row(root), trail.storages, trail.parts, trail.shapes, labels, first)
+
+    def row(self, root: Root) -> Holding:
+        """Give a holder's row, with no bytes yet."""
+        return _row(root, self._backend, self._device)
 
     def alive(self, kinds: Iterable[type]) -> list[Any]:
         """Give all objects of these classes, and of those derived from them, that the garbage collector knows."""
@@ -189,19 +169,19 @@ class Walk:
         """Count a few objects and gather what they lead to; False when time is up. Every object passes here."""
         if self._late():
             return False
-        known = [thing for thing in chunk if self._sorts.of(thing)[1] == _KNOWN]
+        known = [thing for thing in chunk if self.sorts.of(thing)[1] == KNOWN]
         if known:
             if not self._go_beyond(known, trail, following):
                 return False
             self._count(known, trail)
-        seen, sorts, sort = trail.seen, self._sorts.by_class, self._sorts.of
+        seen, sorts, sort = trail.seen, self.sorts.by_class, self.sorts.of
         referred = referents(chunk)
         for at in range(0, len(referred), _CHUNK):  # one list may refer to millions
             if self._late():
                 return False
             for thing in referred[at : at + _CHUNK]:
                 entry = sorts.get(id(type(thing))) or sort(thing)
-                if entry[1] and id(thing) not in seen:
+                if entry[1] > ATOM and id(thing) not in seen:
                     seen.add(id(thing))
                     following.append(thing)
         return True
@@ -247,7 +227,7 @@ class Walk:
             _log.debug("%r could not tell what some objects keep: %s", tracer, class_name(type(error)))
 
     def _skip(self, thing: object) -> bool:
-        return self._sorts.of(thing)[1] == _SKIPPED
+        return self.sorts.of(thing)[1] <= ATOM
 
 
 def _row(root: Root, backend: str, device: int | None) -> Holding:

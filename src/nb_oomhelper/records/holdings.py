@@ -22,7 +22,8 @@ class Holding:
         shared: Bytes that other holders keep as well.
         count: Number of storages.
         parts: Bytes by what they are for, largest first: "parameters", "gradients", "buffers",
-            "optimizer state", "graph" (only an autograd graph leads there), "tensors".
+            "optimizer state", "graph" (only an autograd graph leads there), "tensors", "objects" (texts, bytes and
+            containers).
         shapes: The largest tensors and arrays, "float32 (8000, 8000)", at most three.
         dtypes: Bytes by dtype, largest first; of tensors and arrays from 1 MiB on.
         type_name: Class name of the object, or None for a group.
@@ -30,6 +31,7 @@ class Holding:
         path: For a variable: where below it most of that lies, as the user would write it,
             "losses[…]", "trainer.optimizer"; "" where that is the variable itself.
         function, line: For failed cells: where the names live.
+        estimated: There are so many objects that some of the bytes are an estimate.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Holding:
     path: str = ""
     function: str | None = None
     line: int | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

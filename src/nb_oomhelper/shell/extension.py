@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from nb_oomhelper.shell import magics, say
 from nb_oomhelper.shell.cells import Cells
+from nb_oomhelper.shell.held import Held
 from nb_oomhelper.shell.hooks import Hooks
 from nb_oomhelper.shell.reserve import Reserve
 from nb_oomhelper.shell.settings import OOMHelper
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     from nb_oomhelper.case import Case
     from nb_oomhelper.failure.detection import Failure
     from nb_oomhelper.records.event import OomEvent
-    from nb_oomhelper.records.memory import Footprint, Span
+    from nb_oomhelper.records.memory import Span
     from nb_oomhelper.services import Services
     from nb_oomhelper.shell.panels import Panels
 
 _log = logging.getLogger(__name__)
 _MARK = "_nb_oomhelper_seen"  # set on an exception that was looked at: it can come by on several routes
 _BARE = "out of memory; `%oom release` gives back what the failed cell keeps"
-_HEAVY = frozenset({"numpy", "torch", "jax", "cupy", "pandas", "polars", "pyarrow", "tensorflow"})
 # An exception's own attributes, past any code of its class, which may refuse or make up attributes.
 _attributes: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
 
@@ -45,11 +44,11 @@ class Extension:
         self.settings = OOMHelper(parent=shell)
         self.case: Case | None = None
         self._reserve = Reserve()
+        self._held = Held(self._reserve)
         self.cells = Cells(shell, self._reserve.take)  # what is told to be free after a fix then is free for cells
-        self.hooks = Hooks(shell, self._look, self._before, self._after, self._reserve.give_up)
+        self.hooks = Hooks(shell, self._look, self._before, self._after, self._held.fail)
         self._magics = magics.Registration(shell, self)
         self._errors = 0  # of the cell that runs
-        self._footprint: Footprint | None = None  # what the process held before it
         self._warming = Warming(shell, lambda: self.services)
 
     @cached_property
@@ -103,7 +102,7 @@ class Extension:
         self._reserve.take()
         if self.cells.reruns or not self.cells.source():
             self._errors = 0
-            self._footprint = _read_footprint(self._reserve)
+            self._held.begin()
         self.cells.begin(info)
         if "panels" in vars(self):
             self.panels.reruns.begin(info)
@@ -120,13 +119,13 @@ class Extension:
         """
         if self.cells.quiet:
             return
+        span = self._held.look()
         try:
             failure = _read_new(error)
         except (Exception, KeyboardInterrupt) as problem:
             failure = self._read_again(error, problem)
         if failure is None or failure.event is None:  # most errors: they need not wait for the rest to be imported
             return
-        span = (self._footprint, _read_footprint(self._reserve))  # before anything else of ours takes memory
         self._reserve.give_all()
         self.case = None  # until there is a new one: a fix of an older error must not run for this one
         try:
@@ -179,15 +178,6 @@ class Extension:
         with contextlib.suppress(Exception):
             _log.debug("a part failed", exc_info=problem)
             self.services.failed(problem)
-
-
-def _read_footprint(reserve: Reserve) -> Footprint | None:
-    """What the process holds; None where nothing is loaded that holds much, and no cell need wait for it."""
-    if _HEAVY.isdisjoint(sys.modules):
-        return None
-    from nb_oomhelper.memory.footprint import read_footprint
-
-    return read_footprint(reserve.held)
 
 
 def _read_new(error: BaseException) -> Failure | None:
