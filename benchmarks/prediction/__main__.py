@@ -40,16 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--situations", nargs="+", choices=[*SITUATIONS], default=[*SITUATIONS], metavar="NAME")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     options = parser.parse_args(arguments)
-    rows = []
+    rows, broken = [], False
     for name in options.only:
-        for row in _on(name, options.situations):
-            print(_line(row), flush=True)
-            rows.append(row)
+        try:
+            for row in _on(name, options.situations):
+                print(_line(row), flush=True)
+                rows.append(row)
+        except TrialError as error:
+            print(f"{name}: {error}", flush=True)
+            broken = True
     print(f"\n{summary(rows)}")
     if options.json:
         record = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine.describe(), "rows": rows}
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 1 if any(judge(row) for row in rows) else 0
+    return 1 if broken or any(judge(row) for row in rows) else 0
+
+
+class TrialError(Exception):
+    """A situation that is not what it says, or a cell that fails."""
 
 
 def _on(name: str, situations: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -77,7 +85,7 @@ def _in(kernel: Kernel, cells: Sequence[str]) -> Iterator[dict[str, Any]]:
             _do(kernel, cell)
         reply = kernel.execute(cells[-1], timeout=120, stop_on_error=False)
         if reply.status != "error" or "memory" not in reply.evalue:
-            raise SystemExit(f"{cells[-1]!r} did not run out of memory: {reply.evalue}")
+            raise TrialError(f"{cells[-1]!r} did not run out of memory: {reply.evalue}")
         plans = [one for one in kernel.eval(_PLANS) if (one["fix"], one["subject"]) not in done]
         if not plans:
             return
@@ -102,7 +110,7 @@ def _try(kernel: Kernel, plan: dict[str, Any]) -> dict[str, Any]:
 def _do(kernel: Kernel, cell: str) -> Reply:
     reply = kernel.execute(cell, timeout=120)
     if reply.status != "ok":
-        raise SystemExit(f"{cell}\n{reply.ename}: {reply.evalue}")
+        raise TrialError(f"{cell}\n{reply.ename}: {reply.evalue}")
     return reply
 
 

@@ -79,6 +79,10 @@ MACHINES: dict[str, Machine] = {
     "second of two GPUs": Machine(
         scenario=_gpu("1GiB") + _gpu("2GiB", uuid=UUIDS[1]), before="import torch; torch.cuda.set_device(1)", only=_SOME
     ),
+    "MIG": Machine(
+        scenario=_gpu("8GiB", "mig MIG-33333333-2222-3333-4444-555555555555 2GiB Played MIG 1g", "context 300MiB"),
+        only=_SOME,
+    ),
     "no NVML": Machine(scenario=_gpu("2GiB", "error nvmlInitWithFlags 9", "error nvmlInit_v2 9"), only=_SOME),
     "max_split_size_mb 64": Machine(scenario=_gpu("2GiB"), options="max_split_size_mb:64", only=_SOME),
     "roundup_power2_divisions 4": Machine(scenario=_gpu("2GiB"), options="roundup_power2_divisions:4", only=_SOME),
@@ -127,7 +131,7 @@ SITUATIONS: dict[str, tuple[str, ...]] = {
     "pinned memory": ("pinned = torch.empty(200 * MIB, dtype=torch.uint8, pin_memory=True)", "work(0.5, share=0.6)"),
     "losses": (
         "weight = torch.empty(size_of(0.1) // 4, device='cuda', requires_grad=True)\nlosses = []; ASKED = size_of(0.1)",
-        "for _ in range(50): losses.append((weight * weight).exp())",
+        "for _ in range(50): losses.append((weight * weight).sin())",
     ),
     "gradients": (
         "model = torch.nn.Linear(1024, size_of(0.35) // 4096, bias=False, device='cuda')\n"

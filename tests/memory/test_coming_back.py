@@ -96,8 +96,12 @@ class TestComingBack:
         assert (after(limited, 0).least, after(limited, 0).most) == (0, GIB)
 
     def test_a_process_gives_back_to_the_driver(self) -> None:
-        found = coming_back(snapshot(*self.SHARED), frozenset(), frozenset(), GIB, emptied=False)
+        found = coming_back(snapshot(*self.SHARED), frozenset(), frozenset(), GIB, emptied=False, outside=True)
         assert (found.freed, found.least, found.most, found.piece) == (GIB, GIB, GIB, None)
+
+    def test_where_what_goes_lies_is_unknown(self) -> None:
+        found = coming_back(snapshot(*self.SHARED), frozenset(), frozenset(), 24 * MIB, emptied=False)
+        assert (found.freed, found.least, found.most) == (24 * MIB, 0, 24 * MIB)
 
     @pytest.mark.parametrize(
         ("piece", "requested", "printed", "said", "fits"),

@@ -81,7 +81,12 @@ _REPLICA = r"Caught \w{1,80} in replica \d{1,4} on device (\d{1,9})"  # torch/_u
 
 
 def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read a message of PyTorch's; None where it is not about a lack of memory."""
+    """Read a message of PyTorch's; None where it is not about a lack of memory.
+
+    Args:
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+    """
     match = find(RULES, squeeze(text))
     if match is None:
         return None

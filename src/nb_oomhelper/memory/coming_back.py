@@ -51,7 +51,13 @@ class ComingBack:
 
 
 def coming_back(
-    snapshot: MemorySnapshot, before: frozenset[int], released: frozenset[int], frees: int, *, emptied: bool
+    snapshot: MemorySnapshot,
+    before: frozenset[int],
+    released: frozenset[int],
+    frees: int,
+    *,
+    emptied: bool,
+    outside: bool = False,
 ) -> ComingBack:
     """Tell what comes back where holders go.
 
@@ -61,11 +67,12 @@ def coming_back(
         released: Those that go now.
         frees: Bytes that go now where it is not holders that go.
         emptied: Whether the caches are emptied, too.
+        outside: What goes is another process's.
     """
     held, own = snapshot.holdings, snapshot.allocator
     earlier = held.freed_by(before)
     freed = held.freed_by(before | released) - earlier if released else frees
-    if own is None or own.whole is None or own.never_releases or not (emptied or released):
+    if own is None or own.whole is None or own.never_releases or outside:
         return _in_sum(snapshot, earlier, freed, emptied=emptied)
     others, others_at_most = _of_others(snapshot) if emptied else (0, 0)
     if own.segments is None:  # too many blocks to know which of them lie together
