@@ -10,7 +10,7 @@ from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.units import format_bytes
 
 STARTS_WITH = 64 << 20  # bytes: cuBLAS and cuDNN start with less than that
-_STARTING = ("pt.cublas_alloc", "pt.cudnn_alloc")
+_STARTING = ("pt.cublas_alloc", "pt.cudnn_alloc", "pt.cufft_alloc")
 
 
 def made_certain(event: OomEvent, snapshot: MemorySnapshot) -> OomEvent:

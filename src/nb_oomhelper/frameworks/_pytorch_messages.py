@@ -49,6 +49,8 @@ RULES: tuple[Rule, ...] = (
     # An index out of range makes the same sentence: pytorch/pytorch issues tell to run synchronously.
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", probable=True),
     Rule("pt.cudnn_alloc", "cuda", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", probable=True),
+    Rule("pt.cufft_alloc", "cuda", "cuFFT error: CUFFT_ALLOC_FAILED", probable=True),  # ATen/native/cuda/CuFFTUtils.h
+    Rule("pt.nccl", "cuda", "Cuda failure (?:2 )?'out of memory'"),  # NCCL's last error, in torch/csrc/distributed
     # NVML failed while the allocator wrote its message: what it wanted to say is lost (2.1; no more in 2.15).
     Rule(
         "pt.nvml_masked", "cuda", r'NVML_SUCCESS == [^"]{1,200} ASSERT FAILED at "[^"]{1,200}CachingAllo', probable=True
