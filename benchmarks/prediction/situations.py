@@ -24,6 +24,8 @@ def free():
 def size_of(share):
     return int(share * ROOM) // (2 * MIB) * 2 * MIB
 def to_driver(snapshot, plan):
+    if not plan.releases:
+        return 0  # PyTorch keeps it, and gives it back when a request finds no room
     released = plan.released_holders
     return coming_back(snapshot, frozenset(), released, plan.predicted or 0, emptied=plan.releases).least
 def take(share):
@@ -64,14 +66,16 @@ def _gpu(capacity: str, *lines: str, uuid: str = UUIDS[0]) -> str:
     return "\n".join([f"gpu {uuid} {capacity} Played GPU", "context 300MiB", *lines, ""])
 
 
-_SOME = frozenset({"frame", "too little", "shared segments", "exactly enough", "one page too much", "two variables"})
+_SOME = frozenset({"frame", "exactly enough", "one page too much", "shared segments"})
+_ROUNDED = frozenset({"frame", "two variables", "shared segments"})  # rounded up, the others are too large
+_MORE = _SOME | {"too little", "odd sizes", "every other piece", "graph pool", "came free on the way"}
 
 MACHINES: dict[str, Machine] = {
     "2 GiB": Machine(scenario=_gpu("2GiB")),
     "80 GiB": Machine(scenario=_gpu("80GiB"), only=_SOME - {"shared segments"}),
     "expandable segments": Machine(scenario=_gpu("2GiB"), options="expandable_segments:True"),
-    "cudaMallocAsync": Machine(scenario=_gpu("2GiB"), options="backend:cudaMallocAsync"),
-    "fraction 0.5": Machine(scenario=_gpu("4GiB"), options="per_process_memory_fraction:0.5"),
+    "cudaMallocAsync": Machine(scenario=_gpu("2GiB"), options="backend:cudaMallocAsync", only=_MORE),
+    "fraction 0.5": Machine(scenario=_gpu("4GiB"), options="per_process_memory_fraction:0.5", only=_MORE),
     "fraction 0.7, expandable segments": Machine(
         scenario=_gpu("3GiB"), options="per_process_memory_fraction:0.7,expandable_segments:True", only=_SOME
     ),
@@ -79,9 +83,13 @@ MACHINES: dict[str, Machine] = {
     "second of two GPUs": Machine(
         scenario=_gpu("1GiB") + _gpu("2GiB", uuid=UUIDS[1]), before="import torch; torch.cuda.set_device(1)", only=_SOME
     ),
+    "MIG": Machine(
+        scenario=_gpu("8GiB", "mig MIG-33333333-2222-3333-4444-555555555555 2GiB Played MIG 1g", "context 300MiB"),
+        only=_SOME,
+    ),
     "no NVML": Machine(scenario=_gpu("2GiB", "error nvmlInitWithFlags 9", "error nvmlInit_v2 9"), only=_SOME),
     "max_split_size_mb 64": Machine(scenario=_gpu("2GiB"), options="max_split_size_mb:64", only=_SOME),
-    "roundup_power2_divisions 4": Machine(scenario=_gpu("2GiB"), options="roundup_power2_divisions:4", only=_SOME),
+    "roundup_power2_divisions 4": Machine(scenario=_gpu("2GiB"), options="roundup_power2_divisions:4", only=_ROUNDED),
 }
 
 SITUATIONS: dict[str, tuple[str, ...]] = {
@@ -127,7 +135,7 @@ SITUATIONS: dict[str, tuple[str, ...]] = {
     "pinned memory": ("pinned = torch.empty(200 * MIB, dtype=torch.uint8, pin_memory=True)", "work(0.5, share=0.6)"),
     "losses": (
         "weight = torch.empty(size_of(0.1) // 4, device='cuda', requires_grad=True)\nlosses = []; ASKED = size_of(0.1)",
-        "for _ in range(50): losses.append((weight * weight).exp())",
+        "for _ in range(50): losses.append((weight * weight).sin())",
     ),
     "gradients": (
         "model = torch.nn.Linear(1024, size_of(0.35) // 4096, bias=False, device='cuda')\n"

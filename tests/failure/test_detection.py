@@ -160,6 +160,7 @@ EXAMPLES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     ("pt.cuda.error", "torch.AcceleratorError", "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`", {}),
     ("pt.cuda.driver", "RuntimeError", "CUDA driver error: out of memory", {}),
+    ("pt.nccl", "torch.distributed.DistBackendError", "ncclUnhandledCudaError: … Cuda failure 2 'out of memory'", {}),
     ("pt.thc", "RuntimeError", "cuda runtime error (2) : out of memory at /tmp/THC/generic/THCStorage.cu:58", {}),
     (
         "pt.cuda.short",
@@ -322,6 +323,7 @@ EXAMPLES: list[tuple[str, str, str, dict[str, Any]]] = [
 PROBABLE = [
     ("pt.cublas_alloc", "RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ("pt.cudnn_alloc", "RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ("pt.cufft_alloc", "RuntimeError", "cuFFT error: CUFFT_ALLOC_FAILED"),
     (
         "pt.nvml_masked",
         "RuntimeError",

@@ -10,7 +10,7 @@ import pytest
 from nb_oomhelper.memory.coming_back import ComingBack, coming_back
 from nb_oomhelper.records.cache import CacheSegment, comes_free
 from nb_oomhelper.records.memory import MemorySnapshot
-from tests.makers import ALLOCATOR, CUPY, SNAPSHOT, held, holding
+from tests.makers import ALLOCATOR, CUPY, DEVICE, SNAPSHOT, held, holding
 
 pytestmark = pytest.mark.plain
 
@@ -96,8 +96,19 @@ class TestComingBack:
         assert (after(limited, 0).least, after(limited, 0).most) == (0, GIB)
 
     def test_a_process_gives_back_to_the_driver(self) -> None:
-        found = coming_back(snapshot(*self.SHARED), frozenset(), frozenset(), GIB, emptied=False)
+        found = coming_back(snapshot(*self.SHARED), frozenset(), frozenset(), GIB, emptied=False, outside=True)
         assert (found.freed, found.least, found.most, found.piece) == (GIB, GIB, GIB, None)
+
+    @pytest.mark.parametrize(("limit", "useful"), [(8, 2), (6, 0), (7, 0.5), (None, 2)])
+    def test_what_a_process_frees_past_the_limit_is_of_no_use(self, limit: int | None, useful: float) -> None:
+        own = replace(ALLOCATOR, reserved=5 * GIB + GIB // 2, limit=None if limit is None else limit * GIB)
+        memory = replace(SNAPSHOT, allocator=own, device=replace(DEVICE, free=GIB // 2 if limit == 8 else GIB))
+        found = coming_back(memory, frozenset(), frozenset(), 2 * GIB, emptied=False, outside=True)
+        assert (found.freed, found.least) == (2 * GIB, useful * GIB)
+
+    def test_where_what_goes_lies_is_unknown(self) -> None:
+        found = coming_back(snapshot(*self.SHARED), frozenset(), frozenset(), 24 * MIB, emptied=False)
+        assert (found.freed, found.least, found.most) == (24 * MIB, 0, 24 * MIB)
 
     @pytest.mark.parametrize(
         ("piece", "requested", "printed", "said", "fits"),

@@ -16,7 +16,12 @@ _NAMED = 4  # variables that are named one by one
 
 
 def too_large(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """More was asked for than the device has, or than this process may ever have of it."""
+    """More was asked for than the device has, or than this process may ever have of it.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     most = most_for(event, snapshot)
     if event.requested is None or most is None or event.requested <= most:
         return []
@@ -25,7 +30,12 @@ def too_large(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """A limit that is set and bounds this process more than the device or the machine does."""
+    """A limit that is set and bounds this process more than the device or the machine does.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     if event.backend == "host":
         name, _, bound = tightest(snapshot.host)
         return [] if name == "machine" or bound is None else [Cause(kind="limit", size=bound, limit=name)]
@@ -37,6 +47,10 @@ def failed_cells(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     """What the failed cell keeps, and what those before it still keep: a release lets go of both.
 
     Where names of a library's keep it, the user's own line that led there is told, too.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
     """
     holdings = snapshot.holdings
     now, both = holdings.freed_by(holdings.of_kind("failed_cell")), holdings.freed_by(holdings.of_failures())
@@ -120,7 +134,12 @@ def unnamed(snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """What other processes keep on the device; those of one kind together, this process's own children apart."""
+    """What other processes keep on the device; those of one kind together, this process's own children apart.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     reserved = event.reserved if snapshot.reserved is None else snapshot.reserved
     seen = snapshot.device.processes if snapshot.device else None
     rows = with_self(seen, reserved) if seen else event.processes
@@ -148,6 +167,11 @@ def fragmentation(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -
     """Enough is cached, yet no piece of it is large enough (PyTorch gives back what it can before it fails).
 
     Where as much is free beside it, pieces are not what was missing.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+        free: Bytes that could still be had.
     """
     cached = event.cached if event.cached is not None else own_cache(snapshot)
     if event.backend == "host" or event.requested is None or cached is None or cached < event.requested:
@@ -161,7 +185,13 @@ def fragmentation(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -
 
 
 def not_short(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -> list[Cause]:
-    """More was free than was asked for, then as now: what was refused lacked something else."""
+    """More was free than was asked for, then as now: what was refused lacked something else.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+        free: Bytes that could still be had.
+    """
     if event.backend == "host" or event.requested is None or free is None:
         return []
     told = free if event.free is None else min(free, event.free)
@@ -171,19 +201,34 @@ def not_short(event: OomEvent, snapshot: MemorySnapshot, free: int | None) -> li
 
 
 def pinned(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """Host memory that is pinned for a GPU is the host's all the same, and stays cached when its tensors go."""
+    """Host memory that is pinned for a GPU is the host's all the same, and stays cached when its tensors go.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     size = snapshot.host.pinned
     return [Cause(kind="pinned", size=size)] if event.backend == "host" and size and size >= _WORTH_SAYING else []
 
 
 def private_pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """What CUDA graphs and the like keep for themselves: no tensor uses it, and no other request can have it."""
+    """What CUDA graphs and the like keep for themselves: no tensor uses it, and no other request can have it.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     size = snapshot.allocator.pooled if snapshot.allocator and event.backend != "host" else 0
     return [Cause(kind="private_pool", size=size)] if size >= _WORTH_SAYING else []
 
 
 def pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """What other frameworks hold of the device and do not use: this framework's requests cannot have it."""
+    """What other frameworks hold of the device and do not use: this framework's requests cannot have it.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     if event.backend == "host":
         return []
     found = [
@@ -196,7 +241,12 @@ def pools(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """What is kept on the device beside the allocator by this process, or by whom the driver does not tell."""
+    """What is kept on the device beside the allocator by this process, or by whom the driver does not tell.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     if event.backend == "host":
         return []
     sizes = {part.kind: part.size for part in segments(snapshot, "cuda")}
@@ -206,7 +256,12 @@ def rest(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
 
 
 def refusals(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
-    """What found no room, where CUDA refused something other than a tensor and tells no size."""
+    """What found no room, where CUDA refused something other than a tensor and tells no size.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     free = snapshot.device.free if snapshot.device else None
     if event.framework != "pytorch" or event.requested is not None or free is None:
         return []

@@ -17,12 +17,22 @@ _MODELS = ("model", "pretrained model")
 
 
 def find_mistakes(held: Holdings, phase: Phase) -> list[Cause]:
-    """Causes of the kinds "graph", "copies", "gradients", "stale_optimizer" and "module"."""
+    """Causes of the kinds "graph", "copies", "gradients", "stale_optimizer" and "module".
+
+    Args:
+        held: Who keeps what.
+        phase: What was going on.
+    """
     return [cause for find in finders(held, phase) for cause in find()]
 
 
 def finders(held: Holdings, phase: Phase) -> list[Callable[[], list[Cause]]]:
-    """What finds each of them, apart, so that one that fails costs the others nothing."""
+    """What finds each of them, apart, so that one that fails costs the others nothing.
+
+    Args:
+        held: Who keeps what.
+        phase: What was going on.
+    """
     rows = [held.rows[index] for index in held.of_kind("variable")]
     return [
         partial(_graphs, rows),

@@ -10,11 +10,16 @@ from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.units import format_bytes
 
 STARTS_WITH = 64 << 20  # bytes: cuBLAS and cuDNN start with less than that
-_STARTING = ("pt.cublas_alloc", "pt.cudnn_alloc")
+_STARTING = ("pt.cublas_alloc", "pt.cudnn_alloc", "pt.cufft_alloc")
 
 
 def made_certain(event: OomEvent, snapshot: MemorySnapshot) -> OomEvent:
-    """The event, sure where its text has several causes and the figures leave one of them."""
+    """The event, sure where its text has several causes and the figures leave one of them.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     free = snapshot.device.free if snapshot.device else None
     full = event.format in _STARTING and free is not None and free < STARTS_WITH
     return replace(event, certainty="sure") if full else event
@@ -24,6 +29,10 @@ def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
     """Bytes that an allocation like the failed one could still get, or None.
 
     Driver and allocator count first: what a message tells is rounded, to five MiB where it speaks of GiB.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
     """
     if event.backend == "host":
         return event.free if event.free is not None else host_free(snapshot.host)
@@ -36,7 +45,12 @@ def free_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
 
 
 def below_limit(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
-    """Bytes that this process may still reserve below the limit that is set for it; None where there is none."""
+    """Bytes that this process may still reserve below the limit that is set for it; None where there is none.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     limit = limit_for(event, snapshot)
     reserved = getattr(snapshot.allocator, "reserved", None)
     reserved = event.reserved if reserved is None else reserved
@@ -44,7 +58,12 @@ def below_limit(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
 
 
 def limit_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
-    """Bytes that this process may reserve on the device, where less than all of it is allowed."""
+    """Bytes that this process may reserve on the device, where less than all of it is allowed.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     told = snapshot.allocator.limit if snapshot.allocator else None
     limit = event.limit if told is None else told
     capacity = _device_capacity(event, snapshot)
@@ -62,6 +81,10 @@ def allocated_then(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
 
     What C++ had made on the way is free again by now. The message's figure is rounded; the allocator's peak is exact,
     and the same moment's if it rounds to that figure.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
     """
     told = event.allocated
     allocator = snapshot.allocator
@@ -78,12 +101,22 @@ def own_cache(snapshot: MemorySnapshot) -> int | None:
 
 
 def capacity_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
-    """Bytes of the device, or the tightest bound of the host; None where unknown."""
+    """Bytes of the device, or the tightest bound of the host; None where unknown.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     return tightest(snapshot.host)[2] if event.backend == "host" else _device_capacity(event, snapshot)
 
 
 def most_for(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
-    """The most that this process can ever have there: the capacity, or the limit below it."""
+    """The most that this process can ever have there: the capacity, or the limit below it.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
     limit = None if event.backend == "host" else limit_for(event, snapshot)
     return capacity_for(event, snapshot) if limit is None else limit
 

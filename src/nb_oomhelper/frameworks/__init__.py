@@ -31,16 +31,36 @@ class Framework(Protocol):
         """Whether someone has imported it."""
 
     def recognize(self, text: str, exception_type: str) -> OomEvent | None:
-        """Read one of its messages; None where the text is another's, or not about a lack of memory."""
+        """Read one of its messages; None where the text is another's, or not about a lack of memory.
+
+        Args:
+            text: The error's own.
+            exception_type: Its class, as a traceback prints it.
+        """
 
     def allocator(self, backend: str, device: int | None) -> AllocatorMemory | None:
-        """Its allocator's figures; None where it has none, or was not started. Never raises."""
+        """Its allocator's figures; None where it has none, or was not started. Never raises.
+
+        Args:
+            backend: "cuda", "host", …
+            device: The framework's ordinal; None is its current one.
+        """
 
     def cached_blocks(self, backend: str, device: int | None) -> CachedBlocks | None:
-        """What of its cache can be had, block by block, or None; slower than `allocator`. Never raises."""
+        """What of its cache can be had, block by block, or None; slower than `allocator`. Never raises.
+
+        Args:
+            backend: "cuda", "host", …
+            device: The framework's ordinal; None is its current one.
+        """
 
     def private_pools(self, backend: str, device: int | None) -> int:
-        """Bytes in use in pools of its allocator's that no tensor need show, such as those of CUDA graphs."""
+        """Bytes in use in pools of its allocator's that no tensor need show, such as those of CUDA graphs.
+
+        Args:
+            backend: "cuda", "host", …
+            device: The framework's ordinal; None is its current one.
+        """
 
     def pinned(self) -> int | None:
         """Bytes of host memory that it keeps pinned for copies to a GPU; None where there is none."""
@@ -60,6 +80,10 @@ class Framework(Protocol):
 
         Parts are "parameters", "gradients", "buffers", "optimizer state" and "graph". `nodes` has what
         was met in graphs: pass the same dict while one search goes on, and drop it then.
+
+        Args:
+            objects: Any objects.
+            nodes: Graph nodes that were met, by id; what the search keeps alive.
         """
 
     def label(self, obj: object) -> str | None:

@@ -50,7 +50,12 @@ def loaded() -> bool:
 
 
 def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read a message of CuPy's; None where it is another text."""
+    """Read a message of CuPy's; None where it is another text.
+
+    Args:
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+    """
     match = find(RULES, squeeze(text))
     # Thrust's allocator and others quote the runtime's words too: those are CuPy's only if its class says so
     if match is None or (match.rule.format == "cupy.cudaerror" and not exception_type.startswith("cupy")):

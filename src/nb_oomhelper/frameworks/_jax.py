@@ -46,7 +46,12 @@ def loaded() -> bool:
 
 
 def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read a message of XLA's; None where it is another text. TensorFlow and others use XLA, too: not theirs."""
+    """Read a message of XLA's; None where it is another text. TensorFlow and others use XLA, too: not theirs.
+
+    Args:
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+    """
     ours = not exception_type or _TYPE.search(exception_type)
     match = find(RULES, squeeze(text)) if ours else None
     if match is None:
@@ -96,7 +101,12 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
 
 
 def cached_blocks(backend: str, device: int | None) -> CachedBlocks | None:
-    """The largest free piece of the pool; None where it does not tell. Nothing of the pool goes back to the driver."""
+    """The largest free piece of the pool; None where it does not tell. Nothing of the pool goes back to the driver.
+
+    Args:
+        backend: "cuda", "host", …
+        device: The framework's ordinal; None is its current one.
+    """
     found = allocator(backend, device)
     return CachedBlocks(largest=found.largest_free_block) if found else None
 
@@ -142,7 +152,12 @@ def _row(array: Any, number: int, part: Any) -> tuple[Hashable, str, int | None,
 
 
 def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterator[tuple[object, str]]:  # noqa: ARG001
-    """The copy in host memory that an array keeps once somebody has looked at its values."""
+    """The copy in host memory that an array keeps once somebody has looked at its values.
+
+    Args:
+        objects: Any objects.
+        nodes: Graph nodes that were met, by id; what the search keeps alive.
+    """
     kind = _array_class()
     for thing in objects:
         copy = _attribute(kind, "_npy_value", thing)

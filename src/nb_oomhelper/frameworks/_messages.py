@@ -95,12 +95,22 @@ def _windows(trigger: str, text: str) -> Iterator[tuple[int, str]]:
 
 
 def excerpt(text: str, match: Match) -> str:
-    """What an event keeps of a text: all of it, or of a long one the message that was found in it."""
+    """What an event keeps of a text: all of it, or of a long one the message that was found in it.
+
+    Args:
+        text: The error's own.
+        match: What was found.
+    """
     return text if len(text) <= _KEPT else match.window[:_KEPT]
 
 
 def read_fields(patterns: Mapping[str, str], window: str) -> dict[str, str]:
-    """The first thing that each pattern finds: the text of its first group that took part."""
+    """The first thing that each pattern finds: the text of its first group that took part.
+
+    Args:
+        patterns: Regular expressions by the field's name.
+        window: The text to search, on one line.
+    """
     fields = {}
     for name, pattern in patterns.items():
         found = re.search(pattern, window)

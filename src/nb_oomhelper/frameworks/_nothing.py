@@ -23,17 +23,32 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:  # noqa: ARG00
 
 
 def allocator(backend: str, device: int | None) -> AllocatorMemory | None:  # noqa: ARG001
-    """It does not tell how much it has allocated."""
+    """It does not tell how much it has allocated.
+
+    Args:
+        backend: "cuda", "host", …
+        device: The framework's ordinal; None is its current one.
+    """
     return None
 
 
 def cached_blocks(backend: str, device: int | None) -> CachedBlocks | None:  # noqa: ARG001
-    """It has no cache of blocks, or does not tell."""
+    """It has no cache of blocks, or does not tell.
+
+    Args:
+        backend: "cuda", "host", …
+        device: The framework's ordinal; None is its current one.
+    """
     return None
 
 
 def private_pools(backend: str, device: int | None) -> int:  # noqa: ARG001
-    """It has no pools that no array need show, or does not tell."""
+    """It has no pools that no array need show, or does not tell.
+
+    Args:
+        backend: "cuda", "host", …
+        device: The framework's ordinal; None is its current one.
+    """
     return 0
 
 
@@ -53,7 +68,12 @@ def storages(objects: Iterable[object]) -> Iterator[tuple[int, Hashable, str, in
 
 
 def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:  # noqa: ARG001
-    """The garbage collector sees what its objects refer to."""
+    """The garbage collector sees what its objects refer to.
+
+    Args:
+        objects: Any objects.
+        nodes: Graph nodes that were met, by id; what the search keeps alive.
+    """
     return ()
 
 

@@ -43,7 +43,12 @@ def loaded() -> bool:
 
 
 def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read NumPy's message; None where it is another text."""
+    """Read NumPy's message; None where it is another text.
+
+    Args:
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+    """
     match = find(RULES, squeeze(text))
     if match is None:
         return None
@@ -138,7 +143,12 @@ def _span(ndarray: Any, array: Any, address: int) -> tuple[int, int]:
 
 
 def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterator[tuple[object, str]]:  # noqa: ARG001
-    """The members of arrays of objects, which the garbage collector does not see."""
+    """The members of arrays of objects, which the garbage collector does not see.
+
+    Args:
+        objects: Any objects.
+        nodes: Graph nodes that were met, by id; what the search keeps alive.
+    """
     numpy = _numpy()
     if numpy is None:
         return

@@ -71,7 +71,12 @@ def loaded() -> bool:
 
 
 def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read a MemoryError, which mostly has no text, or an OSError for lack of memory."""
+    """Read a MemoryError, which mostly has no text, or an OSError for lack of memory.
+
+    Args:
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+    """
     words = squeeze(text)
     if _WRAPPED.match(text):  # lines of the user's code stand before the message, and may hold any word
         words = squeeze(text.rstrip().rpartition("\n")[2]).removeprefix("MemoryError").lstrip(": ")

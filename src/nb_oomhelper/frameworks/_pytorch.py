@@ -52,6 +52,10 @@ def allocator(backend: str, device: int | None) -> AllocatorMemory | None:
 def cached_blocks(backend: str, device: int | None) -> CachedBlocks | None:
     """What of the cache can be had, block by block. Too slow for every second.
 
+    Args:
+        backend: "cuda", "host", …
+        device: The framework's ordinal; None is its current one.
+
     Returns:
         None as for `allocator`, and where the back end has no blocks.
     """
@@ -60,7 +64,12 @@ def cached_blocks(backend: str, device: int | None) -> CachedBlocks | None:
 
 
 def private_pools(backend: str, device: int | None) -> int:
-    """Bytes in use in private pools: CUDA graphs keep what they need to run again there, and no tensor shows it."""
+    """Bytes in use in private pools: CUDA graphs keep what they need to run again there, and no tensor shows it.
+
+    Args:
+        backend: "cuda", "host", …
+        device: The framework's ordinal; None is its current one.
+    """
     return private_bytes(_segments(backend, device)[1] or ())
 
 
@@ -184,7 +193,12 @@ def _address(torch: Any, tensor: Any, storage: Any) -> int:
 
 
 def beyond(objects: Sequence[object], nodes: dict[int, object]) -> Iterable[tuple[object, str]]:
-    """Gradients, autograd graphs, and what parameters, buffers and optimizer state are; see `_pytorch_graph`."""
+    """Gradients, autograd graphs, and what parameters, buffers and optimizer state are; see `_pytorch_graph`.
+
+    Args:
+        objects: Any objects.
+        nodes: Graph nodes that were met, by id; what the search keeps alive.
+    """
     torch = _torch()
     return () if torch is None else _pytorch_graph.beyond(torch, objects, nodes)
 

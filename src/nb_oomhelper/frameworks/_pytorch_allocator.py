@@ -23,6 +23,12 @@ _PAGES = {"large": 20 << 20, "small": 2 << 20}  # bytes of a page of an expandab
 def read_figures(torch: Any, ordinal: int, framework: str, backend: str) -> AllocatorMemory | None:
     """Read the allocator's statistics for one device; None where this process has no context on it.
 
+    Args:
+        torch: The module.
+        ordinal: PyTorch's number of the device.
+        framework: The framework's name in our records.
+        backend: "cuda", "host", …
+
     Raises:
         RuntimeError: CUDA is broken by an earlier error.
     """
@@ -89,7 +95,12 @@ def _rounding(stats: dict[str, int]) -> int | None:
 
 
 def uuid_of(torch: Any, ordinal: int) -> str | None:
-    """As the driver writes it, "GPU-…": PyTorch leaves the prefix out. It tells uuids since 2.5."""
+    """As the driver writes it, "GPU-…": PyTorch leaves the prefix out. It tells uuids since 2.5.
+
+    Args:
+        torch: The module.
+        ordinal: PyTorch's number of the device.
+    """
     uuid = getattr(torch.cuda.get_device_properties(ordinal), "uuid", None)
     if uuid is None:
         return None
@@ -101,6 +112,10 @@ def read_segments(torch: Any, ordinal: int) -> list[dict[str, Any]]:
     """The allocator's segments on one device, each with its blocks.
 
     Without the traces of a recorded history, which take seconds; PyTorch before 2.10 cannot leave them out.
+
+    Args:
+        torch: The module.
+        ordinal: PyTorch's number of the device.
 
     Raises:
         RuntimeError: The back end has no blocks (cudaMallocAsync), or CUDA is broken.

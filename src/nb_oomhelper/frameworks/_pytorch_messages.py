@@ -49,6 +49,8 @@ RULES: tuple[Rule, ...] = (
     # An index out of range makes the same sentence: pytorch/pytorch issues tell to run synchronously.
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", probable=True),
     Rule("pt.cudnn_alloc", "cuda", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", probable=True),
+    Rule("pt.cufft_alloc", "cuda", "cuFFT error: CUFFT_ALLOC_FAILED", probable=True),  # ATen/native/cuda/CuFFTUtils.h
+    Rule("pt.nccl", "cuda", "Cuda failure (?:2 )?'out of memory'"),  # NCCL's last error, in torch/csrc/distributed
     # NVML failed while the allocator wrote its message: what it wanted to say is lost (2.1; no more in 2.15).
     Rule(
         "pt.nvml_masked", "cuda", r'NVML_SUCCESS == [^"]{1,200} ASSERT FAILED at "[^"]{1,200}CachingAllo', probable=True
@@ -81,7 +83,12 @@ _REPLICA = r"Caught \w{1,80} in replica \d{1,4} on device (\d{1,9})"  # torch/_u
 
 
 def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read a message of PyTorch's; None where it is not about a lack of memory."""
+    """Read a message of PyTorch's; None where it is not about a lack of memory.
+
+    Args:
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+    """
     match = find(RULES, squeeze(text))
     if match is None:
         return None

@@ -66,6 +66,7 @@ def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: fl
         for key, size in holder.storages.items():
             keepers.setdefault(key, []).append(index)
             sizes[key] = max(sizes.get(key, 0), size)
+    named = {key for one in found for key in one.storages if one.parts.get(key) != "graph"}
     rows = []
     for index, holder in enumerate(found):
         own = {key: sizes[key] for key in holder.storages if keepers[key] == [index]}
@@ -82,7 +83,7 @@ def to_holdings(found: list[HolderCount], searched: int, total: int, seconds: fl
                 own=size,
                 shared=sum(whole.values()) - size,
                 count=len(whole),
-                parts=_parts(holder, whole),
+                parts=_parts(holder, whole, named),
                 shapes=_shapes(holder, whole),
                 dtypes=_dtypes(holder, whole),
                 estimated=holder.estimated,
@@ -114,10 +115,12 @@ def _address(key: Hashable) -> list[int]:
     return []
 
 
-def _parts(holder: HolderCount, sizes: dict[Hashable, int]) -> tuple[tuple[str, int], ...]:
+def _parts(holder: HolderCount, sizes: dict[Hashable, int], named: set[Hashable]) -> tuple[tuple[str, int], ...]:
+    """Bytes by what they are for; what a name leads to past any graph, as to its parameters, is not the graph's."""
     parts: dict[str, int] = {}
     for key, size in sizes.items():
         part = holder.parts.get(key, "tensors")
+        part = "tensors" if part == "graph" and key in named else part
         parts[part] = parts.get(part, 0) + size
     return tuple(sorted(parts.items(), key=lambda pair: -pair[1]))
 

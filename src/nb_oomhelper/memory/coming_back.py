@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nb_oomhelper.memory.room import left_of
 from nb_oomhelper.records.cache import ComesFree, comes_free
 from nb_oomhelper.records.memory import AllocatorMemory, MemorySnapshot
 
@@ -51,7 +52,13 @@ class ComingBack:
 
 
 def coming_back(
-    snapshot: MemorySnapshot, before: frozenset[int], released: frozenset[int], frees: int, *, emptied: bool
+    snapshot: MemorySnapshot,
+    before: frozenset[int],
+    released: frozenset[int],
+    frees: int,
+    *,
+    emptied: bool,
+    outside: bool = False,
 ) -> ComingBack:
     """Tell what comes back where holders go.
 
@@ -61,11 +68,15 @@ def coming_back(
         released: Those that go now.
         frees: Bytes that go now where it is not holders that go.
         emptied: Whether the caches are emptied, too.
+        outside: What goes is another process's.
     """
     held, own = snapshot.holdings, snapshot.allocator
     earlier = held.freed_by(before)
     freed = held.freed_by(before | released) - earlier if released else frees
-    if own is None or own.whole is None or own.never_releases or not (emptied or released):
+    if outside:
+        useful = earlier + _below_limit(snapshot, freed)
+        return ComingBack(freed=freed, least=useful, most=useful, in_sum=useful)
+    if own is None or own.whole is None or own.never_releases:
         return _in_sum(snapshot, earlier, freed, emptied=emptied)
     others, others_at_most = _of_others(snapshot) if emptied else (0, 0)
     if own.segments is None:  # too many blocks to know which of them lie together
@@ -101,6 +112,13 @@ def _in_sum(snapshot: MemorySnapshot, earlier: int, freed: int, *, emptied: bool
     if emptied:
         least, most = least + (snapshot.releasable or 0), most + (snapshot.releasable_at_most or 0)
     return ComingBack(freed=freed, least=least, most=most, in_sum=most)
+
+
+def _below_limit(snapshot: MemorySnapshot, size: int) -> int:
+    """What this process can have of bytes that come free on the device: what lies past its limit is of no use."""
+    own, free = snapshot.allocator, snapshot.device.free if snapshot.device else None
+    below = left_of(own.limit, own.reserved) if own else None
+    return size if below is None or free is None else max(0, min(free + size, below) - min(free, below))
 
 
 def _of_others(snapshot: MemorySnapshot) -> tuple[int, int]:

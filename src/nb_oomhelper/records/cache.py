@@ -40,7 +40,11 @@ class CacheSegment:
             yield place - self.start, self.start + self.size - place
 
     def given_back(self, begin: int, size: int) -> int:
-        """Count the bytes of a free run that emptying the cache gives back."""
+        """Count the bytes of a free run that emptying the cache gives back.
+
+        Args:
+            begin, size: As `free_runs` gives them.
+        """
         if self.kept:
             return 0
         if not self.page:

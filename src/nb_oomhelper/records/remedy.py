@@ -92,6 +92,7 @@ class FixPlan:
         in_cell: For the same: the failed cell itself keeps them.
         subject: The name, pid or model that it is about, or "".
         released_holders: The holders that it lets go: indexes of rows of the snapshot's holdings.
+        outside: What it frees is another process's, and the driver has it back as it is.
         releases: It gives back what the failed cell keeps, and the caches of the frameworks.
         binds: Names that its own lines bind, and not the user's statement or cell.
         loads: It makes the failed request itself: if it runs, that has fitted.
@@ -124,6 +125,7 @@ class FixPlan:
     subject: str = ""
     released_holders: frozenset[int] = frozenset()
     releases: bool = False
+    outside: bool = False
     binds: frozenset[str] = frozenset()
     loads: bool = False
     reruns: bool = False

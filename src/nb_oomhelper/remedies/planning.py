@@ -195,6 +195,7 @@ def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: N
             predicted=subject.frees,
             subject=subject.name,
             released_holders=subject.released_holders,
+            outside=fix.subject == "process",
             releases=fix.does.releases,
             binds=fix.does.binds,
         )
@@ -221,7 +222,8 @@ def predict_effect(
         # what frees an unknown amount may also ask for less, as a load across devices does
         return replace(plan, predicted=None, fits=None, whole_cell_fits=None, room=None)
     emptied = bool(before or plan.releases)
-    back = coming_back(snapshot, before, plan.released_holders, plan.predicted or 0, emptied=emptied)
+    frees = plan.predicted or 0
+    back = coming_back(snapshot, before, plan.released_holders, frees, emptied=emptied, outside=plan.outside)
     fits, requested = None, diagnosis.requested
     if requested is not None:
         fits = _fits(back.least, back.most, diagnosis, back.asked(requested))
