@@ -22,7 +22,8 @@ _DICTS = (dict, defaultdict, OrderedDict)
 _CACHE = type(functools.lru_cache(lambda: None))
 _DEPTH = 2  # attributes below a name
 _FEW = 64  # attributes of one object, and parts of one element
-_SIZED = 10_000  # members of one container that are measured
+_SIZED = 1_000  # members of one container that are measured; of more these stand for all
+_PARTS = 16  # parts of a member that are measured
 _BUILTINS = Element("other")
 
 
@@ -154,6 +155,8 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
     met: set[int] = set()
     for part in some:
         _measure(part, sizes, met, 2)
+    if len(thing) > len(some):
+        sizes = {backend: size * len(thing) // len(some) for backend, size in sizes.items()}
     return Kept(call="" if kind is tuple else "clear", element=element, size=sizes, owners=owners)
 
 
@@ -165,7 +168,7 @@ def _inner(thing: object) -> Element:
 
 
 def _items(thing: Any) -> list[tuple[object, object]]:
-    return list(itertools.islice(list(dict.items(thing)), _SIZED))
+    return list(itertools.islice(dict.items(thing), _SIZED))
 
 
 def _members(thing: Any) -> list[object]:
@@ -212,9 +215,9 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
     else:
         parts: list[object] = []
         if depth and any(kind is one for one in _DICTS):
-            parts = [part for _, part in _items(thing)[:_FEW]]
+            parts = [part for _, part in _items(thing)[:_PARTS]]
         elif depth and any(kind is one for one in _LISTS):
-            parts = _members(thing)[:_FEW]
+            parts = _members(thing)[:_PARTS]
         for part in parts:
             _measure(part, sizes, met, depth - 1)
         return
