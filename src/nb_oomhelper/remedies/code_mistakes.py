@@ -35,7 +35,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from _graphs_not_needed(written, event, held)
         yield from _retained(event, places)
         yield from _states(event, held, places)
-        yield from _checkpoints(event, places)
+        yield from _checkpoints(event, shortage, places)
     yield from _kept_errors(written, held, places)
     yield from _second_attempts(places)
     yield from _never_emptied(written, event, held, places)
@@ -159,13 +159,14 @@ def _states(event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mi
                 yield Mistake(kind="less_state", subject="Adam", place=place, edits=edits, explains=size, in_cell=True)
 
 
-def _checkpoints(event: OomEvent, places: list[Place]) -> Iterator[Mistake]:
+def _checkpoints(event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
     """A checkpoint goes back to the device from which it was saved, beside the model that it is for."""
     if event.backend != "host" and event.call is not None:
         for place in places:
-            if place.definition is None and (edits := narrowing.on_host(place.text, place.body)):
+            more = place.definition is None and len(place.body) > 1  # else the load alone is the cell
+            if more and (edits := narrowing.on_host(place.text, place.body)):
                 yield Mistake(
-                    kind="map_location", subject="torch.load", place=place, edits=edits, explains=event.requested
+                    kind="map_location", subject="torch.load", place=place, edits=edits, explains=shortage.needs
                 )
 
 

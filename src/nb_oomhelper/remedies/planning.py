@@ -82,6 +82,8 @@ def _ready(
     fix: Fix, event: OomEvent, snapshot: MemorySnapshot, diagnosis: Diagnosis, load: Load | None, notebook: Notebook
 ) -> Iterable[FixPlan]:
     """The plans of one fix, by what it is about: the failed call, what the failed cell uses, or what is held."""
+    if "host" in fix.options and any(mend.kind == "map_location" for mend in notebook.mends):
+        return []  # the whole cell is run with it
     if fix.subject == "call":
         found = plan_reload(fix, load) if load is not None else None
         return [] if found is None else [found]
