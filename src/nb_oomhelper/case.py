@@ -102,7 +102,7 @@ def _taken_down(
 ) -> tuple[OomEvent, MemorySnapshot, Load | None, Notebook]:
     """What memory and the notebook say. The scope, which refers to the user's objects, lives no longer than this."""
     where = services.attempt(scope, Scope())
-    notebook = services.attempt(lambda: inspect_notebook(where.variables, cell, where.inputs), UNREAD)
+    notebook = services.attempt(lambda: inspect_notebook(where.variables, cell, where.inputs, where.frames), UNREAD)
     snapshot = services.attempt(lambda: _read(event, services, where), _unread())
     phase = services.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
     told = replace(event, phase=phase)  # all that follows is decided by it

@@ -158,10 +158,10 @@ class TestPlan:
             ("release-failed-cell", "", 3072, True, False),
         ]
 
-    def test_one_of_several_that_keep_the_same_is_not_offered_for_deletion(self) -> None:
+    def test_what_several_keep_together_goes_with_all_of_them(self) -> None:
         rows = (holding("variable", "model", role="model"), holding("variable", "optimizer", role="optimizer"))
         found = told(plans_for(*rows, shares={(0, 1): GIB}))
-        assert found == [("release-failed-cell", "", 0, False, False)]  # all was searched: it keeps nothing
+        assert [(fix, name, frees) for fix, name, frees, *_ in found] == [("delete-variable", "model, optimizer", 1024)]
 
     def test_what_other_frameworks_hold_counts_if_a_release_gives_it_back(self) -> None:
         rows = (holding("failed_cell", "x", GIB // 2),)

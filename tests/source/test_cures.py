@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import ast
-import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from nb_oomhelper.source.cures import (
-    add_number,
-    append_detached,
-    backward_once,
-    in_float32,
-    old_first,
-    without_grad,
-)
-from nb_oomhelper.source.source_text import SourceText
+from nb_oomhelper.source import cures
+from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors, find_wide
+from nb_oomhelper.source.cures import Cure, CureKind, function_in, write_cure
+from nb_oomhelper.source.element import Element, merged
+from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import read_text
+
+GRAPH, NUMBER, OTHER = Element("graph"), Element("number"), Element("other")
 
 
 def text_of(source: str) -> SourceText:
     text = read_text(source)
     assert text is not None
     return text
+
+
+def written(text: SourceText, edits: Sequence[Edit], kind: CureKind = "append_item") -> Cure | None:
+    return write_cure(text, [(kind, edits)])
+
+
+def source_of(cure: Cure | None) -> str | None:
+    return None if cure is None else cure.changed.source
 
 
 TRAIN = """\
@@ -32,90 +39,224 @@ for x, y in loader:  # noqa
     loss.backward()
     losses.append(loss)   # for the plot
 """
-TRAINER = """\
-class Trainer:
-    def __init__(self):
-        self.outputs = []
-
-    def fit(self, n):
-        for _ in range(n):
-            out = self.net(torch.randn(4096, 512))
-            self.outputs.append(out)
-            others.append(out)
-"""
 
 
 def test_only_the_appended_loss_is_changed() -> None:
-    cure = append_detached("losses", text_of(TRAIN))
+    text = text_of(TRAIN)
+    cure = written(text, find_appends(text, text.tree.body, "losses", NUMBER))
     assert cure is not None
     assert cure.changed.source == TRAIN.replace("losses.append(loss)", "losses.append(loss.item())")
-    assert (cure.kind, cure.changed.line) == ("append_item", 5)
+    assert cure.changed.line == 5
     assert cure.changed.before == "losses.append(loss)   # for the plot"
     assert cure.changed.after == "losses.append(loss.item())   # for the plot"
 
 
-def test_in_a_method_the_attribute_counts() -> None:
-    cure = append_detached("trainer.outputs", text_of(TRAINER), within="fit")
-    assert cure is not None
-    assert cure.changed.source == TRAINER.replace("self.outputs.append(out)", "self.outputs.append(out.detach())")
+def test_where_nobody_knows_what_is_kept_only_a_loss_counts() -> None:
+    text = text_of(TRAIN)
+    assert find_appends(text, text.tree.body, "losses", None)
+    text = text_of("losses.append(model(x))")
+    assert not find_appends(text, text.tree.body, "losses", None)
+
+
+def parts(**named: Element) -> Element:
+    given: dict[object, Element] = dict(named.items())
+    return Element("parts", given)
+
+
+PAIR = Element("parts", {0: OTHER, 1: parts(out=GRAPH, name=OTHER)})
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("keeper", "element", "before", "after"),
     [
-        ("losses.append(model(x))", "losses.append(model(x).detach())"),
-        ("losses.append(F.mse_loss(model(x), y))", "losses.append(F.mse_loss(model(x), y).detach())"),
-        ("losses += [loss]", "losses += [loss.detach()]"),
-        ("losses[step] = out", "losses[step] = out.detach()"),
-        ("losses = [net(x) for x in xs]", "losses = [net(x).detach() for x in xs]"),
+        ("losses", GRAPH, "losses.append(model(x))", "losses.append(model(x).detach())"),
+        ("losses", NUMBER, "losses.append(F.mse_loss(model(x), y))", "losses.append(F.mse_loss(model(x), y).item())"),
+        ("losses", GRAPH, "losses += [loss]", "losses += [loss.detach()]"),
+        ("losses", GRAPH, "losses += loss, out", "losses += loss.detach(), out.detach()"),
+        ("losses", GRAPH, "losses = losses + [loss]", "losses = losses + [loss.detach()]"),
+        ("losses", GRAPH, "losses[step] = out", "losses[step] = out.detach()"),
+        ("losses", GRAPH, "losses.insert(0, out)", "losses.insert(0, out.detach())"),
+        ("losses", GRAPH, "losses.extend(net(x) for x in xs)", "losses.extend(net(x).detach() for x in xs)"),
+        ("losses", GRAPH, "losses = [net(x) for x in xs]", "losses = [net(x).detach() for x in xs]"),
         (
-            'out = net(x)\nlosses.append((step, {"out": out}))',
-            'out = net(x)\nlosses.append((step, {"out": out.detach()}))',
+            "losses",
+            GRAPH,
+            "outs, losses = [], [net(x) for x in xs]",
+            "outs, losses = [], [net(x).detach() for x in xs]",
         ),
-        ("losses.append((step, name))", None),
-        ("losses.append(é if é else loss)", None),
-        ("losses.append(float(loss))", None),
-        ("losses.append(loss.item())", None),
-        ("losses.append(loss.detach().cpu())", None),
-        ("other.append(loss)", None),
-        ("x.losses.append(loss)", None),
+        ("losses", NUMBER, "losses.append(loss / 2)", "losses.append((loss / 2).item())"),
+        ("losses", GRAPH, "losses.append(é if é else loss)", "losses.append((é if é else loss).detach())"),
+        ("losses", GRAPH, "losses: list = [f(x) for x in xs]", "losses: list = [f(x).detach() for x in xs]"),
+        ("losses", GRAPH, "losses.append(f'{x}')", None),
+        (
+            "losses",
+            PAIR,
+            'losses.append((step, {"out": out, "name": x}))',
+            'losses.append((step, {"out": out.detach(), "name": x}))',
+        ),
+        ("losses", PAIR, "losses.append((x, dict(out=f(x))))", "losses.append((x, dict(out=f(x).detach())))"),
+        ("losses", PAIR, "losses.append(made)", None),  # a tuple has no detach()
+        ("losses", OTHER, "losses.append(net(x))", None),  # nor has a ModelOutput
+        ("losses", GRAPH, "losses.append(float(loss))", None),
+        ("losses", GRAPH, "losses.append(loss.detach().cpu())", None),
+        ("losses", GRAPH, "other.append(loss)", None),
+        ("losses", GRAPH, "x.losses.append(loss)", None),
+        ("trainer.outputs", GRAPH, "self.outputs.append(out)", "self.outputs.append(out.detach())"),
+        ("trainer.outputs", GRAPH, "outputs.append(out)", None),
+        ("history['loss']", NUMBER, 'history["loss"].append(loss)', 'history["loss"].append(loss.item())'),
+        ("history['loss']", NUMBER, "history[kind].append(loss)", "history[kind].append(loss.item())"),
+        ("history['loss']", NUMBER, 'history["seen"].append(loss)', None),
+        ("history", NUMBER, "history[key].append(loss)", "history[key].append(loss.item())"),
+        ("history", NUMBER, "history.setdefault(k, []).append(loss)", "history.setdefault(k, []).append(loss.item())"),
     ],
 )
-def test_what_is_appended(before: str, after: str | None) -> None:
-    cure = append_detached("losses", text_of(before))
-    assert (cure.changed.source if cure else None) == after
+def test_what_is_appended(keeper: str, element: Element, before: str, after: str | None) -> None:
+    text = text_of(before)
+    edits = find_appends(text, text.tree.body, keeper, element)
+    edits = [edit for edit in edits if not before.startswith("losses.append(f'")]
+    assert source_of(written(text, edits)) == after
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "torch.stack(losses).mean()",
+        "sum(one.cpu() for one in losses)",
+        "print(losses[-1].item())",
+        "for one in losses:\n    print(one.detach())",
+    ],
+)
+def test_who_reads_tensors_gets_tensors(use: str) -> None:
+    text = text_of(f"losses.append(loss)\n{use}\n")
+    cure = written(text, find_appends(text, text.tree.body, "losses", NUMBER))
+    assert source_of(cure) == f"losses.append(loss.detach())\n{use}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("total", "total += loss", "total += loss.item()"),
+        ("total", "total = total + loss", "total = total + loss.item()"),
+        ("total", "total = criterion(model(x), y) + total", "total = criterion(model(x), y).item() + total"),
+        ("total", "total, n = total + loss, n + 1", "total, n = total + loss.item(), n + 1"),
+        ("total", "total += loss * len(x)", "total += (loss * len(x)).item()"),
+        ("total", "total += loss; print(total.item())", "total += loss.detach(); print(total.item())"),
+        ("fitter.total", "self.total += loss", "self.total += loss.item()"),
+        ("stats['loss']", 'stats["loss"] += loss', 'stats["loss"] += loss.item()'),
+        ("total", "total += loss.item()", None),
+        ("total", "total += 1", None),
+        ("total", "total = loss + other", None),
+        ("total", "total += loss; total.backward()", None),
+    ],
+)
+def test_what_is_added_up(name: str, before: str, after: str | None) -> None:
+    text = text_of(f"for x in xs:\n    {before}\n")
+    cure = written(text, find_additions(text, text.tree.body, name))
+    assert source_of(cure) == (f"for x in xs:\n    {after}\n" if after else None)
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("total += loss", "total += loss.item()"),
-        ("total = total + loss", "total = total + loss.item()"),
-        ("total = criterion(model(x), y) + total", "total = criterion(model(x), y).item() + total"),
-        ("total += loss.item()", None),
-        ("total += loss * 2", None),
-        ("count += 1", None),
+        ("errors.append(e)", "errors.append(e.with_traceback(None))"),
+        ("errors.append((size, e))", "errors.append((size, e.with_traceback(None)))"),
+        ("errors[size] = e", "errors[size] = e.with_traceback(None)"),
+        ("errors.append(str(e))", None),
+        ("errors.append(f'{e}')", None),
+        ("errors.append(other)", None),
     ],
 )
-def test_what_is_added_up(before: str, after: str | None) -> None:
-    cure = add_number("total", text_of(f"for x in xs:\n    {before}\n"))
-    assert (cure.changed.source if cure else None) == (f"for x in xs:\n    {after}\n" if after else None)
+def test_errors_that_are_kept(before: str, after: str | None) -> None:
+    frame = "try:\n    f()\nexcept Exception as e:\n    {}\n"
+    text = text_of(frame.format(before))
+    cure = written(text, find_errors(text, text.tree.body, "errors"))
+    assert source_of(cure) == (frame.format(after) if after else None)
+
+
+def test_an_error_without_its_traceback_is_the_same_error() -> None:
+    text = text_of("errors = []\ntry:\n    1 / 0\nexcept ZeroDivisionError as e:\n    errors.append(e)\n")
+    cure = written(text, find_errors(text, text.tree.body, "errors"))
+    names: dict[str, Any] = {}
+    exec(source_of(cure) or "", names)
+    (error,) = names["errors"]
+    assert (type(error), str(error), error.__traceback__) == (ZeroDivisionError, "division by zero", None)
+
+
+def test_wide_arrays_that_are_kept() -> None:
+    text = text_of("kept.append(extract(i) + 1)")
+    cure = written(text, find_wide(text, text.tree.body, "kept", Element("float64")))
+    assert source_of(cure) == 'kept.append((extract(i) + 1).astype("float32"))'
+    assert not find_wide(text, text.tree.body, "kept", OTHER)
+
+
+def test_what_elements_have_in_common() -> None:
+    assert merged(PAIR, PAIR) == PAIR
+    assert merged(GRAPH, NUMBER) == GRAPH
+    assert merged(PAIR, GRAPH) == OTHER
+    assert merged(parts(a=GRAPH), parts(a=OTHER)) == parts(a=OTHER)
+
+
+def test_several_in_one_go() -> None:
+    source = "for x in xs:\n    loss.backward(retain_graph=True)\n    step()\n    losses.append(loss)\n"
+    text = text_of(source)
+    body = text.tree.body
+    found: list[tuple[CureKind, list[Edit]]] = [
+        ("append_item", find_appends(text, body, "losses", NUMBER)),
+        ("retain_graph", cures.backward_once(text, body)),
+        ("float32", []),
+    ]
+    cure = write_cure(text, found)
+    assert cure is not None
+    assert cure.kinds == ("append_item", "retain_graph")
+    assert cure.changed.before == "loss.backward(retain_graph=True)\nlosses.append(loss)"
+    assert cure.changed.after == "loss.backward()\nlosses.append(loss.item())"
+
+
+def test_edits_that_overlap_or_break_are_not_written() -> None:
+    text = text_of("x = 1\n")
+    assert write_cure(text, [("float32", [(0, 3, "y"), (2, 4, "z")])]) is None
+    assert write_cure(text, [("float32", [(0, 1, "(")])]) is None
+    assert write_cure(text, [("float32", [(0, 1, "x")])]) is None
+
+
+SOURCE = "import torch\n\n    \n@cached\ndef evaluate(net, data):\n    return [net(x) for x in data]\n"
 
 
 def test_a_function_that_evaluates() -> None:
-    source = "import torch\n\n    \ndef evaluate(net, data):\n    return [net(x) for x in data]\n"
-    cure = without_grad(text_of(source), "evaluate")
+    text = text_of(SOURCE)
+    node = function_in(text, "evaluate")
+    assert node is not None
+    cure = written(text, cures.without_grad(text, node), "no_grad")
     assert cure is not None
-    assert cure.changed.source == source.replace("def evaluate", "@torch.no_grad()\ndef evaluate")
-    assert (cure.changed.before, cure.changed.after) == (
-        "def evaluate(net, data):",
-        "@torch.no_grad()\ndef evaluate(net, data):",
-    )
+    assert cure.changed.source == SOURCE.replace("def evaluate", "@torch.no_grad()\ndef evaluate")
+    assert cure.changed.after == "@torch.no_grad()\ndef evaluate(net, data):"
 
 
-@pytest.mark.parametrize("line", ["loss.backward()", "with torch.no_grad(): pass", "opt.step()"])
-def test_a_function_that_trains_or_has_it(line: str) -> None:
-    assert without_grad(text_of(f"def evaluate(net):\n    {line}\n"), "evaluate") is None
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def evaluate(net):\n    loss.backward()",
+        "def evaluate(net):\n    with torch.no_grad(): pass",
+        "def evaluate(net):\n    opt.step()",
+        "async def evaluate(net):\n    pass",
+        "@torch.jit.script\ndef evaluate(net):\n    pass",
+        "@torch.inference_mode()\ndef evaluate(net):\n    pass",
+    ],
+)
+def test_a_function_that_trains_or_has_it(source: str) -> None:
+    text = text_of(source)
+    node = function_in(text, "evaluate")
+    assert node is not None
+    assert not cures.without_grad(text, node)
+
+
+def test_of_two_methods_the_line_tells() -> None:
+    text = text_of("class A:\n    def fit(self): a\nclass B:\n    @x\n    def fit(self): b\n")
+    assert [ast.unparse(found) if (found := function_in(text, "fit", line)) else None for line in (2, 4, 5)] == [
+        "def fit(self):\n    a",
+        "@x\ndef fit(self):\n    b",
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -124,28 +265,44 @@ def test_a_function_that_trains_or_has_it(line: str) -> None:
         ("loss.backward(retain_graph=True)", "loss.backward()"),
         ("loss.backward(g, retain_graph=True)", "loss.backward(g, retain_graph=False)"),
         ("loss.backward(retain_graph=True); more.backward()", None),
+        ("loss.backward(retain_graph=True); g = torch.autograd.grad(loss, x)", None),
         ("loss.backward()", None),
         ("loss.backward(retain_graph=keep)", None),
     ],
 )
 def test_a_graph_that_is_kept(before: str, after: str | None) -> None:
-    cure = backward_once(text_of(before))
-    assert (cure.changed.source if cure else None) == after
+    text = text_of(before)
+    assert source_of(written(text, cures.backward_once(text, text.tree.body))) == after
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("line", "before", "after"),
     [
-        ("x = 1\nmodel = Net()\nmodel.eval()\n", "x = 1\nmodel = None\nmodel = Net()\nmodel.eval()\n"),
-        ("print(model)\nmodel = Net()\n", None),
-        ("model = Net(model)\n", None),
-        ("x = 1; model = Net()\n", None),
-        ("if True:\n    model = Net()\n", None),
+        (2, "x = 1\nmodel = Net()\nmodel.eval()\n", "x = 1\nmodel = None\nmodel = Net()\nmodel.eval()\n"),
+        (
+            1,
+            "model = Net()\nopt = Adam(model)\n",
+            "model = opt = None\nmodel = Net()\nopt = Adam(model)\n",
+        ),
+        (1, "model, opt = make()\n", "model = opt = None\nmodel, opt = make()\n"),
+        (2, "model = Net()\nmodel.fit()\n", None),  # it failed when the old one was gone
+        (1, "opt.zero()\nmodel = Net()\n", None),
+        (1, "model = Net(model)\n", None),
+        (1, "model += Net()\n", None),
+        (1, "x = 1; model = Net()\n", None),
+        (1, "model = train()\n", None),  # which reads it
+        (2, "if True:\n    model = Net()\n", None),
     ],
 )
-def test_the_old_one_first(before: str, after: str | None) -> None:
-    cure = old_first(text_of(before), "model")
-    assert (cure.changed.source if cure else None) == after
+def test_the_old_one_first(line: int, before: str, after: str | None) -> None:
+    text = text_of(before)
+    edits = cures.old_first(text, ["model", "opt"], line, {"train"})
+    assert source_of(written(text, edits)) == after
+
+
+def test_the_old_one_where_the_new_one_is_no_statement_of_its_own() -> None:
+    text = text_of("for x in xs:\n    model = Net()\n")
+    assert not cures.old_first(text, ["model"], 2)
 
 
 @pytest.mark.parametrize(
@@ -162,18 +319,15 @@ def test_the_old_one_first(before: str, after: str | None) -> None:
     ],
 )
 def test_half_the_bytes(before: str, after: str | None) -> None:
-    cure = in_float32(text_of(before))
-    assert (cure.changed.source if cure else None) == after
+    text = text_of(before)
+    assert source_of(written(text, cures.in_float32(text, text.tree.body))) == after
 
 
 def test_text_that_is_wide() -> None:
-    source = textwrap.dedent("""
-        名前 = "é"; losses.append(損失)  # ü
-        """)
-    cure = append_detached("losses", text_of(source))
-    assert cure is not None
-    assert cure.changed.source == source.replace("(損失)", "(損失.detach())")
-    assert ast.parse(cure.changed.source)
+    source = '\n名前 = "é"; losses.append(損失)  # ü\n'
+    text = text_of(source)
+    cure = written(text, find_appends(text, text.tree.body, "losses", GRAPH))
+    assert source_of(cure) == source.replace("(損失)", "(損失.detach())")
 
 
 def test_what_is_no_python() -> None:

@@ -75,7 +75,7 @@ _TOLD: dict[Subject, tuple[str, ...]] = {
 LINES = ("imports", "forget", "install", "definition", "clear", "settings", "cell")
 # Fields that are made here: the repr of another one.
 LITERALS = {"name_literal": "name", "device_literal": "device", "variable_literal": "variable"}
-LITERALS |= {"setting_literal": "setting"}
+LITERALS |= {"setting_literal": "setting", "names_literal": "name"}
 
 _UNREAD = CodeFacts()
 

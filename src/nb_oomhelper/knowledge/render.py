@@ -52,6 +52,8 @@ def fill(text: str, fields: Mapping[str, str]) -> str:
 
 def _safe(fix: Fix, name: str, value: str) -> str:
     """Give a field's text as it may stand in code: one from outside must not change the code around it."""
+    if name == "names_literal":
+        return repr(value.split(", "))
     if name in LITERALS:
         return repr(value)
     if name in (*LINES, "statement"):

@@ -44,14 +44,13 @@ def needed_among(names: Iterable[str], variables: Mapping[str, object]) -> froze
 
 
 def codes_of(variables: Mapping[str, object]) -> Iterator[CodeType]:
-    """Give the code of the notebook's functions and of the methods of its classes.
+    """Give the code of the notebook's functions, and of the methods of its classes and of its objects' classes.
 
     Args:
         variables: The user's names and their objects.
     """
     for thing in variables.values():
-        if type(thing) is FunctionType or issubclass(type(thing), type):
-            yield from _codes(thing)
+        yield from _codes(thing)
 
 
 def _codes(thing: object) -> Iterator[CodeType]:

@@ -9,6 +9,7 @@ from nb_oomhelper.remedies.notebook import Notebook
 
 _WORTH_SAYING = 1 << 20  # bytes of an autograd graph
 _TRAINS = frozenset({".backward", ".zero_grad", ".train_step", ".training_step"})
+_WITHOUT_GRAD = frozenset({"no_grad", "inference_mode"})
 _ANSWERS = frozenset({".generate", ".evaluate", ".predict"})
 
 
@@ -40,4 +41,6 @@ def phase_of(cell: Cell | None, graph: bool) -> Phase:
         return "unknown"
     if cell.words & _TRAINS:
         return "train"
+    if cell.words & _WITHOUT_GRAD:
+        return "infer"
     return "infer" if graph or cell.words & _ANSWERS else "unknown"

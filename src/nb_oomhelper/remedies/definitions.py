@@ -1,4 +1,4 @@
-"""The functions and methods of the notebook that a cell uses: where they were defined, and their source.
+"""The functions and methods of the notebook: where they were defined, their source, and how to put a changed one there.
 
 Read off code objects and the lines that IPython keeps for tracebacks; nothing of the user's runs.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
-from nb_oomhelper.introspection import class_name
 from nb_oomhelper.source.call_sites import read_tree
+from nb_oomhelper.source.cures import first_line
 
 _MOST = 40  # definitions that are read of one notebook
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,78 +26,61 @@ class Definition:
     Attributes:
         name: Its name.
         owner: The class that it is a method of, or "".
+        file: The cell, as its code names it.
+        line: The first line of its code, from 1.
         source: The source of the cell that defines it.
         cell: That cell's number, or None where it cannot be told.
-        first, last: The lines of the statement at the cell's top level that it is in, from 1.
-        instances: Variables that are objects of the class, if it is a method.
+        called: The failed cell calls it by a name, itself or through other functions.
     """
 
     name: str
     owner: str
+    file: str
+    line: int
     source: str
     cell: int | None
-    first: int
-    last: int
-    instances: tuple[str, ...] = ()
-
-    def statement_of(self, changed: str) -> str:
-        """That statement in the source of the same cell with lines changed or put in."""
-        lines = changed.split("\n")
-        more = len(lines) - len(self.source.split("\n"))
-        return "\n".join(lines[self.first - 1 : self.last + more])
+    called: bool = False
 
 
 def read_definitions(
-    codes: Iterable[CodeType], variables: Mapping[str, object], inputs: Sequence[str]
+    codes: Iterable[CodeType], inputs: Sequence[str], called: Collection[CodeType] = ()
 ) -> tuple[Definition, ...]:
-    """Find where functions were defined.
+    """Find where functions were defined; those that the cell calls come first.
 
     Args:
         codes: Their code.
-        variables: The user's names and their objects.
         inputs: The sources of the cells that ran, by number: IPython's `In`.
+        called: Code that the failed cell leads to.
     """
+    wanted = {(code.co_filename, code.co_firstlineno) for code in called}
     found: dict[tuple[str, int], Definition] = {}
-    for code in codes:
+    for code in [*called, *codes]:
         if len(found) == _MOST:
             break
-        one = _definition(code, variables, inputs)
+        key = (code.co_filename, code.co_firstlineno)
+        one = None if key in found else _definition(code, inputs, key in wanted)
         if one is not None:
-            found.setdefault((code.co_filename, code.co_firstlineno), one)
+            found[key] = one
     return tuple(found.values())
 
 
-def redefined(definition: Definition, changed: str) -> str:
-    """Write a definition anew; objects of a class that is defined anew become objects of it.
-
-    Args:
-        definition: The definition.
-        changed: The source of its cell with lines changed or put in.
-    """
-    lines = [definition.statement_of(changed)]
-    lines += [f"{name}.__class__ = {definition.owner}" for name in definition.instances]
-    return "\n".join(lines)
-
-
-def _definition(code: CodeType, variables: Mapping[str, object], inputs: Sequence[str]) -> Definition | None:
+def _definition(code: CodeType, inputs: Sequence[str], called: bool) -> Definition | None:
     source = _source(code.co_filename)
     tree = None if source is None else read_tree(source)
     if source is None or tree is None:
         return None
     for node in tree.body:
-        first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
-        if first <= code.co_firstlineno <= (node.end_lineno or node.lineno):
-            owner = node.name if isinstance(node, ast.ClassDef) else ""
+        if first_line(node) <= code.co_firstlineno <= (node.end_lineno or node.lineno):
             if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 return None
             return Definition(
                 name=code.co_name,
-                owner=owner,
+                owner=node.name if isinstance(node, ast.ClassDef) else "",
+                file=code.co_filename,
+                line=code.co_firstlineno,
                 source=source,
                 cell=_number(source, inputs),
-                first=first,
-                last=node.end_lineno or node.lineno,
-                instances=_instances(owner, variables) if owner else (),
+                called=called,
             )
     return None
 
@@ -112,10 +97,87 @@ def _number(source: str, inputs: Sequence[str]) -> int | None:
     return next(numbers, None)
 
 
-def _instances(owner: str, variables: Mapping[str, object]) -> tuple[str, ...]:
-    """Variables that are objects of the class that has this name now."""
-    kind = variables.get(owner)
-    if not issubclass(type(kind), type):
-        return ()
-    same = (name for name, thing in variables.items() if type(thing) is kind and class_name(type(thing)) == owner)
-    return tuple(sorted(same))
+def lines_of(one: Definition) -> tuple[int, int] | None:
+    """Give the first and the last line of a function in its cell, from 1; None where it cannot be found there."""
+    tree = read_tree(one.source)
+    at = None if tree is None else _place_of(tree, one)
+    if tree is None or at is None:
+        return None
+    node = _there(tree, at)
+    return None if node is None else (first_line(node), node.end_lineno or node.lineno)
+
+
+def put_in_place(changed: str, definitions: Sequence[Definition], names: Collection[str]) -> str | None:
+    """Write the statements that put changed functions where the notebook's are.
+
+    A function is defined anew. A method is put on its class, so that all objects of it have it, wherever they are kept,
+    and nothing else of the class runs again.
+
+    Args:
+        changed: The source of the cell that defines them, changed.
+        definitions: What has changed, all of that cell.
+        names: The user's variables: none of them may be overwritten.
+
+    Returns:
+        The statements; None where that would not be the same function.
+    """
+    old, new = read_tree(definitions[0].source), read_tree(changed)
+    if old is None or new is None:
+        return None
+    written = []
+    for one in definitions:
+        at = _place_of(old, one)
+        statement = None if at is None else _there(new, at)
+        if statement is None:
+            return None
+        if not one.owner:
+            whole = new.body[at[0]] if at is not None else statement
+            written.append(_lines(changed, whole))
+        elif isinstance(statement, _Function) and at is not None and len(at) == 2 and one.name not in names:
+            if _is_bound_to(statement, new.body[at[0]]) or (text := _dedented(changed, statement)) is None:
+                return None
+            written.append(f"{text}\n{one.owner}.{one.name} = {one.name}\ndel {one.name}")
+        else:
+            return None
+    return "\n".join(dict.fromkeys(written))
+
+
+def _place_of(tree: ast.Module, one: Definition) -> tuple[int, ...] | None:
+    """Where a function stands: the statement, and for a method also which one of the class."""
+    for at, node in enumerate(tree.body):
+        if first_line(node) <= one.line <= (node.end_lineno or 0):
+            if not one.owner or not isinstance(node, ast.ClassDef):
+                return (at,)
+            below = (number for number, part in enumerate(node.body) if first_line(part) == one.line)
+            return next(((at, number) for number in below), None)
+    return None
+
+
+def _there(tree: ast.Module, at: tuple[int, ...]) -> ast.stmt | None:
+    node: ast.stmt = tree.body[at[0]]
+    return node.body[at[1]] if len(at) == 2 and isinstance(node, ast.ClassDef) else node
+
+
+def _lines(source: str, node: ast.stmt) -> str:
+    return "\n".join(source.split("\n")[first_line(node) - 1 : node.end_lineno])
+
+
+def _dedented(source: str, node: ast.stmt) -> str | None:
+    """A method as a function of its own; None where a text in it of several lines would not be the same."""
+    text = textwrap.dedent(_lines(source, node))
+    tree = read_tree(text)
+    return text if tree is not None and len(tree.body) == 1 and ast.dump(tree.body[0]) == ast.dump(node) else None
+
+
+def _is_bound_to(node: _Function, owner: ast.stmt) -> bool:
+    """Whether a method is another one outside of its class: `super()`, `self.__private`, a name of the class body."""
+    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    private = any(name.startswith("__") and not name.endswith("__") for name in names | attributes)
+    outside = [*node.decorator_list, *node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+    read = {one.id for part in outside for one in ast.walk(part) if isinstance(one, ast.Name)}
+    body = owner.body if isinstance(owner, ast.ClassDef) else []
+    stored = [one for part in body if not isinstance(part, _Function) for one in ast.walk(part)]
+    bound = {one.id for one in stored if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    made = bound | {part.name for part in body if isinstance(part, _Function)}
+    return private or bool({"super", "__class__"} & names) or bool(read & made)

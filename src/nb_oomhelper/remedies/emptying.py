@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-import functools
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator, Mapping
-from types import FunctionType, GeneratorType
-from typing import Any
+from collections.abc import Iterator
 
-from nb_oomhelper.introspection import class_dict, class_mro, instance_dict
-from nb_oomhelper.remedies.cell_needs import is_main
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.collecting import find_kept
 
-_CONTAINERS = (list, dict, set, deque, defaultdict, OrderedDict)
-_CACHE = type(functools.lru_cache(lambda: None))
-_DEPTH = 2  # attributes below a name
-_FEW = 64  # attributes of one object
+_WORTH_EMPTYING = 1 << 20  # bytes
 
 
-def find_clearable(variables: Mapping[str, object]) -> dict[str, str]:
-    """Find what can be emptied.
+def find_emptiable(written: Written, held: Holdings, backend: str) -> Iterator[tuple[str, str, int]]:
+    """Find what the notebook's own code collects, and what a cache keeps: nothing that the cell only reads.
 
     Args:
-        variables: The user's names and their objects.
+        written: What the notebook's code says, and what is kept.
+        held: Who keeps what.
+        backend: Where memory ran out.
 
     Returns:
-        Path, as the user would write it, and the statement: "trainer.outputs" -> "trainer.outputs.clear()", "features"
-        -> "features.cache_clear()", "batches" -> "batches.close()" of a suspended generator.
+        Path, as the user would write it, the statement and the bytes: "trainer.outputs", "trainer.outputs.clear()".
+        Of several paths to the same bytes the first.
     """
-    return {path: f"{path}.{call}()" for name, thing in variables.items() for path, call in _below(name, thing, _DEPTH)}
+    done: set[str] = set()
+    for path, kept in written.kept.items():
+        size = max((kept.size or {}).get(backend, 0), _of_row(path, held))
+        root = path.split(".")[0].split("[")[0]
+        if kept.call and size >= _WORTH_EMPTYING and (path not in done) and is_collected(written, path, kept.call):
+            done |= {other for other in written.kept if other.startswith(f"{root}[")} if path == root else set()
+            yield path, f"{path}.{kept.call}()", size
 
 
-def _below(path: str, thing: object, depth: int) -> Iterator[tuple[str, str]]:
-    kind = type(thing)
-    if any(kind is one for one in _CONTAINERS):
-        yield path, "clear"
-    elif kind is _CACHE:
-        yield path, "cache_clear"
-    elif kind is GeneratorType:
-        yield path, "close"
-    elif depth and kind is not FunctionType and not issubclass(kind, type):
-        for one in class_mro(kind):  # a cache around a method
-            if is_main(class_dict(one).get("__module__")):
-                yield from (
-                    (f"{path}.{name}", "cache_clear")
-                    for name, made in _strings(class_dict(one))
-                    if type(made) is _CACHE
-                )
-        for name, part in _strings(instance_dict(thing)):
-            yield from _below(f"{path}.{name}", part, depth - 1)
+def _of_row(path: str, held: Holdings) -> int:
+    """What comes back where the holder's bytes lie just there."""
+    failed = held.of_failures()
+    rows = [index for index in held.of_kind("variable") if _path(held, index) == path]
+    return max((held.freed_by(failed | {index}) - held.freed_by(failed) for index in rows), default=0)
 
 
-def _strings(names: Mapping[Any, object]) -> list[tuple[str, object]]:
-    if len(names) > _FEW:
-        return []
-    return [(name, part) for name, part in list(names.items()) if type(name) is str and name.isidentifier()]
+def _path(held: Holdings, index: int) -> str:
+    row = held.rows[index]
+    return (row.path or row.name).removesuffix("[…]")
+
+
+def is_collected(written: Written, path: str, call: str) -> bool:
+    """Tell whether something is a cache, or what the notebook appends to: emptied, the cell still has its input.
+
+    Args:
+        written: What the notebook's code says.
+        path: What would be emptied.
+        call: How.
+    """
+    if call != "clear":
+        return call == "cache_clear" or path.split(".")[0] not in written.cell.needs
+    last = path.rsplit(".", 1)[-1].split("[")[0]
+    texts = (written.read(source) for source in written.sources() if last in source)
+    return any(next(find_kept(text.tree.body, path), None) is not None for text in texts if text is not None)

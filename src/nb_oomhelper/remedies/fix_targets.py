@@ -14,8 +14,10 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.allocator_settings import merge_setting, takes_as_needed
 from nb_oomhelper.remedies.cell_edits import edited, indented
 from nb_oomhelper.remedies.cell_source import Cell
+from nb_oomhelper.remedies.code_mistakes import evaluates, graph_kept
+from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.fitting import Fit
-from nb_oomhelper.remedies.mending import Mend, graph_kept, is_collected
+from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.size_targets import (
     SizeTarget,
@@ -30,7 +32,6 @@ _SIZES = ("number", "definition", "trainer", "data loader")
 SUBJECTS = ("cell", *_SIZES, "adam", "allocator", "preallocation", "mistake", "container")
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
 _PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
-_WORTH_EMPTYING = 1 << 20  # bytes
 _BITSANDBYTES = "bitsandbytes"
 _HALF = Fit()
 
@@ -82,7 +83,7 @@ def find_targets(
         if fit is not None and not _is_pointless(fix, notebook.cell):
             yield from _sizes(fix, notebook, fit)
     elif fix.subject == "cell":
-        yield from _cells(fix, event, notebook.cell, held)
+        yield from _cells(fix, event, notebook, held)
     elif fix.subject == "trainer":
         yield from _trainers(notebook)
     elif fix.subject == "mistake":
@@ -90,14 +91,15 @@ def find_targets(
     elif fix.subject == "adam":
         yield from _optimizers(held)
     elif fix.subject == "container":
-        yield from _containers(held, notebook)
+        yield from _containers(event, held, notebook)
     elif fix.subject in _WITHOUT_HOLDERS:
         yield from _WITHOUT_HOLDERS[fix.subject](notebook)
 
 
-def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iterator[FixTarget]:
+def _cells(fix: Fix, event: OomEvent, notebook: Notebook, held: Holdings) -> Iterator[FixTarget]:
     """The failed cell, changed or within a `with`."""
-    if cell is None or _is_pointless(fix, cell) or not _can_help(fix, event) or _has_other_dtypes(fix, held):
+    cell = notebook.cell
+    if cell is None or not _is_fitting(fix, event, cell, notebook, held):
         return
     package = fix.edit.package
     absent = bool(package) and installed_version(package) is None
@@ -113,7 +115,7 @@ def _cells(fix: Fix, event: OomEvent, cell: Cell | None, held: Holdings) -> Iter
         fields["cell"], subject = changed
     else:
         block = indented(cell)
-        if block is None or _is_further_in(fix, event, cell):
+        if block is None:
             return
         fields["block"] = block
     yield FixTarget(
@@ -189,22 +191,24 @@ def _mistakes(fix: Fix, notebook: Notebook) -> Iterator[FixTarget]:
             yield FixTarget(subject=mend.subject, fields=fields, reruns=True, mend=mend)
 
 
-def _containers(held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
-    """What the notebook's own code collects, and what a cache keeps: nothing that the cell only reads."""
+def _containers(event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
+    """What the notebook's own code collects, and what a cache keeps; a release goes with it."""
+    if notebook.written is not None:
+        released = held.freed_by(held.of_failures())
+        for path, statement, size in find_emptiable(notebook.written, held, event.backend):
+            yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size + released)
+
+
+def _is_fitting(fix: Fix, event: OomEvent, cell: Cell, notebook: Notebook, held: Holdings) -> bool:
+    """Whether the cell does not do already what a fix is for, or something that it must not be done to."""
     written = notebook.written
-    for index in sorted(held.of_kind("variable")) if written is not None else ():
-        row = held.rows[index]
-        path = (row.path or row.name).removesuffix("[…]")
-        statement = written.clearable.get(path, "") if written is not None else ""
-        size = held.freed_by(held.of_failures() | {index}) - held.freed_by(held.of_failures())
-        if written is not None and statement and size >= _WORTH_EMPTYING and is_collected(written, path, statement):
-            gone = held.of_failures() | {index}
-            yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size, holders=gone)
-
-
-def _is_further_in(fix: Fix, event: OomEvent, cell: Cell) -> bool:
-    """Whether the cell calls what failed through something else, which may well train: an evaluation in its midst."""
-    return fix.phases == ("infer",) and event.function is not None and event.function not in cell.words
+    if "no_grad" in fix.edit.mends and written is not None and written.autograd is not None:
+        return evaluates(written, held, fix.edit.unless)
+    # What is between the cell and what failed may well train: an evaluation in its midst.
+    further_in = fix.phases == ("infer",) and event.function is not None and event.function not in cell.words
+    return (
+        not further_in and not _is_pointless(fix, cell) and _can_help(fix, event) and not _has_other_dtypes(fix, held)
+    )
 
 
 def _trainers(notebook: Notebook) -> Iterator[FixTarget]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 
 from nb_oomhelper.holders.scope import is_result
 from nb_oomhelper.remedies.cell_needs import codes_of, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
-from nb_oomhelper.remedies.emptying import find_clearable
-from nb_oomhelper.remedies.mending import Mend, Written
+from nb_oomhelper.remedies.elements import find_kept, find_local, has_graph, read_steps
+from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
 from nb_oomhelper.remedies.size_settings import find_below, read_parameters, whole_number
+from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.sizes import Known
 
 
@@ -54,13 +56,19 @@ class _Everything:
 UNREAD = Notebook(needed=_Everything(), reads_results=True)  # nobody could look: the cell may need whatever there is
 
 
-def inspect_notebook(variables: Mapping[str, object], source: str, inputs: Sequence[str] = ()) -> Notebook:
+def inspect_notebook(
+    variables: Mapping[str, object],
+    source: str,
+    inputs: Sequence[str] = (),
+    frames: Sequence[tuple[FrameType, int]] = (),
+) -> Notebook:
     """Find what the failed cell uses.
 
     Args:
         variables: The user's names and their objects.
         source: The failed cell's source; "" where it is not known.
         inputs: Sources of the cells that ran, by number.
+        frames: The failed cell's frames with the lines that failed in them, outermost first.
 
     Returns:
         Names and numbers; a cell that cannot be read is taken to need all that its words name.
@@ -84,7 +92,13 @@ def inspect_notebook(variables: Mapping[str, object], source: str, inputs: Seque
         reads_results=reads_results,
         written=Written(
             cell=cell,
-            definitions=read_definitions(codes_of(variables), variables, inputs),
-            clearable=find_clearable(variables),
+            definitions=read_definitions(
+                codes_of(variables), inputs, list(codes_of({name: variables[name] for name in needed}))
+            ),
+            names=names,
+            steps=read_steps(frames),
+            autograd=has_graph(frames),
+            kept=find_kept(variables),
+            local=find_local(frames),
         ),
     )

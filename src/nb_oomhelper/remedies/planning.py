@@ -17,7 +17,7 @@ from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
-from nb_oomhelper.records.remedy import FixPlan, Shortage
+from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
 from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
@@ -53,10 +53,12 @@ def plan(
     Returns:
         The plans in the order of the panel, numbered from 1.
     """
+    shortage = find_shortage(diagnosis, snapshot, grows=False)
     if notebook.written is not None:
-        notebook = replace(notebook, mends=tuple(find_mends(notebook.written, event, snapshot.holdings)))
+        mends = find_mends(notebook.written, event, snapshot.holdings, shortage)
+        notebook = replace(notebook, mends=tuple(mends))
+        shortage = replace(shortage, grows=any(mend.grows for mend in mends))
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    shortage = _shortage(snapshot, diagnosis, notebook)
     fit = find_fit(event, snapshot.holdings, shortage, notebook)
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
     for fix in fixes:
@@ -69,11 +71,6 @@ def plan(
     plans.sort(key=lambda pair: pair[0])
     kept = without_idle([one for _, one in plans])
     return tuple(replace(one, number=number) for number, one in enumerate(kept, 1))
-
-
-def _shortage(snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Shortage:
-    grows = any(mend.grows for mend in notebook.mends)
-    return find_shortage(diagnosis, snapshot, grows=grows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +93,8 @@ def _ready(
     fit: Fit | None,
 ) -> Iterable[FixPlan]:
     """The plans of one fix, by what it is about: the failed call, what the failed cell uses, or what is held."""
+    if "host" in fix.options and any(mend.kind == "map_location" for mend in notebook.mends):
+        return []  # the whole cell is run with it
     if fix.subject == "call":
         found = plan_reload(fix, load) if load is not None else None
         return [] if found is None else [found]
@@ -267,14 +266,16 @@ def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis, notebook: Noteboo
     failed = held.of_failures()
     if fix.subject == "variable":
         for cause in _of(diagnosis, "variable"):
-            name = cause.names[0]
-            # To delete one of several gives nothing back, and without what it reads the cell would fail.
-            if len(cause.names) == 1 and name not in notebook.needed:
-                yield _Subject(name, {"name": name}, failed | held.named(name))
+            names = ", ".join(cause.names)
+            # What several keep together goes with all of them; without what it reads the cell would fail.
+            if not any(name in notebook.needed for name in cause.names):
+                released = failed.union(*(held.named(name) for name in cause.names))
+                yield _Subject(names, {"name": names}, released)
     elif fix.causes:  # a fix of a cause takes away what the cause keeps
         for cause in diagnosis.causes:
             if cause.kind in fix.causes and cause.role == fix.subject:
-                yield _Subject(cause.names[0], {"name": cause.names[0]}, frees=cause.size)
+                frees = (cause.size or 0) + (held.freed_by(failed) if fix.does.releases else 0)
+                yield _Subject(cause.names[0], {"name": cause.names[0]}, frees=frees)
     else:  # by what it is, not by what it keeps alone: an optimizer keeps a model's parameters, too
         for row in held.rows:
             if row.kind == "variable" and row.role == fix.subject:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.remedies.cell_edits import Smaller, shrunk
-from nb_oomhelper.remedies.definitions import Definition, redefined
+from nb_oomhelper.remedies.definitions import Definition, lines_of, put_in_place
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.source.numbers import Shrink, is_meant
@@ -126,21 +126,20 @@ def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeT
     """
     if notebook.written is None or in_cell(edit, fit, notebook) or any(find_settings(edit, fit, notebook)):
         return
-    changed: dict[tuple[str, int], tuple[Definition, Smaller]] = {}
+    found: list[tuple[Definition, Smaller, str]] = []
     for one in notebook.written.definitions:
-        used = {one.name, one.owner, *one.instances} if one.owner else {one.name}
-        place = (one.source, one.first)
-        if place in changed or not any(name in notebook.needed for name in used):
+        lines = lines_of(one)
+        if lines is None or not one.called:
             continue
-        smaller = shrunk(one.source, edit, shrink_of(edit, fit), Known(), first=one.first, last=one.last)
-        if smaller is not None:
-            changed[place] = one, smaller
-    if changed:
-        found = list(changed.values())
-        ratio = max(smaller.ratio for _, smaller in found)
+        smaller = shrunk(one.source, edit, shrink_of(edit, fit), Known(), first=lines[0], last=lines[1])
+        written = None if smaller is None else put_in_place(smaller.source, [one], notebook.names)
+        if smaller is not None and written is not None:
+            found.append((one, smaller, written))
+    if found:
+        ratio = max(smaller.ratio for _, smaller, _ in found)
         yield SizeTarget(
-            subject=", ".join(dict.fromkeys(smaller.told for _, smaller in found)),
-            fields={"definition": "\n".join(redefined(one, smaller.source) for one, smaller in found)},
+            subject=", ".join(dict.fromkeys(smaller.told for _, smaller, _ in found)),
+            fields={"definition": "\n".join(written for _, _, written in found)},
             ratio=ratio,
             steps=max(2, round(1 / ratio)),
             before=found[0][1].before if len(found) == 1 else "",

@@ -5,122 +5,39 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
+from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.source_text import Edit, SourceText
 
-_APPENDS = frozenset({"append", "appendleft", "add"})
+_ADDS = frozenset({"append", "appendleft", "add"})
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)  # `.item()` can be written right behind them
-_REDUCED = frozenset(
-    {
-        "mean",
-        "sum",
-        "item",
-        "cross_entropy",
-        "mse_loss",
-        "nll_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "binary_cross_entropy",
-    }
-    | {"binary_cross_entropy_with_logits", "kl_div", "loss"}
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_REDUCTIONS = frozenset(
+    {"cross_entropy", "mse_loss", "nll_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy", "kl_div"}
+    | {"binary_cross_entropy_with_logits", "mean", "sum"}
 )
+# Who reads what was kept like this, or through them, wants a tensor and no number.
+_TENSOR_WORDS = frozenset(
+    {"stack", "cat", "hstack", "vstack", "concat", "concatenate", "item", "detach", "cpu", "numpy", "tolist", "to"}
+    | {"backward", "mean", "sum", "data", "float", "requires_grad", "shape", "size", "grad_fn"}
+)
+_MAKES_NUMBERS = frozenset({"item", "detach", "tolist", "numpy", "data"})
 
 
-def find_appends(text: SourceText, body: list[ast.stmt], keeper: str) -> tuple[bool, list[Edit]]:
+def find_appends(text: SourceText, body: list[ast.stmt], keeper: str, element: Element | None) -> list[Edit]:
     """Find what is put into a keeper, to be taken off its graph.
 
     Args:
         text: The source.
         body: The statements to look in.
-        keeper: "losses", "trainer.outputs"; of a path the last name counts.
-
-    Returns:
-        Whether all of it is single numbers, and the edits.
+        keeper: "losses", "trainer.outputs", "history['loss']".
+        element: What is in it, as it really is. Where nobody knows only a loss counts, on which `backward()` is called.
     """
-    last, shown, made = keeper.rsplit(".", 1)[-1], _numbers(body), _made_by_calls(body)
-    found = [
-        node
-        for put in find_kept(body, last, dotted="." in keeper)
-        for node in _detachable(put, made | shown, alone=True)
+    return [
+        edit
+        for node in find_kept(body, keeper)
+        for leaf, number in _with_graph(node, element, _losses(body))
+        for edit in _behind(text, leaf, ".item()" if number and not reads_tensors(body, keeper) else ".detach()")
     ]
-    behind = [".item()" if _name_of(node) in shown else ".detach()" for node in found]
-    edits = [(text.span(node)[1], text.span(node)[1], what) for node, what in zip(found, behind, strict=True)]
-    return set(behind) == {".item()"}, edits
-
-
-def find_kept(body: list[ast.stmt], last: str, *, dotted: bool) -> Iterator[ast.expr]:
-    """Find what is put into a keeper.
-
-    Args:
-        body: The statements to look in.
-        last: The keeper's last name.
-        dotted: Whether it is an attribute.
-    """
-    for node in walk(body):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _APPENDS:
-            if _is_named(node.func.value, last, dotted=dotted) and len(node.args) == 1:
-                yield node.args[0]
-        elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.value, ast.List):
-            if _is_named(node.target, last, dotted=dotted):
-                yield from node.value.elts
-        elif isinstance(node, ast.Assign) and _is_named(node.targets[0], last, dotted=dotted):
-            if isinstance(node.value, ast.ListComp):
-                yield node.value.elt
-        elif isinstance(node, ast.Assign) and _is_item(node.targets[0], last, dotted=dotted):
-            yield node.value
-
-
-def _detachable(node: ast.expr, tensors: frozenset[str], *, alone: bool) -> Iterator[ast.expr]:
-    """The tensors in what is kept; among several, only names that a call has made: `step` has no `detach()`."""
-    if isinstance(node, (ast.Tuple, ast.List, ast.Dict)):
-        for one in node.values if isinstance(node, ast.Dict) else node.elts:
-            yield from _detachable(one, tensors, alone=False)
-    elif isinstance(node, _PLAIN) and not _is_free(node) and (alone or _name_of(node) in tensors):
-        yield node
-
-
-def _made_by_calls(body: list[ast.stmt]) -> frozenset[str]:
-    """Names that are bound to what a call has given, by a statement of their own."""
-    made = [node for node in walk(body) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
-    return frozenset(
-        target.id
-        for node in made
-        if not _is_free(node.value)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    )
-
-
-def _is_free(node: ast.expr) -> bool:
-    """Whether it is a number already, or has been taken off the graph."""
-    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    named = (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in ("float", "int", "len", "str")
-    )
-    return named or bool(names & {"item", "detach", "tolist", "numpy", "data"})
-
-
-def _numbers(body: list[ast.stmt]) -> frozenset[str]:
-    """Names that stand for a single number: `backward()` is called on them, or they are what a loss gives."""
-    found: set[str] = set()
-    for node in walk(body):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward":
-            if isinstance(node.func.value, ast.Name) and not node.args:
-                found.add(node.func.value.id)
-        elif isinstance(node, ast.Assign) and _gives_number(node.value):
-            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return frozenset(found)
-
-
-def _gives_number(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and last_name(node.func) in _REDUCED and _scalar(node)
-
-
-def _scalar(call: ast.Call) -> bool:
-    """Whether a reduction has no axis that would leave more than one number."""
-    kept = {keyword.arg for keyword in call.keywords} & {"dim", "axis", "reduction", "keepdim"}
-    return not kept and (last_name(call.func) not in ("mean", "sum") or not call.args)
 
 
 def find_additions(text: SourceText, body: list[ast.stmt], name: str) -> list[Edit]:
@@ -129,20 +46,118 @@ def find_additions(text: SourceText, body: list[ast.stmt], name: str) -> list[Ed
     Args:
         text: The source.
         body: The statements to look in.
-        name: What is added up.
+        name: What is added up: "total", "self.total", "stats['loss']".
     """
-    last, dotted = name.rsplit(".", 1)[-1], "." in name
+    keeper = _expression(name)
+    if keeper is None or _calls_on(body, keeper, "backward"):  # the sum itself is what is trained with
+        return []
     found: list[ast.expr] = []
     for node in walk(body):
-        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
-            if _is_named(node.target, last, dotted=dotted):
-                found.append(node.value)
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Add):
-            sides = (node.value.left, node.value.right)
-            if _is_named(node.targets[0], last, dotted=dotted):
-                found += [one for one in sides if not _is_named(one, last, dotted=dotted)]
-    plain = [node for node in found if isinstance(node, _PLAIN) and not _is_free(node)]
-    return [(text.span(node)[1], text.span(node)[1], ".item()") for node in plain]
+        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _is(node.target, keeper):
+            found.append(node.value)
+        for target, value in pairs(node):
+            if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add) and _is(target, keeper):
+                sides = (value.left, value.right)
+                others = [one for one in sides if not _is(one, keeper)]
+                found += others if len(others) == 1 else []
+    plain = (ast.Constant, ast.List, ast.Tuple)
+    tensors = [node for node in found if not isinstance(node, plain) and not is_free(node)]
+    behind = ".detach()" if reads_tensors(body, name) else ".item()"
+    return [edit for node in tensors for edit in _behind(text, node, behind)]
+
+
+def find_errors(text: SourceText, body: list[ast.stmt], keeper: str) -> list[Edit]:
+    """Find errors that are put into a keeper inside of `except … as e`, to be kept without their tracebacks.
+
+    Args:
+        text, body, keeper: As of `find_appends`.
+    """
+    edits = []
+    for handler in (node for node in walk(body) if isinstance(node, ast.ExceptHandler) and node.name):
+        for put in find_kept(handler.body, keeper):
+            for node in ast.walk(put):
+                if isinstance(node, ast.Name) and node.id == handler.name and _stands_free(put, node):
+                    edits += _behind(text, node, ".with_traceback(None)")
+    return edits
+
+
+def find_wide(text: SourceText, body: list[ast.stmt], keeper: str, element: Element | None) -> list[Edit]:
+    """Find arrays of float64 that are put into a keeper, to be kept as float32.
+
+    Args:
+        text, body, keeper, element: As of `find_appends`.
+    """
+    if element is None or element.kind != "float64":
+        return []
+    found = [node for node in find_kept(body, keeper) if "float32" not in ast.dump(node)]
+    return [edit for node in found for edit in _behind(text, node, '.astype("float32")')]
+
+
+def find_kept(body: list[ast.stmt], keeper: str) -> Iterator[ast.expr]:
+    """Find what is put into a keeper, or into one of its items.
+
+    Args:
+        body: The statements to look in.
+        keeper: As of `find_appends`.
+    """
+    wanted = _expression(keeper)
+    for node in walk(body) if wanted is not None else ():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _in(node.func.value, wanted):
+            if node.func.attr in _ADDS and len(node.args) == 1 and not node.keywords:
+                yield node.args[0]
+            elif node.func.attr == "insert" and len(node.args) == 2:
+                yield node.args[1]
+            elif node.func.attr == "extend" and len(node.args) == 1:
+                yield from _members(node.args[0])
+        elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _in(node.target, wanted):
+            yield from _members(node.value)
+        for target, value in pairs(node):
+            if _is(target, wanted):
+                yield from _members(value)
+            elif isinstance(target, ast.Subscript) and _in(target.value, wanted):
+                yield value
+
+
+def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Give what a statement binds, one by one: `a, b = x, y` binds `a` to `x`, and `b` to `y`.
+
+    Args:
+        node: Any node.
+    """
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        yield node.target, node.value
+    if not isinstance(node, ast.Assign):
+        return
+    for target in node.targets:
+        if not isinstance(target, (ast.Tuple, ast.List)):
+            yield target, node.value
+        elif isinstance(node.value, (ast.Tuple, ast.List)) and len(node.value.elts) == len(target.elts):
+            yield from zip(target.elts, node.value.elts, strict=True)
+
+
+def reads_tensors(body: list[ast.stmt], keeper: str) -> bool:
+    """Tell whether a body uses what is kept as tensors: stacks it, or calls a method of theirs.
+
+    Args:
+        body: The statements to look in.
+        keeper: As of `find_appends`.
+    """
+    wanted = _expression(keeper)
+    if wanted is None:
+        return True
+    for node in walk(body):
+        if isinstance(node, ast.Call) and last_name(node.func) in _TENSOR_WORDS:
+            read = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+            if any(_is(part, wanted) for one in (*read, *node.args) for part in ast.walk(one)):
+                return True
+        elif isinstance(node, (ast.For, ast.comprehension)) and any(_is(one, wanted) for one in ast.walk(node.iter)):
+            members = {one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)}
+            if any(
+                isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id in members
+                for one in walk(body)
+            ):
+                return True
+    return False
 
 
 def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -151,19 +166,16 @@ def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
         yield from ast.walk(node)
 
 
-def _is_named(node: ast.expr, last: str, *, dotted: bool) -> bool:
-    """Whether an expression is the name, or an attribute of that name where the keeper was a path."""
-    if dotted:
-        return isinstance(node, ast.Attribute) and node.attr == last
-    return isinstance(node, ast.Name) and node.id == last
+def binds(body: list[ast.stmt], name: str) -> bool:
+    """Tell whether a function's body makes a name its own.
 
-
-def _is_item(node: ast.expr, last: str, *, dotted: bool) -> bool:
-    return isinstance(node, ast.Subscript) and _is_named(node.value, last, dotted=dotted)
-
-
-def _name_of(node: ast.expr) -> str | None:
-    return node.id if isinstance(node, ast.Name) else None
+    Args:
+        body: Its statements.
+        name: A plain name.
+    """
+    stored = {one.id for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    outer = {given for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for given in one.names}
+    return name in stored - outer
 
 
 def last_name(function: ast.expr) -> str | None:
@@ -171,3 +183,114 @@ def last_name(function: ast.expr) -> str | None:
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else None
+
+
+def is_free(node: ast.expr) -> bool:
+    """Tell whether an expression gives a number already, or has been taken off the graph."""
+    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    called = node.func if isinstance(node, ast.Call) else None
+    plain = isinstance(called, ast.Name) and called.id in ("float", "int", "len", "str")
+    return plain or bool(names & _MAKES_NUMBERS)
+
+
+def _members(node: ast.expr) -> Iterator[ast.expr]:
+    """What a list, or what makes one, puts in one by one."""
+    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+        yield from node.elts
+    elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp)):
+        yield node.elt
+    elif isinstance(node, ast.DictComp):
+        yield node.value
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        yield from _members(node.right)
+
+
+def _with_graph(node: ast.expr, element: Element | None, losses: frozenset[str]) -> Iterator[tuple[ast.expr, bool]]:
+    """The tensors with a graph in what is kept, and whether each is a single number."""
+    if element is None:
+        if isinstance(node, ast.Name) and node.id in losses:
+            yield node, True
+    elif element.kind == "parts":
+        for key, part in _written_parts(node):
+            if key in element.parts:
+                yield from _with_graph(part, element.parts[key], losses)
+    elif element.kind in ("graph", "number") and not is_free(node) and not isinstance(node, (ast.Tuple, ast.Dict)):
+        yield node, element.kind == "number"
+
+
+def _written_parts(node: ast.expr) -> Iterator[tuple[object, ast.expr]]:
+    if isinstance(node, (ast.Tuple, ast.List)):
+        yield from enumerate(node.elts)
+    elif isinstance(node, ast.Dict):
+        known = zip(node.keys, node.values, strict=True)
+        yield from ((key.value, value) for key, value in known if isinstance(key, ast.Constant))
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+        yield from ((keyword.arg, keyword.value) for keyword in node.keywords)
+
+
+def _losses(body: list[ast.stmt]) -> frozenset[str]:
+    """Names that stand for a single number: `backward()` is called on them, or they are what a loss gives."""
+    found: set[str] = set()
+    for node in walk(body):
+        called = node.func if isinstance(node, ast.Call) and not node.args else None
+        if isinstance(called, ast.Attribute) and called.attr == "backward" and isinstance(called.value, ast.Name):
+            found.add(called.value.id)
+        for target, value in pairs(node):
+            if isinstance(target, ast.Name) and isinstance(value, ast.Call) and last_name(value.func) in _REDUCTIONS:
+                arguments = {one.arg for one in value.keywords} & {"dim", "axis", "reduction", "keepdim"}
+                if not arguments and (last_name(value.func) not in ("mean", "sum") or not value.args):
+                    found.add(target.id)
+    return frozenset(found)
+
+
+def _behind(text: SourceText, node: ast.expr, what: str) -> list[Edit]:
+    """What to write so that something stands behind an expression, which gets brackets where it needs them."""
+    start, end = text.span(node)
+    if isinstance(node, _PLAIN):
+        return [(end, end, what)]
+    if isinstance(node, (ast.Starred, ast.Constant)):
+        return []
+    return [(start, start, "("), (end, end, f"){what}")]
+
+
+def _stands_free(put: ast.expr, name: ast.Name) -> bool:
+    """Whether a name is kept as it is, or in a tuple, list or dict, and nothing is done with it first."""
+    if put is name:
+        return True
+    if isinstance(put, (ast.Tuple, ast.List)):
+        return any(_stands_free(one, name) for one in put.elts)
+    return isinstance(put, ast.Dict) and any(_stands_free(one, name) for one in put.values)
+
+
+def _calls_on(body: list[ast.stmt], keeper: ast.expr, method: str) -> bool:
+    calls = (node.func for node in walk(body) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+    return any(one.attr == method and _is(one.value, keeper) for one in calls)
+
+
+def _expression(keeper: str) -> ast.expr | None:
+    try:
+        return ast.parse(keeper, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _in(node: ast.expr, keeper: ast.expr | None) -> bool:
+    """Whether an expression is the keeper or an item of it: `history[key]`, `history.setdefault(key, [])`."""
+    if _is(node, keeper):
+        return True
+    if isinstance(node, ast.Subscript):
+        return _in(node.value, keeper)
+    called = node.func if isinstance(node, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr == "setdefault" and _in(called.value, keeper)
+
+
+def _is(node: ast.AST, keeper: ast.expr | None) -> bool:
+    """Whether an expression is the keeper; of a path the last name counts, since methods call the object `self`."""
+    if isinstance(keeper, ast.Name):
+        return isinstance(node, ast.Name) and node.id == keeper.id
+    if isinstance(keeper, ast.Attribute):
+        return isinstance(node, ast.Attribute) and node.attr == keeper.attr
+    if isinstance(keeper, ast.Subscript) and isinstance(node, ast.Subscript) and _is(node.value, keeper.value):
+        told = isinstance(node.slice, ast.Constant) and isinstance(keeper.slice, ast.Constant)
+        return not told or node.slice.value == keeper.slice.value  # type: ignore[attr-defined]
+    return False

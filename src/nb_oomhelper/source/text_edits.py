@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable
+import itertools
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.source_text import Edit, SourceText, UnwritableError
@@ -17,7 +19,7 @@ class Changed:
     Attributes:
         source: The whole source anew.
         line: The first line that is another, from 1.
-        before, after: The lines that differ, without the space around them.
+        before, after: The lines that differ, without the space that all of them begin with.
     """
 
     source: str
@@ -34,22 +36,23 @@ def read_text(source: str) -> SourceText | None:
         return None
 
 
-def write_edits(text: SourceText, edits: list[Edit], same: Callable[[ast.Module], str] | None = None) -> Changed | None:
-    """Write a source with these edits; None where it cannot be read any more, or says something else beside them.
+def write_edits(text: SourceText, edits: Sequence[Edit]) -> Changed | None:
+    """Write a source with these edits; None where they overlap, change nothing, or leave what is no Python.
 
     Args:
         text, edits: What is changed, and how.
-        same: Gives the dump of the new tree without what was put in, for whole lines that are more.
     """
-    changed = text.edited(sorted(set(edits)))
-    tree = read_tree(changed)
-    if tree is None or (same is not None and same(tree) != ast.dump(text.tree)):
+    ordered = sorted(dict.fromkeys(edits))
+    if any(before[1] > after[0] for before, after in itertools.pairwise(ordered)):
+        return None
+    changed = text.edited(ordered)
+    if changed == text.text or read_tree(changed) is None:
         return None
     old, new = text.text.split("\n"), changed.split("\n")
-    pairs = enumerate(zip(old, new, strict=False))
-    first = next((at for at, (before, after) in pairs if before != after), len(old) - 1)
-    more = len(new) - len(old)
-    if more:
-        return Changed(changed, first + 1, old[first].strip(), "\n".join(new[first : first + more + 1]).strip())
-    differ = [(a.strip(), b.strip()) for a, b in zip(old, new, strict=True) if a != b]
-    return Changed(changed, first + 1, "\n".join(a for a, _ in differ), "\n".join(b for _, b in differ))
+    hunks = [one for one in SequenceMatcher(None, old, new, autojunk=False).get_opcodes() if one[0] != "equal"]
+    before, after = [], []
+    for kind, start, end, new_start, new_end in hunks:
+        more = 1 if kind == "insert" and end < len(old) else 0  # with the line that it stands before
+        before.append(textwrap.dedent("\n".join(old[start : end + more])).strip())
+        after.append(textwrap.dedent("\n".join(new[new_start : new_end + more])).strip())
+    return Changed(changed, hunks[0][1] + 1, "\n".join(filter(None, before)), "\n".join(filter(None, after)))

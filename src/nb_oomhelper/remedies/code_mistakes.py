@@ -1,0 +1,240 @@
+"""Which mistake in the notebook's code explains which bytes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.emptying import find_emptiable
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, kept_by
+from nb_oomhelper.remedies.wide_code import find_wide_code
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source import cures, narrowing, rewriting
+from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors
+from nb_oomhelper.source.cures import CureKind
+
+_BY_THEMSELVES = frozenset({".generate", ".predict", ".evaluate", ".encode", ".transcribe", "pipeline"})
+_GOOD_PART = 0.5  # of what is missing, to be worth a change
+
+
+def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> Iterator[Mistake]:
+    """Find the mistakes that explain bytes.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed; its phase tells whether a graph is needed.
+        held: Who keeps what.
+        shortage: What the cell needs, and what room there is.
+    """
+    places = find_places(written)
+    if event.framework == "pytorch":
+        yield from _kept_graphs(written, held, places)
+        yield from _graphs_not_needed(written, event, held)
+        yield from _retained(event, places)
+        yield from _states(event, held, places)
+        yield from _checkpoints(event, shortage, places)
+    yield from _kept_errors(written, held, places)
+    yield from _second_attempts(places)
+    yield from _never_emptied(written, event, held, places)
+    yield from _old_ones(written, event, held, shortage)
+    if event.backend == "host":
+        yield from find_wide_code(written, event, held, shortage, places)
+
+
+def _kept_graphs(written: Written, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+    """`losses.append(loss)`, `total += loss`: each keeps the graph of its step."""
+    done: set[tuple[str, int]] = set()
+    for path, kept, within, local in find_keepers(written, places):
+        if kept.element is None or not kept.element.has("graph", "number"):
+            continue
+        size = _graph_of(held, path, local)
+        for place in within if size >= WORTH_MENDING else ():
+            if place.definition is not None and place.definition.name == "forward":
+                continue  # training goes through it, too
+            kind: CureKind = "append_item" if kept.element.kind == "number" else "append_detach"
+            edits = find_appends(place.text, place.body, path, kept.element) if kept.call else []
+            if not edits and not kept.call:
+                kind, edits = "add_item", find_additions(place.text, place.body, path)
+            if not edits and not kept.call:
+                kind, edits = "backward_each", rewriting.backward_each(place.text, place.body, path)
+            if edits and (place.source, edits[0][0]) not in done:
+                done.add((place.source, edits[0][0]))
+                yield Mistake(
+                    kind=kind, subject=path, place=place, edits=edits, explains=size, in_cell=local, grows=True
+                )
+
+
+def _graph_of(held: Holdings, path: str, local: bool) -> int:
+    """The bytes of graphs behind a path's name."""
+    name = path.split(".")[0].split("[")[0]
+    rows = [held.rows[index] for index in held.of_kind("failed_cell" if local else "variable")]
+    fitting = [row for row in rows if (name in row.name.split(", ") if local else row.name == name)]
+    return max((dict(row.parts).get("graph", 0) for row in fitting), default=0)
+
+
+def _graphs_not_needed(written: Written, event: OomEvent, held: Holdings) -> Iterator[Mistake]:
+    """A function that evaluates keeps a graph that no `backward()` goes through: the outermost that does not train."""
+    if event.phase != "infer" or written.autograd is False:
+        return
+    for step in written.steps:
+        one = next((one for one in written.definitions if (one.file, one.line) == (step.file, step.first)), None)
+        text = None if one is None else written.read(one.source)
+        node = None if one is None or text is None else cures.function_in(text, one.name, one.line)
+        if one is None or text is None or node is None or one.name == "forward" or leads_to_training(written, node):
+            continue
+        place = Place(text=text, body=node.body, definition=one)
+        edits = cures.without_grad(text, node)
+        if edits and (written.autograd or graph_kept(held)):
+            yield Mistake(
+                kind="no_grad", subject=one.name, place=place, edits=edits, explains=graph_kept(held), in_cell=True
+            )
+            return
+
+
+def evaluates(written: Written, held: Holdings, unless: Collection[str]) -> bool:
+    """Tell whether the failed cell makes a graph that nobody needs.
+
+    Args:
+        written: What the notebook's code says.
+        held: Who keeps what.
+        unless: Words of a cell that trains or has seen to it, and of libraries' methods that see to it by themselves.
+    """
+    if not written.autograd and graph_kept(held) is None:
+        return False
+    trains = written.cell.words.intersection(unless) - _BY_THEMSELVES  # these would have made no graph
+    return not trains and not leads_to_training(written, written.cell.tree)
+
+
+def leads_to_training(written: Written, node: ast.AST) -> bool:
+    """Tell whether code trains, itself or through functions of the notebook, or says itself where a graph is made.
+
+    Args:
+        written: What the notebook's code says.
+        node: The code.
+    """
+    todo, met = [node], set[int]()
+    while todo:
+        code = todo.pop()
+        if cures.trains(code):
+            return True
+        words = cures.words_in(code)
+        for at, one in enumerate(written.definitions):
+            if one.name in words and at not in met:
+                met.add(at)
+                text = written.read(one.source)
+                inner = None if text is None else cures.function_in(text, one.name, one.line)
+                todo += [inner] if inner is not None else []
+    return False
+
+
+def graph_kept(held: Holdings) -> int | None:
+    """Give the bytes of the largest autograd graph that a name keeps; None where none is worth the name.
+
+    Args:
+        held: Who keeps what.
+    """
+    rows = [held.rows[index] for index in held.of_kind("variable", "failed_cell")]
+    size = max((dict(row.parts).get("graph", 0) for row in rows), default=0)
+    return size if size >= WORTH_MENDING else None
+
+
+def _retained(event: OomEvent, places: list[Place]) -> Iterator[Mistake]:
+    """`backward(retain_graph=True)` where nothing goes through that graph again."""
+    for place in places if event.phase in ("train", "unknown") else ():
+        edits = cures.backward_once(place.text, place.body)
+        if edits:
+            yield Mistake(kind="retain_graph", subject="retain_graph", place=place, edits=edits)
+
+
+def _states(event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+    """Adam's state, where an optimizer step could not make it."""
+    stepping = any(row.kind == "failed_cell" and "torch.optim." in (row.function or "") for row in held.rows)
+    if event.phase == "train" and stepping:
+        for place in places:
+            if edits := narrowing.less_state(place.text, place.body):
+                size = max(dict(row.parts).get("optimizer state", 0) for row in held.rows)
+                yield Mistake(kind="less_state", subject="Adam", place=place, edits=edits, explains=size, in_cell=True)
+
+
+def _checkpoints(event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+    """A checkpoint goes back to the device from which it was saved, beside the model that it is for."""
+    if event.backend != "host" and event.call is not None:
+        for place in places:
+            more = place.definition is None and len(place.body) > 1  # else the load alone is the cell
+            if more and (edits := narrowing.on_host(place.text, place.body)):
+                yield Mistake(
+                    kind="map_location", subject="torch.load", place=place, edits=edits, explains=shortage.needs
+                )
+
+
+def _kept_errors(written: Written, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+    """`errors.append(e)`: an error keeps its frames, and they keep what was being computed."""
+    for path, kept, within, local in find_keepers(written, places):
+        if kept.element is None or not kept.element.has("error"):
+            continue
+        size = kept_by(held, path, local=local)
+        for place in within if size >= WORTH_MENDING else ():
+            if edits := find_errors(place.text, place.body, path):
+                yield Mistake(
+                    kind="errors", subject=path, place=place, edits=edits, explains=size, in_cell=local, grows=True
+                )
+
+
+def _second_attempts(places: list[Place]) -> Iterator[Mistake]:
+    """A smaller attempt inside of `except`: the error that is handled keeps the larger one until it ends."""
+    for place in places:
+        if place.line is not None and (edits := rewriting.retry_after(place.text, place.body, place.line)):
+            yield Mistake(kind="retry", subject="except", place=place, edits=edits)
+
+
+def _never_emptied(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+    """Something that grows with every call of an object, which itself only looks at the newest: the loop empties it."""
+    cell = next((one for one in places if one.definition is None and one.line is not None), None)
+    for path, _, size in find_emptiable(written, held, event.backend) if cell is not None else ():
+        last, line = path.rsplit(".", 1)[-1], cell.line if cell is not None else None
+        texts = [text for source in written.sources() if (text := written.read(source)) is not None]
+        if cell is None or line is None or "." not in path or last in written.cell.words:
+            continue
+        if all(rewriting.reads_only_last(text.tree.body, last) for text in texts):
+            loops = [one for one in cell.body if cures.first_line(one) <= line <= (one.end_lineno or 0)]
+            edits = [edit for one in loops for edit in rewriting.clear_each(cell.text, one, path)]
+            if edits:
+                yield Mistake(
+                    kind="clear_each", subject=path, place=cell, edits=edits, explains=size, in_cell=False, grows=True
+                )
+
+
+def _old_ones(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> Iterator[Mistake]:
+    """`model = Net()` run again: the old one is kept until the new one is there."""
+    line, text = written.line_in_cell(), written.read(written.cell.source)
+    if event.call is not None or line is None or text is None:  # a load is written anew with the old one forgotten
+        return
+    failed = held.of_failures()
+    names = [row.name for row in held.rows if row.kind == "variable" and row.name in written.cell.sets]
+    large = [name for name in names if _alone_or_shared(held, name) >= WORTH_MENDING]
+    place = Place(text=text, body=text.tree.body, line=line)
+    edits = cures.old_first(text, large, line, _readers(written, large))
+    told = edits[0][2].split(" = None")[0].strip().split(" = ") if edits else []
+    indexes = frozenset[int]().union(*(held.named(name) for name in told))
+    size = held.freed_by(failed | indexes) - held.freed_by(failed)
+    missing = 0 if shortage.needs is None or shortage.room is None else shortage.needs - shortage.room
+    if edits and size >= max(WORTH_MENDING, _GOOD_PART * missing):
+        yield Mistake(kind="old_first", subject=", ".join(told), place=place, edits=edits, explains=size)
+
+
+def _alone_or_shared(held: Holdings, name: str) -> int:
+    return max((row.own + row.shared for row in held.rows if row.kind == "variable" and row.name == name), default=0)
+
+
+def _readers(written: Written, names: list[str]) -> frozenset[str]:
+    """Functions of the notebook that read one of these names as the notebook's own."""
+    found = set()
+    for one in written.definitions:
+        text = written.read(one.source) if any(name in one.source for name in names) else None
+        node = None if text is None else cures.function_in(text, one.name, one.line)
+        if node is not None and any(cures.reads_global(node, name) for name in names):
+            found.add(one.name)
+    return frozenset(found)

@@ -1,0 +1,237 @@
+"""What the notebook keeps, as it really is: read by the interpreter's own means, past any code of the user's."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import CodeType, FrameType, FunctionType, GeneratorType, ModuleType
+from typing import Any
+
+from nb_oomhelper.failure.places import at_top, is_users
+from nb_oomhelper.holders.roots import named
+from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
+from nb_oomhelper.remedies.cell_needs import is_main
+from nb_oomhelper.source.element import Element, merged
+
+_LISTS = (list, tuple, set, deque)
+_DICTS = (dict, defaultdict, OrderedDict)
+_CACHE = type(functools.lru_cache(lambda: None))
+_DEPTH = 2  # attributes below a name
+_FEW = 64  # attributes of one object, and parts of one element
+_SIZED = 1_000  # members of one container that are measured; of more these stand for all
+_PARTS = 16  # parts of a member that are measured
+_BUILTINS = Element("other")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Something that the notebook keeps: a tensor, or a container with what is in it.
+
+    Attributes:
+        call: What empties it, "clear", "cache_clear" or "close"; "" where nothing does.
+        element: What it is; of a container, what is in it, or None where that cannot be told.
+        size: Bytes of the tensors and arrays right in it, by backend.
+        owners: Names of the classes of the object whose attribute it is.
+    """
+
+    call: str = ""
+    element: Element | None = None
+    size: Mapping[str, int] | None = None
+    owners: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A call on the way to the error, in the user's own code.
+
+    Attributes:
+        function: Its name; "" at the top level of a cell.
+        file: As the code object names it.
+        first: The first line of the code.
+        line: The line that was running.
+    """
+
+    function: str
+    file: str
+    first: int
+    line: int
+
+
+def read_steps(frames: Iterable[tuple[FrameType, int]]) -> tuple[Step, ...]:
+    """Give the calls of the user's code on the way to an error, as names and numbers.
+
+    Args:
+        frames: Frames with the lines that failed in them, outermost first.
+    """
+    codes = [(frame.f_code, line) for frame, line in frames if is_users(frame.f_code.co_filename.replace("\\", "/"))]
+    return tuple(_step(code, line) for code, line in codes)
+
+
+def _step(code: CodeType, line: int) -> Step:
+    name = "" if at_top(code) else code.co_name
+    return Step(function=name, file=code.co_filename, first=code.co_firstlineno, line=line)
+
+
+def has_graph(frames: Iterable[tuple[FrameType, int]]) -> bool | None:
+    """Tell whether anything computed on the way to an error has an autograd graph; None where nothing tells.
+
+    Args:
+        frames: As of `read_steps`.
+    """
+    if "torch" not in sys.modules:
+        return None
+    seen = [describe(thing).kind for frame, _ in frames if not at_top(frame.f_code) for _, thing in named(frame)]
+    return any(kind in ("graph", "number") for kind in seen) if seen else None
+
+
+def find_kept(names: Mapping[str, object]) -> dict[str, Kept]:
+    """Find what is kept under some names and right below them.
+
+    Args:
+        names: Names and their objects.
+
+    Returns:
+        By path, as the user would write it: "losses", "trainer.outputs", "history['loss']".
+    """
+    return {path: kept for name, thing in names.items() for path, kept in _below(name, thing, _DEPTH, frozenset())}
+
+
+def find_local(frames: Iterable[tuple[FrameType, int]]) -> dict[tuple[str, int], dict[str, Kept]]:
+    """Find what the failed cell's functions keep in their own names.
+
+    Args:
+        frames: As of `read_steps`.
+
+    Returns:
+        As `find_kept`, for each function of the user's by the file and first line of its code.
+    """
+    own = [frame for frame, _ in frames if is_users(frame.f_code.co_filename.replace("\\", "/"))]
+    return {
+        (frame.f_code.co_filename, frame.f_code.co_firstlineno): find_kept(dict(named(frame)))
+        for frame in own
+        if not at_top(frame.f_code)
+    }
+
+
+def _below(path: str, thing: object, depth: int, owners: frozenset[str]) -> Iterator[tuple[str, Kept]]:
+    kind = type(thing)
+    if any(kind is one for one in (*_LISTS, *_DICTS)):
+        yield path, _container(thing, owners)
+        if any(kind is one for one in _DICTS):
+            for key, part in _items(thing):
+                if type(key) is str and any(type(part) is one for one in _LISTS) and "'" not in key:
+                    yield f"{path}[{key!r}]", _container(part, owners)
+    elif kind is _CACHE or kind is GeneratorType:
+        yield path, Kept(call="close" if kind is GeneratorType else "cache_clear", owners=owners)
+    elif _is_tensor(thing) or _is_array(thing):
+        yield path, Kept(element=describe(thing), owners=owners)
+    elif depth and not issubclass(kind, (type, ModuleType, FunctionType)):
+        yield from _attributes(path, thing, depth)
+
+
+def _attributes(path: str, thing: object, depth: int) -> Iterator[tuple[str, Kept]]:
+    kinds = class_mro(type(thing))
+    for one in kinds:  # a cache around a method
+        if is_main(class_dict(one).get("__module__")):
+            made = [(name, made) for name, made in list(class_dict(one).items()) if type(made) is _CACHE]
+            yield from ((f"{path}.{name}", Kept(call="cache_clear")) for name, _ in made)
+    names = instance_dict(thing)
+    owners = frozenset(class_name(one) for one in kinds)
+    for name, part in list(names.items()) if len(names) <= _FEW else ():
+        if type(name) is str and name.isidentifier():
+            yield from _below(f"{path}.{name}", part, depth - 1, owners)
+
+
+def _container(thing: Any, owners: frozenset[str]) -> Kept:
+    kind = type(thing)
+    some = [part for _, part in _items(thing)] if any(kind is one for one in _DICTS) else _members(thing)
+    ends = [*some[:2], *some[-2:]]
+    element = functools.reduce(merged, map(_inner, ends)) if ends else None
+    sizes: dict[str, int] = {}
+    met: set[int] = set()
+    for part in some:
+        _measure(part, sizes, met, 2)
+    if len(thing) > len(some):
+        sizes = {backend: size * len(thing) // len(some) for backend, size in sizes.items()}
+    return Kept(call="" if kind is tuple else "clear", element=element, size=sizes, owners=owners)
+
+
+def _inner(thing: object) -> Element:
+    """What an item of a container is; of a list of them, what they are: `history[key].append(loss)`."""
+    if type(thing) is list and thing and len(thing) > 8:
+        return functools.reduce(merged, map(describe, [thing[0], thing[-1]]))
+    return describe(thing)
+
+
+def _items(thing: Any) -> list[tuple[object, object]]:
+    return list(itertools.islice(dict.items(thing), _SIZED))
+
+
+def _members(thing: Any) -> list[object]:
+    return list(itertools.islice(thing, _SIZED))  # the iterators of these classes are the interpreter's own
+
+
+def describe(thing: object, depth: int = 3) -> Element:
+    """Say what a thing is.
+
+    Args:
+        thing: Anything.
+        depth: How many tuples and dicts to go into.
+    """
+    kind = type(thing)
+    if _is_tensor(thing):
+        base = sys.modules["torch"]._C.TensorBase
+        graph = base.requires_grad.__get__(thing) and not base.is_leaf.__get__(thing)
+        return Element(("graph" if base.ndim.__get__(thing) else "number") if graph else "other")
+    if _is_array(thing):
+        return Element("float64" if str(sys.modules["numpy"].ndarray.dtype.__get__(thing)) == "float64" else "other")
+    if issubclass(kind, BaseException):
+        return Element("error")
+    if depth and (kind is tuple or kind is list) and len(thing) <= 8:  # type: ignore[arg-type]
+        return Element("parts", {at: describe(one, depth - 1) for at, one in enumerate(thing)})  # type: ignore[arg-type, var-annotated]
+    if depth and kind is dict and len(thing) <= _FEW:  # type: ignore[arg-type]
+        known = {key: describe(one, depth - 1) for key, one in _items(thing) if type(key) in (str, int)}
+        return Element("parts", known)
+    return _BUILTINS
+
+
+def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) -> None:
+    """Add up the storages of the tensors and arrays in a thing."""
+    kind = type(thing)
+    if _is_tensor(thing):
+        base = sys.modules["torch"]._C.TensorBase
+        storage = base.untyped_storage(thing)
+        place, size, where = storage.data_ptr(), storage.nbytes(), base.device.__get__(thing).type
+    elif _is_array(thing):
+        array = sys.modules["numpy"].ndarray
+        base = array.base.__get__(thing)
+        place, size, where = id(thing if base is None else base), array.nbytes.__get__(thing), "cpu"
+    elif kind is bytes or kind is bytearray:
+        place, size, where = id(thing), len(thing), "cpu"  # type: ignore[arg-type]
+    else:
+        parts: list[object] = []
+        if depth and any(kind is one for one in _DICTS):
+            parts = [part for _, part in _items(thing)[:_PARTS]]
+        elif depth and any(kind is one for one in _LISTS):
+            parts = _members(thing)[:_PARTS]
+        for part in parts:
+            _measure(part, sizes, met, depth - 1)
+        return
+    if place not in met:
+        met.add(place)
+        name = "host" if where == "cpu" else where
+        sizes[name] = sizes.get(name, 0) + size
+
+
+def _is_tensor(thing: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and type(thing) is getattr(torch, "Tensor", None)
+
+
+def _is_array(thing: object) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(thing) is getattr(numpy, "ndarray", None)

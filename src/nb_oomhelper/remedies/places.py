@@ -1,0 +1,106 @@
+"""Where in the notebook's code a mistake may be, and what may be meant by a name there."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.remedies.definitions import Definition
+from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.collecting import binds
+from nb_oomhelper.source.cures import CureKind, function_in
+from nb_oomhelper.source.source_text import Edit, SourceText
+
+WORTH_MENDING = 1 << 20  # bytes that a mistake must explain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Statements in which a mistake may be.
+
+    Attributes:
+        text: The source that they are in.
+        body: They.
+        definition: The function that they are the body of; None for the failed cell.
+        line: The line of the source that was running; None where it is not known.
+    """
+
+    text: SourceText
+    body: list[ast.stmt]
+    definition: Definition | None = None
+    line: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The whole source."""
+        return self.text.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """One mistake.
+
+    Attributes:
+        kind: Which.
+        subject: The name that keeps memory, or the function.
+        place: Where it is.
+        edits: What mends it.
+        explains: Bytes that are kept by it; None where they are not known.
+        in_cell: The failed cell itself keeps them.
+        grows: It keeps more with every step of a loop.
+    """
+
+    kind: CureKind
+    subject: str
+    place: Place
+    edits: list[Edit]
+    explains: int | None = None
+    in_cell: bool = False
+    grows: bool = False
+
+
+def find_places(written: Written) -> list[Place]:
+    """The functions that the cell leads to or that were running, and the cell itself."""
+    found = []
+    for one in written.definitions:
+        step, text = written.step_of(one), written.read(one.source)
+        node = None if text is None else function_in(text, one.name, one.line)
+        if text is not None and node is not None and (one.called or one.owner or step is not None):
+            found.append(Place(text=text, body=node.body, definition=one, line=step.line if step else None))
+    text = written.read(written.cell.source)
+    if text is not None:
+        found.append(Place(text=text, body=text.tree.body, line=written.line_in_cell()))
+    return found
+
+
+def find_keepers(written: Written, places: list[Place]) -> Iterator[tuple[str, Kept, list[Place], bool]]:
+    """What is kept, where it may be put in, and whether the failed cell's functions keep it."""
+    for path, kept in written.kept.items():
+        name = path.split(".")[0].split("[")[0]
+        yield path, kept, [one for one in places if _may_mean(one, path, name, kept)], False
+    for key, names in written.local.items():
+        own = [one for one in places if one.definition and (one.definition.file, one.definition.line) == key]
+        for path, kept in names.items():
+            below = [one for one in places if "." in path and _may_mean(one, path, "", kept)]
+            yield path, kept, own if "." not in path else below, True
+
+
+def _may_mean(place: Place, path: str, name: str, kept: Kept) -> bool:
+    """Whether a path can be meant there: a method of another class has other attributes, a function its own names."""
+    definition = place.definition
+    if definition is None:
+        return True
+    if "." in path:
+        return not definition.owner or definition.owner in kept.owners
+    return not binds(place.body, name)
+
+
+def kept_by(held: Holdings, path: str, *, local: bool) -> int:
+    """The bytes that come back with a path's name."""
+    failed, name = held.of_failures(), path.split(".")[0].split("[")[0]
+    if local:
+        return held.freed_by(failed)
+    return held.freed_by(failed | held.named(name)) - held.freed_by(failed)

@@ -1,0 +1,87 @@
+"""Code that makes wider arrays, or more of them at once, than what is computed needs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source import cures, narrowing, rewriting
+from nb_oomhelper.source.collecting import find_wide
+
+
+def find_wide_code(
+    written: Written, event: OomEvent, held: Holdings, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
+    """Arrays that are wider, or more of them at once, than what is computed needs."""
+    for place in places:
+        running = _running(place)
+        if event.framework != "numpy" or not running:
+            continue
+        name = event.function or "numpy"
+        if edits := narrowing.sparse_dummies(place.text, running):
+            yield Mistake(kind="sparse", subject="get_dummies", place=place, edits=edits)
+        if edits := narrowing.by_parts(place.text, place.body) if _compares(running) else []:
+            yield Mistake(kind="by_parts", subject=name, place=place, edits=edits)
+        if edits := rewriting.concat_once(place.text, place.body):
+            yield Mistake(kind="concat_once", subject="concat", place=place, edits=edits)
+        yield from _in_place(written, held, place, running)
+        half = None if event.requested is None else event.requested // 2
+        fits = half is None or shortage.room is None or half < shortage.room
+        edits = cures.in_float32(place.text, running) if fits and "float64" in event.message else []
+        if edits:
+            yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=half, in_cell=True)
+    yield from _wide_members(written, held, places)
+
+
+def _running(place: Place) -> list[ast.stmt]:
+    """The innermost statement that was running, in a list."""
+    if place.line is None:
+        return []
+    body, found = place.body, list[ast.stmt]()
+    while True:
+        fitting = [one for one in body if cures.first_line(one) <= place.line <= (one.end_lineno or 0)]
+        if not fitting:
+            return found
+        found = fitting[:1]
+        inner = [getattr(found[0], name, None) for name in ("body", "orelse", "finalbody")]
+        body = [one for part in inner if isinstance(part, list) for one in part if isinstance(one, ast.stmt)]
+
+
+def _compares(running: list[ast.stmt]) -> bool:
+    """Whether the differences of all rows from all rows were being made."""
+    return any("None" in ast.unparse(node) or "newaxis" in ast.unparse(node) for node in running)
+
+
+def _in_place(written: Written, held: Holdings, place: Place, running: list[ast.stmt]) -> Iterator[Mistake]:
+    """`x = (x - x.mean()) / x.std()` of an array that nobody else looks at."""
+    for row in held.rows:
+        alone = row.kind == "variable" and row.type_name == "ndarray"
+        alone = alone and kept_by(held, row.name, local=False) >= max(row.own + row.shared, WORTH_MENDING)
+        floats = all(dtype.startswith("float") for dtype, _ in row.dtypes)
+        meant = place.definition is None and alone and floats and row.name in written.cell.sets
+        if meant and (edits := narrowing.in_place(place.text, running, row.name)):
+            yield Mistake(
+                kind="in_place", subject=row.name, place=place, edits=edits, explains=row.own + row.shared, in_cell=True
+            )
+
+
+def _wide_members(written: Written, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+    """`features.append(extract(i))`: each array has 16 digits."""
+    for path, kept, within, local in find_keepers(written, places):
+        if kept.element is None or kept.element.kind != "float64" or not kept.call:
+            continue
+        size = kept_by(held, path, local=local)
+        for place in within if size >= WORTH_MENDING and _is_here(within) else ():
+            if edits := find_wide(place.text, place.body, path, kept.element):
+                yield Mistake(
+                    kind="float32", subject="float32", place=place, edits=edits, explains=size // 2, in_cell=True
+                )
+
+
+def _is_here(places: list[Place]) -> bool:
+    return any(place.line is not None for place in places)

@@ -1,0 +1,60 @@
+"""What the notebook's code says: the failed cell, the functions that it uses, the way to the error, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nb_oomhelper.remedies.cell_source import Cell
+from nb_oomhelper.remedies.definitions import Definition
+from nb_oomhelper.remedies.elements import Kept, Step
+from nb_oomhelper.source.source_text import SourceText
+from nb_oomhelper.source.text_edits import read_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What the notebook's code says. It refers to no object of the user's.
+
+    Attributes:
+        cell: The failed cell.
+        definitions: Functions of the notebook, those first that the cell calls.
+        names: The user's variables.
+        steps: The user's calls on the way to the error, outermost first.
+        autograd: Whether what was computed on that way has a graph; None where nobody knows.
+        kept: What variables keep, by path.
+        local: The same of the local names of functions on that way, by file and first line of their code.
+        texts: What was read of the sources.
+    """
+
+    cell: Cell
+    definitions: tuple[Definition, ...] = ()
+    names: frozenset[str] = frozenset()
+    steps: tuple[Step, ...] = ()
+    autograd: bool | None = None
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    local: Mapping[tuple[str, int], Mapping[str, Kept]] = field(default_factory=dict)
+    texts: dict[str, SourceText | None] = field(default_factory=dict)
+
+    def read(self, source: str) -> SourceText | None:
+        """Read a source, each once; None where it is no Python."""
+        if source not in self.texts:
+            self.texts[source] = read_text(source)
+        return self.texts[source]
+
+    def sources(self) -> Iterator[str]:
+        """Give the cell's source, and those of the cells that define functions, each once."""
+        yield from dict.fromkeys([self.cell.source, *(one.source for one in self.definitions)])
+
+    def is_cell(self, source: str) -> bool:
+        """Whether a source is that of the failed cell."""
+        return source.strip() == self.cell.source.strip()
+
+    def line_in_cell(self) -> int | None:
+        """The line of the failed cell that was running, from 1 in its source; None where that is not known."""
+        return next((one.line for one in self.steps if not one.function), None)
+
+    def step_of(self, definition: Definition) -> Step | None:
+        """The call of a function that was running; None where it was not."""
+        found = (one for one in self.steps if (one.file, one.first) == (definition.file, definition.line))
+        return next(found, None)

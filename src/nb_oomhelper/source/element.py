@@ -1,0 +1,40 @@
+"""What something that is kept really is, as far as the code that keeps it has to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+ElementKind = Literal["graph", "number", "float64", "error", "parts", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """What something that is kept really is.
+
+    Attributes:
+        kind: A tensor with its graph, or such a one that is a single number; an array of float64; an error; a tuple,
+            list or dict of known parts; or anything else.
+        parts: Of the last but one, by place or key.
+    """
+
+    kind: ElementKind
+    parts: Mapping[object, Element] = field(default_factory=dict)
+
+    def has(self, *kinds: ElementKind) -> bool:
+        """Whether it is, or has a part that is, of one of these kinds."""
+        return self.kind in kinds or any(part.has(*kinds) for part in self.parts.values())
+
+
+def merged(first: Element, second: Element) -> Element:
+    """Give what two elements have in common.
+
+    Args:
+        first, second: What two of the things that are kept are.
+    """
+    if first.kind == second.kind == "parts" and first.parts.keys() == second.parts.keys():
+        return Element("parts", {key: merged(part, second.parts[key]) for key, part in first.parts.items()})
+    if first.kind == second.kind:
+        return first
+    return Element("graph" if {first.kind, second.kind} == {"graph", "number"} else "other")

@@ -1,0 +1,203 @@
+"""Expressions that need more memory than they must, written so that they need less."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from nb_oomhelper.source.collecting import last_name, pairs, walk
+from nb_oomhelper.source.source_text import Edit, SourceText
+
+_REDUCING = frozenset({"mean", "std", "sum", "min", "max", "median", "var"})
+_IN_PLACE = {ast.Add: "+=", ast.Sub: "-=", ast.Mult: "*=", ast.Div: "/="}
+_KEPT_BY_ADAFACTOR = frozenset({"lr", "weight_decay", "params", "maximize"})
+_PARTS = 32  # of a comparison of all with all
+
+
+def in_place(text: SourceText, body: list[ast.stmt], name: str) -> list[Edit]:
+    """Write `x = (x - x.mean()) / x.std()` so that each step changes the array that is there.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        name: The array, which nobody else looks at.
+    """
+    for node in body:
+        for target, value in pairs(node):
+            steps = _steps(value, name) if _is(target, name) and isinstance(node, ast.Assign) else None
+            if steps and len(node.targets) == 1:  # type: ignore[attr-defined]
+                return _stepwise(text, node, steps, name)
+    return []
+
+
+def _steps(value: ast.expr, name: str) -> list[tuple[str, ast.expr]] | None:
+    """What is done to an array one by one, from the inside out; None where that is more than arithmetic."""
+    if _is(value, name):
+        return []
+    if not isinstance(value, ast.BinOp) or type(value.op) not in _IN_PLACE or not _is_small(value.right, name):
+        return None
+    before = _steps(value.left, name)
+    return None if before is None else [*before, (_IN_PLACE[type(value.op)], value.right)]
+
+
+def _is_small(node: ast.expr, name: str) -> bool:
+    """Whether an operand is a number, or what a reduction gives."""
+    if isinstance(node, ast.BinOp):
+        return _is_small(node.left, name) and _is_small(node.right, name)
+    if isinstance(node, ast.Call):
+        kept = {one.arg for one in node.keywords} - {"axis", "keepdims", "ddof", "dtype"}
+        return last_name(node.func) in _REDUCING and not kept
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+
+
+def _stepwise(text: SourceText, node: ast.stmt, steps: list[tuple[str, ast.expr]], name: str) -> list[Edit]:
+    start, end = text.span(node)
+    indent = text.text[text.line_start(start) : start]
+    if indent.strip():
+        return []
+    first: list[str] = []
+    lines: list[str] = []
+    for number, (sign, operand) in enumerate(steps):
+        written = text.text[slice(*text.span(operand))]
+        if number and _names(operand) & {name}:  # it is to see the array as it was
+            first.append(f"{name}_{number} = {written}")
+            written = f"{name}_{number}"
+        elif "\n" in written or isinstance(operand, ast.BinOp):
+            written = f"({written})"
+        lines.append(f"{name} {sign} {written}")
+    return [(start, end, f"\n{indent}".join([*first, *lines]))]
+
+
+def sparse_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+    """Let `pd.get_dummies` make sparse columns.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+    """
+    calls = [node for node in walk(body) if isinstance(node, ast.Call) and last_name(node.func) == "get_dummies"]
+    fitting = [one for one in calls if not {"sparse", None} & {keyword.arg for keyword in one.keywords}]
+    return [edit for call in fitting for edit in _with_argument(text, call, "sparse=True")]
+
+
+def on_host(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+    """Let `torch.load` put what it loads into host memory, from where `load_state_dict` copies it.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+    """
+    calls = [node for node in walk(body) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
+    given = [one for one in calls if not {"map_location", None} & {keyword.arg for keyword in one.keywords}]
+    return [edit for one in given if len(one.args) == 1 for edit in _with_argument(text, one, 'map_location="cpu"')]
+
+
+def less_state(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+    """Make an Adafactor of an Adam: it keeps a row and a column for each matrix, and not two whole ones.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+    """
+    edits: list[Edit] = []
+    for node in walk(body):
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.optim.Adam", "torch.optim.AdamW")):
+            continue
+        kept = [one for one in node.keywords if one.arg in _KEPT_BY_ADAFACTOR]
+        if len(node.args) > 2 or any(one.arg is None for one in node.keywords):
+            return []
+        given: list[ast.expr | ast.keyword] = [*node.args[:1], *kept]
+        written = [text.text[slice(*text.span(one))] for one in given]
+        written += [f"lr={text.text[slice(*text.span(one))]}" for one in node.args[1:]]
+        edits.append((*text.span(node), f"torch.optim.Adafactor({', '.join(written)})"))
+    return edits
+
+
+def by_parts(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+    """Compare all rows with all rows some at a time, where the differences are only summed up.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+    """
+    for node in body:
+        for target, value in pairs(node):
+            rows = _rows(value)
+            if rows is None or not isinstance(target, ast.Name) or not isinstance(node, ast.Assign):
+                continue
+            uses = [one for one in _reductions(body, target.id) if isinstance(one, ast.Call)]
+            reads = sum(isinstance(one, ast.Name) and one.id == target.id for one in walk(body))
+            if len(uses) != 1 or reads - 1 != sum(_is(one, target.id) for one in ast.walk(uses[0])):
+                return []  # the differences are wanted for something else, too
+            written = _written_by_parts(text, value, rows, uses[0], target.id)
+            line, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
+            if written is None or text.text[line:end] != text.text[slice(*text.span(node))]:
+                return []
+            return [(line, min(end + 1, len(text.text)), ""), (*text.span(uses[0]), written)]
+    for call in walk(body):  # all in one expression
+        if not isinstance(call, ast.Call) or last_name(call.func) not in ("sum", "norm", "mean", "max", "min"):
+            continue
+        differences = [one for one in ast.walk(call) if isinstance(one, ast.expr) and _rows(one) is not None]
+        if len(differences) == 1 and (rows := _rows(differences[0])) is not None and _is_last_axis(call):
+            written = _written_by_parts(text, differences[0], rows, call, None)
+            return [] if written is None else [(*text.span(call), written)]
+    return []
+
+
+def _rows(value: ast.expr) -> ast.Name | None:
+    """The name of `a` in `a[:, None, :] - b[None, :, :]`."""
+    if not isinstance(value, ast.BinOp) or not isinstance(value.op, ast.Sub):
+        return None
+    left = value.left
+    if not isinstance(left, ast.Subscript) or not isinstance(left.value, ast.Name) or left.value.id == "part":
+        return None
+    return left.value if _index(left) in (":, None", ":, None, :", ":, np.newaxis", ":, np.newaxis, :") else None
+
+
+def _index(node: ast.Subscript) -> str:
+    return ast.unparse(node.slice).strip("()")
+
+
+def _reductions(body: list[ast.stmt], name: str) -> Iterator[ast.expr]:
+    for node in walk(body):
+        reduces = isinstance(node, ast.Call) and last_name(node.func) in ("sum", "norm")
+        if isinstance(node, ast.Call) and reduces and _names(node) & {name} and _is_last_axis(node):
+            yield node
+
+
+def _is_last_axis(call: ast.Call) -> bool:
+    given = [*call.args, *(one.value for one in call.keywords if one.arg in ("axis", "dim"))]
+    return any(ast.unparse(one) in ("-1", "2") for one in given)
+
+
+def _written_by_parts(text: SourceText, value: ast.expr, rows: ast.Name, use: ast.Call, name: str | None) -> str | None:
+    if "part" in _names(use) | _names(value) or not isinstance(value, ast.BinOp):
+        return None
+    start, end = text.span(value)
+    new = text.text[start:end].replace(f"{rows.id}[", "part[", 1)
+    first, last = text.span(use)
+    if name is None:
+        inner = text.text[first:start] + new + text.text[end:last]
+    else:
+        places = [text.span(one) for one in ast.walk(use) if isinstance(one, ast.Name) and one.id == name]
+        inner, at = "", first
+        for begin, stop in sorted(places):
+            inner, at = f"{inner}{text.text[at:begin]}({new})", stop
+        inner += text.text[at:last]
+    return f"numpy.concatenate([{inner} for part in numpy.array_split({rows.id}, {_PARTS})])"
+
+
+def _with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit]:
+    last = [*call.args, *(one.value for one in call.keywords)]
+    if not last:
+        return []
+    place = max(text.span(one)[1] for one in last)
+    return [(place, place, f", {argument}")]
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def _is(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name

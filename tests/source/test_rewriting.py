@@ -1,0 +1,271 @@
+"""Loops, attempts and expressions, written so that they need less: the text, and that it gives the same."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from nb_oomhelper.source import narrowing, rewriting
+from nb_oomhelper.source.cures import write_cure
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.text_edits import read_text
+
+
+def change(source: str, find: Callable[[SourceText], Sequence[Edit]]) -> str | None:
+    text = read_text(source)
+    assert text is not None
+    cure = write_cure(text, [("retry", find(text))])
+    return None if cure is None else cure.changed.source
+
+
+def ran(source: str | None, **names: Any) -> dict[str, Any]:
+    assert source is not None
+    exec(source, names)
+    return names
+
+
+RETRY = """
+def step(size):
+    if size > 4:
+        raise RuntimeError("out of memory")
+    import sys
+    return size, sys.exc_info()[1]
+
+for size in (8, 2):
+    try:
+        loss = step(size)
+    except RuntimeError as err:
+        print(err)
+        # half of it
+        size = size // 2
+        loss = step(size)
+    else_ = 1
+"""
+
+
+class TestRetry:
+    def retried(self, source: str, line: int) -> str | None:
+        return change(source, lambda text: rewriting.retry_after(text, text.tree.body, line))
+
+    def test_it_runs_when_the_error_has_gone(self) -> None:
+        changed = self.retried(RETRY, 15)
+        assert changed is not None
+        assert "            out_of_memory = True" not in changed
+        assert changed.splitlines()[8:18] == [
+            "    out_of_memory = False",
+            "    try:",
+            "        loss = step(size)",
+            "    except RuntimeError as err:",
+            "        print(err)",
+            "        # half of it",
+            "        out_of_memory = True",
+            "    if out_of_memory:",
+            "        size = size // 2",
+            "        loss = step(size)",
+        ]
+        names = ran(changed)
+        assert (names["loss"], names["else_"]) == ((2, None), 1)
+
+    def test_it_did_not_before(self) -> None:
+        assert ran(RETRY.replace("(8, 2)", "(8,)"))["loss"][1] is not None
+        assert ran(self.retried(RETRY.replace("(8, 2)", "(8,)"), 15))["loss"] == (4, None)
+
+    def test_where_it_would_not_be_the_same(self) -> None:
+        assert self.retried(RETRY, 10) is None  # the first attempt failed
+        assert self.retried(RETRY.replace("loss = step(size)\n    else_", "loss = step(err)\n    else_"), 15) is None
+        assert self.retried(RETRY.replace("    else_ = 1", "    finally:\n        pass"), 15) is None
+        assert self.retried(RETRY.replace("size = size // 2", 'size = """\n    """'), 16) is None
+
+    def test_of_two_handlers_the_other_one_stays(self) -> None:
+        source = "try:\n    f()\nexcept ValueError:\n    g()\nexcept KeyError:\n    h()\n"
+        assert self.retried(source, 4) == (
+            "out_of_memory = False\ntry:\n    f()\nexcept ValueError:\n    out_of_memory = True\nexcept KeyError:\n"
+            "    h()\nif out_of_memory:\n    g()\n"
+        )
+
+
+MICRO = """
+opt.zero_grad()
+loss = 0
+for mb in parts:
+    loss = loss + net(mb).pow(2).mean() / len(parts)
+loss.backward()
+opt.step()
+"""
+
+
+class TestBackwardEach:
+    def each(self, source: str) -> str | None:
+        return change(source, lambda text: rewriting.backward_each(text, text.tree.body, "loss"))
+
+    def test_the_gradients_are_the_same(self) -> None:
+        torch = pytest.importorskip("torch")
+        changed = self.each(MICRO)
+        grads = []
+        for source in (MICRO, changed):
+            torch.manual_seed(0)
+            net = torch.nn.Linear(3, 1)
+            given = {
+                "net": net,
+                "opt": torch.optim.SGD(net.parameters(), lr=0.1),
+                "parts": torch.ones(4, 2, 3).unbind(0),
+            }
+            names = ran(source, **given)
+            grads.append((net.weight.grad, net.weight.detach(), names["loss"].detach()))
+        assert all(torch.allclose(one, other) for one, other in zip(*grads, strict=True))
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("loss.backward()", "loss = loss / 2\nloss.backward()"),
+            ("loss.backward()", "loss.backward(retain_graph=True)"),
+            ("    loss = loss", "    opt.step()\n    loss = loss"),
+            ("    loss = loss", "    print(loss)\n    loss = loss"),
+        ],
+    )
+    def test_where_it_would_not_be_the_same(self, old: str, new: str) -> None:
+        assert self.each(MICRO.replace(old, new)) is None
+
+    def test_other_spellings(self) -> None:
+        changed = self.each("for x in xs:\n    loss += f(x)\nloss.backward()")
+        assert changed == (
+            "for x in xs:\n    loss_part = f(x)\n    loss_part.backward()\n    loss = loss + loss_part.detach()\n"
+        )
+
+
+class TestInPlace:
+    @pytest.mark.parametrize(
+        "expression",
+        [
+            "(x - x.mean(axis=0)) / x.std(axis=0)",
+            "(x - x.min()) / (x.max() - x.min())",
+            "x / 255.0",
+            "(x - x.mean(0)) / (x.std(0) + 1e-8) * 2",
+            "(x - np.mean(x, axis=0)) / np.std(x, axis=0)",
+        ],
+    )
+    def test_the_numbers_are_the_same(self, expression: str) -> None:
+        numpy = pytest.importorskip("numpy")
+        source = f"x = {expression}\ny = 1\n"
+        changed = change(source, lambda text: narrowing.in_place(text, text.tree.body, "x"))
+        before, after = numpy.arange(12.0).reshape(4, 3), numpy.arange(12.0).reshape(4, 3)
+        expected = ran(source, x=before, np=numpy)["x"]
+        names = ran(changed, x=after, np=numpy)
+        assert names["x"] is after
+        assert numpy.allclose(after, expected)
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "x = y - x.mean()",
+            "x = x @ x.T",
+            "x = x - other",
+            "x = f(x)",
+            "x = y = x - 1",
+            "x = x - x.sum(where=m)",
+            "x = x",
+        ],
+    )
+    def test_what_stays(self, source: str) -> None:
+        assert change(source, lambda text: narrowing.in_place(text, text.tree.body, "x")) is None
+
+
+class TestByParts:
+    def by_parts(self, source: str) -> str | None:
+        return change(source, lambda text: narrowing.by_parts(text, text.tree.body))
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "diff = a[:, None, :] - b[None, :, :]\nd = (diff ** 2).sum(-1).argsort(axis=1)\n",
+            "d = ((a[:, None, :] - b[None]) ** 2).sum(axis=-1)\n",
+            "d = np.sqrt(((a[:, None] - b) ** 2).sum(-1))\n",
+            "d = np.linalg.norm(a[:, np.newaxis] - b, axis=2)\n",
+            "e = a[:, None] - b\nd = (e * e).sum(-1)\n",
+        ],
+    )
+    def test_the_numbers_are_the_same(self, source: str) -> None:
+        numpy = pytest.importorskip("numpy")
+        given = {
+            "np": numpy,
+            "numpy": numpy,
+            "a": numpy.arange(15.0).reshape(5, 3),
+            "b": numpy.arange(21.0).reshape(7, 3) ** 2,
+        }
+        changed = self.by_parts(source)
+        assert changed is not None
+        assert "for part in numpy.array_split(a, " in changed
+        assert numpy.allclose(ran(changed, **given)["d"], ran(source, **given)["d"])
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "diff = a[:, None] - b\nd = (diff ** 2).sum(-1)\nprint(diff)\n",
+            "diff = a[:, None] - b\nd = (diff ** 2).sum(0)\n",
+            "d = (a - b).sum(-1)\n",
+            "part = 1\nd = ((a[:, None] - part) ** 2).sum(-1)\n",
+        ],
+    )
+    def test_what_stays(self, source: str) -> None:
+        assert self.by_parts(source) is None
+
+
+CONCAT = """
+df = pd.DataFrame()
+versions = []
+for month in range(3):
+    df = pd.concat([df, load(month)], ignore_index=True)
+    versions.append(df)
+print(len(df))
+"""
+
+
+class TestConcat:
+    def once(self, source: str) -> str | None:
+        return change(source, lambda text: rewriting.concat_once(text, text.tree.body))
+
+    def test_the_frame_is_the_same(self) -> None:
+        pandas = pytest.importorskip("pandas")
+        changed = self.once(CONCAT)
+        assert changed is not None
+        assert "versions.append" not in changed
+        frames = [
+            ran(one, pd=pandas, load=lambda month: pandas.DataFrame({"m": [month]}))["df"] for one in (CONCAT, changed)
+        ]
+        assert frames[0].equals(frames[1])
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("    versions", "    print(len(df))\n    versions"),
+            ("df = pd.DataFrame()", "df = load(0)"),
+            ("[df, load(month)]", "[df, load(month), df]"),
+        ],
+    )
+    def test_what_stays(self, old: str, new: str) -> None:
+        assert self.once(CONCAT.replace(old, new)) is None
+
+
+@pytest.mark.parametrize(
+    ("find", "before", "after"),
+    [
+        (narrowing.sparse_dummies, 'pd.get_dummies(a, columns=["b"])', 'pd.get_dummies(a, columns=["b"], sparse=True)'),
+        (narrowing.sparse_dummies, "pd.get_dummies(a, sparse=False)", None),
+        (narrowing.on_host, 'c = torch.load("c.pt")', 'c = torch.load("c.pt", map_location="cpu")'),
+        (narrowing.on_host, 'c = torch.load("c.pt", map_location=d)', None),
+        (narrowing.on_host, "c = torch.load(f, pickle)", None),
+        (
+            narrowing.less_state,
+            "o = torch.optim.Adam(m.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=w)",
+            "o = torch.optim.Adafactor(m.parameters(), lr=1e-4, weight_decay=w)",
+        ),
+        (narrowing.less_state, "o = torch.optim.AdamW(p, 1e-4)", "o = torch.optim.Adafactor(p, lr=1e-4)"),
+        (narrowing.less_state, "o = torch.optim.Adam(p, **more)", None),
+        (narrowing.less_state, "o = Adam(p)", None),
+    ],
+)
+def test_calls(find: Callable[[SourceText, Any], list[Edit]], before: str, after: str | None) -> None:
+    assert change(textwrap.dedent(before), lambda text: find(text, text.tree.body)) == after
