@@ -30,6 +30,6 @@ def test_children_and_their_children() -> None:
         parent.communicate(b"")
 
 
-@pytest.mark.parametrize("pid", [1, os.getpid(), os.getppid(), 0, -1, 1 << 70])
-def test_nobodys_child(pid: int) -> None:
-    assert not is_child(pid)
+def test_nobodys_child() -> None:
+    for pid in (1, os.getpid(), os.getppid(), 0, -1, 1 << 70):
+        assert not is_child(pid), pid

@@ -77,7 +77,12 @@ def find_places(written: Written) -> list[Place]:
 
 
 def find_keepers(written: Written, places: list[Place]) -> Iterator[tuple[str, Kept, list[Place], bool]]:
-    """What is kept, where it may be put in, and whether the failed cell's functions keep it."""
+    """Find what is kept, where it may be put in, and whether the failed cell's functions keep it.
+
+    Args:
+        written: What the notebook's code says.
+        places: Where a mistake may be written.
+    """
     for path, kept in written.kept.items():
         name = path.split(".")[0].split("[")[0]
         yield path, kept, [one for one in places if _may_mean(one, path, name, kept)], False
@@ -99,7 +104,13 @@ def _may_mean(place: Place, path: str, name: str, kept: Kept) -> bool:
 
 
 def kept_by(held: Holdings, path: str, *, local: bool) -> int:
-    """The bytes that come back with a path's name."""
+    """Give the bytes that come back with a path's name.
+
+    Args:
+        held: Who keeps what.
+        path: The path.
+        local: Whether the name is local to a function of the failed cell.
+    """
     failed, name = held.of_failures(), path.split(".")[0].split("[")[0]
     if local:
         return held.freed_by(failed)

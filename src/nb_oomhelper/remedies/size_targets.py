@@ -56,13 +56,25 @@ def shrink_of(edit: Edit, fit: Fit) -> Shrink:
 
 
 def in_cell(edit: Edit, fit: Fit, notebook: Notebook) -> Smaller | None:
-    """The failed cell with the numbers of an edit made smaller; None where there are none in it."""
+    """Write the failed cell with the numbers of an edit made smaller; None where there are none in it.
+
+    Args:
+        edit: What is made smaller.
+        fit: How much smaller it must be.
+        notebook: What the failed cell uses.
+    """
     cell = notebook.cell
     return None if cell is None else shrunk(cell.source, edit, shrink_of(edit, fit), notebook.known)
 
 
 def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
-    """Numbers of the user's in variables, dicts and attributes, all at once; not those that the cell sets anew."""
+    """Find numbers of the user's in variables, dicts and attributes, all at once; not those that the cell sets anew.
+
+    Args:
+        edit: What is made smaller.
+        fit: How much smaller it must be.
+        notebook: What the failed cell uses.
+    """
     by, lines, told, ratios = shrink_of(edit, fit), [], [], []
     for path, number in notebook.numbers.items():
         if not is_meant(_last(path), edit.shrink) or number < 2 or _set_by_cell(path, notebook):
@@ -88,7 +100,12 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
 
 
 def find_loaders(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
-    """Data loaders that the cell uses."""
+    """Find data loaders that the cell uses.
+
+    Args:
+        fit: How much smaller their batches must be.
+        notebook: What the failed cell uses.
+    """
     by = Shrink(share=fit.share, whole=fit.trains)
     for path, size in notebook.loaders.items():
         if size < 2:
@@ -104,7 +121,12 @@ def find_loaders(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
 
 
 def find_trainers(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
-    """Trainers of transformers whose batch size and steps could be read."""
+    """Find trainers of transformers whose batch size and steps could be read.
+
+    Args:
+        fit: How much smaller their batches must be.
+        notebook: What the failed cell uses.
+    """
     by = Shrink(share=fit.share, whole=True)
     for name, (size, steps) in notebook.trainers.items():
         if size > 1 and steps:

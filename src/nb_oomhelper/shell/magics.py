@@ -120,6 +120,7 @@ class OomMagics(Magics):  # type: ignore[misc]
 
             %oom                      # the last panel again
             %oom fix N                # run fix N of it: exactly the code that the panel shows
+            %oom fix N --run          # and the failed cell after it
             %oom fix N --yes          # the same, for a fix that says what it loses
             %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …]
