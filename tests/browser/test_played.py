@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +38,7 @@ def test_a_validation_loop_runs_after_one_click(start_lab: StartLab, played: Pla
     with another_process(env, "3GiB"):
         lab = start_lab(python=PYTHON, env=env)
         write_notebook(lab.server.work / "played.ipynb", [LOAD, SET_UP, VALIDATE])
+        lab.viewport(1280, 2400)
         lab.open("played.ipynb")
         for index in range(3):
             lab.run_cell(index)
@@ -52,6 +52,6 @@ def test_a_validation_loop_runs_after_one_click(start_lab: StartLab, played: Pla
         picture(lab, panel, "panel-cuda-asks.png", tmp_path)
         button(panel, "Run anyway").first.click()
         expect(output).to_contain_text("validated on 80 batches", timeout=60_000)
-        expect(panel).to_contain_text(re.compile("cell ran"))
+        expect(panel).to_contain_text("The cell finished without an error")
         picture(lab, panel, "panel-cuda-solved.png", tmp_path)
         assert lab.console_errors == []
