@@ -31,9 +31,10 @@ def train_step(size):
 FAIL = "train_step(1000 << 20)"
 
 
-def open_panel(lab: Lab, name: str, *more: str) -> Locator:
+def open_panel(lab: Lab, name: str, *more: str, function: str = "train_step") -> Locator:
     """Run out of memory in a fresh notebook and give the panel under the traceback."""
-    write_notebook(lab.server.work / name, [LOAD, SET_UP, FAIL, *more])
+    cells = [cell.replace("train_step", function) for cell in (SET_UP, FAIL)]
+    write_notebook(lab.server.work / name, [LOAD, *cells, *more])
     lab.open(name)
     for index in range(3):
         lab.run_cell(index)
@@ -76,8 +77,19 @@ def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
 
 def release(panel: Locator) -> None:
     """Release the failed cell, and no more: alone it is not enough, so it is folded away."""
-    button(panel, "▸ What would not be enough (1)").click()
-    button(panel, "Only the fix", -1).click()
+    unfold(panel)
+    click_release(panel)
+
+
+def unfold(panel: Locator) -> None:
+    panel.get_by_role("button", name=re.compile("What would not be enough")).click()
+    expect(panel).to_contain_text("▾ What would not be enough")
+
+
+def click_release(panel: Locator) -> None:
+    only = panel.page.get_by_role("button", name="Only the fix", exact=True)
+    rows = panel.locator("div").filter(has_text="Release the failed cell").filter(has=only)
+    button(rows.last, "Only the fix").click()  # the innermost box of both
 
 
 TRAIN = """
@@ -153,7 +165,7 @@ def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Pat
 
 def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     lab.viewport(1280, 1400)
-    panel = open_panel(lab, "chinese.ipynb")
+    panel = open_panel(lab, "chinese.ipynb", function="load_weights")  # the entry is about loading
     button(panel, "中文").click()
     expect(panel).to_contain_text("主机内存不足")
     expect(panel).to_contain_text("释放出错单元格占用的内存")
@@ -178,10 +190,11 @@ def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
     lab.viewport(1280, 1400)
     panel = open_panel(lab, "busy.ipynb", "import time\ntime.sleep(5)\nended = time.time()")
     bar = panel.locator(".oomh-spark polyline")
+    unfold(panel)
     lab.start_cell(3)
     expect(panel).to_contain_text("A cell is running: a click is carried out when it ends.")
     before = bar.get_attribute("points")
-    release(panel)
+    click_release(panel)
     expect(panel).not_to_contain_text("Outcome")
     lab.page.wait_for_timeout(1200)
     assert bar.get_attribute("points") != before  # readings come while the cell runs
