@@ -32,8 +32,8 @@ def event(backend: str = "host", allocated: int | None = None) -> OomEvent:
     )
 
 
-def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0) -> Footprint:
-    return Footprint(virtual=virtual, peak_virtual=peak, resident=resident, peak_resident=peak_resident)
+def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0, data: int | None = None) -> Footprint:
+    return Footprint(virtual=virtual, peak_virtual=peak, data=data, resident=resident, peak_resident=peak_resident)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,16 @@ def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0) 
         ),  # it was used
         (on_host(400 * MIB, 980 * MIB), on_host(700 * MIB, 980 * MIB), 300 * MIB),  # an earlier cell's
         (on_host(400 * MIB, 980 * MIB), on_host(300 * MIB, 980 * MIB), 0),
+        (
+            on_host(400 * MIB, 900 * MIB, data=300 * MIB),
+            on_host(564 * MIB, 900 * MIB, data=400 * MIB + (132 << 10)),
+            100 * MIB,
+        ),  # malloc has begun an arena, which stays
+        (
+            on_host(400 * MIB, 900 * MIB, data=300 * MIB),
+            on_host(500 * MIB, 900 * MIB, data=300 * MIB),
+            100 * MIB,
+        ),  # a file was mapped
         (None, on_host(1, 1), None),
         (Footprint(), Footprint(), None),
     ],
@@ -84,6 +94,26 @@ def test_what_the_cell_needs_again() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the figures are from /proc")
+def test_an_arena_that_a_refused_request_leaves_was_not_made_by_the_cell() -> None:
+    """The first request that glibc refuses leaves one: the cell does not need that much more when it runs again."""
+    code = """
+import resource, numpy
+from nb_oomhelper.diagnosis.needs import made_by
+from nb_oomhelper.memory.footprint import read_footprint
+from tests.diagnosis.test_needs import event, LIMITED
+before = read_footprint()
+resource.setrlimit(resource.RLIMIT_AS, (before.virtual + (250 << 20), resource.RLIM_INFINITY))
+try:
+    numpy.ones(400 << 20, numpy.uint8)
+except MemoryError:
+    after = read_footprint()
+made = made_by(event(), (before, after), LIMITED)
+assert made < 8 << 20, (made, before, after)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the figures are from /proc")
 def test_what_is_read() -> None:
     code = """
 from nb_oomhelper.memory.footprint import read_footprint
@@ -99,6 +129,9 @@ assert before.allocated == after.allocated == ()
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
     found = read_footprint()
     assert found is not None
+    assert found.data is not None
+    assert found.virtual is not None
+    assert 0 < found.data < found.virtual
     assert found.resident is not None
     assert found.peak_resident is not None
     assert 0 < found.resident <= found.peak_resident

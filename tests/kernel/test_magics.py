@@ -123,6 +123,7 @@ class TestOom:
         assert not kernel.eval("'numbers' in globals()")
         kernel.execute("limit(370 << 20)")
         kernel.execute(FAIL)
+        numbers = dict(kernel.eval(f"[[plan.fix, plan.number] for plan in {CASE}.plans]"))
         assert "freed" in kernel.execute(f"%oom fix --yes {numbers['release-failed-cell']}").stdout
 
     def test_entry(self, kernel: Kernel) -> None:

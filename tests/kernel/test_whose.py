@@ -53,6 +53,7 @@ def test_an_own_fix_in_a_packaged_ones_place_is_named_and_waits_for_a_click(kern
         assert kernel.execute(cell).status == "ok"
     panel = Panel(kernel, kernel.execute(NO_ROOM))
     assert not kernel.eval("__import__('os').path.exists('OWNED')")
+    panel.unfold()
     assert f"from a.toml in {own / 'fixes'}" in panel.text
     assert f"from `a.toml` in `{own / 'fixes'}`" in panel.bundle["text/plain"]
     assert "&lt;b&gt;own" in panel.bundle["text/html"]

@@ -9,6 +9,9 @@ from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot, S
 # What glibc's malloc maps, and mostly gives back, when it looks for another place for a request that it then refuses
 # (HEAP_MAX_SIZE, twice): the peak of the address space has it, though the cell made nothing.
 _ARENA = 128 << 20
+# What stays of it: an arena, all of which is mapped, but no more of it may be written to than what it hands out.
+_HEAP = 64 << 20
+_HANDED_OUT = 1 << 20
 
 
 def made_by(event: OomEvent, span: Span, host: HostMemory) -> int | None:
@@ -56,8 +59,18 @@ def _made_on_host(start: Footprint, end: Footprint, host: HostMemory) -> int | N
     touched = _grown(start.resident, end.resident, start.peak_resident, end.peak_resident)
     if tightest(host)[0] not in ("RLIMIT_AS", "RLIMIT_DATA"):
         return touched
-    mapped = _grown(start.virtual, end.virtual, start.peak_virtual, end.peak_virtual, aside=_ARENA)
+    # it is there when the cell runs again
+    after = None if end.virtual is None else end.virtual - _new_arena(start, end)
+    mapped = _grown(start.virtual, after, start.peak_virtual, end.peak_virtual, aside=_ARENA)
     return mapped if mapped is None else max(mapped, touched or 0)
+
+
+def _new_arena(start: Footprint, end: Footprint) -> int:
+    """The bytes of an arena that malloc has begun since the cell did; 0 where none or something else was mapped."""
+    figures = (start.virtual, end.virtual, start.data, end.data)
+    old, new, old_data, data = (figure or 0 for figure in figures)
+    reserved = (new - data) - (old - old_data)
+    return _HEAP if None not in figures and _HEAP - _HANDED_OUT <= reserved < _HEAP else 0
 
 
 def _grown(before: int | None, after: int | None, old_peak: int | None, peak: int | None, aside: int = 0) -> int | None:

@@ -9,7 +9,13 @@ from nb_oomhelper.memory.allocators import known_ordinals
 from nb_oomhelper.records.memory import Footprint
 
 _STATUS = Path("/proc/self/status")  # proc(5); its figures are in kB
-_FIGURES = {"VmPeak": "peak_virtual", "VmSize": "virtual", "VmHWM": "peak_resident", "VmRSS": "resident"}
+_FIGURES = {
+    "VmPeak": "peak_virtual",
+    "VmSize": "virtual",
+    "VmData": "data",
+    "VmHWM": "peak_resident",
+    "VmRSS": "resident",
+}
 
 
 def read_footprint(put_by: int = 0) -> Footprint | None:
@@ -23,7 +29,7 @@ def read_footprint(put_by: int = 0) -> Footprint | None:
     """
     try:
         figures = _host_figures()
-        for name in ("virtual", "peak_virtual"):
+        for name in ("virtual", "peak_virtual", "data"):
             size = figures.get(name)
             figures[name] = None if size is None else size - put_by
         return Footprint(**figures, allocated=_allocated())

@@ -293,6 +293,7 @@ class Footprint:
     Attributes:
         resident, peak_resident: Bytes of host memory now, and the most since the process began.
         virtual, peak_virtual: The same of its address space.
+        data: Bytes of it that may be written to, and are nobody else's.
         allocated: Bytes in live tensors and arrays of a GPU: framework, ordinal, bytes.
     """
 
@@ -300,6 +301,7 @@ class Footprint:
     peak_resident: int | None = None
     virtual: int | None = None
     peak_virtual: int | None = None
+    data: int | None = None
     allocated: tuple[tuple[str, int | None, int], ...] = ()
 
 
