@@ -57,13 +57,15 @@ class TestOneThread:
         """What it shows then is of when it was read, and a driver that hangs cannot hang who closes it."""
         first = Panel(kernel, kernel.execute(NO_ROOM))
         wait_for(kernel, lambda: "live, every" in first.text)
-        kernel.execute("import nb_oomhelper.case\nread = nb_oomhelper.case.take_snapshot\ncalls = []")
-        kernel.execute("nb_oomhelper.case.take_snapshot = lambda *a, **k: calls.append(1) or read(*a, **k)")
-        kernel.execute(f"{OURS}.panels.screen._shown[-1]._repeat.active = False")  # the thread is out of the way
-        kernel.poll(0.5)
-        kernel.execute(
-            f"calls.clear(); {OURS}.panels.screen._shown[-1]._repeat.active = True; {OURS}.panels.screen.close()"
-        )
+        repeat = f"{OURS}.panels.screen._shown[-1]._body.readout._repeat"
+        for code in (
+            "import nb_oomhelper.case\nread = nb_oomhelper.case.take_snapshot\ncalls = []",
+            "nb_oomhelper.case.take_snapshot = lambda *a, **k: calls.append(1) or read(*a, **k)",
+            f"{repeat}.active = False",  # the thread is out of the way
+            "import time; time.sleep(0.5)",
+            f"calls.clear(); {repeat}.active = True; {OURS}.panels.screen.close()",
+        ):
+            assert kernel.execute(code).status == "ok"
         assert kernel.eval("calls") == []
         assert "stopped at" in first.text
 

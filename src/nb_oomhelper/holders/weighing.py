@@ -172,7 +172,7 @@ class Weigher:
             chosen: list[object] = []
             for block in members.blocks():
                 chosen += [thing for thing in block if not id(thing) % prime]
-                if time.monotonic() > until:
+                if len(chosen) >= _FOLLOWED or time.monotonic() > until:  # one object may be in a list a million times
                     break
             if chosen:
                 break
