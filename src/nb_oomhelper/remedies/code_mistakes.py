@@ -151,11 +151,10 @@ def _retained(event: OomEvent, places: list[Place]) -> Iterator[Mistake]:
 
 def _states(event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
     """Adam's state, where an optimizer step could not make it."""
-    stepping = any(row.kind == "failed_cell" and "torch.optim." in (row.function or "") for row in held.rows)
-    if event.phase == "train" and stepping:
+    if event.phase == "train" and event.stage == "optimizer":
         for place in places:
             if edits := narrowing.less_state(place.text, place.body):
-                size = max(dict(row.parts).get("optimizer state", 0) for row in held.rows)
+                size = max((dict(row.parts).get("optimizer state", 0) for row in held.rows), default=0)
                 yield Mistake(kind="less_state", subject="Adam", place=place, edits=edits, explains=size, in_cell=True)
 
 
