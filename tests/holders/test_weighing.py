@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import io
 import mmap
+import tracemalloc
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_a_shared_object_comes_back_with_all_its_holders() -> None:
 
 def test_one_object_many_times_is_counted_once() -> None:
     assert only(["x" * (4 * MIB)] * 1000).own < 4 * MIB + 16_384
+
+
+def test_of_one_object_millions_of_times_no_list_as_long_is_made() -> None:
+    texts = [f"text {number}" for number in range(100_000)]
+    things = [next(text for text in texts if not id(text) % 61)] * 5_000_000  # the few are chosen by such addresses
+    tracemalloc.start()
+    try:
+        find({"x": things}, seconds=1.0)  # too short for the search for tensors, which needs such a list
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MIB
 
 
 MANY = 200_000

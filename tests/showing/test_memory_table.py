@@ -256,6 +256,17 @@ class TestHolders:
         row = Holding(name="x", kind="variable", backend="host", own=2 * GIB, parts=parts, role=role)
         assert by_variable([row], "en")[1][0][3] == f"{word} 1.00 GiB, gradients 1.00 GiB"
 
+    @pytest.mark.parametrize(
+        ("own", "shared", "graph", "named"),
+        [(4, 8, 4, True), (0, 8, 8, True), (8, 4, 4, False), (0, 8, 4, False), (4, 0, 0, False)],
+    )
+    def test_what_is_kept_alone_is_called_a_graph_where_most_of_it_is(
+        self, own: int, shared: int, graph: int, named: bool
+    ) -> None:
+        parts = (("tensors", (own + shared - graph) * GIB), ("graph", graph * GIB))
+        row = Holding(name="loss", kind="variable", backend="host", own=own * GIB, shared=shared * GIB, parts=parts)
+        assert by_variable([row], "en")[1][0][0] == ("autograd graph of loss" if named else "loss")
+
 
 class TestShowing:
     def test_columns_are_aligned(self) -> None:

@@ -93,7 +93,8 @@ def _holder(row: Holding, language: Language) -> str:
         return say(f"gpumem.{row.kind}", language, function=row.function, line=row.line, names=one_line(row.name))
     name = one_line(row.path or row.name)
     graph = dict(row.parts).get("graph", 0)
-    return say("gpumem.graph_of", language, name=name) if 2 * graph > row.own + row.shared else name
+    # what others keep as well, such as its inputs, has rows of its own, as in the choice of the path
+    return say("gpumem.graph_of", language, name=name) if 2 * graph > (row.own or row.shared) else name
 
 
 def _columns(language: Language) -> list[str]:
