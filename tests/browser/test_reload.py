@@ -90,7 +90,7 @@ def test_the_change_is_seen_and_run(lab: Lab, llama: Path, tmp_path: Path) -> No
     lab.viewport(1280, 1800)
 
     columns = box(button(panel, "Code", half))[::2]
-    button(panel, "Run", half).click()
+    button(panel, "Fix and run", half).click()
     expect(panel).to_contain_text("What it costs: What model holds now, even if the load fails again.")
     expect(panel).to_contain_text("model = None")
     lab.screenshot(tmp_path / "reload-asks.png", panel)

@@ -186,7 +186,7 @@ def test_a_click_gives_the_memory_back_and_the_request_fits(failed: tuple[Kernel
     predicted = fact(kernel, "plans[0].predicted")
     with driver_row() as read:
         before = read().used
-        Panel(kernel, reply).click("Run")
+        Panel(kernel, reply).only()
         after = read().used
     assert allocated(kernel) == near(MODEL)
     outcome = kernel.eval(f"__import__('dataclasses').asdict({CASE}.outcomes[-1])")

@@ -239,6 +239,17 @@ class TestRows:
         assert find(error=catch(space["f"])).rows[0].own == MIB
 
 
+def test_a_frames_locals_that_are_none_hide_nothing() -> None:
+    """As most arguments of a library's function are, beside the model that it loads."""
+
+    def load(path: object = None) -> None:
+        model = [array(4), path]
+        raise MemoryError(str(len(model)))
+
+    (row,) = find(error=catch(load)).rows
+    assert (row.kind, row.name, row.own) == ("failed_cell", "model", 4 * MIB)
+
+
 def test_a_variables_bytes_are_placed_below_it() -> None:
     trainer = Plain(array(1))
     trainer.optimizer, trainer.name = [array(3)], "adam"  # type: ignore[attr-defined]

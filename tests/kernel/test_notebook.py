@@ -78,8 +78,8 @@ class TestReload:
         changed = re.escape("\n".join(f"       | {line}" for line in failed[0].source.splitlines()))
         assert re.search(changed.replace("float64", "b?float16"), panel.data["text/plain"])
 
-    def test_the_second_fix_loads_it(self, reload_cells: list[Any]) -> None:
-        told = printed(find(reload_cells, "%oom fix 2 --yes"))
+    def test_the_first_fix_loads_it(self, reload_cells: list[Any]) -> None:
+        told = printed(find(reload_cells, "%oom fix 1 --yes"))
         assert "in 16 bits: freed" in told
         assert re.search(r"`model` is placed on: (host|GPU) 493\sMiB \(planned: \1 493\sMiB\)\.", told)
         (used,) = [cell for cell in reload_cells if cell.source.startswith("with torch.no_grad()")]

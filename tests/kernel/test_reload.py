@@ -158,7 +158,8 @@ class TestHalf:
         for plan in found.values():
             assert "trust_remote_code" not in plan["code"]
             assert "# the one we made" in plan["code"] or not plan["loads"]
-        assert "your statement" in panel.text
+        assert "your code" in panel.text
+        assert "what runs instead" in panel.text
         marks = re.findall("<(del|ins)>(.*?)</", "".join(str(state.get("value")) for state in panel.visible()))
         assert marks == [("del", "float64"), ("ins", "bfloat16")]
 
@@ -174,8 +175,8 @@ class TestHalf:
         assert near(sits, [SIZE // 2, 0])
         assert near(told["placed"], sits)
         assert near(told["planned"], sits)
-        assert "Loaded: the statement finished without an error" in panel.text
-        assert "model is placed on: host 32" in panel.text
+        assert "✓ The cell finished without an error" in panel.text  # for it ends with the statement
+        assert re.search(r"model is placed on: host (32\d MiB) \(planned: host \1\)", panel.text)
         assert kernel.eval("[str(model.dtype), mine.sum().item()]") == ["torch.bfloat16", (1 << 19) * ((1 << 20) - 1)]
         assert kernel.eval("answer()") == [[1, 3, 8000], True]
         kernel.execute("del model")  # it is the user's alone: neither the panel nor the outcome holds on to it
@@ -185,7 +186,9 @@ class TestHalf:
         fail(kernel, f"%%time\n{FAIL}  # slow")
         assert plans(kernel)["reload-half"]["after"] == f"{FAIL.replace('float64', 'bfloat16')}  # slow"
         number = plans(kernel)["reload-half"]["number"]
-        assert "Loaded: the statement finished without an error" in kernel.execute(f"%oom fix {number}").stdout
+        told = kernel.execute(f"%oom fix {number}").stdout
+        assert told.startswith("✓ The cell finished without an error.")
+        assert re.search(r"`model` is placed on: host (32\d\sMiB) \(planned: host \1\)", told)
         assert kernel.eval("answer()") == [[1, 3, 8000], True]
 
 
@@ -282,7 +285,7 @@ class TestFailsAgain:
         assert (told["loaded"], told["placed"]) == (False, None)
         text = panel.text
         assert "The code raised an error: RuntimeError: " in text
-        assert "Loaded: the statement finished without an error" not in text
+        assert "finished without an error" not in text
         assert "Next to try: fix " in text
         assert_given_back(before, kernel.eval("held()"))
         assert kernel.eval("'model' in globals()") is False

@@ -269,7 +269,7 @@ class _Iterated(_Members):
 
 def _heads(root: Root) -> list[tuple[int | None, object]]:
     """What to begin with: where all is below one object, that one, whose parts are found on the way."""
-    if any(thing is root.thing for _, thing in root.things):
+    if root.thing is not None and any(thing is root.thing for _, thing in root.things):  # a frame's locals may be None
         return [(None, root.thing)]
     return [(index, thing) for index, (_, thing) in enumerate(root.things)]
 

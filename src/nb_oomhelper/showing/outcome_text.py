@@ -29,7 +29,10 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
         lines.append(say("outcome.predicted", language, predicted=say_freed(outcome.predicted, language)))
     lines.extend(_driver(outcome, language))
     lines.extend(_held(outcome, language))
-    lines.extend(_loaded(outcome, language) if outcome.loaded else _fits(outcome, language))
+    if outcome.loaded:
+        lines.extend([say("outcome.loaded", language), *_placed(outcome, language)])
+    else:
+        lines.extend(_fits(outcome, language))
     if outcome.whole_cell_fits is not None and case.diagnosis.rerun != outcome.requested:
         key = "outcome.again_fits" if outcome.whole_cell_fits else "outcome.again_not"
         lines.append(say(key, language, needed=say_size(case.diagnosis.rerun, language)))
@@ -70,7 +73,7 @@ def _of_cell(outcome: Outcome, case: Case, catalog: Catalog, language: Language)
     if outcome.error is not None:
         how = say("outcome.error", language, error=plain(outcome.error))
     elif outcome.ran:
-        return [say("outcome.again_done", language), did]
+        return [say("outcome.again_done", language), did, *_placed(outcome, language)]
     else:
         how = say("outcome.again_failed", language, error=plain(outcome.cell_error or ""))
     fits = [] if outcome.ran is not None or outcome.planned is not None else _fits(outcome, language)
@@ -102,9 +105,10 @@ def _fits(outcome: Outcome, language: Language) -> list[str]:
     return [say(key, language, requested=requested, free=free)]
 
 
-def _loaded(outcome: Outcome, language: Language) -> list[str]:
-    """Where a model's weights are, beside where they were to go."""
-    lines, name = [say("outcome.loaded", language)], plain(outcome.subject)
+def _placed(outcome: Outcome, language: Language) -> list[str]:
+    """Where a loaded model's weights are, beside where they were to go, and in which folder of ours; else nothing."""
+    lines: list[str] = []
+    name = plain(outcome.subject)
     here = places(outcome.placed, language) if outcome.placed else ""
     planned = places(outcome.planned, language) if outcome.planned else ""
     if here:
