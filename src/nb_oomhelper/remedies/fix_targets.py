@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.versions import installed_version, release_of
@@ -33,6 +33,7 @@ SUBJECTS = ("cell", *_SIZES, "adam", "allocator", "preallocation", "mistake", "c
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
 _PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
 _BITSANDBYTES = "bitsandbytes"
+_MUCH = 64 << 20  # bytes
 _HALF = Fit()
 
 
@@ -81,7 +82,8 @@ def find_targets(
         return
     if fix.edit.shrink or (fix.subject in _SIZES and "half" in fix.needs):
         if fit is not None and not _is_pointless(fix, notebook.cell):
-            yield from _sizes(fix, notebook, fit)
+            targets = _sizes(fix, notebook, fit)
+            yield from map(_of_unknown_effect, targets) if _collects(event, held, notebook) else targets
     elif fix.subject == "cell":
         yield from _cells(fix, event, notebook, held)
     elif fix.subject == "trainer":
@@ -197,6 +199,16 @@ def _containers(event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator
         released = held.freed_by(held.of_failures())
         for path, statement, size in find_emptiable(notebook.written, held, event.backend):
             yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size + released)
+
+
+def _collects(event: OomEvent, held: Holdings, notebook: Notebook) -> bool:
+    """Whether the notebook's code collects what it makes: smaller steps then only fill the same in more of them."""
+    written = notebook.written
+    return written is not None and any(size >= _MUCH for _, _, size in find_emptiable(written, held, event.backend))
+
+
+def _of_unknown_effect(target: FixTarget) -> FixTarget:
+    return replace(target, explains=None)
 
 
 def _is_fitting(fix: Fix, event: OomEvent, cell: Cell, notebook: Notebook, held: Holdings) -> bool:
