@@ -38,6 +38,15 @@ def recovery() -> dict[str, Any]:
     return {pair: json.loads(max(folder.glob(f"*-{pair}.json")).read_text("utf-8")) for pair in ("new", "old")}
 
 
+def test_does_the_cell_run() -> None:
+    folder = ROOT / "benchmarks" / "advice" / "results"
+    (run,) = json.loads(max(folder.glob("*-host.json")).read_text("utf-8"))["runs"]
+    found = run["summary"]
+    told = [figure for _, figure in rows("Does the cell run?")[1:]]
+    assert told == [f"{found[key]} of {found['notebooks']}" for key in ("right_first", "harm")]
+    assert f"{found['notebooks']} notebooks" in section("Does the cell run?")
+
+
 class TestRecovery:
     METHODS = ("nothing", "collect", "accelerate", "ipyexperiments", "fastai", "ours", "deep")
 

@@ -96,8 +96,7 @@ def test_the_change_is_seen_and_run(lab: Lab, llama: Path, tmp_path: Path) -> No
     lab.screenshot(tmp_path / "reload-asks.png", panel)
     button(panel, "Run anyway").click()
     expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=60_000)
-    size = r"32\d\sMiB"
-    expect(panel).to_contain_text(re.compile(rf"model is placed on: host {size} \(planned: host {size}\)"))
+    expect(panel).to_contain_text(re.compile(r"model is placed on: host (32\d\sMiB) \(planned: host \1\)"))
     lab.wait_idle()
     assert cut_off(panel) == []
     button(panel, "Details").click()  # the fixes, folded once it is solved
