@@ -101,7 +101,7 @@ class Cells:
         return error
 
     def rerun(self, cell: str, done: Done) -> None:
-        """Run a cell as a new entry of the history.
+        """Run a cell as a new entry of the history; within another cell, by a magic, it is part of that one's entry.
 
         Args:
             cell: Its source.
@@ -110,7 +110,7 @@ class Cells:
         shell, self.reruns = self._shell, True
         code = shell.transform_cell(cell)
         if not shell.should_run_async(cell, transformed_cell=code):
-            done(error_of(shell.run_cell(cell, store_history=True)))
+            done(error_of(shell.run_cell(cell, store_history=not self.source())))
             return
         import asyncio
 
