@@ -9,7 +9,21 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartKernel
-from tests.kernel.cells import CASE, CUDA, FAIL, LOAD, LOADER, MIB, SETUP, VIEW, Panel, shown, start_busy, wait_for
+from tests.kernel.cells import (
+    CASE,
+    CUDA,
+    FAIL,
+    LOAD,
+    LOADER,
+    MIB,
+    SETUP,
+    VIEW,
+    Panel,
+    run_of,
+    shown,
+    start_busy,
+    wait_for,
+)
 from tests.kernel.conftest import SharedKernel
 from tests.kernel.driver import Kernel
 
@@ -293,7 +307,7 @@ class TestMeteredCell:
         assert len(shown(reply)) == 1
         panel = Panel(kernel, reply)
         assert "still held by the failed cell: batch, outputs (train_step" in panel.text
-        panel.only()
+        panel.only(run_of(panel, "release-failed-cell"))
         assert "freed 25" in panel.text
         kernel.execute(f"{FAIL.split('(')[0]} = lambda size: 'small enough'")
         again = panel.click("Run the cell again")
