@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from nb_oomhelper.diagnosis.needs import cell_needs, made_by
 from nb_oomhelper.memory.footprint import read_footprint
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holding, Holdings
-from nb_oomhelper.records.memory import DriverReading, Footprint, HostMemory, MemorySnapshot
+from nb_oomhelper.records.memory import AllocatorMemory, DriverReading, Footprint, HostMemory, MemorySnapshot
 
 MIB = 1 << 20
 LIMITED = HostMemory(virtual=900 * MIB, address_space_limit=1000 * MIB, available=9000 * MIB)
@@ -30,6 +31,10 @@ def event(backend: str = "host", allocated: int | None = None) -> OomEvent:
         requested=100 * MIB,
         allocated=allocated,
     )
+
+
+def memory(host: HostMemory) -> MemorySnapshot:
+    return MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=host)
 
 
 def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0, data: int | None = None) -> Footprint:
@@ -67,20 +72,31 @@ def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0, 
     ],
 )
 def test_on_the_host(start: Footprint | None, end: Footprint | None, made: int | None) -> None:
-    assert made_by(event(), (start, end), LIMITED) == made
+    assert made_by(event(), (start, end), memory(LIMITED)) == made
 
 
 def test_the_machine_counts_resident_memory() -> None:
     start, end = on_host(0, 0, 100 * MIB, 200 * MIB), on_host(10**12, 10**12, 150 * MIB, 700 * MIB)
-    assert made_by(event(), (start, end), HostMemory(available=MIB, capacity=1000 * MIB)) == 600 * MIB
+    assert made_by(event(), (start, end), memory(HostMemory(available=MIB, capacity=1000 * MIB))) == 600 * MIB
 
 
 def test_on_a_gpu_the_message_has_the_figure_of_that_moment() -> None:
     start = Footprint(allocated=(("pytorch", 1, 7 * MIB), ("pytorch", 0, 300 * MIB), ("jax", 0, MIB)))
     end = Footprint(allocated=(("pytorch", 0, 350 * MIB),))
-    assert made_by(event("cuda", 900 * MIB), (start, end), LIMITED) == 600 * MIB
-    assert made_by(event("cuda"), (start, end), LIMITED) == 50 * MIB
-    assert made_by(event("cuda", 900 * MIB), (Footprint(), end), LIMITED) == 900 * MIB  # CUDA began in this cell
+    assert made_by(event("cuda", 900 * MIB), (start, end), memory(LIMITED)) == 600 * MIB
+    assert made_by(event("cuda"), (start, end), memory(LIMITED)) == 50 * MIB
+    assert (
+        made_by(event("cuda", 900 * MIB), (Footprint(), end), memory(LIMITED)) == 900 * MIB
+    )  # CUDA began in this cell
+
+
+def test_on_a_gpu_the_exact_figure_counts_where_the_message_has_rounded_it() -> None:
+    """3.63 GiB in the message stand for what the allocator's peak has to the byte."""
+    allocator = AllocatorMemory(framework="pytorch", backend="cuda", device=0, peak_allocated=3_900_604_928)
+    snapshot = replace(memory(LIMITED), allocator=allocator)
+    start, end = Footprint(), Footprint(allocated=(("pytorch", 0, MIB),))
+    assert made_by(event("cuda", round(3.63 * (1 << 30))), (start, end), snapshot) == 3_900_604_928
+    assert made_by(event("cuda", 900 * MIB), (start, end), snapshot) == 900 * MIB
 
 
 def test_what_the_cell_needs_again() -> None:
@@ -100,14 +116,14 @@ def test_an_arena_that_a_refused_request_leaves_was_not_made_by_the_cell() -> No
 import resource, numpy
 from nb_oomhelper.diagnosis.needs import made_by
 from nb_oomhelper.memory.footprint import read_footprint
-from tests.diagnosis.test_needs import event, LIMITED
+from tests.diagnosis.test_needs import event, memory, LIMITED
 before = read_footprint()
 resource.setrlimit(resource.RLIMIT_AS, (before.virtual + (250 << 20), resource.RLIM_INFINITY))
 try:
     numpy.ones(400 << 20, numpy.uint8)
 except MemoryError:
     after = read_footprint()
-made = made_by(event(), (before, after), LIMITED)
+made = made_by(event(), (before, after), memory(LIMITED))
 assert made < 8 << 20, (made, before, after)
 """
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

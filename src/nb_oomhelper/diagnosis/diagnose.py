@@ -80,7 +80,7 @@ def diagnose(
         partial(not_short, event, snapshot, free),
         partial(rest, event, snapshot),
     ]
-    made = _tried(failed, None, made_by, event, span, snapshot.host)
+    made = _tried(failed, None, made_by, event, span, snapshot)
     causes = sorted(_each(failed, found), key=weight)
     ends = _tried(failed, no_ends, dead_ends.finders, event, snapshot, free, causes, torch)
     return Diagnosis(

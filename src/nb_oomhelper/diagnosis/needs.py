@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nb_oomhelper.diagnosis.request import allocated_then
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot, Span
@@ -14,7 +15,7 @@ _HEAP = 64 << 20
 _HANDED_OUT = 1 << 20
 
 
-def made_by(event: OomEvent, span: Span, host: HostMemory) -> int | None:
+def made_by(event: OomEvent, span: Span, snapshot: MemorySnapshot) -> int | None:
     """Find how much the cell had made when it failed.
 
     What the call that failed had made itself is gone when anybody can look: on a GPU the message has the figure of that
@@ -23,7 +24,7 @@ def made_by(event: OomEvent, span: Span, host: HostMemory) -> int | None:
     Args:
         event: What failed.
         span: What the process held before the cell, and as soon as it had failed.
-        host: The machine's memory, for the bound that counts.
+        snapshot: Memory then, for the bound that counts and the allocator's exact figures.
 
     Returns:
         Bytes, at least 0; None where they cannot be told.
@@ -32,9 +33,10 @@ def made_by(event: OomEvent, span: Span, host: HostMemory) -> int | None:
     if start is None or end is None:
         return None
     if event.backend == "host":
-        return _made_on_host(start, end, host)
+        return _made_on_host(start, end, snapshot.host)
     before = _on_device(start, event)
-    then = event.allocated if event.allocated is not None else _on_device(end, event)
+    then = allocated_then(event, snapshot)
+    then = _on_device(end, event) if then is None else then
     return None if before is None or then is None else max(0, then - before)
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from nb_oomhelper.memory.room import host_free, own_pool, tightest
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
-from nb_oomhelper.units import format_bytes
 
 STARTS_WITH = 64 << 20  # bytes: cuBLAS and cuDNN start with less than that
 _STARTING = ("pt.cublas_alloc", "pt.cudnn_alloc", "pt.cufft_alloc")
@@ -80,7 +79,7 @@ def allocated_then(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
     """Bytes that were allocated when the request failed, or None.
 
     What C++ had made on the way is free again by now. The message's figure is rounded; the allocator's peak is exact,
-    and the same moment's if it rounds to that figure.
+    and the same moment's if it is what that figure was rounded from.
 
     Args:
         event: What failed.
@@ -91,7 +90,8 @@ def allocated_then(event: OomEvent, snapshot: MemorySnapshot) -> int | None:
     if told is None or allocator is None:
         return told
     exact = (allocator.allocated, allocator.peak_allocated)
-    return next((size for size in exact if size is not None and format_bytes(size) == format_bytes(told)), told)
+    near = (1 << 30 if told >= 1 << 30 else 1 << 20) // 200  # PyTorch prints two digits
+    return next((size for size in exact if size is not None and abs(size - told) <= near), told)
 
 
 def own_cache(snapshot: MemorySnapshot) -> int | None:
