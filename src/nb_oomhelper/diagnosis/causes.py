@@ -73,8 +73,8 @@ def failed_cells(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
 def results(snapshot: MemorySnapshot) -> list[Cause]:
     """What `Out` keeps, once the failed cell's frames are released."""
     holdings = snapshot.holdings
-    failed, results = holdings.of_failures(), holdings.of_kind("output_history")
-    size = holdings.freed_by(failed | results) - holdings.freed_by(failed)
+    results = holdings.of_kind("output_history")
+    size = holdings.freed_after_release(results)
     if size < _WORTH_SAYING:
         return []
     names = tuple(holdings.rows[index].name for index in sorted(results)[:_NAMED])

@@ -93,6 +93,11 @@ class Holdings:
         """Add up the bytes that come back if all these holders go: what they keep alone or among themselves."""
         return sum(size for holders, size in self.shares if released.issuperset(holders))
 
+    def freed_after_release(self, released: frozenset[int]) -> int:
+        """Add up the bytes that come back with these holders beyond what every release gives back by itself."""
+        failed = self.of_failures()
+        return self.freed_by(failed | released) - self.freed_by(failed)
+
     def freed_at(self, released: frozenset[int]) -> frozenset[int]:
         """Give where the storages begin that come back if all these holders go, as far as that is known."""
         rows = zip(self.shares, self.addresses, strict=False)

@@ -13,7 +13,7 @@ from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_kee
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
-from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors
+from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors, root_of
 from nb_oomhelper.source.cures import CureKind
 
 _BY_THEMSELVES = frozenset({".generate", ".predict", ".evaluate", ".encode", ".transcribe", "pipeline"})
@@ -69,7 +69,7 @@ def _kept_graphs(written: Written, held: Holdings, places: list[Place]) -> Itera
 
 def _graph_of(held: Holdings, path: str, local: bool) -> int:
     """The bytes of graphs behind a path's name."""
-    name = path.split(".")[0].split("[")[0]
+    name = root_of(path)
     rows = [held.rows[index] for index in held.of_kind("failed_cell" if local else "variable")]
     fitting = [row for row in rows if (name in row.name.split(", ") if local else row.name == name)]
     return max((dict(row.parts).get("graph", 0) for row in fitting), default=0)
@@ -80,11 +80,11 @@ def _graphs_not_needed(written: Written, event: OomEvent, held: Holdings) -> Ite
     if event.phase != "infer" or written.autograd is False:
         return
     for step in written.steps:
-        one = next((one for one in written.definitions if (one.file, one.line) == (step.file, step.first)), None)
-        text = None if one is None else written.read(one.source)
-        node = None if one is None or text is None else cures.function_in(text, one.name, one.line)
-        if one is None or text is None or node is None or one.name == "forward" or leads_to_training(written, node):
+        one = written.definition_of(step)
+        function = None if one is None else written.function(one)
+        if one is None or function is None or one.name == "forward" or leads_to_training(written, function[1]):
             continue
+        text, node = function
         place = Place(text=text, body=node.body, definition=one)
         edits = cures.without_grad(text, node)
         if edits and (written.autograd or graph_kept(held)):
@@ -124,9 +124,8 @@ def leads_to_training(written: Written, node: ast.AST) -> bool:
         for at, one in enumerate(written.definitions):
             if one.name in words and at not in met:
                 met.add(at)
-                text = written.read(one.source)
-                inner = None if text is None else cures.function_in(text, one.name, one.line)
-                todo += [inner] if inner is not None else []
+                function = written.function(one)
+                todo += [] if function is None else [function[1]]
     return False
 
 
@@ -211,14 +210,13 @@ def _old_ones(written: Written, event: OomEvent, held: Holdings, shortage: Short
     line, text = written.line_in_cell(), written.read(written.cell.source)
     if event.call is not None or line is None or text is None:  # a load is written anew with the old one forgotten
         return
-    failed = held.of_failures()
     names = [row.name for row in held.rows if row.kind == "variable" and row.name in written.cell.sets]
     large = [name for name in names if _alone_or_shared(held, name) >= WORTH_MENDING]
     place = Place(text=text, body=text.tree.body, line=line)
     edits = cures.old_first(text, large, line, _readers(written, large))
     told = edits[0][2].split(" = None")[0].strip().split(" = ") if edits else []
     indexes = frozenset[int]().union(*(held.named(name) for name in told))
-    size = held.freed_by(failed | indexes) - held.freed_by(failed)
+    size = held.freed_after_release(indexes)
     missing = 0 if shortage.needs is None or shortage.room is None else shortage.needs - shortage.room
     if edits and size >= max(WORTH_MENDING, _GOOD_PART * missing):
         yield Mistake(kind="old_first", subject=", ".join(told), place=place, edits=edits, explains=size)
@@ -232,8 +230,7 @@ def _readers(written: Written, names: list[str]) -> frozenset[str]:
     """Functions of the notebook that read one of these names as the notebook's own."""
     found = set()
     for one in written.definitions:
-        text = written.read(one.source) if any(name in one.source for name in names) else None
-        node = None if text is None else cures.function_in(text, one.name, one.line)
-        if node is not None and any(cures.reads_global(node, name) for name in names):
+        function = written.function(one) if any(name in one.source for name in names) else None
+        if function is not None and any(cures.reads_global(function[1], name) for name in names):
             found.add(one.name)
     return frozenset(found)

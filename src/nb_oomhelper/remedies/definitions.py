@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from types import CodeType
 
 from nb_oomhelper.source.call_sites import read_tree
-from nb_oomhelper.source.cures import first_line
+from nb_oomhelper.source.cures import Function, first_line
 
 _MOST = 40  # definitions that are read of one notebook
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ def _definition(code: CodeType, inputs: Sequence[str], called: bool) -> Definiti
         return None
     for node in tree.body:
         if first_line(node) <= code.co_firstlineno <= (node.end_lineno or node.lineno):
-            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            if not isinstance(node, Function | ast.ClassDef):
                 return None
             return Definition(
                 name=code.co_name,
@@ -133,7 +132,7 @@ def put_in_place(changed: str, definitions: Sequence[Definition], names: Collect
         if not one.owner:
             whole = new.body[at[0]] if at is not None else statement
             written.append(_lines(changed, whole))
-        elif isinstance(statement, _Function) and at is not None and len(at) == 2 and one.name not in names:
+        elif isinstance(statement, Function) and at is not None and len(at) == 2 and one.name not in names:
             if _is_bound_to(statement, new.body[at[0]]) or (text := _dedented(changed, statement)) is None:
                 return None
             written.append(f"{text}\n{one.owner}.{one.name} = {one.name}\ndel {one.name}")
@@ -169,7 +168,7 @@ def _dedented(source: str, node: ast.stmt) -> str | None:
     return text if tree is not None and len(tree.body) == 1 and ast.dump(tree.body[0]) == ast.dump(node) else None
 
 
-def _is_bound_to(node: _Function, owner: ast.stmt) -> bool:
+def _is_bound_to(node: Function, owner: ast.stmt) -> bool:
     """Whether a method is another one outside of its class: `super()`, `self.__private`, a name of the class body."""
     names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
     attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
@@ -177,7 +176,7 @@ def _is_bound_to(node: _Function, owner: ast.stmt) -> bool:
     outside = [*node.decorator_list, *node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
     read = {one.id for part in outside for one in ast.walk(part) if isinstance(one, ast.Name)}
     body = owner.body if isinstance(owner, ast.ClassDef) else []
-    stored = [one for part in body if not isinstance(part, _Function) for one in ast.walk(part)]
+    stored = [one for part in body if not isinstance(part, Function) for one in ast.walk(part)]
     bound = {one.id for one in stored if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
-    made = bound | {part.name for part in body if isinstance(part, _Function)}
+    made = bound | {part.name for part in body if isinstance(part, Function)}
     return private or bool({"super", "__class__"} & names) or bool(read & made)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import find_kept
+from nb_oomhelper.source.collecting import find_kept, root_of
 
 _WORTH_EMPTYING = 1 << 20  # bytes
 
@@ -26,7 +26,7 @@ def find_emptiable(written: Written, held: Holdings, backend: str) -> Iterator[t
     done: set[str] = set()
     for path, kept in written.kept.items():
         size = max((kept.size or {}).get(backend, 0), _of_row(path, held))
-        root = path.split(".")[0].split("[")[0]
+        root = root_of(path)
         if kept.call and size >= _WORTH_EMPTYING and (path not in done) and is_collected(written, path, kept.call):
             done |= {other for other in written.kept if other.startswith(f"{root}[")} if path == root else set()
             yield path, f"{path}.{kept.call}()", size
@@ -34,9 +34,8 @@ def find_emptiable(written: Written, held: Holdings, backend: str) -> Iterator[t
 
 def _of_row(path: str, held: Holdings) -> int:
     """What comes back where the holder's bytes lie just there."""
-    failed = held.of_failures()
     rows = [index for index in held.of_kind("variable") if _path(held, index) == path]
-    return max((held.freed_by(failed | {index}) - held.freed_by(failed) for index in rows), default=0)
+    return max((held.freed_after_release(frozenset({index})) for index in rows), default=0)
 
 
 def _path(held: Holdings, index: int) -> str:
@@ -53,7 +52,7 @@ def is_collected(written: Written, path: str, call: str) -> bool:
         call: How.
     """
     if call != "clear":
-        return call == "cache_clear" or path.split(".")[0] not in written.cell.needs
+        return call == "cache_clear" or root_of(path) not in written.cell.needs
     last = path.rsplit(".", 1)[-1].split("[")[0]
     texts = (written.read(source) for source in written.sources() if last in source)
     return any(next(find_kept(text.tree.body, path), None) is not None for text in texts if text is not None)

@@ -8,6 +8,7 @@ from nb_oomhelper.address_space import room
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.notebook import Notebook
 
 # A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
@@ -25,6 +26,7 @@ _FETCHED = 4.0
 _MARGIN = 0.1  # of the room, so much stays free: allocators round, and memory has gaps
 _MOST = 0.75  # of the size: to go nearer would be to trust the estimate more than it deserves
 _LEAST = 1 / 1024
+_MUCH = 64 << 20  # bytes that are collected
 _ADAM = ("Adam", "AdamW", "NAdam", "RAdam")
 
 
@@ -82,7 +84,14 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
         return None
     if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
         return half
-    return _fitted(event, held, shortage.needs, shortage.room, half, notebook)
+    fit = _fitted(event, held, shortage.needs, shortage.room, half, notebook)
+    return replace(fit, needs=None) if _collects(event, held, notebook) else fit
+
+
+def _collects(event: OomEvent, held: Holdings, notebook: Notebook) -> bool:
+    """Whether the notebook's code collects what it makes: smaller steps then only fill the same in more of them."""
+    written = notebook.written
+    return written is not None and any(size >= _MUCH for _, _, size in find_emptiable(written, held, event.backend))
 
 
 def _fit_of_worker(requested: int | None, free: int | None) -> Fit:

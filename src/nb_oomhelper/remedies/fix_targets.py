@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.versions import installed_version, release_of
@@ -26,6 +26,7 @@ from nb_oomhelper.remedies.size_targets import (
     find_settings,
     find_trainers,
     in_cell,
+    set_by_cell,
 )
 
 _SIZES = ("number", "definition", "trainer", "data loader")
@@ -33,7 +34,6 @@ SUBJECTS = ("cell", *_SIZES, "adam", "allocator", "preallocation", "mistake", "c
 _RENAMED = (2, 9)  # PyTorch reads PYTORCH_ALLOC_CONF from here on, and the older name all the same, first
 _PAGED = {"Adam": "PagedAdam8bit", "AdamW": "PagedAdamW8bit"}
 _BITSANDBYTES = "bitsandbytes"
-_MUCH = 64 << 20  # bytes
 _HALF = Fit()
 
 
@@ -47,7 +47,6 @@ class FixTarget:
         obstacle: Why it can only be shown, as a key of its sentence, or "".
         reruns: The code runs the failed cell.
         frees: Bytes that it frees; None where nobody knows.
-        holders: Indexes of the holders that it lets go of.
         mend: The mistake that it mends, or None.
         explains: For the failed cell in another form: bytes that it then does not keep; None where nobody knows.
         size: The smaller size that it sets, or None.
@@ -58,7 +57,6 @@ class FixTarget:
     obstacle: str = ""
     reruns: bool = False
     frees: int | None = None
-    holders: frozenset[int] = frozenset()
     mend: Mend | None = None
     explains: int | None = None
     size: SizeTarget | None = None
@@ -82,8 +80,7 @@ def find_targets(
         return
     if fix.edit.shrink or (fix.subject in _SIZES and "half" in fix.needs):
         if fit is not None and not _is_pointless(fix, notebook.cell):
-            targets = _sizes(fix, notebook, fit)
-            yield from map(_of_unknown_effect, targets) if _collects(event, held, notebook) else targets
+            yield from _sizes(fix, notebook, fit)
     elif fix.subject == "cell":
         yield from _cells(fix, event, notebook, held)
     elif fix.subject == "trainer":
@@ -201,16 +198,6 @@ def _containers(event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator
             yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size + released)
 
 
-def _collects(event: OomEvent, held: Holdings, notebook: Notebook) -> bool:
-    """Whether the notebook's code collects what it makes: smaller steps then only fill the same in more of them."""
-    written = notebook.written
-    return written is not None and any(size >= _MUCH for _, _, size in find_emptiable(written, held, event.backend))
-
-
-def _of_unknown_effect(target: FixTarget) -> FixTarget:
-    return replace(target, explains=None)
-
-
 def _is_fitting(fix: Fix, event: OomEvent, cell: Cell, notebook: Notebook, held: Holdings) -> bool:
     """Whether the cell does not do already what a fix is for, or something that it must not be done to."""
     written = notebook.written
@@ -226,7 +213,7 @@ def _is_fitting(fix: Fix, event: OomEvent, cell: Cell, notebook: Notebook, held:
 def _trainers(notebook: Notebook) -> Iterator[FixTarget]:
     for name in notebook.trainers:
         fields = {"name": name, "install": _install()}
-        yield FixTarget(subject=name, fields=fields, obstacle=_set_by_cell(name, notebook))
+        yield FixTarget(subject=name, fields=fields, obstacle=set_by_cell(name, notebook))
 
 
 def _optimizers(held: Holdings) -> Iterator[FixTarget]:
@@ -239,11 +226,6 @@ def _optimizers(held: Holdings) -> Iterator[FixTarget]:
 
 def _install() -> str:
     return "" if installed_version(_BITSANDBYTES) else f"# pip install {_BITSANDBYTES}"
-
-
-def _set_by_cell(name: str, notebook: Notebook) -> str:
-    """What is changed outside of the cell is lost when the cell sets it again."""
-    return "cell_sets" if notebook.cell is not None and name in notebook.cell.sets else ""
 
 
 def _allocator(_: Notebook) -> Iterator[FixTarget]:

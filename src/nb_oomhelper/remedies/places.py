@@ -10,8 +10,8 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import binds
-from nb_oomhelper.source.cures import CureKind, function_in
+from nb_oomhelper.source.collecting import binds, root_of
+from nb_oomhelper.source.cures import CureKind
 from nb_oomhelper.source.source_text import Edit, SourceText
 
 WORTH_MENDING = 1 << 20  # bytes that a mistake must explain
@@ -66,13 +66,13 @@ def find_places(written: Written) -> list[Place]:
     """The functions that the cell leads to or that were running, and the cell itself."""
     found = []
     for one in written.definitions:
-        step, text = written.step_of(one), written.read(one.source)
-        node = None if text is None else function_in(text, one.name, one.line)
-        if text is not None and node is not None and (one.called or one.owner or step is not None):
+        step, function = written.step_of(one), written.function(one)
+        if function is not None and (one.called or one.owner or step is not None):
+            text, node = function
             found.append(Place(text=text, body=node.body, definition=one, line=step.line if step else None))
-    text = written.read(written.cell.source)
-    if text is not None:
-        found.append(Place(text=text, body=text.tree.body, line=written.line_in_cell()))
+    cell = written.read(written.cell.source)
+    if cell is not None:
+        found.append(Place(text=cell, body=cell.tree.body, line=written.line_in_cell()))
     return found
 
 
@@ -84,7 +84,7 @@ def find_keepers(written: Written, places: list[Place]) -> Iterator[tuple[str, K
         places: Where a mistake may be written.
     """
     for path, kept in written.kept.items():
-        name = path.split(".")[0].split("[")[0]
+        name = root_of(path)
         yield path, kept, [one for one in places if _may_mean(one, path, name, kept)], False
     for key, names in written.local.items():
         own = [one for one in places if one.definition and (one.definition.file, one.definition.line) == key]
@@ -111,7 +111,4 @@ def kept_by(held: Holdings, path: str, *, local: bool) -> int:
         path: The path.
         local: Whether the name is local to a function of the failed cell.
     """
-    failed, name = held.of_failures(), path.split(".")[0].split("[")[0]
-    if local:
-        return held.freed_by(failed)
-    return held.freed_by(failed | held.named(name)) - held.freed_by(failed)
+    return held.freed_by(held.of_failures()) if local else held.freed_after_release(held.named(root_of(path)))

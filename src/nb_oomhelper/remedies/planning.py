@@ -149,7 +149,7 @@ def _changes(
             applicability="display_only" if target.obstacle else fix.applicability,
             subject=target.subject,
             # a cell that runs again is released first
-            released_holders=snapshot.holdings.of_failures() if target.reruns else target.holders,
+            released_holders=snapshot.holdings.of_failures() if target.reruns else frozenset(),
             releases=fix.does.releases,
             binds=fix.does.binds,
             reruns=target.reruns,

@@ -10,6 +10,7 @@ from nb_oomhelper.remedies.cell_edits import Smaller, shrunk
 from nb_oomhelper.remedies.definitions import Definition, lines_of, put_in_place
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.numbers import Shrink, is_meant
 from nb_oomhelper.source.sizes import Known
 
@@ -77,7 +78,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
     """
     by, lines, told, ratios = shrink_of(edit, fit), [], [], []
     for path, number in notebook.numbers.items():
-        if not is_meant(_last(path), edit.shrink) or number < 2 or _set_by_cell(path, notebook):
+        if not is_meant(_last(path), edit.shrink) or number < 2 or set_by_cell(path, notebook):
             continue
         new = by.of(number)
         lines.append(f"{path} = {new}  # was {number}")
@@ -116,7 +117,7 @@ def find_loaders(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
             fields={"name": path, "half": str(new), "was": str(size)},
             ratio=new / size,
             steps=max(2, round(size / new)),
-            obstacle="cell_sets" if _set_by_cell(path, notebook) else "",
+            obstacle=set_by_cell(path, notebook),
         )
 
 
@@ -137,7 +138,7 @@ def find_trainers(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
                 fields={"name": name, **fields},
                 ratio=new / size,
                 steps=parts,
-                obstacle="cell_sets" if _set_by_cell(name, notebook) else "",
+                obstacle=set_by_cell(name, notebook),
             )
 
 
@@ -177,8 +178,13 @@ def _last(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def _set_by_cell(path: str, notebook: Notebook) -> bool:
-    """Whether the cell sets the name again that a path begins with: what is changed outside of it is lost then."""
-    root = path.partition(".")[0].partition("[")[0]
+def set_by_cell(path: str, notebook: Notebook) -> str:
+    """Give the obstacle where the cell sets the name again that a path begins with: what is changed outside is lost.
+
+    Args:
+        path: What would be changed.
+        notebook: What the failed cell uses.
+    """
+    root = root_of(path)
     trainer = root in notebook.trainers and root != path  # it has copies of its settings, and a fix of its own
-    return trainer or (notebook.cell is not None and root in notebook.cell.sets)
+    return "cell_sets" if trainer or (notebook.cell is not None and root in notebook.cell.sets) else ""

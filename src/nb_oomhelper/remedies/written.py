@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.elements import Kept, Step
+from nb_oomhelper.source.cures import Function, function_in
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.text_edits import read_text
 
@@ -41,6 +42,17 @@ class Written:
         if source not in self.texts:
             self.texts[source] = read_text(source)
         return self.texts[source]
+
+    def function(self, definition: Definition) -> tuple[SourceText, Function] | None:
+        """Read a function's source and find the function in it; None where it cannot be found."""
+        text = self.read(definition.source)
+        node = None if text is None else function_in(text, definition.name, definition.line)
+        return None if text is None or node is None else (text, node)
+
+    def definition_of(self, step: Step) -> Definition | None:
+        """Give the function that a call was of; None for the cell itself."""
+        found = (one for one in self.definitions if (one.file, one.line) == (step.file, step.first))
+        return next(found, None)
 
     def sources(self) -> Iterator[str]:
         """Give the cell's source, and those of the cells that define functions, each once."""

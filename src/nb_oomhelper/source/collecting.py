@@ -178,6 +178,11 @@ def binds(body: list[ast.stmt], name: str) -> bool:
     return name in stored - outer
 
 
+def root_of(path: str) -> str:
+    """Give the name that a path begins with: "trainer" of "trainer.outputs", "config" of 'config["batch_size"]'."""
+    return path.partition(".")[0].partition("[")[0]
+
+
 def last_name(function: ast.expr) -> str | None:
     """Give the last name of what is called, or None."""
     if isinstance(function, ast.Attribute):

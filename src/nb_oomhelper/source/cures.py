@@ -35,7 +35,7 @@ CureKind = Literal[
     "less_state",
     "clear_each",
 ]
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 _TRAINS = frozenset({"backward", "step", "zero_grad", "train_step", "training_step", "train_epoch", "train_one_epoch"})
 _WITHOUT_GRAD = frozenset({"no_grad", "inference_mode", "set_grad_enabled"})
 _NOT_WRAPPED = frozenset({"jit", "script", "compile", "vmap", "property", "setter"})
@@ -67,7 +67,7 @@ def write_cure(text: SourceText, found: Sequence[tuple[CureKind, Sequence[Edit]]
     return None if changed is None else Cure(tuple(dict.fromkeys(kind for kind, _ in some)), changed)
 
 
-def function_in(text: SourceText, name: str, line: int | None = None) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def function_in(text: SourceText, name: str, line: int | None = None) -> Function | None:
     """Find a function or method.
 
     Args:
@@ -75,7 +75,7 @@ def function_in(text: SourceText, name: str, line: int | None = None) -> ast.Fun
         name: Its name.
         line: The first line of its code, decorators among it; None takes the last one of that name.
     """
-    nodes = (node for node in ast.walk(text.tree) if isinstance(node, _FUNCTIONS) and node.name == name)
+    nodes = (node for node in ast.walk(text.tree) if isinstance(node, Function) and node.name == name)
     found = [node for node in nodes if line is None or line == first_line(node)]
     return found[-1] if found else None
 
@@ -86,7 +86,7 @@ def first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(one.lineno for one in decorators)])
 
 
-def without_grad(text: SourceText, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[Edit]:
+def without_grad(text: SourceText, node: Function) -> list[Edit]:
     """Put `@torch.no_grad()` on a function that evaluates; nothing where it trains or has it already.
 
     Args:
@@ -194,7 +194,7 @@ def words_in(node: ast.AST) -> set[str]:
     return names | {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
-def reads_global(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> bool:
+def reads_global(node: Function, name: str) -> bool:
     """Tell whether a function reads a name of the notebook's.
 
     Args:
