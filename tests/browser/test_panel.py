@@ -124,6 +124,8 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     expect(panel).to_contain_text("losses.append(loss.item())")
     expect(panel).to_contain_text("✓ the cell should run then")
     assert cut_off(panel) == []
+    output = panel.locator(".oomh-output")  # a long traceback of the cell scrolls in it, and covers nothing below
+    assert output.evaluate("node => getComputedStyle(node).overflowY") == "auto"
     picture(lab, panel, "training-light.png", tmp_path)
     lab.theme("JupyterLab Dark")
     picture(lab, panel, "training-dark.png", tmp_path)
