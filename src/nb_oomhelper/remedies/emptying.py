@@ -21,15 +21,21 @@ def find_emptiable(written: Written, held: Holdings, backend: str) -> Iterator[t
 
     Returns:
         Path, as the user would write it, the statement and the bytes: "trainer.outputs", "trainer.outputs.clear()".
-        Of several paths to the same bytes the first.
+        Of several paths to the same bytes the one that has most, and of these the longest: it loses least.
     """
-    done: set[str] = set()
-    for path, kept in written.kept.items():
-        size = max((kept.size or {}).get(backend, 0), _of_row(path, held))
-        root = root_of(path)
-        if kept.call and size >= _WORTH_EMPTYING and (path not in done) and is_collected(written, path, kept.call):
-            done |= {other for other in written.kept if other.startswith(f"{root}[")} if path == root else set()
-            yield path, f"{path}.{kept.call}()", size
+    sizes = {path: max((kept.size or {}).get(backend, 0), _of_row(path, held)) for path, kept in written.kept.items()}
+    done: list[str] = []
+    for path in sorted(sizes, key=lambda path: (-sizes[path], -len(path))):
+        call, size = written.kept[path].call, sizes[path]
+        if not call or size < _WORTH_EMPTYING or any(_is_part(path, one) or _is_part(one, path) for one in done):
+            continue
+        if is_collected(written, path, call):
+            done.append(path)
+            yield path, f"{path}.{call}()", size
+
+
+def _is_part(path: str, whole: str) -> bool:
+    return path.startswith(f"{whole}[")
 
 
 def _of_row(path: str, held: Holdings) -> int:
