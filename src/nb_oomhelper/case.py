@@ -30,7 +30,7 @@ from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapsho
 from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.remedies import history
 from nb_oomhelper.remedies.cell_phase import tell_phase
-from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook
+from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook, replaced_by
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
 from nb_oomhelper.remedies.verdicts import judge
@@ -145,6 +145,9 @@ def _written(
     )
     if load is not None:
         diagnosis = services.attempt(lambda: estimate_whole(diagnosis, load), diagnosis)
+    elif diagnosis.made is not None:
+        replaced = services.attempt(lambda: replaced_by(notebook, snapshot.holdings), 0)
+        diagnosis = replace(diagnosis, replaced=replaced)
     case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:

@@ -20,11 +20,12 @@ from nb_oomhelper.records.memory import AllocatorMemory, Measure
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies.allocator_settings import merge_setting
 from nb_oomhelper.remedies.cell_phase import tell_phase
+from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.fix_targets import SUBJECTS
-from nb_oomhelper.remedies.notebook import Notebook, inspect_notebook
+from nb_oomhelper.remedies.notebook import Notebook, inspect_notebook, replaced_by
 from nb_oomhelper.remedies.planning import plan
 from nb_oomhelper.remedies.running import run
-from tests.makers import EVENT, JAX, SNAPSHOT, held, holding
+from tests.makers import EVENT, JAX, MIB, SNAPSHOT, held, holding
 from tests.shells import in_shell
 
 pytestmark = pytest.mark.plain
@@ -454,3 +455,22 @@ def test_generating_fewer_tokens(torch: Any, transformers: Any) -> None:
     kept = transformers.GenerationConfig(cache_implementation="offloaded")
     kept.validate()
     assert kept.cache_implementation in transformers.generation.configuration_utils.ALL_CACHE_IMPLEMENTATIONS
+
+
+def test_variables_that_the_cell_makes_anew() -> None:
+    notebook = inspect_notebook({"cov": 1, "raw": 2, "x": 3}, "cov = raw @ raw\nx = x + 1\ny = cov")
+    rows = held(*(holding("variable", name, size * MIB) for name, size in (("cov", 7), ("raw", 20), ("x", 300))))
+    assert replaced_by(notebook, rows) == 7 * MIB
+    assert replaced_by(Notebook(), rows) == 0
+
+
+def test_of_a_dict_and_what_is_in_it_the_larger_is_emptied() -> None:
+    numpy = pytest.importorskip("numpy")
+    history = {"loss": [], "recon": [numpy.ones(4 << 20, numpy.uint8) for _ in range(3)]}
+    source = 'for batch in batches:\n    history["recon"].append(step(batch))'
+    written = inspect_notebook({"history": history}, source).written
+    assert written is not None
+    row = replace(holding("variable", "history", 12 * MIB), path="history['recon']")
+    assert list(find_emptiable(written, held(row), "host")) == [
+        ("history['recon']", "history['recon'].clear()", 12 * MIB)
+    ]

@@ -667,3 +667,16 @@ class TestReload:
             assert done.folder == str(tmp_path / "oom-offload-1"), system
         half = next(one for one in found if one.fix == "reload-half")
         assert run(half, load, lambda: CUDA, facts).folder is None
+
+
+def test_what_the_cell_makes_anew_may_do() -> None:
+    """`cov = …` in the cell: what `cov` keeps comes back while it runs, so that nobody can say that it will not."""
+    snapshot = replace(SNAPSHOT, holdings=held(holding("variable", "raw", GIB)), allocator=None)
+    found = Diagnosis(requested=GIB, free=GIB, capacity=8 * GIB, short=0, rerun=3 * GIB, made=2 * GIB)
+    deletion = FixPlan(
+        number=1, fix="delete-variable", code="", applicability="unsafe", released_holders=frozenset({0})
+    )
+    alone, replaced = (
+        predict_effect(deletion, snapshot, replace(found, replaced=size)).whole_cell_fits for size in (0, GIB)
+    )
+    assert (alone, replaced) == (False, None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from nb_oomhelper.holders.scope import is_result
+from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_needs import codes_of, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
@@ -54,6 +55,21 @@ class _Everything:
 
 
 UNREAD = Notebook(needed=_Everything(), reads_results=True)  # nobody could look: the cell may need whatever there is
+
+
+def replaced_by(notebook: Notebook, held: Holdings) -> int:
+    """Add up what variables keep that the cell binds anew without reading them before.
+
+    Args:
+        notebook: What the failed cell uses.
+        held: Who keeps what.
+
+    Returns:
+        Bytes that come back while the cell runs again, beyond what a release gives back.
+    """
+    sets = notebook.cell.sets if notebook.cell is not None else frozenset()
+    names = [name for name in sets if name not in notebook.needed]
+    return held.freed_after_release(frozenset[int]().union(*(held.named(name) for name in names)))
 
 
 def inspect_notebook(

@@ -227,8 +227,9 @@ def predict_effect(
     if requested is not None:
         fits = _fits(back.least, back.most, diagnosis, back.asked(requested))
         fits = back.served(requested, diagnosis.printed, fits) if diagnosis.certain else fits
-    whole = _fits(back.least, back.in_sum, diagnosis, with_put_by(diagnosis, snapshot.host, back.least))
-    room = None if diagnosis.free is None else diagnosis.free + back.least
+    in_all = back.in_sum + diagnosis.replaced  # when it comes back, nobody can tell: what is new may be made before
+    whole = _fits(back.least, in_all, diagnosis, with_put_by(diagnosis, snapshot.host, back.least))
+    room = None if diagnosis.free is None else diagnosis.free + back.least + diagnosis.replaced
     return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole, room=room)
 
 
