@@ -211,6 +211,10 @@ class Kernel:
             raise AssertionError(f"{expression}: {value['ename']}: {value['evalue']}")
         return json.loads(ast.literal_eval(value["data"]["text/plain"]))
 
+    def can_import(self, module: str) -> bool:
+        """Tell whether the kernel's environment has a package, without importing it."""
+        return bool(self.eval(f"__import__('importlib.util', fromlist=['util']).find_spec({module!r}) is not None"))
+
     def poll(self, seconds: float) -> Reply:
         """Read for so long whatever the kernel sends on its own, whichever cell it belongs to."""
         late = Reply()

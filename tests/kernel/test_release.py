@@ -98,7 +98,7 @@ def close(resident: int, before: int) -> bool:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_only_release_gives_it_back(start_kernel: StartKernel, kernel_python: Path, framework: str) -> None:
     kernel = start_kernel(kernel_python)
-    if not kernel.eval(f"__import__('importlib.util', fromlist=['util']).find_spec({framework!r}) is not None"):
+    if not kernel.can_import(framework):
         pytest.skip(f"{framework} is not installed beside these packages")
     prepare(kernel, FRAMEWORKS[framework])
     before = kernel.eval("resident()")
@@ -266,7 +266,7 @@ def test_what_an_earlier_failed_cell_keeps_is_told(
 ) -> None:
     """Fail, make it smaller, fail again: nothing leads to the first error then, and a release gives back both."""
     kernel = start_kernel(kernel_python)
-    if not kernel.eval(f"__import__('importlib.util', fromlist=['util']).find_spec({framework!r}) is not None"):
+    if not kernel.can_import(framework):
         pytest.skip(f"{framework} is not installed beside these packages")
     prepare(kernel, FRAMEWORKS[framework])
     # a collection by chance would free the earlier cell; and a busy machine may need more time to find it

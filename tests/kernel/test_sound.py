@@ -216,7 +216,7 @@ def room(gib):
 def test_an_ordinary_loop_that_fails_again_and_again(start_kernel: StartKernel, kernel_python: Path) -> None:
     """A thread that was started in such a process hung it in two of eight tries."""
     kernel = start_kernel(kernel_python, {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"})
-    if not kernel.eval("__import__('importlib.util', fromlist=['util']).find_spec('torch') is not None"):
+    if not kernel.can_import("torch"):
         pytest.skip("torch is not installed beside these packages")
     kernel.execute(f"{LOAD}\n{ROOM}")
     kernel.execute("import torch, numpy")
