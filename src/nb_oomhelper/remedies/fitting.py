@@ -79,7 +79,7 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
     trains = event.phase == "train" or (event.phase == "unknown" and bool(notebook.trainers))
     half = Fit(trains=trains, requested=event.requested or 0)
     if event.remote is not None:
-        return _fit_of_worker(event.requested, room())
+        return _fit_of_worker(event.requested, room(widened=False))
     if event.stage == "optimizer":
         return None
     if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:

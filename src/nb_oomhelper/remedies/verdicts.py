@@ -44,7 +44,7 @@ def with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None
         host: The limits.
         back: Bytes that come back before.
     """
-    limited = host.address_space_limit is not None or host.data_limit is not None
+    limited = host.puts_by and (host.address_space_limit is not None or host.data_limit is not None)
     if diagnosis.rerun is None or diagnosis.free is None or not limited:
         return diagnosis.rerun
     return diagnosis.rerun + put_by(diagnosis.free + back)

@@ -81,7 +81,7 @@ class Extension:
         self._magics.remove()
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
-        for end in (self._close, self._end, self._reserve.give_all):
+        for end in (self._close, self._end, self._reserve.end):
             with contextlib.suppress(Exception):  # what ends badly must not keep the rest
                 end()
         self.case = None
