@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.source import cures
-from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors, find_wide
+from nb_oomhelper.source.collecting import find_appends, find_errors, find_wide
 from nb_oomhelper.source.cures import Cure, CureKind, function_in, write_cure
 from nb_oomhelper.source.element import Element, merged
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.sums import find_additions
 from nb_oomhelper.source.text_edits import read_text
 
 GRAPH, NUMBER, OTHER = Element("graph"), Element("number"), Element("other")
@@ -147,6 +148,12 @@ def test_who_reads_tensors_gets_tensors(use: str) -> None:
         ("total", "total += 1", None),
         ("total", "total = loss + other", None),
         ("total", "total += loss; total.backward()", None),
+        ("x", "eps = net(x, t); x = x - eps; x = x + noise()", None),  # what goes on from its own value is no sum
+        (
+            "total",
+            "total += loss; show(total); mean = total / n",
+            "total += loss.item(); show(total); mean = total / n",
+        ),
     ],
 )
 def test_what_is_added_up(name: str, before: str, after: str | None) -> None:

@@ -23,8 +23,10 @@ from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_put_by, without_idle
+from nb_oomhelper.source.collecting import root_of
 
 _FURTHER = 3  # smaller sizes beyond the first that are made ready, each for the case that the one before ran out
+_LETS_GO = ("delete-variable", "empty-container")  # of what names of the user's keep
 _NO_NOTEBOOK = Notebook()
 
 
@@ -64,7 +66,7 @@ def plan(
     for fix in fixes:
         try:
             ready = _ready(fix, event, snapshot, diagnosis, load, notebook, fit)
-            made = [_unshadowed(one, notebook) for one in ready]
+            made = [_unshadowed(_without_remade(one, notebook), notebook) for one in ready]
             plans += [(rank(one, fix.order), one) for one in (judge(one, shortage) for one in made)]
         except Exception as error:  # a number too large to print, a text that parser and tokenizer read differently
             failed(error)
@@ -101,6 +103,14 @@ def _ready(
     if fix.subject in fix_targets.SUBJECTS:
         return _with_next(fix, event, snapshot, diagnosis, notebook, fit)
     return _plans(fix, snapshot, diagnosis, notebook)
+
+
+def _without_remade(plan: FixPlan, notebook: Notebook) -> FixPlan:
+    """The plan, of no use to the cell where all that it lets go of is made anew by the cell itself."""
+    if plan.fix not in _LETS_GO or notebook.written is None:
+        return plan
+    names = {root_of(name) for name in plan.subject.split(", ")}
+    return replace(plan, whole_cell_fits=False) if names <= notebook.written.made_names() else plan
 
 
 def _unshadowed(plan: FixPlan, notebook: Notebook) -> FixPlan:
@@ -227,8 +237,10 @@ def predict_effect(
     if requested is not None:
         fits = _fits(back.least, back.most, diagnosis, back.asked(requested))
         fits = back.served(requested, diagnosis.printed, fits) if diagnosis.certain else fits
-    in_all = back.in_sum + diagnosis.replaced  # when it comes back, nobody can tell: what is new may be made before
-    whole = _fits(back.least, in_all, diagnosis, with_put_by(diagnosis, snapshot.host, back.least))
+    # When it comes back, nobody can tell: what is new may be made before.
+    in_all = max(back.least, back.in_sum - back.earlier_gaps) + diagnosis.replaced
+    needed = with_put_by(diagnosis, snapshot.host, back.least)
+    whole = _fits(back.least, in_all, diagnosis, None if needed is None else needed + diagnosis.gaps)
     room = None if diagnosis.free is None else diagnosis.free + back.least + diagnosis.replaced
     return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole, room=room)
 
