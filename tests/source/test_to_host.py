@@ -6,7 +6,7 @@ import pytest
 
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.text_edits import read_text, write_edits
-from nb_oomhelper.source.to_host import find_to_host, is_only_collected
+from nb_oomhelper.source.to_host import find_to_host, is_given_on, is_only_collected
 
 TENSOR = Element("other", on_device=True)
 GRAPH, NUMBER = Element("graph", on_device=True), Element("number", on_device=True)
@@ -37,6 +37,11 @@ LOG = Element("parts", {"step": Element("other"), "loss": NUMBER, "out": GRAPH})
             STATE,
             "kept.append(copy.deepcopy(net.state_dict()))",
             "kept.append({key: value.cpu() for key, value in copy.deepcopy(net.state_dict()).items()})",
+        ),
+        (
+            STATE,
+            "kept[i] = {k: v.clone() for k, v in net.state_dict().items()}",
+            "kept[i] = {k: v.clone().cpu() for k, v in net.state_dict().items()}",
         ),
         (MODEL, "kept.append(copy.deepcopy(net))", "kept.append(copy.deepcopy(net).cpu())"),
         (MODEL, "kept.append(net)", None),  # it may still be in use
@@ -78,3 +83,18 @@ def test_what_else_is_done_with_it(use: str, harmless: bool) -> None:
     text = read_text(body)
     assert text is not None
     assert is_only_collected(text.tree.body, {"kept": TENSOR, "other": TENSOR}) is harmless
+
+
+@pytest.mark.parametrize(
+    ("use", "given_on"),
+    [
+        ("return torch.stack(kept)", True),
+        ("return kept", True),
+        ("loss = sum(kept)", True),
+        ("print(len(kept))", False),
+    ],
+)
+def test_what_may_go_backward(use: str, given_on: bool) -> None:
+    text = read_text(f"def f():\n    kept = []\n    for x in xs:\n        kept.append(net(x))\n    {use}\n")
+    assert text is not None
+    assert is_given_on(text.tree.body, "kept") is given_on

@@ -205,6 +205,24 @@ def _is_model(thing: object) -> bool:
     return torch is not None and any(kind is torch.nn.Module for kind in class_mro(type(thing)))
 
 
+def _measure_model(thing: object, sizes: dict[str, int], met: set[int], depth: int = 4) -> None:
+    """Add up the weights of a model."""
+    base = sys.modules["torch"]._C.TensorBase
+    names = instance_dict(thing)
+    own, below = names.get("_parameters"), names.get("_modules")
+    for weight in list(own.values()) if type(own) is dict else ():
+        if weight is not None and issubclass(type(weight), sys.modules["torch"].Tensor):
+            storage = base.untyped_storage(weight)
+            if storage.data_ptr() not in met:
+                met.add(storage.data_ptr())
+                where = base.device.__get__(weight).type
+                name = "host" if where == "cpu" else where
+                sizes[name] = sizes.get(name, 0) + storage.nbytes()
+    for inner in list(below.values()) if depth and type(below) is dict else ():
+        if inner is not None:
+            _measure_model(inner, sizes, met, depth - 1)
+
+
 def _is_model_on_device(thing: object, depth: int = 3) -> bool:
     """Whether the first weights of a model that are found are on a GPU."""
     names = instance_dict(thing)
@@ -235,6 +253,8 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
             parts = [part for _, part in _items(thing)[:_PARTS]]
         elif depth and any(kind is one for one in _LISTS):
             parts = _members(thing)[:_PARTS]
+        elif _is_model(thing):
+            _measure_model(thing, sizes, met)
         for part in parts:
             _measure(part, sizes, met, depth - 1)
         return

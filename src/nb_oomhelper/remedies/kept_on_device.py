@@ -11,7 +11,7 @@ from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_kee
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import find_kept
 from nb_oomhelper.source.element import Element
-from nb_oomhelper.source.to_host import find_to_host, is_only_collected
+from nb_oomhelper.source.to_host import find_to_host, is_given_on, is_only_collected
 
 _LARGE_PART = 0.25  # of what is kept with its graph: then it fills the GPU without the graph, too
 
@@ -27,9 +27,14 @@ class _Keeper:
     local: bool
 
     @property
+    def has_graph(self) -> bool:
+        """Whether what is in it has a graph behind it."""
+        return self.element.has("graph", "number")
+
+    @property
     def is_large(self) -> bool:
         """Whether it is large without its graphs; where these are not known it may be small."""
-        known = self.graph or not self.element.has("graph", "number")
+        known = self.graph or not self.has_graph
         return bool(known) and self.size >= max(WORTH_MENDING, _LARGE_PART * (self.size + self.graph))
 
 
@@ -45,6 +50,9 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
     for place in places if event.backend != "host" else ():
         keepers = sorted(_keepers(written, event, held, places, place), key=lambda one: -one.size)
         elements = {one.path: one.element for one in keepers}
+        if event.phase == "train":  # what goes backward keeps its graph
+            keepers = [one for one in keepers if not is_given_on(place.body, one.path) or not one.has_graph]
+            elements = {one.path: one.element for one in keepers}
         # what is joined and then compared must lie in one place, so that all or none of it is moved
         if not any(one.is_large for one in keepers) or not all(is_only_collected(one.body, elements) for one in places):
             continue

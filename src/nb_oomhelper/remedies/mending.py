@@ -15,7 +15,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.code_mistakes import find_mistakes
 from nb_oomhelper.remedies.definitions import Definition, put_in_place
-from nb_oomhelper.remedies.places import Mistake
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.cures import CureKind, write_cure
@@ -97,7 +97,7 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         before=cure.changed.before,
         after=cure.changed.after,
         definition=definition,
-        clear="\n".join(_cleared(written, group)),
+        clear="\n".join([*_cleared(written, group), *_forgotten(written, held)]),
         code=code.strip("\n"),
         explains=_explained(held, group),
         in_cell=all(one.in_cell for one in group),
@@ -124,6 +124,13 @@ def _cleared(written: Written, group: Iterable[Mistake]) -> Iterator[str]:
         kept = written.kept.get(one.subject) if one.grows else None
         if kept is not None and kept.call == "clear" and not _starts_anew(written.cell.tree, one.subject):
             yield f"{one.subject}.clear()"
+
+
+def _forgotten(written: Written, held: Holdings) -> Iterator[str]:
+    """What lets go of what the failed cell had made and makes anew: else both are there for a moment."""
+    rows = [row for row in held.rows if row.kind == "variable" and row.own >= WORTH_MENDING]
+    for name in sorted({row.name for row in rows} & written.made_names() - written.cell.needs):
+        yield f"{name} = None"
 
 
 def _starts_anew(tree: ast.Module, name: str) -> bool:

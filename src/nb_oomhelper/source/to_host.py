@@ -61,6 +61,21 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
     return not any(_meets_others(node, joined) for node in walk(body))
 
 
+def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
+    """Tell whether code joins or adds up what it collects, or gives it back: where one trains, it goes backward.
+
+    Args:
+        body: The code.
+        keeper: A path of what collects.
+    """
+    reads = [one for one in walk(body) if isinstance(one, ast.Return) or _joins(one)]
+    return any(is_keeper(part, keeper) for one in reads for part in ast.walk(one))
+
+
+def _joins(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and last_name(node.func) in (_JOINS | {"sum", "mean"})
+
+
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
     above: ast.AST | None = node
     while (above := parents.get(above)) is not None:  # type: ignore[arg-type]
@@ -80,9 +95,16 @@ def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool)
         if key in element.parts:
             yield from _moved(text, part, element.parts[key], numbers=numbers)
     if not written and all(type(key) is str and part.on_device for key, part in element.parts.items()):  # a state dict
-        start = text.span(node)[0]
+        yield from _moved_dict(text, node, element, numbers=numbers)
+
+
+def _moved_dict(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
+    if isinstance(node, ast.DictComp):
+        yield from _behind(text, node.value, next(iter(element.parts.values()), element), numbers=numbers)
+    elif isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)):
+        start, end = text.span(node)
         yield start, start, "{key: value.cpu() for key, value in "
-        yield from put_behind(text, node, ".items()}")
+        yield end, end, ".items()}"
 
 
 def _behind(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> list[Edit]:
