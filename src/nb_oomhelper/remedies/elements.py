@@ -187,7 +187,9 @@ def describe(thing: object, depth: int = 3) -> Element:
         base = sys.modules["torch"]._C.TensorBase
         graph = base.requires_grad.__get__(thing) and not base.is_leaf.__get__(thing)
         told: ElementKind = ("graph" if base.ndim.__get__(thing) else "number") if graph else "other"
-        return Element(told, on_device=base.device.__get__(thing).type != "cpu")
+        on_device = base.device.__get__(thing).type != "cpu"
+        told = "leaf" if on_device and not graph and base.requires_grad.__get__(thing) else told
+        return Element(told, on_device=on_device)
     if _is_array(thing):
         return Element("float64" if str(sys.modules["numpy"].ndarray.dtype.__get__(thing)) == "float64" else "other")
     if issubclass(kind, BaseException):

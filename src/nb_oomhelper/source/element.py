@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-ElementKind = Literal["graph", "number", "float64", "error", "model", "parts", "other"]
+ElementKind = Literal["graph", "number", "leaf", "float64", "error", "model", "parts", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,8 @@ class Element:
     """What something that is kept really is.
 
     Attributes:
-        kind: A tensor with its graph, or such a one that is a single number; an array of float64; an error; a model of
+        kind: A tensor with its graph, or such a one that is a single number; a
+            tensor on a GPU that has a gradient itself; an array of float64; an error; a model of
             PyTorch's; a tuple, list or dict of known parts; or anything else.
         parts: Of the last but one, by place or key.
         on_device: Whether it is a tensor, or a model, on a GPU.

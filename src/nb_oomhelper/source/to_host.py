@@ -62,14 +62,32 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
 
 
 def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
-    """Tell whether code joins or adds up what it collects, or gives it back: where one trains, it goes backward.
+    """Tell whether code joins or adds up what it collects, or gives it back: where one trains, it may go backward.
+
+    Where each step of the loop that collects goes backward by itself, nothing of the step can be gone through again.
 
     Args:
         body: The code.
         keeper: A path of what collects.
     """
+    parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
+    loops = [_loop_around(one, parents) for one in find_kept(body, keeper)]
+    known = [one for one in loops if one is not None]
+    if known and all(_goes_backward(one) for one in known):
+        return False
     reads = [one for one in walk(body) if isinstance(one, ast.Return) or _joins(one)]
     return any(is_keeper(part, keeper) for one in reads for part in ast.walk(one))
+
+
+def _loop_around(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> ast.AST | None:
+    above = parents.get(node)
+    while above is not None and not isinstance(above, _LOOPS):
+        above = parents.get(above)
+    return above
+
+
+def _goes_backward(loop: ast.AST) -> bool:
+    return any(isinstance(one, ast.Call) and last_name(one.func) == "backward" for one in ast.walk(loop))
 
 
 def _joins(node: ast.AST) -> bool:
@@ -77,11 +95,7 @@ def _joins(node: ast.AST) -> bool:
 
 
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    above: ast.AST | None = node
-    while (above := parents.get(above)) is not None:  # type: ignore[arg-type]
-        if isinstance(above, _LOOPS):
-            return True
-    return False
+    return _loop_around(node, parents) is not None
 
 
 def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
@@ -113,7 +127,7 @@ def _behind(text: SourceText, node: ast.expr, element: Element, *, numbers: bool
         return []  # a model that has a name of its own may still be in use
     if element.kind == "number" and numbers:
         return put_behind(text, node, ".item()")
-    graph = element.kind in ("graph", "number") and "detach" not in names
+    graph = element.kind in ("graph", "number", "leaf") and "detach" not in names
     return put_behind(text, node, ".detach().cpu()" if graph else ".cpu()")
 
 
