@@ -86,16 +86,16 @@ def _variables(fix: Fix, cached: int, held: Holdings, diagnosis: Diagnosis, note
 def _together(cached: int, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[Subject]:
     """The fewest variables that make room for the cell together, the largest first, where none does alone."""
     made = notebook.written.made_names() if notebook.written is not None else frozenset()
-    named = [name for cause in _of(diagnosis, "variable") for name in cause.names]
-    spare = [name for name in named if name not in notebook.needed and name not in made]
+    groups = [cause.names for cause in _of(diagnosis, "variable")]
+    spare = [group for group in groups if not any(name in notebook.needed or name in made for name in group)]
     if diagnosis.rerun is None or diagnosis.free is None:
         return
     missing = diagnosis.rerun + diagnosis.gaps - diagnosis.free - cached
     released = held.of_failures()
-    for count, name in enumerate(spare[:_TOGETHER], 1):
-        released |= held.named(name)
+    for count, group in enumerate(spare[:_TOGETHER], 1):
+        released = released.union(*(held.named(name) for name in group))
         if held.freed_by(released) >= missing:
-            names = ", ".join(spare[:count])
+            names = ", ".join(name for one in spare[:count] for name in one)
             if count > 1:
                 yield Subject(names, {"name": names}, released)
             return
