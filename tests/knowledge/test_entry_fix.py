@@ -215,6 +215,7 @@ class TestFixes:
             ("keep-errors-bare", "unsafe", (), "mistake"),
             ("add-number", "unsafe", (), "mistake"),
             ("backward-each", "unsafe", (), "mistake"),
+            ("append-on-host", "unsafe", (), "mistake"),
             ("backward-once", "unsafe", (), "mistake"),
             ("in-place", "unsafe", (), "mistake"),
             ("map-location", "unsafe", (), "mistake"),

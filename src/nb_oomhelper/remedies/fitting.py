@@ -85,7 +85,9 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
     if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
         return half
     fit = _fitted(event, held, shortage.needs, shortage.room, half, notebook)
-    return replace(fit, needs=None) if _collects(event, held, notebook) else fit
+    graph = event.phase == "infer" and notebook.written is not None and notebook.written.autograd
+    # smaller steps only fill the same room in more of them, be it with results or with a graph that nobody needs
+    return replace(fit, needs=None) if graph or _collects(event, held, notebook) else fit
 
 
 def _collects(event: OomEvent, held: Holdings, notebook: Notebook) -> bool:
