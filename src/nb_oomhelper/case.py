@@ -20,7 +20,7 @@ from nb_oomhelper.failure.detection import Failure, detect_text
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
-from nb_oomhelper.knowledge.catalog import Match
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
@@ -151,7 +151,7 @@ def _written(
     case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
-        case.match = services.attempt(lambda: next(iter(catalog.choose(event)), None), None)
+        case.match = services.attempt(lambda: catalog.choose(event, diagnosis, cell).best, None)
         case.plans = services.attempt(
             lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
