@@ -29,7 +29,9 @@ pytestmark = pytest.mark.plain
 CATALOG = load_catalog()
 ENTRIES = CATALOG.entries
 FOLDER = resources.files("nb_oomhelper.knowledge") / "entries"
-EXAMPLES = [pytest.param(entry, one, id=f"{entry.code}-{at}") for entry in ENTRIES for at, one in enumerate(entry.examples)]
+EXAMPLES = [
+    pytest.param(entry, one, id=f"{entry.code}-{at}") for entry in ENTRIES for at, one in enumerate(entry.examples)
+]
 CODES = [
     pytest.param(row.code, id=f"{entry.code}-{at}")
     for entry in ENTRIES
@@ -48,7 +50,12 @@ def event_of(example: Example) -> OomEvent:
     """The example as an event: as the detectors read it, or bare where they do not know it."""
     read = detect_text(example.text, example.type)
     event = read or OomEvent(
-        framework="", backend="", exception_type=example.type, message=example.text, format="unread", certainty="probable"
+        framework="",
+        backend="",
+        exception_type=example.type,
+        message=example.text,
+        format="unread",
+        certainty="probable",
     )
     call = FailedCall(loader="load", module=example.module) if example.module else None
     return replace(event, phase=example.phase, stage=example.stage, remote=example.remote, call=call)
@@ -58,6 +65,14 @@ def chosen(example: Example) -> Choice:
     causes = tuple(Cause(kind=kind, size=GIB) for kind in example.causes)
     diagnosis = Diagnosis(requested=GIB, free=0, capacity=None, short=GIB, causes=causes)
     return CATALOG.choose(event_of(example), diagnosis, example.cell)
+
+
+def only_searched(entry: Entry) -> bool:
+    """Whether no error leads to it: it has no condition that tells it from others."""
+    scope = entry.match
+    return not (
+        scope.says or scope.causes or scope.formats or scope.modules or scope.calls or scope.remotes or scope.stages
+    )
 
 
 def texts_of(record: object, path: str = "") -> Iterator[tuple[str, Text]]:
@@ -89,7 +104,8 @@ def test_files_hold_what_an_entry_needs(entry: Entry) -> None:
     assert re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", entry.id)
     assert entry.workarounds or entry.root_cause_kind == "look_alike"
     assert entry.documentation or entry.sources
-    assert any(example.match for example in entry.examples)
+    assert any(example.match for example in entry.examples) or only_searched(entry)
+    assert any(not example.match for example in entry.examples)
     assert entry.code not in entry.related()
     assert all(row.when for row in entry.workarounds if row.rate is None)
 
@@ -176,7 +192,7 @@ def test_no_wrong_entry_is_called_the_match(entry: Entry, example: Example) -> N
     """Where less is known than an example tells, another entry may be likelier; it is not sure."""
     if not example.match:
         return
-    for less in (replace(example, causes=(), cell=""), replace(example, phase="unknown", stage="", module=None)):
+    for less in (replace(example, causes=(), cell=""), replace(example, phase="unknown", stage="")):
         best = chosen(less).best
         allowed = best is None or best.relation == "related" or best.entry.root_cause_kind == "generic"
         assert allowed or best.entry.code == entry.code, best.entry.code

@@ -129,7 +129,8 @@ def _answers(scope: Scope, facts: _Facts) -> dict[str, bool | None]:
     event = facts.event
     message = event.message.casefold()
     module = f"{event.call.module}." if event.call else None
-    phase = None if event.phase == "unknown" and "unknown" not in scope.phases else event.phase
+    told = event.phase != "unknown" or ("unknown" in scope.phases and event.call is None)
+    phase = event.phase if told else None
     asked: dict[str, tuple[Sequence[str], Callable[[], bool | None]]] = {
         "framework": (scope.frameworks, partial(_one_of, scope.frameworks, event.framework)),
         "backend": (scope.backends, partial(_one_of, scope.backends, event.backend)),

@@ -150,7 +150,7 @@ class Example:
     """
 
     type: Annotated[str, Blank()] = ""
-    text: str
+    text: Annotated[str, Blank()]
     format: Name | None
     phase: Phase = "unknown"
     stage: Stage = ""

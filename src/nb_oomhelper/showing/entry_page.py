@@ -182,7 +182,9 @@ def _labelled(key: str, text: Text | None, language: Language) -> str:
 
 
 def _rate(key: str, rate: int | None, source: Text | None, language: Language) -> str:
-    return "" if rate is None or source is None else _claim(say(key, language, rate=rate), source.get(language), language)
+    return (
+        "" if rate is None or source is None else _claim(say(key, language, rate=rate), source.get(language), language)
+    )
 
 
 def _word(key: str, language: Language) -> str:

@@ -193,9 +193,7 @@ def _entry(match: Match | None, language: Language) -> str:
     ]
     title = plain(entry.title.get(language))
     key = "likely" if match.relation == "related" and not written else match.relation
-    said = say(
-        f"entry.{key}", language, code=plain(entry.code), title=title, written=say_list(written, language)
-    )
+    said = say(f"entry.{key}", language, code=plain(entry.code), title=title, written=say_list(written, language))
     return " ".join(part for part in (said, say_origin(entry.origin, language)) if part)
 
 
