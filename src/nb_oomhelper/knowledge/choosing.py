@@ -20,16 +20,16 @@ from nb_oomhelper.source.call_sites import read_tree
 
 # What each condition weighs. Those of `_STRONG` tell one problem from another; the rest only tell where it was.
 _WEIGHTS = {
-    "says": 5,
-    "cause": 6,
-    "remote": 4,
-    "format": 3,
+    "says": 14,
+    "cause": 12,
+    "remote": 8,
+    "module": 7,
+    "format": 6,
+    "stage": 4,
     "call": 2,
-    "module": 2,
-    "stage": 2,
-    "phase": 1,
-    "framework": 1,
-    "backend": 1,
+    "phase": 2,
+    "framework": 2,
+    "backend": 2,
 }
 _STRONG = frozenset(("says", "cause", "remote", "format", "call", "module", "stage"))
 # Causes that every failure has, or that the cell may need: alone they explain nothing.
@@ -87,18 +87,20 @@ def choose(entries: Iterable[Entry], event: OomEvent, diagnosis: Diagnosis | Non
         cell: Source of the failed cell, or "".
     """
     facts = _Facts(event=event, causes=_explaining(diagnosis), names=_names(cell))
+    strong = _STRONG if event.stage else _STRONG - {"stage"}  # a forward pass is told by nothing
     fitting: list[tuple[int, Match]] = []
     passed: list[tuple[int, Match]] = []
     for entry in entries:
         answers = _answers(entry.match, facts)
         wrong = tuple(name for name, answer in answers.items() if answer is False)
-        weight = sum(_WEIGHTS[name] for name, answer in answers.items() if answer)
+        weight = 2 * sum(_WEIGHTS[name] for name, answer in answers.items() if answer)
         open_yet = tuple(name for name, answer in answers.items() if answer is None) + ("hint",) * entry.match.hint
-        if not any(answers[name] for name in answers.keys() & _STRONG):
+        own = entry.origin is not None  # who writes one for a cluster may mean all that runs out there
+        if not own and not any(answers[name] for name in answers.keys() & strong):
             continue
         if not wrong:
             found = Match(entry=entry, relation="related" if open_yet else "match", differs=open_yet)
-            fitting.append((weight, found))
+            fitting.append((weight + own, found))
         elif len(wrong) == 1:
             passed.append((weight, Match(entry=entry, relation="related", differs=wrong)))
     ranked = _ranked(fitting)
@@ -133,7 +135,7 @@ def _answers(scope: Scope, facts: _Facts) -> dict[str, bool | None]:
     phase = event.phase if told else None
     asked: dict[str, tuple[Sequence[str], Callable[[], bool | None]]] = {
         "framework": (scope.frameworks, partial(_one_of, scope.frameworks, event.framework)),
-        "backend": (scope.backends, partial(_one_of, scope.backends, event.backend)),
+        "backend": (scope.backends, partial(_one_of, scope.backends, _backend(scope, event))),
         "phase": (scope.phases, partial(_one_of, scope.phases, phase)),
         "stage": (scope.stages, partial(_one_of, scope.stages, event.stage if phase else None)),
         "format": (scope.formats, partial(_one_of, scope.formats, event.format)),
@@ -146,6 +148,11 @@ def _answers(scope: Scope, facts: _Facts) -> dict[str, bool | None]:
     if scope.remotes or event.remote is not None:  # another process's error is not explained by this one's memory
         found["remote"] = event.remote in scope.remotes
     return found
+
+
+def _backend(scope: Scope, event: OomEvent) -> str | None:
+    """Where memory ran out. What is known of CUDA is likely of HIP, whose allocator is the same code."""
+    return None if event.backend == "hip" and "cuda" in scope.backends else event.backend
 
 
 def _one_of(allowed: Sequence[str], value: str | None) -> bool | None:

@@ -244,8 +244,8 @@ def read_entry(text: str) -> Entry:
 
 def _check_rates(entry: Entry) -> None:
     """No rate without somebody who claims it."""
-    rows = {"workarounds": entry.workarounds, "dead_ends": entry.dead_ends}
-    rates = {f"{key}[{number}].rate": row.rate for key, found in rows.items() for number, row in enumerate(found, 1)}
+    rates = {f"workarounds[{number}].rate": row.rate for number, row in enumerate(entry.workarounds, 1)}
+    rates |= {f"dead_ends[{number}].rate": row.rate for number, row in enumerate(entry.dead_ends, 1)}
     rates |= {"fix_rate": entry.fix_rate, "confidence": entry.confidence}
     claimed = [key for key, rate in rates.items() if rate is not None]
     if claimed and entry.source is None:
