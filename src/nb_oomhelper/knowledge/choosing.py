@@ -23,7 +23,7 @@ _WEIGHTS = {
     "says": 14,
     "cause": 12,
     "remote": 8,
-    "module": 7,
+    "module": 9,
     "format": 6,
     "stage": 4,
     "call": 2,

@@ -267,8 +267,7 @@ def said_rates(
     if claimed is not None and match is not None:
         parts.append(say("fix.claimed", language, rate=claimed, entry=plain(match.entry.code)))
     if fix in rates:
-        good, total = rates[fix]
-        parts.append(say("fix.measured", language, good=good, total=total))
+        parts.append(say("fix.measured", language, good=rates[fix][0], total=rates[fix][1]))
     return " · ".join(parts)
 
 
