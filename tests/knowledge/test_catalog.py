@@ -277,11 +277,18 @@ class TestChoose:
         best = CATALOG.choose(event(phase="train"), reading).best
         assert (best and best.entry.code) == expected
 
-    def test_a_limit_explains_where_nothing_else_does(self) -> None:
-        for causes, expected in ((("limit", "other_process"), "CUDA-OOM-015"), (("limit",), "CUDA-OOM-018")):
-            best = CATALOG.choose(event(phase="train"), diagnosis(*causes)).best
-            assert best is not None
-            assert best.entry.code == expected
+    @pytest.mark.parametrize(
+        ("causes", "expected"),
+        [
+            (("limit", "output_history"), "CUDA-OOM-004"),
+            (("limit", "failed_cell"), "HOST-OOM-010"),
+            (("limit", "variable"), None),  # which the cell may need
+            (("limit",), "HOST-OOM-002"),
+        ],
+    )
+    def test_a_limit_explains_where_nothing_else_does(self, causes: tuple[CauseKind, ...], expected: str) -> None:
+        best = CATALOG.choose(event("numpy", "host", "unknown"), diagnosis(*causes)).best
+        assert (best and best.entry.code) == expected
 
     def test_another_processs_error_is_not_explained_by_this_ones_memory(self) -> None:
         remote = replace(event(phase="train"), remote="ray")

@@ -20,12 +20,12 @@ from nb_oomhelper.source.call_sites import read_tree
 
 # What each condition weighs. Those of `_STRONG` tell one problem from another; the rest only tell where it was.
 _WEIGHTS = {
-    "says": 14,
+    "says": 15,
     "cause": 12,
     "remote": 8,
     "module": 9,
     "format": 6,
-    "stage": 4,
+    "stage": 1,
     "call": 2,
     "phase": 2,
     "framework": 2,
@@ -33,7 +33,7 @@ _WEIGHTS = {
 }
 _STRONG = frozenset(("says", "cause", "remote", "format", "call", "module", "stage"))
 # Causes that every failure has, or that the cell may need: alone they explain nothing.
-_BACKGROUND = frozenset(("failed_cell", "variable", "unnamed", "rest", "workspace", "rounding"))
+_BACKGROUND = frozenset(("failed_cell", "variable", "limit", "unnamed", "rest", "workspace", "rounding"))
 # Causes whose bytes are no holder's: what was asked for, a limit, pieces.
 _NO_HOLDER = frozenset(("too_large", "limit", "fragmentation", "not_short", "context", "handle", "pinned_refused"))
 _PASSED = 3  # runners-up that are told
@@ -168,12 +168,16 @@ def _first_of(allowed: Sequence[str], causes: Sequence[str] | None) -> bool | No
 
 
 def _explaining(diagnosis: Diagnosis | None) -> tuple[CauseKind, ...] | None:
-    """The causes of which each alone explains what is missing, most telling first; else the failed cell's own need."""
+    """The causes of which each alone explains what is missing, most telling first.
+
+    Where there are none it is what the failed cell has made; a limit, which is often set, where that is nothing either.
+    """
     if diagnosis is None:
         return None
-    found = [cause.kind for cause in diagnosis.causes if cause.kind not in _BACKGROUND and _covers(cause, diagnosis)]
-    found.sort(key=lambda kind: kind == "limit")  # a limit explains where nothing else does
-    return tuple(dict.fromkeys(found or [cause.kind for cause in diagnosis.causes if cause.kind == "failed_cell"]))
+    covering = [cause.kind for cause in diagnosis.causes if _covers(cause, diagnosis)]
+    found = [kind for kind in covering if kind not in _BACKGROUND]
+    weak = [kind for kind in ("failed_cell", "variable", "limit") if kind in covering]
+    return tuple(dict.fromkeys(found or weak[:1]))
 
 
 def _covers(cause: Cause, diagnosis: Diagnosis) -> bool:
