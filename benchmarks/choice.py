@@ -47,6 +47,7 @@ class Situation:
     module: str | None = None
     cell: str = ""
     causes: tuple[Any, ...] = ()
+    mends: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,7 @@ def situations(catalog: Catalog) -> Iterator[Situation]:
                     module=one.module,
                     cell=one.cell,
                     causes=one.causes,
+                    mends=one.mends,
                 )
     for row in tomllib.loads(CASES.read_text("utf-8"))["case"]:
         yield Situation(**(row | {"causes": tuple(row.get("causes", ()))}))
@@ -106,7 +108,7 @@ def choose(catalog: Catalog, situation: Situation) -> Choice:
     event = replace(event, phase=situation.phase, stage=situation.stage, remote=situation.remote, call=call)
     causes = tuple(Cause(kind=kind, size=_NEED) for kind in situation.causes)
     diagnosis = Diagnosis(requested=_NEED, free=0, capacity=None, short=_NEED, causes=causes)
-    return catalog.choose(event, diagnosis, situation.cell)
+    return catalog.choose(event, diagnosis, situation.cell, [situation.mends] if situation.mends else ())
 
 
 def judge(catalog: Catalog, cases: Iterable[Situation]) -> list[Verdict]:
@@ -127,13 +129,16 @@ def judge(catalog: Catalog, cases: Iterable[Situation]) -> list[Verdict]:
 def to_text(verdicts: Sequence[Verdict]) -> str:
     """The share of right choices, and each pair of right and chosen that differ."""
     right = sum(one.right for one in verdicts)
-    wrong = Counter((one.situation.expected or _NONE, one.chosen or _NONE, one.sure) for one in verdicts if not one.right)
+    wrong = Counter(
+        (one.situation.expected or _NONE, one.chosen or _NONE, one.sure) for one in verdicts if not one.right
+    )
     lines = [
         f"{len(verdicts)} cases, {len({one.situation.expected for one in verdicts})} right answers",
         f"right entry first: {right} ({100 * right / len(verdicts):.1f} %); goal: at least 98 %",
         f"wrong match: {sum(one.wrong_match for one in verdicts)}; goal: 0",
-        f"called the match: {sum(one.sure for one in verdicts)}, see also: "
-        f"{sum(bool(one.chosen) and not one.sure for one in verdicts)}, none: {sum(not one.chosen for one in verdicts)}",
+        f"called the match: {sum(one.sure for one in verdicts)}",
+        f"see also: {sum(bool(one.chosen) and not one.sure for one in verdicts)}",
+        f"none: {sum(not one.chosen for one in verdicts)}",
     ]
     lines += ["", f"{'right':<14}{'chosen':<14}{'as':<10}cases"] * bool(wrong)
     for (expected, chosen, sure), count in sorted(wrong.items()):

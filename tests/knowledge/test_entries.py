@@ -64,14 +64,21 @@ def event_of(example: Example) -> OomEvent:
 def chosen(example: Example) -> Choice:
     causes = tuple(Cause(kind=kind, size=GIB) for kind in example.causes)
     diagnosis = Diagnosis(requested=GIB, free=0, capacity=None, short=GIB, causes=causes)
-    return CATALOG.choose(event_of(example), diagnosis, example.cell)
+    return CATALOG.choose(event_of(example), diagnosis, example.cell, [example.mends] if example.mends else ())
 
 
 def only_searched(entry: Entry) -> bool:
     """Whether no error leads to it: it has no condition that tells it from others."""
     scope = entry.match
     return not (
-        scope.says or scope.causes or scope.formats or scope.modules or scope.calls or scope.remotes or scope.stages
+        scope.says
+        or scope.causes
+        or scope.mends
+        or scope.formats
+        or scope.modules
+        or scope.calls
+        or scope.remotes
+        or scope.stages
     )
 
 

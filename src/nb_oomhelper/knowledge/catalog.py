@@ -43,15 +43,21 @@ class Catalog:
     problems: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
 
-    def choose(self, event: OomEvent, diagnosis: Diagnosis | None = None, cell: str = "") -> Choice:
+    def choose(
+        self, event: OomEvent, diagnosis: Diagnosis | None = None, cell: str = "", mends: Iterable[str] = ()
+    ) -> Choice:
         """Find the entry that is about a case, as `choosing.choose` does.
 
         Args:
             event: What failed.
             diagnosis: Our reading of it, or None.
             cell: Source of the failed cell, or "".
+            mends: Ids of the fixes that may make the cell run, best first; those of a mistake in the notebook's code
+                tell which mistake was found.
         """
-        return choose(self.entries, event, diagnosis, cell)
+        mistakes = {fix.id for fix in self.fixes if fix.subject == "mistake"}
+        mistake = next((one for one in mends if one in mistakes), None)
+        return choose(self.entries, event, diagnosis, cell, mistake)
 
     def fixes_for(self, event: OomEvent, causes: Sequence[Cause]) -> tuple[Fix, ...]:
         """Find the fixes that may help against at least one of the causes, in their own order.

@@ -1,8 +1,8 @@
 """Which entry is about a case: by what the message, the traceback, the cell and the diagnosis tell, not by words alone.
 
 An entry states conditions (`Scope`). One that does not hold rules the entry out; where one cannot be told, or the entry
-calls itself a hint, it is related at most. Where two entries fit equally well neither is called the match: to name none
-is better than to name a wrong one.
+calls itself a hint, it is related at most. Where two entries fit equally well neither is called the match, and of two
+that are only likely none is named: that is better than to name a wrong one.
 """
 
 from __future__ import annotations
@@ -74,10 +74,17 @@ class Choice:
 class _Facts:
     event: OomEvent
     causes: tuple[CauseKind, ...] | None  # those that explain, largest first; None where nobody diagnosed
+    mistake: str | None  # id of the fix that mends it
     names: frozenset[str] | None  # in the failed cell; None where it cannot be read
 
 
-def choose(entries: Iterable[Entry], event: OomEvent, diagnosis: Diagnosis | None = None, cell: str = "") -> Choice:
+def choose(
+    entries: Iterable[Entry],
+    event: OomEvent,
+    diagnosis: Diagnosis | None = None,
+    cell: str = "",
+    mistake: str | None = None,
+) -> Choice:
     """Find the entry that is about a case.
 
     Args:
@@ -85,8 +92,12 @@ def choose(entries: Iterable[Entry], event: OomEvent, diagnosis: Diagnosis | Non
         event: What failed.
         diagnosis: Our reading of it, or None.
         cell: Source of the failed cell, or "".
+        mistake: Id of the fix that mends what was found wrong in the notebook's code, or None.
     """
-    facts = _Facts(event=event, causes=_explaining(diagnosis), names=_names(cell))
+    causes = _explaining(diagnosis)
+    if mistake is not None and _BACKGROUND.issuperset(causes or ()):
+        causes = ()  # what was found in the code explains it
+    facts = _Facts(event=event, causes=causes, mistake=mistake, names=_names(cell))
     strong = _STRONG if event.stage else _STRONG - {"stage"}  # a forward pass is told by nothing
     fitting: list[tuple[int, Match]] = []
     passed: list[tuple[int, Match]] = []
@@ -103,23 +114,26 @@ def choose(entries: Iterable[Entry], event: OomEvent, diagnosis: Diagnosis | Non
             fitting.append((weight + own, found))
         elif len(wrong) == 1:
             passed.append((weight, Match(entry=entry, relation="related", differs=wrong)))
-    ranked = _ranked(fitting)
+    ranked, clear = _ranked(fitting)
     return Choice(
-        best=ranked[0] if ranked else None,
-        others=tuple(ranked[1:]) + tuple(_sorted(passed)[:_PASSED]),
+        best=ranked[0] if clear else None,
+        others=tuple(ranked[clear:]) + tuple(_sorted(passed)[:_PASSED]),
         read=tuple(_read(facts)),
     )
 
 
-def _ranked(fitting: list[tuple[int, Match]]) -> list[Match]:
-    """Matches first, the more they state the earlier; two that state as much are not sure."""
+def _ranked(fitting: list[tuple[int, Match]]) -> tuple[list[Match], bool]:
+    """Matches first, the more they state the earlier, and whether the first of all is clearly ahead.
+
+    Of two matches that state as much neither is sure, and the first is offered; of two that are not sure none is.
+    """
     sure = [one for one in fitting if one[1].relation == "match"]
-    most = max((weight for weight, _ in sure), default=0)
-    best = [one for weight, one in sure if weight == most]
-    if len(best) > 1:
-        unsure = [(weight, replace(one, relation="related", differs=("others",))) for weight, one in sure]
-        return _sorted(unsure) + _sorted([one for one in fitting if one not in sure])
-    return _sorted(sure) + _sorted([one for one in fitting if one not in sure])
+    rest = [one for one in fitting if one[1].relation != "match"]
+    weights = sorted((weight for weight, _ in sure or rest), reverse=True)
+    tied = len(weights) > 1 and weights[0] == weights[1]
+    if sure and tied:
+        sure = [(weight, replace(one, relation="related", differs=("others",))) for weight, one in sure]
+    return _sorted(sure) + _sorted(rest), bool(fitting) and (bool(sure) or not tied)
 
 
 def _sorted(found: list[tuple[int, Match]]) -> list[Match]:
@@ -140,7 +154,7 @@ def _answers(scope: Scope, facts: _Facts) -> dict[str, bool | None]:
         "stage": (scope.stages, partial(_one_of, scope.stages, event.stage if phase else None)),
         "format": (scope.formats, partial(_one_of, scope.formats, event.format)),
         "says": (scope.says, lambda: any(text in message for text in scope.says)),
-        "cause": (scope.causes, partial(_first_of, scope.causes, facts.causes)),
+        "cause": (scope.causes + scope.mends, partial(_explains, scope, facts)),
         "module": (scope.modules, partial(_within, scope.modules, module)),
         "call": (scope.calls, lambda: None if facts.names is None else not facts.names.isdisjoint(scope.calls)),
     }
@@ -163,20 +177,27 @@ def _within(packages: Sequence[str], module: str | None) -> bool | None:
     return None if module is None else any(module.startswith(f"{package}.") for package in packages)
 
 
-def _first_of(allowed: Sequence[str], causes: Sequence[str] | None) -> bool | None:
-    return None if causes is None else bool(causes) and causes[0] in allowed
+def _explains(scope: Scope, facts: _Facts) -> bool | None:
+    """Whether the entry is about the mistake that was found, or about the first of the causes."""
+    if facts.mistake in scope.mends:
+        return True
+    return None if facts.causes is None else bool(facts.causes) and facts.causes[0] in scope.causes
 
 
 def _explaining(diagnosis: Diagnosis | None) -> tuple[CauseKind, ...] | None:
     """The causes of which each alone explains what is missing, most telling first.
 
-    Where there are none it is what the failed cell has made; a limit, which is often set, where that is nothing either.
+    Where there are none it is the larger of what the failed cell has made and what the variables hold; and a limit,
+    which is often set, where that is nothing either.
     """
     if diagnosis is None:
         return None
-    covering = [cause.kind for cause in diagnosis.causes if _covers(cause, diagnosis)]
-    found = [kind for kind in covering if kind not in _BACKGROUND]
-    weak = [kind for kind in ("failed_cell", "variable", "limit") if kind in covering]
+    covering = [cause for cause in diagnosis.causes if _covers(cause, diagnosis)]
+    found = [cause.kind for cause in covering if cause.kind not in _BACKGROUND]
+    held = [cause for cause in covering if cause.kind in ("failed_cell", "variable")]
+    weak = [cause.kind for cause in sorted(held, key=lambda cause: -(cause.size or 0))] or [
+        cause.kind for cause in covering if cause.kind == "limit"
+    ]
     return tuple(dict.fromkeys(found or weak[:1]))
 
 
@@ -216,5 +237,6 @@ def _read(facts: _Facts) -> Iterable[tuple[str, str]]:
         "remote": event.remote or "",
         "module": event.call.module if event.call else "",
         "cause": ", ".join(facts.causes or ()),
+        "mistake": facts.mistake or "",
     }
     return ((name, value) for name, value in values.items() if value)

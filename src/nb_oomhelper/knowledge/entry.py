@@ -50,6 +50,7 @@ class Scope:
         formats: Ids of message formats.
         says: Texts of which the message holds one; in lower case, whatever the case of the message.
         causes: Kinds of causes of which one explains by itself what is missing.
+        mends: Or fixes of which one mends the mistake that was found in the notebook's code.
         modules: Packages of the loader whose call failed.
         calls: Names of which the failed cell has one.
         hint: All this makes the entry likely, and proves it never.
@@ -63,6 +64,7 @@ class Scope:
     formats: tuple[str, ...] = ()
     says: Annotated[tuple[str, ...], _are_lower] = ()
     causes: tuple[CauseKind, ...] = ()
+    mends: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     hint: bool = False
@@ -146,6 +148,7 @@ class Example:
         phase, stage, remote, module: What else is known of the event; the package of the loader that failed.
         cell: Source of the failed cell, or "".
         causes: What the diagnosis found to be large enough, largest first.
+        mends: The fix that mends the mistake that was found in the notebook's code, or None.
         match: Whether the entry is about it.
     """
 
@@ -158,6 +161,7 @@ class Example:
     module: Name | None
     cell: Annotated[str, Blank()] = ""
     causes: tuple[CauseKind, ...]
+    mends: Name | None
     match: bool = True
 
 
