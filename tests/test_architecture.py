@@ -31,7 +31,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("remedies", "services"),
     ("case",),
     ("showing",),
-    ("shell",),
+    ("shell", "entries"),
     ("",),  # the root: two entry points for IPython, and names that are fetched when they are first used
 )
 ROW = {package: number for number, packages in enumerate(ROWS) for package in packages}
