@@ -263,7 +263,7 @@ class TestChoose:
     def test_runners_up_come_with_what_speaks_against_them(self) -> None:
         found = CATALOG.choose(event(phase="train"), diagnosis("failed_cell"))
         assert found.best is not None
-        assert (found.best.entry.code, found.best.relation) == ("CUDA-OOM-007", "match")
+        assert (found.best.entry.code, found.best.relation) == ("CUDA-OOM-007", "related")
         against = {one.entry.code: one.differs for one in CATALOG.choose(event(), diagnosis("graph", "copies")).others}
         assert against["CUDA-OOM-005"] == ("phase",)
 
@@ -305,6 +305,32 @@ class TestChoose:
     @pytest.mark.parametrize("cell", ["", "def (", "# model.generate(x)\nrun()", "'to generate a text'"])
     def test_what_is_no_name_of_the_cell(self, cell: str) -> None:
         assert CATALOG.choose(event(phase="infer"), diagnosis("failed_cell"), cell).best is None
+
+    def test_a_mistake_that_was_found_goes_before_what_the_cell_has_made(self) -> None:
+        train, made = event(phase="train"), diagnosis("failed_cell")
+        assert [CATALOG.choose(train, made, mends=mends).best for mends in ((), ("no-grad",), ("unheard-of",))] == [
+            CATALOG.choose(train, made).best
+        ] * 3  # these tell of no mistake in the code
+        best = CATALOG.choose(train, made, mends=["release-failed-cell", "append-detached", "backward-once"]).best
+        assert best is not None
+        assert (best.entry.code, best.relation) == ("CUDA-OOM-005", "match")
+
+    def test_a_mistake_does_not_go_before_what_explains_all(self) -> None:
+        best = CATALOG.choose(event(phase="train"), diagnosis("other_process"), mends=["float32"]).best
+        assert best is not None
+        assert best.entry.code == "CUDA-OOM-015"
+
+    def test_the_larger_of_what_the_cell_and_the_variables_hold_counts(self) -> None:
+        for cell, variable, expected in ((2 * GIB, GIB, "CUDA-OOM-007"), (GIB, 2 * GIB, None)):
+            causes = (Cause(kind="failed_cell", size=cell), Cause(kind="variable", size=variable))
+            reading = Diagnosis(requested=GIB, free=0, capacity=None, short=GIB, causes=causes)
+            best = CATALOG.choose(event(phase="train"), reading).best
+            assert (best and best.entry.code) == expected
+
+    def test_of_two_that_are_only_likely_none_is_named(self) -> None:
+        found = CATALOG.choose(event(phase="unknown"), diagnosis("graph"))
+        assert found.best is None
+        assert {one.entry.code for one in found.others} >= {"CUDA-OOM-005", "CUDA-OOM-006"}
 
     def test_two_that_fit_as_well_are_not_sure(self, user_dir: Path) -> None:
         for name in ("a", "b"):
@@ -423,6 +449,13 @@ class TestLookUp:
     )
     def test_search(self, text: str, found: bool) -> None:
         assert bool(CATALOG.search(text)) == found
+
+    def test_those_with_the_words_in_their_names_come_first(self) -> None:
+        found = [entry.code for entry in CATALOG.search("kv cache")]
+        assert found[:2] == ["CUDA-OOM-010", "CUDA-OOM-034"]
+        found = [entry.code for entry in CATALOG.search("checkpointing")]
+        assert found[0] == "CUDA-OOM-064"
+        assert len(found) > 1
 
     def test_nothing_to_search_in(self) -> None:
         assert Catalog(entries=(), fixes=()).search("") == ()

@@ -72,9 +72,13 @@ class Catalog:
         return tuple(fix for fix in self.fixes if (not fix.causes or kinds & set(fix.causes)) and _suits(fix, event))
 
     def search(self, text: str) -> tuple[Entry, ...]:
-        """Find the entries that hold every word of the text, in either language; all of them for a blank one."""
+        """Find the entries that hold every word of the text, in either language; all of them for a blank one.
+
+        Those come first whose names have all the words.
+        """
         words = text.casefold().split()
-        return tuple(entry for entry in self.entries if all(word in _haystack(entry) for word in words))
+        found = [entry for entry in self.entries if all(word in _haystack(entry) for word in words)]
+        return tuple(sorted(found, key=lambda entry: not all(word in _names(entry) for word in words)))
 
     def entry(self, code_or_id: str) -> Entry:
         """Give one entry by its code or id, whatever the case.
@@ -250,6 +254,10 @@ def _allows(allowed: Sequence[str], value: str | None) -> bool:
     return not allowed or value in allowed
 
 
+def _names(entry: Entry) -> str:
+    return "\n".join((entry.code, entry.id, entry.title.en, entry.title.zh)).casefold()
+
+
 def _haystack(entry: Entry) -> str:
     """All words of an entry that a search looks at, in one text."""
     texts = [entry.title, entry.root_cause]
@@ -257,7 +265,6 @@ def _haystack(entry: Entry) -> str:
     texts += [text for row in entry.dead_ends for text in (row.tried, row.reason, row.when) if text]
     texts += [entry.today] if entry.today else []
     words = [entry.id, entry.code, entry.signature, *(row.code for row in entry.workarounds)]
-    words += [example.text for example in entry.examples if example.match]
     words += [words for text in texts for words in (text.en, text.zh)]
     return "\n".join(words).casefold()
 

@@ -129,8 +129,8 @@ def _ranked(fitting: list[tuple[int, Match]]) -> tuple[list[Match], bool]:
     """
     sure = [one for one in fitting if one[1].relation == "match"]
     rest = [one for one in fitting if one[1].relation != "match"]
-    weights = sorted((weight for weight, _ in sure or rest), reverse=True)
-    tied = len(weights) > 1 and weights[0] == weights[1]
+    ranks = sorted((-weight, len(one.differs)) for weight, one in sure or rest)
+    tied = len(ranks) > 1 and ranks[0] == ranks[1]
     if sure and tied:
         sure = [(weight, replace(one, relation="related", differs=("others",))) for weight, one in sure]
     return _sorted(sure) + _sorted(rest), bool(fitting) and (bool(sure) or not tied)
