@@ -24,6 +24,7 @@ from nb_oomhelper.units import format_bytes
 
 _Record = TypeVar("_Record", Entry, Fix)
 _LARGEST = 1 << 20  # bytes of one file of a person's own; a real one has a few KiB
+_CODE = ("mistake", "cell", "number", "definition", "trainer", "data loader")  # subjects of fixes that change code
 _SHOWN = 300  # characters of a line in `problems`, and of a name that was not found
 
 
@@ -52,12 +53,12 @@ class Catalog:
             event: What failed.
             diagnosis: Our reading of it, or None.
             cell: Source of the failed cell, or "".
-            mends: Ids of the fixes that may make the cell run, best first; those of a mistake in the notebook's code
-                tell which mistake was found.
+            mends: Ids of the fixes that may make the cell run, best first: the first that changes the notebook's
+                code tells what is wrong there; one that mends a mistake before one that makes the work smaller.
         """
-        mistakes = {fix.id for fix in self.fixes if fix.subject == "mistake"}
-        mistake = next((one for one in mends if one in mistakes), None)
-        return choose(self.entries, event, diagnosis, cell, mistake)
+        changes = [fix for one in mends for fix in self.fixes if fix.id == one and fix.subject in _CODE]
+        changes.sort(key=lambda fix: fix.subject != "mistake")
+        return choose(self.entries, event, diagnosis, cell, changes[0] if changes else None)
 
     def fixes_for(self, event: OomEvent, causes: Sequence[Cause]) -> tuple[Fix, ...]:
         """Find the fixes that may help against at least one of the causes, in their own order.

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Literal
 
 from nb_oomhelper.knowledge.entry import Entry, Scope
+from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.source.call_sites import read_tree
@@ -74,7 +75,7 @@ class Choice:
 class _Facts:
     event: OomEvent
     causes: tuple[CauseKind, ...] | None  # those that explain, largest first; None where nobody diagnosed
-    mistake: str | None  # id of the fix that mends it
+    change: str | None  # id of a fix
     names: frozenset[str] | None  # in the failed cell; None where it cannot be read
 
 
@@ -83,7 +84,7 @@ def choose(
     event: OomEvent,
     diagnosis: Diagnosis | None = None,
     cell: str = "",
-    mistake: str | None = None,
+    change: Fix | None = None,
 ) -> Choice:
     """Find the entry that is about a case.
 
@@ -92,12 +93,12 @@ def choose(
         event: What failed.
         diagnosis: Our reading of it, or None.
         cell: Source of the failed cell, or "".
-        mistake: Id of the fix that mends what was found wrong in the notebook's code, or None.
+        change: The fix that changes what was found wrong, or too large, in the notebook's code; or None.
     """
     causes = _explaining(diagnosis)
-    if mistake is not None and _BACKGROUND.issuperset(causes or ()):
+    if change is not None and (causes == ("limit",) or (change.subject == "mistake" and _is_weak(causes))):
         causes = ()  # what was found in the code explains it
-    facts = _Facts(event=event, causes=causes, mistake=mistake, names=_names(cell))
+    facts = _Facts(event=event, causes=causes, change=change.id if change else None, names=_names(cell))
     strong = _STRONG if event.stage else _STRONG - {"stage"}  # a forward pass is told by nothing
     fitting: list[tuple[int, Match]] = []
     passed: list[tuple[int, Match]] = []
@@ -105,7 +106,9 @@ def choose(
         answers = _answers(entry.match, facts)
         wrong = tuple(name for name, answer in answers.items() if answer is False)
         weight = 2 * sum(_WEIGHTS[name] for name, answer in answers.items() if answer)
-        open_yet = tuple(name for name, answer in answers.items() if answer is None) + ("hint",) * entry.match.hint
+        open_yet = tuple(name for name, answer in answers.items() if answer is None)
+        if entry.match.hint and facts.change not in entry.match.mends:
+            open_yet += ("hint",)
         own = entry.origin is not None  # who writes one for a cluster may mean all that runs out there
         if not own and not any(answers[name] for name in answers.keys() & strong):
             continue
@@ -178,8 +181,8 @@ def _within(packages: Sequence[str], module: str | None) -> bool | None:
 
 
 def _explains(scope: Scope, facts: _Facts) -> bool | None:
-    """Whether the entry is about the mistake that was found, or about the first of the causes."""
-    if facts.mistake in scope.mends:
+    """Whether the entry is about what was found in the code, or about the first of the causes."""
+    if facts.change in scope.mends:
         return True
     return None if facts.causes is None else bool(facts.causes) and facts.causes[0] in scope.causes
 
@@ -199,6 +202,10 @@ def _explaining(diagnosis: Diagnosis | None) -> tuple[CauseKind, ...] | None:
         cause.kind for cause in covering if cause.kind == "limit"
     ]
     return tuple(dict.fromkeys(found or weak[:1]))
+
+
+def _is_weak(causes: tuple[CauseKind, ...] | None) -> bool:
+    return _BACKGROUND.issuperset(causes or ())
 
 
 def _covers(cause: Cause, diagnosis: Diagnosis) -> bool:
@@ -237,6 +244,6 @@ def _read(facts: _Facts) -> Iterable[tuple[str, str]]:
         "remote": event.remote or "",
         "module": event.call.module if event.call else "",
         "cause": ", ".join(facts.causes or ()),
-        "mistake": facts.mistake or "",
+        "change": facts.change or "",
     }
     return ((name, value) for name, value in values.items() if value)

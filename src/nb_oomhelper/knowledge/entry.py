@@ -50,10 +50,10 @@ class Scope:
         formats: Ids of message formats.
         says: Texts of which the message holds one; in lower case, whatever the case of the message.
         causes: Kinds of causes of which one explains by itself what is missing.
-        mends: Or fixes of which one mends the mistake that was found in the notebook's code.
+        mends: Or fixes of which one changes what was found in the notebook's code.
         modules: Packages of the loader whose call failed.
         calls: Names of which the failed cell has one.
-        hint: All this makes the entry likely, and proves it never.
+        hint: All this makes the entry likely; only what was found in the code proves it.
     """
 
     frameworks: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class Example:
         phase, stage, remote, module: What else is known of the event; the package of the loader that failed.
         cell: Source of the failed cell, or "".
         causes: What the diagnosis found to be large enough, largest first.
-        mends: The fix that mends the mistake that was found in the notebook's code, or None.
+        mends: The fix that changes what was found in the notebook's code, or None.
         match: Whether the entry is about it.
     """
 

@@ -125,7 +125,7 @@ def _scope(scope: Scope, language: Language) -> Iterator[str]:
         "format": scope.formats,
         "says": scope.says,
         "cause": scope.causes,
-        "mistake": scope.mends,
+        "change": scope.mends,
         "module": scope.modules,
         "call": scope.calls,
     }
