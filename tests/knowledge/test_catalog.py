@@ -315,6 +315,22 @@ class TestChoose:
         assert best is not None
         assert (best.entry.code, best.relation) == ("CUDA-OOM-005", "match")
 
+    @pytest.mark.parametrize("mends", ["smaller-batch-cell", "append-detached"])
+    def test_a_change_of_the_code_does_not_go_before_what_explains_all(self, mends: str) -> None:
+        best = CATALOG.choose(event(phase="train"), diagnosis("other_process", "failed_cell"), mends=[mends]).best
+        assert best is not None
+        assert best.entry.code == "CUDA-OOM-015"
+
+    def test_of_two_mistakes_with_graphs_the_code_tells_which(self) -> None:
+        best = CATALOG.choose(event(phase="train"), diagnosis("graph"), mends=["backward-once"]).best
+        assert best is not None
+        assert (best.entry.code, best.relation) == ("CUDA-OOM-052", "match")
+
+    def test_what_is_better_than_a_change_of_the_code_goes_before_it(self) -> None:
+        for mends, expected in ((["float32"], "HOST-OOM-010"), (["delete-variable", "float32"], None)):
+            best = CATALOG.choose(event("numpy", "host", "unknown"), diagnosis("variable"), mends=mends).best
+            assert (best and best.entry.code) == expected
+
     def test_a_mistake_does_not_go_before_what_explains_all(self) -> None:
         best = CATALOG.choose(event(phase="train"), diagnosis("other_process"), mends=["float32"]).best
         assert best is not None

@@ -53,12 +53,12 @@ class Catalog:
             event: What failed.
             diagnosis: Our reading of it, or None.
             cell: Source of the failed cell, or "".
-            mends: Ids of the fixes that may make the cell run, best first: the first that changes the notebook's
-                code tells what is wrong there; one that mends a mistake before one that makes the work smaller.
+            mends: Ids of the fixes that may make the cell run, best first. Where the first, but for a release, changes
+                the notebook's code, it tells what is wrong or too large there.
         """
-        changes = [fix for one in mends for fix in self.fixes if fix.id == one and fix.subject in _CODE]
-        changes.sort(key=lambda fix: fix.subject != "mistake")
-        return choose(self.entries, event, diagnosis, cell, changes[0] if changes else None)
+        fixes = {fix.id: fix for fix in self.fixes if fix.subject != "none"}
+        first = next((fixes[one] for one in mends if one in fixes), None)
+        return choose(self.entries, event, diagnosis, cell, first if first and first.subject in _CODE else None)
 
     def fixes_for(self, event: OomEvent, causes: Sequence[Cause]) -> tuple[Fix, ...]:
         """Find the fixes that may help against at least one of the causes, in their own order.

@@ -37,6 +37,7 @@ _STRONG = frozenset(("says", "cause", "remote", "format", "call", "module", "sta
 _BACKGROUND = frozenset(("failed_cell", "variable", "limit", "unnamed", "rest", "workspace", "rounding"))
 # Causes whose bytes are no holder's: what was asked for, a limit, pieces.
 _NO_HOLDER = frozenset(("too_large", "limit", "fragmentation", "not_short", "context", "handle", "pinned_refused"))
+_BY_CODE = _BACKGROUND | {"graph", "copies"}  # causes that a change of the code explains, if there is one
 _PASSED = 3  # runners-up that are told
 
 
@@ -95,9 +96,7 @@ def choose(
         cell: Source of the failed cell, or "".
         change: The fix that changes what was found wrong, or too large, in the notebook's code; or None.
     """
-    causes = _explaining(diagnosis)
-    if change is not None and (causes == ("limit",) or (change.subject == "mistake" and _is_weak(causes))):
-        causes = ()  # what was found in the code explains it
+    causes, change = _weighed(_explaining(diagnosis), change)
     facts = _Facts(event=event, causes=causes, change=change.id if change else None, names=_names(cell))
     strong = _STRONG if event.stage else _STRONG - {"stage"}  # a forward pass is told by nothing
     fitting: list[tuple[int, Match]] = []
@@ -204,8 +203,13 @@ def _explaining(diagnosis: Diagnosis | None) -> tuple[CauseKind, ...] | None:
     return tuple(dict.fromkeys(found or weak[:1]))
 
 
-def _is_weak(causes: tuple[CauseKind, ...] | None) -> bool:
-    return _BACKGROUND.issuperset(causes or ())
+def _weighed(
+    causes: tuple[CauseKind, ...] | None, change: Fix | None
+) -> tuple[tuple[CauseKind, ...] | None, Fix | None]:
+    """Of what the figures and what the code tell, that which goes before: of a mistake the code knows more."""
+    if change is None or not _BY_CODE.issuperset(causes or ()):
+        return causes, None
+    return (() if change.subject == "mistake" or causes == ("limit",) else causes), change
 
 
 def _covers(cause: Cause, diagnosis: Diagnosis) -> bool:
