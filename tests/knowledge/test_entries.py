@@ -114,6 +114,7 @@ def test_files_hold_what_an_entry_needs(entry: Entry) -> None:
     assert any(example.match for example in entry.examples) or only_searched(entry)
     assert any(not example.match for example in entry.examples)
     assert entry.code not in entry.related()
+    assert {fix.id for fix in CATALOG.fixes}.issuperset(entry.match.mends)
     assert all(row.when for row in entry.workarounds if row.rate is None)
 
 
