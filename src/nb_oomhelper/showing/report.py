@@ -12,7 +12,8 @@ from functools import partial
 from typing import TypeVar
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import segments
@@ -191,19 +192,18 @@ def _entry(match: Match | None, language: Language) -> str:
         if knows(key)
     ]
     title = plain(entry.title.get(language))
-    said = say(
-        f"entry.{match.relation}", language, code=plain(entry.code), title=title, written=say_list(written, language)
-    )
+    key = "likely" if match.relation == "related" and not written else match.relation
+    said = say(f"entry.{key}", language, code=plain(entry.code), title=title, written=say_list(written, language))
     return " ".join(part for part in (said, say_origin(entry.origin, language)) if part)
 
 
 def _claims(match: Match | None, language: Language) -> str:
-    if match is None:
-        return ""
+    if match is None or match.entry.source is None or match.entry.fix_rate is None:
+        return ""  # nobody claims anything of it
     entry = match.entry
     figures = {"fix_rate": entry.fix_rate, "confidence": entry.confidence, "evidence": entry.evidence}
-    said = say("entry.claims", language, first_seen=entry.first_seen.isoformat(), **figures)
-    return f"{said} · {plain(entry.source.get(language))}"
+    said = say("entry.claims", language, first_seen=str(entry.first_seen or say("page.unknown", language)), **figures)
+    return f"{said} · {plain(match.entry.source.get(language))}"
 
 
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
