@@ -314,10 +314,10 @@ EXAMPLES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     ("python.memory", "MemoryError", "", {"framework": "python", "backend": "host"}),
     (
-        "python.memory",
+        "arrow.malloc",
         "pyarrow.lib.ArrowMemoryError",
         "malloc of size 8000000 failed",
-        {"framework": "python", "backend": "host", "requested": 8_000_000},
+        {"framework": "pyarrow", "backend": "host", "requested": 8_000_000},
     ),
 ]
 PROBABLE = [
@@ -365,17 +365,8 @@ LOOKALIKES = [
     ("", "Failed to reserve 9 bytes: this is virtual-address-space (VSZ) exhaustion, not physical GPU OOM."),
     ("", "nvmlInit_v2 failed; omitting per-process memory info from CUDA out-of-memory messages."),
     ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"),
-    ("MemoryError", "std::bad_alloc: cudaErrorMemoryAllocation: out of memory"),
-    ("MemoryError", "std::bad_alloc: out_of_memory: CUDA error at: /x/cuda_memory_resource.hpp:70"),
-    ("MemoryError", "std::bad_alloc: out_of_memory: RMM failure at: pool.hpp:1: Maximum pool size exceeded"),
     ("", "RESOURCE_EXHAUSTED: Quota exceeded for metric 'requests' of service 'compute'"),
-    (
-        "tensorflow.python.framework.errors_impl.ResourceExhaustedError",
-        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1.50GiB [Op:MatMul]",
-    ),
-    ("RuntimeError", "RESOURCE_EXHAUSTED: Out of memory allocating 1073741824 bytes."),  # another user of XLA
     ("", "Allocator (GPU_0_bfc) ran out of memory trying to allocate 1.50GiB. This is not a failure."),
-    ("numba.cuda.cudadrv.driver.CudaAPIError", "[2] Call to cuMemAlloc: cudaErrorMemoryAllocation: out of memory"),
     ("KeyError", "'memory'"),
     ("", ""),
 ]
@@ -416,10 +407,7 @@ def test_lookalikes_are_nothing(kind: str, text: str) -> None:
 @pytest.mark.parametrize("length", range(0, len(NEW), 7))
 def test_a_text_cut_anywhere_gives_what_it_still_has(length: int) -> None:
     event = detect_text(NEW[:length], TORCH)
-    if length < len("CUDA out of memory"):
-        assert event is None
-        return
-    assert event is not None
+    assert event is not None  # the class is believed, whatever is left of the text
     assert event.certainty == "sure"
     assert event.requested == (3 * GIB if length > NEW.index("GiB") + 2 else None)
     assert event.device == (1 if length >= NEW.index(" has a total") else None)
@@ -598,7 +586,7 @@ def test_what_is_sure_goes_before_what_is_probable_and_the_root_before_the_wrapp
     event = detect(outer)
     assert event is not None
     assert event.format == "pt.cuda.reserved"
-    root.args = ("something else",)
+    middle.__cause__ = None
     event = detect(outer)
     assert event is not None
     assert event.format == "pt.cuda.capacity"

@@ -24,7 +24,15 @@ from nb_oomhelper.remedies.releasing import give_back
 pytestmark = pytest.mark.plain
 
 MIB = 1 << 20
-NOT_FRAMEWORKS = ("__init__", "_messages", "_nothing", "_pytorch_messages", "_pytorch_graph", "_pytorch_allocator")
+NOT_FRAMEWORKS = (
+    "__init__",
+    "_messages",
+    "_nothing",
+    "_pytorch_allocator",
+    "_pytorch_graph",
+    "_pytorch_messages",
+    "_xla_messages",
+)
 
 
 def rows(framework: Framework, *objects: object) -> list[tuple[int, Hashable, str, int | None, int]]:

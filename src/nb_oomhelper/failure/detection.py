@@ -10,7 +10,7 @@ from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, read_places, user_location
 from nb_oomhelper.failure.remote import came_from, is_carried
 from nb_oomhelper.failure.retained import frames_of
-from nb_oomhelper.frameworks import FRAMEWORKS
+from nb_oomhelper.frameworks import recognize
 from nb_oomhelper.introspection import cause_of, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
 
@@ -78,13 +78,7 @@ def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
     Returns:
         The event, without what only a traceback tells; None where the text is about no lack of memory.
     """
-    probable = None
-    for framework in FRAMEWORKS:
-        event = framework.recognize(text, exception_type)
-        if event is not None and event.certainty == "sure":
-            return event
-        probable = probable or event
-    return probable
+    return recognize(text, exception_type)
 
 
 def _remote(links: list[tuple[BaseException, int]], place: int) -> Remote | None:
