@@ -175,7 +175,9 @@ def _others(rows: Sequence[Row]) -> dict[str, list[bool] | None]:
 
 def _error(row: Row) -> BaseException:
     """An error as it was raised; of a class that is not here, one derived from RuntimeError as PyTorch's are."""
-    kind = _BUILTIN.get(row.get("exc_type") or "") or type(row.get("exc_type") or "Error", (RuntimeError,), {})
+    kind: type[Exception] = _BUILTIN.get(row.get("exc_type") or "") or type(
+        row.get("exc_type") or "Error", (RuntimeError,), {}
+    )
     return kind(row["message"])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -651,6 +653,48 @@ def test_nothing_of_the_exception_is_kept() -> None:
     del error
     gc.collect()
     assert watched[0]() is None
+
+
+def test_what_was_to_be_pinned_is_host_memory() -> None:
+    """CUDA refuses both in the same words: the line that failed tells them apart."""
+
+    class Tensor:
+        def pin_memory(self) -> None:
+            raise RuntimeError("CUDA error: out of memory")
+
+        def cuda(self) -> None:
+            raise RuntimeError("CUDA error: out of memory")
+
+    def fill() -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    def in_one_line() -> None:
+        (lambda pin_memory: fill())(pin_memory=True)
+
+    events = [detect(caught(one)) for one in (Tensor().pin_memory, Tensor().cuda, fill, in_one_line)]
+    assert [(one.backend, one.format) for one in events if one] == [
+        ("host", "pt.pinned"),
+        ("cuda", "pt.cuda.error"),
+        ("cuda", "pt.cuda.error"),
+        ("cuda", "pt.cuda.error"),  # the innermost line counts
+    ]
+
+
+def test_a_worker_that_was_killed_is_another_process() -> None:
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    with ProcessPoolExecutor(1) as pool:
+        task = pool.submit(_end_at_once)
+        with pytest.raises(BrokenProcessPool) as raised:
+            task.result()
+    event = detect(raised.value)
+    assert event is not None
+    assert (event.format, event.remote, event.certainty) == ("pool.broken", "process pool", "probable")
+
+
+def _end_at_once() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # -- tracebacks ----------------------------------------------------------------------------------------------------

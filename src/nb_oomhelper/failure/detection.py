@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from linecache import getline
 from types import FrameType
 
 from nb_oomhelper.failure.exception_graph import raised_with
@@ -10,7 +11,7 @@ from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, read_places, user_location
 from nb_oomhelper.failure.remote import came_from, is_carried
 from nb_oomhelper.failure.retained import frames_of
-from nb_oomhelper.frameworks import recognize
+from nb_oomhelper.frameworks import TELLS_NO_MEMORY, recognize
 from nb_oomhelper.introspection import cause_of, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
 
@@ -58,7 +59,7 @@ def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
         event = detect_text(_text(inner), _type_name(inner))
         if event is not None:
             rank = (not is_carried(inner), event.certainty == "sure", len(_way_to(links, place)), -place)
-            found.append((rank, place, replace(event, remote=_remote(links, place))))
+            found.append((rank, place, replace(event, remote=_remote(links, place) or event.remote)))
     if any(event.remote for _, _, event in found):  # what failed here meanwhile goes before it
         here = [one for one in found if one[2].remote is None and _is_own(links[one[1]][0])]
         found = here or found
@@ -101,7 +102,17 @@ def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int
     for index in _way_to(links, place):
         places.extend(read_places(links[index][0]))
     function, line = user_location(places)
+    if event.format in TELLS_NO_MEMORY and _pins(places):
+        event = replace(event, backend="host", device=None, format="pt.pinned")
     return replace(event, phase=read_phase(places), stage=read_stage(places), function=function, line=line)
+
+
+def _pins(places: list[Place]) -> bool:
+    """Whether the call that failed was to pin memory of the host, by its function's name or the line it stands in."""
+    if not places:
+        return False
+    last = places[-1]
+    return "pin_memory" in last.function or "pin_memory" in getline(last.file, last.line or 0)
 
 
 def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:

@@ -121,6 +121,8 @@ FRAMEWORKS: tuple[Framework, ...] = (
     _pillow,
     _python,
 )
+TELLS_NO_MEMORY = _pytorch.TELLS_NO_MEMORY
+"""Formats of a call that was refused on a GPU or for pinned memory of the host: the text is the same."""
 RECOGNIZERS: tuple[Recognizer, ...] = (*messages.ALL, *FRAMEWORKS[:-1], *messages.GENERAL, _python)
 """Who is asked what a text says, in this order."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
-from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.units import parse_bytes
 
 # A size as frameworks print it. The number is bounded so that a search stays linear in the text.
@@ -44,6 +44,7 @@ class Rule:
         without: Regular expression that the window must not contain; "" forbids nothing.
         kind: Regular expression that the error's class must match, where it is known; "" takes any class.
         known: Whether the class must be known for it: the text alone says too little.
+        remote: The kind of process that ran out, where the text is never about this one.
     """
 
     format: str
@@ -54,6 +55,7 @@ class Rule:
     without: str = ""
     kind: str = ""
     known: bool = False
+    remote: Remote | None = None
 
     def __post_init__(self) -> None:
         _compiled(self.trigger)  # while there is time: an error is to be read at once
@@ -155,6 +157,7 @@ def event_of(name: str, match: Match, text: str, exception_type: str, fields: Ma
         limit=sizes.pop("limit", None),
         certainty="probable" if match.rule.probable else "sure",
         figures=tuple(sorted(sizes.items())),  # what is left
+        remote=match.rule.remote,
     )
 
 

@@ -127,7 +127,7 @@ _PROCESS = rf"Process (\d{{1,10}}) has ({SIZE}) memory in use"
 _THIS_PROCESS = "this process has"
 _REPLICA = r"Caught \w{1,80} in replica \d{1,4} on device (\d{1,9})"  # torch/_utils.py, DataParallel
 _PINNING = re.compile(r"in pin memory thread|\bin _?pin_memory(?:_loop)?\b|\.pin_memory\(")
-_SILENT = ("pt.cuda.error", "pt.hip.error", "pt.thc")  # a call of the runtime's, which tells no memory
+TELLS_NO_MEMORY = ("pt.cuda.error", "pt.hip.error", "pt.thc")  # a call of the runtime's
 _CHARACTER = re.compile(r"Allocation on device ([\x00-\x1f]) would exceed")
 _WORD = re.compile(r"[A-Za-z]+")
 
@@ -154,7 +154,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
 
 def _backend(match: Match) -> str:
     """The rule's; host memory where it was to be pinned; of a device that only the text names, its name."""
-    if match.rule.format in _SILENT and _PINNING.search(match.before):
+    if match.rule.format in TELLS_NO_MEMORY and _PINNING.search(match.before):
         return "host"
     word = _WORD.match(match.window)
     return word[0].lower() if match.rule.backend == "other" and word else match.rule.backend

@@ -50,6 +50,7 @@ MESSAGES = _Messages(
             "cuda",
             r"Engine core initialization failed|Engine process failed to start",
             probable=True,
+            remote="other",
         ),
     ),
     fields={
