@@ -80,6 +80,8 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         words = squeeze(text.rstrip().rpartition("\n")[2]).removeprefix("MemoryError").lstrip(": ")
     if exception_type in ("OSError", "") and words.startswith(_ENOMEM):
         return _event(text, exception_type, "python.enomem", sure=False)
+    if not exception_type and words == "MemoryError":
+        return _event(text, exception_type, "python.memory", sure=True)
     if exception_type.rpartition(".")[2] != "MemoryError" or _GPU.search(words):
         return None
     return _event(text, exception_type, "python.memory", sure=not words and exception_type == "MemoryError")

@@ -36,8 +36,10 @@ def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]
 
 
 def _word(form: str, backend: str, trigger: str) -> tuple[Rule, Rule]:
-    """A sentence that only speaks of it: sure where PyTorch's own class says so."""
-    return Rule(form, backend, trigger, kind=_CLASS, known=True), Rule(form, backend, trigger, probable=True)
+    """A sentence that only speaks of it: sure where the class says so, too."""
+    return Rule(form, backend, trigger, kind="OutOfMemoryError$", known=True), Rule(
+        form, backend, trigger, probable=True
+    )
 
 
 def _accelerator(word: str) -> tuple[Rule, ...]:

@@ -25,6 +25,7 @@ MESSAGES = Messages(
         Rule("ggml.metal", "metal", r"ggml_\w{0,60}metal\w{0,60}: (?:error: )?failed to allocate"),
         Rule("ggml.buffer", "metal", r"(?:failed|unable) to allocate (?:Metal|MTL)\w{0,12} buffer"),
         Rule("llamacpp.kv", "cuda", r"failed to allocate buffer for kv cache", probable=True),
+        Rule("llamacpp.compute", "cuda", r"failed to allocate compute (?:\w{2} )?buffers", probable=True),
         # the cause has been printed, and is not in the error: a lack of memory is the most common one
         Rule("llamacpp.context", "cuda", r"Failed to create llama_context", probable=True),
     ),
