@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -57,6 +58,7 @@ class Judged:
         wrong: Names of fields that were read wrong or not at all.
         fields: How many fields there were to read.
         milliseconds: The time that reading took.
+        said: The framework and the memory that the event names; None where there is no event.
     """
 
     row: Row
@@ -66,6 +68,7 @@ class Judged:
     wrong: tuple[str, ...]
     fields: int
     milliseconds: float
+    said: tuple[str, str] | None
 
     @property
     def right(self) -> bool:
@@ -129,6 +132,7 @@ def judge(row: Row) -> Judged:
         wrong=tuple(name for name, value in fields.items() if not _reads(event, name, value, fields)),
         fields=len(fields),
         milliseconds=took,
+        said=None if event is None else (event.framework, "host" if event.backend == "host" else "GPU"),
     )
 
 
@@ -210,7 +214,22 @@ def report(judged: Sequence[Judged]) -> str:
     lines.append(f"whose memory: {sum(memory)}/{len(memory)} right; fields: {fields - wrong}/{fields} right")
     times = sorted(one.milliseconds for one in judged)
     lines.append(f"time: median {statistics.median(times):.2f} ms, worst {times[-1]:.2f} ms")
+    lines.extend(confusion(judged))
     return "\n".join([*lines, *(_complaint(one) for one in judged if not one.right)])
+
+
+def confusion(judged: Sequence[Judged]) -> list[str]:
+    """What was said of each kind of message, and of each framework's: a line of counts for each.
+
+    Args:
+        judged: All messages.
+    """
+    lines = []
+    for key, place in (("kind", 1), ("framework", 0)):
+        for name in sorted({str(one.row[key]) for one in judged}):
+            said = Counter(one.said[place] if one.said else "nothing" for one in judged if one.row[key] == name)
+            lines.append(f"{name} → {', '.join(f'{what} {count}' for what, count in said.most_common())}")
+    return lines
 
 
 def _complaint(one: Judged) -> str:
