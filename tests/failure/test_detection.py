@@ -697,6 +697,47 @@ def _end_at_once() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def test_errors_that_were_caught_and_replaced_are_found() -> None:
+    def search(fails: Any, keep: Any) -> None:
+        kept: Any = [] if keep is list else {}
+        for size in (8, 4, 2):
+            try:
+                fails()
+            except RuntimeError as error:
+                if keep is list:
+                    kept.append(error)
+                else:
+                    kept[size] = error
+        raise RuntimeError(f"No batch size fits: {[one for one in (8, 4, 2) if one]}")
+
+    def last_alone() -> None:
+        last = None
+        try:
+            fail()
+        except RuntimeError as error:
+            last = error
+        if last is not None:
+            raise ValueError("nothing fits")
+
+    for function in (lambda: search(fail, list), lambda: search(fail, dict), last_alone):
+        event = detect(caught(function))
+        assert event is not None
+        assert (event.exception_type, event.requested, event.function) == (TORCH, 3 * GIB, "fail")
+    assert detect(caught(lambda: search(lambda: int("x"), list))) is None
+
+
+def test_errors_of_an_earlier_run_are_not_this_ones() -> None:
+    namespace: dict[str, Any] = {"fail": fail, "errors": []}
+    cell = "try:\n    fail()\nexcept RuntimeError as error:\n    errors.append(error)\n"
+    exec(compile(cell, CELL, "exec"), namespace)
+    later = caught(lambda: exec(compile("raise ValueError(1)", CELL, "exec"), namespace))
+    assert detect(later) is None
+    again = caught(lambda: exec(compile(cell + "raise ValueError(1)", CELL, "exec"), namespace))
+    event = detect(again)
+    assert event is not None
+    assert event.requested == 3 * GIB
+
+
 # -- tracebacks ----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, read_places, user_location
 from nb_oomhelper.failure.remote import came_from, is_carried
+from nb_oomhelper.failure.replaced import replaced_by
 from nb_oomhelper.failure.retained import frames_of
 from nb_oomhelper.frameworks import TELLS_NO_MEMORY, recognize
 from nb_oomhelper.introspection import cause_of, exception_args
@@ -50,7 +51,20 @@ def detect(error: BaseException) -> OomEvent | None:
 def read_failure(error: BaseException) -> Failure:
     """Read an exception as `detect` does, and give what was read with the event."""
     links = raised_with(error)
-    return Failure(errors=tuple(one for one, _ in links), event=_event_of(links))
+    event = _event_of(links)
+    if event is None:
+        links, event = _replaced(links)
+    return Failure(errors=tuple(one for one, _ in links), event=event)
+
+
+def _replaced(links: list[tuple[BaseException, int]]) -> tuple[list[tuple[BaseException, int]], OomEvent | None]:
+    """The same with the errors that the first one has taken the place of, where one of those is ours."""
+    more = list(links)
+    for kept in replaced_by(links[0][0]):
+        start = len(more)
+        more += [(one, 0 if outer < 0 else start + outer) for one, outer in raised_with(kept)]
+    event = _event_of(more) if len(more) > len(links) else None
+    return (links, None) if event is None else (more, event)
 
 
 def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
