@@ -12,6 +12,7 @@ from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import HostMemory, Measure
@@ -669,18 +670,18 @@ def test_words_of_one_fix() -> None:
 @pytest.mark.parametrize("requested", [None, GIB // 2, 2 * GIB, 100 * GIB])
 @pytest.mark.parametrize("backend", ["cuda", "host"])
 def test_widths_add_up_to_the_whole(backend: str, requested: int | None) -> None:
-    parts = bar(SNAPSHOT, backend, "en", requested)
+    parts = bar(segments(SNAPSHOT, backend, requested), "en")
     assert sum(part.width for part in parts) == pytest.approx(100)
     assert all(0 <= part.width <= 100 for part in parts)
     assert ("short" in {part.kind for part in parts}) == ((requested or 0) > (GIB if backend == "cuda" else 32 * GIB))
 
 
 def test_what_is_unknown_is_not_drawn() -> None:
-    parts = bar(replace(SNAPSHOT, device=None), "cuda", "en")
+    parts = bar(segments(replace(SNAPSHOT, device=None), "cuda"), "en")
     assert [part.kind for part in parts] == ["allocated", "cached"]
-    assert bar(replace(SNAPSHOT, host=HostMemory()), "host", "en") == ()
+    assert bar(segments(replace(SNAPSHOT, host=HostMemory()), "host"), "en") == ()
     nothing = HostMemory(capacity=0, available=0, this_process=0)
-    assert sum(part.width for part in bar(replace(SNAPSHOT, host=nothing), "host", "en")) == 0
+    assert sum(part.width for part in bar(segments(replace(SNAPSHOT, host=nothing), "host"), "en")) == 0
 
 
 # -- size ------------------------------------------------------------------------------------------------------------
@@ -696,7 +697,7 @@ def test_what_is_unknown_is_not_drawn() -> None:
     ids=["behind", "before", "numpy"],
 )
 def test_a_message_of_a_mebibyte_makes_no_large_report(text: str) -> None:
-    event = detect_text(text, "torch.OutOfMemoryError")
+    event = detect_text(text, "MemoryError" if text.startswith("Unable") else "torch.OutOfMemoryError")
     assert event is not None
     assert event.requested == 2 * GIB
     case = rich_case(event)

@@ -55,7 +55,9 @@ def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> i
     if event.requested is None:
         return None
     kept = snapshot.holdings.freed_by(snapshot.holdings.of_kind("failed_cell"))
-    return event.requested + max(made or 0, kept)
+    # XLA tells what a whole program takes; its arguments are there before it
+    program = (event.figure("program") or 0) - (event.figure("arguments") or 0)
+    return max(program, event.requested + max(made or 0, kept))
 
 
 def gaps_of(event: OomEvent, snapshot: MemorySnapshot) -> int:
