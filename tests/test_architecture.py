@@ -33,6 +33,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("showing",),
     ("shell", "entries"),
     ("",),  # the root: two entry points for IPython, and names that are fetched when they are first used
+    ("__main__",),  # the command line
 )
 ROW = {package: number for number, packages in enumerate(ROWS) for package in packages}
 # Whose door to which other package; frameworks are found in sys.modules and imported by nobody.

@@ -18,6 +18,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import is_told, segments_of
 from nb_oomhelper.records.memory import Segment
+from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
 from nb_oomhelper.showing.headline import say_headline
@@ -50,6 +51,7 @@ class Report:
         not_enough: Fixes after which it runs out again.
         tried: What was run for the same error of the same cell before, in one line, or "".
         here: Whether it was this process that ran out.
+        advice: What to do about an error that a text tells of.
         solved: Whether the cell, or the load in it, has run to its end since.
     """
 
@@ -68,6 +70,7 @@ class Report:
     not_enough: tuple[FixRow, ...] = ()
     tried: str = ""
     here: bool = True
+    advice: tuple[str, ...] = ()
     solved: bool = False
 
 
@@ -106,7 +109,8 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         claims=one(lambda spoken: _claims(case.match, spoken), ""),
         notes=one(lambda spoken: _notes(case, catalog, spoken), ()),
         tried=one(lambda spoken: say_tried(case, catalog, spoken), ""),
-        here=case.event.remote is None,
+        here=case.event.remote is None and case.told is None,
+        advice=one(lambda spoken: say_advice(case, spoken), ()),
         solved=solved,
     )
 
@@ -127,7 +131,7 @@ def _said(say_it: Callable[[Language], _T], otherwise: _T, language: Language) -
 
 
 def _bar(case: Case, language: Language) -> tuple[Part, ...]:
-    if case.event.remote is not None:  # it is not this process's memory that ran out
+    if case.event.remote is not None and case.told is None:  # it is not this process's memory that ran out
         return ()
     return bar(segments_of(case.event, case.snapshot, case.diagnosis.requested), language)
 
@@ -160,8 +164,16 @@ def _title(case: Case, solved: bool, language: Language) -> str:
 
 
 def _place(case: Case, language: Language) -> str:
+    where = _where(case, language)
+    if case.told is None:
+        return where
+    return " · ".join(part for part in (where, say_spot(case.told.spot, language)) if part)
+
+
+def _where(case: Case, language: Language) -> str:
+    """Which memory it is; of a cell's own the device, and the bound."""
     event, device = case.event, case.snapshot.device
-    if event.remote is not None:
+    if event.remote is not None and case.told is None:
         return ""
     if event.backend == "host":
         name, _, bound = tightest(case.snapshot.host)
@@ -206,10 +218,11 @@ def _claims(match: Match | None, language: Language) -> str:
 
 
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
-    held, notes, here = case.snapshot.holdings, [], case.event.remote is None
+    held, notes, here = case.snapshot.holdings, [], case.event.remote is None and case.told is None
     if here and not held.complete:
         seconds = f"{held.seconds:.1f}"
         notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
+    notes.extend(say_beside(case, language))
     if case.event.certainty == "probable":
         notes.append(say("note.probable_host" if case.event.backend == "host" else "note.probable", language))
     if (
