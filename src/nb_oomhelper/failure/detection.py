@@ -12,6 +12,7 @@ from nb_oomhelper.failure.places import Place, read_places, user_location
 from nb_oomhelper.failure.remote import came_from, is_carried
 from nb_oomhelper.failure.replaced import replaced_by
 from nb_oomhelper.failure.retained import frames_of
+from nb_oomhelper.failure.workers import read_worker
 from nb_oomhelper.frameworks import TELLS_NO_MEMORY, recognize
 from nb_oomhelper.introspection import cause_of, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
@@ -118,6 +119,9 @@ def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int
     function, line = user_location(places)
     if event.format in TELLS_NO_MEMORY and _pins(places):
         event = replace(event, backend="host", device=None, format="pt.pinned")
+    if event.remote is not None:
+        way = [links[index][0] for index in _way_to(links, place)]
+        event = replace(event, worker=read_worker(event.remote, way, event.message))
     return replace(event, phase=read_phase(places), stage=read_stage(places), function=function, line=line)
 
 

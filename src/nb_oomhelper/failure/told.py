@@ -13,6 +13,7 @@ from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, user_location
 from nb_oomhelper.failure.printed import Group, Raised, Row, groups_of, rows_of
 from nb_oomhelper.failure.remote import is_named_in
+from nb_oomhelper.failure.workers import read_worker
 from nb_oomhelper.frameworks._messages import SIZE
 from nb_oomhelper.records.event import FailedCall, OomEvent, Remote
 from nb_oomhelper.records.told import Reading, Spot, Told
@@ -112,7 +113,10 @@ def _raised_in(group: Group) -> list[Told]:
     if not found:
         return []
     best = max(found, key=lambda one: one[0])[1]
-    return [replace(best, event=replace(best.event, remote=best.event.remote or remote)), *beside]
+    remote = best.event.remote or remote
+    texts = "\n".join(_text(error.rows) for error in group.errors)
+    worker = None if remote is None else read_worker(remote, (), texts)
+    return [replace(best, event=replace(best.event, remote=remote, worker=worker)), *beside]
 
 
 def _located(event: OomEvent, row: Row, error: Raised) -> Told:

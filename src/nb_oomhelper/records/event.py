@@ -41,6 +41,24 @@ class FailedCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Which other process ran out, as far as its error tells.
+
+    Attributes:
+        id: What it is called by its engine: an engine's number, a rank, a worker's number or address; of several
+            all, "0, 2"; or None.
+        host: Name or address of its machine, or None.
+        pid: Its process there, or None.
+        alive: Whether it goes on after the error; None where nobody can tell.
+    """
+
+    id: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    alive: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OomEvent:
     """One out-of-memory error, as its exception tells it.
 
@@ -65,6 +83,8 @@ class OomEvent:
         call: The loader call that failed, or None.
         remote: What kind of process ran out, where it was not this one: "ray", "ipyparallel", "dask", "dataloader
             worker", "process pool", "launcher", "command" (as `!python` runs one) or "other"; None for this process.
+            `device` and the bytes are those there then.
+        worker: Which one it was, where that is told.
     """
 
     framework: str
@@ -89,6 +109,7 @@ class OomEvent:
     line: int | None = None
     call: FailedCall | None = None
     remote: Remote | None = None
+    worker: Worker | None = None
 
     def figure(self, name: str) -> int | None:
         """One of `figures`; None where the message has none of that name."""

@@ -21,7 +21,7 @@ from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
-from nb_oomhelper.showing.headline import say_headline
+from nb_oomhelper.showing.headline import say_headline, say_who
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import say_note, say_notes
 from nb_oomhelper.showing.outcome_text import say_tried, tell
@@ -156,7 +156,7 @@ def _title(case: Case, solved: bool, language: Language) -> str:
         return say("title.solved", language, title=_title(case, False, language))
     if case.event.remote is not None:
         key = "remote.title_probable" if case.event.certainty == "probable" else "remote.title"
-        return say(key, language, who=say(f"remote.{case.event.remote}", language))
+        return say(key, language, who=say_who(case.event, language))
     if case.event.certainty == "probable":
         return say("title.probable", language)
     key = case.event.backend if case.event.backend in ("cuda", "host") else "other"
