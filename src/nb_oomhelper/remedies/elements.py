@@ -196,7 +196,26 @@ def describe(thing: object, depth: int = 3) -> Element:
     if depth and kind is dict and len(thing) <= _FEW:  # type: ignore[arg-type]
         known = {key: describe(one, depth - 1) for key, one in _items(thing) if type(key) in (str, int)}
         return Element("parts", known)
+    fields = list(_fields(thing)) if depth else []
+    if fields:  # by their places and by their names: both ways are written in a call
+        parts = [(name, describe(one, depth - 1)) for name, one in fields]
+        return Element("parts", {**dict(enumerate(one for _, one in parts)), **dict(parts)}, class_name(kind))
     return _BUILTINS
+
+
+def _fields(thing: Any) -> Iterator[tuple[str, object]]:
+    """What an object of a class of the notebook's was made of, in the order in which a call of the class gives it."""
+    kind = type(thing)
+    known = class_dict(kind) if is_main(class_dict(kind).get("__module__")) else {}
+    if issubclass(kind, tuple):
+        names = known.get("_fields")
+        if type(names) is tuple and len(names) == tuple.__len__(thing) <= _FEW:
+            yield from zip(names, tuple.__iter__(thing), strict=True)
+        return
+    made, values = known.get("__init__"), instance_dict(thing)  # a dataclass has one, too
+    names = made.__code__.co_varnames[1 : made.__code__.co_argcount] if type(made) is FunctionType else ()
+    if len(names) <= _FEW and all(name in values for name in names):
+        yield from ((name, values[name]) for name in names)
 
 
 def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) -> None:

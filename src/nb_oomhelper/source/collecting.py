@@ -216,20 +216,21 @@ def _with_graph(node: ast.expr, element: Element | None, losses: frozenset[str])
         if isinstance(node, ast.Name) and node.id in losses:
             yield node, True
     elif element.kind == "parts":
-        for key, part in _written_parts(node):
+        for key, part in _written_parts(node, element.maker):
             if key in element.parts:
                 yield from _with_graph(part, element.parts[key], losses)
     elif element.kind in ("graph", "number") and not is_free(node) and not isinstance(node, (ast.Tuple, ast.Dict)):
         yield node, element.kind == "number"
 
 
-def _written_parts(node: ast.expr) -> Iterator[tuple[object, ast.expr]]:
+def _written_parts(node: ast.expr, maker: str) -> Iterator[tuple[object, ast.expr]]:
     if isinstance(node, (ast.Tuple, ast.List)):
         yield from enumerate(node.elts)
     elif isinstance(node, ast.Dict):
         known = zip(node.keys, node.values, strict=True)
         yield from ((key.value, value) for key, value in known if isinstance(key, ast.Constant))
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == (maker or "dict"):
+        yield from enumerate(node.args if maker else ())
         yield from ((keyword.arg, keyword.value) for keyword in node.keywords)
 
 

@@ -15,12 +15,14 @@ class Element:
 
     Attributes:
         kind: A tensor with its graph, or such a one that is a single number; an array of float64; an error; a tuple,
-            list or dict of known parts; or anything else.
+            list, dict or object of known parts; or anything else.
         parts: Of the last but one, by place or key.
+        maker: Of an object with known fields: the name of its class; else "".
     """
 
     kind: ElementKind
     parts: Mapping[object, Element] = field(default_factory=dict)
+    maker: str = ""
 
     def has(self, *kinds: ElementKind) -> bool:
         """Whether it is, or has a part that is, of one of these kinds."""
@@ -34,7 +36,8 @@ def merged(first: Element, second: Element) -> Element:
         first, second: What two of the things that are kept are.
     """
     if first.kind == second.kind == "parts" and first.parts.keys() == second.parts.keys():
-        return Element("parts", {key: merged(part, second.parts[key]) for key, part in first.parts.items()})
+        parts = {key: merged(part, second.parts[key]) for key, part in first.parts.items()}
+        return Element("parts", parts, first.maker if first.maker == second.maker else "")
     if first.kind == second.kind:
         return first
     return Element("graph" if {first.kind, second.kind} == {"graph", "number"} else "other")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from nb_oomhelper.source.collecting import last_name, pairs, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
 
 _REDUCING = frozenset({"mean", "std", "sum", "min", "max", "median", "var"})
 _IN_PLACE = {ast.Add: "+=", ast.Sub: "-=", ast.Mult: "*=", ast.Div: "/="}
+_DENSE = frozenset({"toarray", "todense"})
+_COLLECTING = frozenset({"array", "asarray", "stack", "vstack", "hstack", "concatenate"})
 _KEPT_BY_ADAFACTOR = frozenset({"lr", "weight_decay", "params", "maximize"})
 _PARTS = 32  # of a comparison of all with all
 
@@ -80,6 +82,47 @@ def sparse_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     return [edit for call in fitting for edit in _with_argument(text, call, "sparse=True")]
 
 
+def still_sparse(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+    """Multiply a sparse matrix, or add it all up, as it is and not made dense before.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+    """
+    found = []
+    for node in walk(body):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            dense = [one for one in (node.left, node.right) if _is_made_dense(one)]
+            found += dense if len(dense) == 1 else []  # of two sparse ones the product is another sparse one
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_made_dense(node.func.value):
+            alone = node.func.attr in _REDUCING & {"mean", "sum", "min", "max"} and not node.args and not node.keywords
+            found += [node.func.value] if alone or node.func.attr == "dot" else []
+    return [(text.span(one.func.value)[1], text.span(one)[1], "") for one in found]  # type: ignore[attr-defined]
+
+
+def _is_made_dense(node: ast.expr) -> bool:
+    made = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _DENSE
+    return made and not node.args and not node.keywords  # type: ignore[attr-defined]
+
+
+def collected_as_float32(text: SourceText, body: list[ast.stmt], lists: Collection[str]) -> list[Edit]:
+    """Let NumPy put lists of arrays together as float32.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        lists: Names of lists of arrays of float64.
+    """
+    edits = []
+    for node in walk(body):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _COLLECTING:
+            told = {keyword.arg for keyword in node.keywords} & {"dtype", "out", None}
+            module = ast.unparse(node.func.value)
+            if module in ("np", "numpy") and not told and node.args and _names(node.args[0]) & set(lists):
+                edits += _with_argument(text, node, f"dtype={module}.float32")
+    return edits
+
+
 def on_host(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     """Let `torch.load` put what it loads into host memory, from where `load_state_dict` copies it.
 
@@ -131,7 +174,7 @@ def by_parts(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
                 return []  # the differences are wanted for something else, too
             written = _written_by_parts(text, value, rows, uses[0], target.id)
             line, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
-            if written is None or text.text[line:end] != text.text[slice(*text.span(node))]:
+            if written is None or text.text[line:end].strip() != text.text[slice(*text.span(node))]:
                 return []
             return [(line, min(end + 1, len(text.text)), ""), (*text.span(uses[0]), written)]
     for call in walk(body):  # all in one expression
