@@ -82,6 +82,17 @@ trainer.fit(2)
 #---
 [type(kept[0]) is Trainer, isinstance(trainer, Trainer), len(trainer.outputs), 'fit' in globals(), Trainer.fit.__name__]
 """,
+    "input": f"""
+import torch
+parts = [torch.ones(1 << 20) for _ in range(4)]
+seen = []
+seen.append(torch.ones(1 << 20))
+def total():
+    return sum(float(one.sum()) for one in parts) + {FULL}
+#---
+total()
+#---
+""",
     "super": f"""
 import torch
 class Base:
@@ -233,6 +244,10 @@ def test_a_method_is_put_on_its_class(found: Any) -> None:
     assert mend["clear"] == "trainer.outputs.clear()"
     assert emptiable == ["trainer.outputs"]
     assert after == [True, True, 0, False, "fit"]
+
+
+def test_what_the_cell_reads_through_a_function_is_its_input(found: Any) -> None:
+    assert found["input"][1] == ["seen"]
 
 
 def test_a_method_that_is_another_one_outside_of_its_class_stays(found: Any) -> None:

@@ -112,6 +112,7 @@ def inspect_notebook(
                 codes_of(variables), inputs, list(codes_of({name: variables[name] for name in needed}))
             ),
             names=names,
+            needed=needed,
             steps=read_steps(frames),
             autograd=has_graph(frames),
             kept=find_kept(variables),

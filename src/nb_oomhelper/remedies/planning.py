@@ -19,10 +19,11 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
+from nb_oomhelper.remedies.code_mistakes import leads_to_training
 from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_put_by, without_idle
+from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_more_to_come, with_put_by, without_idle
 
 _FURTHER = 3  # smaller sizes beyond the first that are made ready, each for the case that the one before ran out
 _NO_NOTEBOOK = Notebook()
@@ -56,6 +57,9 @@ def plan(
     shortage = find_shortage(diagnosis, snapshot, grows=False)
     if notebook.written is not None:
         mends = find_mends(notebook.written, event, snapshot.holdings, shortage)
+        forward = event.framework == "pytorch" and event.stage != "backward"
+        forward = forward and leads_to_training(notebook.written, notebook.written.cell.tree)
+        shortage = with_more_to_come(shortage, diagnosis, forward=forward)
         notebook = replace(notebook, mends=tuple(mends))
         shortage = replace(shortage, grows=any(mend.grows for mend in mends))
     fixes = catalog.fixes_for(event, diagnosis.causes)

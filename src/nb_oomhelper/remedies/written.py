@@ -21,6 +21,7 @@ class Written:
         cell: The failed cell.
         definitions: Functions of the notebook, those first that the cell calls.
         names: The user's variables.
+        needed: Those of them that the cell reads, itself or through what it calls.
         steps: The user's calls on the way to the error, outermost first.
         autograd: Whether what was computed on that way has a graph; None where nobody knows.
         kept: What variables keep, by path.
@@ -31,6 +32,7 @@ class Written:
     cell: Cell
     definitions: tuple[Definition, ...] = ()
     names: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
     steps: tuple[Step, ...] = ()
     autograd: bool | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
