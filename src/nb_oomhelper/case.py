@@ -35,6 +35,7 @@ from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, run
 from nb_oomhelper.remedies.verdicts import judge
 from nb_oomhelper.services import Services
+from nb_oomhelper.source.repeats import Repeat
 
 _Part = TypeVar("_Part")
 
@@ -48,6 +49,7 @@ class Case:
         match: The entry that bears on it, or None.
         plans: Fixes, best first.
         cell: Source of the cell that failed; "" where it is not known.
+        repeats: What the cell has done that is done once more when it runs again.
         rates: For each fix, (n, m): the failed cell ran after n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
         recorded: The moment under which the history has the last outcome; None where it has not.
@@ -61,6 +63,7 @@ class Case:
     match: Match | None = None
     plans: tuple[FixPlan, ...] = ()
     cell: str = ""
+    repeats: tuple[Repeat, ...] = ()
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     recorded: float | None = None
@@ -148,7 +151,7 @@ def _written(
     elif diagnosis.made is not None:
         replaced = services.attempt(lambda: replaced_by(notebook, snapshot.holdings), 0)
         diagnosis = replace(diagnosis, replaced=replaced)
-    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
+    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell, repeats=notebook.repeats)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
         case.match = services.attempt(lambda: next(iter(catalog.choose(event)), None), None)

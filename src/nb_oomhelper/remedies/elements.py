@@ -71,6 +71,24 @@ def read_steps(frames: Iterable[tuple[FrameType, int]]) -> tuple[Step, ...]:
     return tuple(_step(code, line) for code, line in codes)
 
 
+def line_at_top(steps: Iterable[Step]) -> int | None:
+    """Give the line of the failed cell that was running, from 1 in its source; None where that is not known.
+
+    Args:
+        steps: As of `read_steps`.
+    """
+    return next((one.line for one in steps if not one.function), None)
+
+
+def is_iterator(thing: object) -> bool:
+    """Tell whether something can be gone through once only: a generator, a file, a reader of chunks.
+
+    Args:
+        thing: Anything.
+    """
+    return any("__next__" in class_dict(kind) for kind in class_mro(type(thing)))
+
+
 def _step(code: CodeType, line: int) -> Step:
     name = "" if at_top(code) else code.co_name
     return Step(function=name, file=code.co_filename, first=code.co_firstlineno, line=line)

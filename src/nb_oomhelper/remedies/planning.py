@@ -63,7 +63,8 @@ def plan(
         notebook = replace(notebook, mends=tuple(mends))
         shortage = replace(shortage, grows=any(mend.grows for mend in mends))
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    fit = find_fit(event, snapshot.holdings, shortage, notebook)
+    room = None if shortage.room is None else shortage.room + diagnosis.replaced  # free again when its steps begin
+    fit = find_fit(event, snapshot.holdings, replace(shortage, room=room), notebook)
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
     for fix in fixes:
         try:

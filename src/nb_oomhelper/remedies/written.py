@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.definitions import Definition
-from nb_oomhelper.remedies.elements import Kept, Step
+from nb_oomhelper.remedies.elements import Kept, Step, line_at_top
 from nb_oomhelper.source.cures import Function, function_in
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.text_edits import read_text
@@ -66,7 +66,7 @@ class Written:
 
     def line_in_cell(self) -> int | None:
         """The line of the failed cell that was running, from 1 in its source; None where that is not known."""
-        return next((one.line for one in self.steps if not one.function), None)
+        return line_at_top(self.steps)
 
     def step_of(self, definition: Definition) -> Step | None:
         """The call of a function that was running; None where it was not."""
