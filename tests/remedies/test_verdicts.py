@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 
 import pytest
 
 from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.records.remedy import FixPlan, Shortage
+from nb_oomhelper.remedies.deletions import delete_together
 from nb_oomhelper.remedies.verdicts import judge, rank, with_more_to_come
+from nb_oomhelper.source.collecting import comprehends_at
 
 pytestmark = pytest.mark.plain
 
@@ -33,13 +37,11 @@ def test_what_the_cell_may_have_made_unseen_needs_room_too(hidden: int, verdict:
 
 
 @pytest.mark.parametrize(
-    ("requested", "forward", "hidden"),
+    ("requested", "midst", "hidden"),
     [(GIB, False, 0), (GIB, True, GIB), (GIB // 8, False, GIB), (GIB // 7, False, 0), (None, False, 0)],
 )
-def test_more_is_to_come_in_the_midst_of_small_steps_and_before_a_backward_pass(
-    requested: int | None, forward: bool, hidden: int
-) -> None:
-    assert with_more_to_come(NEEDS, replace(FOUND, requested=requested), forward=forward).hidden == hidden
+def test_more_is_to_come_in_the_midst_of_the_work(requested: int | None, midst: bool, hidden: int) -> None:
+    assert with_more_to_come(NEEDS, replace(FOUND, requested=requested), midst=midst).hidden == hidden
 
 
 def test_no_more_is_deleted_than_must_be() -> None:
@@ -47,3 +49,28 @@ def test_no_more_is_deleted_than_must_be() -> None:
     one = replace(DELETION, verdict="runs")
     assert rank(one, 0) < rank(both, 0)
     assert rank(replace(both, verdict="may"), 0) < rank(replace(one, verdict="may"), 0)  # the more the likelier
+
+
+def row(name: str, size: int) -> Holding:
+    return Holding(name=name, kind="variable", backend="host", own=size)
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen"),
+    [
+        ((row("raw", GIB), row("clean", GIB)), ("clean", "raw")),
+        ((row("raw", 2 * GIB), row("clean", GIB)), ()),  # one will do
+        ((row("raw", GIB), row("X", GIB)), ()),  # the cell reads it
+        ((row("raw", GIB), row("tiny", GIB // 100)), ()),
+        ((row("raw", GIB), row("a[0]", GIB)), ()),
+    ],
+)
+def test_what_is_deleted_together(rows: tuple[Holding, ...], chosen: tuple[str, ...]) -> None:
+    held = Holdings(rows=rows, shares=tuple(((at,), one.own) for at, one in enumerate(rows)))
+    assert delete_together(held, FOUND, {"X"}) == chosen
+    assert delete_together(held, replace(FOUND, made=None), {"X"}) == ()
+
+
+def test_a_comprehension_is_in_the_midst() -> None:
+    tree = ast.parse("x = 1\ny = f([\n    g(i)\n    for i in x])\n")
+    assert [comprehends_at(tree, line) for line in (None, 1, 2, 3, 4)] == [False, False, True, True, True]

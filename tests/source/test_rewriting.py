@@ -193,6 +193,7 @@ class TestByParts:
             "d = np.linalg.norm(a[:, np.newaxis] - b, axis=2)\n",
             "e = a[:, None] - b\nd = (e * e).sum(-1)\n",
             "if True:\n    e = a[:, None] - b\n    d = (e ** 2).sum(-1)\n",
+            "diff = a[:, None, :] - b[None]\nd = np.einsum('ijk,ijk->ij', diff, diff)\n",
         ],
     )
     def test_the_numbers_are_the_same(self, source: str) -> None:
@@ -213,6 +214,8 @@ class TestByParts:
         [
             "diff = a[:, None] - b\nd = (diff ** 2).sum(-1)\nprint(diff)\n",
             "diff = a[:, None] - b\nd = (diff ** 2).sum(0)\n",
+            "diff = a[:, None] - b\nd = np.einsum('ijk,ijk->jk', diff, diff)\n",
+            "d = ((f()[:, None] - b) ** 2).sum(-1)\n",
             "d = (a - b).sum(-1)\n",
             "part = 1\nd = ((a[:, None] - part) ** 2).sum(-1)\n",
         ],

@@ -20,10 +20,12 @@ from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
 from nb_oomhelper.remedies.code_mistakes import leads_to_training
+from nb_oomhelper.remedies.deletions import delete_together
 from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_more_to_come, with_put_by, without_idle
+from nb_oomhelper.source.collecting import comprehends_at
 
 _FURTHER = 3  # smaller sizes beyond the first that are made ready, each for the case that the one before ran out
 _NO_NOTEBOOK = Notebook()
@@ -59,9 +61,11 @@ def plan(
         mends = find_mends(notebook.written, event, snapshot.holdings, shortage)
         forward = event.framework == "pytorch" and event.stage != "backward"
         forward = forward and leads_to_training(notebook.written, notebook.written.cell.tree)
-        shortage = with_more_to_come(shortage, diagnosis, forward=forward)
+        comprehends = comprehends_at(notebook.written.cell.tree, notebook.written.line_in_cell())
+        shortage = with_more_to_come(shortage, diagnosis, midst=forward or comprehends)
         notebook = replace(notebook, mends=tuple(mends))
         shortage = replace(shortage, grows=any(mend.grows for mend in mends))
+    diagnosis = replace(diagnosis, hidden=shortage.hidden)
     fixes = catalog.fixes_for(event, diagnosis.causes)
     room = None if shortage.room is None else shortage.room + diagnosis.replaced  # free again when its steps begin
     fit = find_fit(event, snapshot.holdings, replace(shortage, room=room), notebook)
@@ -271,12 +275,12 @@ def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis, notebook: Noteboo
     """The user's variables that a fix is about."""
     failed = held.of_failures()
     if fix.subject == "variable":
-        for cause in _of(diagnosis, "variable"):
-            names = ", ".join(cause.names)
+        groups = [cause.names for cause in _of(diagnosis, "variable")]
+        for group in dict.fromkeys([*groups, delete_together(held, diagnosis, notebook.needed)]):
             # What several keep together goes with all of them; without what it reads the cell would fail.
-            if not any(name in notebook.needed for name in cause.names):
-                released = failed.union(*(held.named(name) for name in cause.names))
-                yield _Subject(names, {"name": names}, released)
+            if group and not any(name in notebook.needed for name in group):
+                names = ", ".join(group)
+                yield _Subject(names, {"name": names}, failed.union(*(held.named(name) for name in group)))
     elif fix.causes:  # a fix of a cause takes away what the cause keeps
         for cause in diagnosis.causes:
             if cause.kind in fix.causes and cause.role == fix.subject:

@@ -38,17 +38,18 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
     )
 
 
-def with_more_to_come(shortage: Shortage, diagnosis: Diagnosis, *, forward: bool) -> Shortage:
+def with_more_to_come(shortage: Shortage, diagnosis: Diagnosis, *, midst: bool) -> Shortage:
     """Add what the cell may need after the point at which it failed, where it was plainly in the midst of its work.
 
     Args:
         shortage: As `find_shortage` gives it.
         diagnosis: What was asked for, and what the cell had made.
-        forward: It was on its way to a backward pass, which needs gradients of what was made.
+        midst: It was on its way to a backward pass, which needs gradients of what was made, or within a comprehension.
     """
     made = diagnosis.made or 0
     steps = diagnosis.requested is not None and diagnosis.requested * _SMALL_STEPS <= made
-    return replace(shortage, hidden=shortage.hidden + made) if forward or steps else shortage
+    more = max(made, diagnosis.requested or 0)
+    return replace(shortage, hidden=shortage.hidden + more) if midst or steps else shortage
 
 
 def with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None:

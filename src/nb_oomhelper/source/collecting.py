@@ -160,6 +160,18 @@ def reads_tensors(body: list[ast.stmt], keeper: str) -> bool:
     return False
 
 
+def comprehends_at(tree: ast.Module, line: int | None) -> bool:
+    """Tell whether a line lies in a comprehension, which keeps all that it makes.
+
+    Args:
+        tree: The source.
+        line: The line, from 1; None is in none.
+    """
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp)
+    found = (node for node in ast.walk(tree) if isinstance(node, kinds))
+    return line is not None and any(node.lineno <= line <= (node.end_lineno or node.lineno) for node in found)
+
+
 def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Give all nodes of some statements."""
     for node in body:
