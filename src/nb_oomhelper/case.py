@@ -20,7 +20,8 @@ from nb_oomhelper.failure.detection import Failure, detect_text
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
-from nb_oomhelper.knowledge.catalog import Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
@@ -154,12 +155,18 @@ def _written(
     case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell, repeats=notebook.repeats)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
-        case.match = services.attempt(lambda: next(iter(catalog.choose(event)), None), None)
         case.plans = services.attempt(
             lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
         )
+        case.match = services.attempt(lambda: _entry(case, catalog), None)
     case.rates = services.attempt(lambda: rates(services), {})
     return case
+
+
+def _entry(case: Case, catalog: Catalog) -> Match | None:
+    """The entry that is about it, or the likeliest."""
+    mends = [plan.fix for plan in case.plans if plan.verdict != "again"]
+    return catalog.choose(case.event, case.diagnosis, case.cell, mends).best
 
 
 def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySnapshot:

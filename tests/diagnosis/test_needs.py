@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from nb_oomhelper.diagnosis.needs import cell_needs, hidden_by, made_by
+from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.memory.footprint import read_footprint
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holding, Holdings
@@ -168,3 +169,14 @@ assert before.allocated == after.allocated == ()
     assert found.resident is not None
     assert found.peak_resident is not None
     assert 0 < found.resident <= found.peak_resident
+
+
+def test_what_a_compiled_program_takes_beyond_its_arguments() -> None:
+    refused = detect_text(
+        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9663676416 bytes. BufferAssignment stats:"
+        " parameter allocation: 2.00GiB total allocation: 14.00GiB",
+        "jax.errors.JaxRuntimeError",
+    )
+    assert refused is not None
+    unread = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=HostMemory())
+    assert cell_needs(refused, unread, None) == 12 << 30

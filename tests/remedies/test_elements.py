@@ -84,7 +84,7 @@ def test_what_an_object_of_the_notebook_was_made_of(kind: Any, monkeypatch: pyte
     monkeypatch.setattr(kind, "__module__", "__main__")
     other, array = Element("other"), Element("float64")
     parts = {0: other, "step": other, 1: array, "out": array}
-    assert describe(kind(1, numpy.ones(2))) == Element("parts", parts, kind.__name__)
+    assert describe(kind(1, numpy.ones(2))) == Element("parts", parts, maker=kind.__name__)
     if kind is Result:
         made = kind(1)
         made.__dict__.pop("out")

@@ -8,9 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nb_oomhelper.records.diagnosis import Diagnosis
-from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.records.remedy import FixPlan, Shortage
-from nb_oomhelper.remedies.deletions import delete_together
 from nb_oomhelper.remedies.verdicts import judge, rank, with_more_to_come
 from nb_oomhelper.source.collecting import comprehends_at
 
@@ -49,26 +47,6 @@ def test_no_more_is_deleted_than_must_be() -> None:
     one = replace(DELETION, verdict="runs")
     assert rank(one, 0) < rank(both, 0)
     assert rank(replace(both, verdict="may"), 0) < rank(replace(one, verdict="may"), 0)  # the more the likelier
-
-
-def row(name: str, size: int) -> Holding:
-    return Holding(name=name, kind="variable", backend="host", own=size)
-
-
-@pytest.mark.parametrize(
-    ("rows", "chosen"),
-    [
-        ((row("raw", GIB), row("clean", GIB)), ("clean", "raw")),
-        ((row("raw", 2 * GIB), row("clean", GIB)), ()),  # one will do
-        ((row("raw", GIB), row("X", GIB)), ()),  # the cell reads it
-        ((row("raw", GIB), row("tiny", GIB // 100)), ()),
-        ((row("raw", GIB), row("a[0]", GIB)), ()),
-    ],
-)
-def test_what_is_deleted_together(rows: tuple[Holding, ...], chosen: tuple[str, ...]) -> None:
-    held = Holdings(rows=rows, shares=tuple(((at,), one.own) for at, one in enumerate(rows)))
-    assert delete_together(held, FOUND, {"X"}) == chosen
-    assert delete_together(held, replace(FOUND, made=None), {"X"}) == ()
 
 
 def test_a_comprehension_is_in_the_midst() -> None:

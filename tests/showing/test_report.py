@@ -12,6 +12,7 @@ from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import HostMemory, Measure
@@ -528,8 +529,19 @@ def test_dead_ends_with_what_the_entry_claims() -> None:
 def test_what_an_entry_claims_of_something_else_is_not_repeated() -> None:
     found = report(replace(EVENT, backend="hip"))
     assert not [text for text in found.dead_ends if "claimed" in text]
-    assert found.entry.startswith("See also: **CUDA-OOM-001** ")
+    assert found.entry.startswith("See also: **CUDA-OOM-001** ")  # what is known of CUDA is only likely of HIP
     assert found.entry.endswith("(written for: a CUDA device)")
+
+
+@pytest.mark.parametrize(
+    ("differs", "expected"), [(("backend", "phase"), " (written for: a CUDA device, loading a model)"), (("hint",), "")]
+)
+def test_an_entry_that_may_be_about_it(differs: tuple[str, ...], expected: str) -> None:
+    case = rich_case()
+    assert case.match is not None
+    case.match = replace(case.match, relation="related", differs=differs)
+    title = "A Hugging Face model does not fit on the GPU while it is loaded"
+    assert write(case, catalog(), "en").entry == f"See also: **CUDA-OOM-001** {title}{expected}"
 
 
 def test_entry() -> None:
@@ -680,18 +692,18 @@ def test_words_of_one_fix() -> None:
 @pytest.mark.parametrize("requested", [None, GIB // 2, 2 * GIB, 100 * GIB])
 @pytest.mark.parametrize("backend", ["cuda", "host"])
 def test_widths_add_up_to_the_whole(backend: str, requested: int | None) -> None:
-    parts = bar(SNAPSHOT, backend, "en", requested)
+    parts = bar(segments(SNAPSHOT, backend, requested), "en")
     assert sum(part.width for part in parts) == pytest.approx(100)
     assert all(0 <= part.width <= 100 for part in parts)
     assert ("short" in {part.kind for part in parts}) == ((requested or 0) > (GIB if backend == "cuda" else 32 * GIB))
 
 
 def test_what_is_unknown_is_not_drawn() -> None:
-    parts = bar(replace(SNAPSHOT, device=None), "cuda", "en")
+    parts = bar(segments(replace(SNAPSHOT, device=None), "cuda"), "en")
     assert [part.kind for part in parts] == ["allocated", "cached"]
-    assert bar(replace(SNAPSHOT, host=HostMemory()), "host", "en") == ()
+    assert bar(segments(replace(SNAPSHOT, host=HostMemory()), "host"), "en") == ()
     nothing = HostMemory(capacity=0, available=0, this_process=0)
-    assert sum(part.width for part in bar(replace(SNAPSHOT, host=nothing), "host", "en")) == 0
+    assert sum(part.width for part in bar(segments(replace(SNAPSHOT, host=nothing), "host"), "en")) == 0
 
 
 # -- size ------------------------------------------------------------------------------------------------------------
@@ -707,7 +719,7 @@ def test_what_is_unknown_is_not_drawn() -> None:
     ids=["behind", "before", "numpy"],
 )
 def test_a_message_of_a_mebibyte_makes_no_large_report(text: str) -> None:
-    event = detect_text(text, "torch.OutOfMemoryError")
+    event = detect_text(text, "MemoryError" if text.startswith("Unable") else "torch.OutOfMemoryError")
     assert event is not None
     assert event.requested == 2 * GIB
     case = rich_case(event)

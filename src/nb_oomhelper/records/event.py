@@ -46,10 +46,13 @@ class OomEvent:
 
     Attributes:
         framework: "pytorch", "numpy", …
-        backend: Where memory ran out: "cuda" or "host".
+        backend: Where memory ran out: "cuda" or "host", whose memory we can read; or "hip", "xpu", "npu", "mps",
+            "metal", "tpu", "vulkan", "opencl", …: then the message's figures are all that is known.
         device: The framework's ordinal (after CUDA_VISIBLE_DEVICES), or None.
         requested: Bytes of the allocation that failed.
         capacity, free, allocated, reserved, cached, limit: Bytes, as the message gives them.
+        figures: What else the message gives, by name, in bytes: "other_allocations", "this_process", "program" (what a
+            compiled program needs in all), …
         processes: Other processes that the message names, with their bytes.
         exception_type: Class name as a traceback prints it, without a module of builtins.
         message: The error's text, cut to 4,000 characters.
@@ -77,6 +80,7 @@ class OomEvent:
     reserved: int | None = None
     cached: int | None = None
     limit: int | None = None
+    figures: tuple[tuple[str, int], ...] = ()
     processes: tuple[ProcessMemory, ...] = ()
     phase: Phase = "unknown"
     stage: Stage = ""
@@ -85,3 +89,7 @@ class OomEvent:
     line: int | None = None
     call: FailedCall | None = None
     remote: Remote | None = None
+
+    def figure(self, name: str) -> int | None:
+        """One of `figures`; None where the message has none of that name."""
+        return dict(self.figures).get(name)

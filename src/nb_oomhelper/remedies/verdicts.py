@@ -32,6 +32,7 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
         measured=diagnosis.made is not None,
         room=room,
         hidden=diagnosis.hidden + diagnosis.replaced,
+        gaps=diagnosis.gaps,
         grows=grows,
         impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
         certain=diagnosis.certain,
@@ -60,7 +61,7 @@ def with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None
         host: The limits.
         back: Bytes that come back before.
     """
-    limited = host.address_space_limit is not None or host.data_limit is not None
+    limited = host.puts_by and (host.address_space_limit is not None or host.data_limit is not None)
     if diagnosis.rerun is None or diagnosis.free is None or not limited:
         return diagnosis.rerun
     return diagnosis.rerun + put_by(diagnosis.free + back)
@@ -106,6 +107,7 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
     if plan.explains is None or shortage.needs is None or shortage.room is None:
         return "may"
     left = max(0, shortage.needs - plan.explains)
+    left += shortage.gaps * left // max(1, shortage.needs)  # what makes fewer tensors leaves fewer gaps
     room = shortage.room + (0 if plan.in_cell else plan.explains)
     return "runs" if room >= left * (1 + _SPARE) else "may"
 
@@ -134,7 +136,9 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
     """
     likely = plan.verdict == "may" and plan.whole_cell_fits is True  # by what is left, though it was not measured
     names = plan.subject.count(", ") if plan.verdict == "runs" else 0  # no more is deleted than must be
-    return _ORDER[plan.verdict], plan.guess, not likely, loss_of(plan), order, names, -(plan.predicted or 0)
+    blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
+    costs = (loss_of(plan), order, names, -(plan.predicted or 0))
+    return _ORDER[plan.verdict], plan.guess, blind, not likely, *costs
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:

@@ -12,11 +12,12 @@ from functools import partial
 from typing import TypeVar
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
-from nb_oomhelper.memory.segments import segments
-from nb_oomhelper.records.memory import MemorySnapshot, Segment
+from nb_oomhelper.memory.segments import is_told, segments_of
+from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
 from nb_oomhelper.showing.headline import say_headline
@@ -128,22 +129,20 @@ def _said(say_it: Callable[[Language], _T], otherwise: _T, language: Language) -
 def _bar(case: Case, language: Language) -> tuple[Part, ...]:
     if case.event.remote is not None:  # it is not this process's memory that ran out
         return ()
-    return bar(case.snapshot, case.event.backend, language, case.diagnosis.requested)
+    return bar(segments_of(case.event, case.snapshot, case.diagnosis.requested), language)
 
 
-def bar(snapshot: MemorySnapshot, backend: str, language: Language, requested: int | None = None) -> tuple[Part, ...]:
+def bar(parts: tuple[Segment, ...], language: Language) -> tuple[Part, ...]:
     """Draw up the parts of the memory bar.
 
     Args:
-        snapshot: The memory.
-        backend: "cuda", "host", …
+        parts: In drawing order.
         language: "en" or "zh".
-        requested: Bytes of the request that failed: what it lacks is a part of its own. None for no request.
 
     Returns:
         Those whose bytes are known, with widths that add up to 100 %.
     """
-    known = [(part, part.size) for part in segments(snapshot, backend, requested) if part.size is not None]
+    known = [(part, part.size) for part in parts if part.size is not None]
     whole = sum(size for _, size in known) or 1
     return tuple(_part(part, size, whole, language) for part, size in known)
 
@@ -152,7 +151,8 @@ def _title(case: Case, solved: bool, language: Language) -> str:
     if solved:
         return say("title.solved", language, title=_title(case, False, language))
     if case.event.remote is not None:
-        return say("remote.title", language, who=say(f"remote.{case.event.remote}", language))
+        key = "remote.title_probable" if case.event.certainty == "probable" else "remote.title"
+        return say(key, language, who=say(f"remote.{case.event.remote}", language))
     if case.event.certainty == "probable":
         return say("title.probable", language)
     key = case.event.backend if case.event.backend in ("cuda", "host") else "other"
@@ -191,19 +191,18 @@ def _entry(match: Match | None, language: Language) -> str:
         if knows(key)
     ]
     title = plain(entry.title.get(language))
-    said = say(
-        f"entry.{match.relation}", language, code=plain(entry.code), title=title, written=say_list(written, language)
-    )
+    key = "likely" if match.relation == "related" and not written else match.relation
+    said = say(f"entry.{key}", language, code=plain(entry.code), title=title, written=say_list(written, language))
     return " ".join(part for part in (said, say_origin(entry.origin, language)) if part)
 
 
 def _claims(match: Match | None, language: Language) -> str:
-    if match is None:
-        return ""
+    if match is None or match.entry.source is None or match.entry.fix_rate is None:
+        return ""  # nobody claims anything of it
     entry = match.entry
     figures = {"fix_rate": entry.fix_rate, "confidence": entry.confidence, "evidence": entry.evidence}
-    said = say("entry.claims", language, first_seen=entry.first_seen.isoformat(), **figures)
-    return f"{said} · {plain(entry.source.get(language))}"
+    said = say("entry.claims", language, first_seen=str(entry.first_seen or say("page.unknown", language)), **figures)
+    return f"{said} · {plain(match.entry.source.get(language))}"
 
 
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
@@ -218,6 +217,8 @@ def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
     ) is not None:
         notes.append(say("note.no_size", language, why=say_note(why, language)))
     device = case.snapshot.device
+    if here and is_told(case.event, case.snapshot) and case.event.backend != "cuda":
+        notes.append(say("note.told", language, backend=case.event.backend.upper()))
     if here:
         notes.extend(say_notes((case.snapshot.driver.note, device.note if device else None), language))
     notes.extend(say("note.knowledge", language, problem=plain(problem)) for problem in catalog.problems)
