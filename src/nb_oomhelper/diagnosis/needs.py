@@ -58,7 +58,8 @@ def hidden_by(event: OomEvent, span: Span, snapshot: MemorySnapshot, made: int |
         return 0
     limited = tightest(snapshot.host)[0] in ("RLIMIT_AS", "RLIMIT_DATA")
     before, peak = (start.virtual, end.peak_virtual) if limited else (start.resident, end.peak_resident)
-    return 0 if before is None or peak is None else max(0, peak - before - made)
+    unseen = 0 if before is None or peak is None else peak - before - made
+    return unseen if unseen > _ARENA else 0  # as much is malloc's
 
 
 def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> int | None:
