@@ -37,6 +37,7 @@ from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import RunCode, ran_out, run
 from nb_oomhelper.remedies.verdicts import judge
 from nb_oomhelper.services import Services
+from nb_oomhelper.source.repeats import Repeat
 
 _Part = TypeVar("_Part")
 
@@ -50,6 +51,7 @@ class Case:
         match: The entry that bears on it, or None.
         plans: Fixes, best first.
         cell: Source of the cell that failed; "" where it is not known.
+        repeats: What the cell has done that is done once more when it runs again.
         rates: For each fix, (n, m): the failed cell ran after n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
         recorded: The moment under which the history has the last outcome; None where it has not.
@@ -64,6 +66,7 @@ class Case:
     match: Match | None = None
     plans: tuple[FixPlan, ...] = ()
     cell: str = ""
+    repeats: tuple[Repeat, ...] = ()
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     recorded: float | None = None
@@ -164,7 +167,7 @@ def _written(
     elif diagnosis.made is not None:
         replaced = services.attempt(lambda: replaced_by(notebook, snapshot.holdings), 0)
         diagnosis = replace(diagnosis, replaced=replaced)
-    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
+    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell, repeats=notebook.repeats)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
         case.plans = services.attempt(
@@ -224,9 +227,7 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     bare = run(chosen, run_code, read, case.diagnosis, services.shell)
     if bare.loaded and _ends_cell(chosen.before, case.cell):
         bare = replace(bare, ran=True)
-    outcome = services.attempt(
-        lambda: _with_holders(bare, chosen, event, scope()), bare
-    )  # the code has run, whatever fails now
+    outcome = services.attempt(lambda: _with_holders(bare, chosen, event, scope()), bare)  # it has run, whatever fails
     case.outcomes.append(outcome)
     if outcome.loaded:
         case.plans = services.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)

@@ -24,6 +24,7 @@ from nb_oomhelper.showing.markup import code, plain
 from nb_oomhelper.showing.outcome_text import fix_loses, fix_title, summary, tell
 from nb_oomhelper.showing.report import Report, bar, write
 from nb_oomhelper.showing.wording import say
+from nb_oomhelper.source.repeats import Repeat
 from tests.cases import (
     DEVICE,
     EVENT,
@@ -554,6 +555,27 @@ def test_no_entry() -> None:
     found = report(HOST_EVENT)
     assert found.entry == "No entry of the knowledge base is about this error."
     assert found.claims == ""
+
+
+def test_what_the_cell_does_twice_is_said_before_it_runs_again() -> None:
+    case = rich_case()
+    shown = replace(RELEASE, applicability="display_only")
+    case.plans = (RELEASE, replace(RELEASE, fix="delete-variable", applicability="unsafe", subject="queue"), shown)
+    case.outcomes, case.repeats = [], (Repeat("taken", "queue"), Repeat("input"))
+    safe, unsafe, copied = write(case, catalog(), "en").fixes
+    assert safe.loses == ""
+    assert safe.note.endswith("What it has already taken out of `queue` is gone. The cell asks for its input again.")
+    assert unsafe.loses.endswith(" The cell asks for its input again.")
+    assert "taken out" not in unsafe.loses  # it is deleted
+    assert unsafe.loses in fix_loses(unsafe.plan, case, catalog(), "en")
+    assert "again" not in copied.note
+
+
+def test_a_search_without_room_is_not_told_as_a_lack_of_time() -> None:
+    found = replace(SNAPSHOT.holdings, complete=False, searched=2, total=5, seconds=0.2)
+    assert any("stopped after 0.2 s" in one for one in report(holdings=found).notes)
+    (told,) = (one for one in report(holdings=replace(found, no_room=True)).notes if "search for holders" in one)
+    assert told.startswith("The search for holders lacked memory; it got through 2 of 5 names")
 
 
 def test_notes() -> None:

@@ -220,8 +220,8 @@ def _claims(match: Match | None, language: Language) -> str:
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
     held, notes, here = case.snapshot.holdings, [], case.event.remote is None and case.told is None
     if here and not held.complete:
-        seconds = f"{held.seconds:.1f}"
-        notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
+        key, seconds = "note.no_room" if held.no_room else "note.left_out", f"{held.seconds:.1f}"
+        notes.append(say(key, language, seconds=seconds, searched=held.searched, total=held.total))
     notes.extend(say_beside(case, language))
     if case.event.certainty == "probable":
         notes.append(say("note.probable_host" if case.event.backend == "host" else "note.probable", language))
