@@ -323,6 +323,10 @@ EXAMPLES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
 ]
 PROBABLE = [
+    ("pt.cuda.error", "AssertionError", "assert 'CUDA error: out of memory' in text"),
+    ("pt.cuda.word", "shop.OutOfMemoryError", "CUDA out of memory"),
+    ("pt.cuda.word", "ValueError", "See our help on: CUDA out of memory. Tried to allocate"),
+    ("python.memory", "shop.MemoryError", ""),
     ("pt.cublas_alloc", "RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ("pt.cudnn_alloc", "RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ("pt.cufft_alloc", "RuntimeError", "cuFFT error: CUFFT_ALLOC_FAILED"),
@@ -342,6 +346,15 @@ PROBABLE = [
     ("python.enomem", "OSError", "[Errno 12] Cannot allocate memory"),
 ]
 LOOKALIKES = [
+    ("KeyError", "'CUDA out of memory'"),
+    ("IndexError", "std::bad_alloc"),
+    ("AttributeError", "module 'torch.cuda' has no attribute 'CUDA error: out of memory'"),
+    ("OutOfMemoryError", "the warehouse is full"),
+    ("shop.OutOfMemoryError", "Allocation on device failed"),
+    ("java.lang.OutOfMemoryError", "unable to create new native thread"),
+    ("redis.exceptions.OutOfMemoryError", "command not allowed when used memory > 'maxmemory'."),
+    ("psycopg2.errors.OutOfMemory", "out of memory"),
+    ("sqlite3.OperationalError", "out of memory"),
     (
         "RuntimeError",
         "DataLoader worker (pid 12) is killed by signal: Bus error. Its workers are out of shared memory.",

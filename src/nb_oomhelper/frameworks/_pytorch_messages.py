@@ -36,10 +36,8 @@ def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]
 
 
 def _word(form: str, backend: str, trigger: str) -> tuple[Rule, Rule]:
-    """A sentence that only speaks of it: sure where the class says so, too."""
-    return Rule(form, backend, trigger, kind="OutOfMemoryError$", known=True), Rule(
-        form, backend, trigger, probable=True
-    )
+    """A sentence that only speaks of it: sure where PyTorch's own class says so."""
+    return Rule(form, backend, trigger, kind=_CLASS, known=True), Rule(form, backend, trigger, probable=True)
 
 
 def _accelerator(word: str) -> tuple[Rule, ...]:
@@ -58,7 +56,9 @@ RULES: tuple[Rule, ...] = (
     *_caching_allocator("HIP", "hip", "pt.hip"),
     *_accelerator("XPU"),  # c10/xpu/XPUCachingAllocator.cpp
     *_accelerator("NPU"),  # torch_npu
-    Rule("pt.device", "other", r"\b[A-Z][A-Za-z]{1,14} out of memory\. Tried to allocate"),  # MLU, MUSA, …
+    Rule(
+        "pt.device", "other", rf"\b(?!CUDA|HIP)[A-Z][A-Za-z]{{1,14}} out of memory\. Tried to allocate {SIZE}"
+    ),  # MLU, MUSA, …
     # backends of Intel's Level Zero: 39 and 2, 40, 38
     Rule("pt.xpu.error", "xpu", "_ERROR_OUT_OF_DEVICE_MEMORY|UR_RESULT_ERROR_MEM_OBJECT_ALLOCATION_FAILURE"),
     Rule("pt.xpu.block", "xpu", "can NOT allocate memory block with size larger than"),  # IPEX
