@@ -71,6 +71,7 @@ RULES: tuple[Rule, ...] = (
     # The back end cudaMallocAsync prints the device's number as a character: that of device 0 ends the text there.
     Rule("pt.cuda.async", "cuda", "Allocation on device", "would exceed allowed memory"),
     Rule("pt.cuda.async_cut", "cuda", f"^{_CUT}", kind="OutOfMemoryError$", known=True),
+    Rule("pt.cuda.async_cut", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: Allocation on device\b"),
     Rule("pt.cuda.async_cut", "cuda", f"OutOfMemoryError: {_CUT}"),
     Rule("pt.cuda.async_cut", "cuda", f"^{_CUT}", probable=True),
     Rule("pt.pinned", "host", r"cuda runtime error \(2\) ?: out of memory", "CachingHostAllocator"),
@@ -87,6 +88,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.mmap", "host", r"unable to mmap \d+ bytes from file", r"Cannot allocate memory \(12\)"),
     Rule("pt.shm", "host", r"unable to allocate shared memory", r"Cannot allocate memory \(12\)"),
     Rule("pt.class", "cuda", "^", kind=_CLASS, known=True),  # any text
+    Rule("pt.class", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: ", probable=True),  # in a log
     # An index out of range makes the same sentences: pytorch/pytorch issues tell to run synchronously.
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", probable=True, without=_ASSERT),
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED", probable=True, without=_ASSERT),
