@@ -56,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     *_caching_allocator("HIP", "hip", "pt.hip"),
     *_accelerator("XPU"),  # c10/xpu/XPUCachingAllocator.cpp
     *_accelerator("NPU"),  # torch_npu
+    Rule("pt.npu.cann", "npu", r"\bEL0004\b|Memory_Allocation_Failure"),  # Ascend's own error, below torch_npu
     Rule(
         "pt.device", "other", rf"\b(?!CUDA|HIP)[A-Z][A-Za-z]{{1,14}} out of memory\. Tried to allocate {SIZE}"
     ),  # MLU, MUSA, …
@@ -110,7 +111,7 @@ FIELDS: dict[str, str] = {
     "requested": (
         rf"[Tt]ried to allocate ({SIZE})|Requested(?: size)? ?: ({SIZE}|\d{{1,20}})"
         rf"|unable to mmap (\d{{1,20}} bytes)|Invalid buffer size: ({SIZE})"
-        r"|Allocation failed for size::(\d{1,20})|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
+        r"|rtMalloc fail, .{1,80} size:(\d{1,20})|Allocation failed for size::(\d{1,20})|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
     ),
     "device": r"\b[A-Z]PU (\d{1,9})\b|\b[A-Z]{3,8} (\d{1,9});|Allocation on device (\d{1,9})\b",
     "capacity": rf"total capaci?ty of ({SIZE})|({SIZE}) total capacity|Device limit ?: ({SIZE})",
