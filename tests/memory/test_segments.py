@@ -114,7 +114,16 @@ def test_the_panel_says_whose_figures_they_are() -> None:
     assert event is not None
     report = write(rich_case(event, UNREAD), catalog(), "en")
     assert [part.kind for part in report.parts] == ["allocated", "elsewhere", "free", "short"]
-    assert any("the error's own" in note for note in report.notes)
+    assert any("come from the error itself" in note for note in report.notes)
+    buffer = detect_text(
+        "[metal::malloc] Attempting to allocate 8589934592 bytes which is greater than the maximum allowed buffer size"
+        " of 4294967296 bytes.",
+        "RuntimeError",
+    )
+    assert buffer is not None
+    headline = write(rich_case(buffer, UNREAD), catalog(), "en").headline
+    assert "one buffer may have **4.00 GiB** at most" in headline
+    assert limits(buffer, UNREAD) == []
     killed = detect_text("DataLoader worker (pid 7) is killed by signal: Killed. ", "RuntimeError")
     assert killed is not None
     report = write(rich_case(killed, UNREAD), catalog(), "en")

@@ -111,7 +111,8 @@ FIELDS: dict[str, str] = {
     "requested": (
         rf"[Tt]ried to allocate ({SIZE})|Requested(?: size)? ?: ({SIZE}|\d{{1,20}})"
         rf"|unable to mmap (\d{{1,20}} bytes)|Invalid buffer size: ({SIZE})"
-        r"|rtMalloc fail, .{1,80} size:(\d{1,20})|Allocation failed for size::(\d{1,20})|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
+        r"|rtMalloc fail, .{1,80} size:(\d{1,20})|Allocation failed for size::(\d{1,20})"
+        r"|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
     ),
     "device": r"\b[A-Z]PU (\d{1,9})\b|\b[A-Z]{3,8} (\d{1,9});|Allocation on device (\d{1,9})\b",
     "capacity": rf"total capaci?ty of ({SIZE})|({SIZE}) total capacity|Device limit ?: ({SIZE})",

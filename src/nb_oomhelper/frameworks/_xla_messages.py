@@ -7,6 +7,7 @@ the status alone says nothing.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from nb_oomhelper.frameworks._messages import SIZE, Rule, event_of, find, read_fields, squeeze
 from nb_oomhelper.records.event import OomEvent
@@ -76,7 +77,9 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
     match = find(RULES, squeeze(text), exception_type)
     if match is None:
         return None
-    return event_of(_name(exception_type), match, text, exception_type, read_fields(FIELDS, match.window))
+    event = event_of(_name(exception_type), match, text, exception_type, read_fields(FIELDS, match.window))
+    # a core's scratch memory is not the device's
+    return replace(event, capacity=None) if match.rule.format == "xla.tpu_vmem" else event
 
 
 def _name(exception_type: str) -> str:
