@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import detect, device, panel, run
+from benchmarks import choice, detect, device, panel, run
 from benchmarks.timing import Result, Side, take_turns
+
+from nb_oomhelper.knowledge.catalog import load_catalog
 
 ROOT = Path(__file__).parents[1]
 NEEDS = {"holdings": ["torch"], "reload": ["transformers", "accelerate"]}
@@ -99,6 +102,39 @@ def test_each_benchmark_runs(
     rows = json.loads(file.read_text(encoding="utf-8"))["results"]
     assert {row["name"] for row in rows} == {name}
     assert capsys.readouterr().out.count(f"[{name}]") == len(rows)
+
+
+@pytest.mark.plain
+class TestChoice:
+    def test_no_wrong_entry_is_called_the_match(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert choice.main([]) == 0
+        text = capsys.readouterr().out
+        assert "wrong match: 0; goal: 0" in text
+
+    def test_a_wrong_match_is_seen(self) -> None:
+        catalog = load_catalog()
+        right = next(one for one in choice.situations(catalog) if one.expected == "CUDA-OOM-013")
+        (verdict,) = choice.judge(catalog, [replace(right, expected="CUDA-OOM-001")])
+        assert verdict.wrong_match
+        lines = choice.to_text([verdict]).splitlines()
+        assert "wrong match: 1; goal: 0" in lines
+        assert lines[-1].split() == ["CUDA-OOM-001", "CUDA-OOM-013", "match", "1"]
+
+    def test_a_corpus(self, tmp_path: Path) -> None:
+        rows = [
+            {
+                "kind": "not_oom",
+                "exc_type": "ValueError",
+                "exc_module": None,
+                "message": "no such file",
+                "phase": "load",
+            },
+            {"kind": "oom", "exc_type": "OutOfMemoryError", "message": "CUDA out of memory.", "phase": "train"},
+        ]
+        path = tmp_path / "texts.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        lines = choice.read_corpus(load_catalog(), path).splitlines()
+        assert [line.split() for line in lines[1:]] == [["not_oom", "not", "read", "1"], ["oom", "none", "1"]]
 
 
 @pytest.mark.plain

@@ -6,7 +6,6 @@ No text for people and no IPython in here: those who show a case read its record
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,23 +15,26 @@ from typing import TypeVar
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.diagnosis.request import made_certain
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.failure.detection import Failure, detect_text
+from nb_oomhelper.failure.detection import Failure
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
-from nb_oomhelper.knowledge.catalog import Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
+from nb_oomhelper.memory.told import told_snapshot, unread
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
-from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot, Span
+from nb_oomhelper.records.memory import MemorySnapshot, Span
 from nb_oomhelper.records.remedy import FixPlan, Outcome
+from nb_oomhelper.records.told import Told
 from nb_oomhelper.remedies import history
 from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook, replaced_by
 from nb_oomhelper.remedies.planning import plan, predict_effect
-from nb_oomhelper.remedies.running import RunCode, run
+from nb_oomhelper.remedies.running import RunCode, ran_out, run
 from nb_oomhelper.remedies.verdicts import judge
 from nb_oomhelper.services import Services
 
@@ -53,6 +55,7 @@ class Case:
         recorded: The moment under which the history has the last outcome; None where it has not.
         earlier: What was run for the same error of the same cell before, oldest first.
         released_holders: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
+        told: Where a text tells of it, if it is read from one: it is of another process then, and nothing here is.
     """
 
     event: OomEvent
@@ -66,6 +69,7 @@ class Case:
     recorded: float | None = None
     earlier: tuple[Outcome, ...] = ()
     released_holders: frozenset[int] = frozenset()
+    told: Told | None = None
 
 
 def open_case(
@@ -92,7 +96,7 @@ def open_case(
         return None
     if event.remote is not None:  # this machine's memory does not explain it; the notebook says how large its steps are
         notebook = services.attempt(lambda: _inspected(scope, cell), Notebook())
-        return _written(event, _unread(), None, notebook, services, cell)
+        return _written(event, unread(), None, notebook, services, cell)
     event = replace(event, call=services.attempt(lambda: _failed_call(failure), None))
     return _written(*_taken_down(event, scope, services, cell), services, cell, span)
 
@@ -103,7 +107,7 @@ def _taken_down(
     """What memory and the notebook say. The scope, which refers to the user's objects, lives no longer than this."""
     where = services.attempt(scope, Scope())
     notebook = services.attempt(lambda: inspect_notebook(where.variables, cell, where.inputs, where.frames), UNREAD)
-    snapshot = services.attempt(lambda: _read(event, services, where), _unread())
+    snapshot = services.attempt(lambda: _read(event, services, where), unread())
     phase = services.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
     told = replace(event, phase=phase)  # all that follows is decided by it
     told = services.attempt(lambda: made_certain(told, snapshot), told)
@@ -126,7 +130,20 @@ def minimal_case(event: OomEvent, services: Services) -> Case:
     Returns:
         The case, with a plan that releases the failed cell.
     """
-    return _written(event, _unread(), None, Notebook(), services, "")
+    return _written(event, unread(), None, Notebook(), services, "")
+
+
+def told_case(told: Told, services: Services) -> Case:
+    """Make a case of an error that a text tells of: of what the text says, whosever memory it was.
+
+    Args:
+        told: The error.
+        services: What to work with; nothing of this process is read.
+    """
+    event = replace(told.event, remote=None)
+    case = _written(event, told_snapshot(event), None, Notebook(), services, "")
+    case.event, case.plans, case.told = told.event, (), told
+    return case
 
 
 def _written(
@@ -140,9 +157,8 @@ def _written(
 ) -> Case:
     """Our reading of what was taken down."""
     bare = Diagnosis(requested=event.requested, free=event.free, capacity=event.capacity, short=None)
-    diagnosis = services.attempt(
-        lambda: diagnose(event, snapshot, span, torch="torch" in sys.modules, failed=services.failed), bare
-    )
+    torch = "torch" in sys.modules or event.framework == "pytorch"
+    diagnosis = services.attempt(lambda: diagnose(event, snapshot, span, torch=torch, failed=services.failed), bare)
     if load is not None:
         diagnosis = services.attempt(lambda: estimate_whole(diagnosis, load), diagnosis)
     elif diagnosis.made is not None:
@@ -151,12 +167,18 @@ def _written(
     case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
-        case.match = services.attempt(lambda: next(iter(catalog.choose(event)), None), None)
         case.plans = services.attempt(
             lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
         )
+        case.match = services.attempt(lambda: _entry(case, catalog), None)
     case.rates = services.attempt(lambda: rates(services), {})
     return case
+
+
+def _entry(case: Case, catalog: Catalog) -> Match | None:
+    """The entry that is about it, or the likeliest."""
+    mends = [plan.fix for plan in case.plans if plan.verdict != "again"]
+    return catalog.choose(case.event, case.diagnosis, case.cell, mends).best
 
 
 def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySnapshot:
@@ -168,11 +190,6 @@ def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySna
         return read()
     snapshot = read(blocks=True)
     return replace(snapshot, holdings=search(where, event.backend, event.device, DEADLINE, everywhere=True))
-
-
-def _unread() -> MemorySnapshot:
-    """Memory as it is where nothing could be read."""
-    return MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory())
 
 
 def _failed_call(failure: Failure) -> FailedCall | None:
@@ -216,7 +233,7 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     if outcome.error is None:
         case.released_holders |= chosen.released_holders
         case.plans = services.attempt(lambda: _predicted(case), case.plans)
-    elif chosen.next_smaller is not None and _ran_out(outcome.error):
+    elif chosen.next_smaller is not None and ran_out(outcome.error):
         smaller = replace(chosen.next_smaller, number=chosen.number)
         case.plans = tuple(smaller if one is chosen else one for one in case.plans)
     case.recorded = _record(outcome, case, services)
@@ -244,12 +261,6 @@ def record_run(case: Case, services: Services, *, ran: bool) -> None:
     at = case.recorded
     if at is not None:
         _keep(services, lambda path: history.settle(path, at, last.fix, ran))
-
-
-def _ran_out(error: str) -> bool:
-    """Whether a line of an error, as `Outcome` has it, tells of a lack of memory."""
-    kind, _, text = error.partition(": ")
-    return detect_text(text, kind) is not None
 
 
 def _predicted(case: Case) -> tuple[FixPlan, ...]:

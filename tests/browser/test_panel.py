@@ -167,7 +167,7 @@ def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Pat
 
 def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     lab.viewport(1280, 1400)
-    panel = open_panel(lab, "chinese.ipynb", function="load_weights")  # the entry is about loading
+    panel = open_panel(lab, "chinese.ipynb")
     button(panel, "中文").click()
     expect(panel).to_contain_text("主机内存不足")
     expect(panel).to_contain_text("释放出错单元格占用的内存")
@@ -179,9 +179,9 @@ def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     expect(panel).not_to_contain_text("根本原因")
     button(panel, "English").click()
     button(panel, "JSON").click()
-    expect(panel).to_contain_text('"code": "CUDA-OOM-001"')
+    expect(panel).to_contain_text('"code": "HOST-OOM-010"')
     button(panel, "Markdown").click()
-    expect(panel).to_contain_text("# CUDA-OOM-001")
+    expect(panel).to_contain_text("# HOST-OOM-010")
     lab.viewport(620, 1200)
     lab.page.wait_for_timeout(500)
     assert cut_off(panel) == []

@@ -266,6 +266,6 @@ def test_the_panel_says_so_first_and_shows_nothing_of_here(remote: Remote, langu
     assert "%oom fix" not in _text.render(found)
 
 
-def test_the_entry_is_still_shown() -> None:
+def test_the_entry_is_about_the_other_process() -> None:
     case = rich_case(replace(EVENT, remote="ray"), replace(SNAPSHOT, holdings=HOLDINGS))
-    assert write(case, catalog(), "en").entry.startswith("**CUDA-OOM-001**")
+    assert write(case, catalog(), "en").entry.startswith("**CUDA-OOM-070**")

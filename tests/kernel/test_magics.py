@@ -169,7 +169,7 @@ class TestOom:
         assert lines["exception handler"] == "in place"
         assert lines["live readout"] == "every 0.2 s, for 10 minutes"
         assert lines["history"].endswith("nb_oomhelper/history.sqlite")
-        assert lines["knowledge"].startswith("1 entries, ")
+        assert re.match(r"\d\d entries, ", lines["knowledge"])
         assert "last problem" not in lines
 
     def test_cuda_error_whose_call_is_known(self, kernel: Kernel) -> None:
@@ -178,7 +178,7 @@ class TestOom:
         assert "CUDA out of memory cuda:0 · 8.00 GiB" in text
         assert "The cell asked for 2.00 GiB; 205 MiB was free: 1.80 GiB too little." in text
         assert "a smaller batch: the error came while a model was loading" in text
-        assert "CUDA-OOM-001" in text
+        assert "CUDA-OOM-001" not in text  # what the notebook itself calls from_pretrained may load anything
         assert CUDA in reply.evalue
 
 

@@ -163,6 +163,15 @@ class TestPlan:
         found = told(plans_for(*rows, shares={(0, 1): GIB}))
         assert [(fix, name, frees) for fix, name, frees, *_ in found] == [("delete-variable", "model, optimizer", 1024)]
 
+    def test_the_fewest_variables_that_are_enough_go_together(self) -> None:
+        rows = tuple(holding("variable", name, GIB) for name in ("first", "second", "third"))
+        event = replace(EVENT, requested=5 * GIB // 2)
+        subjects = [one.subject for one in plans_for(*rows, event=event) if one.fix == "delete-variable"]
+        assert subjects == ["first, second", "first", "second", "third"]
+        event = replace(EVENT, requested=3 * GIB // 2)
+        subjects = [one.subject for one in plans_for(*rows, event=event) if one.fix == "delete-variable"]
+        assert subjects == ["first", "second", "third"]
+
     def test_what_other_frameworks_hold_counts_if_a_release_gives_it_back(self) -> None:
         rows = (holding("failed_cell", "x", GIB // 2),)
         cupy = replace(CUPY, allocated=0, reserved=GIB // 2)

@@ -70,7 +70,7 @@ def with_diagnosis(event: OomEvent = EVENT, **facts: Any) -> Report:
 def test_every_part_of_a_rich_case_is_there(language: Language) -> None:
     found = report(language=language)
     for field in fields(Report):
-        assert getattr(found, field.name) or field.name == "solved", field.name
+        assert getattr(found, field.name) or field.name in ("solved", "advice"), field.name
     rows = (*found.fixes, *found.not_enough)
     assert len(rows) == len(rich_case().plans)
     assert all(row.title and row.effect and row.label for row in rows)
@@ -528,8 +528,19 @@ def test_dead_ends_with_what_the_entry_claims() -> None:
 def test_what_an_entry_claims_of_something_else_is_not_repeated() -> None:
     found = report(replace(EVENT, backend="hip"))
     assert not [text for text in found.dead_ends if "claimed" in text]
-    assert found.entry.startswith("See also: **CUDA-OOM-001** ")
+    assert found.entry.startswith("See also: **CUDA-OOM-001** ")  # what is known of CUDA is only likely of HIP
     assert found.entry.endswith("(written for: a CUDA device)")
+
+
+@pytest.mark.parametrize(
+    ("differs", "expected"), [(("backend", "phase"), " (written for: a CUDA device, loading a model)"), (("hint",), "")]
+)
+def test_an_entry_that_may_be_about_it(differs: tuple[str, ...], expected: str) -> None:
+    case = rich_case()
+    assert case.match is not None
+    case.match = replace(case.match, relation="related", differs=differs)
+    title = "A Hugging Face model does not fit on the GPU while it is loaded"
+    assert write(case, catalog(), "en").entry == f"See also: **CUDA-OOM-001** {title}{expected}"
 
 
 def test_entry() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.source import cures
-from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors, find_wide
+from nb_oomhelper.source import cures, narrowing
+from nb_oomhelper.source.collecting import find_appends, find_errors, find_wide
 from nb_oomhelper.source.cures import Cure, CureKind, function_in, write_cure
 from nb_oomhelper.source.element import Element, merged
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.sums import find_additions
 from nb_oomhelper.source.text_edits import read_text
 
 GRAPH, NUMBER, OTHER = Element("graph"), Element("number"), Element("other")
@@ -147,6 +148,12 @@ def test_who_reads_tensors_gets_tensors(use: str) -> None:
         ("total", "total += 1", None),
         ("total", "total = loss + other", None),
         ("total", "total += loss; total.backward()", None),
+        ("x", "eps = net(x, t); x = x - eps; x = x + noise()", None),  # what goes on from its own value is no sum
+        (
+            "total",
+            "total += loss; show(total); mean = total / n",
+            "total += loss.item(); show(total); mean = total / n",
+        ),
     ],
 )
 def test_what_is_added_up(name: str, before: str, after: str | None) -> None:
@@ -332,3 +339,18 @@ def test_text_that_is_wide() -> None:
 
 def test_what_is_no_python() -> None:
     assert read_text("%%time\nx = (") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = torch.tensor(data)", "x = torch.tensor(data, dtype=torch.float32)"),
+        ("x = torch.from_numpy(data).cuda()", "x = torch.from_numpy(data).float().cuda()"),
+        ("x = torch.ones(3, dtype=torch.double)", "x = torch.ones(3, dtype=torch.float32)"),
+        ("x = torch.tensor(labels)", None),
+        ("x = torch.tensor(data, dtype=torch.float16)", None),
+    ],
+)
+def test_tensors_of_wide_arrays(before: str, after: str | None) -> None:
+    text = text_of(before)
+    assert source_of(written(text, narrowing.float32_tensors(text, text.tree.body, ["data"]))) == after

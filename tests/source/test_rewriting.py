@@ -264,6 +264,7 @@ class TestConcat:
         ),
         (narrowing.less_state, "o = torch.optim.AdamW(p, 1e-4)", "o = torch.optim.Adafactor(p, lr=1e-4)"),
         (narrowing.less_state, "o = torch.optim.Adam(p, **more)", None),
+        (narrowing.less_state, "o = optim.Adam(p)", "o = optim.Adafactor(p)"),
         (narrowing.less_state, "o = Adam(p)", None),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nb_oomhelper.diagnosis.request import allocated_then
 from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.records.cache import comes_free
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot, Span
 
@@ -57,6 +58,24 @@ def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> i
     # XLA tells what a whole program takes; its arguments are there before it
     program = (event.figure("program") or 0) - (event.figure("arguments") or 0)
     return max(program, event.requested + max(made or 0, kept))
+
+
+def gaps_of(event: OomEvent, snapshot: MemorySnapshot) -> int:
+    """Find the bytes between the cell's tensors when it failed: reserved, and yet of no use to it.
+
+    PyTorch has given back whole blocks before it fails, so what is cached then lies in gaps. Those that stay where the
+    failed cell is released were there before it.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
+    own = snapshot.allocator
+    if event.cached is None or own is None or own.segments is None or own.never_releases:
+        return 0
+    held = snapshot.holdings
+    before = comes_free(own.segments, held.freed_at(held.of_kind("failed_cell"))).pieces
+    return max(0, event.cached - before - own.pooled)
 
 
 def _made_on_host(start: Footprint, end: Footprint, host: HostMemory) -> int | None:

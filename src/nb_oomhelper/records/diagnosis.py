@@ -108,6 +108,7 @@ class Diagnosis:
         rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; of a load that
             does not fit, all of it; or None.
         made: Bytes that the cell had made when it failed; None where that was not measured.
+        gaps: Bytes between tensors that the cell had made when it failed, of no use to it: it makes them again.
         replaced: Bytes of variables that the cell makes anew: part of what it needs, and free once it has done so.
         load: Bytes that the load that failed takes in all, as it was asked for; or None.
         room: Bytes that there are for it once the failed cell is released; or None.
@@ -121,6 +122,7 @@ class Diagnosis:
     short: int | None
     rerun: int | None = None
     made: int | None = None
+    gaps: int = 0
     replaced: int = 0
     printed: int = 0
     certain: bool = True

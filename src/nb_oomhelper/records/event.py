@@ -10,7 +10,7 @@ from nb_oomhelper.records.memory import ProcessMemory
 Phase = Literal["load", "train", "infer", "unknown"]
 Stage = Literal["", "backward", "optimizer"]
 Certainty = Literal["sure", "probable"]
-Remote = Literal["ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "other"]
+Remote = Literal["ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class OomEvent:
         line: Line number in it, or None.
         call: The loader call that failed, or None.
         remote: What kind of process ran out, where it was not this one: "ray", "ipyparallel", "dask", "dataloader
-            worker", "process pool", "launcher" or "other"; None for this process.
+            worker", "process pool", "launcher", "command" (as `!python` runs one) or "other"; None for this process.
     """
 
     framework: str

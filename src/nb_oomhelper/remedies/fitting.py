@@ -79,13 +79,15 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
     trains = event.phase == "train" or (event.phase == "unknown" and bool(notebook.trainers))
     half = Fit(trains=trains, requested=event.requested or 0)
     if event.remote is not None:
-        return _fit_of_worker(event.requested, room())
+        return _fit_of_worker(event.requested, room(widened=False))
     if event.stage == "optimizer":
         return None
     if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
         return half
     fit = _fitted(event, held, shortage.needs, shortage.room, half, notebook)
-    return replace(fit, needs=None) if _collects(event, held, notebook) else fit
+    graph = event.phase == "infer" and notebook.written is not None and notebook.written.autograd
+    # smaller steps only fill the same room in more of them, be it with results or with a graph that nobody needs
+    return replace(fit, needs=None) if graph or _collects(event, held, notebook) else fit
 
 
 def _collects(event: OomEvent, held: Holdings, notebook: Notebook) -> bool:

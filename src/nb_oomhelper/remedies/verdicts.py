@@ -30,6 +30,7 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
         needs=with_put_by(diagnosis, snapshot.host, (room or 0) - (free or 0)),
         measured=diagnosis.made is not None,
         room=room,
+        gaps=diagnosis.gaps,
         grows=grows,
         impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
         certain=diagnosis.certain,
@@ -44,7 +45,7 @@ def with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None
         host: The limits.
         back: Bytes that come back before.
     """
-    limited = host.address_space_limit is not None or host.data_limit is not None
+    limited = host.puts_by and (host.address_space_limit is not None or host.data_limit is not None)
     if diagnosis.rerun is None or diagnosis.free is None or not limited:
         return diagnosis.rerun
     return diagnosis.rerun + put_by(diagnosis.free + back)
@@ -85,6 +86,7 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
     if plan.explains is None or shortage.needs is None or shortage.room is None:
         return "may"
     left = max(0, shortage.needs - plan.explains)
+    left += shortage.gaps * left // max(1, shortage.needs)  # what makes fewer tensors leaves fewer gaps
     room = shortage.room + (0 if plan.in_cell else plan.explains)
     return "runs" if room >= left * (1 + _SPARE) else "may"
 
@@ -112,7 +114,8 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
         order: The place of its fix among those that do the same.
     """
     likely = plan.verdict == "may" and plan.whole_cell_fits is True  # by what is left, though it was not measured
-    return _ORDER[plan.verdict], plan.guess, not likely, loss_of(plan), order, -(plan.predicted or 0)
+    blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
+    return _ORDER[plan.verdict], plan.guess, blind, not likely, loss_of(plan), order, -(plan.predicted or 0)
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:

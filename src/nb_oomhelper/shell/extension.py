@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from nb_oomhelper.shell.held import Held
 from nb_oomhelper.shell.hooks import Hooks
 from nb_oomhelper.shell.reserve import Reserve
 from nb_oomhelper.shell.settings import OOMHelper
+from nb_oomhelper.shell.task_net import TaskNet
 from nb_oomhelper.shell.warming import Warming
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Extension:
         self._held = Held(self._reserve)
         self.cells = Cells(shell, self._reserve.take)  # what is told to be free after a fix then is free for cells
         self.hooks = Hooks(shell, self._look, self._before, self._after, self._held.fail)
+        self._tasks = TaskNet(shell, _read_text, self._show)
         self._magics = magics.Registration(shell, self)
         self._errors = 0  # of the cell that runs
         self._warming = Warming(shell, lambda: self.services)
@@ -72,16 +75,18 @@ class Extension:
         self.shell.configurables.append(self.settings)
         self._magics.install()
         self.hooks.install()
+        self._tasks.install()
         self._warming.begin()
 
     def unload(self) -> None:
         """Take everything out, and end what is live."""
         self._warming.cancel()
         self.hooks.remove()
+        self._tasks.remove()
         self._magics.remove()
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
-        for end in (self._close, self._end, self._reserve.give_all):
+        for end in (self._close, self._end, self._reserve.end):
             with contextlib.suppress(Exception):  # what ends badly must not keep the rest
                 end()
         self.case = None
@@ -124,7 +129,11 @@ class Extension:
             failure = _read_new(error)
         except (Exception, KeyboardInterrupt) as problem:
             failure = self._read_again(error, problem)
-        if failure is None or failure.event is None:  # most errors: they need not wait for the rest to be imported
+        if failure is not None:  # most errors need not wait for the rest to be imported
+            self._show(failure, kept, span)
+
+    def _show(self, failure: Failure, kept: bool = False, span: Span = (None, None)) -> None:
+        if failure.event is None:
             return
         self._reserve.give_all()
         self.case = None  # until there is a new one: a fix of an older error must not run for this one
@@ -188,6 +197,12 @@ def _read_new(error: BaseException) -> Failure | None:
 
     failure = read_failure(error)
     return None if failure.event is None or _is_known(failure) else failure
+
+
+def _read_text(error: BaseException) -> Failure | None:
+    """Read an error without keeping anything of it but its text."""
+    failure = _read_new(error)
+    return None if failure is None else replace(failure, errors=())
 
 
 def _is_known(failure: Failure) -> bool:

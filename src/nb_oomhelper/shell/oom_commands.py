@@ -13,16 +13,24 @@ from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
 
 
-def run(line: str, core: Core) -> None:
+def run(line: str, core: Core, cell: str | None = None) -> None:
     """Do what a line of `%oom` asks for.
 
     Args:
-        line: What stands after `%oom`.
+        line: What stands after `%oom`; of a text to explain as it was written.
         core: The extension.
+        cell: What stands below `%%oom`.
 
     Raises:
         OomHelperError: It cannot be done; the message is for the user, in one line if the line makes no sense.
     """
+    if line.split()[:1] == ["explain"]:
+        from nb_oomhelper.shell.explain import explain
+
+        explain(line.strip().removeprefix("explain"), cell, core, _parsers()[1]["explain"].format_help)
+        return
+    if cell is not None:
+        raise UsageError("%%oom takes a text below it to explain: %%oom explain")
     words = _split(line)
     if not words:
         core.panels.show(_last(core))
@@ -113,6 +121,17 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     release.add_argument("names", metavar="NAME", nargs="*", help="a variable of yours to delete as well")
     release.add_argument("--deep", action="store_true", help="drop the exceptions, too: %%tb has nothing to show then")
     release.add_argument("--history", action="store_true", help="forget displayed results, too: Out, _, _12")
+
+    explain = add(
+        "explain",
+        "[--json] [--lang en|zh] [FILE]",
+        lambda *_: None,
+        "explain the out-of-memory errors in a log, a notebook or a variable's text",
+        "Below %%oom explain: in the text that is pasted there. Nothing of it is run.",
+    )
+    explain.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
+    explain.add_argument("--lang", choices=("en", "zh"), help="the language; else the one that is set")
+    explain.add_argument("file", metavar="FILE", nargs="?", help="a text or a notebook (.ipynb)")
 
     plan = add(
         "plan",

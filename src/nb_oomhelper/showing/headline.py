@@ -24,6 +24,8 @@ def say_headline(case: Case, language: Language) -> str:
         case: One error, with all that is known of it.
         language: "en" or "zh".
     """
+    if case.told is not None:
+        return _told(case, language)
     if case.event.remote is not None:
         return _elsewhere(case, language)
     parts = [_asked(case, language), _whole_load(case, language) or _whole_cell(case, language)]
@@ -71,6 +73,22 @@ def _elsewhere(case: Case, language: Language) -> str:
     key = "remote.asked" if found.free is None else "remote.asked_free"
     asked = say(key, language, **{name: _bold(getattr(found, name), language) for name in ("requested", "free")})
     return f"{told} {asked}"
+
+
+def _told(case: Case, language: Language) -> str:
+    """Of an error in a text: whose memory it was, and what the text tells of it."""
+    found, event = case.diagnosis, case.event
+    if event.remote == "command":
+        whose = say("told.command", language)
+    elif event.remote is not None:
+        whose = say("told.remote", language, who=say(f"remote.{event.remote}", language))
+    else:
+        whose = say("told.printed", language)
+    known = {"requested": found.requested, "free": found.free, "short": found.short or None}
+    key = "_".join(["asked", *(name for name, size in known.items() if size is not None and name != "requested")])
+    key = "none" if found.requested is None else key
+    asked = say(f"told.{key}", language, **{name: _bold(size, language) for name, size in known.items()})
+    return _joined([asked, whose], language)
 
 
 def _whole_load(case: Case, language: Language) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
@@ -266,8 +267,7 @@ def said_rates(
     if claimed is not None and match is not None:
         parts.append(say("fix.claimed", language, rate=claimed, entry=plain(match.entry.code)))
     if fix in rates:
-        good, total = rates[fix]
-        parts.append(say("fix.measured", language, good=good, total=total))
+        parts.append(say("fix.measured", language, good=rates[fix][0], total=rates[fix][1]))
     return " · ".join(parts)
 
 

@@ -13,12 +13,14 @@ from functools import partial
 from typing import TypeVar
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import is_told, segments_of
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Segment
+from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
 from nb_oomhelper.showing.headline import say_headline
@@ -52,6 +54,7 @@ class Report:
         not_enough: Fixes after which it runs out again.
         tried: What was run for the same error of the same cell before, in one line, or "".
         here: Whether it was this process that ran out.
+        advice: What to do about an error that a text tells of.
         solved: Whether the cell, or the load in it, has run to its end since.
     """
 
@@ -70,6 +73,7 @@ class Report:
     not_enough: tuple[FixRow, ...] = ()
     tried: str = ""
     here: bool = True
+    advice: tuple[str, ...] = ()
     solved: bool = False
 
 
@@ -108,7 +112,8 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         claims=one(lambda spoken: _claims(case.match, spoken), ""),
         notes=one(lambda spoken: _notes(case, catalog, spoken), ()),
         tried=one(lambda spoken: say_tried(case, catalog, spoken), ""),
-        here=case.event.remote is None,
+        here=case.event.remote is None and case.told is None,
+        advice=one(lambda spoken: say_advice(case, spoken), ()),
         solved=solved,
     )
 
@@ -129,7 +134,7 @@ def _said(say_it: Callable[[Language], _T], otherwise: _T, language: Language) -
 
 
 def _bar(case: Case, language: Language) -> tuple[Part, ...]:
-    if case.event.remote is not None:  # it is not this process's memory that ran out
+    if case.event.remote is not None and case.told is None:  # it is not this process's memory that ran out
         return ()
     return bar(segments_of(case.event, case.snapshot, case.diagnosis.requested), language)
 
@@ -162,8 +167,16 @@ def _title(case: Case, solved: bool, language: Language) -> str:
 
 
 def _place(case: Case, language: Language) -> str:
+    where = _where(case, language)
+    if case.told is None:
+        return where
+    return " · ".join(part for part in (where, say_spot(case.told.spot, language)) if part)
+
+
+def _where(case: Case, language: Language) -> str:
+    """Which memory it is; of a cell's own the device, and the bound."""
     event, device = case.event, case.snapshot.device
-    if event.remote is not None:
+    if event.remote is not None and case.told is None:
         return ""
     if event.backend == "host":
         name, _, bound = tightest(case.snapshot.host)
@@ -193,19 +206,18 @@ def _entry(match: Match | None, language: Language) -> str:
         if knows(key)
     ]
     title = plain(entry.title.get(language))
-    said = say(
-        f"entry.{match.relation}", language, code=plain(entry.code), title=title, written=say_list(written, language)
-    )
+    key = "likely" if match.relation == "related" and not written else match.relation
+    said = say(f"entry.{key}", language, code=plain(entry.code), title=title, written=say_list(written, language))
     return " ".join(part for part in (said, say_origin(entry.origin, language)) if part)
 
 
 def _claims(match: Match | None, language: Language) -> str:
-    if match is None:
-        return ""
+    if match is None or match.entry.source is None or match.entry.fix_rate is None:
+        return ""  # nobody claims anything of it
     entry = match.entry
     figures = {"fix_rate": entry.fix_rate, "confidence": entry.confidence, "evidence": entry.evidence}
-    said = say("entry.claims", language, first_seen=entry.first_seen.isoformat(), **figures)
-    return f"{said} · {plain(entry.source.get(language))}"
+    said = say("entry.claims", language, first_seen=str(entry.first_seen or say("page.unknown", language)), **figures)
+    return f"{said} · {plain(match.entry.source.get(language))}"
 
 
 def _is_of_cudas(event: OomEvent) -> bool:
@@ -214,10 +226,11 @@ def _is_of_cudas(event: OomEvent) -> bool:
 
 
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
-    held, notes, here = case.snapshot.holdings, [], case.event.remote is None
+    held, notes, here = case.snapshot.holdings, [], case.event.remote is None and case.told is None
     if here and not held.complete:
         seconds = f"{held.seconds:.1f}"
         notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
+    notes.extend(say_beside(case, language))
     if case.event.certainty == "probable":
         notes.append(say("note.probable" if _is_of_cudas(case.event) else "note.probable_text", language))
     if (

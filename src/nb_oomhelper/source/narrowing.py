@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from nb_oomhelper.source.collecting import last_name, pairs, walk
+from nb_oomhelper.source.collecting import last_name, pairs, put_behind, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
 
 _REDUCING = frozenset({"mean", "std", "sum", "min", "max", "median", "var"})
@@ -101,7 +101,11 @@ def less_state(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     """
     edits: list[Edit] = []
     for node in walk(body):
-        if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.optim.Adam", "torch.optim.AdamW")):
+        maker = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if not isinstance(node, ast.Call) or maker.rpartition(".")[2] not in ("Adam", "AdamW"):
+            continue
+        where = maker.rpartition(".")[0]
+        if where not in ("torch.optim", "optim"):
             continue
         kept = [one for one in node.keywords if one.arg in _KEPT_BY_ADAFACTOR]
         if len(node.args) > 2 or any(one.arg is None for one in node.keywords):
@@ -109,7 +113,42 @@ def less_state(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
         given: list[ast.expr | ast.keyword] = [*node.args[:1], *kept]
         written = [text.text[slice(*text.span(one))] for one in given]
         written += [f"lr={text.text[slice(*text.span(one))]}" for one in node.args[1:]]
-        edits.append((*text.span(node), f"torch.optim.Adafactor({', '.join(written)})"))
+        edits.append((*text.span(node), f"{where}.Adafactor({', '.join(written)})"))
+    return edits
+
+
+def other_optimizer(name: str) -> list[Edit]:
+    """Make an Adafactor of an Adam of another cell's, as a cell's first line: with its parameters and learning rates.
+
+    Args:
+        name: The optimizer.
+    """
+    groups = f'[{{"params": group["params"], "lr": group["lr"]}} for group in {name}.param_groups]'
+    return [(0, 0, f"{name} = torch.optim.Adafactor({groups})\n")]
+
+
+def float32_tensors(text: SourceText, body: list[ast.stmt], wide: Collection[str]) -> list[Edit]:
+    """Make tensors of float32 from NumPy's arrays of float64, and where float64 is asked for.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        wide: Names of arrays that are float64.
+    """
+    edits: list[Edit] = []
+    for node in walk(body):
+        if not isinstance(node, ast.Call):
+            continue
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        source = node.args[0] if len(node.args) == 1 else None
+        if "dtype" in given and ast.unparse(given["dtype"]) in ("torch.float64", "torch.double"):
+            edits.append((*text.span(given["dtype"]), "torch.float32"))
+        elif isinstance(source, ast.Name) and source.id in wide and "dtype" not in given and None not in given:
+            maker = ast.unparse(node.func)
+            if maker in ("torch.tensor", "torch.as_tensor"):
+                edits += _with_argument(text, node, "dtype=torch.float32")
+            elif maker == "torch.from_numpy":
+                edits += put_behind(text, node, ".float()")
     return edits
 
 
