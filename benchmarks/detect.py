@@ -35,6 +35,7 @@ _NAMES = {
     "unallocated": "cached",
     "max_allowed": "limit",
     "used": "allocated",
+    "available": "free",
 }
 _OPEN = {"pinned_host", "same_text_other_device"}  # flags: the text is the same for either memory
 _SIZES_KB = (1, 10, 100, 1000)

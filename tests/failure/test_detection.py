@@ -323,6 +323,10 @@ EXAMPLES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
 ]
 PROBABLE = [
+    ("pt.cuda.error", "AssertionError", "assert 'CUDA error: out of memory' in text"),
+    ("pt.cuda.word", "shop.OutOfMemoryError", "CUDA out of memory"),
+    ("pt.cuda.word", "ValueError", "See our help on: CUDA out of memory. Tried to allocate"),
+    ("python.memory", "shop.MemoryError", ""),
     ("pt.cublas_alloc", "RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ("pt.cudnn_alloc", "RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ("pt.cufft_alloc", "RuntimeError", "cuFFT error: CUFFT_ALLOC_FAILED"),
@@ -342,6 +346,15 @@ PROBABLE = [
     ("python.enomem", "OSError", "[Errno 12] Cannot allocate memory"),
 ]
 LOOKALIKES = [
+    ("KeyError", "'CUDA out of memory'"),
+    ("IndexError", "std::bad_alloc"),
+    ("AttributeError", "module 'torch.cuda' has no attribute 'CUDA error: out of memory'"),
+    ("OutOfMemoryError", "the warehouse is full"),
+    ("shop.OutOfMemoryError", "Allocation on device failed"),
+    ("java.lang.OutOfMemoryError", "unable to create new native thread"),
+    ("redis.exceptions.OutOfMemoryError", "command not allowed when used memory > 'maxmemory'."),
+    ("psycopg2.errors.OutOfMemory", "out of memory"),
+    ("sqlite3.OperationalError", "out of memory"),
     (
         "RuntimeError",
         "DataLoader worker (pid 12) is killed by signal: Bus error. Its workers are out of shared memory.",
@@ -497,6 +510,16 @@ MILLION = 1_000_000
         "\x1b[" * (MILLION // 2),
         "\x1b[0;" * (MILLION // 4),
         "Caught Error in replica 1 on device " * (MILLION // 36),
+        "cudaMalloc(" * (MILLION // 11),
+        "cu" * (MILLION // 2),
+        "CUDA error " * (MILLION // 11),
+        "RESOURCE_EXHAUSTED: Attempting to allocate " * (MILLION // 43),
+        "DataLoader worker (pid " + "1, " * (MILLION // 3),
+        "OOM when allocating tensor with shape[" + "9," * (MILLION // 2),
+        "OOM when allocating tensor with shape" + "dim { size: 9 } " * (MILLION // 16),
+        "Error sending result: " * (MILLION // 22),
+        "> " * (MILLION // 2),
+        "[1;" * (MILLION // 3),
     ],
 )
 def test_a_hostile_megabyte_takes_no_time(text: str) -> None:
@@ -512,6 +535,35 @@ def test_both_ends_of_a_megabyte_are_read(text: str) -> None:
     assert (event.requested, event.cached) == (3 * GIB, GIB)
     assert len(event.message) <= 4000
     assert event.message.startswith("CUDA out of memory")
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *(text for _, _, text, _ in EXAMPLES),
+        *(text for _, _, text in PROBABLE),
+        *(text for _, text in LOOKALIKES),
+        *" \n\r\0>|│:([1e9",
+        "\x1b[31m",
+        "99999999999999999999 GiB",
+        "-1 bytes",
+        "RuntimeError: ",
+    ]
+)
+
+
+@given(st.lists(st.one_of(FRAGMENTS, st.text(max_size=9)), max_size=8), st.floats(0, 1), st.sampled_from(["", TORCH]))
+def test_pieces_of_messages_in_any_order_are_an_event_or_none(pieces: list[str], cut: float, kind: str) -> None:
+    text = "".join(pieces)
+    event = detect_text(text[int(cut * len(text)) :], kind)
+    assert event is None or all(size is None or 0 <= size < 1 << 60 for size in map(event.__getattribute__, FIELDS[1:]))
+    assert event is None or event.device is None or 0 <= event.device < 1024
+
+
+def test_a_text_in_utf_16_and_mixed_encodings() -> None:
+    wide = NEW.encode("utf-16-le").decode("latin-1")
+    event = detect_text("caf\xe9 \udcff " + wide.replace("\n\0", "\r\0\n\0"), TORCH)
+    assert event is not None
+    assert (event.requested, event.free) == (3 * GIB, 3 * GIB // 2)
 
 
 @given(st.text(), st.sampled_from(["", "RuntimeError", "MemoryError", TORCH]))

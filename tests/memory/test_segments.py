@@ -87,6 +87,26 @@ def test_a_limit_has_its_own_name(text: str, kind: str, limit: tuple[str, int]) 
     assert [(cause.limit, cause.size) for cause in limits(event, UNREAD)] == [limit]
 
 
+@pytest.mark.parametrize(
+    ("text", "synchronous"),
+    [
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("Unable to find a valid cuDNN algorithm to run convolution", True),
+        ("No executable batch size found, reached zero.", False),
+        ("Invalid buffer size: 31.25 GiB", False),
+        ("failed to build the index: std::bad_alloc in worker 3", False),
+    ],
+)
+def test_a_synchronous_run_is_advised_where_cuda_said_it(text: str, synchronous: bool) -> None:
+    from nb_oomhelper.showing.report import write
+
+    event = detect_text(text, "RuntimeError")
+    assert event is not None
+    notes = write(rich_case(event, UNREAD), catalog(), "en").notes
+    assert any("CUDA_LAUNCH_BLOCKING" in note for note in notes) == synchronous
+    assert any("does not prove" in note for note in notes) != synchronous
+
+
 def test_the_panel_says_whose_figures_they_are() -> None:
     from nb_oomhelper.showing.report import write
 
@@ -94,7 +114,16 @@ def test_the_panel_says_whose_figures_they_are() -> None:
     assert event is not None
     report = write(rich_case(event, UNREAD), catalog(), "en")
     assert [part.kind for part in report.parts] == ["allocated", "elsewhere", "free", "short"]
-    assert any("the error's own" in note for note in report.notes)
+    assert any("come from the error itself" in note for note in report.notes)
+    buffer = detect_text(
+        "[metal::malloc] Attempting to allocate 8589934592 bytes which is greater than the maximum allowed buffer size"
+        " of 4294967296 bytes.",
+        "RuntimeError",
+    )
+    assert buffer is not None
+    headline = write(rich_case(buffer, UNREAD), catalog(), "en").headline
+    assert "one buffer may have **4.00 GiB** at most" in headline
+    assert limits(buffer, UNREAD) == []
     killed = detect_text("DataLoader worker (pid 7) is killed by signal: Killed. ", "RuntimeError")
     assert killed is not None
     report = write(rich_case(killed, UNREAD), catalog(), "en")

@@ -32,8 +32,8 @@ def too_large(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
 
 def _limit_of(event: OomEvent) -> str:
     """What the limit is called that a message, or an allocator, has told."""
-    if event.backend == "mps":
-        return "high watermark"
+    if event.backend in ("mps", "metal"):
+        return "high watermark" if event.backend == "mps" else "largest buffer"
     return "memory fraction" if event.framework in _WITH_FRACTION else "own limit"
 
 
@@ -50,7 +50,9 @@ def limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
         name, _, bound = tightest(snapshot.host)
         return [] if name == "machine" or bound is None else [Cause(kind="limit", size=bound, limit=name)]
     limit = limit_for(event, snapshot)
-    return [] if limit is None else [Cause(kind="limit", size=limit, limit=_limit_of(event))]
+    return (
+        [] if limit is None or event.backend == "metal" else [Cause(kind="limit", size=limit, limit=_limit_of(event))]
+    )
 
 
 def failed_cells(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:

@@ -7,6 +7,7 @@ put it into `FRAMEWORKS`. One of which only the messages are known is a file in 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from nb_oomhelper.frameworks import _arrow, _cupy, _jax, _numpy, _pillow, _polars, _python, _pytorch, messages
@@ -127,6 +128,13 @@ RECOGNIZERS: tuple[Recognizer, ...] = (*messages.ALL, *FRAMEWORKS[:-1], *message
 """Who is asked what a text says, in this order."""
 
 
+# Mistakes in code, whose texts are names and quote anything; and those that quote what was compared.
+
+
+_NEVER = frozenset({"KeyError", "IndexError", "NameError", "UnboundLocalError", "AttributeError", "SyntaxError"})
+_QUOTES = frozenset({"AssertionError", "TypeError"})
+
+
 def recognize(text: str, exception_type: str) -> OomEvent | None:
     """Ask all of them what a text says: first the one whose class the error is of; who is sure goes before who is not.
 
@@ -137,13 +145,15 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
     Returns:
         The event, without what only a traceback tells; None where the text is about no lack of memory.
     """
+    if exception_type in _NEVER:
+        return None
     package = exception_type.partition(".")[0].strip("_") if "." in exception_type else ""
     probable = None
     try:
         for one in sorted(RECOGNIZERS, key=lambda one: not _is_of(package, one.module)):
             event = one.recognize(text, exception_type)
             if event is not None and event.certainty == "sure":
-                return event
+                return replace(event, certainty="probable") if exception_type in _QUOTES else event
             probable = probable or event
     finally:
         squeeze.cache_clear()

@@ -166,7 +166,7 @@ def squeeze(text: str) -> str:
     """One blank for each run of white space, no colors, no marks of quoting, and of a long text both ends only."""
     if len(text) > 2 * _HALF:
         text = f"{text[:_HALF]} … {text[-_HALF:]}"
-    return " ".join(_QUOTED.sub(" ", _COLOR.sub("", text)).split())
+    return " ".join(_QUOTED.sub(" ", _COLOR.sub("", text.replace("\0", ""))).split())  # UTF-16 that was read as bytes
 
 
 def find(rules: Iterable[Rule], text: str, exception_type: str = "") -> Match | None:

@@ -28,6 +28,7 @@ RULES = (
     # numpy/_core/_exceptions.py, _ArrayMemoryError; a plain MemoryError before NumPy 1.17, and in pandas
     Rule("numpy.array", "host", rf"Unable to allocate (?:(?:{SIZE}|\d[\d.]{{0,20}}) for an )?array with shape \("),
     Rule("numpy.array", "host", rf"Unable to allocate {SIZE} for an array"),  # cut before the shape
+    Rule("numpy.array", "host", rf"^(?:MemoryError: )?Unable to allocate {SIZE}"),
 )
 FIELDS = {
     "requested": rf"Unable to allocate ({SIZE})",

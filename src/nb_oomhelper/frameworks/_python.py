@@ -57,6 +57,7 @@ _dict_offset: Callable[[type], int] = class_dict(type)["__dictoffset__"].__get__
 _MAPS = Path("/proc/self/maps")  # proc(5)
 _MESSAGE = 4_000  # characters of the text that an event keeps
 _GPU = re.compile(r"cuda|gpu\b|\bhip|rmm|\bdevice|pool|out of memory allocating", re.IGNORECASE)
+_LAST = re.compile(r"(?:^|Traceback \(most recent call last\).* )MemoryError:?$")  # of a traceback that was pasted
 _ENOMEM = "[Errno 12]"  # fork, mmap and subprocess say so; a limit on address space does it too
 _WRAPPED = re.compile(
     r"Caught \w{1,80} in [^\n]{1,80}\.\nOriginal Traceback"
@@ -80,7 +81,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         words = squeeze(text.rstrip().rpartition("\n")[2]).removeprefix("MemoryError").lstrip(": ")
     if exception_type in ("OSError", "") and words.startswith(_ENOMEM):
         return _event(text, exception_type, "python.enomem", sure=False)
-    if not exception_type and words == "MemoryError":
+    if not exception_type and _LAST.search(words):
         return _event(text, exception_type, "python.memory", sure=True)
     if exception_type.rpartition(".")[2] != "MemoryError" or _GPU.search(words):
         return None

@@ -36,10 +36,8 @@ def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]
 
 
 def _word(form: str, backend: str, trigger: str) -> tuple[Rule, Rule]:
-    """A sentence that only speaks of it: sure where the class says so, too."""
-    return Rule(form, backend, trigger, kind="OutOfMemoryError$", known=True), Rule(
-        form, backend, trigger, probable=True
-    )
+    """A sentence that only speaks of it: sure where PyTorch's own class says so."""
+    return Rule(form, backend, trigger, kind=_CLASS, known=True), Rule(form, backend, trigger, probable=True)
 
 
 def _accelerator(word: str) -> tuple[Rule, ...]:
@@ -58,7 +56,10 @@ RULES: tuple[Rule, ...] = (
     *_caching_allocator("HIP", "hip", "pt.hip"),
     *_accelerator("XPU"),  # c10/xpu/XPUCachingAllocator.cpp
     *_accelerator("NPU"),  # torch_npu
-    Rule("pt.device", "other", r"\b[A-Z][A-Za-z]{1,14} out of memory\. Tried to allocate"),  # MLU, MUSA, …
+    Rule("pt.npu.cann", "npu", r"\bEL0004\b|Memory_Allocation_Failure"),  # Ascend's own error, below torch_npu
+    Rule(
+        "pt.device", "other", rf"\b(?!CUDA|HIP)[A-Z][A-Za-z]{{1,14}} out of memory\. Tried to allocate {SIZE}"
+    ),  # MLU, MUSA, …
     # backends of Intel's Level Zero: 39 and 2, 40, 38
     Rule("pt.xpu.error", "xpu", "_ERROR_OUT_OF_DEVICE_MEMORY|UR_RESULT_ERROR_MEM_OBJECT_ALLOCATION_FAILURE"),
     Rule("pt.xpu.block", "xpu", "can NOT allocate memory block with size larger than"),  # IPEX
@@ -71,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     # The back end cudaMallocAsync prints the device's number as a character: that of device 0 ends the text there.
     Rule("pt.cuda.async", "cuda", "Allocation on device", "would exceed allowed memory"),
     Rule("pt.cuda.async_cut", "cuda", f"^{_CUT}", kind="OutOfMemoryError$", known=True),
+    Rule("pt.cuda.async_cut", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: Allocation on device\b"),
     Rule("pt.cuda.async_cut", "cuda", f"OutOfMemoryError: {_CUT}"),
     Rule("pt.cuda.async_cut", "cuda", f"^{_CUT}", probable=True),
     Rule("pt.pinned", "host", r"cuda runtime error \(2\) ?: out of memory", "CachingHostAllocator"),
@@ -87,6 +89,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.mmap", "host", r"unable to mmap \d+ bytes from file", r"Cannot allocate memory \(12\)"),
     Rule("pt.shm", "host", r"unable to allocate shared memory", r"Cannot allocate memory \(12\)"),
     Rule("pt.class", "cuda", "^", kind=_CLASS, known=True),  # any text
+    Rule("pt.class", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: ", probable=True),  # in a log
     # An index out of range makes the same sentences: pytorch/pytorch issues tell to run synchronously.
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", probable=True, without=_ASSERT),
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED", probable=True, without=_ASSERT),
@@ -108,7 +111,8 @@ FIELDS: dict[str, str] = {
     "requested": (
         rf"[Tt]ried to allocate ({SIZE})|Requested(?: size)? ?: ({SIZE}|\d{{1,20}})"
         rf"|unable to mmap (\d{{1,20}} bytes)|Invalid buffer size: ({SIZE})"
-        r"|Allocation failed for size::(\d{1,20})|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
+        r"|rtMalloc fail, .{1,80} size:(\d{1,20})|Allocation failed for size::(\d{1,20})"
+        r"|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
     ),
     "device": r"\b[A-Z]PU (\d{1,9})\b|\b[A-Z]{3,8} (\d{1,9});|Allocation on device (\d{1,9})\b",
     "capacity": rf"total capaci?ty of ({SIZE})|({SIZE}) total capacity|Device limit ?: ({SIZE})",

@@ -7,6 +7,7 @@ the status alone says nothing.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from nb_oomhelper.frameworks._messages import SIZE, Rule, event_of, find, read_fields, squeeze
 from nb_oomhelper.records.event import OomEvent
@@ -33,6 +34,7 @@ RULES = (
         r"Allocation \(size=\d{1,20}\) would exceed memory \(size=",
         without=r"(?:vmem|smem|sflag)",
     ),
+    Rule("jax.tpu_early", "tpu", _EXHAUSTED, "unlikely to have enough memory", kind=_OTHERS),
     # a core's scratch memory: a limit of the compiler's, which freeing nothing helps
     Rule("xla.tpu_vmem", "tpu", _EXHAUSTED, r"Ran out of memory in memory space \w+", probable=True, kind=_OTHERS),
     Rule("xla.tpu_vmem", "tpu", r"Allocation \(size=\d{1,20}\) would exceed memory \(size=", probable=True),
@@ -54,12 +56,13 @@ RULES = (
 FIELDS = {
     "requested": (
         rf"\((\d{{1,20}}B)\)|(?:allocating|allocate) ({SIZE})|Failed to allocate (\d{{1,20}}) bytes"
-        rf"|Used ({_SHORT}) of|TensorCore Hbm usage: ({_SHORT})|to (?:reserve|allocate) ({_SHORT})"
+        rf"|Requires ({_SHORT}), has|Used ({_SHORT}) of"
+        rf"|TensorCore Hbm usage: ({_SHORT})|to (?:reserve|allocate) ({_SHORT})"
         r"|Allocation \(size=(\d{1,20})"
     ),
     "device": r"on device ordinal (\d{1,4})",
     "capacity": rf"Used {_SHORT} of ({_SHORT})|exceeding available bytes: ({_SHORT})|exceed memory \(size=(\d{{1,20}})",
-    "free": rf"There are ({_SHORT}) free",
+    "free": rf"There are ({_SHORT}) free|, has ({_SHORT}) available",
     "program": rf"total allocation: ({SIZE})",  # what the compiled function needs in all
     "arguments": rf"parameter allocation: ({SIZE})",
     "temporaries": rf"preallocated temp allocation: ({SIZE})",
@@ -76,7 +79,9 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
     match = find(RULES, squeeze(text), exception_type)
     if match is None:
         return None
-    return event_of(_name(exception_type), match, text, exception_type, read_fields(FIELDS, match.window))
+    event = event_of(_name(exception_type), match, text, exception_type, read_fields(FIELDS, match.window))
+    # a core's scratch memory is not the device's
+    return replace(event, capacity=None) if match.rule.format == "xla.tpu_vmem" else event
 
 
 def _name(exception_type: str) -> str:

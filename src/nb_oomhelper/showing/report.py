@@ -6,6 +6,7 @@ Texts hold no markup but backticks around code and `**` around what is to be bol
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import is_told, segments_of
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
@@ -27,6 +29,7 @@ from nb_oomhelper.showing.notes import say_note, say_notes
 from nb_oomhelper.showing.outcome_text import say_tried, tell
 from nb_oomhelper.showing.wording import knows, say, say_list, say_size
 
+_CUDAS = re.compile(r"cuda|cu(?:blas|dnn|fft|sparse|solver|rand)|hipblas", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Row = TypeVar("_Row")
@@ -217,6 +220,11 @@ def _claims(match: Match | None, language: Language) -> str:
     return f"{said} · {plain(match.entry.source.get(language))}"
 
 
+def _is_of_cudas(event: OomEvent) -> bool:
+    """Whether CUDA or one of its libraries said it: an earlier call may have failed, which a synchronous run shows."""
+    return event.backend in ("cuda", "hip") and _CUDAS.search(event.message) is not None
+
+
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
     held, notes, here = case.snapshot.holdings, [], case.event.remote is None and case.told is None
     if here and not held.complete:
@@ -224,7 +232,7 @@ def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
         notes.append(say(key, language, seconds=seconds, searched=held.searched, total=held.total))
     notes.extend(say_beside(case, language))
     if case.event.certainty == "probable":
-        notes.append(say("note.probable_host" if case.event.backend == "host" else "note.probable", language))
+        notes.append(say("note.probable" if _is_of_cudas(case.event) else "note.probable_text", language))
     if (
         why := next((plan.placement.why for plan in case.plans if plan.placement and plan.placement.why), None)
     ) is not None:

@@ -14,9 +14,12 @@ MESSAGES = Messages(
     name="cuda",
     module="cuda",
     rules=(
+        # the stream executor of TensorFlow and XLA, in its log
+        Rule("cuda.pinned_log", "host", r"failed to alloc(?:ate)? \d{1,20} bytes on host", probable=True),
+        Rule("cuda.pinned_log", "host", r"could not allocate pinned host memory", probable=True),
         Rule("cuda.pinned", "host", r"\bcu\w{2,40}Host\w{0,20}\b", "(?i:out.?of.?memory|MemoryAllocation)"),
         # The stream executor of TensorFlow and XLA logs "from device: …", and tries with less.
-        Rule("cuda.driver", "cuda", r"(?<!from device: )CUDA_ERROR_OUT_OF_MEMORY"),
+        Rule("cuda.driver", "cuda", r"(?<!from device: )(?<!on host: )CUDA_ERROR_OUT_OF_MEMORY"),
         Rule("cuda.driver", "cuda", "CUDA_ERROR_OUT_OF_MEMORY", kind=".", known=True),
         Rule("cuda.error", "cuda", r"(?i:\bcuda(?: (?:runtime|driver|api)){0,2}(?: error\b| failure|:))", _REFUSED),
         Rule("cuda.call", "cuda", r"\bcu\w{3,60}(?:\([^()]{0,200}\))? (?:retry )?(?:failed|error)", r"out of memory"),
@@ -38,5 +41,5 @@ MESSAGES = Messages(
             without="device-side assert",
         ),
     ),
-    fields={"requested": rf"memory \(({SIZE})\)|allocat(?:e|ing) ({SIZE})"},
+    fields={"requested": rf"memory \(({SIZE})\)|alloc(?:ate|ating)? ({SIZE})|host memory of size: (\d{{1,20}})"},
 )

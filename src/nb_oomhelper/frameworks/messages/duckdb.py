@@ -34,7 +34,7 @@ MESSAGES = _Messages(
         Rule("duckdb.oom", "host", "^", kind=_CLASS, known=True),
     ),
     fields={
-        "requested": rf"(?:size|allocate) ({SIZE})",
+        "requested": rf"(?:size|allocate|block of) ({SIZE})",
         "allocated": rf"\(({SIZE})/{SIZE} used\)",
         "limit": rf"\({SIZE}/({SIZE}) used\)",
     },

@@ -36,6 +36,7 @@ MESSAGES = Messages(
         _gone("launcher.killed", "launcher", r"Signal 9 \(SIGKILL\) received by PID"),
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
+        _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
         _gone("linux.oom_killer", "other", "Memory cgroup out of memory|oom[-_]kill event"),
     ),
     fields={

@@ -13,6 +13,7 @@ MESSAGES = Messages(
         Rule("ggml.host", "host", r"(?:failed|unable) to allocate \w{0,20}(?:CPU|Host)\w{0,12} buffer"),
         Rule("ggml.pinned", "host", r"failed to allocate [\d.]{1,12} MiB of pinned memory", "out of memory"),
         Rule("ggml.cudamalloc", "cuda", r"alloc_buffer: allocating [\d.]{1,12} MiB on device"),
+        Rule("ggml.cuda", "cuda", r"ggml_cuda\w{0,40}: out of memory"),
         Rule("ggml.cudamalloc", "cuda", r"cudaMalloc failed: out of memory"),
         Rule("ggml.cuda", "cuda", r"CUDA error: out of memory", r"ggml|current device: \d"),
         Rule("ggml.buffer", "cuda", r"(?:failed|unable) to allocate CUDA\d{0,3}\w{0,12} buffer"),

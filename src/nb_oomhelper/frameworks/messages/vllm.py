@@ -56,7 +56,7 @@ MESSAGES = _Messages(
     fields={
         "requested": rf"\(?({SIZE}) (?:GiB )?KV cache is needed|utilization \([\d.]{{1,8}}, ({SIZE})\)",
         "capacity": rf"Free memory on device (?:\S{{1,40}} )?\([\d.]{{1,12}}/({SIZE})\)",
-        "limit": rf"available KV cache memory \(({SIZE})\)",
+        "free": rf"available KV cache memory \(({SIZE})\)",
         "device": r"device cuda:(\d{1,4})",
     },
 )
