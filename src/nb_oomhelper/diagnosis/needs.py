@@ -44,7 +44,7 @@ def made_by(event: OomEvent, span: Span, snapshot: MemorySnapshot) -> int | None
 def hidden_by(event: OomEvent, span: Span, snapshot: MemorySnapshot, made: int | None) -> int:
     """Find how much more the cell may have made, of which nothing tells.
 
-    On the host that is what lies below a peak that was reached before this cell, so that its own never showed; but it is
+    On the host that is what lies below a peak that was reached before this cell, so that its own never showed; but
     no more than was free.
 
     Args:
