@@ -86,6 +86,11 @@ def _first_button(panel: Panel, title: str) -> str:
     return str(min(fitting)[2])
 
 
+def _says(html: str, wanted: str) -> bool:
+    """Whether a title stands there, and not another that begins like it: "Delete a, b" is not "Delete a"."""
+    return wanted in plain(html).replace(f"{wanted},", "")
+
+
 def _below(panel: Panel, box: str) -> Iterator[dict[str, Any]]:
     part = copy.copy(panel)
     part.root = box
