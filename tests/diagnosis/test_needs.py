@@ -89,7 +89,9 @@ def test_below_an_older_peak_nothing_tells_what_a_cell_has_made(
     start: Footprint | None, end: Footprint | None, hidden: int
 ) -> None:
     made = made_by(event(), (start, end), memory(LIMITED))
-    assert hidden_by(event(), (start, end), memory(LIMITED), made) == hidden
+    roomy = memory(replace(LIMITED, virtual=700 * MIB))
+    assert hidden_by(event(), (start, end), roomy, made) == hidden
+    assert hidden_by(event(), (start, end), memory(LIMITED), made) == 0  # so much was not even free
     assert hidden_by(event("cuda"), (start, end), memory(LIMITED), made) == 0
 
 

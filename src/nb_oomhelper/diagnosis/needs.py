@@ -44,7 +44,8 @@ def made_by(event: OomEvent, span: Span, snapshot: MemorySnapshot) -> int | None
 def hidden_by(event: OomEvent, span: Span, snapshot: MemorySnapshot, made: int | None) -> int:
     """Find how much more the cell may have made, of which nothing tells.
 
-    On the host that is what lies below a peak that was reached before this cell, so that its own never showed.
+    On the host that is what lies below a peak that was reached before this cell, so that its own never showed; but
+    no more than was free.
 
     Args:
         event, span, snapshot: As of `made_by`.
@@ -56,9 +57,11 @@ def hidden_by(event: OomEvent, span: Span, snapshot: MemorySnapshot, made: int |
     start, end = span
     if event.backend != "host" or made is None or start is None or end is None:
         return 0
-    limited = tightest(snapshot.host)[0] in ("RLIMIT_AS", "RLIMIT_DATA")
+    bound, left, _ = tightest(snapshot.host)
+    limited = bound in ("RLIMIT_AS", "RLIMIT_DATA")
     before, peak = (start.virtual, end.peak_virtual) if limited else (start.resident, end.peak_resident)
     unseen = 0 if before is None or peak is None else peak - before - made
+    unseen = unseen if left is None else min(unseen, left)
     return unseen if unseen > _ARENA else 0  # as much is malloc's
 
 

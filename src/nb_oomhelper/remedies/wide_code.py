@@ -98,7 +98,7 @@ def _wide_members(written: Written, held: Holdings, shortage: Shortage, places: 
         if kept.element is None or kept.element.kind != "float64" or not kept.call:
             continue
         size = kept_by(held, path, local=local)
-        for place in within if size // 2 >= max(WORTH_MENDING, missing // 2) and _is_here(within) else ():
+        for place in within if size // 2 >= max(WORTH_MENDING, missing // 4) and _is_here(within) else ():
             if edits := find_wide(place.text, place.body, path, kept.element):
                 yield Mistake(
                     kind="float32", subject="float32", place=place, edits=edits, explains=size // 2, in_cell=True
