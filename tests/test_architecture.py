@@ -53,6 +53,7 @@ OUTSIDE: dict[str, set[str]] = {
     "IPython": {
         "shell.magics",
         "shell.oom_commands",
+        "shell.oom_files",
         "showing.frontends",
         "showing.frontends._live",
         "showing.frontends._panel",

@@ -126,6 +126,8 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …]
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
             %oom entry WORDS          # search the knowledge base
+            %oom export FILE          # the last case as JSON, or as Markdown for FILE.md [--anonymize]
+            %oom stats                # how often each fix has helped: claimed, suites, here [--export FILE | --forget]
             %oom status               # what is in place, where the history is, what could not be read [--traceback]
             %oom fix --help           # what one of them takes
         """
