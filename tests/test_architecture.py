@@ -32,7 +32,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("case",),
     ("showing",),
     ("shell", "entries"),
+    ("mcp_server",),
     ("",),  # the root: two entry points for IPython, and names that are fetched when they are first used
+    ("__main__",),  # the command line
 )
 ROW = {package: number for number, packages in enumerate(ROWS) for package in packages}
 # Whose door to which other package; frameworks are found in sys.modules and imported by nobody.
@@ -40,6 +42,7 @@ OUTSIDE: dict[str, set[str]] = {
     "pynvml": {"memory.nvml"},
     "psutil": {"memory.host", "memory.processes", "loading.disk"},
     "wcwidth": {"showing.grid"},
+    "mcp": {"mcp_server"},
     "torch": {"loading.checkpoint._meta"},  # builds a model from its config, on request
     "transformers": {"loading.checkpoint._meta"},
     "ipywidgets": {

@@ -6,7 +6,6 @@ No text for people and no IPython in here: those who show a case read its record
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +15,7 @@ from typing import TypeVar
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.diagnosis.request import made_certain
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.failure.detection import Failure, detect_text
+from nb_oomhelper.failure.detection import Failure
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
@@ -25,17 +24,20 @@ from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
+from nb_oomhelper.memory.told import told_snapshot, unread
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
-from nb_oomhelper.records.memory import DriverReading, HostMemory, MemorySnapshot, Span
+from nb_oomhelper.records.memory import MemorySnapshot, Span
 from nb_oomhelper.records.remedy import FixPlan, Outcome
+from nb_oomhelper.records.told import Told
 from nb_oomhelper.remedies import history
 from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook, replaced_by
 from nb_oomhelper.remedies.planning import plan, predict_effect
-from nb_oomhelper.remedies.running import RunCode, run
+from nb_oomhelper.remedies.running import RunCode, ran_out, run
 from nb_oomhelper.remedies.verdicts import judge
 from nb_oomhelper.services import Services
+from nb_oomhelper.source.repeats import Repeat
 
 _Part = TypeVar("_Part")
 
@@ -49,11 +51,13 @@ class Case:
         match: The entry that bears on it, or None.
         plans: Fixes, best first.
         cell: Source of the cell that failed; "" where it is not known.
+        repeats: What the cell has done that is done once more when it runs again.
         rates: For each fix, (n, m): the failed cell ran after n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
         recorded: The moment under which the history has the last outcome; None where it has not.
         earlier: What was run for the same error of the same cell before, oldest first.
         released_holders: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
+        told: Where a text tells of it, if it is read from one: it is of another process then, and nothing here is.
     """
 
     event: OomEvent
@@ -62,11 +66,13 @@ class Case:
     match: Match | None = None
     plans: tuple[FixPlan, ...] = ()
     cell: str = ""
+    repeats: tuple[Repeat, ...] = ()
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     recorded: float | None = None
     earlier: tuple[Outcome, ...] = ()
     released_holders: frozenset[int] = frozenset()
+    told: Told | None = None
 
 
 def open_case(
@@ -93,7 +99,7 @@ def open_case(
         return None
     if event.remote is not None:  # this machine's memory does not explain it; the notebook says how large its steps are
         notebook = services.attempt(lambda: _inspected(scope, cell), Notebook())
-        return _written(event, _unread(), None, notebook, services, cell)
+        return _written(event, unread(), None, notebook, services, cell)
     event = replace(event, call=services.attempt(lambda: _failed_call(failure), None))
     return _written(*_taken_down(event, scope, services, cell), services, cell, span)
 
@@ -104,7 +110,7 @@ def _taken_down(
     """What memory and the notebook say. The scope, which refers to the user's objects, lives no longer than this."""
     where = services.attempt(scope, Scope())
     notebook = services.attempt(lambda: inspect_notebook(where.variables, cell, where.inputs, where.frames), UNREAD)
-    snapshot = services.attempt(lambda: _read(event, services, where), _unread())
+    snapshot = services.attempt(lambda: _read(event, services, where), unread())
     phase = services.attempt(lambda: tell_phase(event, snapshot.holdings, notebook), event.phase)
     told = replace(event, phase=phase)  # all that follows is decided by it
     told = services.attempt(lambda: made_certain(told, snapshot), told)
@@ -127,7 +133,20 @@ def minimal_case(event: OomEvent, services: Services) -> Case:
     Returns:
         The case, with a plan that releases the failed cell.
     """
-    return _written(event, _unread(), None, Notebook(), services, "")
+    return _written(event, unread(), None, Notebook(), services, "")
+
+
+def told_case(told: Told, services: Services) -> Case:
+    """Make a case of an error that a text tells of: of what the text says, whosever memory it was.
+
+    Args:
+        told: The error.
+        services: What to work with; nothing of this process is read.
+    """
+    event = replace(told.event, remote=None)
+    case = _written(event, told_snapshot(event), None, Notebook(), services, "")
+    case.event, case.plans, case.told = told.event, (), told
+    return case
 
 
 def _written(
@@ -141,15 +160,14 @@ def _written(
 ) -> Case:
     """Our reading of what was taken down."""
     bare = Diagnosis(requested=event.requested, free=event.free, capacity=event.capacity, short=None)
-    diagnosis = services.attempt(
-        lambda: diagnose(event, snapshot, span, torch="torch" in sys.modules, failed=services.failed), bare
-    )
+    torch = "torch" in sys.modules or event.framework == "pytorch"
+    diagnosis = services.attempt(lambda: diagnose(event, snapshot, span, torch=torch, failed=services.failed), bare)
     if load is not None:
         diagnosis = services.attempt(lambda: estimate_whole(diagnosis, load), diagnosis)
     elif diagnosis.made is not None:
         replaced = services.attempt(lambda: replaced_by(notebook, snapshot.holdings), 0)
         diagnosis = replace(diagnosis, replaced=replaced)
-    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
+    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell, repeats=notebook.repeats)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
         case.plans = services.attempt(
@@ -175,11 +193,6 @@ def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySna
         return read()
     snapshot = read(blocks=True)
     return replace(snapshot, holdings=search(where, event.backend, event.device, DEADLINE, everywhere=True))
-
-
-def _unread() -> MemorySnapshot:
-    """Memory as it is where nothing could be read."""
-    return MemorySnapshot(taken_at=time.time(), driver=DriverReading(), host=HostMemory())
 
 
 def _failed_call(failure: Failure) -> FailedCall | None:
@@ -214,16 +227,14 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     bare = run(chosen, run_code, read, case.diagnosis, services.shell)
     if bare.loaded and _ends_cell(chosen.before, case.cell):
         bare = replace(bare, ran=True)
-    outcome = services.attempt(
-        lambda: _with_holders(bare, chosen, event, scope()), bare
-    )  # the code has run, whatever fails now
+    outcome = services.attempt(lambda: _with_holders(bare, chosen, event, scope()), bare)  # it has run, whatever fails
     case.outcomes.append(outcome)
     if outcome.loaded:
         case.plans = services.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)
     if outcome.error is None:
         case.released_holders |= chosen.released_holders
         case.plans = services.attempt(lambda: _predicted(case), case.plans)
-    elif chosen.next_smaller is not None and _ran_out(outcome.error):
+    elif chosen.next_smaller is not None and ran_out(outcome.error):
         smaller = replace(chosen.next_smaller, number=chosen.number)
         case.plans = tuple(smaller if one is chosen else one for one in case.plans)
     case.recorded = _record(outcome, case, services)
@@ -251,12 +262,6 @@ def record_run(case: Case, services: Services, *, ran: bool) -> None:
     at = case.recorded
     if at is not None:
         _keep(services, lambda path: history.settle(path, at, last.fix, ran))
-
-
-def _ran_out(error: str) -> bool:
-    """Whether a line of an error, as `Outcome` has it, tells of a lack of memory."""
-    kind, _, text = error.partition(": ")
-    return detect_text(text, kind) is not None
 
 
 def _predicted(case: Case) -> tuple[FixPlan, ...]:

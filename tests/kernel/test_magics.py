@@ -69,8 +69,8 @@ def kernel(shared: SharedKernel) -> Kernel:
 
 class TestOom:
     def test_stats(self, kernel: Kernel, tmp_path: Path) -> None:
-        (table,) = shown(kernel.execute("%oom stats"))
-        assert "advice suite, host memory" in table["text/plain"]
+        (table,) = kernel.execute("%oom stats").displays
+        assert "advice suite, host memory" in table["data"]["text/plain"]
         kernel.execute(f"%oom stats --export {tmp_path}/stats.json")
         assert json.loads((tmp_path / "stats.json").read_text("utf-8"))["fixes"]
 

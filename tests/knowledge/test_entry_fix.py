@@ -258,6 +258,7 @@ class TestFixes:
             ("empty-each-step", "unsafe", (), "mistake"),
             ("retry-after-except", "unsafe", (), "mistake"),
             ("concat-once", "unsafe", (), "mistake"),
+            ("still-sparse", "unsafe", (), "mistake"),
             ("by-parts", "unsafe", (), "mistake"),
             ("no-grad-function", "unsafe", (), "mistake"),
             ("no-grad", "unsafe", (), "cell"),

@@ -13,6 +13,7 @@ from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import HostMemory, Measure
@@ -24,6 +25,7 @@ from nb_oomhelper.showing.markup import code, plain
 from nb_oomhelper.showing.outcome_text import fix_loses, fix_title, summary, tell
 from nb_oomhelper.showing.report import Report, bar, write
 from nb_oomhelper.showing.wording import say
+from nb_oomhelper.source.repeats import Repeat
 from tests.cases import (
     DEVICE,
     EVENT,
@@ -70,7 +72,7 @@ def with_diagnosis(event: OomEvent = EVENT, **facts: Any) -> Report:
 def test_every_part_of_a_rich_case_is_there(language: Language) -> None:
     found = report(language=language)
     for field in fields(Report):
-        assert getattr(found, field.name) or field.name == "solved", field.name
+        assert getattr(found, field.name) or field.name in ("solved", "advice"), field.name
     rows = (*found.fixes, *found.not_enough)
     assert len(rows) == len(rich_case().plans)
     assert all(row.title and row.effect and row.label for row in rows)
@@ -556,6 +558,27 @@ def test_no_entry() -> None:
     assert found.claims == ""
 
 
+def test_what_the_cell_does_twice_is_said_before_it_runs_again() -> None:
+    case = rich_case()
+    shown = replace(RELEASE, applicability="display_only")
+    case.plans = (RELEASE, replace(RELEASE, fix="delete-variable", applicability="unsafe", subject="queue"), shown)
+    case.outcomes, case.repeats = [], (Repeat("taken", "queue"), Repeat("input"))
+    safe, unsafe, copied = write(case, catalog(), "en").fixes
+    assert safe.loses == ""
+    assert safe.note.endswith("What it has already taken out of `queue` is gone. The cell asks for its input again.")
+    assert unsafe.loses.endswith(" The cell asks for its input again.")
+    assert "taken out" not in unsafe.loses  # it is deleted
+    assert unsafe.loses in fix_loses(unsafe.plan, case, catalog(), "en")
+    assert "again" not in copied.note
+
+
+def test_a_search_without_room_is_not_told_as_a_lack_of_time() -> None:
+    found = replace(SNAPSHOT.holdings, complete=False, searched=2, total=5, seconds=0.2)
+    assert any("stopped after 0.2 s" in one for one in report(holdings=found).notes)
+    (told,) = (one for one in report(holdings=replace(found, no_room=True)).notes if "search for holders" in one)
+    assert told.startswith("The search for holders lacked memory; it got through 2 of 5 names")
+
+
 def test_notes() -> None:
     found = report(replace(EVENT, certainty="probable")).notes
     assert found[0].startswith("The search for holders stopped after 0.3 s at 6 of 9 names")
@@ -670,18 +693,18 @@ def test_words_of_one_fix() -> None:
 @pytest.mark.parametrize("requested", [None, GIB // 2, 2 * GIB, 100 * GIB])
 @pytest.mark.parametrize("backend", ["cuda", "host"])
 def test_widths_add_up_to_the_whole(backend: str, requested: int | None) -> None:
-    parts = bar(SNAPSHOT, backend, "en", requested)
+    parts = bar(segments(SNAPSHOT, backend, requested), "en")
     assert sum(part.width for part in parts) == pytest.approx(100)
     assert all(0 <= part.width <= 100 for part in parts)
     assert ("short" in {part.kind for part in parts}) == ((requested or 0) > (GIB if backend == "cuda" else 32 * GIB))
 
 
 def test_what_is_unknown_is_not_drawn() -> None:
-    parts = bar(replace(SNAPSHOT, device=None), "cuda", "en")
+    parts = bar(segments(replace(SNAPSHOT, device=None), "cuda"), "en")
     assert [part.kind for part in parts] == ["allocated", "cached"]
-    assert bar(replace(SNAPSHOT, host=HostMemory()), "host", "en") == ()
+    assert bar(segments(replace(SNAPSHOT, host=HostMemory()), "host"), "en") == ()
     nothing = HostMemory(capacity=0, available=0, this_process=0)
-    assert sum(part.width for part in bar(replace(SNAPSHOT, host=nothing), "host", "en")) == 0
+    assert sum(part.width for part in bar(segments(replace(SNAPSHOT, host=nothing), "host"), "en")) == 0
 
 
 # -- size ------------------------------------------------------------------------------------------------------------
@@ -697,7 +720,7 @@ def test_what_is_unknown_is_not_drawn() -> None:
     ids=["behind", "before", "numpy"],
 )
 def test_a_message_of_a_mebibyte_makes_no_large_report(text: str) -> None:
-    event = detect_text(text, "torch.OutOfMemoryError")
+    event = detect_text(text, "MemoryError" if text.startswith("Unable") else "torch.OutOfMemoryError")
     assert event is not None
     assert event.requested == 2 * GIB
     case = rich_case(event)

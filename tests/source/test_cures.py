@@ -64,6 +64,7 @@ def parts(**named: Element) -> Element:
     return Element("parts", given)
 
 
+RECORD = Element("parts", {0: OTHER, "step": OTHER, 1: GRAPH, "out": GRAPH}, maker="Result")
 PAIR = Element("parts", {0: OTHER, 1: parts(out=GRAPH, name=OTHER)})
 
 
@@ -97,6 +98,10 @@ PAIR = Element("parts", {0: OTHER, 1: parts(out=GRAPH, name=OTHER)})
         ),
         ("losses", PAIR, "losses.append((x, dict(out=f(x))))", "losses.append((x, dict(out=f(x).detach())))"),
         ("losses", PAIR, "losses.append(made)", None),  # a tuple has no detach()
+        ("losses", PAIR, "losses.append(f(x, dict(out=y)))", None),
+        ("losses", RECORD, "losses.append(Result(step, out))", "losses.append(Result(step, out.detach()))"),
+        ("losses", RECORD, "losses.append(Result(step, out=f(x)))", "losses.append(Result(step, out=f(x).detach()))"),
+        ("losses", RECORD, "losses.append(result_of(step, out))", None),
         ("losses", OTHER, "losses.append(net(x))", None),  # nor has a ModelOutput
         ("losses", GRAPH, "losses.append(float(loss))", None),
         ("losses", GRAPH, "losses.append(loss.detach().cpu())", None),

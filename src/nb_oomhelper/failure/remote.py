@@ -103,3 +103,19 @@ def _has_dask_worker() -> bool:
         return len(sys.modules["distributed.worker"].Worker._instances) > 0
     except Exception:  # not loaded, or another version
         return False
+
+
+def is_named_in(exception_type: str, text: str) -> Remote | None:
+    """Tell the same by what a traceback prints of an exception, as far as that tells it.
+
+    Args:
+        exception_type: Its class, with the module where that is printed.
+        text: Its message.
+    """
+    home, _, name = exception_type.partition("(")[0].rpartition(".")
+    package = home.partition(".")[0]
+    by_class = (told for one, names, told in _CLASSES if name in names and package and one in ("", package))
+    carried = name.endswith(_CARRIED) or name == "KilledWorker"
+    bare = ("dask" if name == "KilledWorker" else "process pool") if carried and not package else None
+    by_text = (told for begins, told in _TEXTS if begins.match(text))
+    return next(by_class, None) or bare or next(by_text, None)  # type: ignore[return-value]

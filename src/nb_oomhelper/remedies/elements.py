@@ -71,6 +71,24 @@ def read_steps(frames: Iterable[tuple[FrameType, int]]) -> tuple[Step, ...]:
     return tuple(_step(code, line) for code, line in codes)
 
 
+def line_at_top(steps: Iterable[Step]) -> int | None:
+    """Give the line of the failed cell that was running, from 1 in its source; None where that is not known.
+
+    Args:
+        steps: As of `read_steps`.
+    """
+    return next((one.line for one in steps if not one.function), None)
+
+
+def is_iterator(thing: object) -> bool:
+    """Tell whether something can be gone through once only: a generator, a file, a reader of chunks.
+
+    Args:
+        thing: Anything.
+    """
+    return any("__next__" in class_dict(kind) for kind in class_mro(type(thing)))
+
+
 def _step(code: CodeType, line: int) -> Step:
     name = "" if at_top(code) else code.co_name
     return Step(function=name, file=code.co_filename, first=code.co_firstlineno, line=line)
@@ -199,6 +217,10 @@ def describe(thing: object, depth: int = 3) -> Element:
     if depth and (kind is dict or kind is OrderedDict):
         some = [(key, one) for key, one in _items(thing) if type(key) in (str, int)][:_FEW]
         return Element("parts", {key: describe(one, depth - 1) for key, one in some})
+    fields = list(_fields(thing)) if depth else []
+    if fields:  # by their places and by their names: both ways are written in a call
+        parts = [(name, describe(one, depth - 1)) for name, one in fields]
+        return Element("parts", {**dict(enumerate(one for _, one in parts)), **dict(parts)}, maker=class_name(kind))
     return Element("model", on_device=_is_model_on_device(thing)) if _is_model(thing) else _BUILTINS
 
 
@@ -234,6 +256,21 @@ def _is_model_on_device(thing: object, depth: int = 3) -> bool:
             return bool(sys.modules["torch"]._C.TensorBase.device.__get__(weight).type != "cpu")
     inner = list(below.values())[:_PARTS] if depth and type(below) is dict else []
     return any(_is_model_on_device(one, depth - 1) for one in inner if one is not None)
+
+
+def _fields(thing: Any) -> Iterator[tuple[str, object]]:
+    """What an object of a class of the notebook's was made of, in the order in which a call of the class gives it."""
+    kind = type(thing)
+    known = class_dict(kind) if is_main(class_dict(kind).get("__module__")) else {}
+    if issubclass(kind, tuple):
+        names = known.get("_fields")
+        if type(names) is tuple and len(names) == tuple.__len__(thing) <= _FEW:
+            yield from zip(names, tuple.__iter__(thing), strict=True)
+        return
+    made, values = known.get("__init__"), instance_dict(thing)  # a dataclass has one, too
+    names = made.__code__.co_varnames[1 : made.__code__.co_argcount] if type(made) is FunctionType else ()
+    if len(names) <= _FEW and all(name in values for name in names):
+        yield from ((name, values[name]) for name in names)
 
 
 def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) -> None:

@@ -21,6 +21,7 @@ from nb_oomhelper.remedies.notebook import Notebook
 _FORWARD, _UNKNOWN_MODEL, _BACKWARD = 2.0, 4.0, 1.5
 _OUTPUTS = 48
 _WITHOUT_GRAPH = 2  # of the failed request, beside what there was
+_OF_ARRAYS = 6  # the same for an expression of NumPy's, each of whose terms is an array
 # An item of a batch in a DataLoader's worker lives by itself and in the batch, and two batches are fetched ahead.
 _FETCHED = 4.0
 _MARGIN = 0.1  # of the room, so much stays free: allocators round, and memory has gaps
@@ -127,7 +128,7 @@ def _whole(event: OomEvent, held: Holdings, made: int) -> int:
     requested = event.requested or 0
     graph = any(dict(held.rows[index].parts).get("graph") for index in held.of_kind("failed_cell"))
     if event.phase != "train" and not graph:
-        return made + _WITHOUT_GRAPH * requested
+        return made + (_OF_ARRAYS if event.framework == "numpy" else _WITHOUT_GRAPH) * requested
     kept = [row.count for row in held.rows if row.kind == "variable" and row.role in ("model", "pretrained model")]
     if not kept:
         return int(made * _UNKNOWN_MODEL)

@@ -97,7 +97,7 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         before=cure.changed.before,
         after=cure.changed.after,
         definition=definition,
-        clear="\n".join([*_cleared(written, group), *_forgotten(written, held)]),
+        clear="\n".join(dict.fromkeys([*_cleared(written, group), *_forgotten(written, held)])),
         code=code.strip("\n"),
         explains=_explained(held, group),
         in_cell=all(one.in_cell for one in group),
@@ -123,7 +123,8 @@ def _cleared(written: Written, group: Iterable[Mistake]) -> Iterator[str]:
     for one in group:
         kept = written.kept.get(one.subject) if one.grows else None
         if kept is not None and kept.call == "clear" and not _starts_anew(written.cell.tree, one.subject):
-            yield f"{one.subject}.clear()"
+            lists = [path for path in written.kept if path.startswith(f"{one.subject}[")]  # the code counts on its keys
+            yield from (f"{path}.clear()" for path in lists or [one.subject])
 
 
 def _forgotten(written: Written, held: Holdings) -> Iterator[str]:

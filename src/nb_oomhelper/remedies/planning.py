@@ -18,12 +18,13 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
+from nb_oomhelper.remedies.code_mistakes import leads_to_training
 from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.subjects import find_subjects
-from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_put_by, without_idle
-from nb_oomhelper.source.collecting import root_of
+from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_more_to_come, with_put_by, without_idle
+from nb_oomhelper.source.collecting import comprehends_at, root_of
 
 _FURTHER = 3  # smaller sizes beyond the first that are made ready, each for the case that the one before ran out
 _LETS_GO = ("delete-variable", "empty-container")  # of what names of the user's keep
@@ -58,10 +59,16 @@ def plan(
     shortage = find_shortage(diagnosis, snapshot, grows=False)
     if notebook.written is not None:
         mends = find_mends(notebook.written, event, snapshot.holdings, shortage)
+        forward = event.framework == "pytorch" and event.stage != "backward"
+        forward = forward and leads_to_training(notebook.written, notebook.written.cell.tree)
+        comprehends = comprehends_at(notebook.written.cell.tree, notebook.written.line_in_cell())
+        shortage = with_more_to_come(shortage, diagnosis, midst=forward or comprehends)
         notebook = replace(notebook, mends=tuple(mends))
         shortage = replace(shortage, grows=any(mend.grows for mend in mends))
+    diagnosis = replace(diagnosis, hidden=shortage.hidden)
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    fit = find_fit(event, snapshot.holdings, shortage, notebook)
+    room = None if shortage.room is None else shortage.room + diagnosis.replaced  # free again when its steps begin
+    fit = find_fit(event, snapshot.holdings, replace(shortage, room=room), notebook)
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
     for fix in fixes:
         try:

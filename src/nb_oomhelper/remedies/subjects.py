@@ -84,21 +84,25 @@ def _variables(fix: Fix, cached: int, held: Holdings, diagnosis: Diagnosis, note
 
 
 def _together(cached: int, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[Subject]:
-    """The fewest variables that make room for the cell together, the largest first, where none does alone."""
+    """The fewest variables that make room for the cell together, the largest first, where none does alone.
+
+    Room also for what the cell may need beyond what was seen of it, as far as they have it.
+    """
     made = notebook.written.made_names() if notebook.written is not None else frozenset()
     groups = [cause.names for cause in _of(diagnosis, "variable")]
     spare = [group for group in groups if not any(name in notebook.needed or name in made for name in group)]
     if diagnosis.rerun is None or diagnosis.free is None:
         return
     missing = diagnosis.rerun + diagnosis.gaps - diagnosis.free - cached
-    released = held.of_failures()
-    for count, group in enumerate(spare[:_TOGETHER], 1):
+    released, chosen = held.of_failures(), dict[str, None]()
+    for group in spare[:_TOGETHER]:
+        if held.freed_by(released) >= missing + diagnosis.hidden:
+            break
         released = released.union(*(held.named(name) for name in group))
-        if held.freed_by(released) >= missing:
-            names = ", ".join(name for one in spare[:count] for name in one)
-            if count > 1:
-                yield Subject(names, {"name": names}, released)
-            return
+        chosen |= dict.fromkeys(group)
+    if len(chosen) > 1 and tuple(chosen) not in groups and held.freed_by(released) >= missing:
+        names = ", ".join(chosen)
+        yield Subject(names, {"name": names}, released)
 
 
 def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.definitions import Definition
-from nb_oomhelper.remedies.elements import Kept, Step
+from nb_oomhelper.remedies.elements import Kept, Step, line_at_top
 from nb_oomhelper.source.call_sites import bound_names
 from nb_oomhelper.source.cures import Function, first_line, function_in
 from nb_oomhelper.source.source_text import SourceText
@@ -23,6 +23,7 @@ class Written:
         cell: The failed cell.
         definitions: Functions of the notebook, those first that the cell calls.
         names: The user's variables.
+        needed: Those of them that the cell reads, itself or through what it calls.
         steps: The user's calls on the way to the error, outermost first.
         autograd: Whether what was computed on that way has a graph; None where nobody knows.
         kept: What variables keep, by path.
@@ -33,6 +34,7 @@ class Written:
     cell: Cell
     definitions: tuple[Definition, ...] = ()
     names: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
     steps: tuple[Step, ...] = ()
     autograd: bool | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Written:
 
     def line_in_cell(self) -> int | None:
         """The line of the failed cell that was running, from 1 in its source; None where that is not known."""
-        return next((one.line for one in self.steps if not one.function), None)
+        return line_at_top(self.steps)
 
     def made_names(self) -> frozenset[str]:
         """Give the names that the cell itself had bound when it failed: run again, it makes all that anew."""

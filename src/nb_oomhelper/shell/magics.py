@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as MagicUsageError
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
@@ -24,6 +25,7 @@ except ImportError:  # IPython 7, where no magic's value is silenced by a semico
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from nb_oomhelper.holders.scope import Scope
     from nb_oomhelper.knowledge.toml_tables import Language
@@ -112,8 +114,9 @@ class OomMagics(Magics):  # type: ignore[misc]
             finally:
                 print("\n".join(meter.stop(self._core.settings.pick_language())))
 
-    @line_magic
-    def oom(self, line: str) -> None:
+    @no_var_expand  # what is pasted to be explained must not be evaluated
+    @line_cell_magic
+    def oom(self, line: str, cell: str | None = None) -> None:
         """Show what is known of the last out-of-memory error, and act on it.
 
         ::
@@ -124,6 +127,8 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom fix N --yes          # the same, for a fix that says what it loses
             %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …]
+            %oom explain FILE         # the out-of-memory errors in a log or a notebook [--json] [--lang en|zh]
+            %%oom explain             # the same in the text that is pasted below it
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
             %oom entry WORDS          # search the knowledge base
             %oom export FILE          # the last case as JSON, or as Markdown for FILE.md [--anonymize]
@@ -134,9 +139,17 @@ class OomMagics(Magics):  # type: ignore[misc]
         from nb_oomhelper.shell.oom_commands import run
 
         try:
-            run(line, self._core)
+            run(line if line.split()[:1] == ["explain"] else self._filled_in(line), self._core, cell)
         except OomHelperError as error:
             print(error)
+
+    def _filled_in(self, line: str) -> str:
+        """A line with `$name` and `{expression}` filled in, as IPython does it for other magics."""
+        frame: FrameType | None = sys._getframe()
+        depth = 1
+        while frame is not None and frame.f_code.co_name != "run_line_magic":  # its caller has the names
+            frame, depth = frame.f_back, depth + 1
+        return str(self.shell.var_expand(line, depth))
 
 
 def _ordinal(driver: Driver, index: int) -> int | None:

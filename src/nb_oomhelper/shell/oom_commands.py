@@ -14,16 +14,24 @@ from nb_oomhelper.shell.core import Core
 from nb_oomhelper.shell.oom_files import export, last, stats
 
 
-def run(line: str, core: Core) -> None:
+def run(line: str, core: Core, cell: str | None = None) -> None:
     """Do what a line of `%oom` asks for.
 
     Args:
-        line: What stands after `%oom`.
+        line: What stands after `%oom`; of a text to explain as it was written.
         core: The extension.
+        cell: What stands below `%%oom`.
 
     Raises:
         OomHelperError: It cannot be done; the message is for the user, in one line if the line makes no sense.
     """
+    if line.split()[:1] == ["explain"]:
+        from nb_oomhelper.shell.explain import explain
+
+        explain(line.strip().removeprefix("explain"), cell, core, _parsers()[1]["explain"].format_help)
+        return
+    if cell is not None:
+        raise UsageError("%%oom takes a text below it to explain: %%oom explain")
     words = _split(line)
     if not words:
         core.panels.show(last(core))
@@ -115,6 +123,17 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     release.add_argument("--deep", action="store_true", help="drop the exceptions, too: %%tb has nothing to show then")
     release.add_argument("--history", action="store_true", help="forget displayed results, too: Out, _, _12")
 
+    explain = add(
+        "explain",
+        "[--json] [--lang en|zh] [FILE]",
+        lambda *_: None,
+        "explain the out-of-memory errors in a log, a notebook or a variable's text",
+        "Below %%oom explain: in the text that is pasted there. Nothing of it is run.",
+    )
+    explain.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
+    explain.add_argument("--lang", choices=("en", "zh"), help="the language; else the one that is set")
+    explain.add_argument("file", metavar="FILE", nargs="?", help="a text or a notebook (.ipynb)")
+
     plan = add(
         "plan",
         "MODEL [--device N] [--dtype D] [--json]",
@@ -142,13 +161,17 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         stats,
         "show how often each fix has helped: claimed, in our suites, here",
     )
-    what = told.add_mutually_exclusive_group()
-    what.add_argument("--export", metavar="FILE", help="write it to a file, as JSON; nothing is sent")
-    what.add_argument("--forget", action="store_true", help="delete this machine's history of outcomes")
+    _add_stats(told)
 
     status = add("status", "[--traceback]", _status, "show what is in place, what is missing, and where the history is")
     status.add_argument("--traceback", action="store_true", help="show the traceback of our own last problem")
     return parser, subcommands
+
+
+def _add_stats(told: _Parser) -> None:
+    what = told.add_mutually_exclusive_group()
+    what.add_argument("--export", metavar="FILE", help="write it to a file, as JSON; nothing is sent")
+    what.add_argument("--forget", action="store_true", help="delete this machine's history of outcomes")
 
 
 def _number(word: str) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from nb_oomhelper.case import Case, read_again, run_fix
 from nb_oomhelper.holders.scope import scope_of
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.remedies.releasing import give_back
 from nb_oomhelper.services import Services
@@ -64,14 +66,17 @@ class Panels:
         else:
             self.show(case, static=not kept and number > 1)  # a pool of threads fails at once
 
-    def show(self, case: Case, *, static: bool = False) -> None:
+    def show(self, case: Case, *, static: bool = False, language: Language | None = None) -> None:
         """Show a case; the one before it is no longer live.
 
         Args:
             case: What is shown.
-            static: Without buttons, beside the live panel of another thread.
+            static: Without buttons, beside what is live, as for another thread's error or a text's.
+            language: Another one than is set.
         """
-        shown = frontends.show(case, self._actions(), self._services.shell, static=static)
+        actions = self._actions() if language is None else replace(self._actions(), language=lambda: language)
+        static = static or case.told is not None
+        shown = frontends.show(case, actions, self._services.shell, static=static)
         if not static:
             self.screen.add(shown)
 

@@ -128,6 +128,8 @@ def _claim(match: Match | None, end: DeadEnd) -> DeadEndClaim | None:
 def bound_of(case: Case) -> str:
     """What a request can be larger than: the device, the machine, or a limit; the end of a sentence's key."""
     if case.event.backend != "host":
+        if any(cause.limit == "largest buffer" for cause in case.diagnosis.causes):
+            return "_buffer"
         return "_limit" if any(cause.kind == "too_large" and cause.limit for cause in case.diagnosis.causes) else ""
     return "_machine" if tightest(case.snapshot.host)[0] == "machine" else "_limit"
 

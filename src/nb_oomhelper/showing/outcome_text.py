@@ -8,6 +8,7 @@ from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
 from nb_oomhelper.showing.markup import code, plain
+from nb_oomhelper.showing.repeat_text import say_repeats
 from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say_size
 
 
@@ -25,8 +26,7 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     lines = [_did(outcome, case, catalog, language)]
     if outcome.predicted is not None:
         lines.append(say("outcome.predicted", language, predicted=say_freed(outcome.predicted, language)))
-    lines.extend(_driver(outcome, language))
-    lines.extend(_held(outcome, language))
+    lines += [*_driver(outcome, language), *_held(outcome, language)]
     if outcome.loaded:
         lines.extend([say("outcome.loaded", language), *_placed(outcome, language)])
     else:
@@ -216,8 +216,8 @@ def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -
         catalog: The knowledge, which has its texts.
         language: "en" or "zh".
     """
-    loses = fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case))
-    return say("fix.loses", language, loses=loses)
+    parts = (fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case)), say_repeats(case, plan, language))
+    return say("fix.loses", language, loses=" ".join(filter(None, parts)))
 
 
 def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> str:

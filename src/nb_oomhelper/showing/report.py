@@ -6,6 +6,7 @@ Texts hold no markup but backticks around code and `**` around what is to be bol
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +17,19 @@ from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
-from nb_oomhelper.memory.segments import segments
-from nb_oomhelper.records.memory import MemorySnapshot, Segment
+from nb_oomhelper.memory.segments import is_told, segments_of
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import Segment
+from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
-from nb_oomhelper.showing.headline import say_headline
+from nb_oomhelper.showing.headline import say_headline, say_who
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import say_note, say_notes
 from nb_oomhelper.showing.outcome_text import say_tried, tell
 from nb_oomhelper.showing.wording import knows, say, say_list, say_size
 
+_CUDAS = re.compile(r"cuda|cu(?:blas|dnn|fft|sparse|solver|rand)|hipblas", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Row = TypeVar("_Row")
@@ -50,6 +54,7 @@ class Report:
         not_enough: Fixes after which it runs out again.
         tried: What was run for the same error of the same cell before, in one line, or "".
         here: Whether it was this process that ran out.
+        advice: What to do about an error that a text tells of.
         solved: Whether the cell, or the load in it, has run to its end since.
     """
 
@@ -68,6 +73,7 @@ class Report:
     not_enough: tuple[FixRow, ...] = ()
     tried: str = ""
     here: bool = True
+    advice: tuple[str, ...] = ()
     solved: bool = False
 
 
@@ -106,7 +112,8 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         claims=one(lambda spoken: _claims(case.match, spoken), ""),
         notes=one(lambda spoken: _notes(case, catalog, spoken), ()),
         tried=one(lambda spoken: say_tried(case, catalog, spoken), ""),
-        here=case.event.remote is None,
+        here=case.event.remote is None and case.told is None,
+        advice=one(lambda spoken: say_advice(case, spoken), ()),
         solved=solved,
     )
 
@@ -127,24 +134,22 @@ def _said(say_it: Callable[[Language], _T], otherwise: _T, language: Language) -
 
 
 def _bar(case: Case, language: Language) -> tuple[Part, ...]:
-    if case.event.remote is not None:  # it is not this process's memory that ran out
+    if case.event.remote is not None and case.told is None:  # it is not this process's memory that ran out
         return ()
-    return bar(case.snapshot, case.event.backend, language, case.diagnosis.requested)
+    return bar(segments_of(case.event, case.snapshot, case.diagnosis.requested), language)
 
 
-def bar(snapshot: MemorySnapshot, backend: str, language: Language, requested: int | None = None) -> tuple[Part, ...]:
+def bar(parts: tuple[Segment, ...], language: Language) -> tuple[Part, ...]:
     """Draw up the parts of the memory bar.
 
     Args:
-        snapshot: The memory.
-        backend: "cuda", "host", …
+        parts: In drawing order.
         language: "en" or "zh".
-        requested: Bytes of the request that failed: what it lacks is a part of its own. None for no request.
 
     Returns:
         Those whose bytes are known, with widths that add up to 100 %.
     """
-    known = [(part, part.size) for part in segments(snapshot, backend, requested) if part.size is not None]
+    known = [(part, part.size) for part in parts if part.size is not None]
     whole = sum(size for _, size in known) or 1
     return tuple(_part(part, size, whole, language) for part, size in known)
 
@@ -153,7 +158,8 @@ def _title(case: Case, solved: bool, language: Language) -> str:
     if solved:
         return say("title.solved", language, title=_title(case, False, language))
     if case.event.remote is not None:
-        return say("remote.title", language, who=say(f"remote.{case.event.remote}", language))
+        key = "remote.title_probable" if case.event.certainty == "probable" else "remote.title"
+        return say(key, language, who=say_who(case.event, language))
     if case.event.certainty == "probable":
         return say("title.probable", language)
     key = case.event.backend if case.event.backend in ("cuda", "host") else "other"
@@ -161,8 +167,16 @@ def _title(case: Case, solved: bool, language: Language) -> str:
 
 
 def _place(case: Case, language: Language) -> str:
+    where = _where(case, language)
+    if case.told is None:
+        return where
+    return " · ".join(part for part in (where, say_spot(case.told.spot, language)) if part)
+
+
+def _where(case: Case, language: Language) -> str:
+    """Which memory it is; of a cell's own the device, and the bound."""
     event, device = case.event, case.snapshot.device
-    if event.remote is not None:
+    if event.remote is not None and case.told is None:
         return ""
     if event.backend == "host":
         name, _, bound = tightest(case.snapshot.host)
@@ -206,18 +220,26 @@ def _claims(match: Match | None, language: Language) -> str:
     return f"{said} · {plain(match.entry.source.get(language))}"
 
 
+def _is_of_cudas(event: OomEvent) -> bool:
+    """Whether CUDA or one of its libraries said it: an earlier call may have failed, which a synchronous run shows."""
+    return event.backend in ("cuda", "hip") and _CUDAS.search(event.message) is not None
+
+
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
-    held, notes, here = case.snapshot.holdings, [], case.event.remote is None
+    held, notes, here = case.snapshot.holdings, [], case.event.remote is None and case.told is None
     if here and not held.complete:
-        seconds = f"{held.seconds:.1f}"
-        notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
+        key, seconds = "note.no_room" if held.no_room else "note.left_out", f"{held.seconds:.1f}"
+        notes.append(say(key, language, seconds=seconds, searched=held.searched, total=held.total))
+    notes.extend(say_beside(case, language))
     if case.event.certainty == "probable":
-        notes.append(say("note.probable_host" if case.event.backend == "host" else "note.probable", language))
+        notes.append(say("note.probable" if _is_of_cudas(case.event) else "note.probable_text", language))
     if (
         why := next((plan.placement.why for plan in case.plans if plan.placement and plan.placement.why), None)
     ) is not None:
         notes.append(say("note.no_size", language, why=say_note(why, language)))
     device = case.snapshot.device
+    if here and is_told(case.event, case.snapshot) and case.event.backend != "cuda":
+        notes.append(say("note.told", language, backend=case.event.backend.upper()))
     if here:
         notes.extend(say_notes((case.snapshot.driver.note, device.note if device else None), language))
     notes.extend(say("note.knowledge", language, problem=plain(problem)) for problem in catalog.problems)

@@ -145,6 +145,18 @@ def reads_tensors(body: list[ast.stmt], keeper: str) -> bool:
     return False
 
 
+def comprehends_at(tree: ast.Module, line: int | None) -> bool:
+    """Tell whether a line lies in a comprehension, which keeps all that it makes.
+
+    Args:
+        tree: The source.
+        line: The line, from 1; None is in none.
+    """
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp)
+    found = (node for node in ast.walk(tree) if isinstance(node, kinds))
+    return line is not None and any(node.lineno <= line <= (node.end_lineno or node.lineno) for node in found)
+
+
 def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Give all nodes of some statements."""
     for node in body:
@@ -201,25 +213,27 @@ def _with_graph(node: ast.expr, element: Element | None, losses: frozenset[str])
         if isinstance(node, ast.Name) and node.id in losses:
             yield node, True
     elif element.kind == "parts":
-        for key, part in written_parts(node):
+        for key, part in written_parts(node, element.maker):
             if key in element.parts:
                 yield from _with_graph(part, element.parts[key], losses)
     elif element.kind in ("graph", "number") and not is_free(node) and not isinstance(node, (ast.Tuple, ast.Dict)):
         yield node, element.kind == "number"
 
 
-def written_parts(node: ast.expr) -> Iterator[tuple[object, ast.expr]]:
-    """Give the parts of a tuple, list or dict that stands written there, by place or key.
+def written_parts(node: ast.expr, maker: str = "") -> Iterator[tuple[object, ast.expr]]:
+    """Give the parts of a tuple, list, dict or object that stands written there, by place or key.
 
     Args:
         node: The expression.
+        maker: Name of the class that makes the object, or "".
     """
     if isinstance(node, (ast.Tuple, ast.List)):
         yield from enumerate(node.elts)
     elif isinstance(node, ast.Dict):
         known = zip(node.keys, node.values, strict=True)
         yield from ((key.value, value) for key, value in known if isinstance(key, ast.Constant))
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == (maker or "dict"):
+        yield from enumerate(node.args if maker else ())
         yield from ((keyword.arg, keyword.value) for keyword in node.keywords)
 
 

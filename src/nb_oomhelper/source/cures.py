@@ -30,6 +30,7 @@ CureKind = Literal[
     "backward_each",
     "in_place",
     "sparse",
+    "still_sparse",
     "concat_once",
     "by_parts",
     "map_location",

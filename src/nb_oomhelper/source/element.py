@@ -16,14 +16,16 @@ class Element:
     Attributes:
         kind: A tensor with its graph, or such a one that is a single number; a
             tensor on a GPU that has a gradient itself; an array of float64; an error; a model of
-            PyTorch's; a tuple, list or dict of known parts; or anything else.
+            PyTorch's; a tuple, list, dict or object of known parts; or anything else.
         parts: Of the last but one, by place or key.
         on_device: Whether it is a tensor, or a model, on a GPU.
+        maker: Of an object with known fields: the name of its class; else "".
     """
 
     kind: ElementKind
     parts: Mapping[object, Element] = field(default_factory=dict)
     on_device: bool = False
+    maker: str = ""
 
     def has(self, *kinds: ElementKind) -> bool:
         """Whether it is, or has a part that is, of one of these kinds."""
@@ -42,7 +44,8 @@ def merged(first: Element, second: Element) -> Element:
         first, second: What two of the things that are kept are.
     """
     if first.kind == second.kind == "parts" and first.parts.keys() == second.parts.keys():
-        return Element("parts", {key: merged(part, second.parts[key]) for key, part in first.parts.items()})
+        parts = {key: merged(part, second.parts[key]) for key, part in first.parts.items()}
+        return Element("parts", parts, maker=first.maker if first.maker == second.maker else "")
     on_device = first.on_device and second.on_device
     if first.kind == second.kind:
         return replace(first, on_device=on_device)

@@ -100,7 +100,7 @@ def sparkline(used: Sequence[int]) -> str:
 
 def cause_rows(report: Report) -> str:
     """The causes, each with a bar as long as its share of the largest."""
-    if not report.here:
+    if not report.here and not report.cause_rows:
         return ""
     title = section(say("section.why", report.language))
     if not report.cause_rows:
@@ -193,6 +193,14 @@ def _compared(before: str, after: str) -> tuple[str, str]:
     return "".join(old), "".join(new)
 
 
+def advice(report: Report) -> str:
+    """What to do about an error that a text tells of."""
+    if not report.advice:
+        return ""
+    items = "".join(f"<li>{rich(line)}</li>" for line in report.advice)
+    return f"{section(say('section.advice', report.language))}<ul>{items}</ul>"
+
+
 def dead_ends(report: Report) -> str:
     """What would not help, and why not here."""
     if not report.dead_ends:
@@ -249,7 +257,7 @@ def render(report: Report) -> str:
     )  # where there are no buttons
     return (
         f'{style()}<div class="oomh oomh-static{solved}" lang="{language}">{head(report)}{headline(report)}'
-        f"{tried(report)}{bar(report.parts, say('live.still', language)) if report.here else ''}{cause_rows(report)}"
-        f"{heading}{fixes}{not_enough(report)}{by_hand}{outcomes(report)}"
+        f"{tried(report)}{bar(report.parts, say('live.still', language)) if report.parts else ''}{cause_rows(report)}"
+        f"{advice(report)}{heading}{fixes}{not_enough(report)}{by_hand}{outcomes(report)}"
         f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
     )

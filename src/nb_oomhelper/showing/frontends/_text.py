@@ -33,6 +33,7 @@ def render(report: Report) -> str:
         _plain(report.tried),
         _bar(report.parts),
         _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.cause_rows]),
+        _section(say("section.advice", language), [f"  - {_plain(line)}" for line in report.advice]),
         _section(say("section.fixes", language), [_fix(row, report) for row in report.fixes]),
         _section(
             say("section.not_enough", language, count=len(report.not_enough)),

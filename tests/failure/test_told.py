@@ -1,0 +1,403 @@
+"""Errors that only a text tells of: each once, with its place and its process."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nb_oomhelper.errors import UsageError
+from nb_oomhelper.failure.documents import MOST, read_file, read_pasted
+from nb_oomhelper.failure.told import read_told
+from nb_oomhelper.records.told import Reading, Spot, Told
+
+pytestmark = pytest.mark.plain
+
+GIB = 1 << 30
+CUDA = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.65 GiB of which 1.20 GiB is free."
+)
+OTHER = CUDA.replace("2.00", "3.00").replace("GPU 0", "GPU 1")
+ARRAY = "Unable to allocate 8.00 TiB for an array with shape (1099511627776,) and data type float64"
+
+
+def read(text: str) -> Reading:
+    return read_told(read_pasted(textwrap.dedent(text)))
+
+
+def one(text: str) -> Told:
+    (told,) = read(text).found
+    return told
+
+
+SCRIPT = f"""\
+epoch 1 loss 3.2
+Traceback (most recent call last):
+  File "/home/me/train.py", line 12, in <module>
+    main()
+  File "/home/me/train.py", line 7, in step
+    loss.backward()
+    ^^^^^^^^^^^^^^^
+  File "/usr/lib/python3.11/site-packages/torch/_tensor.py", line 525, in backward
+    torch.autograd.backward(
+  File "/usr/lib/python3.11/contextlib.py", line 81, in inner
+    return func(*args, **kwds)
+torch.OutOfMemoryError: {CUDA}
+bye
+"""
+
+NEWER = f"""\
+---------------------------------------------------------------------------
+OutOfMemoryError                          Traceback (most recent call last)
+Cell In[5], line 3
+      1 x = 1
+----> 3 train(model)
+
+Cell In[4], line 7, in train(model)
+      6 try:
+----> 7     model(b)
+      8 except MemoryError: pass
+
+File /opt/lib/python3.11/site-packages/torch/nn/modules/module.py:1553, in Module._call_impl(self, *args)
+   1551 return self._call_impl(*args, **kwargs)
+
+OutOfMemoryError: {CUDA}
+"""
+
+OLDER = f"""\
+RuntimeError                              Traceback (most recent call last)
+<ipython-input-5-0123456> in <module>
+      1 x = 1
+----> 3 train(model)
+
+~/work/layers.py in forward(self, x)
+   1551 return self._call_impl(*args, **kwargs)
+-> 1552     return x @ x
+RuntimeError: {CUDA}
+"""
+
+
+def test_a_scripts_traceback() -> None:
+    told = one(SCRIPT)
+    assert told.spot == Spot(line=12)
+    assert (told.file, told.event.function, told.event.line) == ("/home/me/train.py", "step", 7)
+    assert (told.event.phase, told.event.stage, told.event.exception_type) == (
+        "train",
+        "backward",
+        "torch.OutOfMemoryError",
+    )
+    assert (told.event.requested, told.event.device) == (2 * GIB, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "file", "function", "at"),
+    [
+        (NEWER, 15, "<ipython-input-4>", "train", 7),
+        (NEWER.replace("Cell In[4], line 7, in train", "Input In [4], in train"), 15, "<ipython-input-4>", "train", 7),
+        (OLDER, 9, "~/work/layers.py", "forward", 1552),
+    ],
+)
+def test_ipythons_tracebacks_of_all_versions(text: str, line: int, file: str, function: str, at: int) -> None:
+    told = one(text)
+    assert (told.spot.line, told.file, told.event.function, told.event.line) == (line, file, function, at)
+    assert told.event.requested == 2 * GIB
+
+
+def test_colors_are_no_part_of_it() -> None:
+    colored = NEWER.replace("OutOfMemoryError", "\x1b[0;31mOutOfMemoryError\x1b[0m").replace("2.00", "2\x1b[39m.00")
+    assert one(colored) == one(NEWER)
+
+
+@pytest.mark.parametrize("kind", ["MemoryError", "numpy.core._exceptions._ArrayMemoryError: " + ARRAY, CUDA])
+def test_a_line_alone(kind: str) -> None:
+    assert one(kind).spot == Spot(line=1)
+
+
+def test_what_a_log_says_after_an_error_is_not_its_message() -> None:
+    assert one("MemoryError\nKilled\n").event.certainty == "sure"
+
+
+def test_code_that_names_an_error_raises_none() -> None:
+    code = """
+        Traceback (most recent call last):
+          File "a.py", line 3, in f
+            except MemoryError:
+            raise RuntimeError("CUDA out of memory")
+        ValueError: no
+    """
+    assert read(code).found == ()
+
+
+CHAIN = f"""
+    Traceback (most recent call last):
+      File "a.py", line 1, in f
+    torch.OutOfMemoryError: {CUDA}
+
+    During handling of the above exception, another exception occurred:
+
+    Traceback (most recent call last):
+      File "a.py", line 3, in g
+    RuntimeError: it failed: {CUDA}
+"""
+
+
+def test_a_chain_is_one_error() -> None:
+    told = one(CHAIN)
+    assert (told.spot.line, told.event.function, told.times) == (4, "f", 1)
+
+
+def test_a_chain_of_ipythons_is_one_error() -> None:
+    second = NEWER.replace(f"OutOfMemoryError: {CUDA}", f"ValueError: it failed: {CUDA}")
+    link = "\nThe above exception was the direct cause of the following exception:\n\n"
+    assert one(NEWER + link + second).event.exception_type == "OutOfMemoryError"
+
+
+def test_several_errors_each_once_with_its_place() -> None:
+    text = f"{SCRIPT}{SCRIPT}torch.OutOfMemoryError: {OTHER}\nMemoryError\n"
+    found = read(text).found
+    assert [(told.spot.line, told.times) for told in found] == [(12, 2), (27, 1), (28, 1)]
+    assert [told.event.requested for told in found] == [2 * GIB, 3 * GIB, None]
+
+
+def test_the_same_lack_at_two_places_of_the_code_is_two_errors() -> None:
+    assert len(read(SCRIPT + SCRIPT.replace("line 7", "line 8")).found) == 2
+
+
+def test_a_group_names_its_members() -> None:
+    text = """\
+          + Exception Group Traceback (most recent call last):
+          |   File "a.py", line 3, in f
+          | ExceptionGroup: many (2 sub-exceptions)
+          +-+---------------- 1 ----------------
+            | Traceback (most recent call last):
+            |   File "a.py", line 4, in g
+            | MemoryError
+            +---------------- 2 ----------------
+            | ValueError: 3
+    """
+    assert one(text).event.function == "g"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "2024-05-01T12:00:00.123Z ",
+        "[rank1]: ",
+        "(RayTrainWorker pid=12, ip=1.2.3.4) ",
+        "> > ",
+        "[1]<stderr>:",
+        "12:00 | ERROR - ",
+    ],
+)
+def test_what_launchers_and_logs_put_before_a_line(before: str) -> None:
+    assert one(f"{before}torch.OutOfMemoryError: {CUDA}").event.exception_type == "torch.OutOfMemoryError"
+
+
+REMOTE = {
+    "dataloader worker": f"""
+        torch.OutOfMemoryError: Caught OutOfMemoryError in DataLoader worker process 0.
+        Original Traceback (most recent call last):
+          File "d.py", line 5, in __getitem__
+        torch.OutOfMemoryError: {CUDA}
+    """,
+    "ray": f"""
+        ray.exceptions.RayTaskError(OutOfMemoryError): \x1b[36mray::f()\x1b[39m (pid=12, ip=192.0.2.1)
+          File "a.py", line 3, in f
+        torch.OutOfMemoryError: {CUDA}
+    """,
+    "launcher": f"""
+        torch.multiprocessing.spawn.ProcessRaisedException:{" "}
+
+        -- Process 1 terminated with the following error:
+        Traceback (most recent call last):
+          File "a.py", line 3, in f
+        torch.OutOfMemoryError: {CUDA}
+    """,
+    "process pool": f'''
+        concurrent.futures.process._RemoteTraceback:{" "}
+        """
+        Traceback (most recent call last):
+          File "w.py", line 5, in work
+        numpy._core._exceptions._ArrayMemoryError: {ARRAY}
+        """
+
+        The above exception was the direct cause of the following exception:
+
+        Traceback (most recent call last):
+          File "m.py", line 9, in <module>
+        numpy._core._exceptions._ArrayMemoryError: {ARRAY}
+    ''',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_whose_memory_it_was(kind: str) -> None:
+    assert one(REMOTE[kind]).event.remote == kind
+
+
+def test_two_errors_in_a_row_are_not_one_of_another_process() -> None:
+    found = read("MemoryError\nTraceback (most recent call last):\n  File 'a.py', line 1\nValueError: x").found
+    assert [told.event.remote for told in found] == [None]
+
+
+@pytest.mark.parametrize("width", [20, 40, 79])
+def test_a_wrapped_text(width: int) -> None:
+    words = textwrap.wrap(f"{'step 3 ' * 100}RuntimeError: {CUDA} {'x ' * 500}", width)
+    (told,) = read("\r\n".join(words)).found
+    assert (told.event.requested, told.event.capacity) == (2 * GIB, round(23.65 * GIB))
+    assert "CUDA out" in " ".join(words[told.spot.line - 1 : told.spot.line + 1])
+
+
+@pytest.mark.parametrize("lines", range(30, 50))
+def test_a_message_may_lie_anywhere_between_other_lines(lines: int) -> None:
+    text = ["step 3 took 4 s"] * lines + textwrap.wrap(CUDA, 30) + ["done"] * 60
+    (told,) = read("\n".join(text)).found
+    assert (told.spot.line, told.event.capacity, told.times) == (lines + 1, round(23.65 * GIB), 1)
+    assert told.event.message.startswith("CUDA")
+
+
+def test_what_only_speaks_of_it_yields_to_an_error() -> None:
+    words = "retrying after CUDA out of memory"
+    assert one(words).event.certainty == "probable"
+    assert one(f"{words}\n{SCRIPT}").event.certainty == "sure"
+
+
+def test_no_match_tells_what_could_be_read() -> None:
+    reading = read("we held 3.0 GiB\nand 17 MB\nValueError: nope\n")
+    assert (reading.found, reading.lines) == ((), 3)
+    assert reading.others == (("ValueError", Spot(line=3)),)
+    assert reading.sizes == (("3.0 GiB", Spot(line=1)), ("17 MB", Spot(line=2)))
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def in_file(folder: Path, data: bytes, name: str = "train.log") -> Reading:
+    path = folder / name
+    path.write_bytes(data)
+    return read_told(read_file(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "gbk"])
+def test_encodings(encoding: str, tmp_path: Path) -> None:
+    (told,) = in_file(tmp_path, f"内存不足\r\nRuntimeError: {CUDA}\r\n".encode(encoding)).found
+    assert (told.spot.line, told.event.requested) == (2, 2 * GIB)
+
+
+def test_a_log_that_was_cut_while_it_was_written_begins_with_zeros(tmp_path: Path) -> None:
+    assert in_file(tmp_path, bytes(1 << 20) + SCRIPT.encode()).found
+
+
+@pytest.mark.parametrize("data", [bytes(range(256)) * 64 + bytes(9000), b"\x7fELF" + bytes(60) + b"\1\0\0\2" * 999])
+def test_a_binary_file_is_refused(data: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no text"):
+        in_file(tmp_path, data)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: None])
+def test_what_is_no_file_is_refused(make: object, tmp_path: Path) -> None:
+    make(tmp_path / "x")  # type: ignore[operator]
+    with pytest.raises(UsageError, match="is no file"):
+        read_file(tmp_path / "x")
+
+
+def test_of_a_huge_text_the_end_is_read_and_its_lines_are_counted(tmp_path: Path) -> None:
+    line = b"epoch 1\n"
+    count = 3 * MOST // len(line)
+    (told,) = (reading := in_file(tmp_path, line * count + f"RuntimeError: {CUDA}\n".encode())).found
+    assert told.spot.line == count + 1
+    assert MOST <= reading.skipped <= 2 * MOST + 100
+
+
+def cell(*outputs: Mapping[str, object], count: int | None = 1) -> dict[str, object]:
+    return {"cell_type": "code", "execution_count": count, "outputs": list(outputs), "source": ["raise MemoryError"]}
+
+
+def book(*cells: Mapping[str, object]) -> bytes:
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": list(cells)}).encode()
+
+
+ERROR = {"output_type": "error", "ename": "OutOfMemoryError", "evalue": CUDA, "traceback": NEWER.splitlines()}
+PANEL = {"output_type": "display_data", "data": {"text/plain": f"RuntimeError: {CUDA}"}}
+
+
+def test_a_notebook_tells_the_cell(tmp_path: Path) -> None:
+    markdown = {"cell_type": "markdown", "source": "MemoryError"}
+    stderr = {"output_type": "stream", "name": "stderr", "text": ["epoch 1\n", f"RuntimeError: {OTHER}\n"]}
+    found = in_file(tmp_path, book(markdown, cell(ERROR, PANEL, count=7), cell(stderr, count=None)), "a.ipynb").found
+    assert [told.spot for told in found] == [Spot(line=15, cell=2, count=7), Spot(line=2, cell=3)]
+    assert found[0].event.function == "train"
+
+
+def test_an_error_without_its_traceback(tmp_path: Path) -> None:
+    bare = {**ERROR, "traceback": []}
+    assert in_file(tmp_path, book(cell(bare)), "a.ipynb").found[0].event.requested == 2 * GIB
+
+
+def test_equal_errors_of_two_cells_are_two(tmp_path: Path) -> None:
+    assert len(in_file(tmp_path, book(cell(ERROR), cell(ERROR)), "a.ipynb").found) == 2
+
+
+def test_a_notebook_of_version_3(tmp_path: Path) -> None:
+    old = {"cell_type": "code", "prompt_number": 4, "outputs": [{**ERROR, "output_type": "pyerr"}]}
+    data = json.dumps({"nbformat": 3, "worksheets": [{"cells": [old]}]}).encode()
+    assert in_file(tmp_path, data, "a.ipynb").found[0].spot == Spot(line=15, cell=1, count=4)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_damaged_notebook_is_read_as_text(indent: int | None, tmp_path: Path) -> None:
+    damaged = json.dumps(json.loads(book(cell(ERROR))), indent=indent)[:-40].encode()
+    (told,) = in_file(tmp_path, damaged, "a.ipynb").found
+    assert told.event.requested == 2 * GIB
+    assert indent is None or told.event.exception_type == "OutOfMemoryError"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"cells": 3}',
+        b'{"cells": [3, {"outputs": "x"}, {"outputs": [3, {}]}]}',
+        b"[" * 99999,
+    ],
+)
+def test_odd_notebooks(data: bytes, tmp_path: Path) -> None:
+    assert in_file(tmp_path, data, "a.ipynb").found == ()
+
+
+# -- whatever it is ----------------------------------------------------------------------------------------------------
+
+PARTS = st.sampled_from(
+    [
+        SCRIPT,
+        NEWER,
+        OLDER,
+        CHAIN,
+        *REMOTE.values(),
+        CUDA,
+        "MemoryError",
+        '"""',
+        "-----------",
+        "\r",
+        "\x1b[31m",
+        "| ",
+        "\x00",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(PARTS | st.text(max_size=30), max_size=12))
+def test_nothing_breaks_it(parts: list[str]) -> None:
+    for joint in ("", "\n", " "):
+        text = joint.join(parts)
+        found = read_told(read_pasted(text)).found
+        assert all(1 <= told.spot.line <= text.count("\n") + 1 for told in found)
