@@ -108,9 +108,9 @@ def names_of(case: Case) -> list[str]:
     said += [plan.subject for plan in case.plans] + ([call.target or ""] if call else [])
     words = [word for text in said for word in re.findall(r"[^\W\d]\w*", text)]
     for code in (case.cell, *(plan.before for plan in case.plans), (call and call.statement) or ""):
-        words += _bound(code)
+        words += [name for name in _bound(code) if name not in sys.modules]
     known = {*dir(builtins), *keyword.kwlist, *_SPOKEN, "Out", "In"}
-    return [word for word in dict.fromkeys(words) if word not in known and word not in sys.modules]
+    return [word for word in dict.fromkeys(words) if word not in known]
 
 
 def _is_users(type_name: str | None) -> bool:
