@@ -9,7 +9,7 @@ from types import FrameType
 from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, read_places, user_location
-from nb_oomhelper.failure.remote import came_from, is_carried
+from nb_oomhelper.failure.remote import answer_of, came_from, is_carried
 from nb_oomhelper.failure.replaced import replaced_by
 from nb_oomhelper.failure.retained import frames_of
 from nb_oomhelper.failure.workers import read_worker
@@ -143,11 +143,13 @@ def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:
 
 
 def _text(error: BaseException) -> str:
-    """What the exception prints; of one that cannot, the texts among its arguments."""
+    """What the exception prints, and a server's answer; of one that cannot print, the texts among its arguments."""
     try:
-        return str(error)
+        text = str(error)
     except Exception:  # any code may stand in a __str__
-        return " ".join(one for one in exception_args(error) if type(one) is str)
+        text = " ".join(one for one in exception_args(error) if type(one) is str)
+    answer = answer_of(error)
+    return f"{text}\n{answer}" if answer else text
 
 
 def _type_name(error: BaseException) -> str:

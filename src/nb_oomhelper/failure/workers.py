@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 
-from nb_oomhelper.introspection import exception_args, instance_dict
+from nb_oomhelper.introspection import class_name, exception_args, instance_dict
 from nb_oomhelper.records.event import Remote, Worker
 
 _READ = 20_000  # characters of a text
 _MOST = 8  # workers that are named
 # What the programs print of their workers. Groups are `id`, `pid` and `host`.
 _TEXTS: dict[Remote, tuple[re.Pattern[str], ...]] = {
-    "ray": (re.compile(r"ray::\S{1,300} \(pid=(?P<pid>\d{1,9})(?:, ip=(?P<host>[\w.:]{1,60}))?"),),
+    "ray": (
+        re.compile(
+            r"ray::\S{1,300} \(pid=(?P<pid>\d{1,9})(?:, ip=(?P<host>[\w.:]{1,60}))?(?:, actor_id=(?P<id>\w{1,60}))?"
+        ),
+        re.compile(
+            r"actor_id: (?P<id>\w{1,60})\s{1,9}pid: (?P<pid>\d{1,9})[^:]{1,20}:[^:]{1,90}\sip: (?P<host>[\w.]{1,60})"
+        ),
+        re.compile(r"on the node \(IP: (?P<host>[\w.:]{1,60}), ID: .{1,250}?\bpid=(?P<pid>\d{1,9})", re.DOTALL),
+    ),
     "ipyparallel": (re.compile(r"\[(?:Engine )?(?P<id>\d{1,6})[:\]]"),),
     "dask": (
         re.compile(r"last worker that attempt\w{0,2} to run the task was (?P<id>\w{1,20}://[\w.:\[\]-]{1,80}\w)"),
     ),
+    "server": (re.compile(r"\bfor url:? '?https?://(?:[^\s/@]{1,200}@)?(?P<host>[\w.:\[\]-]{1,80})"),),
     "dataloader worker": (
         re.compile(r"in DataLoader worker process (?P<id>\d{1,6})"),
         re.compile(r"DataLoader worker \(pid(?:\(s\))? (?P<pid>\d{1,9})"),
@@ -30,7 +40,11 @@ _TEXTS: dict[Remote, tuple[re.Pattern[str], ...]] = {
         ),
     ),
 }
-_ENDED = re.compile(r"killed by signal|exited unexpectedly|workers died|terminated")
+_ENDED = re.compile(
+    r"killed by signal|exited unexpectedly|workers died|terminated|died unexpectedly|Task was killed|process has died"
+)
+_DASKS_SCHEDULER = "distributed.scheduler"
+_TOGETHER = 1.0  # seconds within which tasks of one call fail
 
 
 def read_worker(kind: Remote, errors: Sequence[BaseException], text: str) -> Worker | None:
@@ -48,6 +62,8 @@ def read_worker(kind: Remote, errors: Sequence[BaseException], text: str) -> Wor
     found = next((match for one in texts for rule in _TEXTS.get(kind, ()) if (match := rule.search(one))), None)
     parts = {} if found is None else {name: value for name, value in found.groupdict().items() if value}
     engines = list(dict.fromkeys(engine for error in errors for engine in _engines(error)))
+    if kind == "dask" and not parts:
+        engines, parts = _dasks(errors[-1])
     if engines:
         parts["id"] = ", ".join(engines[:_MOST])
     pid = parts.get("pid") or next((str(pid) for error in errors if (pid := _number(error, "error_pid"))), None)
@@ -64,7 +80,7 @@ def _lives(kind: Remote, texts: Sequence[str]) -> bool | None:
     """Whether it goes on after its error: one that has answered by it does, one of a launcher does not."""
     if kind == "launcher" or any(_ENDED.search(one) for one in texts):
         return False
-    return True if kind in ("ipyparallel", "ray", "dask") else None
+    return True if kind in ("ipyparallel", "ray", "dask", "server") else None
 
 
 def _engines(error: BaseException) -> Iterator[str]:
@@ -86,3 +102,26 @@ def _engines(error: BaseException) -> Iterator[str]:
 def _number(error: BaseException, name: str) -> int | None:
     value = instance_dict(error).get(name)
     return value if type(value) is int else None
+
+
+def _dasks(error: BaseException) -> tuple[list[str], dict[str, str]]:
+    """The workers that such an error came from, where Dask's scheduler runs in this process: as `LocalCluster` has it.
+
+    The error itself names none. A scheduler elsewhere is not asked: it may not answer.
+
+    Returns:
+        Their addresses; and of a single one its machine and process.
+    """
+    try:
+        schedulers = list(sys.modules[_DASKS_SCHEDULER].Scheduler._instances)
+        failed = [(row, one) for one in schedulers for row in list(one.erred_tasks)]
+        like = [(row, one) for row, one in failed if row.exception_text.startswith(class_name(type(error)) + "(")]
+        newest = max(row.timestamp for row, _ in like)
+        found = {address: one for row, one in like if newest - row.timestamp < _TOGETHER for address in row.erred_on}
+        if len(found) > 1:
+            return list(found), {}
+        ((address, one),) = found.items()
+        worker = one.workers.get(address)
+        return [address], {} if worker is None else {"host": str(worker.host), "pid": str(int(worker.pid))}
+    except Exception:  # not loaded, none that failed, or another version
+        return [], {}

@@ -10,7 +10,9 @@ from nb_oomhelper.records.memory import ProcessMemory
 Phase = Literal["load", "train", "infer", "unknown"]
 Stage = Literal["", "backward", "optimizer"]
 Certainty = Literal["sure", "probable"]
-Remote = Literal["ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "other"]
+Remote = Literal[
+    "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "server", "other"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +47,8 @@ class Worker:
     """Which other process ran out, as far as its error tells.
 
     Attributes:
-        id: What it is called by its engine: an engine's number, a rank, a worker's number or address; of several
-            all, "0, 2"; or None.
+        id: What it is called by its engine: an engine's number, a rank, an actor's id, a worker's number or address;
+            of several all, "0, 2"; or None.
         host: Name or address of its machine, or None.
         pid: Its process there, or None.
         alive: Whether it goes on after the error; None where nobody can tell.
@@ -82,8 +84,8 @@ class OomEvent:
         line: Line number in it, or None.
         call: The loader call that failed, or None.
         remote: What kind of process ran out, where it was not this one: "ray", "ipyparallel", "dask", "dataloader
-            worker", "process pool", "launcher", "command" (as `!python` runs one) or "other"; None for this process.
-            `device` and the bytes are those there then.
+            worker", "process pool", "launcher", "command" (as `!python` runs one), "server" (by its answer) or "other";
+            None for this process. `device` and the bytes are those there then.
         worker: Which one it was, where that is told.
     """
 

@@ -82,14 +82,16 @@ def _asked(case: Case, language: Language) -> str:
 
 
 def _elsewhere(case: Case, language: Language) -> str:
-    """Of another process: whose memory it was, and what its text tells."""
+    """Of another process: whose memory it was, what its text tells, and what helps there."""
     found, started = case.diagnosis, case.event.remote in _STARTED
-    told = say("remote.started" if started else "remote.elsewhere", language)
-    if found.requested is None:
-        return told
-    key = "remote.asked" if found.free is None else "remote.asked_free"
-    asked = say(key, language, **{name: _bold(getattr(found, name), language) for name in ("requested", "free")})
-    return f"{told} {asked}"
+    parts = [say("remote.started" if started else "remote.elsewhere", language)]
+    if found.requested is not None:
+        key = "remote.asked" if found.free is None else "remote.asked_free"
+        sizes = {name: _bold(getattr(found, name), language) for name in ("requested", "free")}
+        parts.append(say(key, language, **sizes))
+    if knows(helps := f"advice.{case.event.remote}"):
+        parts.append(say(helps, language))
+    return _joined(parts, language)
 
 
 def _told(case: Case, language: Language) -> str:

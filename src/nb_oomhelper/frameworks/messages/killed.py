@@ -31,6 +31,8 @@ MESSAGES = Messages(
         Rule("ray.node_oom", "host", "due to the node running low on memory", remote="ray"),
         Rule("ray.node_oom", "host", "^", kind=rf"{_RAY}OutOfMemoryError$", known=True, remote="ray"),
         Rule("ray.store_full", "host", "^", kind=rf"{_RAY}ObjectStoreFullError$", known=True, remote="ray"),
+        Rule("ray.died", "host", "was killed by the OOM killer due to high memory usage", probable=True, remote="ray"),
+        _gone("ray.died", "ray", "^", kind=rf"{_RAY}WorkerCrashedError$", known=True),
         _gone("ray.killed", "ray", "killed by SIGKILL by OOM killer"),
         _gone("launcher.killed", "launcher", r"process \d+ terminated with signal SIGKILL"),
         _gone("launcher.killed", "launcher", r"Signal 9 \(SIGKILL\) received by PID"),
