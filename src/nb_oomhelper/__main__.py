@@ -56,22 +56,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _explain(file: str, language: str, *, as_json: bool) -> int:
-    from nb_oomhelper.case import told_case
     from nb_oomhelper.failure.documents import read_file, read_stream
-    from nb_oomhelper.failure.told import read_told
-    from nb_oomhelper.knowledge.catalog import load_catalog
-    from nb_oomhelper.memory.nvml import Driver
-    from nb_oomhelper.services import Services
-    from nb_oomhelper.showing.explanation import to_json, to_text
+    from nb_oomhelper.services import without_shell
+    from nb_oomhelper.showing.explanation import explained, to_json, to_text
     from nb_oomhelper.showing.wording import pick_language
 
     document = read_stream(sys.stdin.buffer, None, "") if file == "-" else read_file(Path(file))
-    reading, catalog = read_told(document), load_catalog()
-    services = Services(driver=Driver(), catalog=lambda: catalog, history=lambda: None)
-    cases = [told_case(told, services) for told in reading.found]
+    services = without_shell()
+    reading, cases = explained(document, services)
     name = "" if file == "-" else file
     spoken = pick_language(language)
-    text = to_json(reading, cases, name) if as_json else to_text(reading, cases, name, catalog, spoken)
+    text = to_json(reading, cases, name) if as_json else to_text(reading, cases, name, services.catalog(), spoken)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may know ASCII only
     print(text, flush=True)
     return FOUND if reading.found else NONE

@@ -43,18 +43,12 @@ def explain(text: str) -> str:
     """
     import io
 
-    from nb_oomhelper.case import told_case
     from nb_oomhelper.failure.documents import read_stream
-    from nb_oomhelper.failure.told import read_told
-    from nb_oomhelper.knowledge.catalog import load_catalog
-    from nb_oomhelper.memory.nvml import Driver
-    from nb_oomhelper.services import Services
-    from nb_oomhelper.showing.explanation import to_json
+    from nb_oomhelper.services import without_shell
+    from nb_oomhelper.showing.explanation import explained, to_json
 
     data = text.encode("utf-8", "replace")
-    reading, catalog = read_told(read_stream(io.BytesIO(data), len(data), "")), load_catalog()
-    services = Services(driver=Driver(), catalog=lambda: catalog, history=lambda: None)
-    return to_json(reading, [told_case(told, services) for told in reading.found], "")
+    return to_json(*explained(read_stream(io.BytesIO(data), len(data), ""), without_shell()), "")
 
 
 def entry(code_or_words: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nb_oomhelper.errors import OomHelperError
-from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.memory.nvml import Driver
 
 _log = logging.getLogger(__name__)
@@ -60,3 +60,9 @@ class Services:
             with contextlib.suppress(Exception):
                 self.failed(problem)
             return otherwise
+
+
+def without_shell() -> Services:
+    """Make the services of a process without a shell: what is packaged is known, and nothing is kept."""
+    catalog = load_catalog()
+    return Services(driver=Driver(), catalog=lambda: catalog, history=lambda: None)

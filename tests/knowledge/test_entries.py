@@ -8,8 +8,8 @@ import importlib.util
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from importlib import resources
 
@@ -20,9 +20,9 @@ from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.knowledge.choosing import Choice
 from nb_oomhelper.knowledge.entry import Entry, Example
-from nb_oomhelper.knowledge.toml_tables import Text
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
+from tests.knowledge.texts import texts_of
 
 pytestmark = pytest.mark.plain
 
@@ -80,18 +80,6 @@ def only_searched(entry: Entry) -> bool:
         or scope.remotes
         or scope.stages
     )
-
-
-def texts_of(record: object, path: str = "") -> Iterator[tuple[str, Text]]:
-    """All texts in two languages below a record."""
-    if isinstance(record, Text):
-        yield path, record
-    elif isinstance(record, tuple):
-        for at, one in enumerate(record, 1):
-            yield from texts_of(one, f"{path}[{at}]")
-    elif is_dataclass(record):
-        for field in fields(record):
-            yield from texts_of(getattr(record, field.name), f"{path}.{field.name}")
 
 
 def test_there_are_as_many_as_are_said() -> None:

@@ -7,13 +7,13 @@ from typing import get_args
 
 import pytest
 
-from nb_oomhelper.case import Case, told_case
+from nb_oomhelper.case import Case
 from nb_oomhelper.failure.documents import read_pasted
-from nb_oomhelper.failure.told import read_told
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.records.told import Reading
 from nb_oomhelper.services import Services
+from nb_oomhelper.showing import explanation
 from nb_oomhelper.showing.explanation import to_json, to_text
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.report import write
@@ -40,8 +40,7 @@ torch.OutOfMemoryError: {CUDA}
 
 def explained(text: str) -> tuple[Reading, list[Case]]:
     services = Services(driver=Driver(), catalog=catalog, history=lambda: None)
-    reading = read_told(read_pasted(text))
-    cases = [told_case(told, services) for told in reading.found]
+    reading, cases = explanation.explained(read_pasted(text), services)
     assert services.problem is None
     return reading, cases
 

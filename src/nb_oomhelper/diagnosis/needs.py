@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nb_oomhelper.diagnosis.request import allocated_then
+from nb_oomhelper.memory.coming_back import gaps_without_cell
 from nb_oomhelper.memory.room import tightest
-from nb_oomhelper.records.cache import comes_free
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot, Span
 
@@ -97,9 +97,7 @@ def gaps_of(event: OomEvent, snapshot: MemorySnapshot) -> int:
     own = snapshot.allocator
     if event.cached is None or own is None or own.segments is None or own.never_releases:
         return 0
-    held = snapshot.holdings
-    before = comes_free(own.segments, held.freed_at(held.of_kind("failed_cell"))).pieces
-    return max(0, event.cached - before - own.pooled)
+    return max(0, event.cached - gaps_without_cell(own.segments, snapshot.holdings) - own.pooled)
 
 
 def _made_on_host(start: Footprint, end: Footprint, host: HostMemory) -> int | None:

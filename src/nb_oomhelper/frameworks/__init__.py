@@ -129,8 +129,6 @@ RECOGNIZERS: tuple[Recognizer, ...] = (*messages.ALL, *FRAMEWORKS[:-1], *message
 
 
 # Mistakes in code, whose texts are names and quote anything; and those that quote what was compared.
-
-
 _NEVER = frozenset({"KeyError", "IndexError", "NameError", "UnboundLocalError", "AttributeError", "SyntaxError"})
 _QUOTES = frozenset({"AssertionError", "TypeError"})
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from nb_oomhelper.frameworks._messages import Rule, event_of, find, read_fields, squeeze
+from nb_oomhelper.frameworks._messages import Rule, read_message
 from nb_oomhelper.frameworks._nothing import beyond as beyond
 from nb_oomhelper.frameworks._nothing import cached_blocks as cached_blocks
 from nb_oomhelper.frameworks._nothing import pinned as pinned
@@ -65,10 +65,10 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         text: The error's own.
         exception_type: Its class, as a traceback prints it.
     """
-    match = find(RULES, squeeze(text), exception_type)
-    if match is None:
+    found = read_message(name, RULES, FIELDS, text, exception_type)
+    if found is None:
         return None
-    event = event_of(name, match, text, exception_type, read_fields(FIELDS, match.window))
+    _, event = found
     total = event.figure("total")
     if event.reserved is None and total is not None and event.requested is not None:  # the request is in the total
         event = replace(event, reserved=max(0, total - event.requested))

@@ -112,11 +112,8 @@ class Messages:
             text: The error's own.
             exception_type: Its class, as a traceback prints it.
         """
-        match = find(self.rules, squeeze(text), exception_type)
-        if match is None:
-            return None
-        event = event_of(self.name, match, text, exception_type, read_fields(self.fields, match.window))
-        return self.complete(event, match.window)
+        found = read_message(self.name, self.rules, self.fields, text, exception_type)
+        return None if found is None else self.complete(found[1], found[0].window)
 
     def complete(self, event: OomEvent, window: str) -> OomEvent:  # noqa: ARG002
         """Add what no pattern of one field can read.
@@ -126,6 +123,27 @@ class Messages:
             window: The message, on one line.
         """
         return event
+
+
+def read_message(
+    name: str, rules: Iterable[Rule], fields: Mapping[str, str], text: str, exception_type: str
+) -> tuple[Match, OomEvent] | None:
+    """Read a framework's message: which of its rules matched, and what its patterns have read.
+
+    Args:
+        name: The framework's.
+        rules: Its formats, in order of preference.
+        fields: As `Messages` has them.
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+
+    Returns:
+        None where the text is another's, or not about a lack of memory.
+    """
+    match = find(rules, squeeze(text), exception_type)
+    if match is None:
+        return None
+    return match, event_of(name, match, text, exception_type, read_fields(fields, match.window))
 
 
 def event_of(name: str, match: Match, text: str, exception_type: str, fields: Mapping[str, str]) -> OomEvent:

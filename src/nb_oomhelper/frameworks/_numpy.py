@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from nb_oomhelper.frameworks._messages import SIZE, Rule, event_of, find, read_fields, squeeze
+from nb_oomhelper.frameworks._messages import SIZE, Rule, read_fields, read_message
 from nb_oomhelper.frameworks._nothing import allocator as allocator
 from nb_oomhelper.frameworks._nothing import cached_blocks as cached_blocks
 from nb_oomhelper.frameworks._nothing import caches as caches
@@ -52,12 +52,11 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         text: The error's own.
         exception_type: Its class, as a traceback prints it.
     """
-    match = find(RULES, squeeze(text), exception_type)
-    if match is None:
+    found = read_message(name, RULES, {}, text, exception_type)
+    if found is None:
         return None
-    return replace(
-        event_of(name, match, text, exception_type, {}), requested=_requested(read_fields(FIELDS, match.window))
-    )
+    match, event = found
+    return replace(event, requested=_requested(read_fields(FIELDS, match.window)))
 
 
 def _requested(fields: dict[str, str]) -> int | None:

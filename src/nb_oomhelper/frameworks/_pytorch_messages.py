@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from nb_oomhelper.frameworks._messages import ORDINALS, SIZE, Match, Rule, event_of, find, read_fields, squeeze
+from nb_oomhelper.frameworks._messages import ORDINALS, SIZE, Match, Rule, read_message
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import ProcessMemory
 from nb_oomhelper.units import parse_bytes
@@ -145,10 +145,10 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         text: The error's own.
         exception_type: Its class, as a traceback prints it.
     """
-    match = find(RULES, squeeze(text), exception_type)
-    if match is None:
+    found = read_message("pytorch", RULES, FIELDS, text, exception_type)
+    if found is None:
         return None
-    event = event_of("pytorch", match, text, exception_type, read_fields(FIELDS, match.window))
+    match, event = found
     backend = _backend(match)
     if backend == "host":
         return replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from nb_oomhelper.frameworks._messages import SIZE, Rule, event_of, find, read_fields, squeeze
+from nb_oomhelper.frameworks._messages import SIZE, Rule, read_message
 from nb_oomhelper.records.event import OomEvent
 
 _EXHAUSTED = r"(?:RESOURCE_EXHAUSTED|Resource exhausted|ResourceExhausted): "
@@ -76,10 +76,10 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         text: The error's own.
         exception_type: Its class, as a traceback prints it.
     """
-    match = find(RULES, squeeze(text), exception_type)
-    if match is None:
+    found = read_message(_name(exception_type), RULES, FIELDS, text, exception_type)
+    if found is None:
         return None
-    event = event_of(_name(exception_type), match, text, exception_type, read_fields(FIELDS, match.window))
+    match, event = found
     # a core's scratch memory is not the device's
     return replace(event, capacity=None) if match.rule.format == "xla.tpu_vmem" else event
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from nb_oomhelper.memory.room import left_of
-from nb_oomhelper.records.cache import ComesFree, comes_free
+from nb_oomhelper.records.cache import CacheSegment, ComesFree, comes_free
+from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import AllocatorMemory, MemorySnapshot
 
 _SMALL_REQUEST = 20 << 20  # bytes: PyTorch prints this for all from 1 to 10 MiB, which a smaller piece may serve
@@ -89,8 +91,18 @@ def coming_back(
     unplaced = max(0, earlier + freed - then.freed)  # another framework's, or of objects that no address is known of
     if released and unplaced < 1 << 20:
         freed, unplaced = gone, 0
-    earlier = comes_free(own.segments, held.freed_at(held.of_kind("failed_cell"))).pieces
-    return replace(_in_pieces(own, then, freed, unplaced, others, others_at_most), earlier_gaps=earlier)
+    back = _in_pieces(own, then, freed, unplaced, others, others_at_most)
+    return replace(back, earlier_gaps=gaps_without_cell(own.segments, held))
+
+
+def gaps_without_cell(segments: Iterable[CacheSegment], held: Holdings) -> int:
+    """Add up the bytes between tensors that stay where the failed cell is released: they were there before it.
+
+    Args:
+        segments: The allocator's.
+        held: Who keeps what.
+    """
+    return comes_free(segments, held.freed_at(held.of_kind("failed_cell"))).pieces
 
 
 def _in_pieces(

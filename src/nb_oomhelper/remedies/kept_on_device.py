@@ -50,10 +50,9 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
     """
     for place in places if event.backend != "host" else ():
         keepers = sorted(_keepers(written, event, held, places, place), key=lambda one: -one.size)
-        elements = {one.path: one.element for one in keepers}
         if event.phase == "train":  # what goes backward keeps its graph
             keepers = [one for one in keepers if not is_given_on(place.body, one.path) or not one.has_graph]
-            elements = {one.path: one.element for one in keepers}
+        elements = {one.path: one.element for one in keepers}
         # what is joined and then compared must lie in one place, so that all or none of it is moved
         if not any(one.is_large for one in keepers) or not all(is_only_collected(one.body, elements) for one in places):
             continue

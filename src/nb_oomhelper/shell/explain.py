@@ -6,12 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from nb_oomhelper.case import told_case
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.failure.documents import Document, read_file, read_pasted
-from nb_oomhelper.failure.told import read_told
 from nb_oomhelper.shell.core import Core
-from nb_oomhelper.showing.explanation import above, to_json
+from nb_oomhelper.showing.explanation import above, explained, to_json
 from nb_oomhelper.showing.wording import pick_language
 
 _OPTION = re.compile(r"(?:^|\s)--(json|help|lang[ =]\s*(en|zh))(?=\s|$)")
@@ -35,8 +33,7 @@ def explain(line: str, cell: str | None, core: Core, usage: Callable[[], str]) -
         return
     language = pick_language(options.get("lang") or core.settings.language)
     document, name = _document(_OPTION.sub(" ", line).strip(), cell, core)
-    reading = read_told(document)
-    cases = [told_case(told, core.services) for told in reading.found]
+    reading, cases = explained(document, core.services)
     if "json" in options:
         print(to_json(reading, cases, name))
         return

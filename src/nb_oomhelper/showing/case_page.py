@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.showing.blanking import anonymized_page, blanked, names_of
 from nb_oomhelper.showing.fix_text import FixRow
 from nb_oomhelper.showing.report import Report, write
@@ -48,14 +48,7 @@ def case_page(case: Case, catalog: Catalog, language: Language, *, anonymize: bo
 def _environment(case: Case) -> list[str]:
     name = _DISTRIBUTIONS.get(case.event.framework, case.event.framework)
     found = [f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"]
-    return found + [f"{one} {at}" for one in ("nb-oomhelper", name) if one and (at := _version(one))]
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
+    return found + [f"{one} {at}" for one in ("nb-oomhelper", name) if one and (at := installed_version(one))]
 
 
 def _list(title: str, lines: list[str] | tuple[str, ...], language: Language) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, is_dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, MemorySnapshot
@@ -84,7 +84,7 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False) -> dict[
     found = for_json(
         CaseRecord(
             format=_FORMAT,
-            nb_oomhelper=_version(),
+            nb_oomhelper=installed_version("nb-oomhelper") or "unknown",
             anonymized=anonymize,
             event=case.event,
             snapshot=_short(case.snapshot),
@@ -95,6 +95,8 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False) -> dict[
         )
     )
     plain: dict[str, Any] = blanked(found)
+    for fix, before in zip(plain["fixes"], found["fixes"], strict=True):
+        fix["exact"] = fix["code"] == before["code"]
     return anonymized(plain, names_of(case)) if anonymize else plain
 
 
@@ -144,18 +146,11 @@ def _fix(plan: FixPlan, case: Case, catalog: Catalog) -> FixRecord:
         applicability=plan.applicability,
         loses=row.loses,
         code=plan.code,
-        exact=blanked(plan.code) == plan.code,
+        exact=True,  # until it is blanked
         predicted=plan.predicted,
         fits=plan.fits,
         whole_cell_fits=plan.whole_cell_fits,
     )
-
-
-def _version() -> str:
-    try:
-        return version("nb-oomhelper")
-    except PackageNotFoundError:  # the sources as they stand
-        return "unknown"
 
 
 def schema() -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from nb_oomhelper.case import Case
+from nb_oomhelper.case import Case, told_case
+from nb_oomhelper.failure.documents import Document
+from nb_oomhelper.failure.told import read_told
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.told import Reading, Spot
+from nb_oomhelper.services import Services
 from nb_oomhelper.showing.advice_text import say_advice, say_spot
 from nb_oomhelper.showing.frontends import _text
 from nb_oomhelper.showing.markup import unmarked
@@ -19,6 +22,20 @@ from nb_oomhelper.units import parse_bytes
 from nb_oomhelper.untrusted import one_line, printable
 
 _RULE = "─" * 60
+
+
+def explained(document: Document, services: Services) -> tuple[Reading, list[Case]]:
+    """Search a text, and make a case of each error in it.
+
+    Args:
+        document: As it was read.
+        services: What to work with.
+
+    Returns:
+        What the text tells, and one case for each of its errors.
+    """
+    reading = read_told(document)
+    return reading, [told_case(told, services) for told in reading.found]
 
 
 def above(reading: Reading, name: str, language: Language) -> list[str]:

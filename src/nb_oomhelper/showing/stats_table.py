@@ -8,7 +8,7 @@ from typing import Any
 
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.remedies.suite_rates import suite_runs, wilson
+from nb_oomhelper.remedies.suite_rates import SuiteRun, suite_runs, wilson
 from nb_oomhelper.showing.wording import say
 
 Rates = Mapping[str, tuple[int, int]]
@@ -26,13 +26,13 @@ def table(catalog: Catalog, here: Rates, language: Language) -> tuple[tuple[str,
     Returns:
         Columns and rows, for `grid`.
     """
-    suites = [(run, say(f"stats.{run.suite}", language, memory=_memory(run.memory, language))) for run in suite_runs()]
-    columns = (say("stats.fix", language), say("stats.claimed", language), *(name for _, name in suites))
+    runs = suite_runs()
+    columns = (say("stats.fix", language), say("stats.claimed", language), *(_name(run, language) for run in runs))
     rows = [
         (
             fix,
             ", ".join(f"{rate} % ({code})" for code, rate in _claims(fix, catalog)) or "–",
-            *(_rate(run.rates.get(fix), language) for run, _ in suites),
+            *(_rate(run.rates.get(fix), language) for run in runs),
             _rate(here.get(fix), language),
         )
         for fix in _fixes(catalog, here)
@@ -47,10 +47,9 @@ def below(language: Language) -> list[str]:
         language: "en" or "zh".
     """
     runs = (
-        say("stats.run", language, name=say(f"stats.{run.suite}", language, memory=_memory(run.memory, language)),
-            version=run.version, date=run.date)
+        say("stats.run", language, name=_name(run, language), version=run.version, date=run.date)
         for run in suite_runs()
-    )  # fmt: skip
+    )
     return [say("stats.how", language), *runs]
 
 
@@ -103,5 +102,5 @@ def _figures(found: tuple[int, int]) -> dict[str, Any]:
     return {"ran": found[0], "n": found[1], "low": round(low, 4), "high": round(high, 4)}
 
 
-def _memory(memory: str, language: Language) -> str:
-    return say(f"stats.{memory}", language)
+def _name(run: SuiteRun, language: Language) -> str:
+    return say(f"stats.{run.suite}", language, memory=say(f"stats.{run.memory}", language))

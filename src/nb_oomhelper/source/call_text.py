@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from nb_oomhelper.source.source_text import SourceText, Token, UnwritableError, first
+from nb_oomhelper.source.source_text import SourceText, Token, UnwritableError, first, parents_of
 
 
 def given(call: ast.Call) -> list[ast.expr]:
@@ -39,7 +39,7 @@ class CallText:
         """
         self.whole = SourceText(text)
         nodes = list(ast.walk(self.whole.tree))
-        parents = {child: node for node in nodes for child in ast.iter_child_nodes(node)}
+        parents = parents_of(nodes)
         calls = (node for node in nodes if isinstance(node, ast.Call) and (node.lineno, node.col_offset) == position)
         self.call = first(call for call in calls if ast.unparse(call.func) == function)
         self.above: list[ast.AST] = []

@@ -15,7 +15,7 @@ from nb_oomhelper.source.collecting import (
     written_parts,
 )
 from nb_oomhelper.source.element import Element
-from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
 
 _PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "pad_sequence"})
@@ -35,7 +35,7 @@ def find_to_host(
         keepers: What collects, by path, with what is in it.
         in_loop: Whether a loop must stand around it there: else the code is called again and again.
     """
-    parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
+    parents = parents_of(walk(body))
     edits: list[Edit] = []
     for keeper, element in keepers.items():
         puts = list(find_kept(body, keeper))  # with what it begins with: all of it is joined in one place
@@ -116,7 +116,7 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
         body: The code.
         keepers: As of `find_to_host`.
     """
-    parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
+    parents = parents_of(walk(body))
     joined = {one for one in keepers if one.isidentifier()}
     for node in walk(body):
         if isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers):
@@ -135,7 +135,7 @@ def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
         body: The code.
         keeper: A path of what collects.
     """
-    parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
+    parents = parents_of(walk(body))
     loops = [_loop_around(one, parents) for one in find_kept(body, keeper)]
     known = [one for one in loops if one is not None]
     if known and all(_goes_backward(one) for one in known):
