@@ -163,7 +163,8 @@ class Extension:
         from nb_oomhelper.holders.scope import scope_of
 
         where = partial(scope_of, self.shell, failure if kept else None)
-        case = open_case(failure, where, self.services, self.cells.source(), span)
+        cell = self.cells.source() if kept else ""  # which may be another one than that which made a task
+        case = open_case(failure, where, self.services, cell, span)
         if case is None:
             return
         self.case = case
