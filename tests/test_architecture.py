@@ -32,6 +32,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("case",),
     ("showing",),
     ("shell", "entries"),
+    ("mcp_server",),
     ("",),  # the root: two entry points for IPython, and names that are fetched when they are first used
     ("__main__",),  # the command line
 )
@@ -41,6 +42,7 @@ OUTSIDE: dict[str, set[str]] = {
     "pynvml": {"memory.nvml"},
     "psutil": {"memory.host", "memory.processes", "loading.disk"},
     "wcwidth": {"showing.grid"},
+    "mcp": {"mcp_server"},
     "torch": {"loading.checkpoint._meta"},  # builds a model from its config, on request
     "transformers": {"loading.checkpoint._meta"},
     "ipywidgets": {
@@ -54,6 +56,7 @@ OUTSIDE: dict[str, set[str]] = {
     "IPython": {
         "shell.magics",
         "shell.oom_commands",
+        "shell.oom_files",
         "showing.frontends",
         "showing.frontends._live",
         "showing.frontends._panel",

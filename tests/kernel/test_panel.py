@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nb_oomhelper.showing.case_record import MIME
 from nb_oomhelper.units import format_bytes
 from tests.conftest import StartKernel
 from tests.kernel.cells import CASE, FAIL, LOAD, LOADER, MIB, SETUP, Panel, run_of, shown, start_busy, wait_for
@@ -473,9 +474,9 @@ class TestOtherFrontEnds:
         reply = kernel.execute(FAIL)
         assert len(reply.errors) == 1
         (bundle,) = shown(reply)
-        assert set(bundle) == {"text/html", "text/plain"}
+        assert set(bundle) == {"text/html", "text/plain", MIME}
         assert "freed 25" in kernel.execute("%oom fix 1").stdout
-        assert set(shown(kernel.execute("%oom"))[0]) == {"text/html", "text/plain"}
+        assert set(shown(kernel.execute("%oom"))[0]) == {"text/html", "text/plain", MIME}
         live = kernel.execute("%gpumem --live")
         assert set(live.displays[0]["data"]) == {"text/plain", "text/html"}
 

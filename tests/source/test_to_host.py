@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.text_edits import read_text, write_edits
-from nb_oomhelper.source.to_host import find_to_host, is_given_on, is_only_collected
+from nb_oomhelper.source.to_host import find_gathered, find_to_host, gathers_on_device, is_given_on, is_only_collected
 
 TENSOR = Element("other", on_device=True)
 GRAPH, NUMBER = Element("graph", on_device=True), Element("number", on_device=True)
@@ -98,3 +100,55 @@ def test_what_may_go_backward(use: str, given_on: bool) -> None:
     text = read_text(f"def f():\n    kept = []\n    for x in xs:\n        kept.append(net(x))\n    {use}\n")
     assert text is not None
     assert is_given_on(text.tree.body, "kept") is given_on
+
+
+def test_what_a_collection_begins_with_is_moved_with_the_rest() -> None:
+    text = read_text("kept = [x]\nfor i in y:\n    kept.append(net(x))")
+    assert text is not None
+    changed = write_edits(text, find_to_host(text, text.tree.body, {"kept": TENSOR}))
+    assert changed is not None
+    assert changed.source == "kept = [x.cpu()]\nfor i in y:\n    kept.append(net(x).cpu())"
+
+
+@pytest.mark.parametrize(
+    ("code", "moved"),
+    [
+        ("for i in y:\n    net = Net()\n    fit(net)\n    kept[i] = net", True),
+        ("for i in y:\n    net = Net()\n    kept[i] = net\n    fit(net)", False),
+        ("net = Net()\nfor i in y:\n    fit(net)\n    kept[i] = net", False),
+        ("for i in y:\n    net = Net()\n    kept[i] = net\nprint(net(x))", False),
+    ],
+)
+def test_a_model_that_a_loop_is_done_with_is_moved(code: str, moved: bool) -> None:
+    text = read_text(code)
+    assert text is not None
+    edits = find_to_host(text, text.tree.body, {"kept": MODEL})
+    assert [what for _, _, what in edits] == ([".cpu()"] if moved else [])
+
+
+@pytest.mark.parametrize(
+    ("code", "gathers"),
+    [
+        ("torch.cat([net(b) for b in parts])", True),
+        ("torch.cat([net(b).cpu() for b in parts])", False),
+        ("torch.cat([head(x) for head in heads])", False),
+        ("torch.cat([a, b])", False),
+    ],
+)
+def test_a_comprehension_that_gathers_on_a_device(code: str, gathers: bool) -> None:
+    assert gathers_on_device(ast.parse(code)) is gathers
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("out = torch.cat([net(b) for b in parts])", ["out"]),
+        ("out = torch.cat([net(b) for b in parts])\nprint(out @ weight)", []),
+    ],
+)
+def test_what_a_comprehension_joins_is_moved_where_nothing_else_meets_it(code: str, names: list[str]) -> None:
+    text = read_text(code)
+    assert text is not None
+    found = list(find_gathered(text, text.tree.body, 1))
+    assert [name for name, _ in found] == names
+    assert all([what for _, _, what in edits] == [".cpu()"] for _, edits in found)

@@ -280,6 +280,8 @@ def refusals(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
         event: What failed.
         snapshot: Memory then.
     """
+    if event.format == "pt.pinned":  # by the line that failed
+        return [Cause(kind="pinned_refused", size=None)]
     free = snapshot.device.free if snapshot.device else None
     if event.framework != "pytorch" or event.requested is not None or free is None:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nb_oomhelper.address_space import room
@@ -10,6 +11,9 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.source_text import SourceText
+from nb_oomhelper.source.to_host import gathers_on_device
 
 # A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
 # backward pass the output of each layer and of each activation function is kept, about as many as a model has weights
@@ -86,9 +90,19 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
     if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
         return half
     fit = _fitted(event, held, shortage.needs, shortage.room, half, notebook)
-    graph = event.phase == "infer" and notebook.written is not None and notebook.written.autograd
+    written = notebook.written
+    graph = event.phase == "infer" and written is not None and written.autograd
     # smaller steps only fill the same room in more of them, be it with results or with a graph that nobody needs
-    return replace(fit, needs=None) if graph or _collects(event, held, notebook) else fit
+    gathers = (
+        event.phase != "train" and written is not None and any(gathers_on_device(one.tree) for one in _texts(written))
+    )
+    return replace(fit, needs=None) if graph or gathers or _collects(event, held, notebook) else fit
+
+
+def _texts(written: Written) -> Iterator[SourceText]:
+    """The failed cell, and the functions that were running."""
+    sources = [written.cell.source, *(one.source for step in written.steps if (one := written.definition_of(step)))]
+    return (text for source in sources if (text := written.read(source)) is not None)
 
 
 def _collects(event: OomEvent, held: Holdings, notebook: Notebook) -> bool:

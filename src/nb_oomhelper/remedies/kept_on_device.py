@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, graph_of
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import find_kept
 from nb_oomhelper.source.element import Element
-from nb_oomhelper.source.to_host import find_to_host, is_given_on, is_only_collected
+from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_given_on, is_only_collected
 
 _LARGE_PART = 0.25  # of what is kept with its graph: then it fills the GPU without the graph, too
 
@@ -71,6 +72,26 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
                     grows=one.is_large,
                 )
             graph = 0
+
+
+def find_gathered_on_device(
+    written: Written, event: OomEvent, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
+    """Find `out = torch.cat([net(b) for b in parts])`, without a graph: every result stays on the GPU.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, and where.
+        shortage: What the cell needs.
+        places: Where a mistake may be written.
+    """
+    if event.backend == "host" or event.phase == "train" or written.autograd is not False:
+        return
+    for place in places:
+        for name, edits in find_gathered(place.text, place.body, place.line) if place.line is not None else ():
+            yield Mistake(
+                kind="append_host", subject=name, place=place, edits=edits, explains=shortage.needs, in_cell=True
+            )
 
 
 def _keepers(written: Written, event: OomEvent, held: Holdings, places: list[Place], place: Place) -> Iterator[_Keeper]:

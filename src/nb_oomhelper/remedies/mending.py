@@ -17,7 +17,7 @@ from nb_oomhelper.remedies.code_mistakes import find_mistakes
 from nb_oomhelper.remedies.definitions import Definition, put_in_place
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import root_of
+from nb_oomhelper.source.collecting import binds, find_kept, root_of
 from nb_oomhelper.source.cures import CureKind, write_cure
 
 # Nothing is another then; and what is joined later must lie in one place.
@@ -120,11 +120,22 @@ def _explained(held: Holdings, group: Sequence[Mistake]) -> int | None:
 
 def _cleared(written: Written, group: Iterable[Mistake]) -> Iterator[str]:
     """What empties what has been collected; of what the cell itself makes anew nothing need be."""
-    for one in group:
-        kept = written.kept.get(one.subject) if one.grows else None
-        if kept is not None and kept.call == "clear" and not _starts_anew(written.cell.tree, one.subject):
-            lists = [path for path in written.kept if path.startswith(f"{one.subject}[")]  # the code counts on its keys
-            yield from (f"{path}.clear()" for path in lists or [one.subject])
+    paths = dict.fromkeys(path for one in group if one.grows for path in (one.subject, *_beside(written, one)))
+    for path in paths:
+        kept = written.kept.get(path)
+        if kept is not None and kept.call == "clear" and not _starts_anew(written.cell.tree, path):
+            lists = [inner for inner in written.kept if inner.startswith(f"{path}[")]  # the code counts on its keys
+            yield from (f"{inner}.clear()" for inner in lists or [path])
+
+
+def _beside(written: Written, one: Mistake) -> Iterator[str]:
+    """Other tensors that the same code collects in the same place, as labels beside predictions: they go together."""
+    owner = one.subject.rpartition(".")[0]
+    for path, kept in written.kept.items():
+        together = path != one.subject and path.rpartition(".")[0] == owner and any((kept.size or {}).values())
+        own = owner == "" and one.place.definition is not None and binds(one.place.body, root_of(path))
+        if together and not own and any(True for _ in find_kept(one.place.body, path)):
+            yield path
 
 
 def _forgotten(written: Written, held: Holdings) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nb_oomhelper.knowledge.fix import Fix
@@ -71,7 +71,7 @@ def _variables(fix: Fix, cached: int, held: Holdings, diagnosis: Diagnosis, note
             if not any(name in notebook.needed for name in cause.names):
                 released = failed.union(*(held.named(name) for name in cause.names))
                 yield Subject(names, {"name": names}, released)
-        yield from _together(cached, held, diagnosis, notebook)
+        yield from find_together(cached, held, diagnosis, notebook)
     elif fix.causes:  # a fix of a cause takes away what the cause keeps
         for cause in diagnosis.causes:
             if cause.kind in fix.causes and cause.role == fix.subject:
@@ -83,10 +83,16 @@ def _variables(fix: Fix, cached: int, held: Holdings, diagnosis: Diagnosis, note
                 yield Subject(row.name, {"name": row.name})
 
 
-def _together(cached: int, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[Subject]:
-    """The fewest variables that make room for the cell together, the largest first, where none does alone.
+def find_together(cached: int, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[Subject]:
+    """Find the fewest variables that make room for the cell together, the largest first, where none does alone.
 
-    Room also for what the cell may need beyond what was seen of it, as far as they have it.
+    Room also for what the cell may need beyond what was seen of it, if they have it.
+
+    Args:
+        cached: Bytes that come back from the cache.
+        held: Who keeps what.
+        diagnosis: What the cell needs, what was free, and the variables that explain bytes.
+        notebook: What the cell reads and makes.
     """
     made = notebook.written.made_names() if notebook.written is not None else frozenset()
     groups = [cause.names for cause in _of(diagnosis, "variable")]
@@ -94,15 +100,20 @@ def _together(cached: int, held: Holdings, diagnosis: Diagnosis, notebook: Noteb
     if diagnosis.rerun is None or diagnosis.free is None:
         return
     missing = diagnosis.rerun + diagnosis.gaps - diagnosis.free - cached
-    released, chosen = held.of_failures(), dict[str, None]()
-    for group in spare[:_TOGETHER]:
-        if held.freed_by(released) >= missing + diagnosis.hidden:
-            break
-        released = released.union(*(held.named(name) for name in group))
-        chosen |= dict.fromkeys(group)
-    if len(chosen) > 1 and tuple(chosen) not in groups and held.freed_by(released) >= missing:
-        names = ", ".join(chosen)
-        yield Subject(names, {"name": names}, released)
+    for target in dict.fromkeys((missing + diagnosis.hidden, missing)):
+        chosen = next((n for n in range(_TOGETHER + 1) if _frees(held, spare[:n]) >= target), None)
+        if chosen is None:
+            continue
+        names = tuple(dict.fromkeys(name for group in spare[:chosen] for name in group))
+        if len(names) > 1 and names not in groups and not any(_frees(held, [one]) >= target for one in spare):
+            released = held.of_failures().union(*(held.named(name) for name in names))
+            yield Subject(", ".join(names), {"name": ", ".join(names)}, released)
+        return
+
+
+def _frees(held: Holdings, groups: Iterable[tuple[str, ...]]) -> int:
+    """Bytes that come back with the failed cells and these variables."""
+    return held.freed_by(held.of_failures().union(*(held.named(name) for group in groups for name in group)))
 
 
 def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:

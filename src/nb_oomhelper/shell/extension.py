@@ -162,7 +162,7 @@ class Extension:
         from nb_oomhelper.case import open_case
         from nb_oomhelper.holders.scope import scope_of
 
-        where = partial(scope_of, self.shell, failure if kept else None)
+        where = partial(scope_of, self.shell, failure if kept else replace(failure, errors=()))
         case = open_case(failure, where, self.services, self.cells.source() if kept else "", span)
         if case is None:
             return

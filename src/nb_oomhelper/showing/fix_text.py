@@ -11,7 +11,8 @@ from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.markup import code
-from nb_oomhelper.showing.outcome_text import blanks, places, said_rates, texts
+from nb_oomhelper.showing.outcome_text import blanks, places, texts
+from nb_oomhelper.showing.rate_text import said_rates
 from nb_oomhelper.showing.repeat_text import say_repeats
 from nb_oomhelper.showing.wording import is_noise, knows, say, say_size
 

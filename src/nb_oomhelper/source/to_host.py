@@ -38,10 +38,75 @@ def find_to_host(
     parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
     edits: list[Edit] = []
     for keeper, element in keepers.items():
-        puts = [one for one in find_kept(body, keeper) if not in_loop or _is_in_loop(one, parents)]
+        puts = list(find_kept(body, keeper))  # with what it begins with: all of it is joined in one place
+        if in_loop and not any(_is_in_loop(one, parents) for one in puts):
+            continue
         numbers = not reads_tensors(body, keeper)
-        edits += [edit for one in puts for edit in _moved(text, one, element, numbers=numbers)]
+        for one in puts:
+            if element.kind == "model" and _is_done_with(body, one, parents):
+                edits += put_behind(text, one, ".cpu()")
+            else:
+                edits += _moved(text, one, element, numbers=numbers)
     return edits
+
+
+def _is_done_with(body: list[ast.stmt], put: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether a loop makes a model under a name, and nothing reads it any more once it is put by."""
+    loop = _loop_around(put, parents)
+    if not isinstance(put, ast.Name) or not isinstance(loop, (ast.For, ast.While)):
+        return False
+    stored = [one for one in walk(body) if isinstance(one, ast.Name) and one.id == put.id]
+    made = {one for one in walk(loop.body) if isinstance(one, ast.Name) and one.id == put.id}
+    fresh = any(
+        isinstance(one, ast.Assign)
+        and isinstance(one.value, ast.Call)
+        and any(isinstance(to, ast.Name) and to.id == put.id for to in one.targets)
+        for one in loop.body
+    )
+    last = max((one.lineno, one.col_offset) for one in stored) == (put.lineno, put.col_offset)
+    return fresh and last and made == set(stored)
+
+
+def gathers_on_device(code: ast.AST) -> bool:
+    """Tell whether code joins what a comprehension makes step by step, and nothing of that is put in host memory.
+
+    Args:
+        code: The code.
+    """
+    calls = [one for one in ast.walk(code) if isinstance(one, ast.Call) and last_name(one.func) in _JOINS]
+    return any(_is_gathered(one) for call in calls for one in call.args)
+
+
+def find_gathered(text: SourceText, body: list[ast.stmt], line: int) -> Iterator[tuple[str, list[Edit]]]:
+    """Find `out = torch.cat([net(b) for b in parts])`, to be gathered in host memory where nothing else meets it.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        line: The line that was running, from 1.
+
+    Returns:
+        The name that is bound, and the edits.
+    """
+    for node in walk(body):
+        if not isinstance(node, ast.Assign) or not node.lineno <= line <= (node.end_lineno or 0):
+            continue
+        call, target = node.value, node.targets[0]
+        if isinstance(call, ast.Call) and last_name(call.func) in _JOINS and isinstance(target, ast.Name):
+            alone = not any(_meets_others(one, {target.id}) for one in walk(body))
+            for one in call.args:
+                if alone and isinstance(one, (ast.ListComp, ast.GeneratorExp)) and _is_gathered(one):
+                    yield target.id, put_behind(text, one.elt, ".cpu()")
+
+
+def _is_gathered(node: ast.expr) -> bool:
+    """Whether a comprehension makes one after the other on a device; `head(x) for head in heads` is one step."""
+    if not isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+        return False
+    steps = {one.id for part in node.generators for one in ast.walk(part.target) if isinstance(one, ast.Name)}
+    called = {one.func.id for one in ast.walk(node.elt) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)}
+    attributes = {one.attr for one in ast.walk(node.elt) if isinstance(one, ast.Attribute)}
+    return bool(called) and not called & steps and not attributes & _ELSEWHERE
 
 
 def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> bool:
