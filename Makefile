@@ -2,6 +2,7 @@
 # make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv
 # make played    PyTorch's CUDA build on a GPU that is played, and tests/gpu on it; make recovery: all ways to run out
 # make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
+# make engines   errors that ipyparallel, Dask and Ray bring from their workers, with the real ones
 # make quick     the plain tests on the sources as they stand, in parallel; T=tests/memory: a part of them
 # make demo      JupyterLab at the quickstart notebook; GPU=played: on a played 8 GiB GPU with another process on it
 # make wheel     dist/*.whl, to install anywhere with pip
@@ -33,6 +34,8 @@ NEWEST := ipython ipykernel ipywidgets
 COLAB := ipython==7.34.0 ipykernel==6.17.1 traitlets==5.7.1 jupyter-client==7.4.9 psutil==5.9.5 nvidia-ml-py numpy
 .venv-colab/.packages: PACKAGES := $(COLAB) ipywidgets==7.7.1
 .venv-kaggle/.packages: PACKAGES := $(COLAB) ipywidgets==8.1.5
+# What brings errors from other processes, some 500 MB; tests/kernel/test_engines.py asks for it.
+.venv-engines/.packages: PACKAGES := ipyparallel distributed ray joblib ipykernel ipywidgets numpy psutil
 # What the tests of IPython, ipykernel and ipywidgets need.
 .venv-peers/.packages: PACKAGES := ipython[test,matplotlib] ipykernel[test] ipywidgets[test] nvidia-ml-py psutil numpy flaky pytest-timeout
 
@@ -56,7 +59,7 @@ SOME := local_tensors or closures or generator_suspended or exception_group or t
 GPU ?= any
 
 .PHONY: test test-all all-here quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser gpu \
-  played recovery bench peers clean
+  played recovery bench peers engines clean
 .SECONDARY:
 
 test: all-here
@@ -125,6 +128,9 @@ bench: env $(VENV)/.bench
 
 peers: .venv-peers/.wheel
 	.venv-peers/bin/python tests/peers.py $(PEERS)
+
+engines: env .venv-engines/.wheel
+	$(PYTEST) tests/kernel/test_engines.py
 
 wheel: $(WHEEL)
 	@ls dist/*.whl

@@ -164,6 +164,24 @@ class TestProcesses:
         event = replace(EVENT, processes=(ProcessMemory(pid=9, used=GIB),))
         assert causes(event, SNAPSHOT, "other_process") == []
 
+    @pytest.mark.parametrize(
+        ("bound", "told"),
+        [
+            ({}, True),
+            ({"cgroup_limit": 8 * GIB, "cgroup_used": 8 * GIB}, True),
+            ({"address_space_limit": GIB, "virtual": GIB}, False),  # that is for each of them
+        ],
+    )
+    def test_children_take_of_what_the_host_has_for_all(self, bound: dict[str, int], told: bool) -> None:
+        rows = tuple(
+            ProcessMemory(pid=pid, used=used, name="python", is_child=True)
+            for pid, used in ((20, GIB), (21, GIB), (22, MIB))
+        )
+        host = HostMemory(capacity=64 * GIB, available=9 * GIB, **bound)  # type: ignore[arg-type]
+        found = diagnose(HOST_EVENT, replace(NOTHING, host=host, children=rows)).causes
+        expected = Cause(kind="child_process", size=2 * GIB, pid=20, pids=(20, 21), process="python")
+        assert [cause for cause in found if cause.kind == "child_process"] == ([expected] if told else [])
+
     def test_those_of_one_kind_together_and_children_apart(self) -> None:
         ranks = [ProcessMemory(pid=pid, used=GIB, name="python", detail="train.py") for pid in (7, 8, 9)]
         workers = [ProcessMemory(pid=pid, used=pid * MIB, name="python", is_child=True) for pid in (20, 22)]

@@ -778,6 +778,33 @@ def test_errors_that_were_caught_and_replaced_are_found() -> None:
     assert detect(caught(lambda: search(lambda: int("x"), list))) is None
 
 
+@pytest.mark.parametrize(
+    ("instead", "certainty"),
+    [
+        (ValueError("not even a batch of 4"), "sure"),
+        (RuntimeError("all attempts failed"), "probable"),
+        (None, None),  # an attribute that is missing takes no error's place
+    ],
+)
+def test_how_sure_it_is_that_an_error_took_the_place_of_another(
+    instead: Exception | None, certainty: str | None
+) -> None:
+    def attempts() -> None:
+        kept: Any = []
+        for size in (8, 4):
+            try:
+                fail()
+            except RuntimeError as error:
+                kept.append((size, error))
+        if instead is not None:
+            raise instead
+        kept.missing  # noqa: B018
+
+    event = detect(caught(attempts))
+    assert (event and event.certainty) == certainty
+    assert event is None or event.requested == 3 * GIB
+
+
 def test_errors_of_an_earlier_run_are_not_this_ones() -> None:
     namespace: dict[str, Any] = {"fail": fail, "errors": []}
     cell = "try:\n    fail()\nexcept RuntimeError as error:\n    errors.append(error)\n"

@@ -130,6 +130,12 @@ ELSEWHERE: list[tuple[Remote, BaseException]] = [
     ("process pool", caused(MemoryError(), made("joblib.externals.loky.process_executor", "_RemoteTraceback")(LOKY))),
     ("launcher", made("torch.multiprocessing.spawn", "ProcessRaisedException")(f"\n\n-- Process 0 {CUDA}")),
     ("launcher", made("torch.distributed.elastic.multiprocessing.errors", "ChildFailedError")(CUDA)),
+    ("launcher", RuntimeError(f"Command ['python', 'train.py'] failed with return code 1. The final lines: {CUDA}")),
+    (
+        "launcher",
+        made("papermill.exceptions", "PapermillExecutionError")(f'Exception encountered at "In [3]":\n{CUDA}'),
+    ),
+    ("other", made("pyspark.errors.exceptions.captured", "PythonException")(f"An exception was thrown: {CUDA}")),
 ]
 
 
@@ -167,6 +173,7 @@ HERE: dict[str, BaseException] = {
         f"Caught RuntimeError in pin memory thread for device 0.\nOriginal Traceback (most recent call last):\n{CUDA}"
     ),
     "a text that quotes it": RuntimeError(f"{CUDA} (as: Caught MemoryError in DataLoader worker process 0.)"),
+    "a text with figures of its own": RuntimeError(f"Memory status: 507 MiB are used. {CUDA}"),
     "a text that speaks of Ray": torch.OutOfMemoryError(f"{CUDA} See ray::f() (pid=1, ip=10.0.0.2)"),
     "a class of the user's with a known name": made("notebook_utils", "RemoteError")(CUDA),
     "joblib's threads": caused(

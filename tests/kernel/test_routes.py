@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.cells import LOAD, SETUP, Panel, shown
+from tests.kernel.cells import LOAD, SETUP, Panel, shown, wait_for
 from tests.kernel.conftest import SharedKernel
 from tests.kernel.driver import Kernel, Reply
 
@@ -51,6 +51,21 @@ CELLS = {
     "_repr_html_": ("OddHtml()", None),
     "display": ("display(Odd())", None),
     "Output": ("with ipywidgets.Output():\n    huge()", "ok"),
+    "task group": ("async with asyncio.TaskGroup() as group:\n    group.create_task(later())", "error"),
+    "timeout": ("await asyncio.wait_for(later(), 5)", "error"),
+    "async generator": ("async def steps():\n    yield huge()\nasync for _ in steps():\n    pass", "error"),
+    "cell in a cell": ("get_ipython().run_cell('huge()')\n0", "ok"),
+    "cell in a cell, raised": ("get_ipython().run_cell('huge()').raise_error()", "error"),
+    "shell.ex": ("get_ipython().ex('huge()')", "error"),
+    "import": ("import script", "error"),
+    "%load_ext": ("%load_ext script", None),
+    "callback of the loop": ("asyncio.get_running_loop().call_soon(huge)\nawait asyncio.sleep(0.05)", "ok"),
+    "callback of a task": (
+        "task = asyncio.ensure_future(asyncio.sleep(0))\ntask.add_done_callback(lambda _: huge())\n"
+        "await asyncio.sleep(0.05)",
+        "ok",
+    ),
+    "to_thread": ("await asyncio.to_thread(huge)", "error"),
     "hidden by a handler": ("try:\n    huge()\nexcept MemoryError:\n    get_ipython().showtraceback()", "ok"),
 }
 
@@ -71,6 +86,15 @@ def panels(kernel: Kernel, reply: Reply, seconds: float = 0.0) -> int:
     count = len({row["application/vnd.jupyter.widget-view+json"]["model_id"] for row in shown(reply) + shown(late)})
     assert "could not show" not in reply.stderr + late.stderr
     return count
+
+
+def late_panel(kernel: Kernel, *replies: Reply) -> Panel:
+    """Wait for the one panel of what a cell has started: it stands in that cell or in one of those after it."""
+    wait_for(kernel, lambda: any(shown(reply) for reply in replies))
+    kernel.poll(0.3)
+    assert sum(len(shown(reply)) for reply in replies) == 1
+    (panel,) = [Panel(kernel, reply) for reply in replies if shown(reply)]
+    return panel
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -119,17 +143,15 @@ def test_interact(kernel: Kernel) -> None:
 
 def test_thread(kernel: Kernel) -> None:
     reply = kernel.execute("thread = threading.Thread(target=huge)\nthread.start()\nthread.join()")
-    assert panels(kernel, reply, 0.3) == 1
+    late_panel(kernel, reply)
     assert "Thread" in reply.stderr
 
 
 def test_thread_that_outlives_its_cell(kernel: Kernel) -> None:
     """Nobody keeps its frames, and the cell that runs by then is not the one that failed."""
-    kernel.execute("threading.Timer(0.3, lambda: train_step(1 << 45)).start()")
     kernel.execute("def train_step(size):\n    batch = numpy.ones(200 << 20, numpy.uint8)\n    huge()")
-    reply = kernel.execute("import time\ntime.sleep(1)\nthe_other_cell = True")
-    assert panels(kernel, reply, 0.5) == 1
-    panel = Panel(kernel, reply)
+    made = kernel.execute("threading.Timer(0.3, lambda: train_step(1 << 45)).start()")
+    panel = late_panel(kernel, made, kernel.execute("import time\ntime.sleep(1)\nthe_other_cell = True"))
     held = [line for line in panel.text.splitlines() if "held by the failed cell" in line]
     assert "train_step" not in "".join(held)  # an earlier test's error may still be kept
     panel.only()
@@ -147,11 +169,11 @@ def test_task_that_nobody_awaits(kernel: Kernel) -> None:
     """Asyncio tells of it when the task is collected; whoever has set the loop's handler before is still called."""
     kernel.execute("loop, told, logged = asyncio.get_running_loop(), [], []\nimport logging")
     kernel.execute("logging.getLogger('asyncio').addFilter(lambda row: logged.append(row.getMessage()) or False)")
-    reply = kernel.execute("task = loop.create_task(later())")
-    assert panels(kernel, reply, 0.3) == 0
-    reply = kernel.execute("del task")
-    assert panels(kernel, reply, 0.5) == 1
+    made = kernel.execute("task = loop.create_task(later())")
+    assert panels(kernel, made, 0.3) == 0
+    late_panel(kernel, made, kernel.execute("del task"))
     assert "Task exception was never retrieved" in kernel.eval("logged[0]")
+    late_panel(kernel, kernel.execute("loop.create_task(later());"))  # nobody has it: it fails outside of any cell
     kernel.execute("logging.getLogger('asyncio').filters.clear()")
     for cell in (
         "%unload_ext nb_oomhelper",
@@ -159,8 +181,7 @@ def test_task_that_nobody_awaits(kernel: Kernel) -> None:
         LOAD,
     ):
         assert kernel.execute(cell).status == "ok"
-    reply = kernel.execute("task = loop.create_task(later())\nawait asyncio.sleep(0.1)\ndel task")
-    assert panels(kernel, reply, 0.5) == 1
+    late_panel(kernel, kernel.execute("task = loop.create_task(later())\nawait asyncio.sleep(0.1)\ndel task"))
     assert kernel.eval("len(told)") == 1
     kernel.execute("%unload_ext nb_oomhelper")
     assert kernel.eval("loop.get_exception_handler().__name__") == "<lambda>"
@@ -168,16 +189,29 @@ def test_task_that_nobody_awaits(kernel: Kernel) -> None:
     assert panels(kernel, kernel.execute("task = loop.create_task(later())\nawait task")) == 1
 
 
+def test_a_task_fails_while_another_cell_runs(kernel: Kernel) -> None:
+    """The panel offers nothing of the other cell."""
+    kernel.execute("async def much_later():\n    await asyncio.sleep(0.5)\n    huge()")
+    made = kernel.execute("asyncio.get_running_loop().create_task(much_later());")
+    other = kernel.execute("batch_size = 8\nawait asyncio.sleep(1)\nnumpy.zeros(batch_size);")
+    panel = late_panel(kernel, made, other)
+    if kernel.eval("__import__('ipykernel').version_info[0] >= 7"):  # the first that tells a task's cell
+        assert len(shown(made)) == 1
+    panel.unfold()
+    assert "batch_size" not in panel.text
+    assert "Run the cell again" not in panel.buttons
+
+
 def test_a_task_that_is_collected_in_a_thread(kernel: Kernel) -> None:
     """The panel waits for the loop, and the error's frames do not wait for the panel."""
     kernel.execute("import gc, weakref\nclass Held: pass")
     kernel.execute("async def keep():\n    global ref\n    held = Held()\n    ref = weakref.ref(held)\n    huge()")
-    kernel.execute("cycle = [asyncio.get_running_loop().create_task(keep())]\ncycle.append(cycle)")
+    made = kernel.execute("cycle = [asyncio.get_running_loop().create_task(keep())]\ncycle.append(cycle)")
     reply = kernel.execute(
         "del cycle\nthread = threading.Thread(target=gc.collect)\nthread.start()\nthread.join()\nprint(ref() is None)"
     )
     assert "True" in reply.stdout
-    assert panels(kernel, reply, 0.5) == 1
+    late_panel(kernel, made, reply)
 
 
 def test_two_errors_give_two_panels(kernel: Kernel) -> None:

@@ -16,6 +16,7 @@ from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import HostMemory, Measure
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Step
 from nb_oomhelper.showing.entry_page import entry_page
@@ -553,7 +554,7 @@ def test_entry() -> None:
 
 
 def test_no_entry() -> None:
-    found = report(HOST_EVENT)
+    found = report(HOST_EVENT, holdings=Holdings())
     assert found.entry == "No entry of the knowledge base is about this error."
     assert found.claims == ""
 

@@ -10,6 +10,8 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import MemorySnapshot, ProcessMemory
 
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
+_MUCH = 64 << 20  # a Python process takes a third of that for itself
+_SHARED = ("machine", "cgroup")  # bounds that are not this process's own
 _CONTEXT = 1 << 30  # bytes: a CUDA context takes some 200 to 600 MiB, by the GPU and the libraries
 _RANK = {"too_large": 0, "not_short": 0, "context": 0, "handle": 0, "pinned_refused": 0, "limit": 2, "rest": 3}
 _WITH_FRACTION = ("pytorch", "jax", "cupy")  # whose limit is a share of the device
@@ -148,17 +150,21 @@ def unnamed(snapshot: MemorySnapshot) -> list[Cause]:
 def processes(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     """What other processes keep on the device; those of one kind together, this process's own children apart.
 
+    On the host only those count, and only where they share what has run out: a limit of this process is its own.
+
     Args:
         event: What failed.
         snapshot: Memory then.
     """
     reserved = event.reserved if snapshot.reserved is None else snapshot.reserved
     seen = snapshot.device.processes if snapshot.device else None
-    rows = with_self(seen, reserved) if seen else event.processes
+    rows, least = with_self(seen, reserved) if seen else event.processes, _WORTH_SAYING
+    if event.backend == "host":
+        rows, least = snapshot.children if tightest(snapshot.host)[0] in _SHARED else (), _MUCH
     capacity = capacity_for(event, snapshot)
     kinds: dict[tuple[bool, str | None], list[ProcessMemory]] = {}
     for row in rows:
-        if not row.is_self and (row.used is None or _WORTH_SAYING <= row.used <= (capacity or row.used)):
+        if not row.is_self and (row.used is None or least <= row.used <= (capacity or row.used)):
             name = " · ".join(part for part in (row.name, row.detail) if part) or None
             kinds.setdefault((row.is_child, name), []).append(row)
     return [_of_one_kind(same, is_child, name) for (is_child, name), same in kinds.items()]

@@ -10,7 +10,7 @@ from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, read_places, user_location
 from nb_oomhelper.failure.remote import answer_of, came_from, is_carried
-from nb_oomhelper.failure.replaced import replaced_by
+from nb_oomhelper.failure.replaced import replaced_by, says_why
 from nb_oomhelper.failure.retained import frames_of
 from nb_oomhelper.failure.workers import read_worker
 from nb_oomhelper.frameworks import TELLS_NO_MEMORY, recognize
@@ -65,7 +65,9 @@ def _replaced(links: list[tuple[BaseException, int]]) -> tuple[list[tuple[BaseEx
         start = len(more)
         more += [(one, 0 if outer < 0 else start + outer) for one, outer in raised_with(kept)]
     event = _event_of(more) if len(more) > len(links) else None
-    return (links, None) if event is None else (more, event)
+    if event is None:
+        return links, None
+    return more, event if says_why(_text(links[0][0])) else replace(event, certainty="probable")
 
 
 def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:

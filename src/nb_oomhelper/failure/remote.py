@@ -27,6 +27,10 @@ _CLASSES: tuple[tuple[str, tuple[str, ...], Remote], ...] = (
     ("distributed", ("KilledWorker",), "dask"),
     ("dask", ("RemoteException",), "dask"),
     ("torch", ("ProcessRaisedException", "ProcessExitedException", "ChildFailedError"), "launcher"),
+    ("papermill", ("PapermillExecutionError",), "launcher"),  # of another notebook's kernel
+    ("nbclient", ("CellExecutionError",), "launcher"),
+    ("pyspark", ("PythonException",), "other"),
+    ("py4j", ("Py4JJavaError",), "other"),
     ("multiprocessing", ("RemoteError",), "other"),  # of a manager
     # what clients raise for a server's answer
     ("openai", ("APIError",), "server"),
@@ -49,9 +53,13 @@ _TEXTS: tuple[tuple[re.Pattern[str], Remote], ...] = (
     (re.compile(r"(?:\x1b\[\d+m)?ray::\S{1,300} \(pid=\d"), "ray"),
     (re.compile(r"\s*-- Process \d+ terminated with the following error:"), "launcher"),  # torch/multiprocessing
     (
+        re.compile(r"Command .{1,2000}? failed with return code -?\d", re.DOTALL),
+        "launcher",
+    ),  # pyspark's TorchDistributor
+    (
         re.compile(
-            r"5\d\d Server Error|[\w ,]{0,60}?\b(?:HTTP[\w/. ]{0,12}|error code|status(?: code)?|"
-            r"server (?:error|returned|responded with))\W{1,3}5\d\d\b",
+            r"50\d Server Error|[\w ,]{0,60}?\b(?:HTTP[\w/. ]{0,12}|error code|status(?: code)?|"
+            r"server (?:error|returned|responded with))\W{1,3}50\d\b(?! ?[KMGT]i?B)",
             re.IGNORECASE,
         ),
         "server",

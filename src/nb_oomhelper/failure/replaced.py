@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dis
 import gc
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from types import CellType, FrameType
+from types import CellType, FrameType, TracebackType
 
 from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.introspection import traceback_of
 
 _KEPT, _NAMES, _MEMBERS = 20, 2_000, 200  # how many errors are taken, and of what is looked at
+_SAYS_WHY = re.compile(r"memory|\boom\b|batch|\bsizes?\b|\bfits?\b|too (?:large|big)", re.IGNORECASE)
 
 
 def replaced_by(error: BaseException) -> list[BaseException]:
@@ -20,11 +23,13 @@ def replaced_by(error: BaseException) -> list[BaseException]:
     function of the user's runs, and no copy of its variables is made.
 
     Returns:
-        At most 20, the last of each list first; none where a library has raised the error.
+        At most 20, the last of each list first; none where a library has raised the error, or nobody: a name that is
+        missing takes no error's place.
     """
-    frame = _raising(error)
-    if frame is None or not is_users(frame.f_code.co_filename.replace("\\", "/")):
+    link = _last(error)
+    if link is None or not _is_raised(link) or not is_users(link.tb_frame.f_code.co_filename.replace("\\", "/")):
         return []
+    frame = link.tb_frame
     found: dict[int, BaseException] = {}
     for one in _values(frame):
         for kept in _errors(one):
@@ -34,11 +39,25 @@ def replaced_by(error: BaseException) -> list[BaseException]:
     return list(found.values())
 
 
-def _raising(error: BaseException) -> FrameType | None:
+def says_why(text: str) -> bool:
+    """Tell whether the error that was raised instead speaks of memory or sizes: others may have causes of their own.
+
+    Args:
+        text: What it prints.
+    """
+    return _SAYS_WHY.search(text) is not None
+
+
+def _last(error: BaseException) -> TracebackType | None:
     link = traceback_of(error)
     while link is not None and link.tb_next is not None:
         link = link.tb_next
-    return None if link is None else link.tb_frame
+    return link
+
+
+def _is_raised(link: TracebackType) -> bool:
+    """Whether a `raise` has failed there, and not an operation."""
+    return link.tb_frame.f_code.co_code[link.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _values(frame: FrameType) -> Iterator[object]:
@@ -51,7 +70,8 @@ def _values(frame: FrameType) -> Iterator[object]:
         yield one.cell_contents if type(one) is CellType and gc.get_referents(one) else one
 
 
-def _errors(value: object) -> Iterator[BaseException]:
+def _errors(value: object, deeper: bool = True) -> Iterator[BaseException]:
+    """The errors that a variable has: itself, those of a list or a dict, and those of pairs and lists in it."""
     if issubclass(type(value), BaseException):
         yield value  # type: ignore[misc]
         return
@@ -61,5 +81,5 @@ def _errors(value: object) -> Iterator[BaseException]:
     elif type(value) is dict:
         members = list(value.values())[::-1]
     for one, _ in zip(members, range(_MEMBERS), strict=False):
-        if issubclass(type(one), BaseException):
-            yield one  # type: ignore[misc]
+        if deeper or issubclass(type(one), BaseException):
+            yield from _errors(one, deeper=False)

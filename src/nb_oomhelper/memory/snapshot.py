@@ -15,7 +15,7 @@ from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.memory.allocators import allocators, with_blocks
 from nb_oomhelper.memory.host import read_host
 from nb_oomhelper.memory.nvml import Driver
-from nb_oomhelper.memory.processes import describe_process, is_child, sees_driver_pids
+from nb_oomhelper.memory.processes import children, describe_process, is_child, sees_driver_pids
 from nb_oomhelper.memory.room import free_now
 from nb_oomhelper.records.memory import (
     AllocatorMemory,
@@ -71,7 +71,8 @@ def take_snapshot(
         backend: "cuda", "host", …
         device: The framework's ordinal, or None.
         framework: Whose allocator the snapshot is about; "" is the first that has started the device.
-        blocks: Whether to read the caches block by block, too, which may take long (the live readout does not).
+        blocks: Whether to read the caches block by block, and on the host the processes that were started from here,
+            too, which may take long (the live readout does not).
     """
     reading = read_driver(driver) if backend == "cuda" else DriverReading()  # it knows no GPU but NVIDIA's
     found = allocators(backend, device, framework)
@@ -83,6 +84,7 @@ def take_snapshot(
         taken_at=time.time(),
         driver=reading,
         host=_read_host(),
+        children=children() if blocks and backend == "host" else (),
         device=_filled(_pick(reading, device, allocator), allocator),
         allocator=allocator,
         others=others,

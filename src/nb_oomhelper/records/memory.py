@@ -203,6 +203,7 @@ class MemorySnapshot:
         allocator: The framework's view of that device, or None.
         others: The views of the other frameworks that have started it.
         host: The machine's own memory.
+        children: The processes that this one has started, with what they have of it; empty where they were not read.
         holdings: Who keeps what.
     """
 
@@ -212,6 +213,7 @@ class MemorySnapshot:
     device: DeviceMemory | None = None
     allocator: AllocatorMemory | None = None
     others: tuple[AllocatorMemory, ...] = ()
+    children: tuple[ProcessMemory, ...] = ()
     holdings: Holdings = field(default_factory=Holdings)
 
     @property

@@ -120,7 +120,7 @@ class Extension:
     def _look(self, error: BaseException, kept: bool) -> None:
         """Open a case for an out-of-memory error that has none yet, and show it.
 
-        What nobody keeps (a thread's frames) is freed as soon as we return: it explains nothing.
+        What nobody keeps (a thread's or a task's) is freed as soon as we return, and need not be of the cell that runs.
         """
         if self.cells.quiet:
             return
@@ -163,7 +163,7 @@ class Extension:
         from nb_oomhelper.holders.scope import scope_of
 
         where = partial(scope_of, self.shell, failure if kept else replace(failure, errors=()))
-        case = open_case(failure, where, self.services, self.cells.source(), span)
+        case = open_case(failure, where, self.services, self.cells.source() if kept else "", span)
         if case is None:
             return
         self.case = case

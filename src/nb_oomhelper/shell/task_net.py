@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,12 +45,26 @@ class TaskNet:
         if self._loop is not None and self._loop.get_exception_handler() is self._net:
             self._loop.set_exception_handler(self._before)
 
-    def look(self, error: object) -> None:
-        """Read an error that is handed on, and have it shown soon."""
+    def look(self, context: dict[str, Any]) -> None:
+        """Read the error that is handed on, and have it shown soon, below the cell that made the task."""
         with contextlib.suppress(Exception):  # who collects must not be troubled; a loop that is closed shows nothing
+            error = context.get("exception")
             told = self._read(error) if isinstance(error, BaseException) else None
             if told is not None:
-                self._loop.call_soon_threadsafe(self._show, told)
+                self._loop.call_soon_threadsafe(self._show, told, context=_context_of(context))
+
+
+def _context_of(told: dict[str, Any]) -> Context | None:
+    """The context that the task or the callback ran in: ipykernel keeps there which cell's output it is.
+
+    Asyncio calls the handler outside of it, and what is then printed belongs to no cell. Python 3.11 has no other way
+    to ask a task than the collector's.
+    """
+    for one in (told.get("handle"), told.get("task"), told.get("future")):
+        for kept in gc.get_referents(one):
+            if type(kept) is Context:
+                return kept.copy()
+    return None
 
 
 def _make_net(net: TaskNet, before: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -62,6 +78,6 @@ def _make_net(net: TaskNet, before: Callable[..., Any] | None) -> Callable[..., 
             before(loop, context)
         ours = known()
         if ours is not None:
-            ours.look(context.get("exception"))
+            ours.look(context)
 
     return handle
