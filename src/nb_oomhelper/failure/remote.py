@@ -18,6 +18,11 @@ _CLASSES: tuple[tuple[str, tuple[str, ...], Remote], ...] = (
     ("distributed", ("KilledWorker",), "dask"),
     ("dask", ("RemoteException",), "dask"),
     ("torch", ("ProcessRaisedException", "ProcessExitedException", "ChildFailedError"), "launcher"),
+    (
+        "subprocess",
+        ("CalledProcessError",),
+        "command",
+    ),  # its text has the command's, and a script's is the whole script
     ("multiprocessing", ("RemoteError",), "other"),  # of a manager
     ("", ("RemoteTraceback", "_RemoteTraceback"), "process pool"),  # multiprocessing, concurrent.futures, joblib, …
 )

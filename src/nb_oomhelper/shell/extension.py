@@ -20,6 +20,7 @@ from nb_oomhelper.shell.hooks import Hooks
 from nb_oomhelper.shell.reserve import Reserve
 from nb_oomhelper.shell.settings import OOMHelper
 from nb_oomhelper.shell.warming import Warming
+from nb_oomhelper.shell.watching import Watching
 
 if TYPE_CHECKING:
     from nb_oomhelper.case import Case
@@ -50,6 +51,7 @@ class Extension:
         self._magics = magics.Registration(shell, self)
         self._errors = 0  # of the cell that runs
         self._warming = Warming(shell, lambda: self.services)
+        self.watching = Watching(self.settings, self)
 
     @cached_property
     def services(self) -> Services:
@@ -72,11 +74,13 @@ class Extension:
         self.shell.configurables.append(self.settings)
         self._magics.install()
         self.hooks.install()
+        self.watching.install()
         self._warming.begin()
 
     def unload(self) -> None:
         """Take everything out, and end what is live."""
         self._warming.cancel()
+        self.watching.remove()
         self.hooks.remove()
         self._magics.remove()
         if self.settings in self.shell.configurables:
@@ -104,11 +108,13 @@ class Extension:
             self._errors = 0
             self._held.begin()
         self.cells.begin(info)
+        self.watching.begin(info)
         if "panels" in vars(self):
             self.panels.reruns.begin(info)
 
     def _after(self, result: Any) -> None:
         self.cells.end(result)
+        self.watching.end(result, self._errors)
         if "panels" in vars(self):
             self.services.attempt(lambda: self.panels.reruns.end(result), None)
 
@@ -125,6 +131,7 @@ class Extension:
         except (Exception, KeyboardInterrupt) as problem:
             failure = self._read_again(error, problem)
         if failure is None or failure.event is None:  # most errors: they need not wait for the rest to be imported
+            self.watching.failed(error)
             return
         self._reserve.give_all()
         self.case = None  # until there is a new one: a fix of an older error must not run for this one

@@ -32,6 +32,13 @@ class OOMHelper(Configurable):
         " empty: nb_oomhelper in the IPython directory.",
     ).tag(config=True)
 
+    watch_output = Bool(
+        False, help="Explain a lack of memory in what a command printed before it failed: `!`, `%%bash`, subprocess."
+    ).tag(config=True)
+    watch_allocator = Bool(
+        False, help="Count the out-of-memory errors that a cell's own code has caught; `%oom status` tells them."
+    ).tag(config=True)
+
     def pick_language(self) -> Language:
         """Choose the language that is set."""
         from nb_oomhelper.showing.wording import pick_language

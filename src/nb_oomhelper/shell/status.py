@@ -10,6 +10,7 @@ from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.remedies.history import measured_rates
 from nb_oomhelper.shell.core import Core
 from nb_oomhelper.showing.frontends import widgets_gap
+from nb_oomhelper.showing.memory_table import say_caught
 from nb_oomhelper.showing.notes import say_note
 
 
@@ -32,7 +33,8 @@ def status(core: Core) -> list[str]:
     if services.problem:
         traced = "_traced" if services.trace else ""
         notes.append(note(f"status.problem{traced}", problem=services.problem))
-    return [say_note(one, language) for one in notes]
+    caught = getattr(core.watching.get("watch_allocator"), "last", None)
+    return [*(say_note(one, language) for one in notes), *(say_caught(caught, language, last=True) if caught else [])]
 
 
 def _history(path: Path | None) -> Note | str:
