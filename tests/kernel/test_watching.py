@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartKernel
-from tests.kernel.cells import CUDA, LOAD, shown
-from tests.kernel.driver import Kernel, Reply
+from tests.kernel.cells import CUDA, LOAD, shown, start_busy, wait_for
+from tests.kernel.driver import Kernel, KernelError, Reply
 
 pytestmark = pytest.mark.kernel
 
@@ -101,7 +101,7 @@ def test_a_fix_that_runs_a_command_shows_no_panel_of_it(watched: Kernel) -> None
     assert watched.eval("get_ipython()._nb_oomhelper.case is None")
 
 
-# -- caught by the cell itself -----------------------------------------------------------------------------------------
+# -- caught by the cell itself ---------------------------------------------------------------------------------------
 
 CATCH = """
 def attempt(size):
@@ -136,3 +136,71 @@ def test_what_a_cell_handles_itself_is_counted(played_kernel: StartKernel) -> No
     assert "1 out-of-memory error on cuda:0 was caught" in kernel.execute("%oom status").stdout
     kernel.execute("%config OOMHelper.watch_allocator = False")
     assert "caught" not in kernel.execute("%oom status").stdout
+
+
+# -- a kernel that dies ----------------------------------------------------------------------------------------------
+
+KERNEL = "%config OOMHelper.watch_kernel = True"
+RUNS = "[one.name for one in get_ipython()._nb_oomhelper.settings.runs_folder().glob('*')]"
+DIE = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+
+
+def begin(kernel: Kernel) -> str:
+    assert kernel.execute(LOAD).status == "ok"
+    return kernel.execute(KERNEL).stdout
+
+
+def test_the_next_kernel_tells_in_which_cell_the_last_one_died(kernel_python: Path, tmp_path: Path) -> None:
+    with Kernel(kernel_python, tmp_path) as first:
+        assert begin(first) == ""
+        first.execute("1 + 1")
+        with pytest.raises(KernelError, match="died"):
+            first.execute(DIE)
+    with Kernel(kernel_python, tmp_path) as second:
+        told = begin(second)
+        assert "ended in the middle of cell [4]" in told
+        assert "of host memory" in told
+        assert "in the middle of cell [4]" in second.execute("%oom status").stdout
+    with Kernel(kernel_python, tmp_path) as third:
+        assert begin(third) == ""
+
+
+def test_a_clean_end_leaves_nothing(kernel_python: Path, tmp_path: Path) -> None:
+    with Kernel(kernel_python, tmp_path) as first:
+        begin(first)
+        assert first.execute(f"print(len({RUNS}))").stdout == "1\n"
+        first.execute("1 / 0", stop_on_error=False)
+        assert first.eval(RUNS) == []
+        first.execute("%%time\n!true")
+        assert first.eval(RUNS) == []
+        first.execute("import os\nif os.fork() == 0:\n    os._exit(0)\nos.wait()")
+        first.execute("import sys\nsys.exit()", stop_on_error=False)
+    with Kernel(kernel_python, tmp_path) as second:
+        assert begin(second) == ""
+
+
+def test_a_kernel_beside_it_is_not_taken_for_dead(kernel_python: Path, tmp_path: Path, go_on: Path) -> None:
+    with Kernel(kernel_python, tmp_path) as first:
+        begin(first)
+        busy = start_busy(first, go_on)
+        wait_for(first, lambda: list((tmp_path / "ipython/nb_oomhelper/runs").glob("*.json")))
+        home = tmp_path / "second"
+        home.mkdir()
+        shared = {"IPYTHONDIR": str(tmp_path / "ipython")}
+        with Kernel(kernel_python, home, shared) as second:
+            second.execute(f"%cd {tmp_path}")
+            assert begin(second).strip() == ""
+        go_on.touch()
+        assert first.finish(busy).status == "ok"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
+def test_a_folder_that_cannot_be_written_costs_a_line_in_the_status(kernel: Kernel) -> None:
+    kernel.execute(LOAD)
+    kernel.execute(
+        "runs = get_ipython()._nb_oomhelper.settings.runs_folder()\nruns.parent.mkdir(exist_ok=True)\nruns.touch()"
+    )
+    assert begin(kernel) == ""
+    reply = kernel.execute("print(1 + 1)")
+    assert (reply.status, reply.stdout, reply.stderr) == ("ok", "2\n", "")
+    assert "runs" in kernel.execute("%oom status").stdout

@@ -39,7 +39,7 @@ class Caught:
             errors: How many came by.
         """
         before, self._before = self._before, None
-        if before is None or self._core.cells.source():
+        if before is None or not self._core.cells.idle:
             self._before = before
             return
         counted = read_refusals().since(before, errors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,6 +39,7 @@ class Watcher(Protocol):
 _WATCHERS = {  # by setting: its module and its class
     "watch_output": ("nb_oomhelper.shell.commands", "Commands"),
     "watch_allocator": ("nb_oomhelper.shell.caught", "Caught"),
+    "watch_kernel": ("nb_oomhelper.shell.run_file", "RunFile"),
 }
 
 
@@ -88,7 +90,7 @@ class Watching:
 
     def _each(self, call: Callable[[Watcher], None]) -> None:
         for watcher in list(self._on.values()):
-            self._core.services.attempt(lambda one=watcher: call(one), None)  # type: ignore[misc]
+            self._core.services.attempt(partial(call, watcher), None)
 
     def _switch(self, _change: object) -> None:
         for name, (module, kind) in _WATCHERS.items():
@@ -97,7 +99,7 @@ class Watching:
             if name in self._on:
                 self._end(name)
             else:
-                self._core.services.attempt(lambda name=name, where=(module, kind): self._begin(name, *where), None)  # type: ignore[misc]
+                self._core.services.attempt(partial(self._begin, name, module, kind), None)
 
     def _begin(self, name: str, module: str, kind: str) -> None:
         watcher: Watcher = getattr(import_module(module), kind)(self._core)
