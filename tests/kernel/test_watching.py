@@ -204,3 +204,10 @@ def test_a_folder_that_cannot_be_written_costs_a_line_in_the_status(kernel: Kern
     reply = kernel.execute("print(1 + 1)")
     assert (reply.status, reply.stdout, reply.stderr) == ("ok", "2\n", "")
     assert "runs" in kernel.execute("%oom status").stdout
+
+
+def test_what_somebody_has_put_on_top_stays_and_ours_is_silent(watched: Kernel) -> None:
+    watched.execute("below = get_ipython().system\nget_ipython().system = lambda cmd: below(cmd)")
+    watched.execute("%unload_ext nb_oomhelper")
+    assert watched.eval("get_ipython().system is not below")
+    assert shown(watched.execute("get_ipython().system(f'{python} {script}')")) == []

@@ -40,6 +40,7 @@ class Commands:
         self._core = core
         self._shell: Any = core.services.shell
         self._pid = os.getpid()
+        self._active = False
         self._before: Any = _ABSENT
         self._net: Any = None
         self._tail: _Tail | None = None  # of a cell that is a script
@@ -47,6 +48,7 @@ class Commands:
 
     def install(self) -> None:
         """Stand between the shell and its `system`, where that gives what a command prints to the cell."""
+        self._active = True
         system: Any = getattr(self._shell, "system", None)
         if getattr(system, "__name__", "") != "system_piped":
             return
@@ -56,6 +58,7 @@ class Commands:
 
     def remove(self) -> None:
         """Put everything back; what somebody has put on top of ours since then stays, and calls ours no more."""
+        self._active = False
         self._end_tail()
         if self._net is None or vars(self._shell).get("system") is not self._net:
             return
@@ -95,7 +98,7 @@ class Commands:
         """A `system` that keeps the tail of what the one before it prints."""
 
         def system_piped(cmd: str) -> None:
-            if os.getpid() != self._pid:
+            if not self._active or os.getpid() != self._pid:
                 system(cmd)
                 return
             filled = self._shell.var_expand(cmd, depth=1)  # here the caller's names can be seen, and below no more
