@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from benchmarks import device, panel, run
+from benchmarks import choice, detect, device, panel, run
 from benchmarks.timing import Result, Side, take_turns
+
+from nb_oomhelper.knowledge.catalog import load_catalog
 
 ROOT = Path(__file__).parents[1]
 NEEDS = {"holdings": ["torch"], "reload": ["transformers", "accelerate"]}
@@ -98,3 +102,98 @@ def test_each_benchmark_runs(
     rows = json.loads(file.read_text(encoding="utf-8"))["results"]
     assert {row["name"] for row in rows} == {name}
     assert capsys.readouterr().out.count(f"[{name}]") == len(rows)
+
+
+@pytest.mark.plain
+class TestChoice:
+    def test_no_wrong_entry_is_called_the_match(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert choice.main([]) == 0
+        text = capsys.readouterr().out
+        assert "wrong match: 0; goal: 0" in text
+
+    def test_a_wrong_match_is_seen(self) -> None:
+        catalog = load_catalog()
+        right = next(one for one in choice.situations(catalog) if one.expected == "CUDA-OOM-013")
+        (verdict,) = choice.judge(catalog, [replace(right, expected="CUDA-OOM-001")])
+        assert verdict.wrong_match
+        lines = choice.to_text([verdict]).splitlines()
+        assert "wrong match: 1; goal: 0" in lines
+        assert lines[-1].split() == ["CUDA-OOM-001", "CUDA-OOM-013", "match", "1"]
+
+    def test_a_corpus(self, tmp_path: Path) -> None:
+        rows = [
+            {
+                "kind": "not_oom",
+                "exc_type": "ValueError",
+                "exc_module": None,
+                "message": "no such file",
+                "phase": "load",
+            },
+            {"kind": "oom", "exc_type": "OutOfMemoryError", "message": "CUDA out of memory.", "phase": "train"},
+        ]
+        path = tmp_path / "texts.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        lines = choice.read_corpus(load_catalog(), path).splitlines()
+        assert [line.split() for line in lines[1:]] == [["not_oom", "not", "read", "1"], ["oom", "none", "1"]]
+
+
+@pytest.mark.plain
+class TestDetect:
+    ROWS: tuple[dict[str, Any], ...] = (
+        {
+            "kind": "oom",
+            "framework": "a",
+            "exc_type": "OutOfMemoryError",
+            "exc_module": "torch",
+            "message": "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 1 has",
+            "fields": {"requested": "2.00 GiB", "device": "1"},
+        },
+        {
+            "kind": "host_oom",
+            "framework": "b",
+            "exc_type": None,
+            "exc_module": None,
+            "message": "nothing known",
+            "fields": {},
+        },
+        {
+            "kind": "not_oom",
+            "framework": "b",
+            "exc_type": "MemoryError",
+            "exc_module": "builtins",
+            "message": "",
+            "fields": {},
+        },
+    )
+
+    def test_what_is_missed_and_what_is_wrong_is_told(self) -> None:
+        right, missed, alarm = (detect.judge(dict(row)) for row in self.ROWS)
+        assert (right.right, missed.right, alarm.right) == (True, False, False)
+        assert (right.memory, right.wrong, right.fields) == (True, (), 2)
+        wrong = detect.judge({**self.ROWS[0], "kind": "host_oom", "fields": {"requested": "3.00 GiB", "device": "2"}})
+        assert (wrong.memory, wrong.wrong) == (False, ("requested", "device"))
+        text = detect.report([right, missed, alarm])
+        assert "nb_oomhelper: recall 1/2 = 50.0%, precision 50.0% (1 false)" in text
+        assert "host_oom missed" in text
+        assert "not_oom false alarm" in text
+        assert {"oom → GPU 1", "host_oom → nothing 1", "not_oom → host 1", "b → nothing 1, python 1"} <= set(
+            text.splitlines()
+        )
+        assert detect.table([right, missed, alarm]).splitlines()[-1] == "| all | 2 | 1 | 0 | 1 of 1 | 2 of 2 | 1 | 1 |"
+
+    def test_both_forms_of_files_are_read(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = tmp_path / "rows.jsonl"
+        lines.write_text(json.dumps(self.ROWS[0]) + "\n", encoding="utf-8")
+        (tmp_path / "name.toml").write_text('[[message]]\nkind = "not_oom"\nmessage = "no"\n', encoding="utf-8")
+        assert [row["framework"] for row in detect.read(tmp_path)] == ["name", "a"]
+        record = tmp_path / "figures.json"
+        assert detect.main([str(lines), "--json", str(record)]) == 0
+        assert "recall 1/1 = 100.0%" in capsys.readouterr().out
+        figures = json.loads(record.read_text(encoding="utf-8"))
+        assert (figures["found"], figures["false_alarms"], figures["wrong_fields"]) == (1, 0, 0)
+        assert set(figures["growth_ms"]) == {"1", "10", "100", "1000"}
+
+    def test_the_documents_table_is_that_of_the_messages_here(self) -> None:
+        judged = [detect.judge(row) for row in detect.read(ROOT / "tests" / "frameworks" / "messages")]
+        assert detect.table(judged) in (ROOT / "docs" / "recognition.md").read_text("utf-8")
+        assert all(one.right for one in judged)

@@ -126,12 +126,20 @@ def prove(notebook: Notebook, place: Place) -> list[str]:
     except NotebookError as error:
         wrong.append(str(error))
     if notebook.cure:
-        with _kernel(notebook, place, spare=-_SPARE) as kernel:
-            _set_up(kernel, notebook, place, spare=-_SPARE)
-            reply = kernel.run(notebook.answer)
-            if not _ended(kernel, notebook, reply):
-                wrong.append(f"{notebook.name}: the answer does not run: {failure(reply) or 'it is not done'}")
+        try:
+            wrong += _prove_answer(notebook, place)
+        except NotebookError as error:
+            wrong.append(f"with less memory: {error}")
     return wrong
+
+
+def _prove_answer(notebook: Notebook, place: Place) -> list[str]:
+    with _kernel(notebook, place, spare=-_SPARE) as kernel:
+        _set_up(kernel, notebook, place, spare=-_SPARE)
+        reply = kernel.run(notebook.answer)
+        if _ended(kernel, notebook, reply):
+            return []
+        return [f"{notebook.name}: the answer does not run: {failure(reply) or 'it is not done'}"]
 
 
 def _try_fix(notebook: Notebook, at: int, place: Place) -> Trial:

@@ -75,11 +75,20 @@ def _first_button(panel: Panel, title: str) -> str:
         for at, box in enumerate(boxes)
         if (states := list(_below(panel, box)))
         and (buttons := [one["id"] for one in states if one["_model_name"] == "ButtonModel"])
-        and any(wanted in plain(one["value"]) for one in states if one["_model_name"] == "HTMLModel")
+        and any(
+            wanted in plain(one["value"]).replace(f"{wanted},", "")
+            for one in states
+            if one["_model_name"] == "HTMLModel"
+        )
     ]
     if not fitting:
         raise AssertionError(f"no button beside {wanted!r}: {panel.buttons}")
     return str(min(fitting)[2])
+
+
+def _says(html: str, wanted: str) -> bool:
+    """Whether a title stands there, and not another that begins like it: "Delete a, b" is not "Delete a"."""
+    return wanted in plain(html).replace(f"{wanted},", "")
 
 
 def _below(panel: Panel, box: str) -> Iterator[dict[str, Any]]:

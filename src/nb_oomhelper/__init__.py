@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nb_oomhelper import entries
     from nb_oomhelper.failure.detection import detect, detect_text
     from nb_oomhelper.holders.find import holdings
     from nb_oomhelper.loading.estimate import plan
@@ -18,7 +19,18 @@ if TYPE_CHECKING:
     from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.remedies.running import release
 
-__all__ = ["Holding", "OomEvent", "Outcome", "__version__", "detect", "detect_text", "holdings", "plan", "release"]
+__all__ = [
+    "Holding",
+    "OomEvent",
+    "Outcome",
+    "__version__",
+    "detect",
+    "detect_text",
+    "entries",
+    "holdings",
+    "plan",
+    "release",
+]
 
 __version__ = "0.1.0"
 
@@ -58,6 +70,8 @@ def unload_ipython_extension(shell: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "entries":  # a module, whose functions are public
+        return importlib.import_module(f"{__name__}.entries")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

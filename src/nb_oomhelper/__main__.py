@@ -21,6 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "serve-mcp":
+            from nb_oomhelper.mcp_server import serve
+
+            serve()
+            return FOUND
         return _explain(options.file, options.lang, as_json=options.json)
     except OomHelperError as error:
         print(error, file=sys.stderr)
@@ -32,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m nb_oomhelper", description="Explain out-of-memory errors.")
-    added = parser.add_subparsers(required=True, metavar="COMMAND")
+    added = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     explain = added.add_parser(
         "explain",
         help="read a traceback, a log or a notebook",
@@ -42,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("file", metavar="FILE", help="a text or a notebook (.ipynb); - is the standard input")
     explain.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
     explain.add_argument("--lang", choices=("en", "zh"), default="auto", help="the language; else the environment's")
+    added.add_parser(
+        "serve-mcp",
+        help="answer coding assistants by MCP",
+        description="Serve the tools explain, entry, plan and gpus by standard input and output; needs the extra mcp.",
+    )
     return parser
 
 

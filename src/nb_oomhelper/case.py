@@ -15,11 +15,12 @@ from typing import TypeVar
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.diagnosis.request import made_certain
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.failure.detection import Failure, detect_text
+from nb_oomhelper.failure.detection import Failure
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
-from nb_oomhelper.knowledge.catalog import Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
@@ -33,9 +34,10 @@ from nb_oomhelper.remedies import history
 from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook, replaced_by
 from nb_oomhelper.remedies.planning import plan, predict_effect
-from nb_oomhelper.remedies.running import RunCode, run
+from nb_oomhelper.remedies.running import RunCode, ran_out, run
 from nb_oomhelper.remedies.verdicts import judge
 from nb_oomhelper.services import Services
+from nb_oomhelper.source.repeats import Repeat
 
 _Part = TypeVar("_Part")
 
@@ -49,6 +51,7 @@ class Case:
         match: The entry that bears on it, or None.
         plans: Fixes, best first.
         cell: Source of the cell that failed; "" where it is not known.
+        repeats: What the cell has done that is done once more when it runs again.
         rates: For each fix, (n, m): the failed cell ran after n of m measured outcomes before this case.
         outcomes: What was run here, oldest first.
         recorded: The moment under which the history has the last outcome; None where it has not.
@@ -63,6 +66,7 @@ class Case:
     match: Match | None = None
     plans: tuple[FixPlan, ...] = ()
     cell: str = ""
+    repeats: tuple[Repeat, ...] = ()
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     recorded: float | None = None
@@ -163,15 +167,21 @@ def _written(
     elif diagnosis.made is not None:
         replaced = services.attempt(lambda: replaced_by(notebook, snapshot.holdings), 0)
         diagnosis = replace(diagnosis, replaced=replaced)
-    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell)
+    case = Case(event=event, snapshot=snapshot, diagnosis=diagnosis, cell=cell, repeats=notebook.repeats)
     catalog = services.attempt(services.catalog, None)
     if catalog is not None:
-        case.match = services.attempt(lambda: next(iter(catalog.choose(event)), None), None)
         case.plans = services.attempt(
             lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
         )
+        case.match = services.attempt(lambda: _entry(case, catalog), None)
     case.rates = services.attempt(lambda: rates(services), {})
     return case
+
+
+def _entry(case: Case, catalog: Catalog) -> Match | None:
+    """The entry that is about it, or the likeliest."""
+    mends = [plan.fix for plan in case.plans if plan.verdict != "again"]
+    return catalog.choose(case.event, case.diagnosis, case.cell, mends).best
 
 
 def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySnapshot:
@@ -217,16 +227,14 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     bare = run(chosen, run_code, read, case.diagnosis, services.shell)
     if bare.loaded and _ends_cell(chosen.before, case.cell):
         bare = replace(bare, ran=True)
-    outcome = services.attempt(
-        lambda: _with_holders(bare, chosen, event, scope()), bare
-    )  # the code has run, whatever fails now
+    outcome = services.attempt(lambda: _with_holders(bare, chosen, event, scope()), bare)  # it has run, whatever fails
     case.outcomes.append(outcome)
     if outcome.loaded:
         case.plans = services.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)
     if outcome.error is None:
         case.released_holders |= chosen.released_holders
         case.plans = services.attempt(lambda: _predicted(case), case.plans)
-    elif chosen.next_smaller is not None and _ran_out(outcome.error):
+    elif chosen.next_smaller is not None and ran_out(outcome.error):
         smaller = replace(chosen.next_smaller, number=chosen.number)
         case.plans = tuple(smaller if one is chosen else one for one in case.plans)
     case.recorded = _record(outcome, case, services)
@@ -254,12 +262,6 @@ def record_run(case: Case, services: Services, *, ran: bool) -> None:
     at = case.recorded
     if at is not None:
         _keep(services, lambda path: history.settle(path, at, last.fix, ran))
-
-
-def _ran_out(error: str) -> bool:
-    """Whether a line of an error, as `Outcome` has it, tells of a lack of memory."""
-    kind, _, text = error.partition(": ")
-    return detect_text(text, kind) is not None
 
 
 def _predicted(case: Case) -> tuple[FixPlan, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
+from nb_oomhelper.showing.case_record import MIME
 from tests.browser.lab import Lab, write_notebook
 from tests.browser.panel import LOAD, PANEL, button, cut_off, picture
 from tests.conftest import ROOT
@@ -167,7 +168,7 @@ def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Pat
 
 def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     lab.viewport(1280, 1400)
-    panel = open_panel(lab, "chinese.ipynb", function="load_weights")  # the entry is about loading
+    panel = open_panel(lab, "chinese.ipynb")
     button(panel, "中文").click()
     expect(panel).to_contain_text("主机内存不足")
     expect(panel).to_contain_text("释放出错单元格占用的内存")
@@ -179,9 +180,9 @@ def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     expect(panel).not_to_contain_text("根本原因")
     button(panel, "English").click()
     button(panel, "JSON").click()
-    expect(panel).to_contain_text('"code": "CUDA-OOM-001"')
+    expect(panel).to_contain_text('"code": "CUDA-OOM-007"')
     button(panel, "Markdown").click()
-    expect(panel).to_contain_text("# CUDA-OOM-001")
+    expect(panel).to_contain_text("# CUDA-OOM-007")
     lab.viewport(620, 1200)
     lab.page.wait_for_timeout(500)
     assert cut_off(panel) == []
@@ -219,7 +220,7 @@ def test_keyboard_alone(lab: Lab) -> None:
 def test_a_saved_notebook_keeps_the_report(lab: Lab) -> None:
     open_panel(lab, "saved.ipynb")
     bundle = lab.save()["cells"][2]["outputs"][-1]["data"]
-    assert {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"} == set(bundle)
+    assert {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain", MIME} == set(bundle)
     assert "Release the failed cell" in "".join(bundle["text/html"])
     assert "Host memory exhausted" in "".join(bundle["text/plain"])
 

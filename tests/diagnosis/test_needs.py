@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from nb_oomhelper.diagnosis.needs import cell_needs, made_by
+from nb_oomhelper.diagnosis.needs import cell_needs, hidden_by, made_by
+from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.memory.footprint import read_footprint
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holding, Holdings
@@ -73,6 +74,25 @@ def on_host(virtual: int, peak: int, resident: int = 0, peak_resident: int = 0, 
 )
 def test_on_the_host(start: Footprint | None, end: Footprint | None, made: int | None) -> None:
     assert made_by(event(), (start, end), memory(LIMITED)) == made
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hidden"),
+    [
+        (on_host(400 * MIB, 980 * MIB), on_host(700 * MIB, 980 * MIB), 280 * MIB),  # the peak was an earlier cell's
+        (on_host(400 * MIB, 500 * MIB), on_host(700 * MIB, 950 * MIB), 0),  # what is taken to be malloc's
+        (on_host(400 * MIB, 400 * MIB), on_host(700 * MIB, 700 * MIB), 0),
+        (None, on_host(1, 1), 0),
+    ],
+)
+def test_below_an_older_peak_nothing_tells_what_a_cell_has_made(
+    start: Footprint | None, end: Footprint | None, hidden: int
+) -> None:
+    made = made_by(event(), (start, end), memory(LIMITED))
+    roomy = memory(replace(LIMITED, virtual=700 * MIB))
+    assert hidden_by(event(), (start, end), roomy, made) == hidden
+    assert hidden_by(event(), (start, end), memory(LIMITED), made) == 0  # so much was not even free
+    assert hidden_by(event("cuda"), (start, end), memory(LIMITED), made) == 0
 
 
 def test_the_machine_counts_resident_memory() -> None:
@@ -151,3 +171,14 @@ assert before.allocated == after.allocated == ()
     assert found.resident is not None
     assert found.peak_resident is not None
     assert 0 < found.resident <= found.peak_resident
+
+
+def test_what_a_compiled_program_takes_beyond_its_arguments() -> None:
+    refused = detect_text(
+        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9663676416 bytes. BufferAssignment stats:"
+        " parameter allocation: 2.00GiB total allocation: 14.00GiB",
+        "jax.errors.JaxRuntimeError",
+    )
+    assert refused is not None
+    unread = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=HostMemory())
+    assert cell_needs(refused, unread, None) == 12 << 30

@@ -17,6 +17,7 @@ import pytest
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.processes import sees_driver_pids
 from nb_oomhelper.records.memory import DeviceMemory
+from nb_oomhelper.showing.case_record import MIME
 from nb_oomhelper.units import format_bytes
 from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, VIEW, Panel, shown
@@ -141,7 +142,7 @@ def test_the_panel_tells_device_capacity_and_request(failed: tuple[Kernel, Reply
     assert reply.ename == "OutOfMemoryError"
     assert [error["ename"] for error in reply.errors] == ["OutOfMemoryError"]
     (bundle,) = shown(reply)
-    assert set(bundle) == {VIEW, "text/html", "text/plain"}
+    assert set(bundle) == {VIEW, "text/html", "text/plain", MIME}
     whole, name = kernel.eval("[torch.cuda.get_device_properties(0).total_memory, torch.cuda.get_device_name(0)]")
     assert fact(kernel, "event.framework") == "pytorch"
     assert fact(kernel, "event.backend") == "cuda"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nb_oomhelper.showing.case_record import MIME
 from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, SETUP, VIEW, shown
 from tests.kernel.conftest import SharedKernel
@@ -102,7 +103,7 @@ def test_traceback_first_then_one_panel(start_kernel: StartKernel, kernel_python
     assert reply.status == "error"
     assert reply.kinds.index("error") < reply.kinds.index("comm_open") < reply.kinds.index("display_data")
     (bundle,) = shown(reply)
-    assert set(bundle) == {VIEW, "text/html", "text/plain"}
+    assert set(bundle) == {VIEW, "text/html", "text/plain", MIME}
     assert len(reply.displays) == 1
     assert bundle[VIEW]["model_id"] in with_us.widgets
     for text in (bundle["text/html"], bundle["text/plain"]):

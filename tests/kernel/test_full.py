@@ -122,3 +122,14 @@ def test_with_no_room_it_is_no_worse_than_without_us(start_kernel: StartKernel, 
         counts[ours] = (answered, untold)
     assert counts[True][0] >= counts[False][0]
     assert counts[True][1] <= counts[False][1]
+
+
+def test_what_fits_without_us_fits(full: Kernel) -> None:
+    """Nothing is put by where the limit can be raised for an error: a sixth of the room was, and the cell failed."""
+    full.execute(LOAD)
+    full.poll(2.5)
+    full.execute("limit(300 << 20)")
+    assert full.execute("numpy.empty(280 << 20, numpy.uint8).size").status == "ok"
+    assert full.execute("numpy.empty(400 << 20, numpy.uint8)").status == "error"
+    assert full.execute("numpy.empty(200 << 20, numpy.uint8).size").status == "ok"
+    assert full.eval("resource.getrlimit(resource.RLIMIT_AS)[0] - left() >= 0 and left() < 300 << 20")

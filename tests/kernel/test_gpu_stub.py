@@ -254,7 +254,7 @@ class TestCudaError:
     def test_while_training(self, kernel: Kernel) -> None:
         kernel.execute(f"def train_step(batch):\n    raise torch.OutOfMemoryError({MESSAGE!r})")
         panel = Panel(kernel, kernel.execute("train_step(8)"))
-        assert "No entry of the knowledge base is about this error." in panel.text  # the one there is about loads
+        assert "CUDA-OOM-015 Another process holds the memory" in panel.text
         assert "CUDA-OOM-001" not in panel.text
         assert "a smaller batch" not in panel.text
         assert "reload-offload" not in [fix for fix, _, _ in kernel.eval(PLANS)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nb_oomhelper.showing.case_record import MIME
 from tests.conftest import StartKernel
 from tests.kernel.cells import FAIL, LOAD, SETUP, shown
 
@@ -29,7 +30,7 @@ def test_widgets_that_cannot_be_imported(
     reply = kernel.execute(FAIL)
     assert (len(reply.errors), reply.comms) == (1, [])
     (bundle,) = shown(reply)
-    assert set(bundle) == {"text/html", "text/plain"}
+    assert set(bundle) == {"text/html", "text/plain", MIME}
     status = kernel.execute("%oom status").stdout
     assert f"widgets: none: ipywidgets cannot be imported ({BROKEN[source]}); panels have no buttons" in status
     assert "freed 25" in kernel.execute("%oom fix 1").stdout

@@ -8,6 +8,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from nb_oomhelper.showing.case_record import MIME
 from tests.kernel.cells import VIEW
 from tests.kernel.models import need_models
 from tests.kernel.notebooks import NOTEBOOKS, find, printed, run
@@ -40,7 +41,8 @@ def test_only_the_cell_that_dies_fails(cells: list[Any]) -> None:
 def test_it_dies_with_a_panel_that_survives_without_its_kernel(cells: list[Any]) -> None:
     error, panel = find(cells, "train_step(1.1)").outputs
     assert error.ename in ("RuntimeError", "OutOfMemoryError")
-    assert set(panel.data) == {VIEW, "text/html", "text/plain"}
+    assert list(panel.data) == [VIEW, "text/html", "text/plain", MIME]
+    assert panel.data[MIME]["event"]["backend"] == "host"
     assert "batch" in panel.data["text/plain"]
     assert "outputs" in panel.data["text/plain"]
     assert "Release the failed cell" in panel.data["text/html"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nb_oomhelper.showing.case_record import MIME
 from nb_oomhelper.units import format_bytes
 from tests.conftest import StartKernel
 from tests.kernel.cells import CASE, FAIL, LOAD, LOADER, MIB, SETUP, Panel, run_of, shown, start_busy, wait_for
@@ -72,7 +73,7 @@ class TestRun:
         panel = fail(kernel)
         assert "Nothing here makes this cell run. It needs at least" in panel.text
         assert "still held by the failed cell: batch, outputs (train_step, line" in panel.text
-        assert panel.buttons == ["中文", SHORT, "Only the fix", "Code"]
+        assert panel.buttons == ["中文", SHORT, "Only the fix", "Code", "Entry", "JSON", "Markdown"]
         reply = panel.only()
         (outcome,) = kernel.eval(
             "[[o.freed, o.predicted, o.before.resident, o.after.resident, o.fits, o.whole_cell_fits] "
@@ -87,7 +88,16 @@ class TestRun:
         sizes = [format_bytes(size) for size in (freed, before, after)]
         assert "freed {} ({} → {} resident)".format(*sizes) in text
         assert "That is enough for the failed request of 128 MiB now" in text
-        assert panel.buttons == ["中文", "Run the cell again", SHORT, "[✓ Only the fix]", "Code"]
+        assert panel.buttons == [
+            "中文",
+            "Run the cell again",
+            SHORT,
+            "[✓ Only the fix]",
+            "Code",
+            "Entry",
+            "JSON",
+            "Markdown",
+        ]
         assert (reply.stdout, reply.stderr, reply.errors, reply.displays) == ("", "", [], [])
         assert kernel.eval("[3 for name in ('_',) if not isinstance(_, (str, float, int))]") == []
 
@@ -115,7 +125,7 @@ class TestRun:
         first.only()
         assert "enough for the failed request" in first.text
         assert "stopped at" in first.text
-        assert second.buttons == ["中文", SHORT, "Only the fix", "Code"]
+        assert second.buttons == ["中文", SHORT, "Only the fix", "Code", "Entry", "JSON", "Markdown"]
 
 
 class TestUnsafe:
@@ -211,8 +221,7 @@ class TestFixAndRun:
         assert "Run the cell again" in panel.buttons
 
     def test_out_of_memory_again_is_shown_in_the_same_panel(self, kernel: Kernel) -> None:
-        panel = self.prepared(kernel)
-        kernel.execute("limit(10 << 20)")
+        panel = self.prepared(kernel, "done = train_step((128 if 'numbers' in globals() else 256) << 20).size")
         reply = panel.click("Run anyway")
         assert shown(reply) == []
         assert "Tried before: Delete numbers" in panel.text
@@ -294,7 +303,7 @@ class TestShows:
         panel = fail(kernel)
         panel.click("中文")
         assert "主机内存不足" in panel.text
-        assert panel.buttons == ["English", "▾ 还不够的做法（1）", "仅修复", "代码"]
+        assert panel.buttons == ["English", "▾ 还不够的做法（1）", "仅修复", "代码", "条目", "JSON", "Markdown"]
         assert "Why" not in panel.text
         panel.click("仅修复")
         assert "释放了" in panel.text
@@ -303,19 +312,19 @@ class TestShows:
         assert "Release the failed cell: freed" in panel.text
 
     def test_entry_in_its_forms(self, kernel: Kernel) -> None:
-        panel = fail(kernel, LOADER)
-        assert "CUDA-OOM-001" in panel.text
+        panel = fail(kernel)
+        assert "HOST-OOM-010" in panel.text
         assert panel.page == []
         panel.click("JSON")
         (page,) = panel.page
-        assert json.loads(page["data"]["text/plain"])["code"] == "CUDA-OOM-001"
+        assert json.loads(page["data"]["text/plain"])["code"] == "HOST-OOM-010"
         panel.click("Markdown")
         (page,) = panel.page
-        assert page["data"]["text/plain"].startswith("# CUDA-OOM-001")
+        assert page["data"]["text/plain"].startswith("# HOST-OOM-010")
         panel.click("Entry")
         assert set(panel.page[0]["data"]) == {"text/plain", "text/markdown"}
         panel.click("中文")
-        assert "显存不足" in panel.page[0]["data"]["text/markdown"]
+        assert "超出了内存" in panel.page[0]["data"]["text/markdown"]
         panel.click("条目")
         assert panel.page == []
 
@@ -465,9 +474,9 @@ class TestOtherFrontEnds:
         reply = kernel.execute(FAIL)
         assert len(reply.errors) == 1
         (bundle,) = shown(reply)
-        assert set(bundle) == {"text/html", "text/plain"}
+        assert set(bundle) == {"text/html", "text/plain", MIME}
         assert "freed 25" in kernel.execute("%oom fix 1").stdout
-        assert set(shown(kernel.execute("%oom"))[0]) == {"text/html", "text/plain"}
+        assert set(shown(kernel.execute("%oom"))[0]) == {"text/html", "text/plain", MIME}
         live = kernel.execute("%gpumem --live")
         assert set(live.displays[0]["data"]) == {"text/plain", "text/html"}
 

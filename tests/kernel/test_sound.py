@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nb_oomhelper.showing.case_record import MIME
 from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, MIB, NO_ROOM, SETUP, Panel, shown, wait_for
 from tests.kernel.driver import Kernel
@@ -77,7 +78,7 @@ class TestScreen:
         replies += [kernel.execute(NO_ROOM) for _ in range(5)]
         assert len(kernel.widgets) == count
         pictures = [row["data"] for row in replies[-1].displays if row["type"] == "update_display_data"]
-        assert [set(picture) for picture in pictures] == [{"text/html", "text/plain"}]
+        assert [set(picture) for picture in pictures] == [{"text/html", "text/plain", MIME}]
         assert pictures[0]["text/plain"] == shown(replies[5])[0]["text/plain"]
 
     def test_the_last_five_can_be_clicked(self, kernel: Kernel) -> None:

@@ -23,6 +23,7 @@ def state():
     own = {key: value for key, value in vars(shell).items() if callable(value) or key.startswith("_nb")}
     hooks = [shell.custom_exceptions, shell.CustomTB, own, dict(shell.events.callbacks)]
     hooks[-1] = {event: list(callbacks) for event, callbacks in hooks[-1].items()}
+    hooks.append(shell.kernel.io_loop.asyncio_loop.get_exception_handler())
     tables = [dict(table) for table in manager.magics.values()] + [dict(manager.registry)]
     streams = [sys.excepthook, sys.displayhook, sys.stdout, sys.stderr, sys.unraisablehook, threading.excepthook]
     printing = [shell.displayhook, shell.display_pub, shell.InteractiveTB, list(shell.display_formatter.formatters)]

@@ -70,7 +70,7 @@ import multiprocessing
 with multiprocessing.get_context("fork").Pool(1) as pool:
     pool.apply(huge)
 """,
-    "a DataLoader's worker": """
+    "worker 0 of a DataLoader": """
 import torch
 class Items(torch.utils.data.Dataset):
     def __len__(self):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.errors import KnowledgeError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
-from nb_oomhelper.records.diagnosis import Cause, CauseKind
+from nb_oomhelper.records.diagnosis import Cause, CauseKind, Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent, Phase
 from nb_oomhelper.showing.entry_page import to_json
 
@@ -24,6 +24,8 @@ PACKAGED = resources.files("nb_oomhelper.knowledge")
 ENTRY_FILE = (PACKAGED / "entries/CUDA-OOM-001.toml").read_text("utf-8")
 FIX_FILE = (PACKAGED / "fixes/delete-variable.toml").read_text("utf-8")
 CATALOG = load_catalog()
+CODES = [entry.code for entry in CATALOG.entries]
+GIB = 1 << 30
 LOADER = FailedCall(loader="AutoModel.from_pretrained", module="transformers", model="'gpt2'", target="model")
 
 
@@ -45,6 +47,10 @@ def cause(kind: CauseKind) -> Cause:
     return Cause(kind=kind, size=1 << 30)
 
 
+def diagnosis(*kinds: CauseKind) -> Diagnosis:
+    return Diagnosis(requested=GIB, free=0, capacity=None, short=GIB, causes=tuple(cause(kind) for kind in kinds))
+
+
 def own_entry(code: str = "MINE-1", entry_id: str = "mine/one", **changes: str) -> str:
     text = ENTRY_FILE.replace('"CUDA-OOM-001"', f'"{code}"').replace("llm/huggingface-model-load-oom-on-cpu", entry_id)
     for key, value in changes.items():
@@ -62,7 +68,10 @@ def user_dir(tmp_path: Path) -> Path:
 
 class TestPackaged:
     def test_whole_and_without_problems(self) -> None:
-        assert [entry.code for entry in CATALOG.entries] == ["CUDA-OOM-001"]
+        assert len(CATALOG.entries) == len(
+            list(resources.files("nb_oomhelper.knowledge").joinpath("entries").iterdir())
+        )
+        assert [entry.code for entry in CATALOG.entries] == sorted(entry.code for entry in CATALOG.entries)
         assert len(CATALOG.fixes) == len(list(resources.files("nb_oomhelper.knowledge").joinpath("fixes").iterdir()))
         assert CATALOG.problems == ()
 
@@ -92,7 +101,7 @@ class TestUserDir:
         (user_dir / "entries" / "mine.toml").write_text(own_entry(), "utf-8")
         (user_dir / "fixes" / "mine.toml").write_text(FIX_FILE.replace("delete-variable", "mine"), "utf-8")
         catalog = load_catalog(user_dir)
-        assert [entry.code for entry in catalog.entries] == ["CUDA-OOM-001", "MINE-1"]
+        assert [entry.code for entry in catalog.entries] == sorted([*CODES, "MINE-1"])
         assert [fix.id for fix in catalog.fixes][-3:] == ["delete-variable", "mine", "stop-other-process"]
         assert catalog.problems == ()
 
@@ -100,7 +109,8 @@ class TestUserDir:
         (user_dir / "entries" / "x.toml").write_text(ENTRY_FILE.replace("fix_rate = 88", "fix_rate = 5"), "utf-8")
         (user_dir / "fixes" / "x.toml").write_text(FIX_FILE.replace("order = 60", "order = 1"), "utf-8")
         catalog = load_catalog(user_dir)
-        assert [entry.fix_rate for entry in catalog.entries] == [5]
+        assert catalog.entry("CUDA-OOM-001").fix_rate == 5
+        assert len(catalog.entries) == len(CATALOG.entries)
         assert catalog.fixes[0].id == "delete-variable"
         assert len(catalog.fixes) == len(CATALOG.fixes)
         assert catalog.problems == ()
@@ -149,7 +159,7 @@ class TestUserDir:
         (user_dir / "entries" / "bad.toml").write_bytes(data)
         (user_dir / "entries" / "good.toml").write_text(own_entry("GOOD-1", "mine/good"), "utf-8")
         catalog = load_catalog(user_dir)
-        assert [entry.code for entry in catalog.entries] == ["CUDA-OOM-001", "GOOD-1"]
+        assert [entry.code for entry in catalog.entries] == sorted([*CODES, "GOOD-1"])
         assert catalog.entries[0] == CATALOG.entries[0]
         assert catalog.fixes == CATALOG.fixes
         assert len(catalog.problems) == 1
@@ -194,14 +204,14 @@ class TestUserDir:
             (user_dir / "entries" / f"{name}.toml").write_text(own_entry(f"MINE-{name}", "Mine/One"), "utf-8")
         catalog = load_catalog(user_dir)
         assert catalog.problems == ("entries/b.toml: id: 'Mine/One' is already in another file of this folder",)
-        assert len(catalog.entries) == 2
+        assert len(catalog.entries) == len(CATALOG.entries) + 1
 
     def test_references_that_lead_nowhere_are_told_and_kept(self, user_dir: Path) -> None:
         (user_dir / "entries" / "mine.toml").write_text(own_entry(fix='"relaod"'), "utf-8")
         fix = FIX_FILE.replace("delete-variable", "mine").replace("order = 60", 'order = 60\nentry="X"\nclaimed_rate=1')
         (user_dir / "fixes" / "mine.toml").write_text(fix, "utf-8")
         catalog = load_catalog(user_dir)
-        assert len(catalog.entries) == 2
+        assert len(catalog.entries) == len(CATALOG.entries) + 1
         assert len(catalog.fixes) == len(CATALOG.fixes) + 1
         assert catalog.problems == (
             "entry MINE-1: workarounds[1].fix: there is no fix 'relaod'",
@@ -217,40 +227,151 @@ class TestUserDir:
 
 class TestChoose:
     @pytest.mark.parametrize(
-        ("framework", "backend", "phase", "expected"),
+        ("framework", "backend", "phase", "call", "expected"),
         [
-            ("pytorch", "cuda", "load", ("match", ())),
-            ("pytorch", "cuda", "train", None),
-            ("pytorch", "cuda", "infer", None),
-            ("pytorch", "cuda", "unknown", None),
-            ("pytorch", "host", "load", ("related", ("backend",))),
-            ("pytorch", "host", "unknown", None),
-            ("numpy", "host", "load", None),
-            ("jax", "cuda", "load", None),
+            ("pytorch", "cuda", "load", LOADER, ("match", ())),
+            ("pytorch", "hip", "load", LOADER, ("related", ("backend",))),
+            ("pytorch", "cuda", "unknown", LOADER, ("related", ("phase",))),
+            ("pytorch", "cuda", "load", None, None),  # nothing tells of what the load was
+            ("pytorch", "cuda", "train", None, None),
+            ("numpy", "host", "load", None, None),
+            ("jax", "cuda", "load", None, None),
         ],
     )
     def test_relation(
-        self, framework: str, backend: str, phase: Phase, expected: tuple[str, tuple[str, ...]] | None
+        self,
+        framework: str,
+        backend: str,
+        phase: Phase,
+        call: FailedCall | None,
+        expected: tuple[str, tuple[str, ...]] | None,
     ) -> None:
-        found = [(match.relation, match.differs) for match in CATALOG.choose(event(framework, backend, phase))]
-        assert found == ([] if expected is None else [expected])
+        best = CATALOG.choose(event(framework, backend, phase, call)).best
+        assert (best and (best.entry.code, best.relation, best.differs)) == (expected and ("CUDA-OOM-001", *expected))
 
-    def test_best_first(self, user_dir: Path) -> None:
-        rows = {
-            "surer": {"confidence": "95"},
-            "any": {"confidence": "10", "frameworks": "[]", "backends": "[]", "phases": "[]"},
-            "training": {"confidence": "100", "phases": '["train"]'},
+    def test_where_none_fits_it_is_told_what_was_read(self) -> None:
+        found = CATALOG.choose(event(phase="train"), diagnosis("stale_optimizer"))
+        assert found.best is None
+        assert dict(found.read) == {
+            "framework": "pytorch",
+            "backend": "cuda",
+            "phase": "train",
+            "format": "pt.cuda.capacity",
+            "cause": "stale_optimizer",
         }
-        for name, changes in rows.items():
-            (user_dir / "entries" / f"{name}.toml").write_text(own_entry(name, name, **changes), "utf-8")
-        catalog = load_catalog(user_dir)
-        loading = [match.entry.code for match in catalog.choose(event())]
-        assert loading == ["surer", "CUDA-OOM-001", "any"]
-        assert [match.entry.code for match in catalog.choose(event("numpy", "host"))] == ["any"]
 
-    @given(st.text(), st.text(), st.sampled_from(["load", "train", "infer", "unknown"]))
-    def test_never_fails(self, framework: str, backend: str, phase: Phase) -> None:
-        for match in CATALOG.choose(event(framework, backend, phase)):
+    def test_runners_up_come_with_what_speaks_against_them(self) -> None:
+        found = CATALOG.choose(event(phase="train"), diagnosis("failed_cell"))
+        assert found.best is not None
+        assert (found.best.entry.code, found.best.relation) == ("CUDA-OOM-007", "related")
+        against = {one.entry.code: one.differs for one in CATALOG.choose(event(), diagnosis("graph", "copies")).others}
+        assert against["CUDA-OOM-005"] == ("phase",)
+
+    @pytest.mark.parametrize(
+        ("size", "short", "expected"),
+        [(GIB, GIB, "CUDA-OOM-015"), (GIB, GIB + 1, None), (None, GIB, "CUDA-OOM-015"), (GIB, None, None)],
+    )
+    def test_a_cause_must_explain_what_is_missing(self, size: int | None, short: int | None, expected: str) -> None:
+        causes = (Cause(kind="other_process", size=size),)
+        reading = Diagnosis(requested=GIB, free=0, capacity=None, short=short, causes=causes)
+        best = CATALOG.choose(event(phase="train"), reading).best
+        assert (best and best.entry.code) == expected
+
+    @pytest.mark.parametrize(
+        ("causes", "expected"),
+        [
+            (("limit", "output_history"), "CUDA-OOM-004"),
+            (("limit", "failed_cell"), "HOST-OOM-010"),
+            (("limit", "variable"), None),  # which the cell may need
+            (("limit",), "HOST-OOM-002"),
+        ],
+    )
+    def test_a_limit_explains_where_nothing_else_does(self, causes: tuple[CauseKind, ...], expected: str) -> None:
+        best = CATALOG.choose(event("numpy", "host", "unknown"), diagnosis(*causes)).best
+        assert (best and best.entry.code) == expected
+
+    def test_another_processs_error_is_not_explained_by_this_ones_memory(self) -> None:
+        remote = replace(event(phase="train"), remote="ray")
+        best = CATALOG.choose(remote, diagnosis("failed_cell")).best
+        assert best is not None
+        assert best.entry.code == "CUDA-OOM-070"
+
+    @pytest.mark.parametrize("cell", ["out = model.generate(x)", "out = call('generate')", "f(generate=1)"])
+    def test_names_of_the_cell(self, cell: str) -> None:
+        best = CATALOG.choose(event(phase="infer"), diagnosis("failed_cell"), cell).best
+        assert best is not None
+        assert (best.entry.code, best.relation) == ("CUDA-OOM-010", "related")
+
+    @pytest.mark.parametrize("cell", ["", "def (", "# model.generate(x)\nrun()", "'to generate a text'"])
+    def test_what_is_no_name_of_the_cell(self, cell: str) -> None:
+        assert CATALOG.choose(event(phase="infer"), diagnosis("failed_cell"), cell).best is None
+
+    def test_a_mistake_that_was_found_goes_before_what_the_cell_has_made(self) -> None:
+        train, made = event(phase="train"), diagnosis("failed_cell")
+        assert [CATALOG.choose(train, made, mends=mends).best for mends in ((), ("no-grad",), ("unheard-of",))] == [
+            CATALOG.choose(train, made).best
+        ] * 3  # these tell of no mistake in the code
+        best = CATALOG.choose(train, made, mends=["release-failed-cell", "append-detached", "backward-once"]).best
+        assert best is not None
+        assert (best.entry.code, best.relation) == ("CUDA-OOM-005", "match")
+
+    @pytest.mark.parametrize("mends", ["smaller-batch-cell", "append-detached"])
+    def test_a_change_of_the_code_does_not_go_before_what_explains_all(self, mends: str) -> None:
+        best = CATALOG.choose(event(phase="train"), diagnosis("other_process", "failed_cell"), mends=[mends]).best
+        assert best is not None
+        assert best.entry.code == "CUDA-OOM-015"
+
+    def test_of_two_mistakes_with_graphs_the_code_tells_which(self) -> None:
+        best = CATALOG.choose(event(phase="train"), diagnosis("graph"), mends=["backward-once"]).best
+        assert best is not None
+        assert (best.entry.code, best.relation) == ("CUDA-OOM-052", "match")
+
+    def test_what_is_better_than_a_change_of_the_code_goes_before_it(self) -> None:
+        for mends, expected in ((["float32"], "HOST-OOM-010"), (["delete-variable", "float32"], None)):
+            best = CATALOG.choose(event("numpy", "host", "unknown"), diagnosis("variable"), mends=mends).best
+            assert (best and best.entry.code) == expected
+
+    def test_a_mistake_does_not_go_before_what_explains_all(self) -> None:
+        best = CATALOG.choose(event(phase="train"), diagnosis("other_process"), mends=["float32"]).best
+        assert best is not None
+        assert best.entry.code == "CUDA-OOM-015"
+
+    def test_the_larger_of_what_the_cell_and_the_variables_hold_counts(self) -> None:
+        for cell, variable, expected in ((2 * GIB, GIB, "CUDA-OOM-007"), (GIB, 2 * GIB, None)):
+            causes = (Cause(kind="failed_cell", size=cell), Cause(kind="variable", size=variable))
+            reading = Diagnosis(requested=GIB, free=0, capacity=None, short=GIB, causes=causes)
+            best = CATALOG.choose(event(phase="train"), reading).best
+            assert (best and best.entry.code) == expected
+
+    def test_of_two_that_are_only_likely_none_is_named(self) -> None:
+        found = CATALOG.choose(event(phase="unknown"), diagnosis("graph"))
+        assert found.best is None
+        assert {one.entry.code for one in found.others} >= {"CUDA-OOM-005", "CUDA-OOM-006"}
+
+    def test_two_that_fit_as_well_are_not_sure(self, user_dir: Path) -> None:
+        for name in ("a", "b"):
+            (user_dir / "entries" / f"{name}.toml").write_text(own_entry(f"MINE-{name}", f"mine/{name}"), "utf-8")
+        found = load_catalog(user_dir).choose(event(call=LOADER))
+        assert found.best is not None
+        assert (found.best.relation, found.best.differs) == ("related", ("others",))
+
+    def test_a_persons_own_goes_first(self, user_dir: Path) -> None:
+        (user_dir / "entries" / "mine.toml").write_text(own_entry(), "utf-8")
+        best = load_catalog(user_dir).choose(event(call=LOADER)).best
+        assert best is not None
+        assert (best.entry.code, best.relation) == ("MINE-1", "match")
+
+    def test_a_persons_own_may_be_about_all(self, user_dir: Path) -> None:
+        text = own_entry(modules="[]", phases="[]", backends="[]")
+        (user_dir / "entries" / "mine.toml").write_text(text, "utf-8")
+        best = load_catalog(user_dir).choose(event(phase="train")).best
+        assert best is not None
+        assert (best.entry.code, best.relation) == ("MINE-1", "match")
+
+    @given(st.text(), st.text(), st.sampled_from(["load", "train", "infer", "unknown"]), st.text())
+    def test_never_fails(self, framework: str, backend: str, phase: Phase, cell: str) -> None:
+        found = CATALOG.choose(event(framework, backend, phase), cell=cell)
+        for match in (*([found.best] if found.best else []), *found.others):
             assert (match.relation == "match") == (not match.differs)
 
 
@@ -310,7 +431,7 @@ class TestLookUp:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("CUDA-OOM-01", "there is no entry 'CUDA-OOM-01'; near it: CUDA-OOM-001"),
+            ("CUDA-OOM-01", "there is no entry 'CUDA-OOM-01'; near it: CUDA-OOM-0"),
             ("huggingface-model-load", "; near it: llm/huggingface-model-load-oom-on-cpu"),
             ("zzz", r"there is no entry 'zzz'$"),
             ("", r"there is no entry ''$"),
@@ -344,6 +465,13 @@ class TestLookUp:
     )
     def test_search(self, text: str, found: bool) -> None:
         assert bool(CATALOG.search(text)) == found
+
+    def test_those_with_the_words_in_their_names_come_first(self) -> None:
+        found = [entry.code for entry in CATALOG.search("kv cache")]
+        assert found[:2] == ["CUDA-OOM-010", "CUDA-OOM-034"]
+        found = [entry.code for entry in CATALOG.search("checkpointing")]
+        assert found[0] == "CUDA-OOM-064"
+        assert len(found) > 1
 
     def test_nothing_to_search_in(self) -> None:
         assert Catalog(entries=(), fixes=()).search("") == ()

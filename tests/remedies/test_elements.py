@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict, deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -65,6 +65,30 @@ def test_tensors_with_a_graph_and_without() -> None:
         "parts", {0: Element("other"), 1: Element("parts", {"out": Element("graph")})}
     )
     assert find_kept({"mixed": [weight * 2, None]})["mixed"].element == Element("other")
+
+
+class Result:
+    def __init__(self, step: int, out: Any = None) -> None:
+        self.step, self.out = step, out
+
+
+class Pair(NamedTuple):
+    step: int
+    out: Any
+
+
+@pytest.mark.parametrize("kind", [Result, Pair])
+def test_what_an_object_of_the_notebook_was_made_of(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    numpy = pytest.importorskip("numpy")
+    assert describe(kind(1, numpy.ones(2))) == Element("other")  # a library's object may be anything
+    monkeypatch.setattr(kind, "__module__", "__main__")
+    other, array = Element("other"), Element("float64")
+    parts = {0: other, "step": other, 1: array, "out": array}
+    assert describe(kind(1, numpy.ones(2))) == Element("parts", parts, maker=kind.__name__)
+    if kind is Result:
+        made = kind(1)
+        made.__dict__.pop("out")
+        assert describe(made) == other
 
 
 def test_arrays_and_errors() -> None:

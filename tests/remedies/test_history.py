@@ -16,7 +16,7 @@ from nb_oomhelper.errors import OomHelperError
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.records.remedy import Outcome
-from nb_oomhelper.remedies.history import append, measured_rates, settle
+from nb_oomhelper.remedies.history import append, forget, measured_rates, settle
 
 pytestmark = pytest.mark.plain
 
@@ -84,6 +84,27 @@ def test_what_is_known_later(tmp_path: Path) -> None:
     settle(path, first, "b", ran=False)  # there is none
     settle(path, third, "b", ran=False)
     assert measured_rates(path) == {"a": (1, 1), "b": (0, 1)}
+
+
+def test_what_is_forgotten_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "h.sqlite"
+    assert forget(path) == 0
+    assert not path.parent.exists()
+    append(path, outcome("a-fix-to-be-forgotten", ran=True), EVENT, None)
+    append(path, outcome("b", ran=True), EVENT, None)
+    assert forget(path) == 2
+    assert measured_rates(path) == {}
+    assert b"to-be-forgotten" not in path.read_bytes()
+    append(path, outcome("c", ran=False), EVENT, None)
+    assert measured_rates(path) == {"c": (0, 1)}
+
+
+def test_what_is_no_history_is_not_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(OomHelperError, match="cannot be used"):
+        forget(path)
+    assert path.read_bytes() == b"no database" * 100
 
 
 def test_an_empty_file_is_a_history(tmp_path: Path) -> None:
@@ -160,6 +181,35 @@ print(json.dumps(measured_rates(Path({str(path)!r}))))
     path.chmod(0o444)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout) == {"release": [1, 1]}
+
+
+def test_a_disk_without_room(tmp_path: Path) -> None:
+    """SQLite is told that the file may not grow; what was there is there afterwards."""
+    path = tmp_path / "h.sqlite"
+    append(path, outcome(ran=True), EVENT, None)
+    size = path.stat().st_size
+    script = f"""
+import resource
+import signal
+from pathlib import Path
+from tests.remedies.test_history import EVENT, append, outcome
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does; a write past the limit is EFBIG
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+from nb_oomhelper.errors import OomHelperError
+kept = 0
+try:
+    for _ in range(1000):
+        append(Path({str(path)!r}), outcome(ran=True), EVENT, None)
+        kept += 1
+except OomHelperError as error:
+    print(kept, str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    kept, _, said = done.stdout.strip().partition(" ")
+    assert said.startswith("the history h.sqlite cannot be used: ")
+    assert measured_rates(path) == {"release": (1 + int(kept), 1 + int(kept))}
+    append(path, outcome(ran=True), EVENT, None)
+    assert measured_rates(path) == {"release": (2 + int(kept), 2 + int(kept))}
 
 
 @pytest.mark.parametrize("version", [None, 0, 1])

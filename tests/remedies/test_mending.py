@@ -82,6 +82,34 @@ trainer.fit(2)
 #---
 [type(kept[0]) is Trainer, isinstance(trainer, Trainer), len(trainer.outputs), 'fit' in globals(), Trainer.fit.__name__]
 """,
+    "closure": f"""
+import torch
+def make_step(net):
+    history = {{"loss": [], "out": []}}
+    def step():
+        out = net(torch.ones(4096, 512)).relu()
+        history["out"].append(out)
+        history["loss"].append(out.mean())
+        return history
+    return step
+step = make_step(torch.nn.Linear(512, 512))
+#---
+history = step(); history = step()
+{FULL}
+#---
+[len(history["out"]), step()["out"][0].requires_grad]
+""",
+    "input": f"""
+import torch
+parts = [torch.ones(1 << 20) for _ in range(4)]
+seen = []
+seen.append(torch.ones(1 << 20))
+def total():
+    return sum(float(one.sum()) for one in parts) + {FULL}
+#---
+total()
+#---
+""",
     "super": f"""
 import torch
 class Base:
@@ -233,6 +261,20 @@ def test_a_method_is_put_on_its_class(found: Any) -> None:
     assert mend["clear"] == "trainer.outputs.clear()"
     assert emptiable == ["trainer.outputs"]
     assert after == [True, True, 0, False, "fit"]
+
+
+def test_a_function_made_by_another_gets_its_code_changed_and_keys_stay(found: Any) -> None:
+    mend, after = found["closure"][0][0], found["closure"][2]
+    assert mend["after"].splitlines() == [
+        'history["out"].append(out.detach())',
+        'history["loss"].append(out.mean().item())',
+    ]
+    assert set(mend["clear"].splitlines()) == {"history['loss'].clear()", "history['out'].clear()"}
+    assert after == [0, False]
+
+
+def test_what_the_cell_reads_through_a_function_is_its_input(found: Any) -> None:
+    assert found["input"][1] == ["seen"]
 
 
 def test_a_method_that_is_another_one_outside_of_its_class_stays(found: Any) -> None:

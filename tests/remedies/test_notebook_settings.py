@@ -25,6 +25,7 @@ from nb_oomhelper.remedies.fix_targets import SUBJECTS
 from nb_oomhelper.remedies.notebook import Notebook, inspect_notebook, replaced_by
 from nb_oomhelper.remedies.planning import plan
 from nb_oomhelper.remedies.running import run
+from nb_oomhelper.source.repeats import Repeat
 from tests.makers import EVENT, JAX, MIB, SNAPSHOT, held, holding
 from tests.shells import in_shell
 
@@ -474,3 +475,9 @@ def test_of_a_dict_and_what_is_in_it_the_larger_is_emptied() -> None:
     assert list(find_emptiable(written, held(row), "host")) == [
         ("history['recon']", "history['recon'].clear()", 12 * MIB)
     ]
+
+
+def test_what_a_cell_does_twice() -> None:
+    names = {"rows": iter([1]), "seen": [], "sys": sys, "kept": Hostile()}
+    source = "for row in rows:\n    seen.append(row)\nkept\nsys.append(1)\n"
+    assert inspect_notebook(names, source).repeats == (Repeat("consumed", "rows"), Repeat("added", "seen"))

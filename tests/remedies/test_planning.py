@@ -23,7 +23,7 @@ from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.loading.reload import study
 from nb_oomhelper.memory.nvml import Driver
-from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
 from nb_oomhelper.records.holdings import HolderKind, Holding, Holdings
 from nb_oomhelper.records.memory import (
@@ -38,9 +38,10 @@ from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import running
 from nb_oomhelper.remedies.fix_targets import SUBJECTS
 from nb_oomhelper.remedies.history import measured_rates
-from nb_oomhelper.remedies.notebook import UNREAD, inspect_notebook
+from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook
 from nb_oomhelper.remedies.planning import plan, predict_effect
 from nb_oomhelper.remedies.running import run
+from nb_oomhelper.remedies.subjects import find_together
 from nb_oomhelper.services import Services
 from nb_oomhelper.source.call_sites import bound_names
 from tests.makers import CUPY, DEVICE, EVENT, JAX, SNAPSHOT, held, holding
@@ -162,6 +163,24 @@ class TestPlan:
         rows = (holding("variable", "model", role="model"), holding("variable", "optimizer", role="optimizer"))
         found = told(plans_for(*rows, shares={(0, 1): GIB}))
         assert [(fix, name, frees) for fix, name, frees, *_ in found] == [("delete-variable", "model, optimizer", 1024)]
+
+    def test_the_fewest_variables_that_are_enough_go_together(self) -> None:
+        rows = tuple(holding("variable", name, GIB) for name in ("first", "second", "third"))
+        event = replace(EVENT, requested=5 * GIB // 2)
+        subjects = [one.subject for one in plans_for(*rows, event=event) if one.fix == "delete-variable"]
+        assert subjects == ["first, second", "first", "second", "third"]
+        event = replace(EVENT, requested=3 * GIB // 2)
+        subjects = [one.subject for one in plans_for(*rows, event=event) if one.fix == "delete-variable"]
+        assert subjects == ["first", "second", "third"]
+
+    @pytest.mark.parametrize(("hidden", "together"), [(GIB, True), (5 * GIB, False)])
+    def test_for_what_was_not_seen_more_go_only_if_that_is_enough(self, hidden: int, together: bool) -> None:
+        """A model was to be deleted where one array alone made the room, as far as that was known."""
+        rows = held(*(holding("variable", name, GIB) for name in ("first", "second", "third")))
+        found = Diagnosis(requested=GIB, free=0, capacity=8 * GIB, short=GIB, rerun=GIB, made=GIB, hidden=hidden)
+        named = tuple(Cause(kind="variable", size=GIB, names=(name,)) for name in ("first", "second", "third"))
+        subjects = [one.name for one in find_together(0, rows, replace(found, causes=named), Notebook())]
+        assert subjects == (["first, second"] if together else [])
 
     def test_what_other_frameworks_hold_counts_if_a_release_gives_it_back(self) -> None:
         rows = (holding("failed_cell", "x", GIB // 2),)

@@ -67,3 +67,10 @@ def test_how_the_cell_fared(error: str | None, ran: bool) -> None:
     note_run(case, error, SERVICES)
     assert case.outcomes == [OUTCOMES[1], replace(OUTCOMES[0], ran=ran, cell_error=error)]
     note_run(new_case(), error, SERVICES)  # nothing to add to
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "KeyboardInterrupt: stop", "it was cancelled"])
+def test_a_run_that_was_stopped_tells_nothing(error: str) -> None:
+    case = new_case(outcomes=[OUTCOMES[0]])
+    note_run(case, error, SERVICES)
+    assert case.outcomes == [OUTCOMES[0]]

@@ -74,7 +74,7 @@ def test_the_entry_and_what_to_do() -> None:
 def test_another_process_is_named_and_nothing_is_to_be_run() -> None:
     (case,) = explained(WORKER)[1]
     report = write(case, catalog(), "en")
-    assert "a DataLoader's worker" in report.title
+    assert "worker 0 of a DataLoader" in report.title
     assert (report.fixes, report.not_enough, report.here) == ((), (), False)
     assert any("num_workers" in line for line in report.advice)
     assert report.parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +13,7 @@ from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.knowledge.versions import installed_version
+from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd, DeadEndKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import HostMemory, Measure
@@ -23,6 +25,7 @@ from nb_oomhelper.showing.markup import code, plain
 from nb_oomhelper.showing.outcome_text import fix_loses, fix_title, summary, tell
 from nb_oomhelper.showing.report import Report, bar, write
 from nb_oomhelper.showing.wording import say
+from nb_oomhelper.source.repeats import Repeat
 from tests.cases import (
     DEVICE,
     EVENT,
@@ -269,7 +272,7 @@ def test_fixes() -> None:
     release = rows["release-failed-cell"]
     assert (release.title, release.effect, release.label) == ("Release the failed cell", "frees 2.00 GiB", "safe")
     assert release.verdict == "✗ runs out again: needs at least 4.00 GiB, 3.50 GiB can be had"
-    assert release.rates == "here 2 of 3 cells ran"
+    assert re.fullmatch(r"in our suite \d of \d cells ran \(v[\d.]+, [\d-]+\) · here 2 of 3 cells ran", release.rates)
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
     assert (offload.effect, offload.verdict, offload.label) == (
@@ -527,8 +530,19 @@ def test_dead_ends_with_what_the_entry_claims() -> None:
 def test_what_an_entry_claims_of_something_else_is_not_repeated() -> None:
     found = report(replace(EVENT, backend="hip"))
     assert not [text for text in found.dead_ends if "claimed" in text]
-    assert found.entry.startswith("See also: **CUDA-OOM-001** ")
+    assert found.entry.startswith("See also: **CUDA-OOM-001** ")  # what is known of CUDA is only likely of HIP
     assert found.entry.endswith("(written for: a CUDA device)")
+
+
+@pytest.mark.parametrize(
+    ("differs", "expected"), [(("backend", "phase"), " (written for: a CUDA device, loading a model)"), (("hint",), "")]
+)
+def test_an_entry_that_may_be_about_it(differs: tuple[str, ...], expected: str) -> None:
+    case = rich_case()
+    assert case.match is not None
+    case.match = replace(case.match, relation="related", differs=differs)
+    title = "A Hugging Face model does not fit on the GPU while it is loaded"
+    assert write(case, catalog(), "en").entry == f"See also: **CUDA-OOM-001** {title}{expected}"
 
 
 def test_entry() -> None:
@@ -542,6 +556,27 @@ def test_no_entry() -> None:
     found = report(HOST_EVENT)
     assert found.entry == "No entry of the knowledge base is about this error."
     assert found.claims == ""
+
+
+def test_what_the_cell_does_twice_is_said_before_it_runs_again() -> None:
+    case = rich_case()
+    shown = replace(RELEASE, applicability="display_only")
+    case.plans = (RELEASE, replace(RELEASE, fix="delete-variable", applicability="unsafe", subject="queue"), shown)
+    case.outcomes, case.repeats = [], (Repeat("taken", "queue"), Repeat("input"))
+    safe, unsafe, copied = write(case, catalog(), "en").fixes
+    assert safe.loses == ""
+    assert safe.note.endswith("What it has already taken out of `queue` is gone. The cell asks for its input again.")
+    assert unsafe.loses.endswith(" The cell asks for its input again.")
+    assert "taken out" not in unsafe.loses  # it is deleted
+    assert unsafe.loses in fix_loses(unsafe.plan, case, catalog(), "en")
+    assert "again" not in copied.note
+
+
+def test_a_search_without_room_is_not_told_as_a_lack_of_time() -> None:
+    found = replace(SNAPSHOT.holdings, complete=False, searched=2, total=5, seconds=0.2)
+    assert any("stopped after 0.2 s" in one for one in report(holdings=found).notes)
+    (told,) = (one for one in report(holdings=replace(found, no_room=True)).notes if "search for holders" in one)
+    assert told.startswith("The search for holders lacked memory; it got through 2 of 5 names")
 
 
 def test_notes() -> None:
@@ -658,18 +693,18 @@ def test_words_of_one_fix() -> None:
 @pytest.mark.parametrize("requested", [None, GIB // 2, 2 * GIB, 100 * GIB])
 @pytest.mark.parametrize("backend", ["cuda", "host"])
 def test_widths_add_up_to_the_whole(backend: str, requested: int | None) -> None:
-    parts = bar(SNAPSHOT, backend, "en", requested)
+    parts = bar(segments(SNAPSHOT, backend, requested), "en")
     assert sum(part.width for part in parts) == pytest.approx(100)
     assert all(0 <= part.width <= 100 for part in parts)
     assert ("short" in {part.kind for part in parts}) == ((requested or 0) > (GIB if backend == "cuda" else 32 * GIB))
 
 
 def test_what_is_unknown_is_not_drawn() -> None:
-    parts = bar(replace(SNAPSHOT, device=None), "cuda", "en")
+    parts = bar(segments(replace(SNAPSHOT, device=None), "cuda"), "en")
     assert [part.kind for part in parts] == ["allocated", "cached"]
-    assert bar(replace(SNAPSHOT, host=HostMemory()), "host", "en") == ()
+    assert bar(segments(replace(SNAPSHOT, host=HostMemory()), "host"), "en") == ()
     nothing = HostMemory(capacity=0, available=0, this_process=0)
-    assert sum(part.width for part in bar(replace(SNAPSHOT, host=nothing), "host", "en")) == 0
+    assert sum(part.width for part in bar(segments(replace(SNAPSHOT, host=nothing), "host"), "en")) == 0
 
 
 # -- size ------------------------------------------------------------------------------------------------------------
@@ -685,7 +720,7 @@ def test_what_is_unknown_is_not_drawn() -> None:
     ids=["behind", "before", "numpy"],
 )
 def test_a_message_of_a_mebibyte_makes_no_large_report(text: str) -> None:
-    event = detect_text(text, "torch.OutOfMemoryError")
+    event = detect_text(text, "MemoryError" if text.startswith("Unable") else "torch.OutOfMemoryError")
     assert event is not None
     assert event.requested == 2 * GIB
     case = rich_case(event)

@@ -150,6 +150,7 @@ def test_keys_that_are_put_together() -> None:
         "too_large_machine",
         "too_large_limit",
         "failed_cell_library",
+        "too_large_buffer",
     }
     assert named("remote") >= set(get_args(Remote))
     assert named("cause") == set(get_args(CauseKind)) | special

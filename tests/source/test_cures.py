@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.source import cures
-from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors, find_wide
+from nb_oomhelper.source import cures, narrowing
+from nb_oomhelper.source.collecting import find_appends, find_errors, find_wide
 from nb_oomhelper.source.cures import Cure, CureKind, function_in, write_cure
 from nb_oomhelper.source.element import Element, merged
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.sums import find_additions
 from nb_oomhelper.source.text_edits import read_text
 
 GRAPH, NUMBER, OTHER = Element("graph"), Element("number"), Element("other")
@@ -63,6 +64,7 @@ def parts(**named: Element) -> Element:
     return Element("parts", given)
 
 
+RECORD = Element("parts", {0: OTHER, "step": OTHER, 1: GRAPH, "out": GRAPH}, maker="Result")
 PAIR = Element("parts", {0: OTHER, 1: parts(out=GRAPH, name=OTHER)})
 
 
@@ -96,6 +98,10 @@ PAIR = Element("parts", {0: OTHER, 1: parts(out=GRAPH, name=OTHER)})
         ),
         ("losses", PAIR, "losses.append((x, dict(out=f(x))))", "losses.append((x, dict(out=f(x).detach())))"),
         ("losses", PAIR, "losses.append(made)", None),  # a tuple has no detach()
+        ("losses", PAIR, "losses.append(f(x, dict(out=y)))", None),
+        ("losses", RECORD, "losses.append(Result(step, out))", "losses.append(Result(step, out.detach()))"),
+        ("losses", RECORD, "losses.append(Result(step, out=f(x)))", "losses.append(Result(step, out=f(x).detach()))"),
+        ("losses", RECORD, "losses.append(result_of(step, out))", None),
         ("losses", OTHER, "losses.append(net(x))", None),  # nor has a ModelOutput
         ("losses", GRAPH, "losses.append(float(loss))", None),
         ("losses", GRAPH, "losses.append(loss.detach().cpu())", None),
@@ -147,6 +153,12 @@ def test_who_reads_tensors_gets_tensors(use: str) -> None:
         ("total", "total += 1", None),
         ("total", "total = loss + other", None),
         ("total", "total += loss; total.backward()", None),
+        ("x", "eps = net(x, t); x = x - eps; x = x + noise()", None),  # what goes on from its own value is no sum
+        (
+            "total",
+            "total += loss; show(total); mean = total / n",
+            "total += loss.item(); show(total); mean = total / n",
+        ),
     ],
 )
 def test_what_is_added_up(name: str, before: str, after: str | None) -> None:
@@ -332,3 +344,18 @@ def test_text_that_is_wide() -> None:
 
 def test_what_is_no_python() -> None:
     assert read_text("%%time\nx = (") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = torch.tensor(data)", "x = torch.tensor(data, dtype=torch.float32)"),
+        ("x = torch.from_numpy(data).cuda()", "x = torch.from_numpy(data).float().cuda()"),
+        ("x = torch.ones(3, dtype=torch.double)", "x = torch.ones(3, dtype=torch.float32)"),
+        ("x = torch.tensor(labels)", None),
+        ("x = torch.tensor(data, dtype=torch.float16)", None),
+    ],
+)
+def test_tensors_of_wide_arrays(before: str, after: str | None) -> None:
+    text = text_of(before)
+    assert source_of(written(text, narrowing.float32_tensors(text, text.tree.body, ["data"]))) == after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +26,12 @@ def ran(source: str | None, **names: Any) -> dict[str, Any]:
     assert source is not None
     exec(source, names)
     return names
+
+
+def statements(text: SourceText) -> list[ast.stmt]:
+    """The source's, or those of the block that it is."""
+    block: Any = text.tree.body[0]
+    return block.body if isinstance(block, ast.If) else text.tree.body
 
 
 RETRY = """
@@ -175,7 +182,7 @@ class TestInPlace:
 
 class TestByParts:
     def by_parts(self, source: str) -> str | None:
-        return change(source, lambda text: narrowing.by_parts(text, text.tree.body))
+        return change(source, lambda text: narrowing.by_parts(text, statements(text)))
 
     @pytest.mark.parametrize(
         "source",
@@ -185,6 +192,8 @@ class TestByParts:
             "d = np.sqrt(((a[:, None] - b) ** 2).sum(-1))\n",
             "d = np.linalg.norm(a[:, np.newaxis] - b, axis=2)\n",
             "e = a[:, None] - b\nd = (e * e).sum(-1)\n",
+            "if True:\n    e = a[:, None] - b\n    d = (e ** 2).sum(-1)\n",
+            "diff = a[:, None, :] - b[None]\nd = np.einsum('ijk,ijk->ij', diff, diff)\n",
         ],
     )
     def test_the_numbers_are_the_same(self, source: str) -> None:
@@ -205,6 +214,8 @@ class TestByParts:
         [
             "diff = a[:, None] - b\nd = (diff ** 2).sum(-1)\nprint(diff)\n",
             "diff = a[:, None] - b\nd = (diff ** 2).sum(0)\n",
+            "diff = a[:, None] - b\nd = np.einsum('ijk,ijk->jk', diff, diff)\n",
+            "d = ((f()[:, None] - b) ** 2).sum(-1)\n",
             "d = (a - b).sum(-1)\n",
             "part = 1\nd = ((a[:, None] - part) ** 2).sum(-1)\n",
         ],
@@ -264,8 +275,27 @@ class TestConcat:
         ),
         (narrowing.less_state, "o = torch.optim.AdamW(p, 1e-4)", "o = torch.optim.Adafactor(p, lr=1e-4)"),
         (narrowing.less_state, "o = torch.optim.Adam(p, **more)", None),
+        (narrowing.less_state, "o = optim.Adam(p)", "o = optim.Adafactor(p)"),
         (narrowing.less_state, "o = Adam(p)", None),
+        (narrowing.still_sparse, "s = counts.toarray() @ w", "s = counts @ w"),
+        (narrowing.still_sparse, "s = (w @ f(x).todense()).sum()", "s = (w @ f(x)).sum()"),
+        (narrowing.still_sparse, "s = counts.toarray().dot(w), a.toarray().max()", "s = counts.dot(w), a.max()"),
+        (narrowing.still_sparse, "s = a.toarray() @ b.toarray()", None),
+        (narrowing.still_sparse, "s = a.toarray(order) @ b, a.toarray().sum(axis=1), a.toarray() * 2", None),
     ],
 )
 def test_calls(find: Callable[[SourceText, Any], list[Edit]], before: str, after: str | None) -> None:
     assert change(textwrap.dedent(before), lambda text: find(text, text.tree.body)) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = np.array(parts), np.array(y)", "x = np.array(parts, dtype=np.float32), np.array(y)"),
+        ("x = numpy.vstack([parts, y])", "x = numpy.vstack([parts, y], dtype=numpy.float32)"),
+        ("x = np.stack(parts, dtype=t), np.array(*more), stack(parts), torch.stack(parts)", None),
+    ],
+)
+def test_lists_of_arrays_are_put_together_as_float32(before: str, after: str | None) -> None:
+    find = narrowing.collected_as_float32
+    assert change(before, lambda text: find(text, text.tree.body, {"parts"})) == after

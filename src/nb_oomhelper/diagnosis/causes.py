@@ -12,6 +12,7 @@ from nb_oomhelper.records.memory import MemorySnapshot, ProcessMemory
 _WORTH_SAYING = 1 << 20  # a holder of less than a mebibyte explains nothing
 _CONTEXT = 1 << 30  # bytes: a CUDA context takes some 200 to 600 MiB, by the GPU and the libraries
 _RANK = {"too_large": 0, "not_short": 0, "context": 0, "handle": 0, "pinned_refused": 0, "limit": 2, "rest": 3}
+_WITH_FRACTION = ("pytorch", "jax", "cupy")  # whose limit is a share of the device
 _NAMED = 4  # variables that are named one by one
 
 
@@ -26,7 +27,14 @@ def too_large(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
     if event.requested is None or most is None or event.requested <= most:
         return []
     limited = event.backend != "host" and limit_for(event, snapshot) is not None
-    return [Cause(kind="too_large", size=event.requested, limit="memory fraction" if limited else None, largest=most)]
+    return [Cause(kind="too_large", size=event.requested, limit=_limit_of(event) if limited else None, largest=most)]
+
+
+def _limit_of(event: OomEvent) -> str:
+    """What the limit is called that a message, or an allocator, has told."""
+    if event.backend in ("mps", "metal"):
+        return "high watermark" if event.backend == "mps" else "largest buffer"
+    return "memory fraction" if event.framework in _WITH_FRACTION else "own limit"
 
 
 def limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
@@ -36,11 +44,15 @@ def limits(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
         event: What failed.
         snapshot: Memory then.
     """
+    if event.backend == "host" and event.limit is not None:
+        return [Cause(kind="limit", size=event.limit, limit="own limit")]
     if event.backend == "host":
         name, _, bound = tightest(snapshot.host)
         return [] if name == "machine" or bound is None else [Cause(kind="limit", size=bound, limit=name)]
     limit = limit_for(event, snapshot)
-    return [] if limit is None else [Cause(kind="limit", size=limit, limit="memory fraction")]
+    return (
+        [] if limit is None or event.backend == "metal" else [Cause(kind="limit", size=limit, limit=_limit_of(event))]
+    )
 
 
 def failed_cells(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
@@ -262,6 +274,8 @@ def refusals(event: OomEvent, snapshot: MemorySnapshot) -> list[Cause]:
         event: What failed.
         snapshot: Memory then.
     """
+    if event.format == "pt.pinned":  # by the line that failed
+        return [Cause(kind="pinned_refused", size=None)]
     free = snapshot.device.free if snapshot.device else None
     if event.framework != "pytorch" or event.requested is not None or free is None:
         return []

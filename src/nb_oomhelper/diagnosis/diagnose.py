@@ -25,7 +25,7 @@ from nb_oomhelper.diagnosis.causes import (
     variables,
     weight,
 )
-from nb_oomhelper.diagnosis.needs import cell_needs, made_by
+from nb_oomhelper.diagnosis.needs import cell_needs, gaps_of, hidden_by, made_by
 from nb_oomhelper.diagnosis.request import capacity_for, free_for, printed_by
 from nb_oomhelper.records.diagnosis import Cause, DeadEnd, Diagnosis
 from nb_oomhelper.records.event import OomEvent
@@ -90,6 +90,8 @@ def diagnose(
         short=short,
         rerun=_tried(failed, None, cell_needs, event, snapshot, made),
         made=made,
+        hidden=_tried(failed, 0, hidden_by, event, span, snapshot, made),
+        gaps=_tried(failed, 0, gaps_of, event, snapshot),
         printed=printed_by(event),
         certain=event.certainty == "sure",
         causes=tuple(causes),

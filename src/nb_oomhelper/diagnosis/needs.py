@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nb_oomhelper.diagnosis.request import allocated_then
 from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.records.cache import comes_free
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Footprint, HostMemory, MemorySnapshot, Span
 
@@ -40,6 +41,30 @@ def made_by(event: OomEvent, span: Span, snapshot: MemorySnapshot) -> int | None
     return None if before is None or then is None else max(0, then - before)
 
 
+def hidden_by(event: OomEvent, span: Span, snapshot: MemorySnapshot, made: int | None) -> int:
+    """Find how much more the cell may have made, of which nothing tells.
+
+    On the host that is what lies below a peak that was reached before this cell, so that its own never showed; but
+    no more than was free.
+
+    Args:
+        event, span, snapshot: As of `made_by`.
+        made: What that gives.
+
+    Returns:
+        Bytes.
+    """
+    start, end = span
+    if event.backend != "host" or made is None or start is None or end is None:
+        return 0
+    bound, left, _ = tightest(snapshot.host)
+    limited = bound in ("RLIMIT_AS", "RLIMIT_DATA")
+    before, peak = (start.virtual, end.peak_virtual) if limited else (start.resident, end.peak_resident)
+    unseen = 0 if before is None or peak is None else peak - before - made
+    unseen = unseen if left is None else min(unseen, left)
+    return unseen if unseen > _ARENA else 0  # as much is malloc's
+
+
 def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> int | None:
     """Find what the same cell needs again, at least.
 
@@ -54,7 +79,27 @@ def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> i
     if event.requested is None:
         return None
     kept = snapshot.holdings.freed_by(snapshot.holdings.of_kind("failed_cell"))
-    return event.requested + max(made or 0, kept)
+    # XLA tells what a whole program takes; its arguments are there before it
+    program = (event.figure("program") or 0) - (event.figure("arguments") or 0)
+    return max(program, event.requested + max(made or 0, kept))
+
+
+def gaps_of(event: OomEvent, snapshot: MemorySnapshot) -> int:
+    """Find the bytes between the cell's tensors when it failed: reserved, and yet of no use to it.
+
+    PyTorch has given back whole blocks before it fails, so what is cached then lies in gaps. Those that stay where the
+    failed cell is released were there before it.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then.
+    """
+    own = snapshot.allocator
+    if event.cached is None or own is None or own.segments is None or own.never_releases:
+        return 0
+    held = snapshot.holdings
+    before = comes_free(own.segments, held.freed_at(held.of_kind("failed_cell"))).pieces
+    return max(0, event.cached - before - own.pooled)
 
 
 def _made_on_host(start: Footprint, end: Footprint, host: HostMemory) -> int | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from linecache import getline
 from types import FrameType
 
 from nb_oomhelper.failure.exception_graph import raised_with
 from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, read_places, user_location
-from nb_oomhelper.failure.remote import came_from, is_carried
+from nb_oomhelper.failure.remote import answer_of, came_from, is_carried
+from nb_oomhelper.failure.replaced import replaced_by
 from nb_oomhelper.failure.retained import frames_of
-from nb_oomhelper.frameworks import FRAMEWORKS
+from nb_oomhelper.failure.workers import read_worker
+from nb_oomhelper.frameworks import TELLS_NO_MEMORY, recognize
 from nb_oomhelper.introspection import cause_of, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
 
@@ -49,7 +52,20 @@ def detect(error: BaseException) -> OomEvent | None:
 def read_failure(error: BaseException) -> Failure:
     """Read an exception as `detect` does, and give what was read with the event."""
     links = raised_with(error)
-    return Failure(errors=tuple(one for one, _ in links), event=_event_of(links))
+    event = _event_of(links)
+    if event is None:
+        links, event = _replaced(links)
+    return Failure(errors=tuple(one for one, _ in links), event=event)
+
+
+def _replaced(links: list[tuple[BaseException, int]]) -> tuple[list[tuple[BaseException, int]], OomEvent | None]:
+    """The same with the errors that the first one has taken the place of, where one of those is ours."""
+    more = list(links)
+    for kept in replaced_by(links[0][0]):
+        start = len(more)
+        more += [(one, 0 if outer < 0 else start + outer) for one, outer in raised_with(kept)]
+    event = _event_of(more) if len(more) > len(links) else None
+    return (links, None) if event is None else (more, event)
 
 
 def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
@@ -58,7 +74,7 @@ def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
         event = detect_text(_text(inner), _type_name(inner))
         if event is not None:
             rank = (not is_carried(inner), event.certainty == "sure", len(_way_to(links, place)), -place)
-            found.append((rank, place, replace(event, remote=_remote(links, place))))
+            found.append((rank, place, replace(event, remote=_remote(links, place) or event.remote)))
     if any(event.remote for _, _, event in found):  # what failed here meanwhile goes before it
         here = [one for one in found if one[2].remote is None and _is_own(links[one[1]][0])]
         found = here or found
@@ -78,13 +94,7 @@ def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
     Returns:
         The event, without what only a traceback tells; None where the text is about no lack of memory.
     """
-    probable = None
-    for framework in FRAMEWORKS:
-        event = framework.recognize(text, exception_type)
-        if event is not None and event.certainty == "sure":
-            return event
-        probable = probable or event
-    return probable
+    return recognize(text, exception_type)
 
 
 def _remote(links: list[tuple[BaseException, int]], place: int) -> Remote | None:
@@ -107,7 +117,20 @@ def _located(event: OomEvent, links: list[tuple[BaseException, int]], place: int
     for index in _way_to(links, place):
         places.extend(read_places(links[index][0]))
     function, line = user_location(places)
+    if event.format in TELLS_NO_MEMORY and _pins(places):
+        event = replace(event, backend="host", device=None, format="pt.pinned")
+    if event.remote is not None:
+        way = [links[index][0] for index in _way_to(links, place)]
+        event = replace(event, worker=read_worker(event.remote, way, event.message))
     return replace(event, phase=read_phase(places), stage=read_stage(places), function=function, line=line)
+
+
+def _pins(places: list[Place]) -> bool:
+    """Whether the call that failed was to pin memory of the host, by its function's name or the line it stands in."""
+    if not places:
+        return False
+    last = places[-1]
+    return "pin_memory" in last.function or "pin_memory" in getline(last.file, last.line or 0)
 
 
 def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:
@@ -120,11 +143,13 @@ def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:
 
 
 def _text(error: BaseException) -> str:
-    """What the exception prints; of one that cannot, the texts among its arguments."""
+    """What the exception prints, and a server's answer; of one that cannot print, the texts among its arguments."""
     try:
-        return str(error)
+        text = str(error)
     except Exception:  # any code may stand in a __str__
-        return " ".join(one for one in exception_args(error) if type(one) is str)
+        text = " ".join(one for one in exception_args(error) if type(one) is str)
+    answer = answer_of(error)
+    return f"{text}\n{answer}" if answer else text
 
 
 def _type_name(error: BaseException) -> str:

@@ -5,25 +5,42 @@ Threads are this process: DataParallel's replicas, the thread of a DataLoader th
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 
-from nb_oomhelper.introspection import cause_of, class_dict, class_mro, class_name, exception_args, traceback_of
+from nb_oomhelper.introspection import (
+    cause_of,
+    class_dict,
+    class_mro,
+    class_name,
+    exception_args,
+    instance_dict,
+    traceback_of,
+)
 from nb_oomhelper.records.event import Remote
 
 # The package that defines a class ("" is any), names of classes, and the kind of process that they tell of.
 _CLASSES: tuple[tuple[str, tuple[str, ...], Remote], ...] = (
-    ("ray", ("RayTaskError", "RayActorError", "OutOfMemoryError"), "ray"),
+    ("ray", ("RayTaskError", "RayActorError", "WorkerCrashedError", "OutOfMemoryError"), "ray"),
     ("ipyparallel", ("RemoteError", "CompositeError", "AlreadyDisplayedError"), "ipyparallel"),
     ("distributed", ("KilledWorker",), "dask"),
     ("dask", ("RemoteException",), "dask"),
     ("torch", ("ProcessRaisedException", "ProcessExitedException", "ChildFailedError"), "launcher"),
-    (
-        "subprocess",
-        ("CalledProcessError",),
-        "command",
-    ),  # its text has the command's, and a script's is the whole script
+    ("subprocess", ("CalledProcessError",), "command"),  # it quotes the command, of a script all of its code
     ("multiprocessing", ("RemoteError",), "other"),  # of a manager
+    # what clients raise for a server's answer
+    ("openai", ("APIError",), "server"),
+    ("litellm", ("APIError",), "server"),
+    ("ollama", ("ResponseError",), "server"),
+    ("requests", ("HTTPError",), "server"),
+    ("httpx", ("HTTPStatusError",), "server"),
+    ("aiohttp", ("ClientResponseError",), "server"),
+    ("urllib", ("HTTPError",), "server"),
+    ("gradio_client", ("AppError",), "server"),
+    ("huggingface_hub", ("HfHubHTTPError",), "server"),
+    ("tritonclient", ("InferenceServerException",), "server"),
+    ("grpc", ("RpcError",), "server"),
     ("", ("RemoteTraceback", "_RemoteTraceback"), "process pool"),  # multiprocessing, concurrent.futures, joblib, …
 )
 _CARRIED = "RemoteTraceback"
@@ -32,7 +49,17 @@ _TEXTS: tuple[tuple[re.Pattern[str], Remote], ...] = (
     (re.compile(r"Caught \w{1,80} in DataLoader worker process \d"), "dataloader worker"),  # torch/_utils.py
     (re.compile(r"(?:\x1b\[\d+m)?ray::\S{1,300} \(pid=\d"), "ray"),
     (re.compile(r"\s*-- Process \d+ terminated with the following error:"), "launcher"),  # torch/multiprocessing
+    (
+        re.compile(
+            r"5\d\d Server Error|[\w ,]{0,60}?\b(?:HTTP[\w/. ]{0,12}|error code|status(?: code)?|"
+            r"server (?:error|returned|responded with))\W{1,3}5\d\d\b",
+            re.IGNORECASE,
+        ),
+        "server",
+    ),
+    (re.compile(r"""\s{0,9}\{\s{0,9}["'](?:error|detail|message|object)["']\s{0,9}:"""), "server"),  # an answer's JSON
 )
+_BODY = 20_000
 _FRAMES = 2_000
 _REBUILT = ("__traceback_maker",)  # tblib's frames, made here after those of another process, name nothing else
 _DASK = re.compile(r"/(?:distributed|dask)/")
@@ -43,8 +70,7 @@ def came_from(error: BaseException) -> Remote | None:
     """Tell what kind of process an error came here from, by its own class, cause, text and traceback.
 
     Returns:
-        "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher" or "other"; None where it is
-        this process's own, as far as can be seen.
+        A kind, as `OomEvent.remote` has it; None where it is this process's own, as far as can be seen.
     """
     return _by_class(error) or _by_cause(error) or _by_text(error) or _by_traceback(error)
 
@@ -52,6 +78,21 @@ def came_from(error: BaseException) -> Remote | None:
 def is_carried(error: BaseException) -> bool:
     """Tell whether an exception is only the text of another process's traceback: the cause of what is raised here."""
     return any(class_name(kind).endswith(_CARRIED) for kind in class_mro(type(error)))
+
+
+def answer_of(error: BaseException) -> str:
+    """Give the body of a server's answer that an error keeps and does not print, as those of `raise_for_status` do.
+
+    Args:
+        error: One of a class of any package; only what has been received is read.
+
+    Returns:
+        Its end, at most 20,000 characters; "" where there is none.
+    """
+    if _by_class(error) != "server":
+        return ""
+    body = instance_dict(instance_dict(error).get("response")).get("_content")  # of requests and of httpx
+    return body[-_BODY:].decode("utf-8", "replace") if type(body) is bytes else ""
 
 
 def _by_class(error: BaseException) -> Remote | None:
@@ -74,7 +115,23 @@ def _package(kind: type) -> str:
 
 def _by_cause(error: BaseException) -> Remote | None:
     cause = cause_of(error)
-    return _by_class(cause) if cause is not None and is_carried(cause) else None
+    if cause is None or not is_carried(cause):
+        return None
+    return _by_class(cause) or ("process pool" if _is_of_joblibs_pool(error) else None)
+
+
+def _is_of_joblibs_pool(error: BaseException) -> bool:
+    """Joblib's back end "multiprocessing", whose texts are those of its threads: the frames of the call have it."""
+    link = traceback_of(error)
+    for _ in range(_FRAMES):
+        if link is None:
+            return False
+        if link.tb_frame.f_code.co_filename.replace("\\", "/").endswith("joblib/parallel.py"):
+            kinds = (class_name(type(one)) for one in gc.get_referents(link.tb_frame))
+            if any(name == "MultiprocessingBackend" for name in kinds):
+                return True
+        link = link.tb_next
+    return False
 
 
 def _by_text(error: BaseException) -> Remote | None:

@@ -13,14 +13,16 @@ from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, user_location
 from nb_oomhelper.failure.printed import Group, Raised, Row, groups_of, rows_of
 from nb_oomhelper.failure.remote import is_named_in
+from nb_oomhelper.failure.workers import read_worker
 from nb_oomhelper.frameworks._messages import SIZE
-from nb_oomhelper.records.event import OomEvent, Remote
+from nb_oomhelper.records.event import FailedCall, OomEvent, Remote
 from nb_oomhelper.records.told import Reading, Spot, Told
 
 _FOUND = 50  # errors that are told one by one
 _NAMED = 12  # sizes, and kinds of other errors, that are told where there is none
 _IN_A_ROW = 40  # of one group of rows
 _SIZES = re.compile(SIZE)
+_PACKAGE = re.compile(r"[/\\](?:site|dist)-packages[/\\](\w{1,80})[/\\]")
 _STANDARD = re.compile(r"/lib/python\d[\w.]{0,8}/(?!(?:site|dist)-packages/)")  # of whatever machine the text is from
 
 
@@ -96,7 +98,7 @@ def _place(told: Told) -> tuple[object, ...]:
 
 def _raised_in(group: Group) -> list[Told]:
     """The error that a traceback, with those that it is linked to, is about: the one nearest the root."""
-    found: list[tuple[tuple[bool, int], Told]] = []
+    found: list[tuple[tuple[bool, bool, int], Told]] = []
     beside: list[Told] = []  # what a log says right after an error
     remote: Remote | None = None
     for place, error in enumerate(group.errors):
@@ -105,12 +107,16 @@ def _raised_in(group: Group) -> list[Told]:
         remote = remote or told
         events = _events(error.rows, error.kind.partition("(")[0])
         for event, row in events[:1]:
-            found.append(((event.certainty == "sure", -place), _located(event, row, error)))
+            figures = event.requested is not None  # a class alone makes it one, whatever its text
+            found.append(((event.certainty == "sure", figures, -place), _located(event, row, error)))
         beside += [Told(event=event, spot=Spot(line=row.line)) for event, row in events[1:]]
     if not found:
         return []
     best = max(found, key=lambda one: one[0])[1]
-    return [replace(best, event=replace(best.event, remote=best.event.remote or remote)), *beside]
+    remote = best.event.remote or remote
+    texts = "\n".join(_text(error.rows) for error in group.errors)
+    worker = None if remote is None else read_worker(remote, (), texts)
+    return [replace(best, event=replace(best.event, remote=remote, worker=worker)), *beside]
 
 
 def _located(event: OomEvent, row: Row, error: Raised) -> Told:
@@ -118,8 +124,17 @@ def _located(event: OomEvent, row: Row, error: Raised) -> Told:
     places = [one for one in error.places if not _STANDARD.search(one.file)]
     function, line = user_location(places)
     phase, stage = read_phase(error.places), read_stage(error.places)
-    event = replace(event, phase=phase, stage=stage, function=function, line=line)
+    event = replace(event, phase=phase, stage=stage, function=function, line=line, call=_loader(error.places))
     return Told(event=event, spot=Spot(line=row.line), file=_file(places, function, line))
+
+
+def _loader(places: Sequence[Place]) -> FailedCall | None:
+    """A package's `from_pretrained`, by the file that it stands in."""
+    for one in places:
+        package = _PACKAGE.search(one.file)
+        if package is not None and one.function.rpartition(".")[2] == "from_pretrained":
+            return FailedCall(loader="from_pretrained", module=package[1])
+    return None
 
 
 def _file(places: Sequence[Place], function: str | None, line: int | None) -> str | None:

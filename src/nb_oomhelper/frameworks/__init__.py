@@ -1,34 +1,32 @@
 """The frameworks whose memory we understand, and whose messages.
 
 To add one: write `_name.py` with the members of `Framework`, those that it has nothing for out of `_nothing`, and
-put it into `FRAMEWORKS`.
+put it into `FRAMEWORKS`. One of which only the messages are known is a file in `messages/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from nb_oomhelper.frameworks import _arrow, _cupy, _jax, _numpy, _pillow, _polars, _python, _pytorch
+from nb_oomhelper.frameworks import _arrow, _cupy, _jax, _numpy, _pillow, _polars, _python, _pytorch, messages
+from nb_oomhelper.frameworks._messages import squeeze
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
 
 
-class Framework(Protocol):
-    """What we need of a framework. A module that has these names is one.
+class Recognizer(Protocol):
+    """What reads a framework's messages, whether or not it is loaded."""
 
-    Nothing here imports the framework, starts it, or creates a CUDA context, and only `recognize` works
-    where it is not loaded.
-    """
+    @property
+    def name(self) -> str:
+        """As events name it, e.g. "pytorch"."""
 
-    name: str
-    """As events name it, e.g. "pytorch"."""
-    module: str
-    """Its key in `sys.modules`."""
-
-    def loaded(self) -> bool:
-        """Whether someone has imported it."""
+    @property
+    def module(self) -> str:
+        """Its key in `sys.modules`; errors of classes of that package are read by it first."""
 
     def recognize(self, text: str, exception_type: str) -> OomEvent | None:
         """Read one of its messages; None where the text is another's, or not about a lack of memory.
@@ -37,6 +35,17 @@ class Framework(Protocol):
             text: The error's own.
             exception_type: Its class, as a traceback prints it.
         """
+
+
+class Framework(Recognizer, Protocol):
+    """What we need of a framework. A module that has these names is one.
+
+    Nothing here imports the framework, starts it, or creates a CUDA context, and only `recognize` works
+    where it is not loaded.
+    """
+
+    def loaded(self) -> bool:
+        """Whether someone has imported it."""
 
     def allocator(self, backend: str, device: int | None) -> AllocatorMemory | None:
         """Its allocator's figures; None where it has none, or was not started. Never raises.
@@ -113,3 +122,45 @@ FRAMEWORKS: tuple[Framework, ...] = (
     _pillow,
     _python,
 )
+TELLS_NO_MEMORY = _pytorch.TELLS_NO_MEMORY
+"""Formats of a call that was refused on a GPU or for pinned memory of the host: the text is the same."""
+RECOGNIZERS: tuple[Recognizer, ...] = (*messages.ALL, *FRAMEWORKS[:-1], *messages.GENERAL, _python)
+"""Who is asked what a text says, in this order."""
+
+
+# Mistakes in code, whose texts are names and quote anything; and those that quote what was compared.
+
+
+_NEVER = frozenset({"KeyError", "IndexError", "NameError", "UnboundLocalError", "AttributeError", "SyntaxError"})
+_QUOTES = frozenset({"AssertionError", "TypeError"})
+
+
+def recognize(text: str, exception_type: str) -> OomEvent | None:
+    """Ask all of them what a text says: first the one whose class the error is of; who is sure goes before who is not.
+
+    Args:
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it; "" where it is not known.
+
+    Returns:
+        The event, without what only a traceback tells; None where the text is about no lack of memory.
+    """
+    if exception_type in _NEVER:
+        return None
+    package = exception_type.partition(".")[0].strip("_") if "." in exception_type else ""
+    probable = None
+    try:
+        for one in sorted(RECOGNIZERS, key=lambda one: not _is_of(package, one.module)):
+            event = one.recognize(text, exception_type)
+            if event is not None and event.certainty == "sure":
+                return replace(event, certainty="probable") if exception_type in _QUOTES else event
+            probable = probable or event
+    finally:
+        squeeze.cache_clear()
+    return probable
+
+
+def _is_of(package: str, module: str) -> bool:
+    """Whether a class of that package is a framework's: "jaxlib" and "cupy_backends" belong to "jax" and "cupy"."""
+    root = module.partition(".")[0].strip("_")
+    return bool(root) and package.startswith(root)

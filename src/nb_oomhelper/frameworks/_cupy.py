@@ -12,9 +12,10 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from nb_oomhelper.frameworks._messages import Rule, excerpt, find, read_fields, squeeze
+from nb_oomhelper.frameworks._messages import Rule, event_of, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import beyond as beyond
 from nb_oomhelper.frameworks._nothing import cached_blocks as cached_blocks
 from nb_oomhelper.frameworks._nothing import pinned as pinned
@@ -23,17 +24,25 @@ from nb_oomhelper.introspection import class_dict, class_mro, instances
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory
 from nb_oomhelper.records.remedy import StepKind
-from nb_oomhelper.units import parse_bytes
 
 name = "cupy"
 module = "cupy"
 
+_CLASS = r"^cupy"
 RULES = (
     # cupy/cuda/memory.pyx
-    Rule("cupy.new", "cuda", r"Out of memory allocating [\d,]{1,30} bytes \(allocated so far"),
-    Rule("cupy.old", "cuda", r"out of memory to allocate \d{1,20} bytes \(total"),
-    # any call of the CUDA runtime's: memory of the device, and pinned memory of the host as well
-    Rule("cupy.cudaerror", "cuda", r"cudaErrorMemoryAllocation: out of memory", probable=True),
+    Rule("cupy.new", "cuda", r"Out of memory allocating [\d,]{1,30} bytes"),
+    Rule("cupy.old", "cuda", r"out of memory to allocate \d{1,20} bytes"),
+    # Any call of the CUDA runtime's, which Thrust's allocator and others quote, too: memory of the device, and pinned
+    # memory of the host as well.
+    Rule("cupy.cudaerror", "cuda", r"cudaErrorMemoryAllocation", probable=True, kind=_CLASS, known=True),
+    Rule("cupy.cudaerror", "hip", r"hipError(?:OutOfMemory|MemoryAllocation)", probable=True, kind=_CLASS, known=True),
+    Rule("cupy.driver", "cuda", r"CUDA_ERROR_OUT_OF_MEMORY", kind=_CLASS, known=True),
+    # cuSPARSE and others have been refused their workspace
+    Rule(
+        "cupy.library", "cuda", r"CU\w{2,8}_(?:STATUS_)?ALLOC(?:ATION)?_FAILED", probable=True, kind=_CLASS, known=True
+    ),
+    Rule("cupy.class", "cuda", "^", kind=r"^cupy\..{0,60}\bOutOfMemoryError$", known=True),
 )
 FIELDS = {
     "requested": r"allocat(?:ing|e) ([\d,]{1,30} bytes)",
@@ -56,26 +65,14 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         text: The error's own.
         exception_type: Its class, as a traceback prints it.
     """
-    match = find(RULES, squeeze(text))
-    # Thrust's allocator and others quote the runtime's words too: those are CuPy's only if its class says so
-    if match is None or (match.rule.format == "cupy.cudaerror" and not exception_type.startswith("cupy")):
+    match = find(RULES, squeeze(text), exception_type)
+    if match is None:
         return None
-    fields = {key: parse_bytes(value) for key, value in read_fields(FIELDS, match.window).items()}
-    requested, total = fields.get("requested"), fields.get("total")
-    reserved = fields.get("reserved")
-    if reserved is None and total is not None and requested is not None:  # the old text counts the request, too
-        reserved = max(0, total - requested)
-    return OomEvent(
-        framework=name,
-        backend=match.rule.backend,
-        exception_type=exception_type,
-        message=excerpt(text, match),
-        format=match.rule.format,
-        requested=requested,
-        reserved=reserved,
-        certainty="probable" if match.rule.probable else "sure",
-        limit=fields.get("limit"),
-    )
+    event = event_of(name, match, text, exception_type, read_fields(FIELDS, match.window))
+    total = event.figure("total")
+    if event.reserved is None and total is not None and event.requested is not None:  # the request is in the total
+        event = replace(event, reserved=max(0, total - event.requested))
+    return event
 
 
 def allocator(backend: str, device: int | None) -> AllocatorMemory | None:

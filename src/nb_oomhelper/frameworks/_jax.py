@@ -1,4 +1,4 @@
-"""JAX: its messages, its allocator's figures, the memory behind its arrays, and its compiled functions.
+"""JAX: its allocator's figures, the memory behind its arrays, and its compiled functions.
 
 JAX is found in `sys.modules` and never imported, and its devices are looked at only once the user's own
 code has started them: JAX takes three quarters of a GPU at its start. Checked with JAX 0.10 on the CPU.
@@ -6,66 +6,25 @@ code has started them: JAX takes three quarters of a GPU at its start. Checked w
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from nb_oomhelper.frameworks._messages import SIZE, Rule, excerpt, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import pinned as pinned
 from nb_oomhelper.frameworks._nothing import private_pools as private_pools
-from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.frameworks._xla_messages import recognize as recognize
 from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
-from nb_oomhelper.units import parse_bytes
 
 name = "jax"
 module = "jax"
 
-_EXHAUSTED = r"(?:RESOURCE_EXHAUSTED|Resource exhausted): "
-RULES = (
-    # xla/pjrt/cpu: JAX on the CPU
-    Rule("jax.host", "host", _EXHAUSTED, r"Out of memory allocating \d+ bytes"),
-    # bfc_allocator and the compiler's own check, which says the same of what a whole program needs
-    Rule("jax.exhausted", "cuda", _EXHAUSTED, rf"Out of memory (?:while )?trying to allocate {SIZE}"),
-    Rule("jax.failed_request", "cuda", _EXHAUSTED, rf"Failed to allocate request for {SIZE}"),
-    # xla/service/gpu: a constant that a compiled function brings along
-    Rule("jax.internal_constant", "cuda", r"INTERNAL: Failed to allocate \d{1,20} bytes for new constant"),
-)
-FIELDS = {
-    "requested": rf"\((\d{{1,20}}B)\)|(?:allocating|allocate) ({SIZE})",
-    "device": r"on device ordinal (\d{1,4})",
-}
-_TYPE = re.compile(r"(?:jax|jaxlib)\.|(?:Jax|Xla)RuntimeError$")
 _BACKENDS = {"cpu": "host", "gpu": "cuda", "cuda": "cuda", "rocm": "hip"}
 
 
 def loaded() -> bool:
     """Whether JAX has been imported by someone."""
     return _array_class() is not None
-
-
-def recognize(text: str, exception_type: str) -> OomEvent | None:
-    """Read a message of XLA's; None where it is another text. TensorFlow and others use XLA, too: not theirs.
-
-    Args:
-        text: The error's own.
-        exception_type: Its class, as a traceback prints it.
-    """
-    ours = not exception_type or _TYPE.search(exception_type)
-    match = find(RULES, squeeze(text)) if ours else None
-    if match is None:
-        return None
-    fields = read_fields(FIELDS, match.window)
-    return OomEvent(
-        framework=name,
-        backend=match.rule.backend,
-        exception_type=exception_type,
-        message=excerpt(text, match),
-        format=match.rule.format,
-        requested=parse_bytes(fields["requested"]) if "requested" in fields else None,
-        device=int(fields["device"]) if "device" in fields else None,
-    )
 
 
 def allocator(backend: str, device: int | None) -> AllocatorMemory | None:

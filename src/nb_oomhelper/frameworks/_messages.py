@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+
+from nb_oomhelper.records.event import OomEvent, Remote
+from nb_oomhelper.units import parse_bytes
 
 # A size as frameworks print it. The number is bounded so that a search stays linear in the text.
 SIZE = r"\d[\d.,]{0,30} ?(?:bytes?|[KMGTPE]i?B)\b"
@@ -19,7 +23,12 @@ _HALF = 64 << 10  # characters kept of either end of a long text: wrappers put t
 _WINDOW = 6_000  # the longest message seen has 1,100; each process on the device adds 50
 _PLACES = 50  # places where one trigger matched that are looked at, the last ones
 _KEPT = 4_000  # characters of a text that an event keeps
-_COLOR = re.compile(r"\x1b\[[\d;]{0,20}m")
+ORDINALS = 1_024  # a device number above this is a broken one
+_COLOR = re.compile(  # what was pasted has often lost the escape character; the last are links
+    r"\x1b\[[\d;]{0,20}[A-Za-z]|\[\d{1,3}(?:;\d{1,3}){0,5}m|\x1b\][^\x07\x1b]{0,300}(?:\x07|\x1b\\)"
+)
+_QUOTED = re.compile(r"^[ \t]*[>|│]+|│[ \t]*$|\\n", re.MULTILINE)  # e-mail, groups of exceptions, rich, a repr
+_compiled = cache(re.compile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,10 @@ class Rule:
         trigger: Regular expression; where it matches, the window begins.
         marker: Regular expression that the window must contain; "" asks for nothing more.
         probable: True where the same text also has causes that are not a lack of memory.
+        without: Regular expression that the window must not contain; "" forbids nothing.
+        kind: Regular expression that the error's class must match, where it is known; "" takes any class.
+        known: Whether the class must be known for it: the text alone says too little.
+        remote: The kind of process that ran out, where the text is never about this one.
     """
 
     format: str
@@ -39,6 +52,25 @@ class Rule:
     trigger: str
     marker: str = ""
     probable: bool = False
+    without: str = ""
+    kind: str = ""
+    known: bool = False
+    remote: Remote | None = None
+
+    def __post_init__(self) -> None:
+        _compiled(self.trigger)  # while there is time: an error is to be read at once
+
+    def suits(self, exception_type: str) -> bool:
+        """Whether errors of this class may bring it."""
+        if not exception_type:
+            return not self.known
+        return not self.kind or _compiled(self.kind).search(exception_type) is not None
+
+    def fits(self, window: str) -> bool:
+        """Whether the text from the trigger on is of this format."""
+        if self.without and _compiled(self.without).search(window):
+            return False
+        return _compiled(self.marker).search(window) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +88,88 @@ class Match:
     before: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messages:
+    """All messages of one framework: what a file in `frameworks/messages/` has.
+
+    Attributes:
+        name: As events name the framework, e.g. "xgboost".
+        module: Its package: an error of a class of that package is read by these rules first.
+        rules: Its formats, in order of preference.
+        fields: Regular expressions by attribute of `OomEvent`, or by a name of the framework's own; what the first
+            group that takes part has found is a size, or an ordinal for "device".
+    """
+
+    name: str
+    module: str
+    rules: tuple[Rule, ...]
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def recognize(self, text: str, exception_type: str) -> OomEvent | None:
+        """Read one of these messages; None where the text is another's, or not about a lack of memory.
+
+        Args:
+            text: The error's own.
+            exception_type: Its class, as a traceback prints it.
+        """
+        match = find(self.rules, squeeze(text), exception_type)
+        if match is None:
+            return None
+        event = event_of(self.name, match, text, exception_type, read_fields(self.fields, match.window))
+        return self.complete(event, match.window)
+
+    def complete(self, event: OomEvent, window: str) -> OomEvent:  # noqa: ARG002
+        """Add what no pattern of one field can read.
+
+        Args:
+            event: As the patterns have read it.
+            window: The message, on one line.
+        """
+        return event
+
+
+def event_of(name: str, match: Match, text: str, exception_type: str, fields: Mapping[str, str]) -> OomEvent:
+    """Make the event of a match.
+
+    Args:
+        name: The framework's.
+        match: What was found.
+        text: The error's own.
+        exception_type: Its class, as a traceback prints it.
+        fields: Texts of sizes, by attribute of `OomEvent`; those of other names become `figures`.
+    """
+    on_host = match.rule.backend == "host"
+    sizes = {key: size for key, value in fields.items() if (size := parse_bytes(value)) is not None}
+    device = sizes.pop("device", None)
+    return OomEvent(
+        framework=name,
+        backend=match.rule.backend,
+        exception_type=exception_type,
+        message=excerpt(text, match),
+        format=match.rule.format,
+        device=None if on_host or device is None or device >= ORDINALS else device,
+        requested=sizes.pop("requested", None),
+        capacity=sizes.pop("capacity", None),
+        free=sizes.pop("free", None),
+        allocated=sizes.pop("allocated", None),
+        reserved=sizes.pop("reserved", None),
+        cached=sizes.pop("cached", None),
+        limit=sizes.pop("limit", None),
+        certainty="probable" if match.rule.probable else "sure",
+        figures=tuple(sorted(sizes.items())),  # what is left
+        remote=match.rule.remote,
+    )
+
+
+@lru_cache(maxsize=1)  # every recognizer asks for it; who has asked them all empties it
 def squeeze(text: str) -> str:
-    """One blank for each run of white space, no terminal colors, and of a long text both ends only."""
+    """One blank for each run of white space, no colors, no marks of quoting, and of a long text both ends only."""
     if len(text) > 2 * _HALF:
         text = f"{text[:_HALF]} … {text[-_HALF:]}"
-    return " ".join(_COLOR.sub("", text).split())
+    return " ".join(_QUOTED.sub(" ", _COLOR.sub("", text.replace("\0", ""))).split())  # UTF-16 that was read as bytes
 
 
-def find(rules: Iterable[Rule], text: str) -> Match | None:
+def find(rules: Iterable[Rule], text: str, exception_type: str = "") -> Match | None:
     """The rule that matches: sure ones before probable ones.
 
     Of several places in the text the last one counts, since wrappers quote the real message last.
@@ -71,14 +177,16 @@ def find(rules: Iterable[Rule], text: str) -> Match | None:
     Args:
         rules: In order of preference.
         text: As `squeeze` returns it.
+        exception_type: The error's class; "" where it is not known.
     """
     by_trigger: dict[str, list[Rule]] = {}
     for rule in rules:
-        by_trigger.setdefault(rule.trigger, []).append(rule)
+        if rule.suits(exception_type):
+            by_trigger.setdefault(rule.trigger, []).append(rule)
     probable = None
     for trigger, group in by_trigger.items():
         for start, window in _windows(trigger, text):
-            fitting = next((rule for rule in group if re.search(rule.marker, window)), None)
+            fitting = next((rule for rule in group if rule.fits(window)), None)
             if fitting is not None and not fitting.probable:
                 return Match(fitting, window, text[:start])
             if fitting is not None and probable is None:
@@ -89,7 +197,7 @@ def find(rules: Iterable[Rule], text: str) -> Match | None:
 def _windows(trigger: str, text: str) -> Iterator[tuple[int, str]]:
     """Where a trigger matches and the text from there to its next match, last first."""
     end = len(text)
-    for start in reversed([found.start() for found in re.finditer(trigger, text)][-_PLACES:]):
+    for start in reversed([found.start() for found in _compiled(trigger).finditer(text)][-_PLACES:]):
         yield start, text[start : min(end, start + _WINDOW)]
         end = start
 
@@ -113,7 +221,7 @@ def read_fields(patterns: Mapping[str, str], window: str) -> dict[str, str]:
     """
     fields = {}
     for name, pattern in patterns.items():
-        found = re.search(pattern, window)
+        found = _compiled(pattern).search(window)
         if found is not None:
             fields[name] = next(group for group in found.groups() if group is not None)
     return fields

@@ -6,10 +6,11 @@ import mmap
 import re
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
-from nb_oomhelper.frameworks._messages import SIZE, Rule, excerpt, find, read_fields, squeeze
+from nb_oomhelper.frameworks._messages import SIZE, Rule, event_of, find, read_fields, squeeze
 from nb_oomhelper.frameworks._nothing import allocator as allocator
 from nb_oomhelper.frameworks._nothing import cached_blocks as cached_blocks
 from nb_oomhelper.frameworks._nothing import caches as caches
@@ -25,7 +26,9 @@ module = "numpy"
 
 RULES = (
     # numpy/_core/_exceptions.py, _ArrayMemoryError; a plain MemoryError before NumPy 1.17, and in pandas
-    Rule("numpy.array", "host", rf"Unable to allocate (?:{SIZE} for an )?array with shape \("),
+    Rule("numpy.array", "host", rf"Unable to allocate (?:(?:{SIZE}|\d[\d.]{{0,20}}) for an )?array with shape \("),
+    Rule("numpy.array", "host", rf"Unable to allocate {SIZE} for an array"),  # cut before the shape
+    Rule("numpy.array", "host", rf"^(?:MemoryError: )?Unable to allocate {SIZE}"),
 )
 FIELDS = {
     "requested": rf"Unable to allocate ({SIZE})",
@@ -49,17 +52,11 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         text: The error's own.
         exception_type: Its class, as a traceback prints it.
     """
-    match = find(RULES, squeeze(text))
+    match = find(RULES, squeeze(text), exception_type)
     if match is None:
         return None
-    fields = read_fields(FIELDS, match.window)
-    return OomEvent(
-        framework=name,
-        backend="host",
-        exception_type=exception_type,
-        message=excerpt(text, match),
-        format=match.rule.format,
-        requested=_requested(fields),
+    return replace(
+        event_of(name, match, text, exception_type, {}), requested=_requested(read_fields(FIELDS, match.window))
     )
 
 

@@ -30,7 +30,6 @@ from nb_oomhelper.frameworks._nothing import role as role
 from nb_oomhelper.frameworks._nothing import storages as storages
 from nb_oomhelper.introspection import class_dict
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.units import parse_bytes
 
 name = "python"
 module = "builtins"
@@ -58,11 +57,11 @@ _dict_offset: Callable[[type], int] = class_dict(type)["__dictoffset__"].__get__
 _MAPS = Path("/proc/self/maps")  # proc(5)
 _MESSAGE = 4_000  # characters of the text that an event keeps
 _GPU = re.compile(r"cuda|gpu\b|\bhip|rmm|\bdevice|pool|out of memory allocating", re.IGNORECASE)
+_LAST = re.compile(r"(?:^|Traceback \(most recent call last\).* )MemoryError:?$")  # of a traceback that was pasted
 _ENOMEM = "[Errno 12]"  # fork, mmap and subprocess say so; a limit on address space does it too
 _WRAPPED = re.compile(
     r"Caught \w{1,80} in [^\n]{1,80}\.\nOriginal Traceback"
 )  # torch/_utils.py; the message comes last
-_MALLOC = re.compile(r"malloc of size (\d{1,20}) failed")  # pyarrow.lib.ArrowMemoryError
 
 
 def loaded() -> bool:
@@ -80,23 +79,22 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
     words = squeeze(text)
     if _WRAPPED.match(text):  # lines of the user's code stand before the message, and may hold any word
         words = squeeze(text.rstrip().rpartition("\n")[2]).removeprefix("MemoryError").lstrip(": ")
-    if exception_type == "OSError" and words.startswith(_ENOMEM):
+    if exception_type in ("OSError", "") and words.startswith(_ENOMEM):
         return _event(text, exception_type, "python.enomem", sure=False)
-    if exception_type.rpartition(".")[2] not in {"MemoryError", "ArrowMemoryError"} or _GPU.search(words):
+    if not exception_type and _LAST.search(words):
+        return _event(text, exception_type, "python.memory", sure=True)
+    if exception_type.rpartition(".")[2] != "MemoryError" or _GPU.search(words):
         return None
-    malloc = _MALLOC.search(words)
-    requested = parse_bytes(malloc[1]) if malloc else None
-    return _event(text, exception_type, "python.memory", sure=not words or malloc is not None, requested=requested)
+    return _event(text, exception_type, "python.memory", sure=not words and exception_type == "MemoryError")
 
 
-def _event(text: str, exception_type: str, form: str, *, sure: bool, requested: int | None = None) -> OomEvent:
+def _event(text: str, exception_type: str, form: str, *, sure: bool) -> OomEvent:
     return OomEvent(
         framework=name,
         backend="host",
         exception_type=exception_type,
         message=text[:_MESSAGE],
         format=form,
-        requested=requested,
         certainty="sure" if sure else "probable",
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from nb_oomhelper.frameworks import _pytorch_graph
 from nb_oomhelper.frameworks._pytorch_allocator import count_blocks, private_bytes, read_figures, read_segments, uuid_of
+from nb_oomhelper.frameworks._pytorch_messages import TELLS_NO_MEMORY as TELLS_NO_MEMORY
 from nb_oomhelper.frameworks._pytorch_messages import recognize as recognize
 from nb_oomhelper.introspection import class_dict, class_mro, instances
 from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks

@@ -86,7 +86,7 @@ def search(
             scope, loaded, backend=backend, device=device, seconds=seconds, everywhere=everywhere, objects=objects
         )
     except MemoryError:  # the search itself found no room: what else is known must still be told
-        return Holdings(complete=False)
+        return Holdings(complete=False, no_room=True)
 
 
 def still_held(

@@ -62,7 +62,7 @@ def find_holdings(
         cells, of_cells = _follow_nameless(walk, scope, found, weigher)
         searched, total = searched + cells, total + of_cells
     held = to_holdings(found, searched, total, walk.elapsed())
-    return replace(held, everywhere=walk.everywhere and not walk.expired)
+    return replace(held, everywhere=walk.everywhere and not walk.expired, no_room=walk.no_room)
 
 
 def _follow(
@@ -87,6 +87,7 @@ def _follow(
             except Exception as error:  # no room, say; what others keep is still to be told
                 _log.debug("a search failed: %s", class_name(type(error)))  # no traceback, which would keep objects
                 walk.failed = True
+                walk.no_room |= isinstance(error, MemoryError)
         if seen is not None:
             holder = _without(holder, found)
         holder.add(weight.sizes, weight.first, estimated=weight.estimated)

@@ -88,7 +88,7 @@ class Walk:
         barred: Ids of objects that are not entered.
         sorts: What is done with an object of which class.
         expired: Time is up.
-        failed: A framework could not tell what some objects keep.
+        failed, no_room: A framework could not tell what some objects keep; and there was no room to follow some.
         everywhere: All living objects could be looked at.
     """
 
@@ -103,7 +103,7 @@ class Walk:
         self._deadline = self._started + seconds
         self.sorts = Sorts(tracers)
         self.expired = False
-        self.failed = False
+        self.failed = self.no_room = False
         self.everywhere = True
 
     def elapsed(self) -> float:

@@ -12,33 +12,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from nb_oomhelper.errors import KnowledgeError
+from nb_oomhelper.knowledge.choosing import Choice, choose
 from nb_oomhelper.knowledge.entry import Entry, read_entry
 from nb_oomhelper.knowledge.fix import Fix, read_fix
-from nb_oomhelper.records.diagnosis import Cause
+from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.units import format_bytes
 
 _Record = TypeVar("_Record", Entry, Fix)
 _LARGEST = 1 << 20  # bytes of one file of a person's own; a real one has a few KiB
+_CODE = ("mistake", "cell", "number", "definition", "trainer", "data loader")  # subjects of fixes that change code
 _SHOWN = 300  # characters of a line in `problems`, and of a name that was not found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """An entry that bears on an event.
-
-    Attributes:
-        entry: The entry.
-        relation: "match" where all agrees, "related" where only the framework is sure to.
-        differs: What does not agree, or cannot be told: "backend", "phase".
-    """
-
-    entry: Entry
-    relation: Literal["match", "related"]
-    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +44,21 @@ class Catalog:
     problems: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
 
-    def choose(self, event: OomEvent) -> tuple[Match, ...]:
-        """Find the entries about the event's framework: whole matches first, then by confidence.
+    def choose(
+        self, event: OomEvent, diagnosis: Diagnosis | None = None, cell: str = "", mends: Iterable[str] = ()
+    ) -> Choice:
+        """Find the entry that is about a case, as `choosing.choose` does.
 
-        An entry about a phase that this was not is not about this error. An unknown phase is a difference: the entry
-        may be about something else, and one about loads surely is where nothing was called that loads.
+        Args:
+            event: What failed.
+            diagnosis: Our reading of it, or None.
+            cell: Source of the failed cell, or "".
+            mends: Ids of the fixes that may make the cell run, best first. Where the first, but for a release, changes
+                the notebook's code, it tells what is wrong or too large there.
         """
-        found = [_compare(entry, event) for entry in self.entries if _bears_on(entry, event)]
-        return tuple(sorted(found, key=lambda match: (len(match.differs), -match.entry.confidence, match.entry.code)))
+        fixes = {fix.id: fix for fix in self.fixes if fix.subject != "none"}
+        first = next((fixes[one] for one in mends if one in fixes), None)
+        return choose(self.entries, event, diagnosis, cell, first if first and first.subject in _CODE else None)
 
     def fixes_for(self, event: OomEvent, causes: Sequence[Cause]) -> tuple[Fix, ...]:
         """Find the fixes that may help against at least one of the causes, in their own order.
@@ -79,9 +73,13 @@ class Catalog:
         return tuple(fix for fix in self.fixes if (not fix.causes or kinds & set(fix.causes)) and _suits(fix, event))
 
     def search(self, text: str) -> tuple[Entry, ...]:
-        """Find the entries that hold every word of the text, in either language; all of them for a blank one."""
+        """Find the entries that hold every word of the text, in either language; all of them for a blank one.
+
+        Those come first whose names have all the words.
+        """
         words = text.casefold().split()
-        return tuple(entry for entry in self.entries if all(word in _haystack(entry) for word in words))
+        found = [entry for entry in self.entries if all(word in _haystack(entry) for word in words)]
+        return tuple(sorted(found, key=lambda entry: not all(word in _names(entry) for word in words)))
 
     def entry(self, code_or_id: str) -> Entry:
         """Give one entry by its code or id, whatever the case.
@@ -229,28 +227,17 @@ def _loose_ends(entries: Sequence[Entry], fixes: Sequence[Fix]) -> list[str]:
         for row, workaround in enumerate(entry.workarounds, 1)
         if workaround.fix is not None and workaround.fix not in ids
     ]
+    lines += [
+        f"entry {entry.code}: there is no related entry {code!r}"
+        for entry in entries
+        for code in entry.related()
+        if code not in codes
+    ]
     return lines + [
         f"fix {fix.id}: entry: there is no entry {fix.entry!r}"
         for fix in fixes
         if fix.entry is not None and fix.entry not in codes
     ]
-
-
-def _bears_on(entry: Entry, event: OomEvent) -> bool:
-    scope = entry.match
-    if not _allows(scope.frameworks, event.framework):
-        return False
-    if event.phase == "unknown":
-        return event.call is not None or tuple(scope.phases) != ("load",)
-    return _allows(scope.phases, event.phase)
-
-
-def _compare(entry: Entry, event: OomEvent) -> Match:
-    """Say how far an entry's scope covers an event of its framework."""
-    scope = entry.match
-    agrees = {"backend": _allows(scope.backends, event.backend), "phase": _allows(scope.phases, event.phase)}
-    differs = tuple(name for name, same in agrees.items() if not same)
-    return Match(entry=entry, relation="related" if differs else "match", differs=differs)
 
 
 def _suits(fix: Fix, event: OomEvent) -> bool:
@@ -268,11 +255,16 @@ def _allows(allowed: Sequence[str], value: str | None) -> bool:
     return not allowed or value in allowed
 
 
+def _names(entry: Entry) -> str:
+    return "\n".join((entry.code, entry.id, entry.title.en, entry.title.zh)).casefold()
+
+
 def _haystack(entry: Entry) -> str:
     """All words of an entry that a search looks at, in one text."""
     texts = [entry.title, entry.root_cause]
-    texts += [row.text for row in entry.workarounds]
-    texts += [text for row in entry.dead_ends for text in (row.tried, row.reason)]
+    texts += [text for row in entry.workarounds for text in (row.text, row.when, row.today) if text]
+    texts += [text for row in entry.dead_ends for text in (row.tried, row.reason, row.when) if text]
+    texts += [entry.today] if entry.today else []
     words = [entry.id, entry.code, entry.signature, *(row.code for row in entry.workarounds)]
     words += [words for text in texts for words in (text.en, text.zh)]
     return "\n".join(words).casefold()

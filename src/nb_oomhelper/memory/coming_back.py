@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nb_oomhelper.memory.room import left_of
 from nb_oomhelper.records.cache import ComesFree, comes_free
@@ -22,6 +22,7 @@ class ComingBack:
         piece: Bytes of the largest piece that the allocator keeps, and can serve a request from; None where its
             pieces are not known.
         page: Bytes that a request is rounded up to; 1 where it is not.
+        earlier_gaps: Bytes between tensors that are not the failed cell's: they were of no use to it, either.
     """
 
     freed: int
@@ -30,6 +31,7 @@ class ComingBack:
     in_sum: int
     piece: int | None = None
     page: int = 1
+    earlier_gaps: int = 0
 
     def asked(self, requested: int) -> int:
         """Give what a request takes of the driver."""
@@ -87,7 +89,8 @@ def coming_back(
     unplaced = max(0, earlier + freed - then.freed)  # another framework's, or of objects that no address is known of
     if released and unplaced < 1 << 20:
         freed, unplaced = gone, 0
-    return _in_pieces(own, then, freed, unplaced, others, others_at_most)
+    earlier = comes_free(own.segments, held.freed_at(held.of_kind("failed_cell"))).pieces
+    return replace(_in_pieces(own, then, freed, unplaced, others, others_at_most), earlier_gaps=earlier)
 
 
 def _in_pieces(

@@ -33,6 +33,7 @@ def read_host() -> HostMemory:
     return HostMemory(
         **_machine(),
         address_space_limit=mapped_limit,
+        puts_by=not address_space.can_widen(),
         data_limit=data_limit,
         data=address_space.used()[1],
         cgroup_limit=limit,

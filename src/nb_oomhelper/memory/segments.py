@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nb_oomhelper.memory.room import left_of, own_pool, tightest
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import HostMemory, MemorySnapshot, ProcessMemory, Segment
 
 
@@ -18,11 +19,50 @@ def segments(snapshot: MemorySnapshot, backend: str, requested: int | None = Non
     RLIMIT_AS or RLIMIT_DATA the bar is what this process has mapped; else the machine's memory.
     """
     parts = _host_segments(snapshot.host) if backend == "host" else _device_segments(snapshot)
+    return _with_short(parts, requested, own_pool(snapshot))
+
+
+def segments_of(event: OomEvent, snapshot: MemorySnapshot, requested: int | None = None) -> tuple[Segment, ...]:
+    """The parts of an event's memory bar: as read, or of a device that nobody can read as the message has them.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then, or later.
+        requested: As for `segments`.
+    """
+    if not is_told(event, snapshot):
+        return segments(snapshot, event.backend, requested)
+    beside = event.figure("other_allocations")
+    whole = event.capacity if event.capacity is not None else event.limit
+    free = event.free
+    if free is None and beside is not None:  # the limit is on these two
+        free = left_of(whole, (event.allocated or 0) + beside)
+    elif beside is None and free is not None:
+        beside = left_of(whole, free + (event.reserved or event.allocated or 0))
+    parts = (
+        Segment(kind="allocated", size=event.allocated),
+        Segment(kind="cached", size=event.cached),
+        Segment(kind="elsewhere", size=beside),
+        Segment(kind="free", size=free),
+    )
+    return _with_short(parts, requested, 0)
+
+
+def is_told(event: OomEvent, snapshot: MemorySnapshot) -> bool:
+    """Whether the message alone tells what was used and free: neither driver nor allocator can be asked.
+
+    Args:
+        event: What failed.
+        snapshot: Memory then, or later.
+    """
+    return event.backend != "host" and snapshot.device is None and snapshot.allocator is None
+
+
+def _with_short(parts: tuple[Segment, ...], requested: int | None, pool: int) -> tuple[Segment, ...]:
     free = next((part.size for part in parts if part.kind == "free"), None)
-    room = None if free is None else free + own_pool(snapshot)
-    if requested is None or room is None or requested <= room:
+    if requested is None or free is None or requested <= free + pool:
         return parts
-    return (*parts, Segment(kind="short", size=requested - room))
+    return (*parts, Segment(kind="short", size=requested - free - pool))
 
 
 def _device_segments(snapshot: MemorySnapshot) -> tuple[Segment, ...]:

@@ -73,7 +73,7 @@ def take_snapshot(
         framework: Whose allocator the snapshot is about; "" is the first that has started the device.
         blocks: Whether to read the caches block by block, too, which may take long (the live readout does not).
     """
-    reading = DriverReading() if backend == "host" else read_driver(driver)
+    reading = read_driver(driver) if backend == "cuda" else DriverReading()  # it knows no GPU but NVIDIA's
     found = allocators(backend, device, framework)
     if blocks:
         found = [with_blocks(one) for one in found]

@@ -108,6 +108,8 @@ class Diagnosis:
         rerun: Bytes that the same cell needs again, at least: what it had taken, and the request; of a load that
             does not fit, all of it; or None.
         made: Bytes that the cell had made when it failed; None where that was not measured.
+        hidden: Bytes that it may have made beside these and given back, so that nothing tells of them.
+        gaps: Bytes between tensors that the cell had made when it failed, of no use to it: it makes them again.
         replaced: Bytes of variables that the cell makes anew: part of what it needs, and free once it has done so.
         load: Bytes that the load that failed takes in all, as it was asked for; or None.
         room: Bytes that there are for it once the failed cell is released; or None.
@@ -121,6 +123,8 @@ class Diagnosis:
     short: int | None
     rerun: int | None = None
     made: int | None = None
+    hidden: int = 0
+    gaps: int = 0
     replaced: int = 0
     printed: int = 0
     certain: bool = True

@@ -10,7 +10,9 @@ from nb_oomhelper.records.memory import ProcessMemory
 Phase = Literal["load", "train", "infer", "unknown"]
 Stage = Literal["", "backward", "optimizer"]
 Certainty = Literal["sure", "probable"]
-Remote = Literal["ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "other"]
+Remote = Literal[
+    "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "server", "other"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +43,36 @@ class FailedCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Which other process ran out, as far as its error tells.
+
+    Attributes:
+        id: What it is called by its engine: an engine's number, a rank, an actor's id, a worker's number or address;
+            of several all, "0, 2"; or None.
+        host: Name or address of its machine, or None.
+        pid: Its process there, or None.
+        alive: Whether it goes on after the error; None where nobody can tell.
+    """
+
+    id: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    alive: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OomEvent:
     """One out-of-memory error, as its exception tells it.
 
     Attributes:
         framework: "pytorch", "numpy", …
-        backend: Where memory ran out: "cuda" or "host".
+        backend: Where memory ran out: "cuda" or "host", whose memory we can read; or "hip", "xpu", "npu", "mps",
+            "metal", "tpu", "vulkan", "opencl", …: then the message's figures are all that is known.
         device: The framework's ordinal (after CUDA_VISIBLE_DEVICES), or None.
         requested: Bytes of the allocation that failed.
         capacity, free, allocated, reserved, cached, limit: Bytes, as the message gives them.
+        figures: What else the message gives, by name, in bytes: "other_allocations", "this_process", "program" (what a
+            compiled program needs in all), …
         processes: Other processes that the message names, with their bytes.
         exception_type: Class name as a traceback prints it, without a module of builtins.
         message: The error's text, cut to 4,000 characters.
@@ -61,7 +84,9 @@ class OomEvent:
         line: Line number in it, or None.
         call: The loader call that failed, or None.
         remote: What kind of process ran out, where it was not this one: "ray", "ipyparallel", "dask", "dataloader
-            worker", "process pool", "launcher", "command" (as `!python` runs one) or "other"; None for this process.
+            worker", "process pool", "launcher", "command" (as `!python` runs one), "server" (by its answer) or "other";
+            None for this process. `device` and the bytes are those there then.
+        worker: Which one it was, where that is told.
     """
 
     framework: str
@@ -77,6 +102,7 @@ class OomEvent:
     reserved: int | None = None
     cached: int | None = None
     limit: int | None = None
+    figures: tuple[tuple[str, int], ...] = ()
     processes: tuple[ProcessMemory, ...] = ()
     phase: Phase = "unknown"
     stage: Stage = ""
@@ -85,3 +111,8 @@ class OomEvent:
     line: int | None = None
     call: FailedCall | None = None
     remote: Remote | None = None
+    worker: Worker | None = None
+
+    def figure(self, name: str) -> int | None:
+        """One of `figures`; None where the message has none of that name."""
+        return dict(self.figures).get(name)

@@ -63,6 +63,7 @@ class Holdings:
         addresses: For each row of `shares`, where the storages begin whose address is known.
         complete: False where the deadline ended the search; then bytes may be kept by more holders
             than are named here.
+        no_room: The search itself found no room for some of them.
         searched, total: How many holders were searched through, of how many.
         everywhere: False where time was up before modules and all living tensors were looked at.
         seconds: How long the search took.
@@ -72,6 +73,7 @@ class Holdings:
     shares: tuple[tuple[tuple[int, ...], int], ...] = ()
     addresses: tuple[tuple[int, ...], ...] = ()
     complete: bool = True
+    no_room: bool = False
     searched: int = 0
     total: int = 0
     seconds: float = 0.0

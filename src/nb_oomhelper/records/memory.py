@@ -81,6 +81,7 @@ class HostMemory:
         this_process: Resident bytes of this process.
         virtual: Bytes of address space that this process has mapped.
         address_space_limit: RLIMIT_AS in bytes; None where it is not set.
+        puts_by: Whether some of that is put by for an error, since the limit cannot be raised for one.
         data: Bytes that count against RLIMIT_DATA: private memory that can be written to.
         data_limit: RLIMIT_DATA in bytes; None where it is not set.
         cgroup_limit, cgroup_used: The container's limit and use in bytes; None where there is none.
@@ -92,6 +93,7 @@ class HostMemory:
     this_process: int | None = None
     virtual: int | None = None
     address_space_limit: int | None = None
+    puts_by: bool = True
     data: int | None = None
     data_limit: int | None = None
     cgroup_limit: int | None = None

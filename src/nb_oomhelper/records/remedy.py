@@ -57,7 +57,10 @@ class Shortage:
     Attributes:
         needs: Bytes that the cell needs again, at least, or None.
         measured: Whether that is known from before and after, and not only from what is left.
+        hidden: Bytes that it may need beside these: those that it may have made and given back unseen, and those that
+            it makes anew while the old ones are there.
         room: Bytes that it can have once what it kept is released, or None.
+        gaps: Bytes beside its needs that lie between its tensors, where no request fits.
         grows: A loop of the cell's keeps more with every step: no room is enough.
         impossible: More is asked for at once than there is.
         certain: Whether it surely was a lack of memory.
@@ -66,6 +69,8 @@ class Shortage:
     needs: int | None
     measured: bool
     room: int | None
+    hidden: int = 0
+    gaps: int = 0
     grows: bool = False
     impossible: bool = False
     certain: bool = True

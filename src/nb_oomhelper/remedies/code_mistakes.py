@@ -9,12 +9,15 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
-from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, kept_by
+from nb_oomhelper.remedies.kept_on_device import find_gathered_on_device, find_kept_on_device
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
-from nb_oomhelper.source.collecting import find_additions, find_appends, find_errors, root_of
+from nb_oomhelper.source.collecting import find_appends, find_errors
 from nb_oomhelper.source.cures import CureKind
+from nb_oomhelper.source.sums import find_additions
+from nb_oomhelper.source.to_host import is_given_on
 
 _BY_THEMSELVES = frozenset({".generate", ".predict", ".evaluate", ".encode", ".transcribe", "pipeline"})
 _GOOD_PART = 0.5  # of what is missing, to be worth a change
@@ -31,10 +34,14 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     """
     places = find_places(written)
     if event.framework == "pytorch":
-        yield from _kept_graphs(written, held, places)
+        on_device = list(find_kept_on_device(written, event, held, places))
+        yield from on_device
+        yield from find_gathered_on_device(written, event, shortage, places)
+        yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)
         yield from _retained(event, places)
-        yield from _states(event, held, places)
+        yield from _states(written, event, held, places)
+        yield from _wide_tensors(written, event, held, shortage, places)
         yield from _checkpoints(event, shortage, places)
     yield from _kept_errors(written, held, places)
     yield from _second_attempts(places)
@@ -44,19 +51,23 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_wide_code(written, event, held, shortage, places)
 
 
-def _kept_graphs(written: Written, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+def _kept_graphs(
+    written: Written, event: OomEvent, held: Holdings, places: list[Place], mended: Collection[tuple[str, str]]
+) -> Iterator[Mistake]:
     """`losses.append(loss)`, `total += loss`: each keeps the graph of its step."""
     done: set[tuple[str, int]] = set()
     for path, kept, within, local in find_keepers(written, places):
         if kept.element is None or not kept.element.has("graph", "number"):
             continue
-        size = _graph_of(held, path, local)
+        size = graph_of(held, path, local=local)
         for place in within if size >= WORTH_MENDING else ():
-            if place.definition is not None and place.definition.name == "forward":
+            if (place.source, path) in mended or (place.definition is not None and place.definition.name == "forward"):
                 continue  # training goes through it, too
+            if event.phase == "train" and kept.call and is_given_on(place.body, path):
+                continue
             kind: CureKind = "append_item" if kept.element.kind == "number" else "append_detach"
             edits = find_appends(place.text, place.body, path, kept.element) if kept.call else []
-            if not edits and not kept.call:
+            if not edits and kept.element.kind == "number":
                 kind, edits = "add_item", find_additions(place.text, place.body, path)
             if not edits and not kept.call:
                 kind, edits = "backward_each", rewriting.backward_each(place.text, place.body, path)
@@ -65,14 +76,6 @@ def _kept_graphs(written: Written, held: Holdings, places: list[Place]) -> Itera
                 yield Mistake(
                     kind=kind, subject=path, place=place, edits=edits, explains=size, in_cell=local, grows=True
                 )
-
-
-def _graph_of(held: Holdings, path: str, local: bool) -> int:
-    """The bytes of graphs behind a path's name."""
-    name = root_of(path)
-    rows = [held.rows[index] for index in held.of_kind("failed_cell" if local else "variable")]
-    fitting = [row for row in rows if (name in row.name.split(", ") if local else row.name == name)]
-    return max((dict(row.parts).get("graph", 0) for row in fitting), default=0)
 
 
 def _graphs_not_needed(written: Written, event: OomEvent, held: Holdings) -> Iterator[Mistake]:
@@ -148,13 +151,40 @@ def _retained(event: OomEvent, places: list[Place]) -> Iterator[Mistake]:
             yield Mistake(kind="retain_graph", subject="retain_graph", place=place, edits=edits)
 
 
-def _states(event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+def _states(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
     """Adam's state, where an optimizer step could not make it."""
-    if event.phase == "train" and event.stage == "optimizer":
-        for place in places:
-            if edits := narrowing.less_state(place.text, place.body):
-                size = max((dict(row.parts).get("optimizer state", 0) for row in held.rows), default=0)
-                yield Mistake(kind="less_state", subject="Adam", place=place, edits=edits, explains=size, in_cell=True)
+    if event.phase != "train" or event.stage != "optimizer":
+        return
+    size = max((dict(row.parts).get("optimizer state", 0) for row in held.rows), default=0)
+    found = [(place, "Adam", narrowing.less_state(place.text, place.body)) for place in places]
+    cell = next((place for place in places if place.definition is None), None)
+    if cell is not None and not any(edits for _, _, edits in found) and _imports_torch(written):
+        adams = [row.name for row in held.rows if row.role == "optimizer" and row.type_name in ("Adam", "AdamW")]
+        free = [name for name in adams if name.isidentifier() and name not in written.cell.sets]
+        found = [(cell, name, narrowing.other_optimizer(name)) for name in free[:1]]
+    for place, name, edits in found:
+        if edits:
+            yield Mistake(kind="less_state", subject=name, place=place, edits=edits, explains=size, in_cell=True)
+
+
+def _imports_torch(written: Written) -> bool:
+    return any("torch." in source for source in written.sources())
+
+
+def _wide_tensors(
+    written: Written, event: OomEvent, held: Holdings, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
+    """Tensors of float64 on a GPU: NumPy's dtype where nothing is said."""
+    wide = [size for row in held.rows for dtype, size in row.dtypes if dtype == "float64" and row.backend != "host"]
+    if event.backend == "host" or sum(wide) < max(WORTH_MENDING, event.requested or 0) // 2:
+        return
+    arrays = [
+        name for name, kept in written.kept.items() if kept.element is not None and kept.element.kind == "float64"
+    ]
+    for place in places:
+        if edits := narrowing.float32_tensors(place.text, place.body, arrays):
+            half = None if shortage.needs is None else shortage.needs // 2
+            yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=half, in_cell=True)
 
 
 def _checkpoints(event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:

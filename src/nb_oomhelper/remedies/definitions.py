@@ -15,6 +15,9 @@ from types import CodeType
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.cures import Function, first_line
 
+_CODE = """{inner}.__code__ = next(
+    one for one in {outer}.__code__.co_consts if getattr(one, "co_name", "") == "{inner}"
+)"""
 _MOST = 40  # definitions that are read of one notebook
 
 
@@ -132,6 +135,10 @@ def put_in_place(changed: str, definitions: Sequence[Definition], names: Collect
         if not one.owner:
             whole = new.body[at[0]] if at is not None else statement
             written.append(_lines(changed, whole))
+            if isinstance(whole, Function) and whole.name != one.name:  # made by that one: what it has made stays old
+                if one.name not in names:
+                    return None
+                written.append(_CODE.format(inner=one.name, outer=whole.name))
         elif isinstance(statement, Function) and at is not None and len(at) == 2 and one.name not in names:
             if _is_bound_to(statement, new.body[at[0]]) or (text := _dedented(changed, statement)) is None:
                 return None

@@ -15,7 +15,7 @@ from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.holders.roots import named
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.remedies.cell_needs import is_main
-from nb_oomhelper.source.element import Element, merged
+from nb_oomhelper.source.element import Element, ElementKind, merged
 
 _LISTS = (list, tuple, set, deque)
 _DICTS = (dict, defaultdict, OrderedDict)
@@ -69,6 +69,24 @@ def read_steps(frames: Iterable[tuple[FrameType, int]]) -> tuple[Step, ...]:
     """
     codes = [(frame.f_code, line) for frame, line in frames if is_users(frame.f_code.co_filename.replace("\\", "/"))]
     return tuple(_step(code, line) for code, line in codes)
+
+
+def line_at_top(steps: Iterable[Step]) -> int | None:
+    """Give the line of the failed cell that was running, from 1 in its source; None where that is not known.
+
+    Args:
+        steps: As of `read_steps`.
+    """
+    return next((one.line for one in steps if not one.function), None)
+
+
+def is_iterator(thing: object) -> bool:
+    """Tell whether something can be gone through once only: a generator, a file, a reader of chunks.
+
+    Args:
+        thing: Anything.
+    """
+    return any("__next__" in class_dict(kind) for kind in class_mro(type(thing)))
 
 
 def _step(code: CodeType, line: int) -> Step:
@@ -186,17 +204,73 @@ def describe(thing: object, depth: int = 3) -> Element:
     if _is_tensor(thing):
         base = sys.modules["torch"]._C.TensorBase
         graph = base.requires_grad.__get__(thing) and not base.is_leaf.__get__(thing)
-        return Element(("graph" if base.ndim.__get__(thing) else "number") if graph else "other")
+        told: ElementKind = ("graph" if base.ndim.__get__(thing) else "number") if graph else "other"
+        on_device = base.device.__get__(thing).type != "cpu"
+        told = "leaf" if on_device and not graph and base.requires_grad.__get__(thing) else told
+        return Element(told, on_device=on_device)
     if _is_array(thing):
         return Element("float64" if str(sys.modules["numpy"].ndarray.dtype.__get__(thing)) == "float64" else "other")
     if issubclass(kind, BaseException):
         return Element("error")
     if depth and (kind is tuple or kind is list) and len(thing) <= 8:  # type: ignore[arg-type]
         return Element("parts", {at: describe(one, depth - 1) for at, one in enumerate(thing)})  # type: ignore[arg-type, var-annotated]
-    if depth and kind is dict and len(thing) <= _FEW:  # type: ignore[arg-type]
-        known = {key: describe(one, depth - 1) for key, one in _items(thing) if type(key) in (str, int)}
-        return Element("parts", known)
-    return _BUILTINS
+    if depth and (kind is dict or kind is OrderedDict):
+        some = [(key, one) for key, one in _items(thing) if type(key) in (str, int)][:_FEW]
+        return Element("parts", {key: describe(one, depth - 1) for key, one in some})
+    fields = list(_fields(thing)) if depth else []
+    if fields:  # by their places and by their names: both ways are written in a call
+        parts = [(name, describe(one, depth - 1)) for name, one in fields]
+        return Element("parts", {**dict(enumerate(one for _, one in parts)), **dict(parts)}, maker=class_name(kind))
+    return Element("model", on_device=_is_model_on_device(thing)) if _is_model(thing) else _BUILTINS
+
+
+def _is_model(thing: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and any(kind is torch.nn.Module for kind in class_mro(type(thing)))
+
+
+def _measure_model(thing: object, sizes: dict[str, int], met: set[int], depth: int = 4) -> None:
+    """Add up the weights of a model."""
+    base = sys.modules["torch"]._C.TensorBase
+    names = instance_dict(thing)
+    own, below = names.get("_parameters"), names.get("_modules")
+    for weight in list(own.values()) if type(own) is dict else ():
+        if weight is not None and issubclass(type(weight), sys.modules["torch"].Tensor):
+            storage = base.untyped_storage(weight)
+            if storage.data_ptr() not in met:
+                met.add(storage.data_ptr())
+                where = base.device.__get__(weight).type
+                name = "host" if where == "cpu" else where
+                sizes[name] = sizes.get(name, 0) + storage.nbytes()
+    for inner in list(below.values()) if depth and type(below) is dict else ():
+        if inner is not None:
+            _measure_model(inner, sizes, met, depth - 1)
+
+
+def _is_model_on_device(thing: object, depth: int = 3) -> bool:
+    """Whether the first weights of a model that are found are on a GPU."""
+    names = instance_dict(thing)
+    own, below = names.get("_parameters"), names.get("_modules")
+    for weight in list(own.values()) if type(own) is dict else ():
+        if weight is not None and issubclass(type(weight), sys.modules["torch"].Tensor):
+            return bool(sys.modules["torch"]._C.TensorBase.device.__get__(weight).type != "cpu")
+    inner = list(below.values())[:_PARTS] if depth and type(below) is dict else []
+    return any(_is_model_on_device(one, depth - 1) for one in inner if one is not None)
+
+
+def _fields(thing: Any) -> Iterator[tuple[str, object]]:
+    """What an object of a class of the notebook's was made of, in the order in which a call of the class gives it."""
+    kind = type(thing)
+    known = class_dict(kind) if is_main(class_dict(kind).get("__module__")) else {}
+    if issubclass(kind, tuple):
+        names = known.get("_fields")
+        if type(names) is tuple and len(names) == tuple.__len__(thing) <= _FEW:
+            yield from zip(names, tuple.__iter__(thing), strict=True)
+        return
+    made, values = known.get("__init__"), instance_dict(thing)  # a dataclass has one, too
+    names = made.__code__.co_varnames[1 : made.__code__.co_argcount] if type(made) is FunctionType else ()
+    if len(names) <= _FEW and all(name in values for name in names):
+        yield from ((name, values[name]) for name in names)
 
 
 def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) -> None:
@@ -218,6 +292,8 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
             parts = [part for _, part in _items(thing)[:_PARTS]]
         elif depth and any(kind is one for one in _LISTS):
             parts = _members(thing)[:_PARTS]
+        elif _is_model(thing):
+            _measure_model(thing, sizes, met)
         for part in parts:
             _measure(part, sizes, met, depth - 1)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from nb_oomhelper.records.holdings import Holdings
@@ -60,5 +61,17 @@ def is_collected(written: Written, path: str, call: str) -> bool:
     if call != "clear":
         return call == "cache_clear" or root_of(path) not in written.cell.needs
     last = path.rsplit(".", 1)[-1].split("[")[0]
-    texts = (written.read(source) for source in written.sources() if last in source)
-    return any(next(find_kept(text.tree.body, path), None) is not None for text in texts if text is not None)
+    return any(next(find_kept(body, path), None) is not None for body in _bodies(written, path, last))
+
+
+def _bodies(written: Written, path: str, last: str) -> Iterator[list[ast.stmt]]:
+    """Where it may be collected: what the cell needs, only by itself and what it calls; it is its input otherwise."""
+    if root_of(path) not in written.needed:
+        texts = (written.read(source) for source in written.sources() if last in source)
+        yield from (text.tree.body for text in texts if text is not None)
+        return
+    yield written.cell.tree.body
+    for one in written.definitions:
+        function = written.function(one) if one.called and last in one.source else None
+        if function is not None:
+            yield function[1].body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nb_oomhelper.address_space import room
@@ -10,6 +11,9 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.source_text import SourceText
+from nb_oomhelper.source.to_host import gathers_on_device
 
 # A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
 # backward pass the output of each layer and of each activation function is kept, about as many as a model has weights
@@ -21,6 +25,7 @@ from nb_oomhelper.remedies.notebook import Notebook
 _FORWARD, _UNKNOWN_MODEL, _BACKWARD = 2.0, 4.0, 1.5
 _OUTPUTS = 48
 _WITHOUT_GRAPH = 2  # of the failed request, beside what there was
+_OF_ARRAYS = 6  # the same for an expression of NumPy's, each of whose terms is an array
 # An item of a batch in a DataLoader's worker lives by itself and in the batch, and two batches are fetched ahead.
 _FETCHED = 4.0
 _MARGIN = 0.1  # of the room, so much stays free: allocators round, and memory has gaps
@@ -79,13 +84,25 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
     trains = event.phase == "train" or (event.phase == "unknown" and bool(notebook.trainers))
     half = Fit(trains=trains, requested=event.requested or 0)
     if event.remote is not None:
-        return _fit_of_worker(event.requested, room())
+        return _fit_of_worker(event.requested, room(widened=False))
     if event.stage == "optimizer":
         return None
     if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
         return half
     fit = _fitted(event, held, shortage.needs, shortage.room, half, notebook)
-    return replace(fit, needs=None) if _collects(event, held, notebook) else fit
+    written = notebook.written
+    graph = event.phase == "infer" and written is not None and written.autograd
+    # smaller steps only fill the same room in more of them, be it with results or with a graph that nobody needs
+    gathers = (
+        event.phase != "train" and written is not None and any(gathers_on_device(one.tree) for one in _texts(written))
+    )
+    return replace(fit, needs=None) if graph or gathers or _collects(event, held, notebook) else fit
+
+
+def _texts(written: Written) -> Iterator[SourceText]:
+    """The failed cell, and the functions that were running."""
+    sources = [written.cell.source, *(one.source for step in written.steps if (one := written.definition_of(step)))]
+    return (text for source in sources if (text := written.read(source)) is not None)
 
 
 def _collects(event: OomEvent, held: Holdings, notebook: Notebook) -> bool:
@@ -125,7 +142,7 @@ def _whole(event: OomEvent, held: Holdings, made: int) -> int:
     requested = event.requested or 0
     graph = any(dict(held.rows[index].parts).get("graph") for index in held.of_kind("failed_cell"))
     if event.phase != "train" and not graph:
-        return made + _WITHOUT_GRAPH * requested
+        return made + (_OF_ARRAYS if event.framework == "numpy" else _WITHOUT_GRAPH) * requested
     kept = [row.count for row in held.rows if row.kind == "variable" and row.role in ("model", "pretrained model")]
     if not kept:
         return int(made * _UNKNOWN_MODEL)

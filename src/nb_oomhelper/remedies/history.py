@@ -114,6 +114,28 @@ def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
         return {fix: (int(good), int(total)) for fix, good, total in connection.execute(query)}
 
 
+def forget(path: Path) -> int:
+    """Delete all outcomes; the file stays, for other kernels may be writing to it.
+
+    Args:
+        path: The history's file.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        OomHelperError: The file cannot be written or is no history.
+    """
+    try:
+        if not path.exists():
+            return 0
+    except OSError as error:
+        raise _unusable(path, error) from None
+    with _open(path, _WAIT, write=True) as connection:
+        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is not to be found in the file
+        return connection.execute("DELETE FROM outcome").rowcount if _columns(connection) else 0
+
+
 def _columns(connection: sqlite3.Connection) -> set[str]:
     """The table's columns, by name; none where there is no table."""
     found = {row[1] for row in connection.execute("PRAGMA table_info(outcome)")}

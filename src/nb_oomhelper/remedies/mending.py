@@ -7,7 +7,7 @@ Those of one cell are mended in one go.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.records.event import OomEvent
@@ -15,11 +15,13 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.code_mistakes import find_mistakes
 from nb_oomhelper.remedies.definitions import Definition, put_in_place
-from nb_oomhelper.remedies.places import Mistake
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake
 from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.collecting import binds, find_kept, root_of
 from nb_oomhelper.source.cures import CureKind, write_cure
 
-_TOGETHER = frozenset({"append_item", "append_detach", "add_item", "retain_graph", "errors"})  # nothing is another then
+# Nothing is another then; and what is joined later must lie in one place.
+_TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item", "retain_graph", "errors"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +72,14 @@ def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shor
     for one in found:
         key = one.place.source if one.kind in _TOGETHER else f"{one.kind} {one.subject} {one.place.source}"
         groups.setdefault(key, []).append(one)
-    mends = [mend for group in groups.values() if (mend := _mend(written, group)) is not None]
+    mends = [mend for group in groups.values() if (mend := _mend(written, held, group)) is not None]
     mends.sort(key=lambda one: -(one.explains or 0))
     return mends
 
 
-def _mend(written: Written, group: list[Mistake]) -> Mend | None:
+def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None:
     """What to run: the changed functions, what empties, the cell."""
-    group.sort(key=lambda one: -(one.explains or 0))
+    group.sort(key=lambda one: (one.kind != "append_host", -(one.explains or 0)))
     first, place = group[0], group[0].place
     cure = write_cure(place.text, [(one.kind, one.edits) for one in group])
     if cure is None:
@@ -95,9 +97,9 @@ def _mend(written: Written, group: list[Mistake]) -> Mend | None:
         before=cure.changed.before,
         after=cure.changed.after,
         definition=definition,
-        clear="\n".join(_cleared(written, group)),
+        clear="\n".join(dict.fromkeys([*_cleared(written, group), *_forgotten(written, held)])),
         code=code.strip("\n"),
-        explains=_sum(one.explains for one in group),
+        explains=_explained(held, group),
         in_cell=all(one.in_cell for one in group),
         grows=any(one.grows for one in group),
     )
@@ -107,17 +109,40 @@ def _of(group: Iterable[Mistake]) -> list[Definition]:
     return list({id(one.place.definition): one.place.definition for one in group if one.place.definition}.values())
 
 
-def _sum(sizes: Iterable[int | None]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return sum(known) if known else None
+def _explained(held: Holdings, group: Sequence[Mistake]) -> int | None:
+    """What all of them keep: several may keep the same graph."""
+    known = [one.explains for one in group if one.explains is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    named = [held.named(root_of(one.subject)) for one in group]
+    return min(sum(known), max(*known, held.freed_by(held.of_failures().union(*named))))
 
 
 def _cleared(written: Written, group: Iterable[Mistake]) -> Iterator[str]:
     """What empties what has been collected; of what the cell itself makes anew nothing need be."""
-    for one in group:
-        kept = written.kept.get(one.subject) if one.grows else None
-        if kept is not None and kept.call == "clear" and not _starts_anew(written.cell.tree, one.subject):
-            yield f"{one.subject}.clear()"
+    paths = dict.fromkeys(path for one in group if one.grows for path in (one.subject, *_beside(written, one)))
+    for path in paths:
+        kept = written.kept.get(path)
+        if kept is not None and kept.call == "clear" and not _starts_anew(written.cell.tree, path):
+            lists = [inner for inner in written.kept if inner.startswith(f"{path}[")]  # the code counts on its keys
+            yield from (f"{inner}.clear()" for inner in lists or [path])
+
+
+def _beside(written: Written, one: Mistake) -> Iterator[str]:
+    """Other tensors that the same code collects in the same place, as labels beside predictions: they go together."""
+    owner = one.subject.rpartition(".")[0]
+    for path, kept in written.kept.items():
+        together = path != one.subject and path.rpartition(".")[0] == owner and any((kept.size or {}).values())
+        own = owner == "" and one.place.definition is not None and binds(one.place.body, root_of(path))
+        if together and not own and any(True for _ in find_kept(one.place.body, path)):
+            yield path
+
+
+def _forgotten(written: Written, held: Holdings) -> Iterator[str]:
+    """What lets go of what the failed cell had made and makes anew: else both are there for a moment."""
+    rows = [row for row in held.rows if row.kind == "variable" and row.own >= WORTH_MENDING]
+    for name in sorted({row.name for row in rows} & written.made_names() - written.cell.needs):
+        yield f"{name} = None"
 
 
 def _starts_anew(tree: ast.Module, name: str) -> bool:

@@ -11,11 +11,12 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_needs import codes_of, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
-from nb_oomhelper.remedies.elements import find_kept, find_local, has_graph, read_steps
+from nb_oomhelper.remedies.elements import find_kept, find_local, has_graph, is_iterator, line_at_top, read_steps
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
 from nb_oomhelper.remedies.size_settings import find_below, read_parameters, whole_number
 from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.repeats import Repeat, find_repeats
 from nb_oomhelper.source.sizes import Known
 
 
@@ -35,6 +36,7 @@ class Notebook:
         reads_results: The cell reads displayed results: `_`, `Out`.
         written: What the notebook's code says, or None where the cell cannot be read.
         mends: The mistakes in it that explain bytes.
+        repeats: What the cell has done that is done once more when it runs again.
     """
 
     cell: Cell | None = None
@@ -47,6 +49,7 @@ class Notebook:
     reads_results: bool = False
     written: Written | None = None
     mends: tuple[Mend, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
 
 
 class _Everything:
@@ -97,8 +100,11 @@ def inspect_notebook(
     used = {name: variables[name] for name in sorted(cell.used) if name in variables}
     reached = cell.used | needed  # also what its functions read
     numbers = find_below(variables, reached, whole_number)
+    iterators = {name for name in cell.needs & names if is_iterator(variables[name])}
+    steps = read_steps(frames)
     return Notebook(
         cell=cell,
+        repeats=find_repeats(cell.tree, line_at_top(steps), cell.needs & names, iterators),
         numbers=numbers,
         trainers={name: trainer_steps(thing) for name, thing in used.items() if is_trainer(thing)},
         loaders=find_below(variables, reached, lambda thing: whole_number(loader_batch_size(thing))),
@@ -112,7 +118,8 @@ def inspect_notebook(
                 codes_of(variables), inputs, list(codes_of({name: variables[name] for name in needed}))
             ),
             names=names,
-            steps=read_steps(frames),
+            needed=needed,
+            steps=steps,
             autograd=has_graph(frames),
             kept=find_kept(variables),
             local=find_local(frames),

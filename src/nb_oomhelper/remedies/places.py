@@ -112,3 +112,17 @@ def kept_by(held: Holdings, path: str, *, local: bool) -> int:
         local: Whether the name is local to a function of the failed cell.
     """
     return held.freed_by(held.of_failures()) if local else held.freed_after_release(held.named(root_of(path)))
+
+
+def graph_of(held: Holdings, path: str, *, local: bool) -> int:
+    """Give the bytes of graphs behind a path's name.
+
+    Args:
+        held: Who keeps what.
+        path: The path.
+        local: Whether the name is local to a function of the failed cell.
+    """
+    name = root_of(path)
+    rows = [held.rows[index] for index in held.of_kind("failed_cell" if local else "variable")]
+    fitting = [row for row in rows if (name in row.name.split(", ") if local else row.name == name)]
+    return max((dict(row.parts).get("graph", 0) for row in fitting), default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from nb_oomhelper.errors import OomHelperError
@@ -13,18 +13,21 @@ from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.reload import Load, plan_reload
 from nb_oomhelper.memory.coming_back import coming_back
-from nb_oomhelper.records.diagnosis import Cause, Diagnosis
+from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies import fix_targets
+from nb_oomhelper.remedies.code_mistakes import leads_to_training
 from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_put_by, without_idle
+from nb_oomhelper.remedies.subjects import find_subjects
+from nb_oomhelper.remedies.verdicts import find_shortage, judge, rank, with_more_to_come, with_put_by, without_idle
+from nb_oomhelper.source.collecting import comprehends_at, root_of
 
 _FURTHER = 3  # smaller sizes beyond the first that are made ready, each for the case that the one before ran out
+_LETS_GO = ("delete-variable", "empty-container")  # of what names of the user's keep
 _NO_NOTEBOOK = Notebook()
 
 
@@ -56,31 +59,27 @@ def plan(
     shortage = find_shortage(diagnosis, snapshot, grows=False)
     if notebook.written is not None:
         mends = find_mends(notebook.written, event, snapshot.holdings, shortage)
+        forward = event.framework == "pytorch" and event.stage != "backward"
+        forward = forward and leads_to_training(notebook.written, notebook.written.cell.tree)
+        comprehends = comprehends_at(notebook.written.cell.tree, notebook.written.line_in_cell())
+        shortage = with_more_to_come(shortage, diagnosis, midst=forward or comprehends)
         notebook = replace(notebook, mends=tuple(mends))
         shortage = replace(shortage, grows=any(mend.grows for mend in mends))
+    diagnosis = replace(diagnosis, hidden=shortage.hidden)
     fixes = catalog.fixes_for(event, diagnosis.causes)
-    fit = find_fit(event, snapshot.holdings, shortage, notebook)
+    room = None if shortage.room is None else shortage.room + diagnosis.replaced  # free again when its steps begin
+    fit = find_fit(event, snapshot.holdings, replace(shortage, room=room), notebook)
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
     for fix in fixes:
         try:
             ready = _ready(fix, event, snapshot, diagnosis, load, notebook, fit)
-            made = [_unshadowed(one, notebook) for one in ready]
+            made = [_unshadowed(_without_remade(one, notebook), notebook) for one in ready]
             plans += [(rank(one, fix.order), one) for one in (judge(one, shortage) for one in made)]
         except Exception as error:  # a number too large to print, a text that parser and tokenizer read differently
             failed(error)
     plans.sort(key=lambda pair: pair[0])
     kept = without_idle([one for _, one in plans])
     return tuple(replace(one, number=number) for number, one in enumerate(kept, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """What a fix is about: its name, the fields of its code, what it frees."""
-
-    name: str
-    fields: dict[str, str]
-    released_holders: frozenset[int] = frozenset()
-    frees: int | None = None
 
 
 def _ready(
@@ -101,6 +100,14 @@ def _ready(
     if fix.subject in fix_targets.SUBJECTS:
         return _with_next(fix, event, snapshot, diagnosis, notebook, fit)
     return _plans(fix, snapshot, diagnosis, notebook)
+
+
+def _without_remade(plan: FixPlan, notebook: Notebook) -> FixPlan:
+    """The plan, of no use to the cell where all that it lets go of is made anew by the cell itself."""
+    if plan.fix not in _LETS_GO or notebook.written is None:
+        return plan
+    names = {root_of(name) for name in plan.subject.split(", ")}
+    return replace(plan, whole_cell_fits=False) if names <= notebook.written.made_names() else plan
 
 
 def _unshadowed(plan: FixPlan, notebook: Notebook) -> FixPlan:
@@ -181,7 +188,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
 
 def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[FixPlan]:
     """One plan a subject: a variable, a process; a single one for fixes without."""
-    for subject in _subjects(fix, snapshot, diagnosis, notebook):
+    for subject in find_subjects(fix, snapshot, diagnosis, notebook):
         try:
             code = render(fix, subject.fields, installed_version)
         except OomHelperError:  # a name that cannot stand in code, such as a key that is no identifier
@@ -227,64 +234,12 @@ def predict_effect(
     if requested is not None:
         fits = _fits(back.least, back.most, diagnosis, back.asked(requested))
         fits = back.served(requested, diagnosis.printed, fits) if diagnosis.certain else fits
-    in_all = back.in_sum + diagnosis.replaced  # when it comes back, nobody can tell: what is new may be made before
-    whole = _fits(back.least, in_all, diagnosis, with_put_by(diagnosis, snapshot.host, back.least))
+    # When it comes back, nobody can tell: what is new may be made before.
+    in_all = max(back.least, back.in_sum - back.earlier_gaps) + diagnosis.replaced
+    needed = with_put_by(diagnosis, snapshot.host, back.least)
+    whole = _fits(back.least, in_all, diagnosis, None if needed is None else needed + diagnosis.gaps)
     room = None if diagnosis.free is None else diagnosis.free + back.least + diagnosis.replaced
     return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole, room=room)
-
-
-def _subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
-    held = snapshot.holdings
-    failed = held.of_failures()  # every release lets go of it, whatever else it is about
-    if fix.subject == "process":
-        for cause in _of(diagnosis, "other_process"):
-            if _can_be_stopped(cause, snapshot, diagnosis):
-                pids = " ".join(map(str, cause.pids or (cause.pid,)))
-                yield _Subject(pids, {"pid": pids}, frees=cause.size)
-    elif fix.subject == "none":
-        if "output_history" in fix.causes and notebook.reads_results:
-            return
-        released = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
-        known = held.complete and held.everywhere and held.total and not released and not _of(diagnosis, "unnamed")
-        yield _Subject("", {}, released, frees=0 if known else None)
-    else:
-        yield from _variables(fix, held, diagnosis, notebook)
-
-
-def _can_be_stopped(cause: Cause, snapshot: MemorySnapshot, diagnosis: Diagnosis) -> bool:
-    """Whether processes can be seen from here, and what is told of them can be.
-
-    A driver may not know processes one by one: in WSL it calls all of them 1, with more bytes than there are.
-    """
-    capacity = snapshot.device.capacity if snapshot.device else diagnosis.capacity
-    possible = cause.size is None or capacity is None or cause.size <= capacity
-    pids = cause.pids or ((cause.pid,) if cause.pid is not None else ())
-    return possible and cause.process is not None and min(pids, default=0) > 1
-
-
-def _variables(fix: Fix, held: Holdings, diagnosis: Diagnosis, notebook: Notebook) -> Iterator[_Subject]:
-    """The user's variables that a fix is about."""
-    failed = held.of_failures()
-    if fix.subject == "variable":
-        for cause in _of(diagnosis, "variable"):
-            names = ", ".join(cause.names)
-            # What several keep together goes with all of them; without what it reads the cell would fail.
-            if not any(name in notebook.needed for name in cause.names):
-                released = failed.union(*(held.named(name) for name in cause.names))
-                yield _Subject(names, {"name": names}, released)
-    elif fix.causes:  # a fix of a cause takes away what the cause keeps
-        for cause in diagnosis.causes:
-            if cause.kind in fix.causes and cause.role == fix.subject:
-                frees = (cause.size or 0) + (held.freed_by(failed) if fix.does.releases else 0)
-                yield _Subject(cause.names[0], {"name": cause.names[0]}, frees=frees)
-    else:  # by what it is, not by what it keeps alone: an optimizer keeps a model's parameters, too
-        for row in held.rows:
-            if row.kind == "variable" and row.role == fix.subject:
-                yield _Subject(row.name, {"name": row.name})
-
-
-def _of(diagnosis: Diagnosis, kind: str) -> list[Cause]:
-    return [cause for cause in diagnosis.causes if cause.kind == kind]
 
 
 def _fits(least: int, most: int, diagnosis: Diagnosis, needed: int | None) -> bool | None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nb_oomhelper.failure.detection import detect_text
 from nb_oomhelper.holders.find import still_held
 from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.loading.disk import OFFLOAD_PREFIX, scratch
@@ -134,3 +135,13 @@ def release_in(
     after = read()
     held = () if shell is None else still_held(scope_of(shell), backend, device, _HELD)
     return replace(outcome_between("release", before, after, seconds=seconds), steps=steps, held=held)
+
+
+def ran_out(error: str) -> bool:
+    """Tell whether a fix has failed for a lack of memory.
+
+    Args:
+        error: A line of the error, as `Outcome` has it.
+    """
+    kind, _, text = error.partition(": ")
+    return detect_text(text, kind) is not None

@@ -12,6 +12,7 @@ from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
 
 _ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
+_SMALL_STEPS = 8  # requests like the failed one, from which on a cell makes many, and nobody knows how many are to come
 _SPARE = 0.05  # of what the cell needs at least, so much more must be there before it is expected to run
 Loss = Literal[0, 1, 2, 3]
 
@@ -30,10 +31,26 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
         needs=with_put_by(diagnosis, snapshot.host, (room or 0) - (free or 0)),
         measured=diagnosis.made is not None,
         room=room,
+        hidden=diagnosis.hidden + diagnosis.replaced,
+        gaps=diagnosis.gaps,
         grows=grows,
         impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
         certain=diagnosis.certain,
     )
+
+
+def with_more_to_come(shortage: Shortage, diagnosis: Diagnosis, *, midst: bool) -> Shortage:
+    """Add what the cell may need after the point at which it failed, where it was plainly in the midst of its work.
+
+    Args:
+        shortage: As `find_shortage` gives it.
+        diagnosis: What was asked for, and what the cell had made.
+        midst: It was on its way to a backward pass, which needs gradients of what was made, or within a comprehension.
+    """
+    made = diagnosis.made or 0
+    steps = diagnosis.requested is not None and diagnosis.requested * _SMALL_STEPS <= made
+    more = max(made, diagnosis.requested or 0)
+    return replace(shortage, hidden=shortage.hidden + more) if midst or steps else shortage
 
 
 def with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None:
@@ -44,7 +61,7 @@ def with_put_by(diagnosis: Diagnosis, host: HostMemory, back: int) -> int | None
         host: The limits.
         back: Bytes that come back before.
     """
-    limited = host.address_space_limit is not None or host.data_limit is not None
+    limited = host.puts_by and (host.address_space_limit is not None or host.data_limit is not None)
     if diagnosis.rerun is None or diagnosis.free is None or not limited:
         return diagnosis.rerun
     return diagnosis.rerun + put_by(diagnosis.free + back)
@@ -75,7 +92,12 @@ def _verdict(plan: FixPlan, shortage: Shortage) -> Verdict:
         return "again"
     if plan.whole_cell_fits is not True:
         return "again" if plan.whole_cell_fits is False else "may"
-    return "runs" if shortage.measured else "may"
+    return "runs" if shortage.measured and _is_plenty(plan, shortage) else "may"
+
+
+def _is_plenty(plan: FixPlan, shortage: Shortage) -> bool:
+    """Whether there is room also for what the cell may have made and given back unseen."""
+    return plan.room is None or shortage.needs is None or plan.room >= shortage.needs + shortage.hidden
 
 
 def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
@@ -85,6 +107,7 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
     if plan.explains is None or shortage.needs is None or shortage.room is None:
         return "may"
     left = max(0, shortage.needs - plan.explains)
+    left += shortage.gaps * left // max(1, shortage.needs)  # what makes fewer tensors leaves fewer gaps
     room = shortage.room + (0 if plan.in_cell else plan.explains)
     return "runs" if room >= left * (1 + _SPARE) else "may"
 
@@ -112,7 +135,10 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
         order: The place of its fix among those that do the same.
     """
     likely = plan.verdict == "may" and plan.whole_cell_fits is True  # by what is left, though it was not measured
-    return _ORDER[plan.verdict], plan.guess, not likely, loss_of(plan), order, -(plan.predicted or 0)
+    names = plan.subject.count(", ") if plan.verdict == "runs" else 0  # no more is deleted than must be
+    blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
+    costs = (loss_of(plan), order, names, -(plan.predicted or 0))
+    return _ORDER[plan.verdict], plan.guess, blind, not likely, *costs
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:

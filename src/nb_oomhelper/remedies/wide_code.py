@@ -30,12 +30,33 @@ def find_wide_code(
         if edits := rewriting.concat_once(place.text, place.body):
             yield Mistake(kind="concat_once", subject="concat", place=place, edits=edits)
         yield from _in_place(written, held, place, running)
-        half = None if event.requested is None else event.requested // 2
-        fits = half is None or shortage.room is None or half < shortage.room
-        edits = cures.in_float32(place.text, running) if fits and "float64" in event.message else []
-        if edits:
-            yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=half, in_cell=True)
-    yield from _wide_members(written, held, places)
+        if edits := narrowing.still_sparse(place.text, running):
+            yield Mistake(
+                kind="still_sparse", subject="toarray", place=place, edits=edits, explains=event.requested, in_cell=True
+            )
+        yield from _in_float32(written, event, shortage, place, running)
+    yield from _wide_members(written, held, shortage, places)
+
+
+def _in_float32(
+    written: Written, event: OomEvent, shortage: Shortage, place: Place, running: list[ast.stmt]
+) -> Iterator[Mistake]:
+    """The array that was refused has 16 digits: it is told so where it is made, or what it is computed from."""
+    half = None if event.requested is None else event.requested // 2
+    if "float64" not in event.message or (half is not None and shortage.room is not None and half >= shortage.room):
+        return
+    edits = cures.in_float32(place.text, running)
+    edits += [] if edits else narrowing.collected_as_float32(place.text, running, _lists_of_float64(written, place))
+    explains = half if edits else None
+    if edits := edits or cures.in_float32(place.text, place.body):
+        yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=explains, in_cell=True)
+
+
+def _lists_of_float64(written: Written, place: Place) -> set[str]:
+    """Names of lists of arrays with 16 digits, as the code of a place knows them."""
+    one = place.definition
+    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
+    return {name for name, what in kept.items() if what.element is not None and what.element.kind == "float64"}
 
 
 def _running(place: Place) -> list[ast.stmt]:
@@ -70,13 +91,14 @@ def _in_place(written: Written, held: Holdings, place: Place, running: list[ast.
             )
 
 
-def _wide_members(written: Written, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
-    """`features.append(extract(i))`: each array has 16 digits."""
+def _wide_members(written: Written, held: Holdings, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+    """`features.append(extract(i))`: each array has 16 digits; what views of one array take is not theirs."""
+    missing = 0 if shortage.needs is None or shortage.room is None else shortage.needs - shortage.room
     for path, kept, within, local in find_keepers(written, places):
         if kept.element is None or kept.element.kind != "float64" or not kept.call:
             continue
         size = kept_by(held, path, local=local)
-        for place in within if size >= WORTH_MENDING and _is_here(within) else ():
+        for place in within if size // 2 >= max(WORTH_MENDING, missing // 4) and _is_here(within) else ():
             if edits := find_wide(place.text, place.body, path, kept.element):
                 yield Mistake(
                     kind="float32", subject="float32", place=place, edits=edits, explains=size // 2, in_cell=True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.definitions import Definition
-from nb_oomhelper.remedies.elements import Kept, Step
-from nb_oomhelper.source.cures import Function, function_in
+from nb_oomhelper.remedies.elements import Kept, Step, line_at_top
+from nb_oomhelper.source.call_sites import bound_names
+from nb_oomhelper.source.cures import Function, first_line, function_in
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.text_edits import read_text
 
@@ -21,6 +23,7 @@ class Written:
         cell: The failed cell.
         definitions: Functions of the notebook, those first that the cell calls.
         names: The user's variables.
+        needed: Those of them that the cell reads, itself or through what it calls.
         steps: The user's calls on the way to the error, outermost first.
         autograd: Whether what was computed on that way has a graph; None where nobody knows.
         kept: What variables keep, by path.
@@ -31,6 +34,7 @@ class Written:
     cell: Cell
     definitions: tuple[Definition, ...] = ()
     names: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
     steps: tuple[Step, ...] = ()
     autograd: bool | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
@@ -64,9 +68,26 @@ class Written:
 
     def line_in_cell(self) -> int | None:
         """The line of the failed cell that was running, from 1 in its source; None where that is not known."""
-        return next((one.line for one in self.steps if not one.function), None)
+        return line_at_top(self.steps)
+
+    def made_names(self) -> frozenset[str]:
+        """Give the names that the cell itself had bound when it failed: run again, it makes all that anew."""
+        line = self.line_in_cell()
+        made: set[str] = set()
+        for node in self.cell.tree.body if line is not None else ():
+            if line is not None and first_line(node) <= line <= (node.end_lineno or 0):
+                return frozenset(made | _bound_beside(node, line))
+            made |= {name for part in ast.walk(node) for name in bound_names(part)}
+        return frozenset()
 
     def step_of(self, definition: Definition) -> Step | None:
         """The call of a function that was running; None where it was not."""
         found = (one for one in self.steps if (one.file, one.first) == (definition.file, definition.line))
         return next(found, None)
+
+
+def _bound_beside(node: ast.stmt, line: int) -> set[str]:
+    """What other statements of a loop or block had bound: those above the one that was running, by then."""
+    above = [one for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
+    done = [one for one in above if (one.end_lineno or 0) < line]
+    return {name for one in done for part in ast.walk(one) for name in bound_names(part)}

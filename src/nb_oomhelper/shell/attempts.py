@@ -7,6 +7,7 @@ from dataclasses import replace
 from nb_oomhelper.case import Case, record_run
 from nb_oomhelper.remedies.verdicts import demote
 from nb_oomhelper.services import Services
+from nb_oomhelper.shell.cells import CANCELLED
 
 
 def note_run(case: Case, error: str | None, services: Services) -> None:
@@ -17,9 +18,14 @@ def note_run(case: Case, error: str | None, services: Services) -> None:
         error: One line of the error that the cell ended with, or None.
         services: What outcomes are kept with.
     """
-    if case.outcomes:
+    if case.outcomes and not _is_stopped(error):
         record_run(case, services, ran=error is None)
         case.outcomes[-1] = replace(case.outcomes[-1], ran=error is None, cell_error=error)
+
+
+def _is_stopped(error: str | None) -> bool:
+    """Whether somebody has stopped the cell: that tells nothing of the fix."""
+    return error is not None and error.startswith(("KeyboardInterrupt", CANCELLED))
 
 
 def follow(case: Case, before: Case) -> None:

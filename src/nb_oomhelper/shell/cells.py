@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+CANCELLED = "it was cancelled"  # in place of a line of an error
 _BUSY = 1.0  # seconds after which a running cell is worth telling
 Done = Callable[[str | None], None]
 
@@ -131,7 +132,7 @@ class Cells:
         finally:
             self._shell.events.trigger("post_execute")
             self._shell.events.trigger("post_run_cell", result)
-            done("it was cancelled" if result is None else error_of(result))
+            done(CANCELLED if result is None else error_of(result))
 
     def on_main(self, call: Callable[[Callable[[], None]], None], waits: Callable[[], None]) -> None:
         """Run on the main thread.

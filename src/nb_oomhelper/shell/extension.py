@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from nb_oomhelper.shell.held import Held
 from nb_oomhelper.shell.hooks import Hooks
 from nb_oomhelper.shell.reserve import Reserve
 from nb_oomhelper.shell.settings import OOMHelper
+from nb_oomhelper.shell.task_net import TaskNet
 from nb_oomhelper.shell.warming import Warming
 from nb_oomhelper.shell.watching import Watching
 
@@ -48,6 +50,7 @@ class Extension:
         self._held = Held(self._reserve)
         self.cells = Cells(shell, self._reserve.take)  # what is told to be free after a fix then is free for cells
         self.hooks = Hooks(shell, self._look, self._before, self._after, self._held.fail)
+        self._tasks = TaskNet(shell, _read_text, self._show)
         self._magics = magics.Registration(shell, self)
         self._errors = 0  # of the cell that runs
         self._warming = Warming(shell, lambda: self.services)
@@ -75,6 +78,7 @@ class Extension:
         self._magics.install()
         self.hooks.install()
         self.watching.install()
+        self._tasks.install()
         self._warming.begin()
 
     def unload(self) -> None:
@@ -82,23 +86,14 @@ class Extension:
         self._warming.cancel()
         self.watching.remove()
         self.hooks.remove()
+        self._tasks.remove()
         self._magics.remove()
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
-        for end in (self._close, self._end, self._reserve.give_all):
+        for end in (partial(_close_screen, self), partial(_end_services, self), self._reserve.end):
             with contextlib.suppress(Exception):  # what ends badly must not keep the rest
                 end()
         self.case = None
-
-    def _close(self) -> None:
-        if "panels" in vars(self):
-            self.panels.screen.close()
-
-    def _end(self) -> None:
-        if "services" in vars(self):
-            from nb_oomhelper.shell.services import end
-
-            end(self.services)
 
     # a cell begins, an error comes by
 
@@ -130,8 +125,13 @@ class Extension:
             failure = _read_new(error)
         except (Exception, KeyboardInterrupt) as problem:
             failure = self._read_again(error, problem)
-        if failure is None or failure.event is None:  # most errors: they need not wait for the rest to be imported
+        if failure is None:  # most errors need not wait for the rest to be imported
             self.watching.failed(error)
+        else:
+            self._show(failure, kept, span)
+
+    def _show(self, failure: Failure, kept: bool = False, span: Span = (None, None)) -> None:
+        if failure.event is None:
             return
         self._reserve.give_all()
         self.case = None  # until there is a new one: a fix of an older error must not run for this one
@@ -160,7 +160,7 @@ class Extension:
         from nb_oomhelper.case import open_case
         from nb_oomhelper.holders.scope import scope_of
 
-        where = partial(scope_of, self.shell, failure if kept else None)
+        where = partial(scope_of, self.shell, failure if kept else replace(failure, errors=()))
         case = open_case(failure, where, self.services, self.cells.source(), span)
         if case is None:
             return
@@ -187,6 +187,18 @@ class Extension:
             self.services.failed(problem)
 
 
+def _close_screen(extension: Extension) -> None:
+    if "panels" in vars(extension):
+        extension.panels.screen.close()
+
+
+def _end_services(extension: Extension) -> None:
+    if "services" in vars(extension):
+        from nb_oomhelper.shell.services import end
+
+        end(extension.services)
+
+
 def _read_new(error: BaseException) -> Failure | None:
     """Read an error; None for one that has come by before. It must not outlive the call that it is read for."""
     if _MARK in _attributes(error):
@@ -195,6 +207,12 @@ def _read_new(error: BaseException) -> Failure | None:
 
     failure = read_failure(error)
     return None if failure.event is None or _is_known(failure) else failure
+
+
+def _read_text(error: BaseException) -> Failure | None:
+    """Read an error without keeping anything of it but its text."""
+    failure = _read_new(error)
+    return None if failure is None else replace(failure, errors=())
 
 
 def _is_known(failure: Failure) -> bool:

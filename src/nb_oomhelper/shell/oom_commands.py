@@ -7,10 +7,11 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from nb_oomhelper.case import Case, rates
+from nb_oomhelper.case import rates
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
+from nb_oomhelper.shell.oom_files import export, last, stats
 
 
 def run(line: str, core: Core, cell: str | None = None) -> None:
@@ -33,7 +34,7 @@ def run(line: str, core: Core, cell: str | None = None) -> None:
         raise UsageError("%%oom takes a text below it to explain: %%oom explain")
     words = _split(line)
     if not words:
-        core.panels.show(_last(core))
+        core.panels.show(last(core))
         return
     parser, subcommands = _parsers()
     if words[0] in ("-h", "--help"):
@@ -144,9 +145,33 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     plan.add_argument("--dtype", metavar="D", help="auto, float16, bfloat16, float32 or float64")
     plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
 
+    written = add(
+        "export",
+        "FILE [--anonymize]",
+        export,
+        "write the last case to a file: JSON, or a report for a bug tracker where FILE ends with .md",
+        "Tokens, keys and home folders are blanked; nothing is sent.",
+    )
+    written.add_argument("file", metavar="FILE", help="such as oom.json or oom.md; it is written over")
+    written.add_argument("--anonymize", action="store_true", help="put name_1, … in place of your names")
+
+    told = add(
+        "stats",
+        "[--export FILE | --forget]",
+        stats,
+        "show how often each fix has helped: claimed, in our suites, here",
+    )
+    _add_stats(told)
+
     status = add("status", "[--traceback]", _status, "show what is in place, what is missing, and where the history is")
     status.add_argument("--traceback", action="store_true", help="show the traceback of our own last problem")
     return parser, subcommands
+
+
+def _add_stats(told: _Parser) -> None:
+    what = told.add_mutually_exclusive_group()
+    what.add_argument("--export", metavar="FILE", help="write it to a file, as JSON; nothing is sent")
+    what.add_argument("--forget", action="store_true", help="delete this machine's history of outcomes")
 
 
 def _number(word: str) -> int:
@@ -158,19 +183,11 @@ def _number(word: str) -> int:
 # what each does
 
 
-def _last(core: Core) -> Case:
-    if core.case is None:
-        from nb_oomhelper.showing.wording import say
-
-        raise UsageError(say("oom.no_case", core.settings.pick_language()))
-    return core.case
-
-
 def _fix(options: Namespace, core: Core) -> None:
     from nb_oomhelper.showing.outcome_text import fix_loses, tell
     from nb_oomhelper.showing.wording import say
 
-    case, catalog, language = _last(core), core.services.catalog(), core.settings.pick_language()
+    case, catalog, language = last(core), core.services.catalog(), core.settings.pick_language()
     chosen = next((plan for plan in case.plans if plan.number == options.number), None)
     if chosen is None:
         raise UsageError(say("oom.no_fix", language, number=options.number, count=len(case.plans)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Match
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.entry import DeadEndClaim
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
@@ -113,7 +113,7 @@ def say_dead_end(case: Case, end: DeadEnd, language: Language) -> str:
         requested=say_size(found.requested, language),
     )
     claim = _claim(case.match, end)
-    if case.match is None or claim is None:
+    if case.match is None or claim is None or claim.rate is None:
         return text
     return f"{text} · {say('dead_end.claimed', language, rate=claim.rate, entry=plain(case.match.entry.code))}"
 
@@ -128,6 +128,8 @@ def _claim(match: Match | None, end: DeadEnd) -> DeadEndClaim | None:
 def bound_of(case: Case) -> str:
     """What a request can be larger than: the device, the machine, or a limit; the end of a sentence's key."""
     if case.event.backend != "host":
+        if any(cause.limit == "largest buffer" for cause in case.diagnosis.causes):
+            return "_buffer"
         return "_limit" if any(cause.kind == "too_large" and cause.limit for cause in case.diagnosis.causes) else ""
     return "_machine" if tightest(case.snapshot.host)[0] == "machine" else "_limit"
 

@@ -11,7 +11,9 @@ from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.markup import code
-from nb_oomhelper.showing.outcome_text import blanks, places, said_rates, texts
+from nb_oomhelper.showing.outcome_text import blanks, places, texts
+from nb_oomhelper.showing.rate_text import said_rates
+from nb_oomhelper.showing.repeat_text import say_repeats
 from nb_oomhelper.showing.wording import is_noise, knows, say, say_size
 
 
@@ -42,15 +44,16 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
     """
     fields = blanks(plan.subject, case) | {"steps": str(plan.steps)}
     title, note, loses = (fill(text, fields) for text in texts(catalog, plan.fix, language))
+    twice = say_repeats(case, plan, language)
     return FixRow(
         plan=plan,
         title=title,
         origin=say_origin(catalog.fix(plan.fix).origin, language),
-        note=" ".join(part for part in (_obstacle(plan, language), note) if part),
+        note=" ".join(part for part in (_obstacle(plan, language), note, "" if loses else twice) if part),
         effect=_effect(plan, case, language),
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=say("fix.unsafe_reruns" if plan.reruns and loses else f"fix.{plan.applicability}", language),
-        loses=loses if plan.applicability == "unsafe" else "",
+        loses=" ".join(part for part in (loses, twice) if part) if plan.applicability == "unsafe" else "",
         rates=said_rates(plan.fix, catalog, case.rates, language, case.match),
         done=_is_done(plan, case),
     )

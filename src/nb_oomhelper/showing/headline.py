@@ -8,8 +8,9 @@ import re
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
+from nb_oomhelper.records.event import OomEvent, Worker
 from nb_oomhelper.showing.cause_text import bound_of, limit_name
-from nb_oomhelper.showing.wording import say, say_size
+from nb_oomhelper.showing.wording import knows, say, say_size
 
 _STARTED = ("dataloader worker", "process pool", "launcher")  # processes that this one has started, on this machine
 _ARRAY = re.compile(r"with\sshape\s\(([\d, ]+)\)\sand\sdata\stype\s(\w+)")  # NumPy's words
@@ -32,6 +33,22 @@ def say_headline(case: Case, language: Language) -> str:
     if has_no_cure(case):
         return _no_cure(case, parts, language)
     return _joined(parts, language)
+
+
+def say_who(event: OomEvent, language: Language) -> str:
+    """Name the other process that ran out.
+
+    Args:
+        event: One with `remote`.
+        language: "en" or "zh".
+    """
+    worker = event.worker or Worker()
+    numbered = worker.id is not None and knows(f"remote.{event.remote}_id")
+    who = say(f"remote.{event.remote}{'_id' if numbered else ''}", language, id=worker.id)
+    if worker.pid is None and worker.host is None:
+        return who
+    key = "at" if worker.pid and worker.host else "at_pid" if worker.pid else "at_host"
+    return say(f"remote.{key}", language, who=who, pid=worker.pid, host=worker.host)
 
 
 def has_no_cure(case: Case) -> bool:
@@ -65,14 +82,16 @@ def _asked(case: Case, language: Language) -> str:
 
 
 def _elsewhere(case: Case, language: Language) -> str:
-    """Of another process: whose memory it was, and what its text tells."""
+    """Of another process: whose memory it was, what its text tells, and what helps there."""
     found, started = case.diagnosis, case.event.remote in _STARTED
-    told = say("remote.started" if started else "remote.elsewhere", language)
-    if found.requested is None:
-        return told
-    key = "remote.asked" if found.free is None else "remote.asked_free"
-    asked = say(key, language, **{name: _bold(getattr(found, name), language) for name in ("requested", "free")})
-    return f"{told} {asked}"
+    parts = [say("remote.started" if started else "remote.elsewhere", language)]
+    if found.requested is not None:
+        key = "remote.asked" if found.free is None else "remote.asked_free"
+        sizes = {name: _bold(getattr(found, name), language) for name in ("requested", "free")}
+        parts.append(say(key, language, **sizes))
+    if knows(helps := f"advice.{case.event.remote}"):
+        parts.append(say(helps, language))
+    return _joined(parts, language)
 
 
 def _told(case: Case, language: Language) -> str:
@@ -81,7 +100,7 @@ def _told(case: Case, language: Language) -> str:
     if event.remote == "command":
         whose = say("told.command", language)
     elif event.remote is not None:
-        whose = say("told.remote", language, who=say(f"remote.{event.remote}", language))
+        whose = say("told.remote", language, who=say_who(event, language))
     else:
         whose = say("told.printed", language)
     known = {"requested": found.requested, "free": found.free, "short": found.short or None}

@@ -11,7 +11,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.loading.estimate import Estimate
 from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.showing.notes import for_json, say_note
-from nb_oomhelper.showing.outcome_text import said_rates
+from nb_oomhelper.showing.rate_text import said_rates
 from nb_oomhelper.showing.wording import say, say_list, say_size
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]

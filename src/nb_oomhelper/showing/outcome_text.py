@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
 from nb_oomhelper.showing.markup import code, plain
+from nb_oomhelper.showing.repeat_text import say_repeats
 from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say_size
 
 
@@ -27,8 +26,7 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     lines = [_did(outcome, case, catalog, language)]
     if outcome.predicted is not None:
         lines.append(say("outcome.predicted", language, predicted=say_freed(outcome.predicted, language)))
-    lines.extend(_driver(outcome, language))
-    lines.extend(_held(outcome, language))
+    lines += [*_driver(outcome, language), *_held(outcome, language)]
     if outcome.loaded:
         lines.extend([say("outcome.loaded", language), *_placed(outcome, language)])
     else:
@@ -218,8 +216,8 @@ def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -
         catalog: The knowledge, which has its texts.
         language: "en" or "zh".
     """
-    loses = fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case))
-    return say("fix.loses", language, loses=loses)
+    parts = (fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case)), say_repeats(case, plan, language))
+    return say("fix.loses", language, loses=" ".join(filter(None, parts)))
 
 
 def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> str:
@@ -242,39 +240,6 @@ def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> st
 
 def _seconds(outcome: Outcome) -> str:
     return f"{outcome.seconds:.1f}" if outcome.seconds >= 0.05 else "< 0.1"
-
-
-def said_rates(
-    fix: str, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language, match: Match | None = None
-) -> str:
-    """Say what is claimed of a fix and what was measured, side by side and never mixed.
-
-    A claim is about one problem: it is said where the entry that matches recommends this very fix, and nowhere else.
-
-    Args:
-        fix: Its id.
-        catalog: The knowledge.
-        rates: By fix, (n, m): the failed cell ran after n of m outcomes here.
-        language: "en" or "zh".
-        match: The entry that bears on the case, or None.
-
-    Returns:
-        "" where there is neither.
-    """
-    parts = []
-    claimed = _claimed(fix, catalog, match)
-    if claimed is not None and match is not None:
-        parts.append(say("fix.claimed", language, rate=claimed, entry=plain(match.entry.code)))
-    if fix in rates:
-        good, total = rates[fix]
-        parts.append(say("fix.measured", language, good=good, total=total))
-    return " · ".join(parts)
-
-
-def _claimed(fix: str, catalog: Catalog, match: Match | None) -> int | None:
-    if match is None or match.relation != "match" or catalog.fix(fix).origin != match.entry.origin:
-        return None
-    return next((row.rate for row in match.entry.workarounds if row.fix == fix), None)
 
 
 def texts(catalog: Catalog, fix: str, language: Language) -> tuple[str, str, str]:

@@ -6,26 +6,30 @@ Texts hold no markup but backticks around code and `**` around what is to be bol
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.knowledge.catalog import Catalog, Match
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
-from nb_oomhelper.memory.segments import segments
-from nb_oomhelper.records.memory import MemorySnapshot, Segment
+from nb_oomhelper.memory.segments import is_told, segments_of
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
-from nb_oomhelper.showing.headline import say_headline
+from nb_oomhelper.showing.headline import say_headline, say_who
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import say_note, say_notes
 from nb_oomhelper.showing.outcome_text import say_tried, tell
 from nb_oomhelper.showing.wording import knows, say, say_list, say_size
 
+_CUDAS = re.compile(r"cuda|cu(?:blas|dnn|fft|sparse|solver|rand)|hipblas", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Row = TypeVar("_Row")
@@ -132,22 +136,20 @@ def _said(say_it: Callable[[Language], _T], otherwise: _T, language: Language) -
 def _bar(case: Case, language: Language) -> tuple[Part, ...]:
     if case.event.remote is not None and case.told is None:  # it is not this process's memory that ran out
         return ()
-    return bar(case.snapshot, case.event.backend, language, case.diagnosis.requested)
+    return bar(segments_of(case.event, case.snapshot, case.diagnosis.requested), language)
 
 
-def bar(snapshot: MemorySnapshot, backend: str, language: Language, requested: int | None = None) -> tuple[Part, ...]:
+def bar(parts: tuple[Segment, ...], language: Language) -> tuple[Part, ...]:
     """Draw up the parts of the memory bar.
 
     Args:
-        snapshot: The memory.
-        backend: "cuda", "host", …
+        parts: In drawing order.
         language: "en" or "zh".
-        requested: Bytes of the request that failed: what it lacks is a part of its own. None for no request.
 
     Returns:
         Those whose bytes are known, with widths that add up to 100 %.
     """
-    known = [(part, part.size) for part in segments(snapshot, backend, requested) if part.size is not None]
+    known = [(part, part.size) for part in parts if part.size is not None]
     whole = sum(size for _, size in known) or 1
     return tuple(_part(part, size, whole, language) for part, size in known)
 
@@ -156,7 +158,8 @@ def _title(case: Case, solved: bool, language: Language) -> str:
     if solved:
         return say("title.solved", language, title=_title(case, False, language))
     if case.event.remote is not None:
-        return say("remote.title", language, who=say(f"remote.{case.event.remote}", language))
+        key = "remote.title_probable" if case.event.certainty == "probable" else "remote.title"
+        return say(key, language, who=say_who(case.event, language))
     if case.event.certainty == "probable":
         return say("title.probable", language)
     key = case.event.backend if case.event.backend in ("cuda", "host") else "other"
@@ -203,34 +206,40 @@ def _entry(match: Match | None, language: Language) -> str:
         if knows(key)
     ]
     title = plain(entry.title.get(language))
-    said = say(
-        f"entry.{match.relation}", language, code=plain(entry.code), title=title, written=say_list(written, language)
-    )
+    key = "likely" if match.relation == "related" and not written else match.relation
+    said = say(f"entry.{key}", language, code=plain(entry.code), title=title, written=say_list(written, language))
     return " ".join(part for part in (said, say_origin(entry.origin, language)) if part)
 
 
 def _claims(match: Match | None, language: Language) -> str:
-    if match is None:
-        return ""
+    if match is None or match.entry.source is None or match.entry.fix_rate is None:
+        return ""  # nobody claims anything of it
     entry = match.entry
     figures = {"fix_rate": entry.fix_rate, "confidence": entry.confidence, "evidence": entry.evidence}
-    said = say("entry.claims", language, first_seen=entry.first_seen.isoformat(), **figures)
-    return f"{said} · {plain(entry.source.get(language))}"
+    said = say("entry.claims", language, first_seen=str(entry.first_seen or say("page.unknown", language)), **figures)
+    return f"{said} · {plain(match.entry.source.get(language))}"
+
+
+def _is_of_cudas(event: OomEvent) -> bool:
+    """Whether CUDA or one of its libraries said it: an earlier call may have failed, which a synchronous run shows."""
+    return event.backend in ("cuda", "hip") and _CUDAS.search(event.message) is not None
 
 
 def _notes(case: Case, catalog: Catalog, language: Language) -> tuple[str, ...]:
     held, notes, here = case.snapshot.holdings, [], case.event.remote is None and case.told is None
     if here and not held.complete:
-        seconds = f"{held.seconds:.1f}"
-        notes.append(say("note.left_out", language, seconds=seconds, searched=held.searched, total=held.total))
+        key, seconds = "note.no_room" if held.no_room else "note.left_out", f"{held.seconds:.1f}"
+        notes.append(say(key, language, seconds=seconds, searched=held.searched, total=held.total))
     notes.extend(say_beside(case, language))
     if case.event.certainty == "probable":
-        notes.append(say("note.probable_host" if case.event.backend == "host" else "note.probable", language))
+        notes.append(say("note.probable" if _is_of_cudas(case.event) else "note.probable_text", language))
     if (
         why := next((plan.placement.why for plan in case.plans if plan.placement and plan.placement.why), None)
     ) is not None:
         notes.append(say("note.no_size", language, why=say_note(why, language)))
     device = case.snapshot.device
+    if here and is_told(case.event, case.snapshot) and case.event.backend != "cuda":
+        notes.append(say("note.told", language, backend=case.event.backend.upper()))
     if here:
         notes.extend(say_notes((case.snapshot.driver.note, device.note if device else None), language))
     notes.extend(say("note.knowledge", language, problem=plain(problem)) for problem in catalog.problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 
 from nb_oomhelper.source.element import Element
@@ -36,34 +37,8 @@ def find_appends(text: SourceText, body: list[ast.stmt], keeper: str, element: E
         edit
         for node in find_kept(body, keeper)
         for leaf, number in _with_graph(node, element, _losses(body))
-        for edit in _behind(text, leaf, ".item()" if number and not reads_tensors(body, keeper) else ".detach()")
+        for edit in put_behind(text, leaf, ".item()" if number and not reads_tensors(body, keeper) else ".detach()")
     ]
-
-
-def find_additions(text: SourceText, body: list[ast.stmt], name: str) -> list[Edit]:
-    """Find what is added up under a name, to be made numbers.
-
-    Args:
-        text: The source.
-        body: The statements to look in.
-        name: What is added up: "total", "self.total", "stats['loss']".
-    """
-    keeper = _expression(name)
-    if keeper is None or _calls_on(body, keeper, "backward"):  # the sum itself is what is trained with
-        return []
-    found: list[ast.expr] = []
-    for node in walk(body):
-        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _is(node.target, keeper):
-            found.append(node.value)
-        for target, value in pairs(node):
-            if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add) and _is(target, keeper):
-                sides = (value.left, value.right)
-                others = [one for one in sides if not _is(one, keeper)]
-                found += others if len(others) == 1 else []
-    plain = (ast.Constant, ast.List, ast.Tuple)
-    tensors = [node for node in found if not isinstance(node, plain) and not is_free(node)]
-    behind = ".detach()" if reads_tensors(body, name) else ".item()"
-    return [edit for node in tensors for edit in _behind(text, node, behind)]
 
 
 def find_errors(text: SourceText, body: list[ast.stmt], keeper: str) -> list[Edit]:
@@ -77,7 +52,7 @@ def find_errors(text: SourceText, body: list[ast.stmt], keeper: str) -> list[Edi
         for put in find_kept(handler.body, keeper):
             for node in ast.walk(put):
                 if isinstance(node, ast.Name) and node.id == handler.name and _stands_free(put, node):
-                    edits += _behind(text, node, ".with_traceback(None)")
+                    edits += put_behind(text, node, ".with_traceback(None)")
     return edits
 
 
@@ -90,7 +65,7 @@ def find_wide(text: SourceText, body: list[ast.stmt], keeper: str, element: Elem
     if element is None or element.kind != "float64":
         return []
     found = [node for node in find_kept(body, keeper) if "float32" not in ast.dump(node)]
-    return [edit for node in found for edit in _behind(text, node, '.astype("float32")')]
+    return [edit for node in found for edit in put_behind(text, node, '.astype("float32")')]
 
 
 def find_kept(body: list[ast.stmt], keeper: str) -> Iterator[ast.expr]:
@@ -116,6 +91,16 @@ def find_kept(body: list[ast.stmt], keeper: str) -> Iterator[ast.expr]:
                 yield from _members(value)
             elif isinstance(target, ast.Subscript) and _in(target.value, wanted):
                 yield value
+
+
+def is_keeper(node: ast.AST, keeper: str) -> bool:
+    """Tell whether an expression is a keeper.
+
+    Args:
+        node: The expression.
+        keeper: As of `find_appends`.
+    """
+    return _is(node, _expression(keeper))
 
 
 def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -158,6 +143,18 @@ def reads_tensors(body: list[ast.stmt], keeper: str) -> bool:
             ):
                 return True
     return False
+
+
+def comprehends_at(tree: ast.Module, line: int | None) -> bool:
+    """Tell whether a line lies in a comprehension, which keeps all that it makes.
+
+    Args:
+        tree: The source.
+        line: The line, from 1; None is in none.
+    """
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp)
+    found = (node for node in ast.walk(tree) if isinstance(node, kinds))
+    return line is not None and any(node.lineno <= line <= (node.end_lineno or node.lineno) for node in found)
 
 
 def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -216,20 +213,27 @@ def _with_graph(node: ast.expr, element: Element | None, losses: frozenset[str])
         if isinstance(node, ast.Name) and node.id in losses:
             yield node, True
     elif element.kind == "parts":
-        for key, part in _written_parts(node):
+        for key, part in written_parts(node, element.maker):
             if key in element.parts:
                 yield from _with_graph(part, element.parts[key], losses)
     elif element.kind in ("graph", "number") and not is_free(node) and not isinstance(node, (ast.Tuple, ast.Dict)):
         yield node, element.kind == "number"
 
 
-def _written_parts(node: ast.expr) -> Iterator[tuple[object, ast.expr]]:
+def written_parts(node: ast.expr, maker: str = "") -> Iterator[tuple[object, ast.expr]]:
+    """Give the parts of a tuple, list, dict or object that stands written there, by place or key.
+
+    Args:
+        node: The expression.
+        maker: Name of the class that makes the object, or "".
+    """
     if isinstance(node, (ast.Tuple, ast.List)):
         yield from enumerate(node.elts)
     elif isinstance(node, ast.Dict):
         known = zip(node.keys, node.values, strict=True)
         yield from ((key.value, value) for key, value in known if isinstance(key, ast.Constant))
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == (maker or "dict"):
+        yield from enumerate(node.args if maker else ())
         yield from ((keyword.arg, keyword.value) for keyword in node.keywords)
 
 
@@ -248,8 +252,14 @@ def _losses(body: list[ast.stmt]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _behind(text: SourceText, node: ast.expr, what: str) -> list[Edit]:
-    """What to write so that something stands behind an expression, which gets brackets where it needs them."""
+def put_behind(text: SourceText, node: ast.expr, what: str) -> list[Edit]:
+    """Give what to write so that something stands behind an expression, which gets brackets where it needs them.
+
+    Args:
+        text: The source.
+        node: The expression.
+        what: What is to stand there.
+    """
     start, end = text.span(node)
     if isinstance(node, _PLAIN):
         return [(end, end, what)]
@@ -267,11 +277,7 @@ def _stands_free(put: ast.expr, name: ast.Name) -> bool:
     return isinstance(put, ast.Dict) and any(_stands_free(one, name) for one in put.values)
 
 
-def _calls_on(body: list[ast.stmt], keeper: ast.expr, method: str) -> bool:
-    calls = (node.func for node in walk(body) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
-    return any(one.attr == method and _is(one.value, keeper) for one in calls)
-
-
+@functools.lru_cache(256)
 def _expression(keeper: str) -> ast.expr | None:
     try:
         return ast.parse(keeper, mode="eval").body

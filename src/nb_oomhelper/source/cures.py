@@ -19,6 +19,7 @@ from nb_oomhelper.source.text_edits import Changed, write_edits
 CureKind = Literal[
     "append_item",
     "append_detach",
+    "append_host",
     "add_item",
     "no_grad",
     "retain_graph",
@@ -29,6 +30,7 @@ CureKind = Literal[
     "backward_each",
     "in_place",
     "sparse",
+    "still_sparse",
     "concat_once",
     "by_parts",
     "map_location",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-ElementKind = Literal["graph", "number", "float64", "error", "parts", "other"]
+ElementKind = Literal["graph", "number", "leaf", "float64", "error", "model", "parts", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,17 +14,27 @@ class Element:
     """What something that is kept really is.
 
     Attributes:
-        kind: A tensor with its graph, or such a one that is a single number; an array of float64; an error; a tuple,
-            list or dict of known parts; or anything else.
+        kind: A tensor with its graph, or such a one that is a single number; a
+            tensor on a GPU that has a gradient itself; an array of float64; an error; a model of
+            PyTorch's; a tuple, list, dict or object of known parts; or anything else.
         parts: Of the last but one, by place or key.
+        on_device: Whether it is a tensor, or a model, on a GPU.
+        maker: Of an object with known fields: the name of its class; else "".
     """
 
     kind: ElementKind
     parts: Mapping[object, Element] = field(default_factory=dict)
+    on_device: bool = False
+    maker: str = ""
 
     def has(self, *kinds: ElementKind) -> bool:
         """Whether it is, or has a part that is, of one of these kinds."""
         return self.kind in kinds or any(part.has(*kinds) for part in self.parts.values())
+
+    @property
+    def reaches_device(self) -> bool:
+        """Whether it, or a part of it, is on a GPU."""
+        return self.on_device or any(part.reaches_device for part in self.parts.values())
 
 
 def merged(first: Element, second: Element) -> Element:
@@ -34,7 +44,9 @@ def merged(first: Element, second: Element) -> Element:
         first, second: What two of the things that are kept are.
     """
     if first.kind == second.kind == "parts" and first.parts.keys() == second.parts.keys():
-        return Element("parts", {key: merged(part, second.parts[key]) for key, part in first.parts.items()})
+        parts = {key: merged(part, second.parts[key]) for key, part in first.parts.items()}
+        return Element("parts", parts, maker=first.maker if first.maker == second.maker else "")
+    on_device = first.on_device and second.on_device
     if first.kind == second.kind:
-        return first
-    return Element("graph" if {first.kind, second.kind} == {"graph", "number"} else "other")
+        return replace(first, on_device=on_device)
+    return Element("graph" if {first.kind, second.kind} == {"graph", "number"} else "other", on_device=on_device)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from nb_oomhelper.source.collecting import last_name, pairs, walk
+from nb_oomhelper.source.collecting import last_name, pairs, put_behind, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
 
 _REDUCING = frozenset({"mean", "std", "sum", "min", "max", "median", "var"})
 _IN_PLACE = {ast.Add: "+=", ast.Sub: "-=", ast.Mult: "*=", ast.Div: "/="}
+_DENSE = frozenset({"toarray", "todense"})
+_COLLECTING = frozenset({"array", "asarray", "stack", "vstack", "hstack", "concatenate"})
 _KEPT_BY_ADAFACTOR = frozenset({"lr", "weight_decay", "params", "maximize"})
 _PARTS = 32  # of a comparison of all with all
 
@@ -80,6 +82,47 @@ def sparse_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     return [edit for call in fitting for edit in _with_argument(text, call, "sparse=True")]
 
 
+def still_sparse(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+    """Multiply a sparse matrix, or add it all up, as it is and not made dense before.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+    """
+    found = []
+    for node in walk(body):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            dense = [one for one in (node.left, node.right) if _is_made_dense(one)]
+            found += dense if len(dense) == 1 else []  # of two sparse ones the product is another sparse one
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_made_dense(node.func.value):
+            alone = node.func.attr in _REDUCING & {"mean", "sum", "min", "max"} and not node.args and not node.keywords
+            found += [node.func.value] if alone or node.func.attr == "dot" else []
+    return [(text.span(one.func.value)[1], text.span(one)[1], "") for one in found]  # type: ignore[attr-defined]
+
+
+def _is_made_dense(node: ast.expr) -> bool:
+    made = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _DENSE
+    return made and not node.args and not node.keywords  # type: ignore[attr-defined]
+
+
+def collected_as_float32(text: SourceText, body: list[ast.stmt], lists: Collection[str]) -> list[Edit]:
+    """Let NumPy put lists of arrays together as float32.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        lists: Names of lists of arrays of float64.
+    """
+    edits = []
+    for node in walk(body):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _COLLECTING:
+            told = {keyword.arg for keyword in node.keywords} & {"dtype", "out", None}
+            module = ast.unparse(node.func.value)
+            if module in ("np", "numpy") and not told and node.args and _names(node.args[0]) & set(lists):
+                edits += _with_argument(text, node, f"dtype={module}.float32")
+    return edits
+
+
 def on_host(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     """Let `torch.load` put what it loads into host memory, from where `load_state_dict` copies it.
 
@@ -101,7 +144,11 @@ def less_state(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     """
     edits: list[Edit] = []
     for node in walk(body):
-        if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.optim.Adam", "torch.optim.AdamW")):
+        maker = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if not isinstance(node, ast.Call) or maker.rpartition(".")[2] not in ("Adam", "AdamW"):
+            continue
+        where = maker.rpartition(".")[0]
+        if where not in ("torch.optim", "optim"):
             continue
         kept = [one for one in node.keywords if one.arg in _KEPT_BY_ADAFACTOR]
         if len(node.args) > 2 or any(one.arg is None for one in node.keywords):
@@ -109,7 +156,42 @@ def less_state(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
         given: list[ast.expr | ast.keyword] = [*node.args[:1], *kept]
         written = [text.text[slice(*text.span(one))] for one in given]
         written += [f"lr={text.text[slice(*text.span(one))]}" for one in node.args[1:]]
-        edits.append((*text.span(node), f"torch.optim.Adafactor({', '.join(written)})"))
+        edits.append((*text.span(node), f"{where}.Adafactor({', '.join(written)})"))
+    return edits
+
+
+def other_optimizer(name: str) -> list[Edit]:
+    """Make an Adafactor of an Adam of another cell's, as a cell's first line: with its parameters and learning rates.
+
+    Args:
+        name: The optimizer.
+    """
+    groups = f'[{{"params": group["params"], "lr": group["lr"]}} for group in {name}.param_groups]'
+    return [(0, 0, f"{name} = torch.optim.Adafactor({groups})\n")]
+
+
+def float32_tensors(text: SourceText, body: list[ast.stmt], wide: Collection[str]) -> list[Edit]:
+    """Make tensors of float32 from NumPy's arrays of float64, and where float64 is asked for.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        wide: Names of arrays that are float64.
+    """
+    edits: list[Edit] = []
+    for node in walk(body):
+        if not isinstance(node, ast.Call):
+            continue
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        source = node.args[0] if len(node.args) == 1 else None
+        if "dtype" in given and ast.unparse(given["dtype"]) in ("torch.float64", "torch.double"):
+            edits.append((*text.span(given["dtype"]), "torch.float32"))
+        elif isinstance(source, ast.Name) and source.id in wide and "dtype" not in given and None not in given:
+            maker = ast.unparse(node.func)
+            if maker in ("torch.tensor", "torch.as_tensor"):
+                edits += _with_argument(text, node, "dtype=torch.float32")
+            elif maker == "torch.from_numpy":
+                edits += put_behind(text, node, ".float()")
     return edits
 
 
@@ -123,7 +205,7 @@ def by_parts(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     for node in body:
         for target, value in pairs(node):
             rows = _rows(value)
-            if rows is None or not isinstance(target, ast.Name) or not isinstance(node, ast.Assign):
+            if not rows or not isinstance(target, ast.Name) or not isinstance(node, ast.Assign):
                 continue
             uses = [one for one in _reductions(body, target.id) if isinstance(one, ast.Call)]
             reads = sum(isinstance(one, ast.Name) and one.id == target.id for one in walk(body))
@@ -131,27 +213,29 @@ def by_parts(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
                 return []  # the differences are wanted for something else, too
             written = _written_by_parts(text, value, rows, uses[0], target.id)
             line, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
-            if written is None or text.text[line:end] != text.text[slice(*text.span(node))]:
+            if written is None or text.text[line:end].strip() != text.text[slice(*text.span(node))]:
                 return []
             return [(line, min(end + 1, len(text.text)), ""), (*text.span(uses[0]), written)]
     for call in walk(body):  # all in one expression
         if not isinstance(call, ast.Call) or last_name(call.func) not in ("sum", "norm", "mean", "max", "min"):
             continue
-        differences = [one for one in ast.walk(call) if isinstance(one, ast.expr) and _rows(one) is not None]
-        if len(differences) == 1 and (rows := _rows(differences[0])) is not None and _is_last_axis(call):
+        differences = [one for one in ast.walk(call) if isinstance(one, ast.expr) and _rows(one)]
+        if len(differences) == 1 and (rows := _rows(differences[0])) and _is_last_axis(call):
             written = _written_by_parts(text, differences[0], rows, call, None)
             return [] if written is None else [(*text.span(call), written)]
     return []
 
 
-def _rows(value: ast.expr) -> ast.Name | None:
-    """The name of `a` in `a[:, None, :] - b[None, :, :]`."""
+def _rows(value: ast.expr) -> str:
+    """The name or path `a` in `a[:, None, :] - b[None, :, :]`; "" where there is none."""
     if not isinstance(value, ast.BinOp) or not isinstance(value.op, ast.Sub):
-        return None
+        return ""
     left = value.left
-    if not isinstance(left, ast.Subscript) or not isinstance(left.value, ast.Name) or left.value.id == "part":
-        return None
-    return left.value if _index(left) in (":, None", ":, None, :", ":, np.newaxis", ":, np.newaxis, :") else None
+    if not isinstance(left, ast.Subscript) or not isinstance(left.value, (ast.Name, ast.Attribute)):
+        return ""
+    path = ast.unparse(left.value)
+    plain = path != "part" and path.replace(".", "").isidentifier()
+    return path if plain and _index(left) in (":, None", ":, None, :", ":, np.newaxis", ":, np.newaxis, :") else ""
 
 
 def _index(node: ast.Subscript) -> str:
@@ -160,9 +244,15 @@ def _index(node: ast.Subscript) -> str:
 
 def _reductions(body: list[ast.stmt], name: str) -> Iterator[ast.expr]:
     for node in walk(body):
-        reduces = isinstance(node, ast.Call) and last_name(node.func) in ("sum", "norm")
-        if isinstance(node, ast.Call) and reduces and _names(node) & {name} and _is_last_axis(node):
-            yield node
+        if isinstance(node, ast.Call) and name in _names(node):
+            reduces = last_name(node.func) in ("sum", "norm") and _is_last_axis(node)
+            if reduces or (last_name(node.func) == "einsum" and _is_summed(node.args[0])):
+                yield node
+
+
+def _is_summed(node: ast.expr) -> bool:
+    """Whether a rule of `einsum` sums up the last axis of pairs of rows."""
+    return isinstance(node, ast.Constant) and node.value in ("ijk,ijk->ij", "...k,...k->...", "...i,...i->...")
 
 
 def _is_last_axis(call: ast.Call) -> bool:
@@ -170,11 +260,11 @@ def _is_last_axis(call: ast.Call) -> bool:
     return any(ast.unparse(one) in ("-1", "2") for one in given)
 
 
-def _written_by_parts(text: SourceText, value: ast.expr, rows: ast.Name, use: ast.Call, name: str | None) -> str | None:
+def _written_by_parts(text: SourceText, value: ast.expr, rows: str, use: ast.Call, name: str | None) -> str | None:
     if "part" in _names(use) | _names(value) or not isinstance(value, ast.BinOp):
         return None
     start, end = text.span(value)
-    new = text.text[start:end].replace(f"{rows.id}[", "part[", 1)
+    new = text.text[start:end].replace(f"{rows}[", "part[", 1)
     first, last = text.span(use)
     if name is None:
         inner = text.text[first:start] + new + text.text[end:last]
@@ -184,7 +274,7 @@ def _written_by_parts(text: SourceText, value: ast.expr, rows: ast.Name, use: as
         for begin, stop in sorted(places):
             inner, at = f"{inner}{text.text[at:begin]}({new})", stop
         inner += text.text[at:last]
-    return f"numpy.concatenate([{inner} for part in numpy.array_split({rows.id}, {_PARTS})])"
+    return f"numpy.concatenate([{inner} for part in numpy.array_split({rows}, {_PARTS})])"
 
 
 def _with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit]:

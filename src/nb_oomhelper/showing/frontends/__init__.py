@@ -59,7 +59,8 @@ class _Html:
     def show(self, case: Case, actions: Actions) -> None:
         from IPython.display import display
 
-        display(_panel.picture(write(case, actions.catalog(), actions.language())), raw=True)
+        report = write(case, actions.catalog(), actions.language())
+        display(_panel.picture(report) | _panel.data_of(case, actions), raw=True)
 
 
 class _Text:

@@ -49,7 +49,7 @@ class Body:
         self.language: Language = report.language
         self.output, self.adopt = panel.output, panel.adopt
         self._panel = panel
-        self._case = case
+        self.case = case
         self._actions = actions
         self._clicks = Clicks(case, actions, self)
         self._folded = bool(report.tried)
@@ -59,7 +59,7 @@ class Body:
 
     def report(self) -> Report:
         """The case in words, as it is now."""
-        return write(self._case, self._actions.catalog(), self.language)
+        return write(self.case, self._actions.catalog(), self.language)
 
     def widgets(self) -> list[Any]:
         """All that it is made of; a fix that is only shown has buttons all the same."""
@@ -77,7 +77,7 @@ class Body:
         self._switch, self._more = buttons.make(self._switch_language), buttons.make(self._unfold)
         top = widgets.HBox([self._head, self._more, self._switch])
         self.above = widgets.VBox([top, self._tried, self._status, self._told])
-        self._rows = FixList(report, buttons, self._clicks.start, cell=bool(self._case.cell))
+        self._rows = FixList(report, buttons, self._clicks.start, cell=bool(self.case.cell))
         if not self._folded:
             self._rows.unfold()
         self._again = buttons.make(self._clicks.start_again)
@@ -87,7 +87,7 @@ class Body:
         self._lower = widgets.VBox([self._rows.rest, *self._build_foot(buttons)])
         self.below = widgets.VBox([self._again, self._upper, self._rows.first, self._lower])
         put(self._status, "")
-        self.readout = Readout(self._case, self._actions, bar, self.language, self._say_unless_running)
+        self.readout = Readout(self.case, self._actions, bar, self.language, self._say_unless_running)
 
     def _build_foot(self, buttons: Buttons) -> list[Any]:
         import ipywidgets as widgets
@@ -96,7 +96,7 @@ class Body:
         page.add_class("oomh-page")
         self._ends, self._notes = widgets.HTML(), widgets.HTML()
         self._entry = widgets.HTML(layout=widgets.Layout(flex="1 1 400px"))
-        self._forms = EntryForms(self._case.match.entry if self._case.match else None, buttons, page, self.language)
+        self._forms = EntryForms(self.case.match.entry if self.case.match else None, buttons, page, self.language)
         foot = widgets.HBox([self._entry, *self._forms.buttons])
         foot.add_class("oomh-foot")
         return [self._ends, self._notes, foot, page]
@@ -108,7 +108,7 @@ class Body:
         put(self._tried, _html.tried(report))
         self._why.value = _html.cause_rows(report)
         put(self._fixes, _html.section(say("section.fixes", language)) if report.fixes else "")
-        self._rows.write(report, next_plan(self._case))
+        self._rows.write(report, next_plan(self.case))
         put(self._ends, _html.dead_ends(report))
         put(self._notes, _html.notes(report.notes))
         self._entry.value = _html.entry(report)
@@ -139,8 +139,8 @@ class Body:
 
     def _tell(self) -> None:
         """Show the last outcome, and how the cell fared after it."""
-        last, catalog = self._case.outcomes[-1:], self._actions.catalog()
-        lines = [line for outcome in last for line in tell(outcome, self._case, catalog, self.language)]
+        last, catalog = self.case.outcomes[-1:], self._actions.catalog()
+        lines = [line for outcome in last for line in tell(outcome, self.case, catalog, self.language)]
         put(self._told, _html.outcome(lines, self.language))
 
     def _say_unless_running(self, text: str) -> None:
@@ -166,7 +166,7 @@ class Body:
         self._write(report)
         self._tell()
         # a reload has done the cell's work in its own way: the cell would only undo it
-        hide(self._again, not self._case.cell or outcome.loaded or bool(outcome.ran))
+        hide(self._again, not self.case.cell or outcome.loaded or bool(outcome.ran))
 
     def show_error(self, text: str) -> None:
         """Show an error of ours where an outcome would stand."""

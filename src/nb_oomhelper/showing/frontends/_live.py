@@ -9,6 +9,7 @@ from typing import Any
 
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.nvml import Driver
+from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot
@@ -107,7 +108,7 @@ class Live:
 
     def _draw(self, caption: str) -> None:
         blocks = [
-            _html.section(label) + _html.bar(bar(snapshot, backend, self._language), caption)
+            _html.section(label) + _html.bar(bar(segments(snapshot, backend), self._language), caption)
             for label, backend, snapshot in self._last.bars
         ]
         self._bars.value = _html.style() + "".join(blocks) + _html.notes(self._last.notes)

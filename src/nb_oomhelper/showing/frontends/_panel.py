@@ -49,7 +49,7 @@ def show(case: Case, actions: Actions) -> Panel:
     report = write(case, actions.catalog(), actions.language())
     panel = Panel(case, actions, report)
     view = {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": panel.root.model_id}}
-    display(view | picture(report), raw=True, display_id=panel.display_id)
+    display(view | picture(report) | data_of(case, actions), raw=True, display_id=panel.display_id)
     panel.follow()
     return panel
 
@@ -57,6 +57,27 @@ def show(case: Case, actions: Actions) -> Panel:
 def picture(report: Report) -> dict[str, str]:
     """Make a display bundle of a report, without widgets."""
     return {"text/html": _html.render(report), "text/plain": _text.render(report)}
+
+
+def data_of(case: Case, actions: Actions) -> dict[str, Any]:
+    """Make the part of a display bundle that programs read; it is left out where there is little room.
+
+    Args:
+        case: One error.
+        actions: Has the knowledge.
+
+    Returns:
+        One item or, where it cannot be had, none: people must see their panel all the same.
+    """
+    if is_scarce():
+        return {}
+    try:
+        from nb_oomhelper.showing.case_record import MIME, record_of
+
+        return {MIME: record_of(case, actions.catalog())}
+    except Exception:
+        _log.debug("no record of a case", exc_info=True)
+        return {}
 
 
 class Panel:
@@ -120,6 +141,7 @@ class Panel:
         self.close()
         if is_scarce():  # it takes dozens of messages
             return
-        update_display(picture(self._body.report()), raw=True, display_id=self.display_id)
+        bundle = picture(self._body.report()) | data_of(self._body.case, self._actions)
+        update_display(bundle, raw=True, display_id=self.display_id)
         for widget in family([self.root, *self._body.widgets()]):
             widget.close()

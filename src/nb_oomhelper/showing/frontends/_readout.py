@@ -10,7 +10,7 @@ from typing import Any
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.memory.segments import segments
+from nb_oomhelper.memory.segments import is_told, segments_of
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.showing.frontends import _html
@@ -58,8 +58,8 @@ class Readout:
         return self._repeat is not None and self._repeat.active
 
     def follow(self) -> None:
-        """Begin to follow, where it is this process's memory that ran out, and there is a thread for it."""
-        if self._case.event.remote is not None:
+        """Begin to follow, where it is memory of this process's that can be read, and there is a thread for it."""
+        if self._case.event.remote is not None or is_told(self._case.event, self._case.snapshot):
             return
         self._until = time.monotonic() + 60 * self._actions.live
         self._repeat = WORKER.every(self._actions.refresh, self._tick, self._freeze)
@@ -86,10 +86,9 @@ class Readout:
     def _draw(self, snapshot: MemorySnapshot, caption: str) -> None:
         if self._case.event.remote is not None:
             return
-        backend, requested = self._case.event.backend, self._case.diagnosis.requested
-        parts = segments(snapshot, backend, requested)
+        parts = segments_of(self._case.event, snapshot, self._case.diagnosis.requested)
         self._used.append(sum(part.size or 0 for part in parts if part.kind not in ("free", "barred", "short")))
-        self._widget.value = _html.bar(bar(snapshot, backend, self.language, requested), caption, self._used)
+        self._widget.value = _html.bar(bar(parts, self.language), caption, self._used)
 
     def _freeze(self) -> None:
         """Say that the last reading is the last one, and of when it is."""

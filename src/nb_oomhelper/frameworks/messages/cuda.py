@@ -1,0 +1,45 @@
+"""CUDA itself, whoever called it: the driver's and the runtime's own words, and those of CUDA's libraries.
+
+Programs without rules of their own quote them, each with a frame of words of its own.
+"""
+
+from __future__ import annotations
+
+from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
+
+# After the word error: "(2): out of memory", "in f(x): out of memory", "at file:1: out of memory"
+_REFUSED = r"^[^:]{0,30}[ :=(\d'\"-]{1,8}out of memory|^.{0,200}?[:(] ?['\"]?out of memory"
+
+MESSAGES = Messages(
+    name="cuda",
+    module="cuda",
+    rules=(
+        # the stream executor of TensorFlow and XLA, in its log
+        Rule("cuda.pinned_log", "host", r"failed to alloc(?:ate)? \d{1,20} bytes on host", probable=True),
+        Rule("cuda.pinned_log", "host", r"could not allocate pinned host memory", probable=True),
+        Rule("cuda.pinned", "host", r"\bcu\w{2,40}Host\w{0,20}\b", "(?i:out.?of.?memory|MemoryAllocation)"),
+        # The stream executor of TensorFlow and XLA logs "from device: …", and tries with less.
+        Rule("cuda.driver", "cuda", r"(?<!from device: )(?<!on host: )CUDA_ERROR_OUT_OF_MEMORY"),
+        Rule("cuda.driver", "cuda", "CUDA_ERROR_OUT_OF_MEMORY", kind=".", known=True),
+        Rule("cuda.error", "cuda", r"(?i:\bcuda(?: (?:runtime|driver|api)){0,2}(?: error\b| failure|:))", _REFUSED),
+        Rule("cuda.call", "cuda", r"\bcu\w{3,60}(?:\([^()]{0,200}\))? (?:retry )?(?:failed|error)", r"out of memory"),
+        Rule("cuda.success", "cuda", r"== ?cudaSuccess\b", r"^.{0,200}?\bout of memory"),
+        Rule("cuda.runtime", "cuda", "cudaErrorMemoryAllocation", probable=True),
+        Rule(
+            "cuda.word",
+            "cuda",
+            r"GPU out of memory|ran out of (?:GPU|CUDA|device) memory|CUDA ran out of memory",
+            probable=True,
+        ),
+        Rule("hip.runtime", "hip", r"hipError(?:OutOfMemory|MemoryAllocation)"),
+        Rule(
+            "cuda.library",
+            "cuda",
+            r"CU(?:BLAS|DNN|SPARSE|SOLVER|RAND)_STATUS_ALLOC(?:ATION)?_FAILED|CUFFT_ALLOC_FAILED"
+            r"|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES",
+            probable=True,
+            without="device-side assert",
+        ),
+    ),
+    fields={"requested": rf"memory \(({SIZE})\)|alloc(?:ate|ating)? ({SIZE})|host memory of size: (\d{{1,20}})"},
+)

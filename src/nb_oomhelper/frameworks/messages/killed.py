@@ -1,0 +1,48 @@
+"""A worker process that is gone. Most often the system has killed it for its memory, and nothing proves it."""
+
+from __future__ import annotations
+
+from nb_oomhelper.frameworks._messages import Messages, Rule
+from nb_oomhelper.records.event import Remote
+
+# A worker that crashed says so by its signal: 11 and 7 are bad addresses, 6 is an abort.
+_CRASHED = r"SIG(?:SEGV|BUS|ILL|FPE|ABRT|TERM|INT)\b"
+_WORKER = r"DataLoader worker \(pid\(?s?\)? [\d, ]{1,200}\)"
+_RAY = r"^ray\.(?:\w{1,20}\.){0,3}"
+
+
+def _gone(form: str, remote: Remote, trigger: str, *, kind: str = "", known: bool = False) -> Rule:
+    """A rule of a worker that has ended without a word."""
+    return Rule(form, "host", trigger, probable=True, without=_CRASHED, kind=kind, known=known, remote=remote)
+
+
+MESSAGES = Messages(
+    name="python",
+    module="",
+    rules=(
+        _gone("dataloader.killed", "dataloader worker", rf"{_WORKER} is killed by signal: Killed"),
+        _gone("dataloader.exited", "dataloader worker", rf"{_WORKER} exited unexpectedly"),
+        _gone("joblib.killed", "process pool", "worker process managed by the executor was unexpectedly terminated"),
+        _gone("pool.broken", "process pool", "process in the process pool was terminated abruptly"),
+        _gone("pool.broken", "process pool", "A child process terminated abruptly, the process pool is not usable"),
+        _gone("dask.killed", "dask", r"\bKilledWorker\b|all those workers died while running it"),
+        _gone("dask.killed", "dask", "^", kind=r"^distributed\.(?:\w{1,20}\.){0,3}KilledWorker$", known=True),
+        Rule("dask.nanny", "host", r"exceeded \d{1,3}% memory budget", remote="dask"),
+        Rule("ray.node_oom", "host", "due to the node running low on memory", remote="ray"),
+        Rule("ray.node_oom", "host", "^", kind=rf"{_RAY}OutOfMemoryError$", known=True, remote="ray"),
+        Rule("ray.store_full", "host", "^", kind=rf"{_RAY}ObjectStoreFullError$", known=True, remote="ray"),
+        Rule("ray.died", "host", "was killed by the OOM killer due to high memory usage", probable=True, remote="ray"),
+        _gone("ray.died", "ray", "^", kind=rf"{_RAY}WorkerCrashedError$", known=True),
+        _gone("ray.killed", "ray", "killed by SIGKILL by OOM killer"),
+        _gone("launcher.killed", "launcher", r"process \d+ terminated with signal SIGKILL"),
+        _gone("launcher.killed", "launcher", r"Signal 9 \(SIGKILL\) received by PID"),
+        _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
+        _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
+        _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
+        _gone("linux.oom_killer", "other", "Memory cgroup out of memory|oom[-_]kill event"),
+    ),
+    fields={
+        "allocated": r"where the task .{0,300}? was running was (\d[\d.]{0,12}[KMGT]?i?B) /",
+        "capacity": r"was running was \d[\d.]{0,12}[KMGT]?i?B / (\d[\d.]{0,12}[KMGT]?i?B)",
+    },
+)

@@ -1,0 +1,17 @@
+"""C++ on the host, below Python: what extensions pass on of an allocation that failed."""
+
+from __future__ import annotations
+
+from nb_oomhelper.frameworks._messages import Messages, Rule
+
+MESSAGES = Messages(
+    name="python",
+    module="",
+    rules=(
+        Rule(
+            "python.carried", "host", r"Error sending result: .{1,4000} Reason: ['\"]MemoryError\("
+        ),  # multiprocessing
+        Rule("cpp.bad_alloc", "host", r"^(?:MemoryError: )?(?:std::)?bad[_ ]alloc(?:ation)?\.?$"),
+        Rule("cpp.bad_alloc", "host", r"\bstd::bad_alloc\b", without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
+    ),
+)

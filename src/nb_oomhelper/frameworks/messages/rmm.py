@@ -1,0 +1,25 @@
+"""RAPIDS: RMM, which cuDF, cuML and others allocate with. It raises Python's own MemoryError."""
+
+from __future__ import annotations
+
+from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
+
+MESSAGES = Messages(
+    name="rmm",
+    module="rmm",
+    rules=(
+        Rule("rmm.pinned", "host", r"std::bad_alloc: ", r"pinned\w{0,60}\.hpp.{0,20}: ?cudaErrorMemoryAllocation"),
+        Rule("rmm.oom", "cuda", r"std::bad_alloc: (?:out_of_memory: )?CUDA error", "cudaErrorMemoryAllocation"),
+        Rule(
+            "rmm.pool_max", "cuda", "RMM failure at", r"Maximum pool size exceeded|Exceeded memory limit|out_of_memory"
+        ),
+        Rule("rmm.pool_max", "cuda", r"out_of_memory: RMM failure"),
+        Rule("rmm.pool_max", "cuda", r"(?:Maximum pool size exceeded|Exceeded memory limit) \(failed to allocate"),
+        Rule("rmm.oom", "cuda", r"out_of_memory: CUDA error"),
+        Rule("rapids.error", "cuda", r"CUDA error encountered at", "cudaErrorMemoryAllocation"),  # cuDF, RAFT, cuML
+        # Thrust's own words: an extension that was built for another GPU brings them as well
+        Rule("thrust.bad_alloc", "cuda", r"(?:std::)?bad_alloc: cudaErrorMemoryAllocation", probable=True),
+        Rule("thrust.bad_alloc", "cuda", r"failed(?: to \w{1,20})?: cudaErrorMemoryAllocation", probable=True),
+    ),
+    fields={"requested": rf"failed to allocate ({SIZE})"},
+)

@@ -1,0 +1,77 @@
+"""TensorFlow and Keras: on a GPU, and on the host (device:CPU)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from math import prod
+
+from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
+from nb_oomhelper.records.event import OomEvent
+
+_OOM = "OOM when allocating tensor"
+_ON_HOST = r"device:CPU:|allocator (?:mkl)?cpu\b"
+# shape[2,3] and type float; "of shape [2,3]"; the oldest "shapedim { size: 2 } dim { size: 3 }"
+_SHAPE = re.compile(r"(?:with|of) shape ?(\[[\d, ]{0,300}\]|(?:dim \{ size: \d{1,15} \} ?){1,16})")
+_DTYPE = re.compile(r"and type (\w{1,20})")
+_ITEM = {"half": 2, "float": 4, "double": 8, "bool": 1, "qint8": 1, "quint8": 1, "qint32": 4}
+_BITS = re.compile(r"(?:u?int|b?float|complex)(\d{1,3})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Messages(Messages):
+    """Shape and type are printed, and not the bytes that they come to."""
+
+    def complete(self, event: OomEvent, window: str) -> OomEvent:
+        """Multiply the shape by the size of the type.
+
+        Args:
+            event: As the patterns have read it.
+            window: The message, on one line.
+        """
+        return event if event.requested is not None else replace(event, requested=_bytes(window))
+
+
+def _bytes(text: str) -> int | None:
+    """Length of the shape times the type's size; None where either is not printed, or cannot be."""
+    shape, dtype = _SHAPE.search(text), _DTYPE.search(text)
+    if shape is None or dtype is None:
+        return None
+    bits = _BITS.fullmatch(dtype[1])
+    item = int(bits[1]) // 8 if bits else _ITEM.get(dtype[1])
+    size = prod(int(length) for length in re.findall(r"\d{1,18}", shape[1])) * (item or 0)
+    return size if 0 < size < 1 << 60 else None
+
+
+MESSAGES = _Messages(
+    name="tensorflow",
+    module="tensorflow",
+    rules=(
+        Rule("tf.oom_tensor", "host", _OOM, _ON_HOST),
+        Rule("tf.oom_tensor", "cuda", _OOM),
+        Rule("tf.oom_op", "cuda", r"(?i:failed to allocate memory) \[Op:"),  # 2.5 on: an operation's result
+        Rule("tf.oom_op", "cuda", r"(?i:failed to allocate memory)", kind=r"ResourceExhaustedError$", known=True),
+        Rule("tf.recv", "cuda", "RecvDone unable to allocate output tensor"),
+        Rule(
+            "tf.implicit_init",
+            "cuda",
+            r"CUDA runtime implicit initialization on GPU:\d+ failed\. Status: out of memory",
+        ),
+        # the CPU's memory was copied to a GPU that had no room for it; there is no word for memory
+        Rule("tf.dst_not_initialized", "cuda", "(?:Dst|dst) tensor is not initialized", probable=True),
+        Rule("tf.convolution", "cuda", "Failed to get convolution algorithm", probable=True),  # cuDNN found no room
+        # what the allocator logs before the error, unless it says that nothing has failed
+        Rule(
+            "tf.bfc_log",
+            "cuda",
+            r"Allocator \(\w{1,60}\) ran out of memory trying to allocate",
+            "requested by op",
+            probable=True,
+            without="not a failure",
+        ),
+    ),
+    fields={
+        "requested": rf"trying to allocate ({SIZE})",
+        "device": r"device:GPU:(\d{1,4})|on GPU:(\d{1,4})|Allocator \(GPU_(\d{1,4})",
+    },
+)

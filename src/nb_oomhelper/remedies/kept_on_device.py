@@ -1,0 +1,107 @@
+"""What the notebook's code collects on a GPU, which has room for some of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, graph_of
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.collecting import find_kept
+from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_given_on, is_only_collected
+
+_LARGE_PART = 0.25  # of what is kept with its graph: then it fills the GPU without the graph, too
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeper:
+    """What collects: its path, what is in it, the bytes of that, and of the graphs behind it."""
+
+    path: str
+    element: Element
+    size: int
+    graph: int
+    local: bool
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether what is in it has a graph behind it."""
+        return self.element.has("graph", "number")
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is large without its graphs; where these are not known it may be small."""
+        known = self.graph or not self.has_graph
+        return bool(known) and self.size >= max(WORTH_MENDING, _LARGE_PART * (self.size + self.graph))
+
+
+def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+    """Find `preds.append(model(x))`: every result stays on the GPU.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, and where.
+        held: Who keeps what.
+        places: Where a mistake may be written.
+    """
+    for place in places if event.backend != "host" else ():
+        keepers = sorted(_keepers(written, event, held, places, place), key=lambda one: -one.size)
+        elements = {one.path: one.element for one in keepers}
+        if event.phase == "train":  # what goes backward keeps its graph
+            keepers = [one for one in keepers if not is_given_on(place.body, one.path) or not one.has_graph]
+            elements = {one.path: one.element for one in keepers}
+        # what is joined and then compared must lie in one place, so that all or none of it is moved
+        if not any(one.is_large for one in keepers) or not all(is_only_collected(one.body, elements) for one in places):
+            continue
+        graph = keepers[0].graph  # that of the others is the same
+        for one in keepers:
+            in_loop = place.definition is None or (one.local and "." not in one.path)
+            edits = find_to_host(place.text, place.body, {one.path: one.element}, in_loop=in_loop)
+            if edits:
+                yield Mistake(
+                    kind="append_host",
+                    subject=one.path,
+                    place=place,
+                    edits=edits,
+                    explains=one.size + graph,
+                    in_cell=one.local,
+                    grows=one.is_large,
+                )
+            graph = 0
+
+
+def find_gathered_on_device(
+    written: Written, event: OomEvent, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
+    """Find `out = torch.cat([net(b) for b in parts])`, without a graph: every result stays on the GPU.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, and where.
+        shortage: What the cell needs.
+        places: Where a mistake may be written.
+    """
+    if event.backend == "host" or event.phase == "train" or written.autograd is not False:
+        return
+    for place in places:
+        for name, edits in find_gathered(place.text, place.body, place.line) if place.line is not None else ():
+            yield Mistake(
+                kind="append_host", subject=name, place=place, edits=edits, explains=shortage.needs, in_cell=True
+            )
+
+
+def _keepers(written: Written, event: OomEvent, held: Holdings, places: list[Place], place: Place) -> Iterator[_Keeper]:
+    for path, kept, within, local in find_keepers(written, places):
+        on_device = kept.call and kept.element is not None and kept.element.reaches_device
+        if (
+            on_device
+            and kept.element is not None
+            and place in within
+            and any(True for _ in find_kept(place.body, path))
+        ):
+            size = (kept.size or {}).get(event.backend, 0)
+            yield _Keeper(path, kept.element, size, graph_of(held, path, local=local), local)

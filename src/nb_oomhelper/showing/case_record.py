@@ -1,0 +1,184 @@
+"""A case for programs and bug trackers: plain data without secrets, as JSON. `schema()` describes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from nb_oomhelper.case import Case
+from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.memory import AllocatorMemory, MemorySnapshot
+from nb_oomhelper.records.note import Note
+from nb_oomhelper.records.remedy import Applicability, FixPlan, Outcome, Verdict
+from nb_oomhelper.showing.blanking import anonymized, blanked, names_of
+from nb_oomhelper.showing.fix_text import say_fix
+from nb_oomhelper.showing.notes import for_json
+from nb_oomhelper.showing.wording import say
+
+MIME = "application/vnd.nb-oomhelper.case+json"
+_FORMAT = 1  # a later one may add keys; these keep their meanings
+_ROWS = 20  # holders that are written down, largest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRecord:
+    """The entry that bears on the case, and how."""
+
+    code: str
+    id: str
+    title: str
+    relation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixRecord:
+    """One fix: its code, and what is expected of it; `exact` is false where a secret in the code was blanked."""
+
+    number: int
+    fix: str
+    title: str
+    note: str
+    effect: str
+    verdict: Verdict
+    verdict_text: str
+    applicability: Applicability
+    loses: str
+    code: str
+    exact: bool
+    predicted: int | None
+    fits: bool | None
+    whole_cell_fits: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRecord:
+    """One out-of-memory error, and what was done about it."""
+
+    format: int
+    nb_oomhelper: str
+    anonymized: bool
+    event: OomEvent
+    snapshot: MemorySnapshot
+    diagnosis: Diagnosis
+    entry: EntryRecord | None
+    fixes: tuple[FixRecord, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False) -> dict[str, Any]:
+    """Make plain data of a case, in English, without tokens, keys and home folders.
+
+    Args:
+        case: One error.
+        catalog: The knowledge, which has the fixes' texts.
+        anonymize: Put `name_1`, … in place of the names of the user's.
+
+    Returns:
+        What `json.dumps` takes; sizes in bytes, None for unknown.
+    """
+    found = for_json(
+        CaseRecord(
+            format=_FORMAT,
+            nb_oomhelper=_version(),
+            anonymized=anonymize,
+            event=case.event,
+            snapshot=_short(case.snapshot),
+            diagnosis=case.diagnosis,
+            entry=_entry(case),
+            fixes=tuple(_fix(plan, case, catalog) for plan in case.plans),
+            outcomes=tuple(case.outcomes),
+        )
+    )
+    plain: dict[str, Any] = blanked(found)
+    return anonymized(plain, names_of(case)) if anonymize else plain
+
+
+def to_json(case: Case, catalog: Catalog, *, anonymize: bool = False) -> str:
+    """Write a case as JSON.
+
+    Args:
+        case: One error.
+        catalog: The knowledge.
+        anonymize: As `record_of` takes it.
+    """
+    return json.dumps(record_of(case, catalog, anonymize=anonymize), indent=2, ensure_ascii=False)
+
+
+def _short(snapshot: MemorySnapshot) -> MemorySnapshot:
+    """Without what is only of use to a running kernel: addresses, and caches block by block."""
+    held = snapshot.holdings
+    return replace(
+        snapshot,
+        allocator=None if snapshot.allocator is None else _whole(snapshot.allocator),
+        others=tuple(_whole(one) for one in snapshot.others),
+        holdings=replace(held, rows=held.rows[:_ROWS], shares=(), addresses=()),
+    )
+
+
+def _whole(allocator: AllocatorMemory) -> AllocatorMemory:
+    return replace(allocator, segments=None)
+
+
+def _entry(case: Case) -> EntryRecord | None:
+    if case.match is None:
+        return None
+    entry = case.match.entry
+    return EntryRecord(code=entry.code, id=entry.id, title=entry.title.get("en"), relation=case.match.relation)
+
+
+def _fix(plan: FixPlan, case: Case, catalog: Catalog) -> FixRecord:
+    row = say_fix(case, plan, catalog, "en")
+    return FixRecord(
+        number=plan.number,
+        fix=plan.fix,
+        title=row.title,
+        note=row.note,
+        effect=row.effect,
+        verdict=plan.verdict,
+        verdict_text=row.verdict,
+        applicability=plan.applicability,
+        loses=row.loses,
+        code=plan.code,
+        exact=blanked(plan.code) == plan.code,
+        predicted=plan.predicted,
+        fits=plan.fits,
+        whole_cell_fits=plan.whole_cell_fits,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("nb-oomhelper")
+    except PackageNotFoundError:  # the sources as they stand
+        return "unknown"
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON Schema of what `record_of` gives."""
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, "title": say("oom.schema", "en"), **_schema(CaseRecord)}
+
+
+def _schema(hint: Any) -> dict[str, Any]:
+    if hint is Note:
+        return {"type": "string"}
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        names = [one.name for one in fields(hint)]
+        return {"type": "object", "properties": {name: _schema(hints[name]) for name in names}, "required": names}
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return {"anyOf": [_schema(one) for one in inner]}
+    if origin is Literal:
+        return {"enum": [*inner]}
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return {"type": "array", "prefixItems": [_schema(one) for one in inner], "items": False}
+    if origin is tuple:
+        return {"type": "array", "items": _schema(inner[0])}
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
+    return {"type": kinds[hint]}

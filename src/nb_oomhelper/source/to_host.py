@@ -1,0 +1,249 @@
+"""What a piece of code collects on a device, and only joins later: places where it may as well lie in host memory."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+
+from nb_oomhelper.source.collecting import (
+    find_kept,
+    is_keeper,
+    last_name,
+    put_behind,
+    reads_tensors,
+    walk,
+    written_parts,
+)
+from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.source_text import Edit, SourceText
+
+_PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
+_JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "pad_sequence"})
+_READS = _JOINS | {"len", "print", "list", "tuple"}
+_LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.DictComp, ast.GeneratorExp)
+_ELSEWHERE = frozenset({"cpu", "numpy", "tolist", "item"})
+
+
+def find_to_host(
+    text: SourceText, body: list[ast.stmt], keepers: Mapping[str, Element], *, in_loop: bool = True
+) -> list[Edit]:
+    """Find what is put into some keepers on a device, to be kept in host memory.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        keepers: What collects, by path, with what is in it.
+        in_loop: Whether a loop must stand around it there: else the code is called again and again.
+    """
+    parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
+    edits: list[Edit] = []
+    for keeper, element in keepers.items():
+        puts = list(find_kept(body, keeper))  # with what it begins with: all of it is joined in one place
+        if in_loop and not any(_is_in_loop(one, parents) for one in puts):
+            continue
+        numbers = not reads_tensors(body, keeper)
+        for one in puts:
+            if element.kind == "model" and _is_done_with(body, one, parents):
+                edits += put_behind(text, one, ".cpu()")
+            else:
+                edits += _moved(text, one, element, numbers=numbers)
+    return edits
+
+
+def _is_done_with(body: list[ast.stmt], put: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether a loop makes a model under a name, and nothing reads it any more once it is put by."""
+    loop = _loop_around(put, parents)
+    if not isinstance(put, ast.Name) or not isinstance(loop, (ast.For, ast.While)):
+        return False
+    stored = [one for one in walk(body) if isinstance(one, ast.Name) and one.id == put.id]
+    made = {one for one in walk(loop.body) if isinstance(one, ast.Name) and one.id == put.id}
+    fresh = any(
+        isinstance(one, ast.Assign)
+        and isinstance(one.value, ast.Call)
+        and any(isinstance(to, ast.Name) and to.id == put.id for to in one.targets)
+        for one in loop.body
+    )
+    last = max((one.lineno, one.col_offset) for one in stored) == (put.lineno, put.col_offset)
+    return fresh and last and made == set(stored)
+
+
+def gathers_on_device(code: ast.AST) -> bool:
+    """Tell whether code joins what a comprehension makes step by step, and nothing of that is put in host memory.
+
+    Args:
+        code: The code.
+    """
+    calls = [one for one in ast.walk(code) if isinstance(one, ast.Call) and last_name(one.func) in _JOINS]
+    return any(_is_gathered(one) for call in calls for one in call.args)
+
+
+def find_gathered(text: SourceText, body: list[ast.stmt], line: int) -> Iterator[tuple[str, list[Edit]]]:
+    """Find `out = torch.cat([net(b) for b in parts])`, to be gathered in host memory where nothing else meets it.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        line: The line that was running, from 1.
+
+    Returns:
+        The name that is bound, and the edits.
+    """
+    for node in walk(body):
+        if not isinstance(node, ast.Assign) or not node.lineno <= line <= (node.end_lineno or 0):
+            continue
+        call, target = node.value, node.targets[0]
+        if isinstance(call, ast.Call) and last_name(call.func) in _JOINS and isinstance(target, ast.Name):
+            alone = not any(_meets_others(one, {target.id}) for one in walk(body))
+            for one in call.args:
+                if alone and isinstance(one, (ast.ListComp, ast.GeneratorExp)) and _is_gathered(one):
+                    yield target.id, put_behind(text, one.elt, ".cpu()")
+
+
+def _is_gathered(node: ast.expr) -> bool:
+    """Whether a comprehension makes one after the other on a device; `head(x) for head in heads` is one step."""
+    if not isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+        return False
+    steps = {one.id for part in node.generators for one in ast.walk(part.target) if isinstance(one, ast.Name)}
+    called = {one.func.id for one in ast.walk(node.elt) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)}
+    attributes = {one.attr for one in ast.walk(node.elt) if isinstance(one, ast.Attribute)}
+    return bool(called) and not called & steps and not attributes & _ELSEWHERE
+
+
+def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> bool:
+    """Tell whether code does no more with what it collects than join it, and computes nothing with it on a device.
+
+    Args:
+        body: The code.
+        keepers: As of `find_to_host`.
+    """
+    parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
+    joined = {one for one in keepers if one.isidentifier()}
+    for node in walk(body):
+        if isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers):
+            if not _is_harmless(node, parents):
+                return False
+            joined |= _names_of_joined(node, parents)
+    return not any(_meets_others(node, joined) for node in walk(body))
+
+
+def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
+    """Tell whether code joins or adds up what it collects, or gives it back: where one trains, it may go backward.
+
+    Where each step of the loop that collects goes backward by itself, nothing of the step can be gone through again.
+
+    Args:
+        body: The code.
+        keeper: A path of what collects.
+    """
+    parents = {child: node for node in walk(body) for child in ast.iter_child_nodes(node)}
+    loops = [_loop_around(one, parents) for one in find_kept(body, keeper)]
+    known = [one for one in loops if one is not None]
+    if known and all(_goes_backward(one) for one in known):
+        return False
+    reads = [one for one in walk(body) if isinstance(one, ast.Return) or _joins(one)]
+    return any(is_keeper(part, keeper) for one in reads for part in ast.walk(one))
+
+
+def _loop_around(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> ast.AST | None:
+    above = parents.get(node)
+    while above is not None and not isinstance(above, _LOOPS):
+        above = parents.get(above)
+    return above
+
+
+def _goes_backward(loop: ast.AST) -> bool:
+    return any(isinstance(one, ast.Call) and last_name(one.func) == "backward" for one in ast.walk(loop))
+
+
+def _joins(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and last_name(node.func) in (_JOINS | {"sum", "mean"})
+
+
+def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    return _loop_around(node, parents) is not None
+
+
+def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
+    """What to write so that something is kept on the host."""
+    if element.kind != "parts":
+        if element.on_device:
+            yield from _behind(text, node, element, numbers=numbers)
+        return
+    written = list(written_parts(node))
+    for key, part in written:
+        if key in element.parts:
+            yield from _moved(text, part, element.parts[key], numbers=numbers)
+    if not written and all(type(key) is str and part.on_device for key, part in element.parts.items()):  # a state dict
+        yield from _moved_dict(text, node, element, numbers=numbers)
+
+
+def _moved_dict(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
+    if isinstance(node, ast.DictComp):
+        yield from _behind(text, node.value, next(iter(element.parts.values()), element), numbers=numbers)
+    elif isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)):
+        start, end = text.span(node)
+        yield start, start, "{key: value.cpu() for key, value in "
+        yield end, end, ".items()}"
+
+
+def _behind(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> list[Edit]:
+    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    if names & _ELSEWHERE or (element.kind == "model" and not isinstance(node, ast.Call)):
+        return []  # a model that has a name of its own may still be in use
+    if element.kind == "number" and numbers:
+        return put_behind(text, node, ".item()")
+    graph = element.kind in ("graph", "number", "leaf") and "detach" not in names
+    return put_behind(text, node, ".detach().cpu()" if graph else ".cpu()")
+
+
+def _is_harmless(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether a place only fills what is kept, joins it, gives it on, or counts it."""
+    if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
+        return True
+    above = parents.get(node)
+    if isinstance(above, ast.Subscript):  # `history[key].append(out)`, and not `cache[layer][0]`
+        further = parents.get(above)
+        fills = not isinstance(above.ctx, ast.Load) or isinstance(further, (ast.Attribute, ast.Subscript))
+        return above.value is node and fills and _is_harmless(above, parents)
+    if isinstance(above, ast.Attribute):
+        call = parents.get(above)
+        return above.attr in _PUTS and isinstance(call, ast.Call) and call.func is above
+    while isinstance(above, (ast.Tuple, ast.List, ast.Dict, ast.Starred)):
+        node, above = above, parents.get(above)
+    return _is_read_only(node, above, parents)
+
+
+def _is_read_only(node: ast.AST, above: ast.AST | None, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    if isinstance(above, ast.Call):
+        return last_name(above.func) in _READS
+    if isinstance(above, ast.comprehension):
+        return above.iter is node
+    if isinstance(above, ast.BinOp):  # `outs = outs + [out]`
+        return isinstance(parents.get(above), ast.Assign) and isinstance(above.op, ast.Add)
+    return isinstance(above, (ast.Return, ast.Expr, ast.For)) or above is None
+
+
+def _names_of_joined(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> set[str]:
+    """The name that what is joined here is bound to."""
+    above: ast.AST | None = node
+    while above is not None and not isinstance(above, ast.stmt):
+        above = parents.get(above)
+    if not isinstance(above, ast.Assign) or not any(
+        isinstance(one, ast.Call) and last_name(one.func) in _JOINS for one in ast.walk(above.value)
+    ):
+        return set()
+    return {one.id for target in above.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+
+
+def _meets_others(node: ast.AST, joined: set[str]) -> bool:
+    """Whether what was joined is computed with, together with something that may lie on the device."""
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+    elif isinstance(node, ast.BinOp):
+        sides = [node.left, node.right]
+    elif isinstance(node, ast.Call) and len(node.args) > 1 and last_name(node.func) not in _READS:
+        sides = list(node.args)
+    else:
+        return False
+    roots = [{one.id for one in ast.walk(side) if isinstance(one, ast.Name)} for side in sides]
+    return any(names & joined for names in roots) and any(names and not names & joined for names in roots)

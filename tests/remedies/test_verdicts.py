@@ -1,0 +1,54 @@
+"""When a cell is expected to run, and when nobody knows."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+
+import pytest
+
+from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.remedy import FixPlan, Shortage
+from nb_oomhelper.remedies.verdicts import judge, rank, with_more_to_come
+from nb_oomhelper.source.collecting import comprehends_at
+
+pytestmark = pytest.mark.plain
+
+GIB = 1 << 30
+NEEDS = Shortage(needs=2 * GIB, measured=True, room=GIB)
+FOUND = Diagnosis(requested=GIB, free=GIB, capacity=8 * GIB, short=0, rerun=2 * GIB, made=GIB)
+DELETION = FixPlan(
+    number=1,
+    fix="delete-variable",
+    code="",
+    applicability="unsafe",
+    predicted=2 * GIB,
+    whole_cell_fits=True,
+    room=3 * GIB,
+    subject="raw",
+)
+
+
+@pytest.mark.parametrize(("hidden", "verdict"), [(0, "runs"), (GIB, "runs"), (GIB + 1, "may")])
+def test_what_the_cell_may_have_made_unseen_needs_room_too(hidden: int, verdict: str) -> None:
+    assert judge(DELETION, replace(NEEDS, hidden=hidden)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("requested", "midst", "hidden"),
+    [(GIB, False, 0), (GIB, True, GIB), (GIB // 8, False, GIB), (GIB // 7, False, 0), (None, False, 0)],
+)
+def test_more_is_to_come_in_the_midst_of_the_work(requested: int | None, midst: bool, hidden: int) -> None:
+    assert with_more_to_come(NEEDS, replace(FOUND, requested=requested), midst=midst).hidden == hidden
+
+
+def test_no_more_is_deleted_than_must_be() -> None:
+    both = replace(DELETION, subject="raw, orders", predicted=3 * GIB, verdict="runs")
+    one = replace(DELETION, verdict="runs")
+    assert rank(one, 0) < rank(both, 0)
+    assert rank(replace(both, verdict="may"), 0) < rank(replace(one, verdict="may"), 0)  # the more the likelier
+
+
+def test_a_comprehension_is_in_the_midst() -> None:
+    tree = ast.parse("x = 1\ny = f([\n    g(i)\n    for i in x])\n")
+    assert [comprehends_at(tree, line) for line in (None, 1, 2, 3, 4)] == [False, False, True, True, True]
