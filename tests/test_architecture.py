@@ -364,7 +364,7 @@ def load(code: str) -> list[Any]:
 def test_loading_the_extension_does_little() -> None:
     heavy, ours, threads, written, environment = load('cell("%load_ext nb_oomhelper"); tell(*changed())')
     assert heavy == []
-    names = ("cells", "extension", "held", "hooks", "magics", "reserve", "settings", "task_net", "warming")
+    names = ("cells", "extension", "held", "hooks", "magics", "reserve", "settings", "task_net", "warming", "watching")
     shell = {f"shell.{name}" for name in names}
     others = {"address_space", "errors", "session", "shell"}
     assert set(ours) == {PACKAGE, *(f"{PACKAGE}.{name}" for name in shell | others)}

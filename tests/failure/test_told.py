@@ -122,6 +122,16 @@ def test_what_a_log_says_after_an_error_is_not_its_message() -> None:
     assert one("MemoryError\nKilled\n").event.certainty == "sure"
 
 
+def test_a_class_that_tells_by_itself_does_not_make_an_error_of_the_next_line() -> None:
+    told = one("torch.OutOfMemoryError: Allocation on device 0\nepoch 2\n")
+    assert (told.spot.line, told.event.device) == (1, 0)
+
+
+def test_a_message_may_begin_below_the_class() -> None:
+    told = one(f"RuntimeError: training failed:\n{CUDA}\n")
+    assert (told.event.exception_type, told.event.requested, told.spot.line) == ("RuntimeError", 2 * GIB, 2)
+
+
 def test_code_that_names_an_error_raises_none() -> None:
     code = """
         Traceback (most recent call last):

@@ -334,3 +334,14 @@ class TestMeteredCell:
         reply = kernel.execute(f"%%gpumem\n{cell}")
         assert (reply.status, reply.ename, reply.stdout) == ("error", "SyntaxError", "")
         assert not kernel.eval("'x' in globals()")
+
+
+def test_a_pasted_text_is_explained_beside_the_live_panel(kernel: Kernel) -> None:
+    case = kernel.eval(f"id({CASE})")
+    reply = kernel.execute(f"%%oom explain\nRuntimeError: {CUDA}")
+    assert reply.stdout == "One out-of-memory error in the text (lines read: 1).\n"
+    (bundle,) = [row["data"] for row in reply.displays]
+    assert "What to do" in bundle["text/html"]
+    assert "It asked for 2.00 GiB" in bundle["text/plain"]
+    assert VIEW not in bundle
+    assert kernel.eval(f"id({CASE})") == case

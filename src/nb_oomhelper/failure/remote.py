@@ -31,6 +31,7 @@ _CLASSES: tuple[tuple[str, tuple[str, ...], Remote], ...] = (
     ("nbclient", ("CellExecutionError",), "launcher"),
     ("pyspark", ("PythonException",), "other"),
     ("py4j", ("Py4JJavaError",), "other"),
+    ("subprocess", ("CalledProcessError",), "command"),  # it quotes the command, of a script all of its code
     ("multiprocessing", ("RemoteError",), "other"),  # of a manager
     # what clients raise for a server's answer
     ("openai", ("APIError",), "server"),

@@ -147,12 +147,31 @@ def _loose_in(rows: Sequence[Row]) -> list[Told]:
 
 
 def _events(rows: Sequence[Row], kind: str) -> list[tuple[OomEvent, Row]]:
-    """The messages in some rows, first to last, each with the row where it begins."""
-    return [(event, rows[place]) for event, place in _messages(tuple(row.text for row in rows), kind)]
+    """The messages in some rows, first to last, each with the row where it begins.
+
+    Args:
+        rows: Of an error, or of none.
+        kind: The error's class; "" for none.
+    """
+    texts = tuple(row.text for row in rows)
+    found = list(_messages(texts))
+    if kind:
+        place = found[0][1] if found else 0
+        own = _of_class(texts[: found[1][1] if len(found) > 1 else None], kind)
+        found = [(own, place), *found[1:]] if own is not None else found
+    return [(event, rows[place]) for event, place in found]
 
 
 @functools.lru_cache(64)  # a log says the same again and again
-def _messages(texts: tuple[str, ...], kind: str) -> tuple[tuple[OomEvent, int], ...]:
+def _of_class(texts: tuple[str, ...], kind: str) -> OomEvent | None:
+    """The message of an error of a class that may tell by itself, whatever a log has said after it."""
+    read = [detect_text("\n".join(texts), kind), detect_text("\n".join(texts[:1]), kind)]
+    events = [event for event in read if event is not None]
+    return max(events, key=lambda event: (event.certainty == "sure", _known(event)), default=None)
+
+
+@functools.lru_cache(64)
+def _messages(texts: tuple[str, ...]) -> tuple[tuple[OomEvent, int], ...]:
     """The messages in some lines, with the place of the line where each begins.
 
     The rules find the last message of a text. It begins in the last line without which it is not found; what stands
@@ -161,27 +180,31 @@ def _messages(texts: tuple[str, ...], kind: str) -> tuple[tuple[OomEvent, int], 
     found: list[tuple[OomEvent, int]] = []
     end = len(texts)
     while end > 0 and len(found) < _IN_A_ROW:
-        event = detect_text("\n".join(texts[:end]), kind)
+        event = detect_text("\n".join(texts[:end]))
         if event is None:
             break
-        begin = _begin(texts[:end], event, kind)
-        alone = None if kind else detect_text("\n".join(texts[begin:end]))
-        found.append((alone or event, begin))
+        begin = _begin(texts[:end], event)
+        found.append((detect_text("\n".join(texts[begin:end])) or event, begin))
         end = begin
     return tuple(reversed(found))
 
 
-def _begin(texts: tuple[str, ...], event: OomEvent, kind: str) -> int:
+def _begin(texts: tuple[str, ...], event: OomEvent) -> int:
     """The last line from which a message is found as it is in all of them."""
     low, high = 0, len(texts) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        again = detect_text("\n".join(texts[middle:]), kind)
+        again = detect_text("\n".join(texts[middle:]))
         if again is not None and _same(again, event):
             low = middle
         else:
             high = middle - 1
     return low
+
+
+def _known(event: OomEvent) -> int:
+    """How many figures a message gives."""
+    return sum(figure is not None for figure in _figures(event))
 
 
 def _same(again: OomEvent, event: OomEvent) -> bool:

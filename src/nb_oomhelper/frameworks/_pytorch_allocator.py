@@ -50,6 +50,8 @@ def read_figures(torch: Any, ordinal: int, framework: str, backend: str) -> Allo
         device_free=free,
         device_capacity=capacity,
         uuid=uuid_of(torch, ordinal),
+        ooms=stats.get("num_ooms"),
+        retries=stats.get("num_alloc_retries"),
     )
 
 

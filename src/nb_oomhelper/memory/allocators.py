@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from nb_oomhelper.frameworks import FRAMEWORKS
 from nb_oomhelper.records.memory import AllocatorMemory
@@ -30,6 +30,47 @@ def allocators_by_gpu() -> dict[int | None, list[AllocatorMemory]]:
         allocators("cuda", ordinal) for ordinal in [*known_ordinals("cuda"), None]
     )  # the last is one that tells no uuid
     return {rows[0].device: rows for rows in found if rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """How often allocators have refused a request, and got one only by giving back their cache; by GPU."""
+
+    ooms: dict[int | None, int] = field(default_factory=dict)
+    retries: dict[int | None, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any(self.ooms.values()) or any(self.retries.values())
+
+    def since(self, before: Refusals, errors: int = 0) -> Refusals:
+        """Count what came after an earlier reading.
+
+        Args:
+            before: The reading.
+            errors: How many of these nobody has caught: they were seen as errors.
+        """
+        ooms = {device: count - before.ooms.get(device, 0) for device, count in self.ooms.items()}
+        retries = {device: count - before.retries.get(device, 0) for device, count in self.retries.items()}
+        for device in ooms:
+            seen = min(errors, max(0, ooms[device]))
+            ooms[device], errors = ooms[device] - seen, errors - seen
+        return Refusals({key: n for key, n in ooms.items() if n > 0}, {key: n for key, n in retries.items() if n > 0})
+
+
+def refusals_of(rows: dict[int | None, list[AllocatorMemory]]) -> Refusals:
+    """Add up what allocators have counted, by GPU.
+
+    Args:
+        rows: As `allocators_by_gpu` gives them.
+    """
+    ooms = {device: sum(one.ooms or 0 for one in found) for device, found in rows.items()}
+    retries = {device: sum(one.retries or 0 for one in found) for device, found in rows.items()}
+    return Refusals(ooms, retries)
+
+
+def read_refusals() -> Refusals:
+    """Read what allocators have counted since the process began; no GPU is started for it."""
+    return refusals_of(allocators_by_gpu())
 
 
 def known_ordinals(backend: str) -> list[int]:

@@ -12,8 +12,8 @@ from nb_oomhelper import address_space
 from nb_oomhelper.records.memory import HostMemory
 from nb_oomhelper.records.note import Note, note
 
-_CGROUP_OF_SELF = Path("/proc/self/cgroup")
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_OF_SELF = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 60  # cgroup v1 writes "no limit" as the largest number of whole pages, near 1 << 63
 # Of each cgroup version: its limit, its use, and the line of memory.stat with the file cache that the
 # kernel drops before it kills anything.
@@ -28,7 +28,7 @@ def read_host() -> HostMemory:
         Bytes throughout. `cgroup_used` is without the file cache that the kernel gives up on its own, so
         that limit - used is what can still be had.
     """
-    limit, used = read_cgroup(_CGROUP_OF_SELF, _CGROUPS)
+    limit, used = read_cgroup(CGROUP_OF_SELF, CGROUPS)
     mapped_limit, data_limit = address_space.limits()
     return HostMemory(
         **_machine(),
@@ -86,20 +86,20 @@ def read_cgroup(own: Path, root: Path) -> tuple[int | None, int | None]:
     """
     tightest: tuple[int | None, int | None] = None, None
     least = _NO_LIMIT
-    for folder, (limit_file, used_file, cache_line) in _cgroup_folders(own, root):
-        limit = _number(folder / limit_file)
+    for folder, (limit_file, used_file, cache_line) in cgroup_folders(own, root):
+        limit = read_number(folder / limit_file)
         if limit is None or limit >= _NO_LIMIT:
             continue
-        used = _number(folder / used_file)
+        used = read_number(folder / used_file)
         if used is not None:
-            used = max(0, used - _stat_line(folder / "memory.stat", cache_line))
+            used = max(0, used - (read_stat_line(folder / "memory.stat", cache_line) or 0))
         left = limit - (used or 0)
         if left < least:
             tightest, least = (limit, used), left
     return tightest
 
 
-def _cgroup_folders(own: Path, root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+def cgroup_folders(own: Path, root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """List this process's group and all above it, for version 1 and 2, with the names of their files.
 
     A path that does not exist below `root` is no error: a container may see the host's path in `own` and
@@ -129,16 +129,16 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _number(path: Path) -> int | None:
-    """The number in a file; None where there is none: no such file, or the word "max"."""
+def read_number(path: Path) -> int | None:
+    """Read the number in a file; None where there is none: no such file, or the word "max"."""
     text = _text(path).strip()
     return int(text) if text.isdecimal() and len(text) < 32 else None
 
 
-def _stat_line(path: Path, name: str) -> int:
-    """The number behind a name in a file of "name number" lines; 0 where it is not there."""
+def read_stat_line(path: Path, name: str) -> int | None:
+    """Read the number behind a name in a file of "name number" lines; None where it is not there."""
     for line in _text(path).splitlines():
         key, _, figure = line.partition(" ")
         if key == name and figure.isdecimal():
             return int(figure)
-    return 0
+    return None

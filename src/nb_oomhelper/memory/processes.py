@@ -58,6 +58,29 @@ def describe_process(pid: int) -> tuple[str | None, str | None]:
     return _one_line(name), _one_line(_detail(process, str(name or ""), command))
 
 
+def started_at(pid: int) -> float | None:
+    """Tell when a process began: two readings are equal for the same process alone. Never raises.
+
+    Returns:
+        Ticks of the kernel's own clock on Linux, which nobody can set; elsewhere seconds since the epoch. None where
+        there is no such process, or nothing but its exit status.
+    """
+    try:
+        state, *rest = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+        return None if state in "ZX" else float(rest[18])
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import psutil
+
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except Exception:  # as in `describe_process`
+        return None
+
+
 def is_child(pid: int) -> bool:
     """Whether a process, as this machine numbers it, is a child of this one, or a child's child. Never raises."""
     try:

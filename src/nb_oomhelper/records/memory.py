@@ -139,6 +139,8 @@ class AllocatorMemory:
         segments: All that it holds, block by block; None where that was not read.
         device_free, device_capacity: Bytes of the device as the framework's own runtime tells them, or None.
         uuid: The device's uuid as the framework knows it, "GPU-…", or None.
+        ooms, retries: How often it has refused a request, and how often it got one only after it had given back its
+            cache, since the process began; None where it does not count.
         never_releases: Whether it never gives memory back to the driver while the process lives, as JAX's does.
     """
 
@@ -159,6 +161,8 @@ class AllocatorMemory:
     device_free: int | None = None
     device_capacity: int | None = None
     uuid: str | None = None
+    ooms: int | None = None
+    retries: int | None = None
     never_releases: bool = False
 
     @property

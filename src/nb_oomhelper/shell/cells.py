@@ -69,6 +69,11 @@ class Cells:
         alike = (row for row, (thread, info) in rows if thread == here and info.raw_cell == source)
         return next(same, next(alike, None))
 
+    @property
+    def idle(self) -> bool:
+        """Whether no cell runs, on any thread."""
+        return not self._running
+
     def source(self) -> str:
         """Source of the innermost cell that this thread runs, or ""."""
         here = threading.get_ident()

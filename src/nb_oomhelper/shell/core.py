@@ -6,9 +6,11 @@ from typing import Protocol
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.services import Services
+from nb_oomhelper.shell.cells import Cells
 from nb_oomhelper.shell.hooks import Hooks
 from nb_oomhelper.shell.panels import Panels
 from nb_oomhelper.shell.settings import OOMHelper
+from nb_oomhelper.shell.watching import Watching
 
 
 class Core(Protocol):
@@ -18,11 +20,15 @@ class Core(Protocol):
         case: The last out-of-memory error, or None.
         settings: As the user has them.
         hooks: Where errors pass.
+        cells: Which cells run.
+        watching: The watchers that are on.
     """
 
     case: Case | None
     settings: OOMHelper
     hooks: Hooks
+    cells: Cells
+    watching: Watching
 
     @property
     def services(self) -> Services:

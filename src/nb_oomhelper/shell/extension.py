@@ -22,6 +22,7 @@ from nb_oomhelper.shell.reserve import Reserve
 from nb_oomhelper.shell.settings import OOMHelper
 from nb_oomhelper.shell.task_net import TaskNet
 from nb_oomhelper.shell.warming import Warming
+from nb_oomhelper.shell.watching import Watching
 
 if TYPE_CHECKING:
     from nb_oomhelper.case import Case
@@ -53,6 +54,7 @@ class Extension:
         self._magics = magics.Registration(shell, self)
         self._errors = 0  # of the cell that runs
         self._warming = Warming(shell, lambda: self.services)
+        self.watching = Watching(self.settings, self)
 
     @cached_property
     def services(self) -> Services:
@@ -75,31 +77,23 @@ class Extension:
         self.shell.configurables.append(self.settings)
         self._magics.install()
         self.hooks.install()
+        self.watching.install()
         self._tasks.install()
         self._warming.begin()
 
     def unload(self) -> None:
         """Take everything out, and end what is live."""
         self._warming.cancel()
+        self.watching.remove()
         self.hooks.remove()
         self._tasks.remove()
         self._magics.remove()
         if self.settings in self.shell.configurables:
             self.shell.configurables.remove(self.settings)
-        for end in (self._close, self._end, self._reserve.end):
+        for end in (partial(_close_screen, self), partial(_end_services, self), self._reserve.end):
             with contextlib.suppress(Exception):  # what ends badly must not keep the rest
                 end()
         self.case = None
-
-    def _close(self) -> None:
-        if "panels" in vars(self):
-            self.panels.screen.close()
-
-    def _end(self) -> None:
-        if "services" in vars(self):
-            from nb_oomhelper.shell.services import end
-
-            end(self.services)
 
     # a cell begins, an error comes by
 
@@ -109,11 +103,13 @@ class Extension:
             self._errors = 0
             self._held.begin()
         self.cells.begin(info)
+        self.watching.begin(info)
         if "panels" in vars(self):
             self.panels.reruns.begin(info)
 
     def _after(self, result: Any) -> None:
         self.cells.end(result)
+        self.watching.end(result, self._errors)
         if "panels" in vars(self):
             self.services.attempt(lambda: self.panels.reruns.end(result), None)
 
@@ -129,7 +125,9 @@ class Extension:
             failure = _read_new(error)
         except (Exception, KeyboardInterrupt) as problem:
             failure = self._read_again(error, problem)
-        if failure is not None:  # most errors need not wait for the rest to be imported
+        if failure is None:  # most errors need not wait for the rest to be imported
+            self.watching.failed(error)
+        else:
             self._show(failure, kept, span)
 
     def _show(self, failure: Failure, kept: bool = False, span: Span = (None, None)) -> None:
@@ -187,6 +185,18 @@ class Extension:
         with contextlib.suppress(Exception):
             _log.debug("a part failed", exc_info=problem)
             self.services.failed(problem)
+
+
+def _close_screen(extension: Extension) -> None:
+    if "panels" in vars(extension):
+        extension.panels.screen.close()
+
+
+def _end_services(extension: Extension) -> None:
+    if "services" in vars(extension):
+        from nb_oomhelper.shell.services import end
+
+        end(extension.services)
 
 
 def _read_new(error: BaseException) -> Failure | None:

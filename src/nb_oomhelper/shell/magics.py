@@ -112,7 +112,7 @@ class OomMagics(Magics):  # type: ignore[misc]
                 exec(body, shell.user_ns)
                 return eval(value, shell.user_ns)
             finally:
-                print("\n".join(meter.stop(self._core.settings.pick_language())))
+                print("\n".join(meter.stop(self._core.settings.pick_language(), sys.exc_info()[1])))
 
     @no_var_expand  # what is pasted to be explained must not be evaluated
     @line_cell_magic

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.memory.allocators import allocators_by_gpu
+from nb_oomhelper.memory.allocators import allocators_by_gpu, refusals_of
 from nb_oomhelper.memory.host import read_host
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import AllocatorMemory
+from nb_oomhelper.showing.memory_table import say_caught
 from nb_oomhelper.showing.wording import is_noise, say, say_size
 
 _SAMPLE = 0.1  # seconds between two looks at what keeps no peak of its own
@@ -32,11 +34,18 @@ class Meter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._end()
 
-    def stop(self, language: Language) -> list[str]:
-        """End the measuring and say what was seen, one line a GPU and one for the host."""
+    def stop(self, language: Language, error: BaseException | None = None) -> list[str]:
+        """End the measuring and say what was seen, one line a GPU and one for the host.
+
+        Args:
+            language: "en" or "zh".
+            error: What the cell ends with.
+        """
         self._end()
         self._sample()
-        lines = [self._gpu_line(device, rows, language) for device, rows in allocators_by_gpu().items()]
+        rows = allocators_by_gpu()
+        lines = [self._gpu_line(device, found, language) for device, found in rows.items()]
+        lines += say_caught(refusals_of(rows).since(refusals_of(self._gpus), _is_refusal(error)), language)
         host = _sampled(say("gpumem.host", language), language)
         return [*filter(None, lines), _line(host, (self._host, self._resident, read_host().this_process), language)]
 
@@ -59,6 +68,12 @@ class Meter:
         for device, rows in allocators_by_gpu().items():
             self._allocated[device] = _higher(self._allocated.get(device), _total(rows))
         return True
+
+
+def _is_refusal(error: BaseException | None) -> int:
+    """1 for an error that an allocator has counted, and the cell has not caught."""
+    event = detect(error) if error is not None else None
+    return int(event is not None and event.remote is None and event.backend != "host")
 
 
 def _raised_peak(before: list[AllocatorMemory], after: list[AllocatorMemory]) -> int | None:

@@ -32,6 +32,17 @@ class OOMHelper(Configurable):
         " empty: nb_oomhelper in the IPython directory.",
     ).tag(config=True)
 
+    watch_output = Bool(
+        False, help="Explain a lack of memory in what a command printed before it failed: `!`, `%%bash`, subprocess."
+    ).tag(config=True)
+    watch_allocator = Bool(
+        False, help="Count the out-of-memory errors that a cell's own code has caught; `%oom status` tells them."
+    ).tag(config=True)
+
+    watch_kernel = Bool(
+        False, help="Tell at the next load if a kernel ended in the middle of a cell; a small file says which."
+    ).tag(config=True)
+
     def pick_language(self) -> Language:
         """Choose the language that is set."""
         from nb_oomhelper.showing.wording import pick_language
@@ -47,6 +58,10 @@ class OOMHelper(Configurable):
     def knowledge_folder(self) -> Path:
         """Say where the user's own entries and fixes are."""
         return _expanded(self.knowledge_dir) if self.knowledge_dir else self._folder()
+
+    def runs_folder(self) -> Path:
+        """Say where kernels that run a cell keep which one it is."""
+        return self._folder() / "runs"
 
     def _folder(self) -> Path:
         shell: Any = self.parent

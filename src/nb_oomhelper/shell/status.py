@@ -9,7 +9,9 @@ from nb_oomhelper.memory.host import gap
 from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.remedies.history import measured_rates
 from nb_oomhelper.shell.core import Core
+from nb_oomhelper.showing.ended_text import say_ended
 from nb_oomhelper.showing.frontends import widgets_gap
+from nb_oomhelper.showing.memory_table import say_caught
 from nb_oomhelper.showing.notes import say_note
 
 
@@ -32,7 +34,12 @@ def status(core: Core) -> list[str]:
     if services.problem:
         traced = "_traced" if services.trace else ""
         notes.append(note(f"status.problem{traced}", problem=services.problem))
-    return [say_note(one, language) for one in notes]
+    caught = getattr(core.watching.get("watch_allocator"), "last", None)
+    ended = [
+        line for one in getattr(core.watching.get("watch_kernel"), "ended", []) for line in say_ended(one, language)
+    ]
+    lines = [say_note(one, language) for one in notes]
+    return [*lines, *(say_caught(caught, language, last=True) if caught else []), *ended]
 
 
 def _history(path: Path | None) -> Note | str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.memory.allocators import Refusals
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.records.note import Note
@@ -121,4 +122,26 @@ def _below(usages: Sequence[MemoryUsage], note: Note | None, language: Language)
             who = name or say("gpumem.no_name", language)
             said.append(say("gpumem.process", language, pid=pid, name=who, size=say_size(used, language)))
         lines.extend(say("list.of", language, head=_device(usage, language), text=line) for line in said)
+    return lines
+
+
+def say_caught(counted: Refusals, language: Language, *, last: bool = False) -> list[str]:
+    """Say how often allocators have refused a request and the cell's own code has caught that, one line a GPU.
+
+    Args:
+        counted: What a cell had.
+        language: "en" or "zh".
+        last: Whether it is the last cell that had any, and not the one that has just run.
+    """
+    cell = say("caught.last" if last else "caught.this", language)
+    lines = []
+    for device in sorted({*counted.ooms, *counted.retries}, key=str):
+        where = "cuda" if device is None else f"cuda:{device}"
+        ooms, retries = counted.ooms.get(device, 0), counted.retries.get(device, 0)
+        if ooms:
+            lines.append(
+                say("caught.ooms" if ooms > 1 else "caught.oom", language, count=ooms, cell=cell, device=where)
+            )
+        if retries:
+            lines.append(say("caught.retries", language, count=retries, cell=cell, device=where))
     return lines
