@@ -73,7 +73,7 @@ ON_EACH = echo "$$found" | while read -r version python; do \
   [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" "on-$$version" </dev/null || exit 1; done
 
 all-here: env old colab cuda chromium lint types
-	$(PYTEST) $(PARALLEL) --cov --cov-report term
+	$(PYTEST) $(PARALLEL) --durations 40
 	$(PLAYED) -k "not test_recovery or $(SOME)" tests/gpu
 
 # Another Python has the newest packages of its own, and torch only where pip finds a file of it without an index:
