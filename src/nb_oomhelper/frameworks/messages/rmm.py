@@ -16,6 +16,7 @@ MESSAGES = Messages(
         Rule("rmm.pool_max", "cuda", r"out_of_memory: RMM failure"),
         Rule("rmm.pool_max", "cuda", r"(?:Maximum pool size exceeded|Exceeded memory limit) \(failed to allocate"),
         Rule("rmm.oom", "cuda", r"out_of_memory: CUDA error"),
+        Rule("rmm.oom", "cuda", r"\bRMM_ERROR_OUT_OF_MEMORY\b"),  # before 0.12
         Rule("rapids.error", "cuda", r"CUDA error encountered at", "cudaErrorMemoryAllocation"),  # cuDF, RAFT, cuML
         # Thrust's own words: an extension that was built for another GPU brings them as well
         Rule("thrust.bad_alloc", "cuda", r"(?:std::)?bad_alloc: cudaErrorMemoryAllocation", probable=True),
