@@ -36,6 +36,10 @@ def written(source: str, line: int) -> Written:
             6,
             "infer",
         ),
+        ("outs = [net(x) for x in xs]", 1, "infer"),
+        ("outs = torch.cat([\n    net(x)\n    for x in xs\n])\nys = net(x)", 2, "infer"),
+        ("outs = [x for x in xs]\nys = net(x)", 2, None),
+        ("losses = [net(x) for x in xs]\nsum(losses).backward()", 1, "train"),
         ("out = net(x)", 1, None),  # another cell may go backward with it
     ],
 )

@@ -94,18 +94,6 @@ def _step(code: CodeType, line: int) -> Step:
     return Step(function=name, file=code.co_filename, first=code.co_firstlineno, line=line)
 
 
-def has_graph(frames: Iterable[tuple[FrameType, int]]) -> bool | None:
-    """Tell whether anything computed on the way to an error has an autograd graph; None where nothing tells.
-
-    Args:
-        frames: As of `read_steps`.
-    """
-    if "torch" not in sys.modules:
-        return None
-    seen = [describe(thing).kind for frame, _ in frames if not at_top(frame.f_code) for _, thing in named(frame)]
-    return any(kind in ("graph", "number") for kind in seen) if seen else None
-
-
 def find_kept(names: Mapping[str, object]) -> dict[str, Kept]:
     """Find what is kept under some names and right below them.
 
