@@ -67,6 +67,15 @@ def test_tensors_with_a_graph_and_without() -> None:
     assert find_kept({"mixed": [weight * 2, None]})["mixed"].element == Element("other")
 
 
+def test_lists_in_a_dict_are_what_is_in_them_and_all_of_it_counts() -> None:
+    torch = pytest.importorskip("torch")
+    bank = {"a": [torch.ones(1 << 18) for _ in range(3)], "b": [torch.ones(1 << 18) for _ in range(20)], "c": []}
+    kept = find_kept({"bank": bank})["bank"]
+    assert kept.element == Element("other", listed=True)
+    assert kept.size == {"host": 23 << 20}
+    assert find_kept({"bank": bank | {"d": torch.ones(2)}})["bank"].element == Element("other")
+
+
 class Result:
     def __init__(self, step: int, out: Any = None) -> None:
         self.step, self.out = step, out

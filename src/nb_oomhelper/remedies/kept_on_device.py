@@ -10,7 +10,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, graph_of
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import find_kept
+from nb_oomhelper.source.collecting import find_kept, grows_as_tuple
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_given_on, is_only_collected
 
@@ -95,7 +95,8 @@ def find_gathered_on_device(
 
 def _keepers(written: Written, event: OomEvent, held: Holdings, places: list[Place], place: Place) -> Iterator[_Keeper]:
     for path, kept, within, local in find_keepers(written, places):
-        on_device = kept.call and kept.element is not None and kept.element.reaches_device
+        filled = kept.call or (place in within and grows_as_tuple(place.body, path))
+        on_device = filled and kept.element is not None and kept.element.reaches_device
         if (
             on_device
             and kept.element is not None
