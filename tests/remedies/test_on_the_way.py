@@ -93,7 +93,7 @@ def test_the_statement_that_was_running() -> None:
 
 
 HOOKS = "def make(name):\n    def hook(module, args, output):\n        acts[name].append(output)\n    return hook\n"
-MEMO = "def memoize(f):\n    memo = {}\n    def inner(x):\n        memo[x] = f(x)\n        return memo[x]\n    return inner\n"
+MEMO = "def memoize(f):\n    memo = {}\n    def inner(x):\n        memo[x] = f(x)\n        return memo[x]\n"
 
 
 @pytest.mark.parametrize(
