@@ -165,3 +165,15 @@ def test_a_method_that_needs_its_class_around_it_is_not_written(name: str, line:
 
 def test_a_name_of_the_users_is_not_overwritten() -> None:
     assert put_in_place(SOURCE, [definition("fit", 9)], {"fit"}) is None
+
+
+def test_code_that_a_decorator_has_made_is_put_under_every_name_that_stands_for_it() -> None:
+    source = "def memo(f):\n    def inner(x):\n        return f(x)\n    return inner"
+    one = Definition(name="inner", owner="", file="<cell>", line=2, source=source, cell=1, bound=("first", "second"))
+    names: dict[str, Any] = {}
+    exec(source + "\nfirst, second = memo(abs), memo(str)", names)
+    written = put_in_place(source.replace("f(x)", "[f(x)]"), [one], names)
+    assert written is not None
+    exec(written, names)
+    assert (names["first"](-1), names["second"](2)) == ([1], ["2"])
+    assert put_in_place(source, [one], {"memo"}) is None

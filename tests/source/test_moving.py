@@ -7,7 +7,9 @@ import pytest
 from nb_oomhelper.source.moving import host_first, join_on_host, where_used
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
-LOADED = "ds = [(x.to(dev), y.to(dev)) for x, y in loader]\nfor e in range(2):\n    for a, b in ds:\n        net(a, b)\n"
+LOADED = (
+    "ds = [(x.to(dev), y.to(dev)) for x, y in loader]\nfor e in range(2):\n    for a, b in ds:\n        net(a, b)\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -27,16 +29,16 @@ LOADED = "ds = [(x.to(dev), y.to(dev)) for x, y in loader]\nfor e in range(2):\n
             "ds = [(x, n) for x, n in parts]\nfor x, n in ds:\n    x = x.cuda()\n    net(x, n)\n",
         ),
         (
-            "on = {k: v.to(dev) for k, v in data.items()}\nfor i in range(0, len(on['x']), 8):\n    net(on['x'][i:i + 8])\n",
-            "on = {k: v for k, v in data.items()}\nfor i in range(0, len(on['x']), 8):\n    net(on['x'][i:i + 8].to(dev))\n",
+            "on = {k: v.to(dev) for k, v in data.items()}\nfor i in range(len(on['x'])):\n    net(on['x'][i:i + 8])\n",
+            "on = {k: v for k, v in data.items()}\nfor i in range(len(on['x'])):\n    net(on['x'][i:i + 8].to(dev))\n",
         ),
         (
             "X, y = X.to(dev), y.to(dev)\nfor i in range(0, X.shape[0], 8):\n    f(net(X[i:i + 8]), y[i:i + 8])\n",
             "X, y = X, y\nfor i in range(0, X.shape[0], 8):\n    f(net(X[i:i + 8].to(dev)), y[i:i + 8].to(dev))\n",
         ),
         (
-            "X = A.cuda()\nperm = torch.randperm(len(X))\nfor i in range(9):\n    idx = perm[i:i + 8]\n    net(X[idx])\n",
-            "X = A\nperm = torch.randperm(len(X))\nfor i in range(9):\n    idx = perm[i:i + 8]\n    net(X[idx].cuda())\n",
+            "X = A.cuda()\nperm = torch.randperm(len(X))\nfor i in r:\n    idx = perm[i:i + 8]\n    net(X[idx])\n",
+            "X = A\nperm = torch.randperm(len(X))\nfor i in r:\n    idx = perm[i:i + 8]\n    net(X[idx].cuda())\n",
         ),
         ("X = A.cuda()\nperm = torch.randperm(9, device='cuda')\nnet(X[perm])\n", None),
         ("X = A.cuda()\nnet(X[mask])\n", None),  # wherever that lies

@@ -107,7 +107,7 @@ def gathers(written: Written, places: list[Place], backend: str, loaders: Collec
         loaders: Names of data loaders.
     """
     large = [path for path, kept in written.kept.items() if _is_large(kept, backend)]
-    functions = list(_functions(written))
+    functions = list(functions_of(written))
     if any(_grows(written.cell.tree.body, path) for path in large):
         return True
     if any(_grows(one.body, path, called=True) for path in large for one in functions):
@@ -126,8 +126,12 @@ def _is_large(kept: Kept, backend: str) -> bool:
     return (kept.size or {}).get(backend, 0) >= _MUCH
 
 
-def _functions(written: Written) -> Iterator[Function]:
-    """All functions in the cells that define any: a hook is called by none of them."""
+def functions_of(written: Written) -> Iterator[Function]:
+    """Give all functions in the cells that define any: a hook is called by none of them.
+
+    Args:
+        written: What the notebook's code says.
+    """
     for source in written.sources():
         text = written.read(source)
         yield from (one for one in (ast.walk(text.tree) if text is not None else ()) if isinstance(one, Function))
