@@ -221,6 +221,26 @@ for _ in range(3):
 {FULL}
 #---
 """,
+    "beside": f"""
+import torch
+net = torch.nn.Linear(512, 512)
+class Meter: pass
+meter = Meter()
+meter.preds, meter.labels, meter.names, meter.inputs = [], [], [], [torch.ones(9)]
+other = Meter()
+other.labels = [torch.ones(9)]
+#---
+def step(n):
+    x = torch.ones(2048, 512)
+    meter.preds.append(net(x).relu())
+    meter.labels.append(torch.zeros(2048))
+    meter.names.append("x")
+for n in range(3):
+    step(n)
+{FULL}
+#---
+[len(meter.preds), len(meter.labels), len(meter.names), len(meter.inputs), len(other.labels)]
+""",
     "hook": f"""
 import torch
 class Cam:
@@ -317,6 +337,12 @@ def test_the_old_one_goes_first(found: Any) -> None:
 def test_a_sum_at_the_top(found: Any) -> None:
     mend = found["total"][0][0]
     assert mend["after"] == "total += (net(torch.ones(2048, 512)).relu().mean() * 2).item()"
+
+
+def test_tensors_that_are_collected_together_are_emptied_together_and_nothing_else(found: Any) -> None:
+    (mend, *_), _, after = found["beside"]
+    assert (mend["kind"], mend["clear"]) == ("append_detach", "meter.preds.clear()\nmeter.labels.clear()")
+    assert after == [0, 0, 3, 1, 1]
 
 
 def test_what_an_object_never_empties(found: Any) -> None:

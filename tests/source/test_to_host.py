@@ -14,6 +14,7 @@ TENSOR = Element("other", on_device=True)
 GRAPH, NUMBER = Element("graph", on_device=True), Element("number", on_device=True)
 MODEL = Element("model", on_device=True)
 STATE = Element("parts", {"0.weight": TENSOR, "0.bias": TENSOR})
+LISTED = Element("other", on_device=True, listed=True)
 PAIR = Element("parts", {0: Element("other"), 1: TENSOR})
 LOG = Element("parts", {"step": Element("other"), "loss": NUMBER, "out": GRAPH})
 
@@ -45,6 +46,11 @@ LOG = Element("parts", {"step": Element("other"), "loss": NUMBER, "out": GRAPH})
             "kept[i] = {k: v.clone() for k, v in net.state_dict().items()}",
             "kept[i] = {k: v.clone().cpu() for k, v in net.state_dict().items()}",
         ),
+        (LISTED, "kept[c].append(net(x))", "kept[c].append(net(x).cpu())"),
+        (LISTED, "kept.setdefault(c, []).append(net(x))", "kept.setdefault(c, []).append(net(x).cpu())"),
+        (LISTED, "kept[c] += [net(x)]", "kept[c] += [net(x).cpu()]"),
+        (LISTED, "kept[c] = net(x)", None),  # a list, of whatever is in it
+        (LISTED, 'kept["out"].append(net(x))', None),  # it has a path of its own
         (MODEL, "kept.append(copy.deepcopy(net))", "kept.append(copy.deepcopy(net).cpu())"),
         (MODEL, "kept.append(net)", None),  # it may still be in use
         (Element("other"), "kept.append(out)", None),
@@ -72,6 +78,10 @@ def test_outside_of_a_loop_only_where_the_code_is_called_by_one() -> None:
         ("print(len(kept))", True),
         ("mean = torch.stack([one['loss'] for one in kept]).mean()", True),
         ("same = torch.cat(kept).argmax(1)\nright = (same == torch.cat(other)).sum()", True),
+        ("kept = {c: torch.cat(v) for c, v in kept.items()}\nprint(v.shape)", True),
+        ("for part in kept.values():\n    print(len(part))", True),
+        ("for c, v in kept.items():\n    scores[c] = query @ torch.cat(v)", False),
+        ("for c, v in kept.items():\n    net(v[-1])", False),
         ("k = torch.cat([kept[i][0], k])", False),  # a cache that is computed with
         ("x = net(kept[-1])", False),
         ("score = torch.cat(kept)\nright = score == labels", False),

@@ -9,7 +9,13 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
-from nb_oomhelper.remedies.kept_on_device import find_gathered_on_device, find_kept_on_device
+from nb_oomhelper.remedies.kept_on_device import (
+    find_gathered_on_device,
+    find_kept_by_hooks,
+    find_kept_on_device,
+    find_remembered,
+)
+from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
@@ -37,6 +43,9 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         on_device = list(find_kept_on_device(written, event, held, places))
         yield from on_device
         yield from find_gathered_on_device(written, event, shortage, places)
+        yield from find_remembered(written, event, places)
+        yield from find_kept_by_hooks(written, event, places)
+        yield from find_moved_data(written, event, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)
         yield from _retained(event, places)

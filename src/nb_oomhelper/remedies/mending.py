@@ -120,6 +120,7 @@ def _explained(held: Holdings, group: Sequence[Mistake]) -> int | None:
 
 def _cleared(written: Written, group: Iterable[Mistake]) -> Iterator[str]:
     """What empties what has been collected; of what the cell itself makes anew nothing need be."""
+    yield from (one.clear for one in group if one.clear)
     paths = dict.fromkeys(path for one in group if one.grows for path in (one.subject, *_beside(written, one)))
     for path in paths:
         kept = written.kept.get(path)

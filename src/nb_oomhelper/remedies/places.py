@@ -51,6 +51,7 @@ class Mistake:
         explains: Bytes that are kept by it; None where they are not known.
         in_cell: The failed cell itself keeps them.
         grows: It keeps more with every step of a loop.
+        clear: What empties it, where no name of the user's leads to it.
     """
 
     kind: CureKind
@@ -60,6 +61,7 @@ class Mistake:
     explains: int | None = None
     in_cell: bool = False
     grows: bool = False
+    clear: str = ""
 
 
 def find_places(written: Written) -> list[Place]:

@@ -20,6 +20,8 @@ CureKind = Literal[
     "append_item",
     "append_detach",
     "append_host",
+    "move_batches",
+    "move_last",
     "add_item",
     "no_grad",
     "retain_graph",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from nb_oomhelper.source.collecting import (
     find_kept,
     is_keeper,
+    is_put_in_item,
     last_name,
     put_behind,
     reads_tensors,
@@ -20,8 +21,10 @@ from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
 _PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "pad_sequence"})
 _READS = _JOINS | {"len", "print", "list", "tuple"}
+_VIEWS = frozenset({"items", "values", "keys"})
+_LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.DictComp, ast.GeneratorExp)
-_ELSEWHERE = frozenset({"cpu", "numpy", "tolist", "item"})
+ELSEWHERE = frozenset({"cpu", "numpy", "tolist", "item"})
 
 
 def find_to_host(
@@ -42,12 +45,30 @@ def find_to_host(
         if in_loop and not any(_is_in_loop(one, parents) for one in puts):
             continue
         numbers = not reads_tensors(body, keeper)
+        if element.listed:
+            others = [one for one in puts if not is_put_in_item(one, parents)]
+            if not all(_is_made_of(one, keeper, parents) for one in others):
+                continue
+            puts = [one for one in puts if one not in others]
         for one in puts:
             if element.kind == "model" and _is_done_with(body, one, parents):
                 edits += put_behind(text, one, ".cpu()")
             else:
                 edits += _moved(text, one, element, numbers=numbers)
     return edits
+
+
+def _is_made_of(put: ast.expr, keeper: str, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether something is empty, or made of what was kept before: `bank = {c: torch.cat(v) for c, v in bank.items()}`.
+
+    It is no member of a list in the keeper then.
+    """
+    above = parents.get(put)
+    if isinstance(put, ast.List) and not put.elts:
+        return True
+    return isinstance(above, ast.DictComp) and any(
+        is_keeper(one, keeper) for part in above.generators for one in ast.walk(part.iter)
+    )
 
 
 def _is_done_with(body: list[ast.stmt], put: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
@@ -106,7 +127,7 @@ def _is_gathered(node: ast.expr) -> bool:
     steps = {one.id for part in node.generators for one in ast.walk(part.target) if isinstance(one, ast.Name)}
     called = {one.func.id for one in ast.walk(node.elt) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)}
     attributes = {one.attr for one in ast.walk(node.elt) if isinstance(one, ast.Attribute)}
-    return bool(called) and not called & steps and not attributes & _ELSEWHERE
+    return bool(called) and not called & steps and not attributes & ELSEWHERE
 
 
 def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> bool:
@@ -117,13 +138,28 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
         keepers: As of `find_to_host`.
     """
     parents = parents_of(walk(body))
-    joined = {one for one in keepers if one.isidentifier()}
+    members = {name for one in keepers for name in _names_of_members(body, one)}
+    joined = members.union(one for one in keepers if one.isidentifier())
     for node in walk(body):
-        if isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers):
-            if not _is_harmless(node, parents):
+        kept = isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers)
+        if kept or (isinstance(node, ast.Name) and node.id in members):
+            if not _is_harmless(node, parents):  # type: ignore[arg-type]
                 return False
-            joined |= _names_of_joined(node, parents)
+            joined |= _names_of_joined(node, parents)  # type: ignore[arg-type]
     return not any(_meets_others(node, joined) for node in walk(body))
+
+
+def _names_of_members(body: list[ast.stmt], keeper: str) -> Iterator[str]:
+    """The names of members: `v` in `for k, v in bank.items()`."""
+    for node in walk(body):
+        if not isinstance(node, (ast.For, ast.comprehension)):
+            continue
+        view = node.iter.func if isinstance(node.iter, ast.Call) else None
+        if isinstance(view, ast.Attribute) and view.attr in _VIEWS and is_keeper(view.value, keeper):
+            target = node.target
+            last = target.elts[-1] if isinstance(target, ast.Tuple) and view.attr == "items" else target
+            if view.attr != "keys" and isinstance(last, ast.Name):
+                yield last.id
 
 
 def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
@@ -188,7 +224,7 @@ def _moved_dict(text: SourceText, node: ast.expr, element: Element, *, numbers: 
 
 def _behind(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> list[Edit]:
     names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    if names & _ELSEWHERE or (element.kind == "model" and not isinstance(node, ast.Call)):
+    if names & ELSEWHERE or (element.kind == "model" and not isinstance(node, ast.Call)):
         return []  # a model that has a name of its own may still be in use
     if element.kind == "number" and numbers:
         return put_behind(text, node, ".item()")
@@ -207,6 +243,11 @@ def _is_harmless(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
         return above.value is node and fills and _is_harmless(above, parents)
     if isinstance(above, ast.Attribute):
         call = parents.get(above)
+        if above.attr in _LOOKS:
+            return True
+        if above.attr in _VIEWS and isinstance(call, ast.Call):
+            reader = parents.get(call)
+            return isinstance(reader, (ast.For, ast.comprehension)) or _is_read_only(call, reader, parents)
         return above.attr in _PUTS and isinstance(call, ast.Call) and call.func is above
     while isinstance(above, (ast.Tuple, ast.List, ast.Dict, ast.Starred)):
         node, above = above, parents.get(above)
