@@ -35,7 +35,8 @@ def look(source):
 
 
 def told(mend):
-    return {name: getattr(mend, name) for name in ("kind", "subject", "cell", "before", "after", "definition", "clear")}
+    names = ("kind", "subject", "cell", "before", "after", "definition", "clear", "partly")
+    return {name: getattr(mend, name) for name in names}
 
 
 found = {}
@@ -241,6 +242,31 @@ for n in range(3):
 #---
 [len(meter.preds), len(meter.labels), len(meter.names), len(meter.inputs), len(other.labels)]
 """,
+    "apart": f"""
+import torch
+net = torch.nn.Linear(512, 512)
+stats = {{"loss": [], "feats": []}}
+def step(x):
+    loss = net(x).relu().mean()
+    stats["loss"].append(loss)
+#---
+for n in range(2):
+    x = torch.ones(4096, 512)
+    stats["feats"].append(net(x).relu())
+    step(x)
+{FULL}
+#---
+""",
+    "values": f"""
+import torch
+net = torch.nn.Linear(512, 2048)
+preds = []
+#---
+for n in range(2):
+    preds.append(net(torch.ones(4096, 512)))
+{FULL}
+#---
+""",
     "hook": f"""
 import torch
 class Cam:
@@ -307,6 +333,15 @@ def test_two_mistakes_of_a_function_are_mended_in_one_go(found: Any) -> None:
     assert mend["before"].splitlines() == ["loss.backward(retain_graph=True)", 'history["loss"].append(loss)']
     assert mend["after"].splitlines() == ["loss.backward()", 'history["loss"].append(loss.item())']
     assert 'history["step"].append(step)\n' in mend["definition"]
+
+
+def test_what_goes_on_growing_beside_it_is_said(found: Any) -> None:
+    assert [mend["partly"] for mend in found["function"][0]] == [False]
+    assert {mend["subject"]: mend["partly"] for mend in found["apart"][0]} == {
+        "stats['loss']": True,
+        "stats['feats']": True,
+    }
+    assert [mend["partly"] for mend in found["values"][0]] == [True]  # 32 MiB of results to 8 MiB of graph a step
 
 
 def test_what_is_no_tensor_is_not_detached(found: Any) -> None:

@@ -27,6 +27,7 @@ from nb_oomhelper.source.to_host import is_given_on
 
 _BY_THEMSELVES = frozenset({".generate", ".predict", ".evaluate", ".encode", ".transcribe", "pipeline"})
 _GOOD_PART = 0.5  # of what is missing, to be worth a change
+_LARGE_PART = 0.25  # of the graphs behind them, from which on values that are kept on and on matter as well
 
 
 def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> Iterator[Mistake]:
@@ -82,8 +83,16 @@ def _kept_graphs(
                 kind, edits = "backward_each", rewriting.backward_each(place.text, place.body, path)
             if edits and (place.source, edits[0][0]) not in done:
                 done.add((place.source, edits[0][0]))
+                values = (kept.size or {}).get(event.backend, 0) if kind == "append_detach" else 0
                 yield Mistake(
-                    kind=kind, subject=path, place=place, edits=edits, explains=size, in_cell=local, grows=True
+                    kind=kind,
+                    subject=path,
+                    place=place,
+                    edits=edits,
+                    explains=size,
+                    in_cell=local,
+                    grows=True,
+                    partly=values >= size * _LARGE_PART,
                 )
 
 

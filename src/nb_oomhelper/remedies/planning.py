@@ -179,6 +179,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
     return {
         "explains": mend.explains,
         "in_cell": mend.in_cell,
+        "partly": mend.partly,
         "before": mend.before,
         "after": mend.after,
         "changed_cell": mend.cell,
