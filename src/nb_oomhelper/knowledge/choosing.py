@@ -40,6 +40,8 @@ _NO_HOLDER = frozenset(("too_large", "limit", "fragmentation", "not_short", "con
 _BY_CODE = _BACKGROUND | {"graph", "copies"}  # causes that a change of the code explains, if there is one
 _PASSED = 3  # runners-up that are told
 
+Relation = Literal["match", "related", "passed"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
@@ -47,13 +49,14 @@ class Match:
 
     Attributes:
         entry: The entry.
-        relation: "match" where all that it states holds, "related" where something cannot be told or does not.
+        relation: "match" where all that it states holds, "related" where something cannot be told, "passed" where one
+            condition does not hold: it is told beside another, and is never the best.
         differs: What that is: "backend", "phase", "cause", …; "hint" where the entry is never sure; "others" where
             another fits as well.
     """
 
     entry: Entry
-    relation: Literal["match", "related"]
+    relation: Relation
     differs: tuple[str, ...] = ()
 
 
@@ -67,9 +70,9 @@ class Choice:
         read: What was looked at, as pairs of a condition's name and its value, where that is known.
     """
 
-    best: Match | None
-    others: tuple[Match, ...]
-    read: tuple[tuple[str, str], ...]
+    best: Match | None = None
+    others: tuple[Match, ...] = ()
+    read: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,7 @@ def choose(
             found = Match(entry=entry, relation="related" if open_yet else "match", differs=open_yet)
             fitting.append((weight + own, found))
         elif len(wrong) == 1:
-            passed.append((weight, Match(entry=entry, relation="related", differs=wrong)))
+            passed.append((weight, Match(entry=entry, relation="passed", differs=wrong)))
     ranked, clear = _ranked(fitting)
     return Choice(
         best=ranked[0] if clear else None,
