@@ -88,10 +88,10 @@ class Catalog:
             KnowledgeError: There is none; the text offers names that are near.
         """
         wanted = code_or_id.strip().casefold()
-        names = {name.casefold(): name for entry in self.entries for name in (entry.code, entry.id)}
         for entry in self.entries:
             if wanted in (entry.code.casefold(), entry.id.casefold()):
                 return entry
+        names = {name.casefold(): name for entry in self.entries for name in (entry.code, entry.id)}
         near = difflib.get_close_matches(wanted[:_SHOWN], names, n=3, cutoff=0.4)
         hint = f"; near it: {', '.join(names[name] for name in near)}" if near else ""
         raise KnowledgeError(f"there is no entry {_one_line(code_or_id.strip())!r}{hint}")
