@@ -133,11 +133,11 @@ peers: .venv-peers/.wheel
 engines: env .venv-engines/.wheel
 	$(PYTEST) tests/kernel/test_engines.py
 
-# Its tools are no part of any other environment. What is only a warning to them is an error here.
+# Its tools are no part of any other environment. What is only a warning to them is an error here, and --quiet would hide it.
 docs: env .venv-docs/.site
 	@rm -rf build/docs
 	PYTHONPATH="$(CURDIR)" $(PY) docs/site/pages.py build/docs
-	@for language in en zh; do NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet \
+	@for language in en zh; do NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict \
 	  --config-file build/docs/mkdocs-$$language.yml || exit 1; done
 	@echo "build/docs/site/index.html"
 
