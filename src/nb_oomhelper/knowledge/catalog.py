@@ -127,8 +127,10 @@ def load_catalog(user_dir: Path | None = None, trusted: Path | None = None) -> C
     fixes = _packaged("fixes", read_fix)
     hashes = _trusted(trusted, problems)
     for folder in _folders(user_dir, problems):
-        _put_over(entries, _own(folder, "entries", read_entry, problems, hashes), "entry", replaced)
-        _put_over(fixes, _own(folder, "fixes", read_fix, problems, hashes), "fix", replaced)
+        amiss: list[str] = []
+        _put_over(entries, _own(folder, "entries", read_entry, amiss, hashes), "entry", replaced)
+        _put_over(fixes, _own(folder, "fixes", read_fix, amiss, hashes), "fix", replaced)
+        problems += amiss if folder == user_dir else [f"{folder}/{problem}" for problem in amiss]
     whole = _one_per_code(entries.values(), problems)
     problems += _loose_ends(whole, tuple(fixes.values()))
     return Catalog(
