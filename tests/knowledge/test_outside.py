@@ -5,12 +5,18 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from nb_oomhelper.errors import KnowledgeError
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.knowledge.outside import GROUP, distrust, fix_files, hash_of, read_trusted, trust
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.loading.reload import study
+from nb_oomhelper.remedies.planning import plan
+from nb_oomhelper.showing.report import write
+from tests.cases import rich_case
 
 pytestmark = pytest.mark.plain
 
@@ -105,6 +111,26 @@ def test_a_fix_is_only_shown_until_its_content_is_trusted(site: Path, tmp_path: 
     assert (fix.trusted, fix.applicability) == (True, "unsafe")
     file.write_text(FIX + "\n# one more line\n", "utf-8")
     assert not load_catalog(trusted=kept).fix("acme-delete").trusted
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_nothing_that_is_not_trusted_can_be_run_whatever_it_is_about(tmp_path: Path, language: Language) -> None:
+    """Every packaged fix as a file of somebody else's: some take what they run from the notebook, and not from it."""
+    folder = tmp_path / "fixes"
+    folder.mkdir()
+    for fix in (PACKAGED / "fixes").iterdir():
+        (folder / fix.name).write_text(fix.read_text("utf-8"), "utf-8")
+    case, catalog = rich_case(), load_catalog(tmp_path)
+    load = study(case.event, case.snapshot, frozenset({"llm"}))
+    case.plans = plan(catalog, case.event, case.snapshot, case.diagnosis, load)
+    assert {one.fix for one in case.plans} >= {"release-failed-cell", "reload-offload", "delete-variable"}
+    assert {one.applicability for one in case.plans} == {"display_only"}
+    row = next(one for one in write(case, catalog, language).fixes if one.plan.fix == "reload-offload")
+    assert f"`{folder / 'reload-offload.toml'}`" in row.note
+    trusted = load_catalog(tmp_path, keep(tmp_path, *folder.iterdir()))
+    assert {one.applicability for one in plan(trusted, case.event, case.snapshot, case.diagnosis, load)} == {
+        one.applicability for one in rich_case().plans
+    }
 
 
 def test_the_same_content_is_trusted_wherever_it_lies(site: Path, tmp_path: Path) -> None:

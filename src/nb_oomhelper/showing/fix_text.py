@@ -62,7 +62,7 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
 
 
 def _obstacle(plan: FixPlan, fix: Fix, language: Language) -> str:
-    if not fix.trusted and fix.origin is not None:
+    if plan.obstacle == "untrusted":
         return say("obstacle.untrusted", language, file=code(str(fix.origin)))
     if not plan.obstacle:
         return ""
