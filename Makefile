@@ -45,7 +45,7 @@ LAB_FLAGS := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
   $(shell [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ] || echo --no-browser)
 
 WHEEL := dist/.built
-SOURCES := pyproject.toml README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
+SOURCES := pyproject.toml hatch_build.py README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
 OTHERS := $(PYTHON) tests/interpreters.py --others
 
 # What takes the time: each process and kernel imports torch, 2 to 3 s of a processor. On two, the tests with the mark

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from nb_oomhelper.knowledge.choosing import Choice, choose
 from nb_oomhelper.knowledge.entry import Entry, read_entry
 from nb_oomhelper.knowledge.fix import Fix, read_fix
 from nb_oomhelper.knowledge.outside import decoded, hash_of, package_folders, read_small, read_trusted
+from nb_oomhelper.knowledge.packaged import add, packaged
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 
@@ -123,8 +123,8 @@ def load_catalog(user_dir: Path | None = None, trusted: Path | None = None) -> C
     """
     problems: list[str] = []
     replaced: list[str] = []
-    entries = _packaged("entries", read_entry)
-    fixes = _packaged("fixes", read_fix)
+    entries: dict[str, Entry] = packaged("entries")
+    fixes: dict[str, Fix] = packaged("fixes")
     hashes = _trusted(trusted, problems)
     for folder in _folders(user_dir, problems):
         amiss: list[str] = []
@@ -164,21 +164,6 @@ def _put_over(records: dict[str, _Record], own: dict[str, _Record], kind: str, r
     records |= own
 
 
-def _packaged(kind: str, read: Callable[[str], _Record]) -> dict[str, _Record]:
-    """Read all packaged files of one kind, by id."""
-    records: dict[str, _Record] = {}
-    folder = resources.files("nb_oomhelper.knowledge") / kind
-    try:
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".toml"):
-                _add(records, f"{kind}/{file.name}", read, file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise KnowledgeError(f"packaged {kind} cannot be read: {_one_line(str(error))}") from error
-    if not records:
-        raise KnowledgeError(f"packaged {kind} are missing")
-    return records
-
-
 def _own(
     folder: Path, kind: str, read: Callable[[str], _Record], problems: list[str], trusted: Collection[str]
 ) -> dict[str, _Record]:
@@ -195,32 +180,10 @@ def _own(
         where = f"{kind}/{file.name}"
         try:
             data = read_small(file, where)
-            _add(records, where, read, decoded(data, where), file, trusted=hash_of(data) in trusted)
+            add(records, where, read, decoded(data, where), file, trusted=hash_of(data) in trusted)
         except KnowledgeError as error:
             problems.append(str(error))
     return records
-
-
-def _add(
-    records: dict[str, _Record],
-    where: str,
-    read: Callable[[str], _Record],
-    text: str,
-    origin: Path | None = None,
-    *,
-    trusted: bool = True,
-) -> None:
-    """Read one file's text into `records`; errors begin with the file's name. What is not trusted is only shown."""
-    try:
-        record = read(text)
-    except KnowledgeError as error:
-        raise KnowledgeError(f"{where}: {error}") from error
-    if record.id.casefold() in records:
-        raise KnowledgeError(f"{where}: id: {record.id!r} is already in another file of this folder")
-    record = replace(record, origin=origin)
-    if isinstance(record, Fix) and not trusted:
-        record = replace(record, trusted=False, applicability="display_only")
-    records[record.id.casefold()] = record
 
 
 def _one_per_code(entries: Iterable[Entry], problems: list[str]) -> tuple[Entry, ...]:
