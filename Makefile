@@ -63,7 +63,7 @@ GPU ?= any
   played recovery bench peers engines docs clean
 .SECONDARY:
 
-test: all-here
+test: all-here docs
 	@found=$$($(OTHERS) --ends) && $(ON_EACH)
 
 test-all: all-here
