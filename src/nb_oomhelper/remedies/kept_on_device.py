@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.on_the_way import functions_of
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, graph_of
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.by_hooks import move_each_step
 from nb_oomhelper.source.collecting import binds, find_kept, grows_as_tuple, root_of
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.flows import calls_any
 from nb_oomhelper.source.remembered import only_looked_at, remember_on_host
 from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_given_on, is_only_collected
 
@@ -59,11 +61,13 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
         # what is joined and then compared must lie in one place, so that all or none of it is moved
         if not any(one.is_large for one in keepers) or not all(is_only_collected(one.body, elements) for one in places):
             continue
+        if not may_lie_on_host(written, places, place, [one.path for one in keepers]):
+            continue
         graph = keepers[0].graph  # that of the others is the same
         for one in keepers:
             in_loop = place.definition is None or (one.local and "." not in one.path)
             edits = find_to_host(place.text, place.body, {one.path: one.element}, in_loop=in_loop)
-            if edits:
+            if edits and not (one.element.has("model") and calls_any(place.body, [one.path])):
                 yield Mistake(
                     kind="append_host",
                     subject=one.path,
@@ -91,6 +95,8 @@ def find_gathered_on_device(
         return
     for place in places:
         for name, edits in find_gathered(place.text, place.body, place.line) if place.line is not None else ():
+            if not may_lie_on_host(written, places, place, [name]):
+                continue
             yield Mistake(
                 kind="append_host", subject=name, place=place, edits=edits, explains=shortage.needs, in_cell=True
             )
