@@ -19,6 +19,7 @@ from nb_oomhelper.source.flows import calls_any, given_by, meets_model, numbers_
         ("net(x[i:i + 8].to(dev))", False),
         ("z = x.cuda()\nnet(z)", False),
         ("net(other[:len(x)], x.shape)", False),
+        ("for i, v in enumerate(x):\n    net(i)", False),
         ("print(x.mean())\nplot(x)", False),
     ],
 )

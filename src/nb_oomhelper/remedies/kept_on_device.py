@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.on_the_way import functions_of
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, graph_of
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.by_hooks import move_each_step
+from nb_oomhelper.source.by_hooks import is_in_function, move_each_step
 from nb_oomhelper.source.collecting import binds, find_kept, grows_as_tuple, root_of
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.flows import calls_any
@@ -68,12 +69,13 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
             in_loop = place.definition is None or (one.local and "." not in one.path)
             edits = find_to_host(place.text, place.body, {one.path: one.element}, in_loop=in_loop)
             if edits and not (one.element.has("model") and calls_any(place.body, [one.path])):
+                hooked = place.definition is not None and is_in_function(place.body, one.path)
                 yield Mistake(
                     kind="append_host",
                     subject=one.path,
                     place=place,
                     edits=edits,
-                    explains=one.size + graph,
+                    explains=None if hooked and _is_in_loop(place) else one.size + graph,
                     in_cell=one.local,
                     grows=one.is_large,
                 )
@@ -170,6 +172,13 @@ def find_kept_by_hooks(written: Written, event: OomEvent, places: list[Place]) -
                     kind="append_host", subject=path, place=place, edits=edits, explains=size, in_cell=False, grows=True
                 )
                 break
+
+
+def _is_in_loop(place: Place) -> bool:
+    """Whether a loop was running: what it had registered is there still."""
+    line = place.line or 0
+    loops = [one for part in place.body for one in ast.walk(part) if isinstance(one, (ast.For, ast.While))]
+    return any(one.lineno <= line <= (one.end_lineno or 0) for one in loops)
 
 
 def _keepers(written: Written, event: OomEvent, held: Holdings, places: list[Place], place: Place) -> Iterator[_Keeper]:

@@ -10,7 +10,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source import moving
+from nb_oomhelper.source import growing, moving
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.to_host import is_only_collected
 
@@ -61,7 +61,7 @@ def _joined(
     """`out = torch.cat([out, part])` in a loop."""
     if event.phase == "train" or written.autograd is not False or place.line is None:
         return
-    found = moving.join_on_host(place.text, place.body, place.line)
+    found = growing.join_on_host(place.text, place.body, place.line)
     alone = found and is_only_collected(place.body, {found[0]: Element("other", on_device=True)})
     if found and alone and may_lie_on_host(written, places, place, [found[0]]):
         yield Mistake(

@@ -105,7 +105,9 @@ def _bindings(body: list[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr]]:
         if isinstance(node, ast.Assign):
             yield from ((node.value, target) for target in node.targets)
         elif isinstance(node, (ast.For, ast.comprehension)):
-            yield node.iter, node.target
+            keyed = isinstance(node.iter, ast.Call) and last_name(node.iter.func) in ("items", "enumerate")
+            pair = isinstance(node.target, ast.Tuple) and len(node.target.elts) == 2
+            yield node.iter, node.target.elts[1] if keyed and pair else node.target  # type: ignore[attr-defined]
 
 
 def _carries(node: ast.AST, names: Collection[str]) -> bool:

@@ -213,7 +213,11 @@ def _joins(node: ast.AST) -> bool:
 
 
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    return _loop_around(node, parents) is not None
+    """Whether code runs again and again: a loop stands around it, or a function of its own, such as a hook."""
+    above: ast.AST | None = node
+    while above is not None and not isinstance(above, (*_LOOPS, ast.FunctionDef)):
+        above = parents.get(above)
+    return above is not None
 
 
 def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
