@@ -249,6 +249,8 @@ class TestFixes:
             ("concat-once", "unsafe", (), "mistake"),
             ("still-sparse", "unsafe", (), "mistake"),
             ("by-parts", "unsafe", (), "mistake"),
+            ("model-in-parts", "unsafe", (), "mistake"),
+            ("pairs-in-parts", "unsafe", (), "mistake"),
             ("no-grad-function", "unsafe", (), "mistake"),
             ("no-grad", "unsafe", (), "cell"),
             ("clear-then-reload", "unsafe", (), "call"),

@@ -93,6 +93,7 @@ def test_the_statement_that_was_running() -> None:
 
 
 HOOKS = "def make(name):\n    def hook(module, args, output):\n        acts[name].append(output)\n    return hook\n"
+INNER = "    def hook(module, args, output):\n        acts.setdefault(0, []).append(output)\n    net(hook)\n"
 MEMO = "def memoize(f):\n    memo = {}\n    def inner(x):\n        memo[x] = f(x)\n        return memo[x]\n"
 
 
@@ -101,6 +102,7 @@ MEMO = "def memoize(f):\n    memo = {}\n    def inner(x):\n        memo[x] = f(x
     [
         ("for x in xs.split(4):\n    net(x)", 2, HOOKS, ("acts",), None, True),  # no one calls it by its name
         ("for x in xs:\n    f(x)", 2, MEMO, (), ("inner", "memo"), True),
+        ("outs = layers(xs)", 1, f"def layers(xs):\n    acts = {{}}\n{INNER}", (), ("layers", "acts"), True),
         ("for x in xs:\n    outs.append(net(x))", 2, "", ("outs",), None, True),
         ("for x in xs:\n    outs += (net(x),)", 2, "", ("outs",), None, True),
         ("for x in xs:\n    outs = []\n    outs.append(net(x))", 3, "", ("outs",), None, False),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nb_oomhelper.source.moving import host_first, join_on_host, where_used
+from nb_oomhelper.source.growing import join_on_host
+from nb_oomhelper.source.moving import host_first, where_used
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 LOADED = (
@@ -40,6 +41,13 @@ LOADED = (
             "X = A.cuda()\nperm = torch.randperm(len(X))\nfor i in r:\n    idx = perm[i:i + 8]\n    net(X[idx])\n",
             "X = A\nperm = torch.randperm(len(X))\nfor i in r:\n    idx = perm[i:i + 8]\n    net(X[idx].cuda())\n",
         ),
+        (
+            "ds = TensorDataset(X.cuda(), y.cuda())\ndl = DataLoader(ds, 8)\nfor a, b in dl:\n    net(a, b)\n",
+            "ds = TensorDataset(X, y)\ndl = DataLoader(ds, 8)\nfor a, b in dl:\n"
+            "    a, b = a.cuda(), b.cuda()\n    net(a, b)\n",
+        ),
+        ("ds = TensorDataset(X.cuda(), y)\nfit(net, DataLoader(ds, 8))\n", None),
+        ("ds = TensorDataset(X.cuda(), y)\n", None),
         ("X = A.cuda()\nperm = torch.randperm(9, device='cuda')\nnet(X[perm])\n", None),
         ("X = A.cuda()\nnet(X[mask])\n", None),  # wherever that lies
         ("X = A.cuda()\nnet(X)\n", None),

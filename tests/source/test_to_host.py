@@ -82,6 +82,7 @@ def test_outside_of_a_loop_only_where_the_code_is_called_by_one() -> None:
         ("for part in kept.values():\n    print(len(part))", True),
         ("for c, v in kept.items():\n    scores[c] = query @ torch.cat(v)", False),
         ("for c, v in kept.items():\n    net(v[-1])", False),
+        ("mse = sum(one['loss'].item() for one in kept) / len(kept)\nr = torch.cat(kept) / (mse + 1)", True),
         ("k = torch.cat([kept[i][0], k])", False),  # a cache that is computed with
         ("x = net(kept[-1])", False),
         ("score = torch.cat(kept)\nright = score == labels", False),
@@ -162,3 +163,34 @@ def test_what_a_comprehension_joins_is_moved_where_nothing_else_meets_it(code: s
     found = list(find_gathered(text, text.tree.body, 1))
     assert [name for name, _ in found] == names
     assert all([what for _, _, what in edits] == [".cpu()"] for _, edits in found)
+
+
+@pytest.mark.parametrize(
+    ("element", "keep", "after"),
+    [
+        (Element("parts", {0: Element("other"), 1: MODEL}), "kept.append((s, net))", "kept.append((s, net.cpu()))"),
+        (Element("parts", {"m": MODEL}), 'kept[k] = {"m": net}', 'kept[k] = {"m": net.cpu()}'),
+    ],
+)
+def test_a_model_that_a_loop_is_done_with(element: Element, keep: str, after: str) -> None:
+    source = f"for k in ks:\n    net = Net()\n    s = fit(net)\n    {keep}\n"
+    text = read_text(source)
+    assert text is not None
+    changed = write_edits(text, find_to_host(text, text.tree.body, {"kept": element}))
+    assert changed is not None
+    assert changed.source == source.replace(keep, after)
+    used = read_text(f"{source}    print(net)\n")
+    assert used is not None
+    assert find_to_host(used, used.tree.body, {"kept": element}) == []
+
+
+@pytest.mark.parametrize(
+    ("rest", "found"), [("x = torch.stack(outs)", True), ("x = outs[-1] + y", False), ("net(outs)", False)]
+)
+def test_a_list_that_is_made_in_one_go_and_joined_later(rest: str, found: bool) -> None:
+    text = read_text(f"outs = [net(x) for _ in range(9)]\n{rest}")
+    assert text is not None
+    edits = [write_edits(text, edits) for _, edits in find_gathered(text, text.tree.body, 1)]
+    assert [one.source.splitlines()[0] for one in edits if one] == (
+        ["outs = [net(x).cpu() for _ in range(9)]"] if found else []
+    )

@@ -9,6 +9,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
+from nb_oomhelper.remedies.in_one_go import find_in_one_go
 from nb_oomhelper.remedies.kept_on_device import (
     find_gathered_on_device,
     find_kept_by_hooks,
@@ -20,8 +21,9 @@ from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_kee
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
-from nb_oomhelper.source.collecting import find_appends, find_errors
+from nb_oomhelper.source.collecting import find_appends
 from nb_oomhelper.source.cures import CureKind
+from nb_oomhelper.source.lighter import find_errors
 from nb_oomhelper.source.sums import find_additions
 from nb_oomhelper.source.to_host import is_given_on
 
@@ -46,6 +48,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_gathered_on_device(written, event, shortage, places)
         yield from find_remembered(written, event, places)
         yield from find_kept_by_hooks(written, event, places)
+        yield from find_in_one_go(written, event, shortage, places)
         yield from find_moved_data(written, event, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)

@@ -160,8 +160,7 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
     listed = bool(lists) and all(type(one) is list for one in some)
     ends = [*lists[:2], *lists[-2:]] if listed else [*some[:2], *some[-2:]]
     element = functools.reduce(merged, map(_listed if listed else _inner, ends)) if ends else None
-    sizes: dict[str, int] = {}
-    met: set[int] = set()
+    sizes, met = dict[str, int](), set[int]()
     for part in itertools.chain.from_iterable(lists) if listed and sum(map(len, lists)) <= _SIZED else some:
         _measure(part, sizes, met, 2)
     if len(thing) > len(some):
@@ -169,17 +168,15 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
     return Kept(call="" if kind is tuple else "clear", element=element, size=sizes, owners=owners)
 
 
-def _listed(things: object) -> Element:
+def _listed(things: Any) -> Element:
     """What the members of a list are that is an item: `history[key].append(loss)`."""
-    some: list[object] = things  # type: ignore[assignment]
-    return replace(functools.reduce(merged, map(describe, [*some[:2], some[-1]])), listed=True)
+    return replace(functools.reduce(merged, map(describe, [*things[:2], things[-1]])), listed=True)
 
 
 def _inner(thing: object) -> Element:
     """What an item of a container is; of many in a list, what they are."""
-    if type(thing) is list and thing and len(thing) > 8:
-        return functools.reduce(merged, map(describe, [thing[0], thing[-1]]))
-    return describe(thing)
+    many = type(thing) is list and len(thing) > 8
+    return functools.reduce(merged, map(describe, [thing[0], thing[-1]])) if many else describe(thing)  # type: ignore[index]
 
 
 def _items(thing: Any) -> list[tuple[object, object]]:

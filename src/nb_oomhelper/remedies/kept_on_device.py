@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.on_the_way import functions_of
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, graph_of
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.by_hooks import move_each_step
+from nb_oomhelper.source.by_hooks import is_in_function, move_each_step
 from nb_oomhelper.source.collecting import binds, find_kept, grows_as_tuple, root_of
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.flows import calls_any
 from nb_oomhelper.source.remembered import only_looked_at, remember_on_host
 from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_given_on, is_only_collected
 
@@ -59,17 +62,20 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
         # what is joined and then compared must lie in one place, so that all or none of it is moved
         if not any(one.is_large for one in keepers) or not all(is_only_collected(one.body, elements) for one in places):
             continue
+        if not may_lie_on_host(written, places, place, [one.path for one in keepers]):
+            continue
         graph = keepers[0].graph  # that of the others is the same
         for one in keepers:
             in_loop = place.definition is None or (one.local and "." not in one.path)
             edits = find_to_host(place.text, place.body, {one.path: one.element}, in_loop=in_loop)
-            if edits:
+            if edits and not (one.element.has("model") and calls_any(place.body, [one.path])):
+                hooked = place.definition is not None and is_in_function(place.body, one.path)
                 yield Mistake(
                     kind="append_host",
                     subject=one.path,
                     place=place,
                     edits=edits,
-                    explains=one.size + graph,
+                    explains=None if hooked and _is_in_loop(place) else one.size + graph,
                     in_cell=one.local,
                     grows=one.is_large,
                 )
@@ -91,6 +97,8 @@ def find_gathered_on_device(
         return
     for place in places:
         for name, edits in find_gathered(place.text, place.body, place.line) if place.line is not None else ():
+            if not may_lie_on_host(written, places, place, [name]):
+                continue
             yield Mistake(
                 kind="append_host", subject=name, place=place, edits=edits, explains=shortage.needs, in_cell=True
             )
@@ -164,6 +172,13 @@ def find_kept_by_hooks(written: Written, event: OomEvent, places: list[Place]) -
                     kind="append_host", subject=path, place=place, edits=edits, explains=size, in_cell=False, grows=True
                 )
                 break
+
+
+def _is_in_loop(place: Place) -> bool:
+    """Whether a loop was running: what it had registered is there still."""
+    line = place.line or 0
+    loops = [one for part in place.body for one in ast.walk(part) if isinstance(one, (ast.For, ast.While))]
+    return any(one.lineno <= line <= (one.end_lineno or 0) for one in loops)
 
 
 def _keepers(written: Written, event: OomEvent, held: Holdings, places: list[Place], place: Place) -> Iterator[_Keeper]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source import moving
+from nb_oomhelper.source import growing, moving
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.to_host import is_only_collected
 
@@ -38,7 +39,7 @@ def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, place
                 explains=_beside_result(event, shortage, place),
                 in_cell=True,
             )
-        yield from _joined(written, event, shortage, place)
+        yield from _joined(written, event, shortage, places, place)
 
 
 def _beside_result(event: OomEvent, shortage: Shortage, place: Place) -> int | None:
@@ -54,12 +55,15 @@ def _works(node: ast.stmt) -> bool:
     return any(isinstance(one, (ast.For, ast.While, ast.comprehension)) for one in ast.walk(node))
 
 
-def _joined(written: Written, event: OomEvent, shortage: Shortage, place: Place) -> Iterator[Mistake]:
+def _joined(
+    written: Written, event: OomEvent, shortage: Shortage, places: list[Place], place: Place
+) -> Iterator[Mistake]:
     """`out = torch.cat([out, part])` in a loop."""
     if event.phase == "train" or written.autograd is not False or place.line is None:
         return
-    found = moving.join_on_host(place.text, place.body, place.line)
-    if found and is_only_collected(place.body, {found[0]: Element("other", on_device=True)}):
+    found = growing.join_on_host(place.text, place.body, place.line)
+    alone = found and is_only_collected(place.body, {found[0]: Element("other", on_device=True)})
+    if found and alone and may_lie_on_host(written, places, place, [found[0]]):
         yield Mistake(
             kind="append_host",
             subject=found[0],

@@ -151,8 +151,9 @@ def _grows(body: list[ast.stmt], path: str, *, called: bool = False) -> bool:
             continue
         above = list(_above(put, parents))
         loops = [one for one in above if isinstance(one, _LOOPS)]
-        inner = any(isinstance(one, Function) for one in above)  # its turn comes
-        outlives = called and not inner and not ("." not in path and binds(body, root_of(path)))
+        inner = next((one for one in above if isinstance(one, Function)), None)
+        own = body if inner is None else inner.body
+        outlives = (called or inner is not None) and not ("." not in path and binds(own, root_of(path)))
         if (loops or outlives) and not any(_begins(loop, path) for loop in loops):
             return True
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from nb_oomhelper.source.collecting import walk
+from nb_oomhelper.source.collecting import find_kept, walk
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.source_text import Edit, SourceText
 
@@ -35,3 +35,14 @@ def move_each_step(text: SourceText, body: list[ast.stmt], line: int, keeper: st
     else:
         written = f"{keeper}[:] = [{moved} for one in {keeper}]"
     return [(end, end, f"\n{indent}{written}")]
+
+
+def is_in_function(body: list[ast.stmt], keeper: str) -> bool:
+    """Tell whether a function that the code defines puts something into a keeper: hooks that are in use stay in use.
+
+    Args:
+        body: The code.
+        keeper: A path of what collects.
+    """
+    inner = [one for one in walk(body) if isinstance(one, ast.FunctionDef)]
+    return any(True for one in inner for _ in find_kept(one.body, keeper))

@@ -22,6 +22,8 @@ CureKind = Literal[
     "append_host",
     "move_batches",
     "move_last",
+    "model_in_parts",
+    "pairs_in_parts",
     "add_item",
     "no_grad",
     "retain_graph",

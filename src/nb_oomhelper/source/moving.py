@@ -35,6 +35,8 @@ def where_used(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, 
         return None
     edits: list[Edit] = []
     names = []
+    if (found := _of_dataset(text, body, node, parents)) is not None:
+        return found
     for target, value in pairs(node):
         calls = [one for one in ast.walk(value) if isinstance(one, ast.Call) and moves(one)]
         if not calls:
@@ -92,6 +94,13 @@ def _of_loop(
     if target is None:
         return None
     made = value.elt.elts if isinstance(value.elt, (ast.Tuple, ast.List)) else [value.elt]
+    return _moved_in_loop(text, loop, target, made, tail)
+
+
+def _moved_in_loop(
+    text: SourceText, loop: ast.For, target: ast.expr, made: list[ast.expr], tail: str
+) -> list[Edit] | None:
+    """A first line of a loop that moves those of its names of which the whole was moved."""
     parts = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
     if len(made) != len(parts) or not all(isinstance(one, ast.Name) for one in parts):
         return None
@@ -103,6 +112,46 @@ def _of_loop(
         return None
     line = f"{', '.join(moved)} = {', '.join(f'{one}{tail}' for one in moved)}"
     return [(place, place, f"{indent}{line}\n")]
+
+
+def _of_dataset(
+    text: SourceText, body: list[ast.stmt], node: ast.Assign, parents: Mapping[ast.AST, ast.AST]
+) -> tuple[str, list[Edit]] | None:
+    """`ds = TensorDataset(x.cuda(), y.cuda())`, of which a loader makes the batches of a loop."""
+    call = node.value
+    if not (isinstance(call, ast.Call) and last_name(call.func) == "TensorDataset" and not call.keywords):
+        return None
+    tails = {text.text[text.span(_moved(one))[1] : text.span(one)[1]] for one in call.args if moves(one)}
+    names = [one.id for one in node.targets if isinstance(one, ast.Name)]
+    if len(tails) != 1 or len(names) != 1 or len(node.targets) != 1:
+        return None
+    edits: list[Edit] = [(text.span(_moved(one))[1], text.span(one)[1], "") for one in call.args if moves(one)]
+    loops = 0
+    todo = list(names)
+    for name in todo:
+        for read in _reads(body, name):
+            above = parents.get(read)
+            maker = parents.get(above) if above is not None else None
+            loads = isinstance(above, ast.Call) and last_name(above.func) == "DataLoader" and above.args[:1] == [read]
+            if _only_looks(read, parents):
+                continue
+            if loads and isinstance(maker, ast.Assign) and isinstance(maker.targets[0], ast.Name):
+                todo.append(maker.targets[0].id)
+                continue
+            if not isinstance(above, ast.For) or above.iter is not read or name in names:
+                return None
+            moved = _moved_in_loop(text, above, above.target, call.args, tails.copy().pop())
+            if moved is None:
+                return None
+            edits += moved
+            loops += 1
+    functions = [one for one in walk(body) if isinstance(one, (ast.FunctionDef, ast.Lambda))]
+    alone = not any(_is(one, name) for part in functions for one in ast.walk(part) for name in todo)
+    return (names[0], edits) if loops and alone else None
+
+
+def _reads(body: list[ast.stmt], name: str) -> list[ast.Name]:
+    return [one for one in walk(body) if isinstance(one, ast.Name) and one.id == name and isinstance(one.ctx, ast.Load)]
 
 
 def _of_index(
@@ -241,54 +290,3 @@ def _is_at(node: ast.stmt, line: int) -> bool:
 
 def _is(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
-
-
-def join_on_host(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, list[Edit]] | None:
-    """Let what grows by `out = torch.cat([out, part])` grow in host memory.
-
-    Args:
-        text: The source.
-        body: The statements of one function, or of the cell.
-        line: The line that was running, from 1.
-
-    Returns:
-        The name that grows, and the edits.
-    """
-    parents = parents_of(walk(body))
-    for node in walk(body):
-        if not isinstance(node, ast.Assign) or not _is_at(node, line) or not _is_in_loop(node, parents):
-            continue
-        name = node.targets[0].id if isinstance(node.targets[0], ast.Name) else ""
-        if not name or len(node.targets) != 1 or not _grown(node.value, name):
-            continue
-        bound = [(one, value) for one in walk(body) for target, value in pairs(one) if _is(target, name)]
-        if any(not _is_in_loop(one, parents) for one, _ in bound):  # it begins here
-            return name, [edit for _, value in bound for edit in _to_host(text, value, name)]
-    return None
-
-
-def _grown(value: ast.expr, name: str) -> ast.List | None:
-    """The list `[out, part]` of what is joined to what there was."""
-    for one in ast.walk(value):
-        if isinstance(one, ast.Call) and last_name(one.func) in ("cat", "concat", "vstack", "hstack") and one.args:
-            joined = one.args[0]
-            if isinstance(joined, (ast.List, ast.Tuple)) and any(_is(part, name) for part in joined.elts):
-                return joined  # type: ignore[return-value]
-    return None
-
-
-def _to_host(text: SourceText, value: ast.expr, name: str) -> list[Edit]:
-    if isinstance(value, ast.IfExp):
-        return [*_to_host(text, value.body, name), *_to_host(text, value.orelse, name)]
-    if isinstance(value, ast.Constant) or _is(value, name):
-        return []
-    if (joined := _grown(value, name)) is not None:
-        return [edit for part in joined.elts if not _is(part, name) for edit in put_behind(text, part, ".cpu()")]
-    return put_behind(text, value, ".cpu()")
-
-
-def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    above: ast.AST | None = node
-    while above is not None and not isinstance(above, (ast.For, ast.While)):
-        above = parents.get(above)
-    return above is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from nb_oomhelper.source.collecting import (
     find_kept,
@@ -16,11 +16,12 @@ from nb_oomhelper.source.collecting import (
     written_parts,
 )
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.flows import numbers_in
 from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
 
 _PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "pad_sequence"})
-_READS = _JOINS | {"len", "print", "list", "tuple"}
+_READS = _JOINS | {"len", "print", "list", "tuple", "min", "max", "sorted"}
 _VIEWS = frozenset({"items", "values", "keys"})
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.DictComp, ast.GeneratorExp)
@@ -55,6 +56,12 @@ def find_to_host(
                 edits += put_behind(text, one, ".cpu()")
             else:
                 edits += _moved(text, one, element, numbers=numbers)
+                edits += [
+                    edit
+                    for key, part in written_parts(one, element.maker)
+                    if key in element.parts and element.parts[key].kind == "model" and element.parts[key].on_device
+                    for edit in (put_behind(text, part, ".cpu()") if _is_done_with(body, part, parents) else [])
+                ]
     return edits
 
 
@@ -113,11 +120,20 @@ def find_gathered(text: SourceText, body: list[ast.stmt], line: int) -> Iterator
         if not isinstance(node, ast.Assign) or not node.lineno <= line <= (node.end_lineno or 0):
             continue
         call, target = node.value, node.targets[0]
-        if isinstance(call, ast.Call) and last_name(call.func) in _JOINS and isinstance(target, ast.Name):
+        if isinstance(target, ast.Name) and isinstance(call, ast.ListComp) and _is_gathered(call):
+            if _is_joined_later(body, target.id) and is_only_collected(body, {target.id: Element("other")}):
+                yield target.id, put_behind(text, call.elt, ".cpu()")
+        elif isinstance(call, ast.Call) and last_name(call.func) in _JOINS and isinstance(target, ast.Name):
             alone = not any(_meets_others(one, {target.id}) for one in walk(body))
             for one in call.args:
                 if alone and isinstance(one, (ast.ListComp, ast.GeneratorExp)) and _is_gathered(one):
                     yield target.id, put_behind(text, one.elt, ".cpu()")
+
+
+def _is_joined_later(body: list[ast.stmt], name: str) -> bool:
+    """Whether a list of tensors is joined: then they are what it is made of."""
+    calls = [one for one in walk(body) if isinstance(one, ast.Call) and last_name(one.func) in _JOINS]
+    return any(isinstance(one, ast.Name) and one.id == name for call in calls for one in call.args)
 
 
 def _is_gathered(node: ast.expr) -> bool:
@@ -146,7 +162,8 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
             if not _is_harmless(node, parents):  # type: ignore[arg-type]
                 return False
             joined |= _names_of_joined(node, parents)  # type: ignore[arg-type]
-    return not any(_meets_others(node, joined) for node in walk(body))
+    numbers = numbers_in(body)
+    return not any(_meets_others(node, joined, numbers) for node in walk(body))
 
 
 def _names_of_members(body: list[ast.stmt], keeper: str) -> Iterator[str]:
@@ -196,7 +213,11 @@ def _joins(node: ast.AST) -> bool:
 
 
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    return _loop_around(node, parents) is not None
+    """Whether code runs again and again: a loop stands around it, or a function of its own, such as a hook."""
+    above: ast.AST | None = node
+    while above is not None and not isinstance(above, (*_LOOPS, ast.FunctionDef)):
+        above = parents.get(above)
+    return above is not None
 
 
 def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
@@ -276,7 +297,7 @@ def _names_of_joined(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> set[
     return {one.id for target in above.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
 
 
-def _meets_others(node: ast.AST, joined: set[str]) -> bool:
+def _meets_others(node: ast.AST, joined: set[str], numbers: Collection[str] = ()) -> bool:
     """Whether what was joined is computed with, together with something that may lie on the device."""
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
@@ -286,5 +307,5 @@ def _meets_others(node: ast.AST, joined: set[str]) -> bool:
         sides = list(node.args)
     else:
         return False
-    roots = [{one.id for one in ast.walk(side) if isinstance(one, ast.Name)} for side in sides]
+    roots = [{one.id for one in ast.walk(side) if isinstance(one, ast.Name)}.difference(numbers) for side in sides]
     return any(names & joined for names in roots) and any(names and not names & joined for names in roots)
