@@ -41,6 +41,15 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     return lines
 
 
+def is_solved(case: Case) -> bool:
+    """Whether the cell, or the load in it, has run to its end since.
+
+    Args:
+        case: The case, with what was run.
+    """
+    return any(outcome.ran or outcome.loaded for outcome in case.outcomes[-1:])
+
+
 def say_tried(case: Case, catalog: Catalog, language: Language) -> str:
     """Say what was run for the same error of the same cell before.
 
