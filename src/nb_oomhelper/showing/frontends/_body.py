@@ -62,7 +62,7 @@ class Body:
         self._clicks = Clicks(case, actions, self)
         self._folded = True  # of a case that is solved
         self._build(report)
-        self.readout = Readout(case, actions, self._now, self._panel.parts, self.language, self._tick)
+        self.readout = Readout(case, actions, self._now, self._panel.parts, self.language, self._clicks.ticked)
 
     @property
     def output(self) -> Any:
@@ -150,10 +150,6 @@ class Body:
         last, catalog = self.case.outcomes[-1:], self._actions.catalog()
         lines = [line for outcome in last for line in tell(outcome, self.case, catalog, self.language)]
         return _html.outcome([" ".join(filter(None, lines))] if is_solved(self.case) else lines)
-
-    def _tick(self, text: str) -> None:
-        """A reading has come: how long it runs already, or what a click would wait for."""
-        self.say(self._clicks.progress() if self._clicks.running else text)
 
     # what is seen of a click
 

@@ -88,10 +88,15 @@ class Clicks:
                 self._begin(say("outcome.again", self._view.language))
                 self._actions.on_main(self._rerun, self._waits)
 
-    def progress(self) -> str:
-        """What runs, and for how long."""
+    def ticked(self, text: str) -> None:
+        """Say what runs, and for how long; called now and then.
+
+        Args:
+            text: What is said where nothing of these runs.
+        """
         seconds = time.monotonic() - self._since
-        return f"{self._step} {seconds:.0f} s" if seconds >= 1 else self._step
+        progress = f"{self._step} {seconds:.0f} s" if seconds >= 1 else self._step
+        self._view.say(progress if self.running else text)
 
     def _begin(self, text: str) -> None:
         self.running = True

@@ -10,7 +10,7 @@ from nb_oomhelper.showing.fix_text import FixRow
 from nb_oomhelper.showing.frontends._markup import escape, lines, rich
 from nb_oomhelper.showing.wording import say
 
-_SHORT = 160  # characters of a line, before and after together, that are shown in one
+_FEW, _SHORT = 2, 160  # lines, and characters of one, before and after together, that are shown in a line each
 _WORD = re.compile(r"\w+|\s+|\(\)|[^\w\s]")
 
 
@@ -27,17 +27,18 @@ def whole_code(row: FixRow, language: Language, noted: bool = False) -> str:
 
 
 def short_change(row: FixRow) -> str:
-    """The line that is changed, before and after, where it is one and short; else ""."""
-    lines_of = [text.strip("\n").split("\n") for text in (row.plan.before, row.plan.after)]
-    found = difflib.SequenceMatcher(None, lines_of[0], lines_of[1], autojunk=False).get_opcodes()
-    edits = [edit for edit in found if edit[0] != "equal"]
-    if len(edits) != 1 or edits[0][2] - edits[0][1] != 1 or edits[0][4] - edits[0][3] != 1:
+    """The line that is changed, before and after, where they are few in one place and short; else ""."""
+    old, new = (text.strip("\n").split("\n") for text in (row.plan.before, row.plan.after))
+    found = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    edits = [edit[1:] for edit in found if edit[0] != "equal"]
+    if len(edits) != 1:
         return ""
-    old, new = lines_of[0][edits[0][1]].strip(), lines_of[1][edits[0][3]].strip()
-    if not old or not new or len(old) + len(new) > _SHORT:
+    gone, come = old[slice(*edits[0][:2])], new[slice(*edits[0][2:])]
+    if len(gone) != len(come) or len(gone) > _FEW or len("".join(gone + come)) > _SHORT * len(gone) or not all(gone):
         return ""
-    before, after = (f'<code class="oomh-diff-line">{text}</code>' for text in _compared(old, new))
-    return f'<br><span class="oomh-diff-line">{before} → {after}</span>'
+    both = (_compared(before.strip(), after.strip()) for before, after in zip(gone, come, strict=True))
+    arrows = (f"<code>{before}</code> → <code>{after}</code>" for before, after in both)
+    return "".join(f'<br><span class="oomh-diff-line">{arrow}</span>' for arrow in arrows)
 
 
 def code(text: str) -> str:
