@@ -525,7 +525,7 @@ def test_dead_ends_with_what_the_entry_claims() -> None:
     assert report().dead_ends == (
         "`torch.cuda.empty_cache()` alone: would free 512 MiB of the 1.00 GiB missing"
         " · claimed to fail 80 % (CUDA-OOM-001)",
-        "`gc.collect()` alone: the traceback still refers to the 2.00 GiB of the failed cell",
+        "`gc.collect()`: cannot free the 2.00 GiB of the failed cell, the traceback still refers to it",
         "a smaller batch: the error came while a model was loading, where no batch is involved"
         " · claimed to fail 95 % (CUDA-OOM-001)",
         "restarting the kernel: not needed, the memory can be released without losing your variables"

@@ -77,7 +77,7 @@ class Panels:
         """
         actions = self._actions() if language is None else replace(self._actions(), language=lambda: language)
         static = static or case.told is not None
-        if not static and not is_scarce() and self.screen.show_again(case, language):
+        if not static and not is_scarce() and self.screen.show_again(case, actions.language()):
             return
         shown = frontends.show(case, actions, self._services.shell, static=static)
         if not static:

@@ -24,7 +24,7 @@ class Shown(Protocol):
     def live(self) -> bool:
         """Whether it still follows the memory."""
 
-    def is_of(self, case: Case, language: Language | None) -> bool:
+    def is_of(self, case: Case, language: Language) -> bool:
         """Whether it shows this case, in this language."""
 
     def show(self) -> None:
@@ -63,12 +63,12 @@ class Screen:
         for one in gone:
             _carefully(one.retire)
 
-    def show_again(self, case: Case, language: Language | None) -> bool:
+    def show_again(self, case: Case, language: Language) -> bool:
         """Show the panel of a case at another place, too, as the newest.
 
         Args:
             case: One error.
-            language: The one that the panel must speak; None for any.
+            language: The one that the panel must speak.
 
         Returns:
             False where there is none with its widgets.

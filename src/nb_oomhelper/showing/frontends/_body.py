@@ -12,9 +12,10 @@ from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._clicks import Clicks
 from nb_oomhelper.showing.frontends._entry_forms import EntryForms
 from nb_oomhelper.showing.frontends._fix_list import FixList
+from nb_oomhelper.showing.frontends._markup import lines as lines_of
 from nb_oomhelper.showing.frontends._readout import Readout
 from nb_oomhelper.showing.frontends._widgets import Buttons, Parts, Said
-from nb_oomhelper.showing.outcome_text import is_solved, tell
+from nb_oomhelper.showing.outcome_text import is_solved, say_steps, tell
 from nb_oomhelper.showing.report import Report, write
 from nb_oomhelper.showing.wording import say
 
@@ -147,9 +148,12 @@ class Body:
 
     def _outcome(self) -> str:
         """The last outcome, and how the cell fared after it; in one line where that has solved it."""
-        last, catalog = self.case.outcomes[-1:], self._actions.catalog()
-        lines = [line for outcome in last for line in tell(outcome, self.case, catalog, self.language)]
-        return _html.outcome([" ".join(filter(None, lines))] if is_solved(self.case) else lines)
+        if not self.case.outcomes:
+            return ""
+        last, steps = self.case.outcomes[-1], say_steps(self.case.outcomes[-1], self.language)
+        lines = [one for one in tell(last, self.case, self._actions.catalog(), self.language) if one not in steps]
+        folded = _html.fold(say("button.details", self.language), lines_of(steps))
+        return _html.outcome([" ".join(lines)] if is_solved(self.case) else lines, folded)
 
     # what is seen of a click
 

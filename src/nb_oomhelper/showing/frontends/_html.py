@@ -144,15 +144,14 @@ def fix(row: FixRow, inline: bool = False) -> str:
     origin = f' <span class="oomh-mute">{rich(row.origin)}</span>' if row.origin else ""
     mark = {"safe": "oomh-ok", "unsafe": "oomh-warn", "display_only": ""}[row.plan.applicability]
     verdict = f'<span class="{good}">{rich(row.verdict)}</span>' if row.verdict else ""
-    effect = [part for part in (rich(row.effect), verdict) if part]
+    effect = " · ".join(part for part in (rich(row.effect), verdict) if part)
     note = f'<br><span class="oomh-mute">{lines([row.rates, row.note])}</span>'
     shown_only = row.plan.applicability == "display_only"  # then the note says why, and what to do
-    told = f"<br>{' · '.join(effect)}{note if shown_only else short_change(row)}" if inline else note
-    beside = "" if inline else f"<span>{'<br>'.join(effect)}</span>"
+    beside = short_change(row) if inline and not shown_only else note
     return (
         f'<div class="oomh-fix"><span class="oomh-mute">{row.plan.number}</span> '
-        f'<span><b>{rich(row.title)}</b> <span class="oomh-chip {mark}">{rich(row.label)}</span>{origin}{told}</span>'
-        f"{beside}</div>"
+        f'<span><b>{rich(row.title)}</b> <span class="oomh-chip {mark}">{rich(row.label)}</span>{origin}'
+        f"{effect and f'<br>{effect}'}{beside}</span></div>"
     )
 
 
@@ -212,8 +211,8 @@ def section(title: str) -> str:
     return f'<div class="oomh-section" role="heading" aria-level="4">{rich(title)}</div>'
 
 
-def outcome(texts: Sequence[str]) -> str:
+def outcome(texts: Sequence[str], folded: str = "") -> str:
     """What a fix did, and how the cell fared; "" of nothing."""
     if not texts:
         return ""
-    return f'<div class="oomh-outcome" role="status">{lines(texts)}</div>'
+    return f'<div class="oomh-outcome" role="status">{lines(texts)}{folded}</div>'

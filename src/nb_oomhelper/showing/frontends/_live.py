@@ -62,7 +62,7 @@ class Live:
         """Whether it follows the memory."""
         return self._repeat is not None and self._repeat.active
 
-    def is_of(self, case: Case, language: Language | None) -> bool:  # noqa: ARG002
+    def is_of(self, case: Case, language: Language) -> bool:  # noqa: ARG002
         """It is of no case."""
         return False
 

@@ -92,7 +92,7 @@ class Panel:
         self.parts = Parts()
         self._actions = actions
         self._output: Any = None
-        self._mark = ""
+        self._mark, self._first = "", report.language
         self._shown = 0  # how often
         self._body = Body(case, actions, report, self)
         self._report = report
@@ -100,14 +100,14 @@ class Panel:
 
     # showing
 
-    def is_of(self, case: Case, language: Language | None) -> bool:
+    def is_of(self, case: Case, language: Language) -> bool:
         """Whether it shows this case.
 
         Args:
             case: One error.
-            language: The one that it must speak; None for any.
+            language: One that it speaks, or spoke before somebody has switched it.
         """
-        return self._body.case is case and language in (None, self._body.language)
+        return self._body.case is case and language in (self._first, self._body.language)
 
     def show(self) -> None:
         """Show it, or show it once more at another place."""
