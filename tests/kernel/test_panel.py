@@ -459,6 +459,29 @@ class TestFixesOfOnesOwn:
         assert own.execute("1 + 1").status == "ok"
 
 
+class TestCost:
+    """Each message is a journey to a browser that may be far away; near the limit, one may fail half-way."""
+
+    @pytest.mark.parametrize(("room", "threads"), [(300, 0), (4000, 1)])
+    def test_few_messages(self, kernel_python: Path, start_kernel: StartKernel, room: int, threads: int) -> None:
+        kernel = start_kernel(kernel_python)
+        for code in (SETUP, "import threading", LOAD, f"limit({room} << 20)"):
+            kernel.execute(code)
+        reply = kernel.execute("huge()")
+        assert len(kernel.widgets) <= 20
+        assert len(reply.comms) + len(reply.displays) <= 40
+        assert kernel.eval("[one.name for one in threading.enumerate()].count('nb_oomhelper')") == threads
+
+    def test_one_message_where_there_is_no_room(self, kernel_python: Path, start_kernel: StartKernel) -> None:
+        kernel = start_kernel(kernel_python)
+        size = "size = psutil.Process().memory_info().vms + (50 << 20)"
+        for code in (SETUP, LOAD, size, "resource.setrlimit(resource.RLIMIT_AS, (size, size))"):
+            kernel.execute(code)
+        reply = kernel.execute("huge()")
+        assert reply.comms == []
+        assert [set(row["data"]) for row in reply.displays] == [{"text/html", "text/plain"}]
+
+
 class TestOtherFrontEnds:
     def test_without_ipywidgets(self, kernel_python: Path, start_kernel: StartKernel) -> None:
         kernel = start_kernel(kernel_python)
