@@ -46,8 +46,6 @@ OUTSIDE: dict[str, set[str]] = {
     "torch": {"loading.checkpoint._meta"},  # builds a model from its config, on request
     "transformers": {"loading.checkpoint._meta"},
     "ipywidgets": {
-        "showing.frontends._body",
-        "showing.frontends._fix_list",
         "showing.frontends._live",
         "showing.frontends._panel",
         "showing.frontends._widgets",

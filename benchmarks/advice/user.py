@@ -52,6 +52,7 @@ def press(kernel: NotebookKernel, reply: Reply, fix: Mapping[str, Any]) -> None:
         kernel.run(f"%oom fix {fix['number']} --yes")
         return
     panel = Panel(kernel, reply)
+    panel.unfold()  # the others come when they are asked for
     before = set(_all_buttons(panel))
     kernel.click(_first_button(panel, fix["title"]), PATIENCE)
     asked = [one for one in _all_buttons(panel) if one not in before]

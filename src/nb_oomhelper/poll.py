@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from nb_oomhelper.address_space import is_scarce, room
 
 _PATIENCE = 3  # failures in a row
-_ENOUGH = 256 << 20  # bytes of address space for a thread: its stack, and glibc's arena of 128 MiB for it
+_ENOUGH = 1 << 30  # bytes of address space: its stack and glibc's arena take 72 MiB, too large a share of less
 _IDLE = 3600.0  # seconds; it is woken earlier
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")

@@ -12,7 +12,8 @@ from tests.browser.lab import Lab
 from tests.conftest import ROOT
 
 LOAD = "%load_ext nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.5"
-PANEL = ".oomh"
+PANEL = ".oomh:not(.oomh-static)"  # the one with buttons
+REPORT = ".oomh-static"  # what is saved
 
 
 def button(panel: Locator, name: str, nth: int = 0) -> Locator:

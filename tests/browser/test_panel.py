@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ from playwright.sync_api import Locator, expect
 
 from nb_oomhelper.showing.case_record import MIME
 from tests.browser.lab import Lab, write_notebook
-from tests.browser.panel import LOAD, PANEL, button, cut_off, picture
+from tests.browser.panel import LOAD, PANEL, REPORT, button, cut_off, picture
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
@@ -55,6 +56,8 @@ def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
     expect(panel).to_contain_text("your variable validation (tensor)")
     expect(panel).to_contain_text("shared by your variables model, optimizer")
     assert cut_off(panel) == []
+    assert height(panel) <= 320
+    expect(lab.output(2).locator(REPORT)).not_to_be_visible()
     light = picture(lab, panel, "panel-light.png", tmp_path).read_bytes()
     lab.theme("JupyterLab Dark")
     assert picture(lab, panel, "panel-dark.png", tmp_path).read_bytes() != light
@@ -77,14 +80,14 @@ def test_explains_frees_and_runs_again(lab: Lab, tmp_path: Path) -> None:
 
 
 def release(panel: Locator) -> None:
-    """Release the failed cell, and no more: alone it is not enough, so it is folded away."""
+    """Release the failed cell, and no more: alone it is not enough, so it is among the other fixes."""
     unfold(panel)
     click_release(panel)
 
 
 def unfold(panel: Locator) -> None:
-    panel.get_by_role("button", name=re.compile("What would not be enough")).click()
-    expect(panel).to_contain_text("▾ What would not be enough")
+    panel.get_by_role("button", name=re.compile("more fix")).click()
+    expect(panel).to_contain_text(re.compile("▾ . more fix"))
 
 
 def click_release(panel: Locator) -> None:
@@ -125,15 +128,15 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     expect(panel).to_contain_text("losses.append(loss.item())")
     expect(panel).to_contain_text("✓ the cell should run then")
     assert cut_off(panel) == []
-    output = panel.locator(".oomh-output")  # a long traceback of the cell scrolls in it, and covers nothing below
-    assert output.evaluate("node => getComputedStyle(node).overflowY") == "auto"
+    assert height(panel) <= 320
     picture(lab, panel, "training-light.png", tmp_path)
     lab.theme("JupyterLab Dark")
     picture(lab, panel, "training-dark.png", tmp_path)
     lab.theme("JupyterLab Light")
     button(panel, "中文").click()
     expect(panel.get_by_role("button", name="English", exact=True)).to_be_visible()
-    expect(panel).to_contain_text("最近 2 分钟")
+    expect(panel).to_contain_text("出错时")
+    assert height(panel) <= 320
     picture(lab, panel, "training-chinese.png", tmp_path)
     button(panel, "English").click()
     lab.viewport(620, 1400)
@@ -146,6 +149,9 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     button(panel, "Run anyway").click()
     expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=60_000)
     expect(panel).to_contain_text("40 steps")
+    assert height(panel) <= 100  # title, outcome, and what the cell has printed
+    output = panel.locator(".oomh-output")  # a long traceback of the cell scrolls in it, and covers nothing below
+    assert output.evaluate("node => getComputedStyle(node).overflowY") == "auto"
     picture(lab, panel, "training-solved.png", tmp_path)
     assert lab.console_errors == []
 
@@ -160,7 +166,7 @@ def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Pat
     expect(lab.output(2).locator(PANEL)).to_have_count(1)
     expect(panel.get_by_text("your variable validation")).not_to_be_visible()
     picture(lab, panel, "repeat-folded.png", tmp_path)
-    button(panel, "Details").click()
+    panel.locator("summary", has_text="Why").click()
     expect(panel.get_by_text("your variable validation")).to_be_visible()
     picture(lab, panel, "repeat-details.png", tmp_path)
     assert lab.console_errors == []
@@ -171,14 +177,17 @@ def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     panel = open_panel(lab, "chinese.ipynb")
     button(panel, "中文").click()
     expect(panel).to_contain_text("主机内存不足")
+    panel.get_by_role("button", name=re.compile("另有")).click()
     expect(panel).to_contain_text("释放出错单元格占用的内存")
-    button(panel, "条目").click()
+    panel.get_by_role("button", name=re.compile("另有")).click()
+    button(panel, "▸ 条目").click()
     expect(panel).to_contain_text("根本原因")
     assert cut_off(panel) == []
     lab.screenshot(tmp_path / "panel-chinese.png", panel)
-    button(panel, "条目").click()
+    button(panel, "▾ 条目").click()
     expect(panel).not_to_contain_text("根本原因")
     button(panel, "English").click()
+    button(panel, "▸ Entry").click()
     button(panel, "JSON").click()
     expect(panel).to_contain_text('"code": "CUDA-OOM-007"')
     button(panel, "Markdown").click()
@@ -198,7 +207,7 @@ def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
     expect(panel).to_contain_text("A cell is running: a click is carried out when it ends.")
     before = bar.get_attribute("points")
     click_release(panel)
-    expect(panel).not_to_contain_text("Outcome")
+    expect(panel).not_to_contain_text("Release the failed cell: freed")
     lab.page.wait_for_timeout(1200)
     assert bar.get_attribute("points") != before  # readings come while the cell runs
     expect(panel).to_contain_text("Release the failed cell: freed", timeout=20_000)
@@ -219,10 +228,51 @@ def test_keyboard_alone(lab: Lab) -> None:
 
 def test_a_saved_notebook_keeps_the_report(lab: Lab) -> None:
     open_panel(lab, "saved.ipynb")
-    bundle = lab.save()["cells"][2]["outputs"][-1]["data"]
-    assert {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain", MIME} == set(bundle)
-    assert "Release the failed cell" in "".join(bundle["text/html"])
-    assert "Host memory exhausted" in "".join(bundle["text/plain"])
+    report, view = (output["data"] for output in lab.save()["cells"][2]["outputs"][-2:])
+    assert set(report) == {"text/html", "text/plain", MIME}
+    assert set(view) == {"application/vnd.jupyter.widget-view+json"}  # no front end may take it for the report
+    assert "Release the failed cell" in "".join(report["text/html"])
+    assert "Host memory exhausted" in "".join(report["text/plain"])
+
+
+def test_a_restarted_kernel_leaves_a_calm_panel(lab: Lab) -> None:
+    panel = open_panel(lab, "restarted.ipynb")
+    lab.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    gone = panel.get_by_text(re.compile(r"The kernel has gone; this was seen at \d\d:\d\d\."))
+    expect(gone).to_be_visible(timeout=30_000)
+    expect(panel.get_by_role("button").locator("visible=true")).to_have_count(0)
+    expect(panel.get_by_text("live, every")).not_to_be_visible()
+    icons = "nodes => nodes.map(node => getComputedStyle(node, '::before').content)"
+    assert set(panel.locator(".jupyter-widgets-disconnected").evaluate_all(icons)) <= {"none", "normal"}
+    panel.locator("summary", has_text="Why").click()  # what is folded needs no kernel
+    expect(panel.get_by_text("your variable validation")).to_be_visible()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_notebook_that_is_opened_again_shows_the_report(lab: Lab, trusted: bool, tmp_path: Path) -> None:
+    open_panel(lab, "first.ipynb")
+    saved = lab.save()
+    lab.page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
+    name = "first.ipynb"
+    if not trusted:  # one of somebody else's
+        name = "theirs.ipynb"
+        saved["cells"][2]["source"] += "  # theirs"
+        (lab.server.work / name).write_text(json.dumps(saved))
+    lab.open(name)
+    report = lab.output(2).locator(REPORT)
+    expect(report).to_be_visible()
+    expect(report).to_contain_text("still held by the failed cell: batch, outputs")
+    expect(lab.output(2).get_by_text("Error displaying widget")).not_to_be_visible()
+    report.locator("summary", has_text="Why").click()
+    expect(report.get_by_text("your variable validation")).to_be_visible()
+    lab.screenshot(tmp_path / f"reopened-{trusted}.png", lab.output(2))
+
+
+def height(panel: Locator) -> float:
+    box = panel.bounding_box()
+    assert box is not None
+    assert box["width"] == 900
+    return box["height"]
 
 
 def test_quickstart_from_top_to_bottom(lab: Lab) -> None:

@@ -18,7 +18,7 @@ from numpy import ones, uint8
 from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.event import OomEvent, Remote
-from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.frontends import _static, _text
 from nb_oomhelper.showing.report import write
 from tests.cases import EVENT, HOLDINGS, SNAPSHOT, catalog, rich_case
 
@@ -276,7 +276,7 @@ def test_the_panel_says_so_first_and_shows_nothing_of_here(remote: Remote, langu
     assert first.startswith(begin[language])
     assert "2.00 GiB" in found.headline
     assert len(found.notes) == 2  # what the text does not prove, and the file that was left out
-    drawn = _html.render(found).partition("</style>")[2]
+    drawn = _static.render(found).partition("</style>")[2]
     assert 'class="oomh-bar"' not in drawn
     assert "oomh-why" not in drawn
     assert "8.00 GiB" not in drawn

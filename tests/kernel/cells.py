@@ -56,9 +56,14 @@ def start_busy(kernel: Kernel, go_on: Path, then: str = "pass", grow: str = "pas
 
 
 def shown(reply: Reply) -> list[dict[str, Any]]:
-    """Give the bundles of the panels in a reply, in their order; not the pictures that take an older one's place."""
+    """Give the bundles of the panels in a reply, in their order; not the pictures that take an older one's place.
+
+    A panel is the report, and its widgets in a message of their own: both are given as one.
+    """
     new = [row["data"] for row in reply.displays if row["type"] != "update_display_data"]
-    return [data for data in new if 'class="oomh ' in str(data.get("text/html", ""))]
+    pairs = zip(new, [*new[1:], {}], strict=False)
+    panels = [(data, view) for data, view in pairs if 'class="oomh ' in str(data.get("text/html", ""))]
+    return [data | (view if set(view) == {VIEW} else {}) for data, view in panels]
 
 
 def plain(markup: str) -> str:
@@ -106,9 +111,9 @@ class Panel:
         return self.kernel.click(self.button(label, nth))
 
     def unfold(self) -> None:
-        """Open what is folded: the details, and what would not be enough."""
-        for beginning in ("Details", "▸"):
-            for label in [label for label in self.buttons if label.startswith(beginning)]:
+        """Open what is folded and has buttons: the details, and the other fixes; not the entry."""
+        for folded in ("Details|详情", r"▸ .*\d.*"):
+            for label in [label for label in self.buttons if re.fullmatch(folded, label)]:
                 self.click(label)
 
     def only(self, nth: int = 0) -> Reply:
@@ -130,9 +135,10 @@ def _id(reference: str) -> str:
 
 
 def run_of(panel: Panel, fix: str) -> int:
-    """Which of the fixes of its sort it is: of those that run the cell themselves, or of those that do not."""
-    plans = panel.kernel.eval(f"[[p.fix, p.applicability, p.reruns or p.loads] for p in {CASE}.plans]")
-    (sort,) = {whole for name, _, whole in plans if name == fix}
-    return [name for name, applicability, whole in plans if applicability != "display_only" and whole == sort].index(
-        fix
-    )
+    """Which of the buttons of its sort is the fix's: of those that run the cell, too, or of those that do not."""
+    panel.unfold()
+    plans = panel.kernel.eval(f"[[p.fix, p.number, p.reruns or p.loads] for p in {CASE}.plans]")
+    ((number, whole),) = [(number, whole) for name, number, whole in plans if name == fix]
+    sort = "Fix and run" if whole else "Only the fix"
+    found = [state["tooltip"] for state in panel.visible() if state.get("description") == sort]
+    return next(nth for nth, told in enumerate(found) if told.startswith(f"Fix {number},"))

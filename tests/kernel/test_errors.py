@@ -104,7 +104,7 @@ def test_traceback_first_then_one_panel(start_kernel: StartKernel, kernel_python
     assert reply.kinds.index("error") < reply.kinds.index("comm_open") < reply.kinds.index("display_data")
     (bundle,) = shown(reply)
     assert set(bundle) == {VIEW, "text/html", "text/plain", MIME}
-    assert len(reply.displays) == 1
+    assert len(reply.displays) == 2  # the report, and the widgets
     assert bundle[VIEW]["model_id"] in with_us.widgets
     for text in (bundle["text/html"], bundle["text/plain"]):
         assert "1.00 PiB" in text

@@ -222,9 +222,12 @@ class TestCudaError:
             "a smaller batch: the error came while a model was loading",
             "CUDA-OOM-001 A Hugging Face model does not fit on the GPU",
             "fix rate 88 % · confidence 90 % · evidence: 1 · first seen 2023-12-01 · claimed by entry CUDA-OOM-001",
-            "claimed 95 % (CUDA-OOM-001)",
         ):
             assert part in panel.text, part
+        panel.unfold()
+        for nth in range(panel.buttons.count("Code")):
+            panel.click("Code", nth)
+        assert "claimed 95 % (CUDA-OOM-001)" in panel.text
         plans = {fix: code for fix, _, code in kernel.eval(PLANS)}
         statement = plans["reload-offload"].splitlines()[-1]
         assert statement.startswith("model = AutoModelForCausalLM.from_pretrained('gpt2-xl', ")
@@ -232,6 +235,7 @@ class TestCudaError:
         assert "stop-other-process" not in plans  # there is no process 4711 to be seen from here
         assert kernel.eval("torch.cuda.is_initialized()") is False
         wait_for(kernel, lambda: "live, every 0.2 s" in panel.text)
+        panel.click("▸ Entry")
         panel.click("JSON")
         assert json.loads(panel.page[0]["data"]["text/plain"])["code"] == "CUDA-OOM-001"
         outcome = kernel.execute("%oom fix 1")

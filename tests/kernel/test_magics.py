@@ -91,7 +91,7 @@ class TestOom:
         reply = kernel.execute("%oom")
         assert set(shown(reply)[0]) == {VIEW, "text/html", "text/plain", MIME}
         panel = Panel(kernel, reply)
-        assert panel.root != Panel(kernel, first).root
+        assert panel.root == Panel(kernel, first).root  # the same panel, at two places
         panel.only()
         assert "freed" in panel.text
         assert "freed" in shown(kernel.execute("%oom"))[0]["text/plain"]  # it tells what was done, too

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nb_oomhelper.showing.case_record import MIME
 from tests.conftest import PlayDevice, StartKernel
-from tests.kernel.cells import LOAD, VIEW, shown
+from tests.kernel.cells import LOAD, shown
 from tests.kernel.notebooks import find, printed, run
 from tests.played_cuda import PYTHON, another_process
 
@@ -29,7 +30,7 @@ def test_the_quickstart_is_the_cuda_story(played: PlayDevice, tmp_path: Path) ->
     env = played("8GiB")
     with another_process(env, "3GiB") as pid:
         cells = run("quickstart", tmp_path, PYTHON, env)
-    (bundle,) = [output.data for output in find(cells, "train_step(1.1)").outputs if VIEW in output.get("data", {})]
+    (bundle,) = [output.data for output in find(cells, "train_step(1.1)").outputs if MIME in output.get("data", {})]
     assert "CUDA out of memory · cuda:0 · Played GPU · 8.00 GiB" in bundle["text/plain"]
     assert f"process {pid}" in bundle["text/plain"]
     assert "freed 2.2" in printed(find(cells, "%oom fix 1"))

@@ -78,7 +78,11 @@ class TestScreen:
         replies += [kernel.execute(NO_ROOM) for _ in range(5)]
         assert len(kernel.widgets) == count
         pictures = [row["data"] for row in replies[-1].displays if row["type"] == "update_display_data"]
-        assert [set(picture) for picture in pictures] == [{"text/html", "text/plain", MIME}]
+        assert [set(picture) for picture in pictures] == [
+            {"text/html", "text/plain", MIME},
+            {"text/html", "text/plain"},
+        ]
+        assert set(pictures[1].values()) == {""}  # where the widgets were
         assert pictures[0]["text/plain"] == shown(replies[5])[0]["text/plain"]
 
     def test_the_last_five_can_be_clicked(self, kernel: Kernel) -> None:

@@ -186,7 +186,7 @@ class TestHistory:
                 f"history: {total} of {total} cells ran after a fix, in {path}" in kernel.execute("%oom status").stdout
             )
             panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
-            panel.unfold()
+            panel.click("Code")
             assert ("here 1 of 1 cells ran" in panel.text) == (total == 1)
             panel.only()
             kernel.execute("limit(1 << 30)")

@@ -19,7 +19,7 @@ from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies.advised import rank_workarounds, weigh_dead_ends
 from nb_oomhelper.showing.case_record import record_of
 from nb_oomhelper.showing.entry_text import say_advised, say_entry, say_others, why_not
-from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.frontends import _static, _text
 from nb_oomhelper.showing.report import write
 from tests.cases import EVENT, GIB, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
 
@@ -194,7 +194,7 @@ def test_runners_up_are_folded_and_three_at_most() -> None:
     assert len(found.lines) == 3
     assert found.title == "See also: CUDA-OOM-015, CUDA-OOM-029, HOST-OOM-009"
     assert found.lines[2].endswith(": it is about host memory, and here it was a CUDA device")
-    shown = _html.render(write(case, catalog(), "en"))
+    shown = _static.render(write(case, catalog(), "en"))
     assert "<summary>See also: CUDA-OOM-015" in shown
     assert "<summary>What CUDA-OOM-001 advises" in shown
     assert "See also: CUDA-OOM-015" in _text.render(write(case, catalog(), "en"))
@@ -223,7 +223,7 @@ def test_what_an_entry_of_somebody_else_says_has_no_markup() -> None:
     for line in (line for aside in found.asides for line in aside.lines):
         assert "`code`" not in line.replace("`'code'`", "")
         assert "***" not in line
-    assert SCRIPT not in _html.render(found)
+    assert SCRIPT not in _static.render(found)
     case.choice = replace(case.choice, best=None)
     assert "`'code'`" not in say_entry(case, "en").replace("`*bold*'code'`", "")
 

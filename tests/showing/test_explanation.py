@@ -15,7 +15,7 @@ from nb_oomhelper.records.told import Reading
 from nb_oomhelper.services import Services
 from nb_oomhelper.showing import explanation
 from nb_oomhelper.showing.explanation import to_json, to_text
-from nb_oomhelper.showing.frontends import _html
+from nb_oomhelper.showing.frontends import _static
 from nb_oomhelper.showing.report import write
 from tests.cases import HOSTILE, catalog
 
@@ -89,7 +89,7 @@ def test_every_sentence_is_filled_in(text: str, language: Language) -> None:
 
 def test_html_has_the_same_parts() -> None:
     (case,) = explained(LOAD)[1]
-    drawn = _html.render(write(case, catalog(), "en"))
+    drawn = _static.render(write(case, catalog(), "en"))
     assert all(words in drawn for words in ("What to do", "process 4711", "819 MiB", "oomh-bar", "line 3"))
     assert "%oom fix" not in drawn
 
@@ -102,7 +102,7 @@ def test_what_comes_from_the_text_is_no_markup(hostile: str) -> None:
     report = write(case, catalog(), "en")
     assert case.told is not None
     assert case.told.file is not None
-    assert "<script>" not in _html.render(report)
+    assert "<script>" not in _static.render(report)
     assert not set("\x1b\u202e") & set(text_of(text, name=hostile))
     assert all(line.count("**") % 2 == line.count("`") % 2 == 0 for line in report.notes)
 

@@ -15,7 +15,7 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.memory import MemorySnapshot, Segment
 from nb_oomhelper.showing import frontends
-from nb_oomhelper.showing.frontends import FRONTENDS, Actions, _html, _text
+from nb_oomhelper.showing.frontends import FRONTENDS, Actions, _diff, _html, _markup, _static, _text
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.report import Part, Report, write
 from nb_oomhelper.showing.wording import say
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.plain
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 NOT_FRONTENDS = {
     *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_readout", "_live"),
-    *("_body", "_fix_list"),
+    *("_body", "_fix_list", "_diff", "_markup", "_static"),
 }  # what they share, and %gpumem --live
 SPARSE = Report(
     language="en",
@@ -68,7 +68,7 @@ class TestHtml:
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_a_rich_case(self, language: Language) -> None:
         report = write(rich_case(), catalog(), language)
-        page = Page(_html.render(report))
+        page = Page(_static.render(report))
         assert page.wrong == []
         assert ("div", {"class": "oomh oomh-static", "lang": language}) in page.elements
         for text in everything(report):
@@ -76,11 +76,13 @@ class TestHtml:
         for row in report.fixes:
             assert row.plan.code.strip() in page.text
             assert unmarked(row.note) in page.text
-        for key in ("section.why", "section.fixes", "section.outcome", "section.dead_ends", "live.still"):
-            assert say(key, language) in page.text
+        counts = {"why": len(report.cause_rows), "more": len(report.others), "dead_ends": len(report.dead_ends)}
+        for key, count in counts.items():
+            assert say(f"fold.{key}", language, count=count) in page.text
+        assert say("live.still", language) in page.text
 
     def test_nothing_from_outside_becomes_an_element(self) -> None:
-        page = Page(_html.render(write(rich_case(), catalog(), "en")))
+        page = Page(_static.render(write(rich_case(), catalog(), "en")))
         assert page.text.count(SCRIPT) > 5
         assert plain(STARS) in page.text
         assert plain(TICKS) in page.text
@@ -103,7 +105,7 @@ class TestHtml:
         assert attributes["aria-label"].startswith("allocated 5.00 GiB, cached 512 MiB")
 
     def test_a_report_without_anything(self) -> None:
-        page = Page(_html.render(SPARSE))
+        page = Page(_static.render(SPARSE))
         assert page.wrong == []
         assert say("section.nothing", "en") in page.text
         assert say("section.fixes", "en") not in page.text
@@ -121,7 +123,7 @@ class TestHtml:
     @pytest.mark.parametrize("text", [*HOSTILE, "", "`", "**", "`a", "**a", "`**`", "a`<b>`c", "**`a`**", "\0\u202e"])
     def test_rich_is_always_well_formed(self, text: str) -> None:
         for one in (text, f"`{text}`", f"**{text}**", f"{text} and `x` and **y**"):
-            assert Page(_html.rich(one)).wrong == []
+            assert Page(_markup.rich(one)).wrong == []
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -134,11 +136,11 @@ class TestHtml:
         ],
     )
     def test_rich(self, text: str, expected: str) -> None:
-        assert _html.rich(text) == expected
+        assert _markup.rich(text) == expected
 
     def test_code_is_shown_as_it_runs(self) -> None:
         code = "x = '<b>' # `a` **b**\n  y = 1"
-        page = Page(_html.code(f"\n{code}\n"))
+        page = Page(_diff.code(f"\n{code}\n"))
         assert page.text == code
         assert page.elements == [("pre", {"class": "oomh-code", "tabindex": "0"})]  # reachable by the keyboard
 

@@ -22,7 +22,7 @@ from nb_oomhelper.records.memory import HostMemory, Measure
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Step
 from nb_oomhelper.showing.entry_page import entry_page
 from nb_oomhelper.showing.fix_text import FixRow
-from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.frontends import _diff, _html, _markup, _static, _text
 from nb_oomhelper.showing.markup import code, plain
 from nb_oomhelper.showing.outcome_text import fix_loses, fix_title, summary, tell
 from nb_oomhelper.showing.report import Report, bar, write
@@ -272,7 +272,11 @@ def test_fixes() -> None:
     pytest.importorskip("accelerate")
     rows = {row.plan.fix + row.plan.subject: row for row in all_rows(before_any_outcome())}
     release = rows["release-failed-cell"]
-    assert (release.title, release.effect, release.label) == ("Release the failed cell", "frees 2.00 GiB", "safe")
+    assert (release.title, release.effect, release.label) == (
+        "Release the failed cell",
+        "frees 2.00 GiB",
+        "keeps everything",
+    )
     assert release.verdict == "✗ runs out again: needs at least 4.00 GiB, 3.50 GiB can be had"
     assert re.fullmatch(r"in our suite \d of \d cells ran \(v[\d.]+, [\d-]+\) · here 2 of 3 cells ran", release.rates)
     assert release.loses == ""
@@ -345,7 +349,8 @@ def test_what_would_not_be_enough_stands_by_itself() -> None:
     found = write(case, catalog(), "en")
     assert [row.plan.number for row in found.fixes] == [1]
     assert [row.plan.number for row in found.not_enough] == [2]
-    assert "<summary>What would not be enough (1)</summary>" in _html.render(found)
+    assert [row.plan.number for row in found.others] == [2]
+    assert "<summary>1 more fix</summary>" in _static.render(found)
     assert "What would not be enough (1)\n  2  Release the failed cell" in _text.render(found)
 
 
@@ -392,7 +397,7 @@ def test_the_lines_that_a_mend_changes(changes: dict[str, Any], where: str) -> N
     case = rich_case()
     case.plans = (replace(RELEASE, before="losses.append(loss)", after="losses.append(loss.item())", **changes),)
     found = write(case, catalog(), "en")
-    markup = _html.change(found.fixes[0], "en")
+    markup = _diff.change(found.fixes[0], "en")
     assert f">{where}</div>" in markup
     assert "<ins>.item(" in markup
     if changes:
@@ -463,11 +468,11 @@ HIDDEN = "\u202eevil\u2066\x1b[31m\x00\x9b\ud800\u2028"
 def test_what_hides_in_a_text_is_written_out() -> None:
     assert plain(HIDDEN) == r"\u202eevil\u2066\x1b[31m\x00\x9b\ud800\u2028"
     assert plain("数据 👩\u200d💻 é\tx") == "数据 👩\u200d💻 é\tx"
-    assert _html.rich(f"`{HIDDEN}`") == r"<code>\u202eevil\u2066\x1b[31m\x00\x9b\ud800\u2028</code>"
-    assert _html.code(f"a = '{HIDDEN}'\nb").count("\n") == 1
+    assert _markup.rich(f"`{HIDDEN}`") == r"<code>\u202eevil\u2066\x1b[31m\x00\x9b\ud800\u2028</code>"
+    assert _diff.code(f"a = '{HIDDEN}'\nb").count("\n") == 1
     case = rich_case(replace(EVENT, function=HIDDEN), replace(SNAPSHOT, device=replace(DEVICE, name=HIDDEN)))
     found = write(case, catalog(), "en")
-    for shown in (_html.render(found), _text.render(found)):
+    for shown in (_static.render(found), _text.render(found)):
         assert r"\u202eevil" in shown
         shown.encode()
         assert not set(shown) & (set(HIDDEN) - set("evil[31m"))
@@ -521,7 +526,7 @@ def test_dead_ends_with_what_the_entry_claims() -> None:
     assert report().dead_ends == (
         "`torch.cuda.empty_cache()` alone: would free 512 MiB of the 1.00 GiB missing"
         " · claimed to fail 80 % (CUDA-OOM-001)",
-        "`gc.collect()` alone: the traceback still refers to the 2.00 GiB of the failed cell",
+        "`gc.collect()`: cannot free the 2.00 GiB of the failed cell, the traceback still refers to it",
         "a smaller batch: the error came while a model was loading, where no batch is involved"
         " · claimed to fail 95 % (CUDA-OOM-001)",
         "restarting the kernel: not needed, the memory can be released without losing your variables"
@@ -732,5 +737,5 @@ def test_a_message_of_a_mebibyte_makes_no_large_report(text: str) -> None:
     case = rich_case(event)
     assert case.diagnosis == diagnose(event, SNAPSHOT)
     found = write(case, catalog(), "en")
-    assert len(_html.render(found)) < 60_000
+    assert len(_static.render(found)) < 60_000
     assert len(_text.render(found)) < 20_000

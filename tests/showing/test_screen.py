@@ -6,7 +6,10 @@ import threading
 
 import pytest
 
+from nb_oomhelper.case import Case
+from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.showing.screen import Screen
+from tests.cases import rich_case
 
 pytestmark = pytest.mark.plain
 
@@ -16,8 +19,19 @@ class Panel:
 
     def __init__(self, bad: str = "") -> None:
         self.live = True
+        self.case = rich_case()
+        self.times = 1
         self.retired = False
         self._bad = bad
+
+    def is_of(self, case: Case, language: Language) -> bool:
+        return case is self.case and language == "en"
+
+    def show(self) -> None:
+        self.times += 1
+
+    def follow(self) -> None:
+        self.live = True
 
     def close(self) -> None:
         self.live = False
@@ -47,6 +61,19 @@ def test_a_report_without_widgets_ends_the_panel_before_it() -> None:
     screen.add(panel)
     screen.add(None)
     assert not panel.live
+
+
+def test_a_panel_is_shown_again_as_the_newest() -> None:
+    screen = Screen()
+    first, second = Panel(), Panel()
+    screen.add(first)
+    screen.add(second)
+    assert not screen.show_again(first.case, "zh")
+    assert not screen.show_again(rich_case(), "en")
+    assert screen.show_again(first.case, "en")
+    assert (first.times, first.live, second.live) == (2, True, False)
+    assert screen.show_again(first.case, "en")
+    assert (first.times, first.live) == (3, True)
 
 
 def test_from_many_threads_one_is_live() -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case, read_again, run_fix
 from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.knowledge.toml_tables import Language
@@ -67,7 +68,7 @@ class Panels:
             self.show(case, static=not kept and number > 1)  # a pool of threads fails at once
 
     def show(self, case: Case, *, static: bool = False, language: Language | None = None) -> None:
-        """Show a case; the one before it is no longer live.
+        """Show a case, or its panel once more; the one before it is no longer live.
 
         Args:
             case: What is shown.
@@ -76,6 +77,8 @@ class Panels:
         """
         actions = self._actions() if language is None else replace(self._actions(), language=lambda: language)
         static = static or case.told is not None
+        if not static and not is_scarce() and self.screen.show_again(case, actions.language()):
+            return
         shown = frontends.show(case, actions, self._services.shell, static=static)
         if not static:
             self.screen.add(shown)

@@ -54,11 +54,27 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         note=" ".join(part for part in (_obstacle(plan, fix, language), note, "" if loses else twice) if part),
         effect=_effect(plan, case, language),
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
-        label=say("fix.unsafe_reruns" if plan.reruns and loses else f"fix.{plan.applicability}", language),
+        label=_risk(plan, bool(loses), language),
         loses=" ".join(part for part in (loses, twice) if part) if plan.applicability == "unsafe" else "",
         rates=said_rates(plan.fix, catalog, case.rates, language, case.match),
         done=_is_done(plan, case),
     )
+
+
+_RISKS = {
+    "delete-variable": "risk_deletes",
+    "forget-output-history": "risk_clears_out",
+    "empty-container": "risk_empties",
+    "drop-gradients": "risk_gradients",
+}
+
+
+def _risk(plan: FixPlan, loses: bool, language: Language) -> str:
+    """What it does to what the user has."""
+    key: str = plan.applicability
+    if key == "unsafe":
+        key = _RISKS.get(plan.fix, "unsafe_reruns" if plan.reruns and loses else "risk_loads" if plan.loads else key)
+    return say(f"fix.{key}", language, name=code(plan.subject))
 
 
 def _obstacle(plan: FixPlan, fix: Fix, language: Language) -> str:

@@ -10,6 +10,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.records.event import OomEvent, Worker
 from nb_oomhelper.showing.cause_text import bound_of, limit_name
+from nb_oomhelper.showing.outcome_text import is_solved
 from nb_oomhelper.showing.wording import knows, say, say_size
 
 _STARTED = ("dataloader worker", "process pool", "launcher")  # processes that this one has started, on this machine
@@ -33,6 +34,35 @@ def say_headline(case: Case, language: Language) -> str:
     if has_no_cure(case):
         return _no_cure(case, parts, language)
     return _joined(parts, language)
+
+
+def say_verdict(case: Case, language: Language) -> str:
+    """Say in one sentence whether the cell can run.
+
+    Args:
+        case: One error, with its plans.
+        language: "en" or "zh".
+
+    Returns:
+        "" where the headline says it, where nobody can say it, and where the cell has run.
+    """
+    best = next((plan for plan in case.plans if plan.verdict != "again"), None)
+    if best is None or case.told is not None or case.event.remote is not None:
+        return ""
+    if is_solved(case):
+        return ""
+    if best.verdict == "may":
+        needs = None if best.loads or best.explains is not None else case.diagnosis.rerun
+        key = "may_load" if best.loads else "may" if needs is None else "may_needs"
+        return say(f"headline.{key}", language, needs=_bold(needs, language))
+    if best.loads:
+        return say("headline.can_load", language)
+    if best.explains is not None:
+        return say("headline.can_mend", language, size=_bold(best.explains, language))
+    needs, room = case.diagnosis.rerun, best.room
+    if best.reruns or needs is None or room is None or room < needs:
+        return say("headline.can", language)
+    return say("headline.can_room", language, needs=_bold(needs, language), room=_bold(room, language))
 
 
 def say_who(event: OomEvent, language: Language) -> str:

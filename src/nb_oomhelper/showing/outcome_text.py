@@ -13,7 +13,7 @@ from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say
 
 
 def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
-    """Put an outcome into sentences: what was freed, what was promised, and whether the request would fit.
+    """Put an outcome into sentences: what was freed, what was promised, whether the request would fit, and each step.
 
     Args:
         outcome: What came of a fix.
@@ -34,11 +34,33 @@ def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> 
     if outcome.whole_cell_fits is not None and case.diagnosis.rerun != outcome.requested:
         key = "outcome.again_fits" if outcome.whole_cell_fits else "outcome.again_not"
         lines.append(say(key, language, needed=say_size(case.diagnosis.rerun, language)))
+    return [*lines, *say_steps(outcome, language)]
+
+
+def say_steps(outcome: Outcome, language: Language) -> list[str]:
+    """Say what each step of a release gave back, where the outcome does not say how the cell fared.
+
+    Args:
+        outcome: What came of a fix.
+        language: "en" or "zh".
+
+    Returns:
+        One line; none where nothing came back.
+    """
     worth = [step for step in outcome.steps if step.error or not is_noise(max(_fallen(step), default=0))]
-    if worth:
-        steps = say_list((_step(step, language) for step in worth), language, "list.then")
-        lines.append(say("outcome.steps", language, steps=steps))
-    return lines
+    if not worth or outcome.ran is not None or outcome.error is not None:
+        return []
+    steps = say_list((_step(step, language) for step in worth), language, "list.then")
+    return [say("outcome.steps", language, steps=steps)]
+
+
+def is_solved(case: Case) -> bool:
+    """Whether the cell, or the load in it, has run to its end since.
+
+    Args:
+        case: The case, with what was run.
+    """
+    return any(outcome.ran or outcome.loaded for outcome in case.outcomes[-1:])
 
 
 def say_tried(case: Case, catalog: Catalog, language: Language) -> str:

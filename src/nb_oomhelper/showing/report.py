@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +24,11 @@ from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.entry_text import Aside, say_advised, say_claims, say_entry, say_others
 from nb_oomhelper.showing.fix_text import FixRow, say_fix
-from nb_oomhelper.showing.headline import say_headline, say_who
+from nb_oomhelper.showing.headline import say_headline, say_verdict, say_who
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import say_note, say_notes
-from nb_oomhelper.showing.outcome_text import say_tried, tell
-from nb_oomhelper.showing.wording import say, say_size
+from nb_oomhelper.showing.outcome_text import is_solved, next_plan, say_tried, tell
+from nb_oomhelper.showing.wording import is_noise, say, say_size
 
 _CUDAS = re.compile(r"cuda|cu(?:blas|dnn|fft|sparse|solver|rand)|hipblas", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -57,6 +58,9 @@ class Report:
         here: Whether it was this process that ran out.
         advice: What to do about an error that a text tells of.
         solved: Whether the cell, or the load in it, has run to its end since.
+        verdict: Whether the cell can run, in one sentence, where the headline does not say it; or "".
+        seen: When this was seen, as local date and time, or "".
+        first: Number of the fix to try now, or None.
     """
 
     language: Language
@@ -77,6 +81,29 @@ class Report:
     here: bool = True
     advice: tuple[str, ...] = ()
     solved: bool = False
+    verdict: str = ""
+    seen: str = ""
+    first: int | None = None
+
+    @property
+    def rows(self) -> tuple[FixRow, ...]:
+        """All fixes."""
+        return (*self.fixes, *self.not_enough)
+
+    @property
+    def lead(self) -> FixRow | None:
+        """The fix to try now."""
+        return next((row for row in self.rows if row.plan.number == self.first), None)
+
+    @property
+    def others(self) -> tuple[FixRow, ...]:
+        """The fixes but the one to try now."""
+        return tuple(row for row in self.rows if row.plan.number != self.first)
+
+    @property
+    def main_cause(self) -> CauseRow | None:
+        """What holds most; where nobody holds anything, the first cause."""
+        return max(self.cause_rows, key=lambda row: row.share, default=None)
 
 
 def write(case: Case, catalog: Catalog, language: Language) -> Report:
@@ -97,7 +124,7 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         nothing: list[_Row] = []
         return tuple(row for item in items for row in _said(partial(_listed, say_it, item), nothing, language))
 
-    solved = any(outcome.ran or outcome.loaded for outcome in case.outcomes[-1:])
+    solved = is_solved(case)
     rows = each(case.plans, lambda plan, spoken: say_fix(case, plan, catalog, spoken))
     return Report(
         language=language,
@@ -118,7 +145,22 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         here=case.event.remote is None and case.told is None,
         advice=one(lambda spoken: say_advice(case, spoken), ()),
         solved=solved,
+        verdict=one(lambda spoken: say_verdict(case, spoken), ""),
+        seen=time.strftime("%Y-%m-%d %H:%M", time.localtime(case.snapshot.taken_at)) if case.told is None else "",
+        first=None if solved else _first(case, rows),
     )
+
+
+def _first(case: Case, rows: Iterable[FixRow]) -> int | None:
+    """The fix to try now; where none makes the cell run, what costs nothing and makes room for a smaller cell."""
+    chosen = next_plan(case)
+    if chosen is not None:
+        return chosen.number
+    left = [row.plan for row in rows if not row.done]
+    shown = (plan for plan in left if plan.verdict != "again")
+    safe = (plan for plan in left if plan.applicability == "safe" and not plan.tried)
+    frees = (plan for plan in safe if plan.predicted and not is_noise(plan.predicted))
+    return next((plan.number for plan in (*shown, *frees)), None)
 
 
 def _listed(say_it: Callable[[_T, Language], _Row], item: _T, language: Language) -> list[_Row]:

@@ -6,7 +6,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from nb_oomhelper.case import Case
+    from nb_oomhelper.knowledge.toml_tables import Language
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +23,15 @@ class Shown(Protocol):
     @property
     def live(self) -> bool:
         """Whether it still follows the memory."""
+
+    def is_of(self, case: Case, language: Language) -> bool:
+        """Whether it shows this case, in this language."""
+
+    def show(self) -> None:
+        """Show it, or show it once more at another place."""
+
+    def follow(self) -> None:
+        """Begin to be live."""
 
     def close(self) -> None:
         """End what is live; what is shown stays, and can be clicked."""
@@ -49,6 +62,27 @@ class Screen:
             _carefully(one.close)
         for one in gone:
             _carefully(one.retire)
+
+    def show_again(self, case: Case, language: Language) -> bool:
+        """Show the panel of a case at another place, too, as the newest.
+
+        Args:
+            case: One error.
+            language: The one that the panel must speak.
+
+        Returns:
+            False where there is none with its widgets.
+        """
+        with self._lock:
+            found = next((one for one in self._shown if one.is_of(case, language)), None)
+            if found is None:
+                return False
+            self._shown.remove(found)
+        found.show()
+        self.add(found)
+        if not found.live:
+            found.follow()
+        return True
 
     def close(self) -> None:
         """End all that is live."""

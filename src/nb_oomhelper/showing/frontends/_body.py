@@ -1,4 +1,4 @@
-"""What a panel shows of one case: the answer first, the details below it, folded where they have been read."""
+"""What a panel shows of one case: the answer first, all else folded away and made when it is asked for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._clicks import Clicks
 from nb_oomhelper.showing.frontends._entry_forms import EntryForms
 from nb_oomhelper.showing.frontends._fix_list import FixList
+from nb_oomhelper.showing.frontends._markup import lines as lines_of
 from nb_oomhelper.showing.frontends._readout import Readout
-from nb_oomhelper.showing.frontends._widgets import Buttons, hide, live_region, put
-from nb_oomhelper.showing.outcome_text import next_plan, tell
+from nb_oomhelper.showing.frontends._widgets import Buttons, Parts, Said
+from nb_oomhelper.showing.outcome_text import is_solved, say_steps, tell
 from nb_oomhelper.showing.report import Report, write
 from nb_oomhelper.showing.wording import say
 
@@ -24,21 +25,31 @@ _OTHER: dict[Language, Language] = {"en": "zh", "zh": "en"}
 class Around(Protocol):
     """The panel around the widgets of a case."""
 
-    output: Any
-    """The widget that shows what a fix or the cell prints."""
+    parts: Parts
+    """Makes the widgets."""
+
+    @property
+    def output(self) -> Any:
+        """The widget that shows what a fix or the cell prints."""
+
+    def arrange(self) -> None:
+        """Show the widgets of the case, which are others now."""
 
     def adopt(self, case: Case) -> None:
         """Show another case in this one's place."""
 
-    def solve(self, solved: bool) -> None:
-        """Show whether the cell has run to its end."""
+    def mark(self, state: str) -> None:
+        """Show in which state the case is: "working", "solved", or "" for failed."""
+
+    def keep(self, report: Report) -> None:
+        """Let the saved report say what the panel says."""
 
 
 class Body:
-    """The widgets of one case: `above` what the cell prints, and `below` it; `readout` is its bar."""
+    """The widgets of one case; `readout` is its live line."""
 
     def __init__(self, case: Case, actions: Actions, report: Report, panel: Around) -> None:
-        """Make the widgets.
+        """Make the widgets that are seen at first.
 
         Args:
             case: One error, with all that is known of it.
@@ -47,85 +58,83 @@ class Body:
             panel: What these widgets stand in.
         """
         self.language: Language = report.language
-        self.output, self.adopt = panel.output, panel.adopt
-        self._panel = panel
         self.case = case
-        self._actions = actions
+        self._panel, self._actions = panel, actions
         self._clicks = Clicks(case, actions, self)
-        self._folded = bool(report.tried)
+        self._folded = True  # of a case that is solved
         self._build(report)
-        self._write(report)
-        self._tell()
+        self.readout = Readout(case, actions, self._now, self._panel.parts, self.language, self._clicks.ticked)
+
+    @property
+    def output(self) -> Any:
+        """The widget that shows what a fix or the cell prints."""
+        return self._panel.output
 
     def report(self) -> Report:
         """The case in words, as it is now."""
         return write(self.case, self._actions.catalog(), self.language)
 
+    def children(self) -> list[Any]:
+        """What stands in the panel, from the top."""
+        later = [self._rows.rest, self._forms.page]
+        again = [] if self._again is None else [self._again]
+        seen = [*self._rows.lead, *again, self._picture, self._now, self._feet]
+        return [self._head, self._corner, self._said.widget, *seen, *(one for one in later if one is not None)]
+
     def widgets(self) -> list[Any]:
-        """All that it is made of; a fix that is only shown has buttons all the same."""
-        return [self.above, self.below, *self._rows.buttons]
+        """All that it is made of, also what stands nowhere just now."""
+        return [*self.children(), *self._rows.widgets, *([] if self._more is None else [self._more])]
 
     # what it is made of
 
     def _build(self, report: Report) -> None:
-        import ipywidgets as widgets
-
-        buttons = Buttons(self._clicks.guard)
-        self._head, self._tried, bar, self._why, self._fixes = (widgets.HTML() for _ in range(5))
-        self._status, self._told = live_region(), live_region()
-        self._head.layout.flex = "1 1 auto"
-        self._switch, self._more = buttons.make(self._switch_language), buttons.make(self._unfold)
-        top = widgets.HBox([self._head, self._more, self._switch])
-        self.above = widgets.VBox([top, self._tried, self._status, self._told])
-        self._rows = FixList(report, buttons, self._clicks.start, cell=bool(self.case.cell))
-        if not self._folded:
-            self._rows.unfold()
-        self._again = buttons.make(self._clicks.start_again)
-        self._again.add_class("oomh-again")
-        hide(self._again, True)
-        self._upper = widgets.VBox([bar, self._why, self._fixes])
-        self._lower = widgets.VBox([self._rows.rest, *self._build_foot(buttons)])
-        self.below = widgets.VBox([self._again, self._upper, self._rows.first, self._lower])
-        put(self._status, "")
-        self.readout = Readout(self.case, self._actions, bar, self.language, self._say_unless_running)
-
-    def _build_foot(self, buttons: Buttons) -> list[Any]:
-        import ipywidgets as widgets
-
-        page = widgets.Output()
-        page.add_class("oomh-page")
-        self._ends, self._notes = widgets.HTML(), widgets.HTML()
-        self._entry = widgets.HTML(layout=widgets.Layout(flex="1 1 400px"))
-        self._forms = EntryForms(self.case.match.entry if self.case.match else None, buttons, page, self.language)
-        foot = widgets.HBox([self._entry, *self._forms.buttons])
-        foot.add_class("oomh-foot")
-        return [self._ends, self._notes, foot, page]
+        parts, language = self._panel.parts, report.language
+        self._buttons = buttons = Buttons(parts, self._clicks.guard)
+        self._head = parts.html(_html.top(report), "oomh-top")
+        self._switch = buttons.make(self._switch_language, description=say("button.language", _OTHER[language]))
+        self._corner = parts.box([self._switch], "oomh-top", "oomh-corner")
+        self._more: Any = None
+        self._again: Any = None
+        self._said = Said(parts, self._outcome())
+        self._rows = FixList(
+            report, buttons, self._clicks.start, cell=bool(self.case.cell), changed=self._panel.arrange
+        )
+        self._picture = parts.html(_html.style() + _html.picture(report))
+        self._now = parts.html("", hidden=True)
+        self._folds = parts.html(_html.folds(report))
+        entry = self.case.match.entry if self.case.match else None
+        self._forms = EntryForms(entry, buttons, language, self._panel.arrange)
+        fold = [] if self._forms.fold is None else [self._forms.fold]
+        self._feet = parts.box([self._rows.fold, self._folds, *fold], "oomh-folds")
 
     def _write(self, report: Report) -> None:
         """Put the report's words into the widgets."""
-        language = report.language
-        self._head.value = _html.style() + _html.head(report) + _html.headline(report)
-        put(self._tried, _html.tried(report))
-        self._why.value = _html.cause_rows(report)
-        put(self._fixes, _html.section(say("section.fixes", language)) if report.fixes else "")
-        self._rows.write(report, next_plan(self.case))
-        put(self._ends, _html.dead_ends(report))
-        put(self._notes, _html.notes(report.notes))
-        self._entry.value = _html.entry(report)
-        self._forms.write(language)
-        self._again.description = say("button.again", language)
-        self._switch.description = say("button.language", _OTHER[language])
+        self._head.value = _html.top(report)
+        self._rows.write(report)
+        self._picture.value = _html.style() + _html.picture(report)
+        self._folds.value = _html.folds(report)
+        self._forms.write(report.language)
+        self._switch.description = say("button.language", _OTHER[report.language])
+        if self._again is not None:
+            self._again.description = say("button.again", report.language)
         self._arrange(report)
 
     def _arrange(self, report: Report) -> None:
-        """Show the details, or the answer alone."""
-        language = report.language
-        hide(self._more, not (report.solved or report.tried))
-        self._more.description = say("button.details" if self._folded else "button.less", language)
-        hide(self._upper, self._folded)
-        hide(self._lower, self._folded)
-        hide(self._rows.first, self._folded and report.solved)
-        hide(self.output, self._folded and not report.solved)
+        """Show everything, or of a case that is solved two lines."""
+        if report.solved and self._more is None:
+            self._more = self._buttons.make(self._unfold)
+            self._corner.children = [self._more, self._switch]
+        if self._more is not None:
+            self._more.description = say("button.details" if self._folded else "button.less", report.language)
+            self._panel.parts.hide(self._more, not report.solved)
+        self._panel.arrange()
+        folded, opened = report.solved and self._folded, (self._rows.rest, self._forms.page)
+        if folded:
+            self._rows.close()
+            self._forms.close()
+        for one in self.children()[3:]:  # below what was said
+            if one not in opened:
+                self._panel.parts.hide(one, folded or (one is self._now and not one.value))
 
     def _unfold(self) -> None:
         self._folded = not self._folded
@@ -134,40 +143,54 @@ class Body:
     def _switch_language(self) -> None:
         """Show everything in the other language."""
         self.language = self.readout.language = _OTHER[self.language]
+        self._said.tell(self._outcome())
         self._write(self.report())
-        self._tell()
 
-    def _tell(self) -> None:
-        """Show the last outcome, and how the cell fared after it."""
-        last, catalog = self.case.outcomes[-1:], self._actions.catalog()
-        lines = [line for outcome in last for line in tell(outcome, self.case, catalog, self.language)]
-        put(self._told, _html.outcome(lines, self.language))
-
-    def _say_unless_running(self, text: str) -> None:
-        if not self._clicks.running:
-            self.say(text)
+    def _outcome(self) -> str:
+        """The last outcome, and how the cell fared after it; in one line where that has solved it."""
+        if not self.case.outcomes:
+            return ""
+        last, steps = self.case.outcomes[-1], say_steps(self.case.outcomes[-1], self.language)
+        lines = [one for one in tell(last, self.case, self._actions.catalog(), self.language) if one not in steps]
+        folded = _html.fold(say("button.details", self.language), lines_of(steps))
+        return _html.outcome([" ".join(lines)] if is_solved(self.case) else lines, folded)
 
     # what is seen of a click
 
     def say(self, text: str) -> None:
         """Put a line above the fixes; none takes no room."""
-        put(self._status, _html.notes([text]))
+        self._said.say(_html.status(text))
 
     def enable(self, enabled: bool) -> None:
         """Let the buttons that run something be pressed, or not."""
-        self._again.disabled = not enabled
+        if self._again is not None:
+            self._again.disabled = not enabled
         self._rows.enable(enabled)
+        if not enabled:
+            self._panel.mark("working")
 
     def show_outcome(self, outcome: Outcome) -> None:
         """Show what a fix did, how the cell fared after it, and what is left to do."""
+        # a reload has done the cell's work in its own way: the cell would only undo it
+        if self.case.cell and not outcome.loaded and not outcome.ran:
+            self._again = self._again or self._buttons.make(self._clicks.start_again, "oomh-again")
+        else:
+            self._again = None
         report = self.report()
         self._folded = report.solved
-        self._panel.solve(report.solved)
+        self._said.tell(self._outcome())
+        self.readout.look()
         self._write(report)
-        self._tell()
-        # a reload has done the cell's work in its own way: the cell would only undo it
-        hide(self._again, not self.case.cell or outcome.loaded or bool(outcome.ran))
+        self._panel.keep(report)
+
+    def rest(self) -> None:
+        """Nothing runs any more: show how the case stands."""
+        self._panel.mark("solved" if is_solved(self.case) else "")
+
+    def adopt(self, case: Case) -> None:
+        """Show another case in this one's place."""
+        self._panel.adopt(case)
 
     def show_error(self, text: str) -> None:
         """Show an error of ours where an outcome would stand."""
-        put(self._told, _html.notes([text]))
+        self._said.tell(_html.notes([text]))

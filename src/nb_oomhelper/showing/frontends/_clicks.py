@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,8 +24,9 @@ _log = logging.getLogger(__name__)
 class View(Protocol):
     """What is seen of a click."""
 
-    output: Any
-    """The widget that shows what a fix prints."""
+    @property
+    def output(self) -> Any:
+        """The widget that shows what a fix prints."""
 
     @property
     def language(self) -> Language:
@@ -35,6 +37,9 @@ class View(Protocol):
 
     def enable(self, enabled: bool) -> None:
         """Let buttons be pressed, or not."""
+
+    def rest(self) -> None:
+        """Nothing runs any more."""
 
     def show_outcome(self, outcome: Outcome) -> None:
         """Show what a fix did, how the cell fared after it, and what is left to do."""
@@ -51,6 +56,7 @@ class Clicks:
 
     def __init__(self, case: Case, actions: Actions, view: View) -> None:
         self.running = False
+        self._step, self._since = "", 0.0  # what runs, and since when
         self._case = case
         self._actions = actions
         self._view = view
@@ -82,18 +88,33 @@ class Clicks:
                 self._begin(say("outcome.again", self._view.language))
                 self._actions.on_main(self._rerun, self._waits)
 
+    def ticked(self, text: str) -> None:
+        """Say what runs, and for how long; called now and then.
+
+        Args:
+            text: What is said where nothing of these runs.
+        """
+        seconds = time.monotonic() - self._since
+        progress = f"{self._step} {seconds:.0f} s" if seconds >= 1 else self._step
+        self._view.say(progress if self.running else text)
+
     def _begin(self, text: str) -> None:
         self.running = True
-        self._view.say(text)
+        self._show_step(text)
         self._view.enable(False)
 
+    def _show_step(self, text: str) -> None:
+        self._step, self._since = text, time.monotonic()
+        self._view.say(text)
+
     def _waits(self) -> None:
-        self._view.say(say("live.busy", self._view.language))
+        self._show_step(say("live.busy", self._view.language))
 
     def _end(self) -> None:
         self.running = False
         self._view.say("")
         self._view.enable(True)
+        self._view.rest()
 
     def _run(self, widget: FixWidget, cell: bool, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
@@ -101,7 +122,7 @@ class Clicks:
             outcome = self._run_inside(widget.plan.number)
             widget.done = outcome.error is None
             if cell and outcome.error is None:
-                self._view.say(say("outcome.step_cell", self._view.language))
+                self._show_step(say("outcome.step_cell", self._view.language))
                 self._rerun(finish)
                 return
             self._view.show_outcome(outcome)

@@ -1,4 +1,4 @@
-"""The fixes of a panel, each with its buttons: the first, the others, and those that would not be enough, folded."""
+"""The fixes of a panel, each with its buttons: the one to try now on top, the others only where they are asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.fix_text import FixRow
 from nb_oomhelper.showing.frontends import _html
-from nb_oomhelper.showing.frontends._widgets import Buttons, hide
+from nb_oomhelper.showing.frontends._diff import whole_code
+from nb_oomhelper.showing.frontends._markup import lines
+from nb_oomhelper.showing.frontends._widgets import Buttons
 from nb_oomhelper.showing.markup import unmarked
 from nb_oomhelper.showing.report import Report
 from nb_oomhelper.showing.wording import say
@@ -21,121 +23,140 @@ class FixList:
     """All fixes of one case.
 
     Attributes:
-        first: The box of the first fix; empty where none makes the cell run.
-        rest: The box of the others.
+        fold: The button that opens the others.
+        rest: The box of the others; None until they are asked for.
     """
 
-    def __init__(self, report: Report, buttons: Buttons, start: Start, *, cell: bool) -> None:
-        """Make the widgets.
+    def __init__(self, report: Report, buttons: Buttons, start: Start, *, cell: bool, changed: Callable[[], None]):
+        """Make the widgets that are seen at first.
 
         Args:
             report: The case in words.
             buttons: What makes their buttons.
             start: Runs one, and the cell after it if that is true.
             cell: Whether the failed cell is known, so that it can be run.
+            changed: Called when `rest` has come.
         """
-        import ipywidgets as widgets
-
-        self._rows = [FixWidget(row, buttons, start, cell=cell) for row in (*report.fixes, *report.not_enough)]
-        roots, count = [row.root for row in self._rows], len(report.fixes)
-        self._short = widgets.VBox(roots[count:])
-        self._fold = buttons.make(self._toggle)
-        self._fold.add_class("oomh-fold")
-        hide(self._fold, not report.not_enough)
-        hide(self._short, True)
-        self.first = widgets.VBox(roots[: min(1, count)])
-        self.rest = widgets.VBox([*roots[1:count], self._fold, self._short])
-        self._language: Language = report.language
+        self.rest: Any = None
+        self._buttons, self._start, self._cell, self._changed = buttons, start, cell, changed
+        self._made: dict[int, FixWidget] = {}  # by the number of the plan
+        self._enabled = True
+        self._report = report
+        self._top = self._widget(report.lead, first=True) if report.lead else None
+        more = self._title()
+        self.fold = buttons.make(self._toggle, "oomh-fold", description=more, hidden=not more)
 
     @property
-    def buttons(self) -> list[Any]:
-        """Those that run something."""
-        return [button for row in self._rows for button in row.buttons]
+    def lead(self) -> list[Any]:
+        """The box of the fix to try now; none where there is none."""
+        return [] if self._top is None else [self._top.root]
 
-    def unfold(self) -> None:
-        """Show the code of the first."""
-        if self.first.children:
-            self._rows[0].unfold()
+    @property
+    def widgets(self) -> list[Any]:
+        """All boxes that there are, also those that stand nowhere just now."""
+        return [*(one.root for one in self._made.values()), *([self.rest] if self.rest else []), self.fold]
 
-    def write(self, report: Report, chosen: FixPlan | None) -> None:
-        """Put the words into the widgets.
+    def write(self, report: Report) -> None:
+        """Put the words into the widgets, and what is to be tried now on top.
 
         Args:
             report: The case in words.
-            chosen: The fix to try now, or None.
         """
-        self._language = report.language
-        rows = {row.plan.number: row for row in (*report.fixes, *report.not_enough)}
-        for widget in self._rows:
-            if (row := rows.get(widget.plan.number)) is not None:  # one without words stays as it was
-                widget.write(row, report.language, first=chosen is not None and chosen.number == row.plan.number)
+        self._report = report
+        self._top = self._widget(report.lead, first=True) if report.lead else None
+        for row in report.rows:
+            if row.plan.number in self._made and row is not report.lead:
+                self._widget(row, first=False)
+        if self.rest is not None:
+            self.rest.children = self._others()
         self._mark()
+
+    def close(self) -> None:
+        """Fold the others away."""
+        if self.rest is not None:
+            self._buttons.parts.hide(self.rest, True)
+            self._mark()
 
     def enable(self, enabled: bool) -> None:
         """Let the buttons that run something be pressed, or not."""
-        for button in self.buttons:
-            button.disabled = not enabled
-        if enabled:
-            for row in self._rows:
-                row.settle()
+        self._enabled = enabled
+        for one in self._made.values():
+            one.enable(enabled)
+
+    def _widget(self, row: FixRow, *, first: bool) -> FixWidget:
+        number = row.plan.number
+        if number not in self._made:
+            args = (row, self._report.language, first)
+            self._made[number] = FixWidget(*args, buttons=self._buttons, start=self._start, cell=self._cell)
+            if not self._enabled:
+                self._made[number].enable(False)
+        else:
+            self._made[number].write(row, self._report.language, first)
+        return self._made[number]
+
+    def _others(self) -> list[Any]:
+        return [self._widget(row, first=False).root for row in self._report.others]
 
     def _toggle(self) -> None:
-        hide(self._short, self._short.layout.display != "none")
+        if self.rest is None:
+            self.rest = self._buttons.parts.box(self._others(), column=True)
+            self._changed()
+        else:
+            self._buttons.parts.hide(self.rest, not self._buttons.parts.is_hidden(self.rest))
         self._mark()
 
+    def _title(self) -> str:
+        count = len(self._report.others)
+        title = say("fold.more_one" if count == 1 else "fold.more", self._report.language, count=count)
+        closed = self.rest is None or self._buttons.parts.is_hidden(self.rest)
+        return f"{'▸' if closed else '▾'} {title}" if count else ""
+
     def _mark(self) -> None:
-        mark = "▸" if self._short.layout.display == "none" else "▾"
-        title = say("section.not_enough", self._language, count=len(self._short.children))
-        self._fold.description = f"{mark} {title}"
+        self.fold.description = title = self._title()
+        self._buttons.parts.hide(self.fold, not title)
 
 
 class FixWidget:
     """One fix in the panel: its row, its code, and the question before something is lost."""
 
-    def __init__(self, row: FixRow, buttons: Buttons, start: Start, *, cell: bool) -> None:
+    def __init__(
+        self, row: FixRow, language: Language, first: bool, *, buttons: Buttons, start: Start, cell: bool
+    ) -> None:
         """Make the widgets.
 
         Args:
             row: The fix in words.
+            language: "en" or "zh".
+            first: It is the one to try now.
             buttons: What makes its buttons.
             start: Runs it, and the cell after it if that is true.
             cell: Whether the failed cell is known, so that it can be run.
         """
-        import ipywidgets as widgets
-
-        self.plan = row.plan
         self.done = False
         self._start = start
+        self._buttons, self._parts = buttons, buttons.parts
         self._whole = row.plan.reruns or row.plan.loads  # runs the cell, or what is left of it, itself
         self._then = cell and not self._whole
         self._asked = False  # for the cell, too
-        self._text = widgets.HTML(layout=widgets.Layout(flex="1 1 420px"))
-        self._code = widgets.HTML()
-        self._question = widgets.HTML(layout=widgets.Layout(flex="1 1 300px"))
-        self.run = buttons.make(lambda: self._ask(True))
-        self.only = buttons.make(lambda: self._ask(False))
-        self._show = buttons.make(self._toggle)
-        self._sure = buttons.make(lambda: self._answer(True))
-        self._cancel = buttons.make(lambda: self._answer(False))
-        self._confirm = widgets.HBox([self._question, self._sure, self._cancel])
-        self._confirm.add_class("oomh-confirm")
-        self._sure.button_style = "warning"
-        run = [self.run] if self._whole or (cell and row.plan.verdict != "again") else []
-        only = [] if self._whole else [self.only]
-        pair = widgets.HBox([*(run + only if row.plan.applicability != "display_only" else []), self._show])
-        pair.add_class("oomh-buttons")
-        line = widgets.HBox([self._text, pair])
-        line.add_class("oomh-row")
-        self.root = widgets.VBox([line, self._code, self._confirm])
-        hide(self._confirm, True)
-        hide(self._code, True)
+        self._code: Any = None
+        self._confirm: Confirm | None = None
+        self._keep(row, language, first)
+        copied = row.plan.applicability == "display_only"
+        runs = not copied and (self._whole or (cell and row.plan.verdict != "again"))
+        asks: dict[str, Callable[[], None]] = {"run": lambda: self._ask(True), "only": lambda: self._ask(False)}
+        wanted = [name for name, on in (("run", runs), ("only", not copied and not self._whole)) if on]
+        self._runs = {name: buttons.make(asks[name], **self._words(name)) for name in wanted}
+        self._show = buttons.make(self._toggle, **self._words("code"))
+        self._text = self._parts.html(_html.fix(row, inline=first), "oomh-fix-text")
+        self.root = self._parts.box([self._text, *self._runs.values(), self._show], "oomh-row")
+        self._settle()
 
     @property
-    def buttons(self) -> list[Any]:
-        """Those that run something."""
-        return [self.run, self.only]
+    def plan(self) -> FixPlan:
+        """The fix; after a load others lose what was loaded, and say so."""
+        return self._row.plan
 
-    def write(self, row: FixRow, language: Language, first: bool = False) -> None:
+    def write(self, row: FixRow, language: Language, first: bool) -> None:
         """Put the row's words into its widgets.
 
         Args:
@@ -143,48 +164,107 @@ class FixWidget:
             language: "en" or "zh".
             first: It is the one to try now.
         """
-        self.plan = row.plan  # after a load, others lose what was loaded, and say so
-        self._text.value = _html.fix(row)
-        self._code.value = _html.change(row, language) + _html.code(row.plan.code)
-        then = say("fix.then_runs", language) if self._asked and self._then else ""
-        self._question.value = _html.lines([say("fix.loses", language, loses=row.loses), then])
-        for button, key in ((self.run, "run"), (self.only, "only"), (self._show, "code"), (self._sure, "sure")):
-            button.description = say(f"button.{key}", language)
-        self._cancel.description = say("button.cancel", language)
-        told = {"number": row.plan.number, "title": unmarked(row.title)}
-        self.run.tooltip = say("button.run_whole_help" if self._whole else "button.run_help", language, **told)
-        self.only.tooltip = say("button.only_help", language, **told)
-        self._show.tooltip = say("button.code_help", language)
-        self.run.button_style = "primary" if first else ""
+        self._keep(row, language, first)
+        self._text.value = _html.fix(row, inline=first)
+        for name, button in (*self._runs.items(), ("code", self._show)):
+            for trait, value in self._words(name).items():
+                setattr(button, trait, value)
+        if self._code is not None:
+            self._code.value = whole_code(row, language, noted=first)
+        if self._confirm is not None:
+            self._confirm.write(self._question(), language)
+        self._settle()
+
+    def enable(self, enabled: bool) -> None:
+        """Let the buttons that run something be pressed, or not."""
+        for button in self._runs.values():
+            button.disabled = not enabled
+        if enabled:
+            self._settle()
+
+    def _keep(self, row: FixRow, language: Language, first: bool) -> None:
         self._row, self._language, self._first = row, language, first
-        self.settle()
 
-    def unfold(self) -> None:
-        """Show the code."""
-        hide(self._code, False)
+    def _words(self, name: str) -> dict[str, str]:
+        """What a button says."""
+        told = {"number": self.plan.number, "title": unmarked(self._row.title)}
+        help_key = "run_whole" if name == "run" and self._whole else name
+        words = {
+            "description": say(f"button.{name}", self._language),
+            "tooltip": say(f"button.{help_key}_help", self._language, **told),
+        }
+        if name == "run":
+            words["button_style"] = "primary" if self._first and not self.done else ""
+        return words
 
-    def settle(self) -> None:
+    def _question(self) -> str:
+        then = say("fix.then_runs", self._language) if self._asked and self._then else ""
+        return lines([say("fix.loses", self._language, loses=self._row.loses), then])
+
+    def _settle(self) -> None:
         """A fix that did its work cannot be run twice by a second click."""
         if self.done:
-            self.run.button_style = ""
-            for button in self.buttons:
+            for button in self._runs.values():
                 button.disabled = True
-            button = self.run if self._whole else self.only
+            button = self._runs["run" if self._whole else "only"]
             button.description = f"✓ {button.description.removeprefix('✓ ')}"
 
     def _ask(self, cell: bool) -> None:
         self._asked = cell
-        if self.plan.applicability == "unsafe":
-            self.write(self._row, self._language, self._first)
-            hide(self._confirm, False)
-            hide(self._code, False)  # what is asked for is what is shown
-        else:
+        if self.plan.applicability != "unsafe":
             self._start(self, cell and self._then)
+            return
+        if self._confirm is None:
+            self._confirm = Confirm(self._question(), self._language, self._buttons, self._answer)
+            self.root.children = [*self.root.children, self._confirm.root]
+        self._confirm.write(self._question(), self._language)
+        self._parts.hide(self._confirm.root, False)
+        self._unfold()  # what is asked for is what is shown
 
     def _answer(self, sure: bool) -> None:
-        hide(self._confirm, True)
+        if self._confirm is not None:
+            self._parts.hide(self._confirm.root, True)
         if sure:
             self._start(self, self._asked and self._then)
 
+    def _unfold(self) -> None:
+        if self._code is None:
+            self._code = self._parts.html(whole_code(self._row, self._language, noted=self._first), "oomh-whole-code")
+            self.root.children = [*self.root.children, self._code]
+        self._parts.hide(self._code, False)
+
     def _toggle(self) -> None:
-        hide(self._code, self._code.layout.display != "none")
+        if self._code is None or self._parts.is_hidden(self._code):
+            self._unfold()
+        else:
+            self._parts.hide(self._code, True)
+
+
+class Confirm:
+    """The question before something is lost."""
+
+    def __init__(self, question: str, language: Language, buttons: Buttons, answer: Callable[[bool], None]) -> None:
+        """Make the widgets.
+
+        Args:
+            question: What is lost, as markup.
+            language: "en" or "zh".
+            buttons: What makes its buttons.
+            answer: Called with whether it is to be done.
+        """
+        self._question = buttons.parts.html(question)
+        sure, cancel = say("button.sure", language), say("button.cancel", language)
+        self._sure = buttons.make(lambda: answer(True), description=sure, button_style="warning")
+        self._cancel = buttons.make(lambda: answer(False), description=cancel)
+        self.root = buttons.parts.box([self._question, self._sure, self._cancel], "oomh-confirm")
+
+    def write(self, question: str, language: Language) -> None:
+        """Put the words into the widgets.
+
+        Args:
+            question: What is lost, as markup.
+            language: "en" or "zh".
+        """
+        self._question.value = question
+        self._sure.description = say("button.sure", language)
+        self._cancel.description = say("button.cancel", language)

@@ -5,38 +5,19 @@ Everything from outside is escaped here, at the last step before it becomes mark
 
 from __future__ import annotations
 
-import difflib
 import functools
-import html
-import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
-from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.showing.cause_text import CauseRow
 from nb_oomhelper.showing.entry_text import Aside
 from nb_oomhelper.showing.fix_text import FixRow
+from nb_oomhelper.showing.frontends._diff import short_change
+from nb_oomhelper.showing.frontends._markup import escape, lines, rich
 from nb_oomhelper.showing.report import Part, Report
 from nb_oomhelper.showing.wording import say
-from nb_oomhelper.untrusted import printable
 
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
-_WORD = re.compile(r"\w+|\s+|\(\)|[^\w\s]")
-_MARK = re.compile(r"`([^`]*)`|\*\*([^*]*)\*\*")
-
-
-def _escape(text: str) -> str:
-    return html.escape(printable(text))
-
-
-def rich(text: str) -> str:
-    """Escape a text, then turn its backticks and double stars into markup."""
-    return _MARK.sub(_element, _escape(text))
-
-
-def _element(mark: re.Match[str]) -> str:
-    """Code, whose stars stay, or bold, which may hold code."""
-    return f"<code>{mark[1]}</code>" if mark[1] is not None else f"<b>{_MARK.sub(_element, mark[2])}</b>"
 
 
 @functools.cache
@@ -52,9 +33,50 @@ def head(report: Report) -> str:
     return f'<div class="oomh-head"><b class="oomh-title">{title}</b> <span class="oomh-mute">{place}</span></div>'
 
 
+def gone(report: Report) -> str:
+    """What a panel whose kernel has gone says; the style sheet hides it as long as there is one."""
+    text = say("live.gone", report.language, time=report.seen[-5:]) if report.seen else ""
+    return f'<div class="oomh-gone">{rich(text)}</div>'
+
+
 def headline(report: Report) -> str:
-    """What was asked for and what was free."""
-    return f'<div class="oomh-say">{rich(report.headline)}</div>'
+    """Whether the cell can run, what was asked for and what was free."""
+    if not report.verdict:
+        return f'<div class="oomh-say">{rich(report.headline)}</div>'
+    asked = f'<div class="oomh-asked">{rich(report.headline)}</div>'
+    return f'<div class="oomh-say">{rich(report.verdict)}</div>{asked}'
+
+
+def top(report: Report) -> str:
+    """All that stands above the fix to try now; of a case that is solved the title alone."""
+    said = "" if report.solved else headline(report) + tried(report)
+    return head(report) + gone(report) + said
+
+
+def picture(report: Report) -> str:
+    """The bar when it failed, and what holds most."""
+    drawn = bar(report.parts, say("live.still", report.language)) if report.parts else ""
+    return drawn + main_cause(report)
+
+
+def main_cause(report: Report) -> str:
+    """What holds most, in one line; "" where nothing is known."""
+    why = report.main_cause
+    if why is None:
+        return ""
+    key = "" if why.kind in _NOT_HELD else f'<i class="oomh-key oomh-held oomh-mini-{why.kind}"></i>'
+    return f'<div class="oomh-main">{key}<b>{rich(why.size)}</b> {rich(why.text)}</div>'
+
+
+def now(text: str, caption: str, used: Sequence[int]) -> str:
+    """The live line: what is used and free, and how that went.
+
+    Args:
+        text: What is used and free.
+        caption: Of when that is.
+        used: Bytes at one reading after another.
+    """
+    return f'<div class="oomh-now">{rich(text)} {sparkline(used)} {rich(caption)}</div>'
 
 
 def bar(parts: Sequence[Part], caption: str = "", used: Sequence[int] = ()) -> str:
@@ -69,16 +91,16 @@ def bar(parts: Sequence[Part], caption: str = "", used: Sequence[int] = ()) -> s
         return f'<div class="oomh-mute">{rich(caption)}</div>'
     said = ", ".join(f"{part.label} {part.size}" for part in parts)
     drawn = "".join(
-        f'<i class="oomh-{part.kind}" style="width:{part.width:.2f}%" title="{_escape(part.label)} {part.size}"></i>'
+        f'<i class="oomh-{part.kind}" style="width:{part.width:.2f}%" title="{escape(part.label)} {part.size}"></i>'
         for part in parts
     )
-    legend = "".join(
+    legend = " ".join(
         f'<span><i class="oomh-key oomh-{part.kind}"></i>{rich(part.label)} <b>{rich(part.size)}</b></span>'
         for part in parts
     )
     tail = f'<span class="oomh-mute oomh-tail">{sparkline(used)} {rich(caption)}</span>'
     return (
-        f'<div class="oomh-bar" role="img" aria-label="{_escape(said)}">{drawn}</div>'
+        f'<div class="oomh-bar" role="img" aria-label="{escape(said)}">{drawn}</div>'
         f'<div class="oomh-legend">{legend}{tail}</div>'
     )
 
@@ -101,12 +123,9 @@ def sparkline(used: Sequence[int]) -> str:
 
 def cause_rows(report: Report) -> str:
     """The causes, each with a bar as long as its share of the largest."""
-    if not report.here and not report.cause_rows:
-        return ""
-    title = section(say("section.why", report.language))
     if not report.cause_rows:
-        return title + f'<div class="oomh-mute">{rich(say("section.nothing", report.language))}</div>'
-    return f'{title}<table class="oomh-why">{"".join(_why(why) for why in report.cause_rows)}</table>'
+        return f'<div class="oomh-mute">{rich(say("section.nothing", report.language))}</div>' if report.here else ""
+    return f'<table class="oomh-why">{"".join(_why(why) for why in report.cause_rows)}</table>'
 
 
 def _why(why: CauseRow) -> str:
@@ -115,83 +134,47 @@ def _why(why: CauseRow) -> str:
     return f'<tr><td class="oomh-b">{mini}</td><td class="oomh-n">{rich(why.size)}</td><td>{rich(why.text)}</td></tr>'
 
 
-def fix(row: FixRow) -> str:
-    """One fix, without its buttons: number, title and note, effect and verdict, applicability."""
+def fix(row: FixRow, inline: bool = False) -> str:
+    """One fix, without its buttons: number, title and note, effect and verdict, applicability.
+
+    Args:
+        row: The fix in words.
+        inline: In few lines: without its note, but with what is changed where that is short.
+    """
     good = {"runs": "oomh-ok", "may": "", "again": "oomh-warn"}[row.plan.verdict]
     origin = f' <span class="oomh-mute">{rich(row.origin)}</span>' if row.origin else ""
     mark = {"safe": "oomh-ok", "unsafe": "oomh-warn", "display_only": ""}[row.plan.applicability]
+    verdict = f'<span class="{good}">{rich(row.verdict)}</span>' if row.verdict else ""
+    effect = " · ".join(part for part in (rich(row.effect), verdict) if part)
+    note = f'<br><span class="oomh-mute">{lines([row.rates, row.note])}</span>'
+    shown_only = row.plan.applicability == "display_only"  # then the note says why, and what to do
+    beside = short_change(row) if inline and not shown_only else note
     return (
-        f'<div class="oomh-fix"><span class="oomh-mute">{row.plan.number}</span>'
-        f'<span><b>{rich(row.title)}</b> <span class="oomh-chip {mark}">{rich(row.label)}</span>{origin}<br>'
-        f'<span class="oomh-mute">{lines([row.rates, row.note])}</span></span>'
-        f'<span>{rich(row.effect)}<br><span class="{good}">{rich(row.verdict)}</span></span></div>'
+        f'<div class="oomh-fix"><span class="oomh-mute">{row.plan.number}</span> '
+        f'<span><b>{rich(row.title)}</b> <span class="oomh-chip {mark}">{rich(row.label)}</span>{origin}'
+        f"{effect and f'<br>{effect}'}{beside}</span></div>"
     )
 
 
-def _whole_fix(row: FixRow, language: Language) -> str:
-    return fix(row) + change(row, language) + code(row.plan.code)
+def fold(title: str, body: str) -> str:
+    """Something that is folded away; the browser opens it, also where there is no kernel."""
+    return f'<details class="oomh-fold"><summary>{rich(title)}</summary>{body}</details>' if body else ""
 
 
-def not_enough(report: Report) -> str:
-    """The fixes after which the cell runs out again, folded."""
-    if not report.not_enough:
-        return ""
-    title = say("section.not_enough", report.language, count=len(report.not_enough))
-    rows = "".join(_whole_fix(row, report.language) for row in report.not_enough)
-    return f'<details class="oomh-fold"><summary>{rich(title)}</summary>{rows}</details>'
+def folds(report: Report) -> str:
+    """What is folded away and has no buttons: why, what would not help, see also."""
+    language = report.language
+    why = cause_rows(report) + notes(report.notes)
+    return (
+        fold(say("fold.why", language, count=len(report.cause_rows)), why)
+        + fold(say("fold.dead_ends", language, count=len(report.dead_ends)), dead_ends(report))
+        + fold(say("fold.see_also", language), entry(report))
+    )
 
 
 def tried(report: Report) -> str:
     """What was run for the same error before."""
     return f'<div class="oomh-tried">{rich(report.tried)}</div>' if report.tried else ""
-
-
-def code(text: str) -> str:
-    """A block of code that can be selected."""
-    return f'<pre class="oomh-code" tabindex="0">{_escape(text.strip())}</pre>'
-
-
-def change(row: FixRow, language: Language) -> str:
-    """Draw the user's statement and what runs in its place, side by side.
-
-    Args:
-        row: A fix.
-        language: "en" or "zh".
-
-    Returns:
-        "" where nothing is changed.
-    """
-    before, after = row.plan.before, row.plan.after
-    if not before or before == after:
-        return ""
-    old, new = _compared(before, after)
-    titles = _where(row, language), say("diff.after", language)
-    columns = "".join(
-        f'<div><div class="oomh-mute">{rich(title)}</div><pre class="oomh-code" tabindex="0">{text}</pre></div>'
-        for title, text in zip(titles, (old, new), strict=True)
-    )
-    whole = f'<div class="oomh-mute oomh-whole">{rich(say("diff.whole", language))}</div>'
-    return f'<div class="oomh-diff">{columns}</div>{whole}'
-
-
-def _where(row: FixRow, language: Language) -> str:
-    """Where the lines are that are changed."""
-    cell, line = row.plan.changed_cell, row.plan.changed_line
-    key = "before" if line is None else "before_line" if cell is None else "before_cell"
-    return say(f"diff.{key}", language, cell=cell, line=line)
-
-
-def _compared(before: str, after: str) -> tuple[str, str]:
-    """Both texts, with what is only in one of them marked; not by color alone."""
-    words = [_WORD.findall(text) for text in (before, after)]
-    old, new = [], []
-    for kind, first, last, begin, end in difflib.SequenceMatcher(
-        None, words[0], words[1], autojunk=False
-    ).get_opcodes():
-        gone, come = (_escape("".join(part)) for part in (words[0][first:last], words[1][begin:end]))
-        old.append(gone if kind == "equal" or not gone else f"<del>{gone}</del>")
-        new.append(come if kind == "equal" or not come else f"<ins>{come}</ins>")
-    return "".join(old), "".join(new)
 
 
 def advice(report: Report) -> str:
@@ -204,10 +187,8 @@ def advice(report: Report) -> str:
 
 def dead_ends(report: Report) -> str:
     """What would not help, and why not here."""
-    if not report.dead_ends:
-        return ""
     items = "".join(f"<li>{rich(line)}</li>" for line in report.dead_ends)
-    return f'{section(say("section.dead_ends", report.language))}<ul class="oomh-mute">{items}</ul>'
+    return f'<ul class="oomh-mute">{items}</ul>' if items else ""
 
 
 def entry(report: Report) -> str:
@@ -227,44 +208,18 @@ def notes(texts: Iterable[str]) -> str:
     return f'<div class="oomh-mute oomh-notes">{said}</div>' if said else ""
 
 
+def status(text: str) -> str:
+    """What runs just now, or what a click would wait for."""
+    return f'<div class="oomh-step" role="status">{rich(text)}</div>' if text else ""
+
+
 def section(title: str) -> str:
     """A heading inside the panel."""
     return f'<div class="oomh-section" role="heading" aria-level="4">{rich(title)}</div>'
 
 
-def lines(texts: Iterable[str]) -> str:
-    """Texts, each on a line of its own."""
-    return "<br>".join(rich(text) for text in texts if text)
-
-
-def outcome(texts: Sequence[str], language: Language) -> str:
+def outcome(texts: Sequence[str], folded: str = "") -> str:
     """What a fix did, and how the cell fared; "" of nothing."""
     if not texts:
         return ""
-    return f'{section(say("section.outcome", language))}<div class="oomh-outcome" role="status">{lines(texts)}</div>'
-
-
-def outcomes(report: Report) -> str:
-    """What was run here and what it did."""
-    if not report.outcomes:
-        return ""
-    return (
-        section(say("section.outcome", report.language)) + f'<div class="oomh-outcome">{lines(report.outcomes)}</div>'
-    )
-
-
-def render(report: Report) -> str:
-    """The whole report, without buttons: it needs no kernel and no widgets."""
-    language: Language = report.language
-    fixes = "".join(_whole_fix(row, language) for row in report.fixes)
-    solved = " oomh-solved" if report.solved else ""
-    heading = section(say("section.fixes", language)) if fixes else ""
-    by_hand = notes(
-        [say("note.terminal", language)] if fixes or report.not_enough else []
-    )  # where there are no buttons
-    return (
-        f'{style()}<div class="oomh oomh-static{solved}" lang="{language}">{head(report)}{headline(report)}'
-        f"{tried(report)}{bar(report.parts, say('live.still', language)) if report.parts else ''}{cause_rows(report)}"
-        f"{advice(report)}{heading}{fixes}{not_enough(report)}{by_hand}{outcomes(report)}"
-        f"{dead_ends(report)}{notes(report.notes)}{entry(report)}</div>"
-    )
+    return f'<div class="oomh-outcome" role="status">{lines(texts)}{folded}</div>'

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.segments import segments
@@ -60,6 +61,13 @@ class Live:
     def live(self) -> bool:
         """Whether it follows the memory."""
         return self._repeat is not None and self._repeat.active
+
+    def is_of(self, case: Case, language: Language) -> bool:  # noqa: ARG002
+        """It is of no case."""
+        return False
+
+    def follow(self) -> None:
+        """It follows from the start."""
 
     def retire(self) -> None:
         """The bars stay as they are: one widget."""

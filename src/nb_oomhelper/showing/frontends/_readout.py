@@ -1,4 +1,4 @@
-"""The memory bar of a panel, which follows the memory for a while."""
+"""The live line of a panel, which follows the memory for a while; the bar above it stays as it was at the error."""
 
 from __future__ import annotations
 
@@ -15,42 +15,49 @@ from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.frontends._actions import Actions
-from nb_oomhelper.showing.report import bar
-from nb_oomhelper.showing.wording import say
+from nb_oomhelper.showing.frontends._widgets import Parts
+from nb_oomhelper.showing.wording import say, say_size
 
 _SPAN = 120  # seconds that the sparkline shows
 
 
 class Readout:
-    """Draws a case's memory into a widget.
+    """Writes a case's memory into a widget.
 
     Attributes:
         language: The language of its words from the next drawing on.
     """
 
     def __init__(
-        self, case: Case, actions: Actions, widget: Any, language: Language, tell: Callable[[str], None]
+        self,
+        case: Case,
+        actions: Actions,
+        widget: Any,
+        parts: Parts,
+        language: Language,
+        tell: Callable[[str], None],
     ) -> None:
-        """Draw the memory as it was when the error came.
+        """Keep what is followed.
 
         Args:
             case: Whose memory it is.
             actions: What reads it, and for how long.
             widget: An HTML widget.
+            parts: Shows and hides it.
             language: "en" or "zh".
             tell: Called after each reading with a line about a cell that runs, or "".
         """
         self.language = language
         self._case = case
         self._actions = actions
-        self._widget = widget
+        self._widget, self._parts = widget, parts
         self._busy = tell
         self._used: deque[int] = deque(maxlen=max(2, round(_SPAN / actions.refresh)))
         self._until = 0.0
         self._last = case.snapshot  # as it was read last
         self._repeat: Repeat | None = None
         self._drawing = threading.Lock()
-        self._draw(case.snapshot, say("live.still", language))
+        self._note(case.snapshot)
 
     @property
     def live(self) -> bool:
@@ -59,10 +66,19 @@ class Readout:
 
     def follow(self) -> None:
         """Begin to follow, where it is memory of this process's that can be read, and there is a thread for it."""
-        if self._case.event.remote is not None or is_told(self._case.event, self._case.snapshot):
+        if not self._can_be_read():
             return
         self._until = time.monotonic() + 60 * self._actions.live
         self._repeat = WORKER.every(self._actions.refresh, self._tick, self._freeze)
+
+    def look(self) -> None:
+        """Read once, where nothing is followed: after a fix or a cell."""
+        if not self.live and self._can_be_read():
+            self._last = self._actions.read(self._case)
+            self._freeze()
+
+    def _can_be_read(self) -> bool:
+        return self._case.event.remote is None and not is_told(self._case.event, self._case.snapshot)
 
     def close(self) -> None:
         """End the following; what is shown stays. Nothing is read for it: whoever hangs there must not hang us."""
@@ -84,11 +100,19 @@ class Readout:
         return True
 
     def _draw(self, snapshot: MemorySnapshot, caption: str) -> None:
-        if self._case.event.remote is not None:
-            return
-        parts = segments_of(self._case.event, snapshot, self._case.diagnosis.requested)
-        self._used.append(sum(part.size or 0 for part in parts if part.kind not in ("free", "barred", "short")))
-        self._widget.value = _html.bar(bar(parts, self.language), caption, self._used)
+        used, free = self._note(snapshot)
+        sizes = {"used": say_size(used, self.language), "free": say_size(free, self.language)}
+        first = not self._widget.value
+        self._widget.value = _html.now(say("live.reading", self.language, **sizes), caption, self._used)
+        if first:
+            self._parts.hide(self._widget, False)
+
+    def _note(self, snapshot: MemorySnapshot) -> tuple[int, int | None]:
+        """Keep how much is used; that and how much is free."""
+        parts = segments_of(self._case.event, snapshot)
+        used = sum(part.size or 0 for part in parts if part.kind not in ("free", "barred", "short"))
+        self._used.append(used)
+        return used, next((part.size for part in parts if part.kind == "free"), None)
 
     def _freeze(self) -> None:
         """Say that the last reading is the last one, and of when it is."""

@@ -29,7 +29,7 @@ def render(report: Report) -> str:
     """The whole report, with a line for each thing that the panel shows."""
     language = report.language
     blocks = [
-        f"{' · '.join(part for part in (report.title, report.place) if part)}\n{_plain(report.headline)}",
+        "\n".join([" · ".join(filter(None, (report.title, report.place))), *_answer(report)]),
         _plain(report.tried),
         _bar(report.parts),
         _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.cause_rows]),
@@ -46,6 +46,10 @@ def render(report: Report) -> str:
         "\n".join(_plain(note) for note in (*report.notes, *_how_to_run(report))),
     ]
     return printable("\n\n".join(block for block in blocks if block))
+
+
+def _answer(report: Report) -> list[str]:
+    return [_plain(line) for line in (report.verdict, report.headline) if line]
 
 
 def _how_to_run(report: Report) -> list[str]:

@@ -1,4 +1,8 @@
-"""The parts of a panel that are widgets of their own."""
+"""The parts of a panel that are widgets of their own.
+
+A widget, a layout and a style are a message each, on the way to a browser that may be far away: so the widgets of a
+panel share their layouts and styles, have their words from the start, and come only when they are seen.
+"""
 
 from __future__ import annotations
 
@@ -22,47 +26,115 @@ def family(roots: Sequence[Any]) -> list[Any]:
     return list(found.values())
 
 
-def put(widget: Any, value: str) -> None:
-    """Show a text in a widget, which takes no room where there is none.
+class Parts:
+    """Makes the widgets of one panel.
 
-    Args:
-        widget: An HTML widget.
-        value: Markup.
+    Attributes:
+        shared: The layouts and styles that all of them have.
     """
-    widget.value = value
-    widget.layout.display = "" if value else "none"
+
+    def __init__(self) -> None:
+        import ipywidgets as widgets
+
+        self._widgets = widgets
+        self._plain, self._hidden = widgets.Layout(), widgets.Layout(display="none")
+        self._styles: dict[str, Any] = {}
+
+    @property
+    def shared(self) -> list[Any]:
+        """What may be closed only with the last of the widgets."""
+        return [self._plain, self._hidden, *self._styles.values()]
+
+    def html(self, value: str, *classes: str, hidden: bool = False) -> Any:
+        """Make a widget of markup."""
+        return self._styled("HTML", classes, hidden, value=value)
+
+    def button(self, *classes: str, hidden: bool = False, **words: Any) -> Any:
+        """Make a button; `words` are its traits."""
+        return self._styled("Button", classes, hidden, **words)
+
+    def box(self, children: Sequence[Any], *classes: str, column: bool = False, hidden: bool = False) -> Any:
+        """Make a row of widgets, or a column."""
+        kind = self._widgets.VBox if column else self._widgets.HBox
+        return kind(list(children), layout=self._layout(hidden), _dom_classes=classes)
+
+    def output(self, *classes: str) -> Any:
+        """Make a place for what is printed."""
+        return self._widgets.Output(layout=self._plain, _dom_classes=classes)
+
+    def hide(self, widget: Any, hidden: bool) -> None:
+        """Let a widget take no room, or show it again."""
+        widget.layout = self._layout(hidden)
+
+    def is_hidden(self, widget: Any) -> bool:
+        """Whether a widget takes no room."""
+        return widget.layout is self._hidden
+
+    def put(self, widget: Any, value: str) -> None:
+        """Show markup in a widget, which takes no room where there is none."""
+        widget.value = value
+        self.hide(widget, not value)
+
+    def _layout(self, hidden: bool) -> Any:
+        return self._hidden if hidden else self._plain
+
+    def _styled(self, name: str, classes: Sequence[str], hidden: bool, **traits: Any) -> Any:
+        if name in self._styles:
+            traits["style"] = self._styles[name]
+        made = getattr(self._widgets, name)(layout=self._layout(hidden), _dom_classes=classes, **traits)
+        self._styles[name] = made.style
+        return made
 
 
-def hide(widget: Any, hidden: bool) -> None:
-    """Let a widget take no room, or show it again."""
-    widget.layout.display = "none" if hidden else ""
+class Said:
+    """What a panel says of clicks: what runs just now, and below it what came of the last one.
 
+    Attributes:
+        widget: Where it stands.
+    """
 
-def live_region() -> Any:
-    """Make a line that screen readers are told of."""
-    import ipywidgets as widgets
+    def __init__(self, parts: Parts, told: str) -> None:
+        """Make the widget.
 
-    line = widgets.HTML()
-    line.add_class("oomh-status")
-    return line
+        Args:
+            parts: Makes widgets.
+            told: What came of an earlier click, as markup.
+        """
+        self._parts, self._status, self._told = parts, "", told
+        self.widget = parts.html(told, "oomh-top", "oomh-status", hidden=not told)
+
+    def say(self, status: str) -> None:
+        """Say what runs; "" for nothing."""
+        self._status = status
+        self._parts.put(self.widget, self._status + self._told)
+
+    def tell(self, told: str) -> None:
+        """Say what came of a click."""
+        self._told = told
+        self._parts.put(self.widget, self._status + self._told)
 
 
 class Buttons:
     """Makes buttons that look alike."""
 
-    def __init__(self, guard: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, parts: Parts, guard: Callable[[Callable[[], None]], None]) -> None:
         """Keep what all of them do.
 
         Args:
+            parts: Makes widgets.
             guard: Does what a click does, and sees to its errors.
         """
+        self.parts = parts
         self._guard = guard
 
-    def make(self, click: Callable[[], None]) -> Any:
-        """Make a button without words."""
-        import ipywidgets as widgets
+    def make(self, click: Callable[[], None], *classes: str, **words: Any) -> Any:
+        """Make a button.
 
-        button = widgets.Button()
-        button.add_class("oomh-small")
+        Args:
+            click: What it does.
+            classes: Of its element, beside the common one.
+            words: Its traits.
+        """
+        button = self.parts.button("oomh-small", *classes, **words)
         button.on_click(lambda _: self._guard(click))
         return button
