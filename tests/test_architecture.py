@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("failure", "memory"),
     ("holders", "diagnosis", "loading"),
     ("remedies", "services"),
-    ("case",),
+    ("case", "there", "engines"),
     ("showing",),
     ("shell", "entries"),
     ("mcp_server",),
@@ -47,6 +47,7 @@ OUTSIDE: dict[str, set[str]] = {
     "transformers": {"loading.checkpoint._meta"},
     "ipywidgets": {
         "showing.frontends._body",
+        "showing.frontends._elsewhere",
         "showing.frontends._fix_list",
         "showing.frontends._live",
         "showing.frontends._panel",

@@ -13,7 +13,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.remedies.releasing import give_back
 from nb_oomhelper.services import Services
-from nb_oomhelper.shell import say
+from nb_oomhelper.shell import on_engines, say
 from nb_oomhelper.shell.attempts import follow, note_run
 from nb_oomhelper.shell.cells import Cells
 from nb_oomhelper.shell.reruns import Reruns
@@ -102,6 +102,7 @@ class Panels:
             busy=self._cells.busy,
             refresh=self._settings.refresh_seconds,
             live=self._settings.live_minutes,
+            ask=on_engines.ask_failed,
         )
 
     # acting

@@ -10,6 +10,7 @@ from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._clicks import Clicks
+from nb_oomhelper.showing.frontends._elsewhere import Elsewhere
 from nb_oomhelper.showing.frontends._entry_forms import EntryForms
 from nb_oomhelper.showing.frontends._fix_list import FixList
 from nb_oomhelper.showing.frontends._readout import Readout
@@ -83,9 +84,10 @@ class Body:
         self._again = buttons.make(self._clicks.start_again)
         self._again.add_class("oomh-again")
         hide(self._again, True)
+        self._there = Elsewhere(self.case, self._actions, buttons, self._clicks.start_work, self.show_outcome)
         self._upper = widgets.VBox([bar, self._why, self._fixes])
         self._lower = widgets.VBox([self._rows.rest, *self._build_foot(buttons)])
-        self.below = widgets.VBox([self._again, self._upper, self._rows.first, self._lower])
+        self.below = widgets.VBox([self._again, self._there.root, self._upper, self._rows.first, self._lower])
         put(self._status, "")
         self.readout = Readout(self.case, self._actions, bar, self.language, self._say_unless_running)
 
@@ -113,6 +115,7 @@ class Body:
         put(self._notes, _html.notes(report.notes))
         self._entry.value = _html.entry(report)
         self._forms.write(language)
+        self._there.write(language)
         self._again.description = say("button.again", language)
         self._switch.description = say("button.language", _OTHER[language])
         self._arrange(report)
@@ -157,6 +160,7 @@ class Body:
         """Let the buttons that run something be pressed, or not."""
         self._again.disabled = not enabled
         self._rows.enable(enabled)
+        self._there.enable(enabled)
 
     def show_outcome(self, outcome: Outcome) -> None:
         """Show what a fix did, how the cell fared after it, and what is left to do."""

@@ -82,6 +82,18 @@ class Clicks:
                 self._begin(say("outcome.again", self._view.language))
                 self._actions.on_main(self._rerun, self._waits)
 
+    def start_work(self, text: str, work: Callable[[], None]) -> None:
+        """Do something that shows by itself what came of it, now or as soon as the main thread is free.
+
+        Args:
+            text: What is shown meanwhile.
+            work: What is done.
+        """
+        if not self.running:
+            with self._guarded(lambda: None):
+                self._begin(text)
+                self._actions.on_main(partial(self._work, work), self._waits)
+
     def _begin(self, text: str) -> None:
         self.running = True
         self._view.say(text)
@@ -94,6 +106,12 @@ class Clicks:
         self.running = False
         self._view.say("")
         self._view.enable(True)
+
+    def _work(self, work: Callable[[], None], finish: Callable[[], None]) -> None:
+        with self._guarded(finish):
+            work()
+            self._end()
+            finish()
 
     def _run(self, widget: FixWidget, cell: bool, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
