@@ -271,6 +271,29 @@ def test_another_process_in_its_place_is_left_alone(running: Kernel) -> None:
     assert running.eval("asked('release', each=(('7', ''),))") == ["engines.gone"]
 
 
+@using("distributed")
+def test_where_the_error_does_not_tell_which_worker_it_was_all_of_the_one_cluster_are_asked(running: Kernel) -> None:
+    running.execute("on(0, full)")
+    assert running.eval("asked('read', each=())") == [None, None]
+    assert running.execute("second = distributed.Client(cluster)").status == "ok"  # of the same cluster
+    assert running.eval("asked('read', each=())") == [None, None]
+    more = "more = distributed.LocalCluster(n_workers=1, dashboard_address=None)\nother = distributed.Client(more)"
+    assert running.execute(more).status == "ok"
+    assert running.eval("asked('release', each=())") == ["engines.several"]
+    panel = Panel(running, running.execute("on(0, full)"))
+    panel.click(RELEASE)
+    assert "Release on the worker: " in panel.text
+    assert len(json.loads(running.execute("%gpumem --engines --json").stdout)["workers"]) == 3
+    running.execute("other.close()\nmore.close()\nsecond.close()")
+
+
+@using("distributed")
+def test_a_client_on_the_kernels_own_loop_is_not_waited_for(running: Kernel) -> None:
+    running.execute("client.close()\nclient = await distributed.Client(cluster.scheduler_address, asynchronous=True)")
+    assert "Dask: the client is asynchronous" in running.execute("%oom release --engines").stdout
+    assert running.execute("await client.close()\nclient = connect()").status == "ok"
+
+
 @each("ipyparallel", "distributed")
 def test_a_worker_without_us_is_told(running: Kernel) -> None:
     assert running.execute(HIDE).status == "ok"
@@ -304,7 +327,7 @@ def test_a_dead_worker_is_told(running: Kernel) -> None:
     pid = running.eval("on(1, __import__('os').getpid)")
     assert running.execute(f"{killed}os.kill({pid}, signal.SIGKILL)\n{gone}", timeout=120).status == "ok"
     panel.click(RELEASE)
-    assert "it is no longer there" in panel.text
+    assert "it is no longer in the cluster" in panel.text
 
 
 @using("ray")

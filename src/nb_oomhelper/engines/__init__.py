@@ -17,7 +17,7 @@ from nb_oomhelper.records.note import note
 __all__ = ["RELEASE_THERE", "Function", "WorkerReply", "ask_all", "ask_failed", "can_ask", "code_for", "summed"]
 
 Function = Literal["read", "release"]
-_SECONDS: dict[Function, float] = {"read": 2.0, "release": 10.0}  # for all workers together: they are asked at once
+_SECONDS: dict[Function, float] = {"read": 1.8, "release": 10.0}  # for all workers together: they are asked at once
 
 
 class Engine(Protocol):
@@ -103,4 +103,4 @@ def ask_all(function: Function) -> list[WorkerReply]:
     code, seconds = code_for(function), _SECONDS[function]
     waiting = [(one.NAME, wait) for one in ENGINES if (wait := one.begin(None, code, seconds)) is not None]
     replies = [reply_of(name, answer) for name, wait in waiting for answer in wait()]
-    return [reply for reply in replies if reply.id] or replies[:1]  # beside others nobody asks for a client long closed
+    return [reply for reply in replies if reply.id] or replies  # beside others nobody asks for a client long closed

@@ -35,13 +35,14 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
     if not clients:
         return None
     addresses = None if wanted is None else [address for address, _ in wanted]
-    problem = _obstacle(clients)
-    if problem is not None:
-        return lambda: [Answer(id=address, problem=note(problem)) for address in addresses or [""]]
+    schedulers = _by_cluster(clients)
+    if not schedulers:
+        problem = note("engines.asynchronous" if _running(clients) else "engines.closed")
+        return lambda: [Answer(id=address, problem=problem) for address in addresses or [""]]
     until = time.monotonic() + seconds
     asked = [
         (address, asyncio.run_coroutine_threadsafe(_ask(client, addresses, code, seconds), client.loop.asyncio_loop))
-        for address, client in _by_cluster(clients).items()
+        for address, client in schedulers.items()
     ]
 
     def wait() -> list[Answer]:
@@ -67,22 +68,18 @@ def _clients() -> list[Any]:
     return list(getattr(kind, "_instances", ()))
 
 
+def _running(clients: Sequence[Any]) -> list[Any]:
+    return [client for client in clients if client.status == "running"]
+
+
 def _by_cluster(clients: Sequence[Any]) -> dict[str, Any]:
-    """One running client a scheduler, by its address."""
-    return {str(client.scheduler.address): client for client in clients if client.status == "running"}
-
-
-def _obstacle(clients: Sequence[Any]) -> str | None:
-    """Why none can be asked, as a key of its sentence."""
-    running = list(_by_cluster(clients).values())
-    if not running:
-        return "engines.closed"
+    """One client a scheduler, by its address, that can be waited for: not on the loop that runs on this very thread."""
     try:
         here: Any = asyncio.get_running_loop()
     except RuntimeError:
-        return None
-    # whoever waited for a loop that runs on this very thread would wait in vain
-    return "engines.asynchronous" if any(client.loop.asyncio_loop is here for client in running) else None
+        here = None
+    there = [client for client in _running(clients) if client.loop.asyncio_loop is not here]
+    return {str(client.scheduler.address): client for client in there}
 
 
 async def _ask(client: Any, wanted: Sequence[str] | None, code: str, seconds: float) -> dict[str, Answer]:
@@ -99,8 +96,8 @@ async def _ask(client: Any, wanted: Sequence[str] | None, code: str, seconds: fl
             return Answer(id=address, problem=late(seconds))
         except Exception as error:
             value = error
-        if isinstance(value, OSError):  # nobody listens there any more
-            return Answer(id=address, problem=note("engines.gone"))
+        if isinstance(value, OSError) and not isinstance(value, FileNotFoundError | PermissionError):
+            return Answer(id=address, problem=note("engines.unreachable"))
         if isinstance(value, Exception):
             return Answer(id=address, error=(type(value).__name__, str(value)))
         return Answer(id=address, value=value)

@@ -53,7 +53,7 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
     """
     if reply.problem is not None:
         text = say_note(reply.problem, language)
-        return say("engines.of", language, who=_who(reply, language), text=text) if reply.id else _begun(text)
+        return say("engines.of", language, who=_who(reply, language), text=text)
     outcome = reply.outcome
     if outcome is not None and freed:
         less = outcome.freed
@@ -67,15 +67,13 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
     return say("engines.of", language, who=_who(reply, language), text=text)
 
 
-def _begun(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _figure(measure: Measure) -> int | None:
     return measure.resident if measure.backend == "host" else measure.allocated
 
 
 def _who(reply: WorkerReply, language: Language) -> str:
+    if not reply.id:
+        return {"dask": "Dask"}.get(reply.engine, reply.engine)
     return say_worker(reply.engine, Worker(id=reply.id, host=reply.host, pid=reply.pid), language)
 
 

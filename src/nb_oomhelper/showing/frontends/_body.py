@@ -87,7 +87,7 @@ class Body:
         self._there = Elsewhere(self.case, self._actions, buttons, self._clicks.start_work, self.show_outcome)
         self._upper = widgets.VBox([bar, self._why, self._fixes])
         self._lower = widgets.VBox([self._rows.rest, *self._build_foot(buttons)])
-        self.below = widgets.VBox([self._again, self._there.root, self._upper, self._rows.first, self._lower])
+        self.below = widgets.VBox([self._again, *self._there.roots, self._upper, self._rows.first, self._lower])
         put(self._status, "")
         self.readout = Readout(self.case, self._actions, bar, self.language, self._say_unless_running)
 

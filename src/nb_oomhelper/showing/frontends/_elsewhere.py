@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.engines import Function, WorkerReply, can_ask, code_for
@@ -12,7 +13,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.frontends._actions import Actions
-from nb_oomhelper.showing.frontends._widgets import Buttons, hide, live_region, put
+from nb_oomhelper.showing.frontends._widgets import Buttons, live_region, put
 from nb_oomhelper.showing.headline import say_who
 from nb_oomhelper.showing.report import bar
 from nb_oomhelper.showing.wording import say
@@ -22,10 +23,11 @@ Start = Callable[[str, Callable[[], None]], None]  # shows a line, and does some
 
 
 class Elsewhere:
-    """What a panel offers on the workers of an engine; hidden where it is not one of them that ran out.
+    """What a panel offers on the workers of an engine.
 
     Attributes:
-        root: Its box.
+        roots: Its box; nothing where it is not one of them that ran out.
+        buttons: Those that run something.
     """
 
     def __init__(
@@ -40,22 +42,29 @@ class Elsewhere:
             start: Does something on the main thread.
             done: Called with what a release has done.
         """
-        import ipywidgets as widgets
-
         self._case, self._actions, self._start, self._done = case, actions, start, done
         self._replies: list[WorkerReply] = []
         self._read_at = ""
         self._language: Language = "en"
+        self.roots: list[Any] = []
+        self.buttons: list[Any] = []
+        if can_ask(case.event):
+            self._build(buttons)
+
+    def _build(self, buttons: Buttons) -> None:
+        import ipywidgets as widgets
+
         self._code, self._said = widgets.HTML(), live_region()
         self.buttons = [buttons.make(partial(self._ask, function)) for function in ("release", "read")]
         row = widgets.HBox(self.buttons)
         row.add_class("oomh-buttons")
-        self.root = widgets.VBox([self._said, self._code, row])
-        hide(self.root, not can_ask(case.event))
+        self.roots = [widgets.VBox([self._said, self._code, row])]
 
     def write(self, language: Language) -> None:
         """Put the words into the widgets."""
         self._language = language
+        if not self.roots:
+            return
         event = self._case.event
         known = event.worker is not None and event.worker.each
         who = say_who(event, language) if known else say("engines.all", language)
