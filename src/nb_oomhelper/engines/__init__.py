@@ -17,7 +17,7 @@ from nb_oomhelper.records.note import note
 __all__ = ["RELEASE_THERE", "Function", "WorkerReply", "ask_all", "ask_failed", "can_ask", "code_for", "summed"]
 
 Function = Literal["read", "release"]
-_SECONDS: dict[Function, float] = {"read": 1.8, "release": 10.0}  # for all workers together: they are asked at once
+_SECONDS: dict[Function, float] = {"read": 2.0, "release": 10.0}  # for all workers together: they are asked at once
 
 
 class Engine(Protocol):

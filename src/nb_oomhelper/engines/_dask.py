@@ -1,4 +1,4 @@
-"""Dask distributed: workers by their addresses, through the client's own loop; each with a deadline of its own.
+"""Dask distributed: workers by their addresses, through the client's own loop; all at once.
 
 `Client.run` does not wait for the tasks of a worker. What one has not answered in time may still run there.
 """
@@ -14,10 +14,9 @@ from typing import Any
 
 from nb_oomhelper.engines.answers import Answer, late
 from nb_oomhelper.records.event import Remote
-from nb_oomhelper.records.note import note
+from nb_oomhelper.records.note import Note, note
 
 NAME: Remote = "dask"
-_MORE = 0.2  # seconds after which a loop that has not kept its own deadline is given up
 
 
 def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -> Callable[[], list[Answer]] | None:
@@ -39,21 +38,22 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
     if not schedulers:
         problem = note("engines.asynchronous" if _running(clients) else "engines.closed")
         return lambda: [Answer(id=address, problem=problem) for address in addresses or [""]]
-    until = time.monotonic() + seconds
-    asked = [
-        (address, asyncio.run_coroutine_threadsafe(_ask(client, addresses, code, seconds), client.loop.asyncio_loop))
-        for address, client in schedulers.items()
-    ]
+    until, silent = time.monotonic() + seconds, late(seconds)
+    asked: list[tuple[str, dict[str, Answer], Future[None]]] = []
+    for address, client in schedulers.items():
+        found: dict[str, Answer] = {}
+        sent = asyncio.run_coroutine_threadsafe(_ask(client, addresses, code, found, silent), client.loop.asyncio_loop)
+        asked.append((address, found, sent))
 
     def wait() -> list[Answer]:
-        found: dict[str, Answer] = {}
-        for scheduler, future in asked:
-            found |= _answers(scheduler, future, until, seconds)
-        gone = note("engines.gone")
+        answers: dict[str, Answer] = {}
+        for scheduler, found, sent in asked:
+            ended = _answers(scheduler, sent, until, silent)
+            answers |= dict(found) or ended
         if addresses is None:
-            return list(found.values())
-        silent = [one for one in found.values() if one.id not in addresses]  # a scheduler that has not answered
-        return [found.get(one) or Answer(id=one, problem=silent[0].problem if silent else gone) for one in addresses]
+            return list(answers.values())
+        mute = next((one.problem for one in answers.values() if one.id not in addresses), note("engines.gone"))
+        return [answers.get(one) or Answer(id=one, problem=mute) for one in addresses]
 
     return wait
 
@@ -82,34 +82,37 @@ def _by_cluster(clients: Sequence[Any]) -> dict[str, Any]:
     return {str(client.scheduler.address): client for client in there}
 
 
-async def _ask(client: Any, wanted: Sequence[str] | None, code: str, seconds: float) -> dict[str, Answer]:
-    """Ask all at once; of the workers that are wanted those that this cluster has."""
-    until = time.monotonic() + seconds
-    known = await asyncio.wait_for(client.nthreads(), seconds)
-    found = [address for address in known if wanted is None or address in wanted]
+async def _ask(client: Any, wanted: Sequence[str] | None, code: str, found: dict[str, Answer], silent: Note) -> None:
+    """Ask all at once, of the workers that are wanted those that this cluster has; each answer is noted as it comes."""
+    known = await client.nthreads()
+    found |= {one: Answer(id=one, problem=silent) for one in known if wanted is None or one in wanted}
 
-    async def one(address: str) -> Answer:
-        asked = client.run(eval, code, workers=[address], on_error="return")  # a builtin: no code of ours is sent
-        try:
-            value = (await asyncio.wait_for(asked, max(0.0, until - time.monotonic())))[address]
-        except TimeoutError:
-            return Answer(id=address, problem=late(seconds))
+    async def ask(address: str) -> None:
+        try:  # a builtin: no code of ours is sent
+            value = (await client.run(eval, code, workers=[address], on_error="return"))[address]
         except Exception as error:
             value = error
-        if isinstance(value, OSError) and not isinstance(value, FileNotFoundError | PermissionError):
-            return Answer(id=address, problem=note("engines.unreachable"))
-        if isinstance(value, Exception):
-            return Answer(id=address, error=(type(value).__name__, str(value)))
-        return Answer(id=address, value=value)
+        found[address] = _answer(address, value)
 
-    return dict(zip(found, await asyncio.gather(*map(one, found)), strict=True))
+    await asyncio.gather(*map(ask, list(found)))
 
 
-def _answers(scheduler: str, future: Future[dict[str, Answer]], until: float, seconds: float) -> dict[str, Answer]:
+def _answer(address: str, value: object) -> Answer:
+    if isinstance(value, OSError) and not isinstance(value, FileNotFoundError | PermissionError):
+        return Answer(id=address, problem=note("engines.unreachable"))
+    if isinstance(value, Exception):
+        return Answer(id=address, error=(type(value).__name__, str(value)))
+    return Answer(id=address, value=value)
+
+
+def _answers(scheduler: str, future: Future[None], until: float, silent: Note) -> dict[str, Answer]:
+    """What is there by then: nothing but the scheduler's silence where it has not even told of its workers."""
+    problem = silent
     try:
-        return future.result(max(0.0, until + _MORE - time.monotonic()))
+        future.result(max(0.0, until - time.monotonic()))
+        return {}
     except TimeoutError:
-        problem = late(seconds)
+        pass
     except Exception:  # it was closed meanwhile
         problem = note("engines.closed")
     finally:
