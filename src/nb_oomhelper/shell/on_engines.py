@@ -7,14 +7,16 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.engines import Function, WorkerReply
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.shell.reruns import Reruns
 from nb_oomhelper.showing import worker_table
 from nb_oomhelper.showing.wording import say
 
 
-def ask_failed(case: Case, function: Function) -> tuple[list[WorkerReply], Outcome | None]:
+def ask_failed(reruns: Reruns, case: Case, function: Function) -> tuple[list[WorkerReply], Outcome | None]:
     """Read the memory of the workers that ran out, or release there.
 
     Args:
+        reruns: Waits for the next run of the cell, which tells whether that has helped.
         case: Gets what a release has done.
         function: Which of the two.
 
@@ -26,6 +28,7 @@ def ask_failed(case: Case, function: Function) -> tuple[list[WorkerReply], Outco
     if outcome is not None:
         case.outcomes.append(outcome)
         case.recorded = None  # it is of no fix, whose rate it would change
+        reruns.fixed(case)
     return replies, outcome
 
 

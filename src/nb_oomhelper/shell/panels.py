@@ -6,9 +6,9 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from nb_oomhelper.case import Case, read_again, run_fix
-from nb_oomhelper.engines import Function, WorkerReply
 from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
@@ -103,16 +103,10 @@ class Panels:
             busy=self._cells.busy,
             refresh=self._settings.refresh_seconds,
             live=self._settings.live_minutes,
-            ask=self._ask,
+            ask=partial(on_engines.ask_failed, self.reruns),
         )
 
     # acting
-
-    def _ask(self, case: Case, function: Function) -> tuple[list[WorkerReply], Outcome | None]:
-        replies, outcome = on_engines.ask_failed(case, function)
-        if outcome is not None:
-            self.reruns.fixed(case)
-        return replies, outcome
 
     def run(self, case: Case, number: int) -> Outcome:
         """Run one of a case's fixes in the user's namespace.
