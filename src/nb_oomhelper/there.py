@@ -7,12 +7,17 @@ task has left as a cycle must still be there when it is measured.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import inspect
 import os
 import socket
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+_CHAIN = 100  # errors behind the last one
 FORM = 1  # of what is told; a later one may have other keys
 
 
@@ -62,20 +67,61 @@ def release(
     """
     if pids and os.getpid() not in pids:
         return {"form": FORM, "other": os.getpid()}
-    collects = gc.isenabled()
+    collects, before = gc.isenabled(), _resident()
     gc.disable()  # importing would collect before anything is measured; the release does it itself
     try:
-        from nb_oomhelper.remedies.running import release as give_back
-
-        outcome = give_back()
+        told = _released(before)
     finally:
         if collects:
             gc.enable()
+    return read(backend, device, framework) | told
+
+
+def _released(before: int | None) -> dict[str, Any]:
+    """Release; where there is no room even to import what does that, first drop what the last error keeps."""
+    with contextlib.suppress(MemoryError):
+        return _give_back()
+    _clear_last()
+    told = _give_back()
+    return told | {"before": told["before"] | {"resident": before}}
+
+
+def _give_back() -> dict[str, Any]:
+    from nb_oomhelper.remedies.running import release as give_back
+
+    outcome = give_back()
     figures = ("resident", "allocated", "device_used")
-    return read(backend, device, framework) | {
+    return {
         "backend": outcome.before.backend,
         "before": {name: getattr(outcome.before, name) for name in figures},
         "after": {name: getattr(outcome.after, name) for name in figures},
         "seconds": outcome.seconds,
         "held": list(outcome.held),
     }
+
+
+def _resident() -> int | None:
+    """This process's resident bytes where that takes next to no room; else None."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError, MemoryError):
+        return None
+
+
+def _clear_last() -> None:
+    """Drop the locals of the last error's frames, but for those of generators, which may go on; then collect."""
+    error, waits = (
+        getattr(sys, "last_value", None),
+        inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR,
+    )
+    seen = 0
+    while isinstance(error, BaseException) and seen < _CHAIN:
+        link = error.__traceback__
+        while link is not None:
+            if not link.tb_frame.f_code.co_flags & waits:
+                with contextlib.suppress(RuntimeError):  # it runs
+                    link.tb_frame.clear()
+                link.tb_frame.f_locals  # noqa: B018  # before 3.13 only this drops the dict that a rendering has left
+            link = link.tb_next
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    gc.collect()
