@@ -262,6 +262,17 @@ def test_an_engine_that_keeps_a_failed_task_has_no_room_for_the_next_until_it_is
     assert panel.click(AGAIN).errors == []
 
 
+@using("ipyparallel")
+def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
+    running.execute("view.push({'keep': keep})")
+    panel = Panel(running, running.execute("%px keep()", timeout=60))
+    panel.click(RELEASE)
+    rows = re.findall(r"ipyparallel engine (\d) \(PID \d+ on [^)]+\): (\S+) MiB given back", panel.text)
+    assert [number for number, _ in rows] == ["0", "1"]
+    assert all(float(size) > 190 for _, size in rows)
+    assert re.search(r"Release on the worker: freed (39\d|4\d\d) MiB", panel.text)
+
+
 @each("ipyparallel", "distributed")
 def test_another_process_in_its_place_is_left_alone(running: Kernel) -> None:
     running.execute("on(0, full)")

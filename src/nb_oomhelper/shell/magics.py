@@ -77,6 +77,8 @@ class OomMagics(Magics):  # type: ignore[misc]
                 raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
             return self._run_metered(cell)
         if options.engines:
+            if options.live or options.by_variable or options.index is not None:
+                raise MagicUsageError("%gpumem --engines goes with --json alone")
             from nb_oomhelper.shell import on_engines
 
             table = on_engines.table(self._core.settings.pick_language(), as_json=options.json)
