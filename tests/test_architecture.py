@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("failure", "memory"),
     ("holders", "diagnosis", "loading"),
     ("remedies", "services"),
-    ("case",),
+    ("case", "there", "engines"),
     ("showing",),
     ("shell", "entries"),
     ("mcp_server",),

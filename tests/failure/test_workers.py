@@ -95,12 +95,12 @@ FOUND: list[tuple[BaseException, Remote, Worker | None]] = [
     (
         raised("ipyparallel.error", "RemoteError", "MemoryError", FULL, engine_info=ENGINE[-1]),
         "ipyparallel",
-        Worker(id="2", alive=True),
+        Worker(id="2", alive=True, each=(("2", "9-f"),)),
     ),
     (
         raised("ipyparallel.error", "CompositeError", FULL, elist=[ENGINE, (*ENGINE[:3], {"engine_id": 0})]),
         "ipyparallel",
-        Worker(id="2, 0", alive=True),
+        Worker(id="2, 0", alive=True, each=(("2", "9-f"), ("0", ""))),
     ),
     (
         raised(
@@ -110,7 +110,7 @@ FOUND: list[tuple[BaseException, Remote, Worker | None]] = [
             original_error=raised("ipyparallel.error", "RemoteError", FULL, engine_info=ENGINE[-1]),
         ),
         "ipyparallel",
-        Worker(id="2", alive=True),
+        Worker(id="2", alive=True, each=(("2", "9-f"),)),
     ),
     (raised("distributed.scheduler", "KilledWorker", KILLED), "dask", Worker(id="tcp://10.0.0.7:34567", alive=False)),
     (
@@ -202,12 +202,14 @@ OURS, OTHER = "RemoteException('full')", "ValueError('x')"
 
 def test_dasks_scheduler_in_this_process_tells_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     found = failed_there(monkeypatch, (OTHER, 10, "tcp://b:1"), (OURS, 9, "tcp://10.0.0.7:1"), (OURS, 1, "tcp://c:1"))
-    assert found == Worker(id="tcp://10.0.0.7:1", host="10.0.0.7", pid=4711, alive=True)
+    each = (("tcp://10.0.0.7:1", "4711"),)
+    assert found == Worker(id="tcp://10.0.0.7:1", host="10.0.0.7", pid=4711, alive=True, each=each)
 
 
 def test_tasks_of_one_call_may_fail_on_several_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     found = failed_there(monkeypatch, (OURS, 9.1, "tcp://b:1"), (OURS, 9, "tcp://10.0.0.7:1"))
-    assert found == Worker(id="tcp://b:1, tcp://10.0.0.7:1", alive=True)
+    each = (("tcp://b:1", ""), ("tcp://10.0.0.7:1", "4711"))
+    assert found == Worker(id="tcp://b:1, tcp://10.0.0.7:1", alive=True, each=each)
 
 
 @pytest.mark.parametrize("rows", [(), ((OTHER, 9, "tcp://b:1"),), ((OURS, "?", "tcp://b:1"), (OURS, 9, "tcp://b:1"))])

@@ -6,6 +6,7 @@ ray, ipykernel, ipywidgets, numpy and psutil), or from the tests' own. What is m
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,57 @@ pytestmark = pytest.mark.kernel
 OWN = Path(__file__).parents[2] / ".venv-engines" / "bin" / "python"
 FULL = "def full(*_):\n    import numpy\n    return numpy.ones(1 << 50, numpy.uint8)"
 KEEP = "def keep(*_):\n    import numpy\n    kept = numpy.ones(200 << 20, numpy.uint8)\n    numpy.ones(1 << 50)"
+RELEASE, READ, AGAIN = "Release there", "Read its memory", "Run the cell again"
+# Of 300 MiB one task can have 200, and not once more while a failed one keeps its own.
+TASKS = """
+def limit():
+    import gc, resource, numpy, psutil, os
+    gc.disable()  # a collection that comes by chance gives back what a Dask worker keeps
+    size = psutil.Process().memory_info().vms + (300 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+    return os.getpid()
+def whole(*_):
+    import numpy
+    first = numpy.ones(200 << 20, numpy.uint8)
+    return int((first + first)[0])
+def half(*_):
+    import numpy
+    return int(numpy.ones(200 << 20, numpy.uint8)[0]) + 6
+def resident(pid):
+    return psutil.Process(pid).memory_info().rss
+def asked(function, **worker):
+    import dataclasses
+    from nb_oomhelper import engines
+    event = get_ipython()._nb_oomhelper.case.event
+    event = dataclasses.replace(event, worker=dataclasses.replace(event.worker, **worker))
+    return [reply.problem and reply.problem.key for reply in engines.ask_failed(function, event)]
+"""
+HIDE = """
+def hide():
+    import os, sys
+    sys.kept = list(sys.path)
+    sys.path[:] = [folder for folder in sys.path if not os.path.isdir(os.path.join(folder, "nb_oomhelper"))]
+    for name in [name for name in sys.modules if name.startswith("nb_oomhelper")]:
+        del sys.modules[name]
+on(1, hide)
+"""
+SHOW = "def show():\n    import sys\n    sys.path[:] = sys.kept\non(1, show)"
+ON = {
+    "ipyparallel": """
+def on(number, function):
+    return client[number].apply_sync(function)
+def count():
+    return len(client.ids)
+connect = cluster.connect_client_sync
+""",
+    "distributed": """
+def on(number, function):
+    return client.submit(function, pure=False, workers=[number], retries=0).result()
+def count():
+    return len(client.scheduler_info()["workers"])
+connect = lambda: distributed.Client(cluster)
+""",
+}
 SETUP = {
     "ipyparallel": """
 import ipyparallel
@@ -62,7 +114,7 @@ END = {
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     python = OWN if OWN.exists() else Path(sys.executable)
     with Kernel(python, tmp_path_factory.mktemp("engines")) as kernel:
-        for cell in (LOAD, "import numpy, psutil", FULL, KEEP):
+        for cell in (LOAD, "import numpy, psutil", FULL, KEEP, TASKS):
             assert kernel.execute(cell).status == "ok"
         yield kernel
 
@@ -73,7 +125,7 @@ def running(request: pytest.FixtureRequest, engines: Kernel) -> Iterator[Kernel]
     name = request.param
     if not engines.can_import(name):
         pytest.skip(f"{name} is not installed")
-    reply = engines.execute(SETUP[name], timeout=120)
+    reply = engines.execute(SETUP[name] + ON.get(name, ""), timeout=120)
     assert reply.status == "ok", reply.traceback
     yield engines
     engines.execute(END[name], timeout=60)
@@ -88,6 +140,11 @@ def elsewhere(kernel: Kernel, reply: Reply) -> str:
     assert "Only the fix" not in panel.buttons
     assert "not searched" in panel.text
     return str(panel.bundle["text/plain"]).splitlines()[0]
+
+
+def test_without_a_client_there_is_nobody_to_ask(engines: Kernel) -> None:
+    for line in ("%gpumem --engines", "%oom release --engines"):
+        assert engines.execute(line).stdout.startswith("There is no client of ipyparallel or Dask")
 
 
 def using(engine: str) -> pytest.MarkDecorator:
@@ -110,13 +167,24 @@ def test_ipyparallel(running: Kernel, cell: str, who: str) -> None:
 
 
 @using("ipyparallel")
+def test_what_an_engine_has_not_begun_in_time_does_not_run_there_later(running: Kernel) -> None:
+    asked = "[[r.id, r.problem and r.problem.key] for r in __import__('nb_oomhelper.engines').engines.ask_all('read')]"
+    running.execute("import time\nsleeping = client[1].apply_async(time.sleep, 4)")
+    assert running.eval(asked) == [["0", None], ["1", "engines.late"]]
+    running.execute("sleeping.get()")
+    loaded = "client[:].apply_sync(lambda: 'nb_oomhelper.there' in __import__('sys').modules)"
+    assert running.eval(loaded) == [True, False]
+
+
+@using("ipyparallel")
 def test_what_the_panel_says_of_an_engine_gives_its_memory_back(running: Kernel) -> None:
     resident = "client[0].apply_sync(lambda: __import__('psutil').Process().memory_info().rss)"
     before = running.eval(resident)
     panel = Panel(running, running.execute("client[0].apply_sync(keep)", timeout=60))
-    (line,) = re.findall(r'%px __import__\("nb_oomhelper"\)\.release\(\)', panel.text)
+    assert "%oom release --engines" in panel.text
     assert running.eval(resident) - before > 190 << 20
-    assert running.execute(line, timeout=60).status == "ok"
+    said = running.execute("%oom release --engines", timeout=60).stdout.splitlines()
+    assert [line.partition(" (")[0] for line in said] == ["ipyparallel engine 0", "ipyparallel engine 1"]
     assert running.eval(resident) - before < 20 << 20
 
 
@@ -135,6 +203,142 @@ def test_dask(running: Kernel, cell: str, count: int) -> None:
     assert title.startswith("Out of memory in another process: the Dask worker tcp://127.0.0.1:")
     assert title.count("tcp://") == count
     assert ("(PID " in title) == (count == 1)
+
+
+def each(*engines: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("running", engines, indirect=True, scope="module")
+
+
+@each("ipyparallel", "distributed")
+def test_the_table_has_all_workers(running: Kernel) -> None:
+    reply = running.execute("%gpumem --engines")
+    lines = reply.mime("text/plain")[0].splitlines()
+    pids = running.eval("[on(number, __import__('os').getpid) for number in (0, 1)]")
+    assert len(lines) == 3
+    assert all(any(f"(PID {pid} on " in line and " host " in line for line in lines) for pid in pids)
+    rows = json.loads(running.execute("%gpumem --engines --json").stdout)["workers"]
+    assert {row["pid"]: row["problem"] for row in rows} == dict.fromkeys(pids)
+    for row in rows:
+        assert abs(row["usages"][-1]["rest"] - running.eval(f"resident({row['pid']})")) < 20 << 20
+
+
+def give_back(running: Kernel, failed: Reply, pid: int, before: int) -> Panel:
+    """Read the worker's memory from the panel of its error, then release it there."""
+    elsewhere(running, failed)
+    panel = Panel(running, failed)
+    full = running.eval(f"resident({pid})")
+    assert full - before > 190 << 20
+    assert [label for label in panel.buttons if label in (RELEASE, READ)] == [RELEASE, READ]
+    assert "import_module(\"nb_oomhelper.there\").release('host'" in panel.text
+    panel.click(READ)
+    assert re.search(rf"\(PID {pid} on [^)]+\): 2\d\d MiB resident;", panel.text)
+    assert "oomh-bar" in "".join(state.get("value", "") for state in panel.visible())
+    assert running.eval(f"resident({pid})") > full - (20 << 20)  # reading gives nothing back
+    panel.click(RELEASE)
+    assert abs(running.eval(f"resident({pid})") - before) < 0.05 * before
+    assert re.search(r"Release on the worker: freed (199|2\d\d)(\.\d)? MiB", panel.text)
+    return panel
+
+
+@each("ipyparallel", "distributed")
+def test_a_worker_that_ran_out_is_released_from_the_panel_and_the_cell_runs(running: Kernel) -> None:
+    pid = running.eval("on(0, limit)")
+    running.execute("step = half\nassert on(0, step) == 7\n%gpumem --engines")  # what is loaded once is loaded
+    before = running.eval(f"resident({pid})")
+    running.execute("step = whole")
+    panel = give_back(running, running.execute("on(0, step)"), pid, before)
+    running.execute("step = half")
+    reply = panel.click(AGAIN)
+    assert reply.errors == []
+    assert "✓ Solved: Out of memory in another process: " in panel.text
+
+
+@using("ipyparallel")
+def test_an_engine_that_keeps_a_failed_task_has_no_room_for_the_next_until_it_is_released(running: Kernel) -> None:
+    pid = running.eval("on(0, __import__('os').getpid)")  # the limit is set
+    before = running.eval(f"resident({pid})")
+    running.execute("on(0, whole)")
+    panel = give_back(running, running.execute("on(0, half)"), pid, before)
+    assert panel.click(AGAIN).errors == []
+
+
+@using("ipyparallel")
+def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
+    running.execute("view.push({'keep': keep})")
+    panel = Panel(running, running.execute("%px keep()", timeout=60))
+    panel.click(RELEASE)
+    rows = re.findall(r"ipyparallel engine (\d) \(PID \d+ on [^)]+\): (\S+) MiB given back", panel.text)
+    assert [number for number, _ in rows] == ["0", "1"]
+    assert all(float(size) > 190 for _, size in rows)
+    assert re.search(r"Release on the worker: freed (39\d|4\d\d) MiB", panel.text)
+
+
+@each("ipyparallel", "distributed")
+def test_another_process_in_its_place_is_left_alone(running: Kernel) -> None:
+    running.execute("on(0, full)")
+    key = "'0'" if running.eval("'ipyparallel' in str(type(client))") else "list(client.nthreads())[0]"
+    told = running.eval(f"asked('release', each=(({key}, '1'),))")
+    assert told in (["engines.gone"], ["engines.other"])
+    assert running.eval("asked('release', each=(('7', ''),))") == ["engines.gone"]
+
+
+@using("distributed")
+def test_where_the_error_does_not_tell_which_worker_it_was_all_of_the_one_cluster_are_asked(running: Kernel) -> None:
+    running.execute("on(0, full)")
+    assert running.eval("asked('read', each=())") == [None, None]
+    assert running.execute("second = distributed.Client(cluster)").status == "ok"  # of the same cluster
+    assert running.eval("asked('read', each=())") == [None, None]
+    more = "more = distributed.LocalCluster(n_workers=1, dashboard_address=None)\nother = distributed.Client(more)"
+    assert running.execute(more).status == "ok"
+    assert running.eval("asked('release', each=())") == ["engines.several"]
+    panel = Panel(running, running.execute("on(0, full)"))
+    panel.click(RELEASE)
+    assert "Release on the worker: " in panel.text
+    assert len(json.loads(running.execute("%gpumem --engines --json").stdout)["workers"]) == 3
+    running.execute("other.close()\nmore.close()\nsecond.close()")
+
+
+@using("distributed")
+def test_a_client_on_the_kernels_own_loop_is_not_waited_for(running: Kernel) -> None:
+    running.execute("client.close()\nclient = await distributed.Client(cluster.scheduler_address, asynchronous=True)")
+    assert "Dask: the client is asynchronous" in running.execute("%oom release --engines").stdout
+    assert running.execute("await client.close()\nclient = connect()").status == "ok"
+
+
+@each("ipyparallel", "distributed")
+def test_a_worker_without_us_is_told(running: Kernel) -> None:
+    assert running.execute(HIDE).status == "ok"
+    running.poll(1.2)  # as in `test_dask`
+    panel = Panel(running, running.execute("on(1, full)"))
+    panel.click(RELEASE)
+    assert "nb_oomhelper is not installed there" in panel.text
+    running.execute(SHOW)
+    panel.click(RELEASE)
+    assert "Release on the worker: " in panel.text, panel.text
+
+
+@each("ipyparallel", "distributed")
+def test_a_closed_client_is_told(running: Kernel) -> None:
+    panel = Panel(running, running.execute("on(1, full)"))
+    running.execute("client.close()")
+    panel.click(RELEASE)
+    assert "the client is closed" in panel.text
+    assert "client is closed" in running.execute("%oom release --engines").stdout
+    assert running.execute("client = connect()").status == "ok"
+    running.execute("while count() < 2: __import__('time').sleep(0.1)")
+    panel.click(RELEASE)
+    assert "Release on the worker: " in panel.text, panel.text
+
+
+@each("ipyparallel", "distributed")
+def test_a_dead_worker_is_told(running: Kernel) -> None:
+    panel = Panel(running, running.execute("on(1, full)"))
+    killed = "import os, signal, time\nfailed = get_ipython()._nb_oomhelper.case.event.worker.each[0][0]\n"
+    gone = "while str(failed) in map(str, getattr(client, 'ids', None) or client.nthreads()): time.sleep(0.2)"
+    pid = running.eval("on(1, __import__('os').getpid)")
+    assert running.execute(f"{killed}os.kill({pid}, signal.SIGKILL)\n{gone}", timeout=120).status == "ok"
+    panel.click(RELEASE)
+    assert "it is no longer in the cluster" in panel.text
 
 
 @using("ray")

@@ -61,11 +61,11 @@ def read_worker(kind: Remote, errors: Sequence[BaseException], text: str) -> Wor
     texts = [text[:_READ], *(one[:_READ] for error in errors for one in exception_args(error) if type(one) is str)]
     found = next((match for one in texts for rule in _TEXTS.get(kind, ()) if (match := rule.search(one))), None)
     parts = {} if found is None else {name: value for name, value in found.groupdict().items() if value}
-    engines = list(dict.fromkeys(engine for error in errors for engine in _engines(error)))
+    each = tuple(dict.fromkeys(engine for error in errors for engine in _engines(error)))
     if kind == "dask" and not parts:
-        engines, parts = _dasks(errors[-1])
-    if engines:
-        parts["id"] = ", ".join(engines[:_MOST])
+        each, parts = _dasks(errors[-1])
+    if each:
+        parts["id"] = ", ".join([name for name, _ in each][:_MOST])
     pid = parts.get("pid") or next((str(pid) for error in errors if (pid := _number(error, "error_pid"))), None)
     number = parts.get("id") or next(
         (str(index) for error in errors if (index := _number(error, "error_index")) is not None), None
@@ -73,7 +73,7 @@ def read_worker(kind: Remote, errors: Sequence[BaseException], text: str) -> Wor
     alive = _lives(kind, texts)
     if number is pid is alive is None and "host" not in parts:
         return None
-    return Worker(id=number, host=parts.get("host"), pid=None if pid is None else int(pid), alive=alive)
+    return Worker(id=number, host=parts.get("host"), pid=None if pid is None else int(pid), alive=alive, each=each)
 
 
 def _lives(kind: Remote, texts: Sequence[str]) -> bool | None:
@@ -83,8 +83,8 @@ def _lives(kind: Remote, texts: Sequence[str]) -> bool | None:
     return True if kind in ("ipyparallel", "ray", "dask", "server") else None
 
 
-def _engines(error: BaseException) -> Iterator[str]:
-    """The numbers of ipyparallel's engines that an error names: `engine_info` of one, `elist` of several."""
+def _engines(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Number and uuid of ipyparallel's engines that an error names: `engine_info` of one, `elist` of several."""
     names = instance_dict(error)
     within = names.get("original_error")
     if isinstance(within, BaseException):  # AlreadyDisplayedError
@@ -94,9 +94,9 @@ def _engines(error: BaseException) -> Iterator[str]:
     if type(listed) is list:
         infos += [row[-1] for row in listed if type(row) is tuple and row]
     for info in infos:
-        engine = info.get("engine_id") if type(info) is dict else None
+        engine, uuid = (info.get("engine_id"), info.get("engine_uuid")) if type(info) is dict else (None, None)
         if type(engine) is int:
-            yield str(engine)
+            yield str(engine), uuid if type(uuid) is str else ""
 
 
 def _number(error: BaseException, name: str) -> int | None:
@@ -104,13 +104,13 @@ def _number(error: BaseException, name: str) -> int | None:
     return value if type(value) is int else None
 
 
-def _dasks(error: BaseException) -> tuple[list[str], dict[str, str]]:
+def _dasks(error: BaseException) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
     """The workers that such an error came from, where Dask's scheduler runs in this process: as `LocalCluster` has it.
 
     The error itself names none. A scheduler elsewhere is not asked: it may not answer.
 
     Returns:
-        Their addresses; and of a single one its machine and process.
+        Their addresses and processes; and of a single one its machine and process.
     """
     try:
         schedulers = list(sys.modules[_DASKS_SCHEDULER].Scheduler._instances)
@@ -118,10 +118,11 @@ def _dasks(error: BaseException) -> tuple[list[str], dict[str, str]]:
         like = [(row, one) for row, one in failed if row.exception_text.startswith(class_name(type(error)) + "(")]
         newest = max(row.timestamp for row, _ in like)
         found = {address: one for row, one in like if newest - row.timestamp < _TOGETHER for address in row.erred_on}
-        if len(found) > 1:
-            return list(found), {}
-        ((address, one),) = found.items()
-        worker = one.workers.get(address)
-        return [address], {} if worker is None else {"host": str(worker.host), "pid": str(int(worker.pid))}
+        workers = [(address, one.workers.get(address)) for address, one in found.items()]
+        each = tuple((address, "" if worker is None else str(int(worker.pid))) for address, worker in workers)
+        if len(workers) > 1:
+            return each, {}
+        ((_, worker),) = workers
+        return each, {} if worker is None else {"host": str(worker.host), "pid": str(int(worker.pid))}
     except Exception:  # not loaded, none that failed, or another version
-        return [], {}
+        return (), {}

@@ -52,12 +52,15 @@ class Worker:
         host: Name or address of its machine, or None.
         pid: Its process there, or None.
         alive: Whether it goes on after the error; None where nobody can tell.
+        each: What each that failed is called by its engine, and what no later one has: an ipyparallel engine's uuid, a
+            Dask worker's PID or "". Empty where that is not told.
     """
 
     id: str | None = None
     host: str | None = None
     pid: int | None = None
     alive: bool | None = None
+    each: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ class OomMagics(Magics):  # type: ignore[misc]
     @argument("--json", action="store_true", help="Print JSON: sizes in bytes, unknown is null.")
     @argument("--by-variable", action="store_true", help="Who keeps the memory, by name, with bytes.")
     @argument("--live", action="store_true", help="Show bars that follow the memory while cells run.")
+    @argument("--engines", action="store_true", help="The workers of ipyparallel and Dask, by the clients there are.")
     @output_can_be_silenced
     @line_cell_magic
     def gpumem(self, line: str, cell: str | None = None) -> Any:
@@ -62,6 +63,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %gpumem --json     # for programs
             %gpumem --by-variable   # who keeps it: variables, Out[n], the failed cell, other libraries
             %gpumem --live     # bars that move
+            %gpumem --engines  # one table of all workers
 
             %%gpumem
             loss = train_step(batch)
@@ -74,6 +76,13 @@ class OomMagics(Magics):  # type: ignore[misc]
             if line.strip():
                 raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
             return self._run_metered(cell)
+        if options.engines:
+            if options.live or options.by_variable or options.index is not None:
+                raise MagicUsageError("%gpumem --engines goes with --json alone")
+            from nb_oomhelper.shell import on_engines
+
+            table = on_engines.table(self._core.settings.pick_language(), as_json=options.json)
+            return print(table) if isinstance(table, str) else display(table, raw=True)
         driver = self._core.services.driver
         if options.by_variable:
             from nb_oomhelper.holders.scope import scope_of
@@ -126,7 +135,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom fix N --run          # and the failed cell after it
             %oom fix N --yes          # the same, for a fix that says what it loses
             %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
-            %oom release              # give back what failed cells keep [--deep] [--history] [NAME …]
+            %oom release              # give back what failed cells keep [--deep] [--history] [NAME …] [--engines]
             %oom explain FILE         # the out-of-memory errors in a log or a notebook [--json] [--lang en|zh]
             %%oom explain             # the same in the text that is pasted below it
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]

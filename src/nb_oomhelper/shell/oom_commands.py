@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from nb_oomhelper.case import rates
 from nb_oomhelper.errors import UsageError
+from nb_oomhelper.shell import on_engines
 from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
 from nb_oomhelper.shell.oom_files import export, last, new_entry, stats, trust
@@ -118,8 +119,12 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     entry.add_argument("--lang", choices=("en", "zh"), help="the language; else the one that is set")
 
     release = add(
-        "release", "[--deep] [--history] [NAME …]", _release, "give back what failed cells keep; your variables stay"
+        "release",
+        "[--deep] [--history] [NAME …] | --engines",
+        _release,
+        "give back what failed cells keep; your variables stay",
     )
+    release.add_argument("--engines", action="store_true", help="on all workers of ipyparallel and Dask, and not here")
     release.add_argument("names", metavar="NAME", nargs="*", help="a variable of yours to delete as well")
     release.add_argument("--deep", action="store_true", help="drop the exceptions, too: %%tb has nothing to show then")
     release.add_argument("--history", action="store_true", help="forget displayed results, too: Out, _, _12")
@@ -226,6 +231,11 @@ def _fix(options: Namespace, core: Core) -> None:
 
 
 def _release(options: Namespace, core: Core) -> None:
+    if options.engines:
+        if options.deep or options.history or options.names:
+            raise UsageError("%oom release --engines takes nothing else: it releases what failed tasks keep")
+        _print_lines(on_engines.release(core.settings.pick_language()))
+        return
     from nb_oomhelper.remedies.running import release_in
     from nb_oomhelper.showing.outcome_text import summary
 

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case, read_again, run_fix
@@ -14,7 +15,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.remedies.releasing import give_back
 from nb_oomhelper.services import Services
-from nb_oomhelper.shell import say
+from nb_oomhelper.shell import on_engines, say
 from nb_oomhelper.shell.attempts import follow, note_run
 from nb_oomhelper.shell.cells import Cells
 from nb_oomhelper.shell.reruns import Reruns
@@ -105,6 +106,7 @@ class Panels:
             busy=self._cells.busy,
             refresh=self._settings.refresh_seconds,
             live=self._settings.live_minutes,
+            ask=partial(on_engines.ask_failed, self.reruns),
         )
 
     # acting

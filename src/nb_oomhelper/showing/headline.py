@@ -8,8 +8,9 @@ import re
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
-from nb_oomhelper.records.event import OomEvent, Worker
+from nb_oomhelper.records.event import OomEvent, Remote, Worker
 from nb_oomhelper.showing.cause_text import bound_of, limit_name
+from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.outcome_text import is_solved
 from nb_oomhelper.showing.wording import knows, say, say_size
 
@@ -72,13 +73,23 @@ def say_who(event: OomEvent, language: Language) -> str:
         event: One with `remote`.
         language: "en" or "zh".
     """
-    worker = event.worker or Worker()
-    numbered = worker.id is not None and knows(f"remote.{event.remote}_id")
-    who = say(f"remote.{event.remote}{'_id' if numbered else ''}", language, id=worker.id)
+    return say_worker(event.remote or "other", event.worker or Worker(), language)
+
+
+def say_worker(kind: Remote, worker: Worker, language: Language) -> str:
+    """Name a process of another program's.
+
+    Args:
+        kind: Whose.
+        worker: Which one it is, as far as that is known.
+        language: "en" or "zh".
+    """
+    numbered = worker.id is not None and knows(f"remote.{kind}_id")
+    who = say(f"remote.{kind}{'_id' if numbered else ''}", language, id=plain(worker.id or ""))
     if worker.pid is None and worker.host is None:
         return who
     key = "at" if worker.pid and worker.host else "at_pid" if worker.pid else "at_host"
-    return say(f"remote.{key}", language, who=who, pid=worker.pid, host=worker.host)
+    return say(f"remote.{key}", language, who=who, pid=worker.pid, host=plain(worker.host or ""))
 
 
 def has_no_cure(case: Case) -> bool:

@@ -40,7 +40,7 @@ def to_text(usages: Sequence[MemoryUsage], note: Note | None, language: Language
         note: Why there is no GPU, or None.
         language: "en" or "zh".
     """
-    table = grid.to_text(_columns(language), [_cells(usage, language) for usage in usages])
+    table = grid.to_text(columns(language), [cells(usage, language) for usage in usages])
     return "\n".join([table, *_below(usages, note, language)])
 
 
@@ -53,7 +53,7 @@ def to_html(usages: Sequence[MemoryUsage], note: Note | None, language: Language
         language: "en" or "zh".
     """
     below = "<br>".join(html.escape(line) for line in _below(usages, note, language))
-    table = grid.to_html(_columns(language), [_cells(usage, language) for usage in usages])
+    table = grid.to_html(columns(language), [cells(usage, language) for usage in usages])
     return f"{table}<div>{below}</div>"
 
 
@@ -98,7 +98,8 @@ def _holder(row: Holding, language: Language) -> str:
     return say("gpumem.graph_of", language, name=name) if 2 * graph > (row.own or row.shared) else name
 
 
-def _columns(language: Language) -> list[str]:
+def columns(language: Language) -> list[str]:
+    """The titles of a table of devices."""
     return [say(f"gpumem.{name}", language) for name in ("device", *_SIZES)]
 
 
@@ -106,7 +107,13 @@ def _device(usage: MemoryUsage, language: Language) -> str:
     return say("gpumem.host", language) if usage.device == "host" else usage.device
 
 
-def _cells(usage: MemoryUsage, language: Language) -> list[str]:
+def cells(usage: MemoryUsage, language: Language) -> list[str]:
+    """Write the row of one device.
+
+    Args:
+        usage: How full it is.
+        language: "en" or "zh".
+    """
     name = " · ".join(part for part in (_device(usage, language), usage.ordinal, usage.name) if part)
     host = usage.device == "host"
     # the host has no allocator of its own to ask: nothing to show is not the same as unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nb_oomhelper.case import Case
+from nb_oomhelper.engines import RELEASE_THERE
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
@@ -226,6 +227,8 @@ def fix_title(fix: str, subject: str, case: Case, catalog: Catalog, language: La
         catalog: The knowledge, which has its texts.
         language: "en" or "zh".
     """
+    if fix == RELEASE_THERE:  # no fix of the knowledge: it runs on workers
+        return say("engines.title", language)
     return fill(texts(catalog, fix, language)[0], blanks(subject, case))
 
 

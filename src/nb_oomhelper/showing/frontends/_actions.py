@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nb_oomhelper.case import Case
+from nb_oomhelper.engines import Function, WorkerReply
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.memory import MemorySnapshot
@@ -28,6 +29,8 @@ class Actions:
         busy: Whether a cell is running.
         refresh: Seconds between two readings.
         live: Minutes for which a panel is kept live.
+        ask: Read the memory of the workers that a case came from, or release there; what each has answered, and what
+            the release has done in all.
     """
 
     catalog: Callable[[], Catalog]
@@ -39,3 +42,4 @@ class Actions:
     busy: Callable[[], bool]
     refresh: float
     live: float
+    ask: Callable[[Case, Function], tuple[list[WorkerReply], Outcome | None]]

@@ -10,6 +10,7 @@ from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._clicks import Clicks
+from nb_oomhelper.showing.frontends._elsewhere import Elsewhere
 from nb_oomhelper.showing.frontends._entry_forms import EntryForms
 from nb_oomhelper.showing.frontends._fix_list import FixList
 from nb_oomhelper.showing.frontends._markup import lines as lines_of
@@ -78,7 +79,7 @@ class Body:
         """What stands in the panel, from the top."""
         later = [self._rows.rest, self._forms.page]
         again = [] if self._again is None else [self._again]
-        seen = [*self._rows.lead, *again, self._picture, self._now, self._feet]
+        seen = [*self._rows.lead, *again, *self._there.roots, self._picture, self._now, self._feet]
         return [self._head, self._corner, self._said.widget, *seen, *(one for one in later if one is not None)]
 
     def widgets(self) -> list[Any]:
@@ -99,6 +100,8 @@ class Body:
         self._rows = FixList(
             report, buttons, self._clicks.start, cell=bool(self.case.cell), changed=self._panel.arrange
         )
+        self._there = Elsewhere(self.case, self._actions, buttons, self._clicks.start_work, self.show_outcome)
+        self._there.write(language)
         self._picture = parts.html(_html.style() + _html.picture(report))
         self._now = parts.html("", hidden=True)
         self._folds = parts.html(_html.folds(report))
@@ -114,6 +117,7 @@ class Body:
         self._picture.value = _html.style() + _html.picture(report)
         self._folds.value = _html.folds(report)
         self._forms.write(report.language)
+        self._there.write(report.language)
         self._switch.description = say("button.language", _OTHER[report.language])
         if self._again is not None:
             self._again.description = say("button.again", report.language)
@@ -166,6 +170,7 @@ class Body:
         if self._again is not None:
             self._again.disabled = not enabled
         self._rows.enable(enabled)
+        self._there.enable(enabled)
         if not enabled:
             self._panel.mark("working")
 

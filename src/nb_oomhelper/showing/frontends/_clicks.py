@@ -98,6 +98,18 @@ class Clicks:
         progress = f"{self._step} {seconds:.0f} s" if seconds >= 1 else self._step
         self._view.say(progress if self.running else text)
 
+    def start_work(self, text: str, work: Callable[[], None]) -> None:
+        """Do something that shows by itself what came of it, now or as soon as the main thread is free.
+
+        Args:
+            text: What is shown meanwhile.
+            work: What is done.
+        """
+        if not self.running:
+            with self._guarded(lambda: None):
+                self._begin(text)
+                self._actions.on_main(partial(self._work, work), self._waits)
+
     def _begin(self, text: str) -> None:
         self.running = True
         self._show_step(text)
@@ -115,6 +127,12 @@ class Clicks:
         self._view.say("")
         self._view.enable(True)
         self._view.rest()
+
+    def _work(self, work: Callable[[], None], finish: Callable[[], None]) -> None:
+        with self._guarded(finish):
+            work()
+            self._end()
+            finish()
 
     def _run(self, widget: FixWidget, cell: bool, finish: Callable[[], None]) -> None:
         with self._guarded(finish):

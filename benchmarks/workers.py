@@ -1,0 +1,130 @@
+"""What a worker of ipyparallel and of Dask holds after a task has run out of memory, and what gives it back.
+
+`python -m benchmarks.workers` starts clusters of its own on this machine and prints the tables of docs/engines.md. It
+needs ipyparallel, distributed, numpy and psutil.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nb_oomhelper import engines
+
+_SIZES = (1, 2, 8, 32)  # workers
+_REPEATS = 5
+
+
+def fail() -> None:
+    """Run out of memory with an array of 200 MiB alive."""
+    import numpy
+
+    kept: Any = numpy.ones(200 << 20, numpy.uint8)
+    numpy.ones(1 << 50, kept.dtype)
+
+
+def resident() -> int:  # as above, with its imports inside: it runs on a worker
+    """This process's bytes of host memory."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+class Ipyparallel:
+    """Engines, and the ways to give memory back on the first."""
+
+    def __init__(self, count: int) -> None:
+        self._cluster = importlib.import_module("ipyparallel").Cluster(n=count, log_level=40)
+        self.client = self._cluster.start_and_connect_sync()
+        self.client.wait_for_engines(count, timeout=120)
+
+    def on_first(self, function: Callable[[], Any]) -> Any:
+        """Run a function on the first worker."""
+        return self.client[self.client.ids[0]].apply_sync(function)
+
+    def end(self) -> None:
+        """End the cluster."""
+        self.client.shutdown(hub=True)
+        self._cluster.stop_cluster_sync()
+
+    def ways(self) -> dict[str, Callable[[], object]]:
+        """The ways of its own to give memory back there."""
+        return {"`gc.collect()` there": lambda: self.on_first(gc.collect)}
+
+
+class Dask:
+    """Workers, and the ways to give memory back on the first."""
+
+    def __init__(self, count: int) -> None:
+        distributed = importlib.import_module("distributed")
+        self._cluster = distributed.LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None)
+        self.client = distributed.Client(self._cluster)
+
+    def on_first(self, function: Callable[[], Any]) -> Any:
+        """Run a function on the first worker."""
+        return self.client.submit(function, workers=[0], pure=False).result()
+
+    def end(self) -> None:
+        """End the cluster."""
+        self.client.close()
+        self._cluster.close()
+
+    def ways(self) -> dict[str, Callable[[], object]]:
+        """The ways of its own to give memory back there."""
+        return {"`gc.collect()` there": lambda: self.client.run(gc.collect), "`client.restart()`": self.client.restart}
+
+
+def given_back(kind: type[Ipyparallel | Dask], name: str) -> list[str]:
+    """One row a way: bytes before, after the error, after the way, and its seconds."""
+    rows = []
+    ways = {"`%oom release --engines`": lambda: engines.ask_all("release")}
+    cluster = kind(2)
+    cluster.end()
+    for way in (*ways, *cluster.ways()):
+        cluster = kind(2)
+        cluster.on_first(resident)
+        engines.ask_all("read")
+        before = cluster.on_first(resident)
+        with contextlib.suppress(Exception):
+            cluster.on_first(fail)
+        after = cluster.on_first(resident)
+        started = time.perf_counter()
+        (ways | cluster.ways())[way]()
+        seconds = time.perf_counter() - started
+        sizes = " | ".join(f"{size >> 20}" for size in (before, after, cluster.on_first(resident)))
+        rows.append(f"| {name} | {way} | {sizes} | {seconds:.2f} s |")
+        cluster.end()
+    return rows
+
+
+def read_times(kind: type[Ipyparallel | Dask], name: str) -> list[str]:
+    """One row a number of workers: seconds of the first `%gpumem --engines`, and of later ones."""
+    rows = []
+    for count in _SIZES:
+        cluster = kind(count)
+        times = []
+        for _ in range(_REPEATS + 1):
+            started = time.perf_counter()
+            replies = engines.ask_all("read")
+            times.append(time.perf_counter() - started)
+        answered = sum(reply.problem is None for reply in replies)
+        rows.append(f"| {name} | {count} | {answered} | {times[0]:.2f} s | {statistics.median(times[1:]):.2f} s |")
+        cluster.end()
+    return rows
+
+
+def main() -> None:
+    """Print both tables."""
+    kinds: tuple[tuple[type[Ipyparallel | Dask], str], ...] = ((Ipyparallel, "ipyparallel"), (Dask, "Dask"))
+    for rows in (given_back, read_times):
+        for kind, name in kinds:
+            print("\n".join(rows(kind, name)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

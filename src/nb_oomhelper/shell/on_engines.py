@@ -1,0 +1,57 @@
+"""What a click or a command does on the workers of the engines that this kernel has clients of."""
+
+from __future__ import annotations
+
+from nb_oomhelper import engines
+from nb_oomhelper.case import Case
+from nb_oomhelper.engines import Function, WorkerReply
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.shell.reruns import Reruns
+from nb_oomhelper.showing import worker_table
+from nb_oomhelper.showing.wording import say
+
+
+def ask_failed(reruns: Reruns, case: Case, function: Function) -> tuple[list[WorkerReply], Outcome | None]:
+    """Read the memory of the workers that ran out, or release there.
+
+    Args:
+        reruns: Waits for the next run of the cell, which tells whether that has helped.
+        case: Gets what a release has done.
+        function: Which of the two.
+
+    Returns:
+        What each has answered; and what the release has done on all of them, or None.
+    """
+    replies = engines.ask_failed(function, case.event)
+    outcome = engines.summed(replies)
+    if outcome is not None:
+        case.outcomes.append(outcome)
+        case.recorded = None  # it is of no fix, whose rate it would change
+        reruns.fixed(case)
+    return replies, outcome
+
+
+def release(language: Language) -> list[str]:
+    """Release on all workers; say in a line each what came of it."""
+    replies = engines.ask_all("release")
+    return [worker_table.say_reply(reply, language) for reply in replies] or [say("engines.none", language)]
+
+
+def table(language: Language, *, as_json: bool) -> str | dict[str, str]:
+    """Make one table of all workers.
+
+    Args:
+        language: "en" or "zh".
+        as_json: JSON in its place.
+
+    Returns:
+        What is to be printed, or a bundle to be displayed.
+    """
+    replies = engines.ask_all("read")
+    if as_json:
+        return worker_table.to_json(replies)
+    if not replies:
+        return say("engines.none", language)
+    drawn = worker_table.to_text(replies, language), worker_table.to_html(replies, language)
+    return dict(zip(("text/plain", "text/html"), drawn, strict=True))

@@ -1,0 +1,127 @@
+"""What runs on a worker, by the engine that is there: our own functions, and what they tell as plain data.
+
+The worker may have another version than the notebook. So no record travels, only numbers, texts, lists and dicts, and
+the notebook takes of them what it knows (`engines/answers.py`). Importing this imports next to nothing: what a failed
+task has left as a cycle must still be there when it is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import inspect
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_CHAIN = 100  # errors behind the last one
+FORM = 1  # of what is told; a later one may have other keys
+
+
+def read(
+    backend: str = "host", device: int | None = None, framework: str = "", *, pids: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Read the memory of this process, of its machine and of the GPUs.
+
+    Args:
+        backend, device, framework: What the bar is of: "host", or "cuda" and which of its devices, as a framework there
+            counts them.
+        pids: The processes that are meant; where this is none of them nothing is read. Empty is any.
+
+    Returns:
+        Sizes in bytes; None is unknown.
+    """
+    if pids and os.getpid() not in pids:
+        return {"form": FORM, "other": os.getpid()}
+    from nb_oomhelper.memory.segments import segments
+    from nb_oomhelper.memory.snapshot import open_driver, take_snapshot
+    from nb_oomhelper.memory.usage import read_usage
+    from nb_oomhelper.session import current_shell
+
+    with open_driver(current_shell()) as driver:
+        rows, _ = read_usage(driver)
+        snapshot = take_snapshot(driver, backend=backend, device=device, framework=framework)
+    sizes = ("device", "ordinal", "name", "allocated", "cached", "rest", "others", "free", "capacity")
+    return {
+        "form": FORM,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "rows": [{size: getattr(row, size) for size in sizes} for row in rows],
+        "parts": [(part.kind, part.size) for part in segments(snapshot, backend)],
+    }
+
+
+def release(
+    backend: str = "host", device: int | None = None, framework: str = "", *, pids: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Give back what failed tasks keep here, as `nb_oomhelper.release()` does; then read the memory.
+
+    Args:
+        backend, device, framework, pids: As for `read`; where another process is meant nothing is released.
+
+    Returns:
+        What `read` tells, and the figures before and after.
+    """
+    if pids and os.getpid() not in pids:
+        return {"form": FORM, "other": os.getpid()}
+    collects, before = gc.isenabled(), _resident()
+    gc.disable()  # importing would collect before anything is measured; the release does it itself
+    try:
+        told = _released(before)
+    finally:
+        if collects:
+            gc.enable()
+    return read(backend, device, framework) | told
+
+
+def _released(before: int | None) -> dict[str, Any]:
+    """Release; where there is no room even to import what does that, first drop what the last error keeps."""
+    with contextlib.suppress(MemoryError):
+        return _give_back()
+    _clear_last()
+    told = _give_back()
+    return told | {"before": told["before"] | {"resident": before}}
+
+
+def _give_back() -> dict[str, Any]:
+    from nb_oomhelper.remedies.running import release as give_back
+
+    outcome = give_back()
+    figures = ("resident", "allocated", "device_used")
+    return {
+        "backend": outcome.before.backend,
+        "before": {name: getattr(outcome.before, name) for name in figures},
+        "after": {name: getattr(outcome.after, name) for name in figures},
+        "seconds": outcome.seconds,
+        "held": list(outcome.held),
+    }
+
+
+def _resident() -> int | None:
+    """This process's resident bytes where that takes next to no room; else None."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError, MemoryError):
+        return None
+
+
+def _clear_last() -> None:
+    """Drop the locals of the last error's frames, but for those of generators, which may go on; then collect."""
+    error, waits = (
+        getattr(sys, "last_value", None),
+        inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR,
+    )
+    seen = 0
+    while isinstance(error, BaseException) and seen < _CHAIN:
+        link = error.__traceback__
+        while link is not None:
+            if not link.tb_frame.f_code.co_flags & waits:
+                with contextlib.suppress(RuntimeError):  # it runs
+                    link.tb_frame.clear()
+                link.tb_frame.f_locals  # noqa: B018  # before 3.13 only this drops the dict that a rendering has left
+            link = link.tb_next
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    gc.collect()
