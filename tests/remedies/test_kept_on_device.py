@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.in_one_go import find_in_one_go
 from nb_oomhelper.remedies.kept_on_device import find_kept_by_hooks, find_remembered
 from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.places import find_places
 from nb_oomhelper.source.element import Element
-from tests.remedies.test_on_the_way import LARGE, MEMO, written
+from tests.remedies.notebooks import LARGE, MEMO, written
 
 EVENT = OomEvent(
     framework="pytorch",
@@ -51,6 +53,21 @@ def test_a_cache_stays_where_training_or_another_device_wants_it(phase: str, dev
     assert list(find_remembered(one, EVENT, find_places(one)))
     other = replace(EVENT, phase=phase, device=device)  # type: ignore[arg-type]
     assert list(find_remembered(one, other, find_places(one))) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "cell", "explains"),
+    [
+        (1000, "out = net(x.cuda())", [50]),
+        (None, "out = net(x.cuda())", [None]),
+        (1, "out = net(x.cuda())", []),  # one large image: it cannot go in parts
+    ],
+)
+def test_rows_go_through_a_model_in_parts(rows: int | None, cell: str, explains: list[int | None]) -> None:
+    kept = {"net._modules": Kept(), "x": Kept(element=Element("other"), rows=rows)}
+    one = replace(written(cell, 1), kept=kept, autograd=False)
+    shortage = Shortage(needs=100, measured=True, room=60)
+    assert [each.explains for each in find_in_one_go(one, EVENT, shortage, find_places(one))] == explains
 
 
 HOOK = "def make(name):\n    def hook(module, args, output):\n        acts.append(output)\n    return hook\n"

@@ -15,6 +15,7 @@ from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.holders.roots import named
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.remedies.cell_needs import is_main
+from nb_oomhelper.remedies.model_weights import is_model, is_model_on_device, measure_model
 from nb_oomhelper.source.element import Element, ElementKind, merged
 
 _LISTS = (list, tuple, set, deque)
@@ -36,12 +37,14 @@ class Kept:
         element: What it is; of a container, what is in it, or None where that cannot be told.
         size: Bytes of the tensors and arrays right in it, by backend.
         owners: Names of the classes of the object whose attribute it is.
+        rows: Of a tensor or an array by itself: its first dimension; else None.
     """
 
     call: str = ""
     element: Element | None = None
     size: Mapping[str, int] | None = None
     owners: frozenset[str] = frozenset()
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,7 @@ def _below(path: str, thing: object, depth: int, owners: frozenset[str]) -> Iter
     elif kind is _CACHE or kind is GeneratorType:
         yield path, Kept(call="close" if kind is GeneratorType else "cache_clear", owners=owners)
     elif _is_tensor(thing) or _is_array(thing):
-        yield path, Kept(element=describe(thing), owners=owners)
+        yield path, Kept(element=describe(thing), owners=owners, rows=_rows(thing))
     elif depth and not issubclass(kind, (type, ModuleType, FunctionType)):
         yield from _attributes(path, thing, depth)
 
@@ -215,41 +218,7 @@ def describe(thing: object, depth: int = 3) -> Element:
     if fields:  # by their places and by their names: both ways are written in a call
         parts = [(name, describe(one, depth - 1)) for name, one in fields]
         return Element("parts", {**dict(enumerate(one for _, one in parts)), **dict(parts)}, maker=class_name(kind))
-    return Element("model", on_device=_is_model_on_device(thing)) if _is_model(thing) else _BUILTINS
-
-
-def _is_model(thing: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and any(kind is torch.nn.Module for kind in class_mro(type(thing)))
-
-
-def _measure_model(thing: object, sizes: dict[str, int], met: set[int], depth: int = 4) -> None:
-    """Add up the weights of a model."""
-    base = sys.modules["torch"]._C.TensorBase
-    names = instance_dict(thing)
-    own, below = names.get("_parameters"), names.get("_modules")
-    for weight in list(own.values()) if type(own) is dict else ():
-        if weight is not None and issubclass(type(weight), sys.modules["torch"].Tensor):
-            storage = base.untyped_storage(weight)
-            if storage.data_ptr() not in met:
-                met.add(storage.data_ptr())
-                where = base.device.__get__(weight).type
-                name = "host" if where == "cpu" else where
-                sizes[name] = sizes.get(name, 0) + storage.nbytes()
-    for inner in list(below.values()) if depth and type(below) is dict else ():
-        if inner is not None:
-            _measure_model(inner, sizes, met, depth - 1)
-
-
-def _is_model_on_device(thing: object, depth: int = 3) -> bool:
-    """Whether the first weights of a model that are found are on a GPU."""
-    names = instance_dict(thing)
-    own, below = names.get("_parameters"), names.get("_modules")
-    for weight in list(own.values()) if type(own) is dict else ():
-        if weight is not None and issubclass(type(weight), sys.modules["torch"].Tensor):
-            return bool(sys.modules["torch"]._C.TensorBase.device.__get__(weight).type != "cpu")
-    inner = list(below.values())[:_PARTS] if depth and type(below) is dict else []
-    return any(_is_model_on_device(one, depth - 1) for one in inner if one is not None)
+    return Element("model", on_device=is_model_on_device(thing)) if is_model(thing) else _BUILTINS
 
 
 def _fields(thing: Any) -> Iterator[tuple[str, object]]:
@@ -286,8 +255,8 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
             parts = [part for _, part in _items(thing)[:_PARTS]]
         elif depth and any(kind is one for one in _LISTS):
             parts = _members(thing)[:_PARTS]
-        elif _is_model(thing):
-            _measure_model(thing, sizes, met)
+        elif is_model(thing):
+            measure_model(thing, sizes, met)
         for part in parts:
             _measure(part, sizes, met, depth - 1)
         return
@@ -295,6 +264,11 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
         met.add(place)
         name = "host" if where == "cpu" else where
         sizes[name] = sizes.get(name, 0) + size
+
+
+def _rows(thing: object) -> int:
+    kind: Any = sys.modules["torch"]._C.TensorBase if _is_tensor(thing) else sys.modules["numpy"].ndarray
+    return next(iter(kind.shape.__get__(thing)), 1)
 
 
 def _is_tensor(thing: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
@@ -12,6 +13,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.in_parts import model_in_parts, pairs_in_parts
 
 _PARTS = 32
+_FEW = 8  # rows, that are too few to go in parts: one large image
 
 
 def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
@@ -37,7 +39,27 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
         elif written.autograd is False and (
             found := model_in_parts(place.text, place.body, place.line, models_in(written))
         ):
-            half = None if needs is None else needs // 2  # how much of it comes out, nobody has seen
+            rows = _rows_of(written, place, found[0])
+            if rows is not None and rows < _FEW:
+                continue
+            # how much of it comes out, nobody has seen
+            half = None if needs is None or rows is None or _is_given_back(place) else needs // 2
             yield Mistake(
                 kind="model_in_parts", subject=found[0], place=place, edits=found[1], explains=half, in_cell=True
             )
+
+
+def _rows_of(written: Written, place: Place, text: str) -> int | None:
+    """How many rows something has, by the name that is written; None where nobody knows."""
+    name = text.removesuffix(")").rpartition("(")[2]  # `torch.from_numpy(X)`
+    one = place.definition
+    local = written.local.get((one.file, one.line), {}) if one is not None else written.kept
+    kept = local.get(name)
+    return None if kept is None else kept.rows
+
+
+def _is_given_back(place: Place) -> bool:
+    """Whether what comes out is returned right there: nobody sees then whether it is a tensor."""
+    line = place.line or 0
+    returns = [one for part in place.body for one in ast.walk(part) if isinstance(one, ast.Return)]
+    return any(one.lineno <= line <= (one.end_lineno or 0) and isinstance(one.value, ast.Call) for one in returns)
