@@ -4,6 +4,7 @@
 # make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
 # make engines   errors that ipyparallel, Dask and Ray bring from their workers, with the real ones
 # make quick     the plain tests on the sources as they stand, in parallel; T=tests/memory: a part of them
+# make docs      the site of the knowledge base, into build/docs/site: what it knows, with search, English and Chinese
 # make demo      JupyterLab at the quickstart notebook; GPU=played: on a played 8 GiB GPU with another process on it
 # make wheel     dist/*.whl, to install anywhere with pip
 #
@@ -44,7 +45,7 @@ LAB_FLAGS := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
   $(shell [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ] || echo --no-browser)
 
 WHEEL := dist/.built
-SOURCES := pyproject.toml README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
+SOURCES := pyproject.toml hatch_build.py README.md LICENSE $(shell find src -not -name '*.pyc' -not -name __pycache__)
 OTHERS := $(PYTHON) tests/interpreters.py --others
 
 # What takes the time: each process and kernel imports torch, 2 to 3 s of a processor. On two, the tests with the mark
@@ -59,10 +60,10 @@ SOME := local_tensors or closures or generator_suspended or exception_group or t
 GPU ?= any
 
 .PHONY: test test-all all-here quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser gpu \
-  played recovery bench peers engines clean
+  played recovery bench peers engines docs clean
 .SECONDARY:
 
-test: all-here
+test: all-here docs
 	@found=$$($(OTHERS) --ends) && $(ON_EACH)
 
 test-all: all-here
@@ -131,6 +132,19 @@ peers: .venv-peers/.wheel
 
 engines: env .venv-engines/.wheel
 	$(PYTEST) tests/kernel/test_engines.py
+
+# Its tools are no part of any other environment. What is only a warning to them is an error here, and --quiet would hide it.
+docs: env .venv-docs/.site
+	@rm -rf build/docs
+	PYTHONPATH="$(CURDIR)" $(PY) docs/site/pages.py build/docs
+	@for language in en zh; do NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict \
+	  --config-file build/docs/mkdocs-$$language.yml || exit 1; done
+	@echo "build/docs/site/index.html"
+
+.venv-docs/.site: docs/site/requirements.txt | .venv-docs/.made
+	@echo "== .venv-docs: mkdocs"
+	@.venv-docs/bin/python $(PIP) -r docs/site/requirements.txt
+	@touch $@
 
 wheel: $(WHEEL)
 	@ls dist/*.whl

@@ -138,7 +138,7 @@ def rich_case(event: OomEvent = EVENT, snapshot: MemorySnapshot = SNAPSHOT) -> C
         event=event,
         snapshot=snapshot,
         diagnosis=diagnosis,
-        match=known.choose(event, diagnosis).best,
+        choice=known.choose(event, diagnosis),
         plans=plan(known, event, snapshot, diagnosis, study(event, snapshot, frozenset({"llm"}))),
         cell="train_step()",
         rates={"release-failed-cell": (2, 3), "reload-offload": (0, 1)},

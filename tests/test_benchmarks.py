@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import choice, detect, device, panel, run
+from benchmarks import choice, detect, device, lookup, panel, run
 from benchmarks.timing import Result, Side, take_turns
 
 from nb_oomhelper.knowledge.catalog import load_catalog
@@ -102,6 +102,18 @@ def test_each_benchmark_runs(
     rows = json.loads(file.read_text(encoding="utf-8"))["results"]
     assert {row["name"] for row in rows} == {name}
     assert capsys.readouterr().out.count(f"[{name}]") == len(rows)
+
+
+@pytest.mark.plain
+def test_look_up(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "MANY", 300)
+    monkeypatch.setattr(lookup, "FEW", 100)
+    assert lookup.main(["--repeats", "1"]) == 0
+    assert capsys.readouterr().out.count("300 entries") == 2
+    larger = lookup.larger(300)
+    assert len({entry.code for entry in larger.entries}) == 300
+    case = next(one for one in choice.situations(load_catalog()) if one.expected == "CUDA-OOM-013")
+    assert choice.choose(larger, case) == choice.choose(load_catalog(), case)  # the others are about something else
 
 
 @pytest.mark.plain

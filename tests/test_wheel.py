@@ -39,6 +39,22 @@ def test_wheel_holds_every_file(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
 
+def test_the_wheel_has_the_knowledge_as_it_was_read(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = (
+        "from nb_oomhelper.knowledge import packaged as found\n"
+        "for kind in ('entries', 'fixes'):\n"
+        "    texts = found._texts(kind)\n"
+        "    assert found._kept(kind, texts) == found._read(kind, texts) == found.packaged(kind)\n"
+        "    assert found._kept(kind, {**texts, 'new.toml': ''}) is None\n"
+        "print(found.__file__)"
+    )
+    place = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, check=True
+    )
+    assert Path(place.stdout.decode().strip()).is_relative_to(tmp_path)
+
+
 def test_wheel_can_be_imported(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env" / "bin" / "python"

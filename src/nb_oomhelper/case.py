@@ -19,8 +19,7 @@ from nb_oomhelper.failure.detection import Failure
 from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
-from nb_oomhelper.knowledge.catalog import Catalog
-from nb_oomhelper.knowledge.choosing import Match
+from nb_oomhelper.knowledge.choosing import Choice, Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
 from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
@@ -48,7 +47,7 @@ class Case:
 
     Attributes:
         event, snapshot, diagnosis: What failed, memory at that moment, and our reading of both.
-        match: The entry that bears on it, or None.
+        choice: The entry that bears on it, and those that were passed over.
         plans: Fixes, best first.
         cell: Source of the cell that failed; "" where it is not known.
         repeats: What the cell has done that is done once more when it runs again.
@@ -63,7 +62,7 @@ class Case:
     event: OomEvent
     snapshot: MemorySnapshot
     diagnosis: Diagnosis
-    match: Match | None = None
+    choice: Choice = field(default_factory=Choice)
     plans: tuple[FixPlan, ...] = ()
     cell: str = ""
     repeats: tuple[Repeat, ...] = ()
@@ -73,6 +72,11 @@ class Case:
     earlier: tuple[Outcome, ...] = ()
     released_holders: frozenset[int] = frozenset()
     told: Told | None = None
+
+    @property
+    def match(self) -> Match | None:
+        """The entry that bears on it, or None."""
+        return self.choice.best
 
 
 def open_case(
@@ -173,15 +177,10 @@ def _written(
         case.plans = services.attempt(
             lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
         )
-        case.match = services.attempt(lambda: _entry(case, catalog), None)
+        mends = [one.fix for one in case.plans if one.verdict != "again"]
+        case.choice = services.attempt(lambda: catalog.choose(event, diagnosis, cell, mends), Choice())
     case.rates = services.attempt(lambda: rates(services), {})
     return case
-
-
-def _entry(case: Case, catalog: Catalog) -> Match | None:
-    """The entry that is about it, or the likeliest."""
-    mends = [plan.fix for plan in case.plans if plan.verdict != "again"]
-    return catalog.choose(case.event, case.diagnosis, case.cell, mends).best
 
 
 def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySnapshot:

@@ -22,7 +22,7 @@ from tests.kernel.driver import Kernel, KernelError, Reply
 
 pytestmark = pytest.mark.kernel
 
-ROUNDS = int(os.environ.get("NB_OOMHELPER_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("NB_OOMHELPER_ROUNDS", "10"))
 LIMIT = 700 * MIB  # bytes that the process has in all, beyond what it has when it is idle
 FILL = """
 import gc, mmap, os, resource

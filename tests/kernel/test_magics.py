@@ -49,6 +49,11 @@ BROKEN = {
     "%oom entry CUDA-OOM-001 --xml": "%oom entry CODE",
     "%oom entry CUDA-OOM-001 --json --markdown": "%oom entry CODE",
     "%oom entry NO-SUCH-1": "there is no entry 'NO-SUCH-1'",
+    "%oom entry --new no/such/folder/x.toml": "cannot be written",
+    "%oom entry --new --json": "%oom entry CODE",
+    "%oom trust": "no fixes from outside the package",
+    "%oom trust no/such/folder": "no/such/folder holds no file of a fix: fixes/*.toml",
+    "%oom trust pyproject.toml": "holds no file of a fix",
 }
 
 
@@ -94,6 +99,19 @@ class TestOom:
         assert json.loads((tmp_path / "oom.json").read_text("utf-8"))["outcomes"]
         kernel.execute(f"%oom export --anonymize {tmp_path}/oom.md")
         assert (tmp_path / "oom.md").read_text("utf-8").startswith("# Host memory exhausted")
+
+    def test_a_new_entry(self, kernel: Kernel, tmp_path: Path) -> None:
+        kernel.execute(FAIL)
+        file = tmp_path / "entries" / "mine.toml"
+        file.parent.mkdir()
+        assert f"written: {file}" in kernel.execute(f"%oom entry --new {file}").stdout
+        assert f"{file} is there already" in kernel.execute(f"%oom entry --new {file}").stdout
+        assert kernel.execute("%oom entry --new").stdout == file.read_text("utf-8")
+        kernel.execute(f"%config OOMHelper.knowledge_dir = {str(tmp_path)!r}")
+        assert "**MINE-001** TO DO" in shown(kernel.execute(FAIL))[0]["text/html"].replace("<b>", "**").replace(
+            "</b>", "**"
+        )
+        kernel.execute("%config OOMHelper.knowledge_dir = ''")
 
     def test_fix(self, kernel: Kernel) -> None:
         kernel.execute(FAIL)

@@ -427,7 +427,8 @@ class TestFixesOfOnesOwn:
         for order, (name, code) in enumerate(codes.items(), 1):
             (fixes / f"{name}.toml").write_text(FIX.format(id=name, order=order, code=code), encoding="utf-8")
         kernel = start_kernel(kernel_python)
-        for cell in (LOAD, f"%config OOMHelper.knowledge_dir = {str(tmp_path / 'own')!r}", SETUP):
+        folder = str(tmp_path / "own")
+        for cell in (LOAD, f"%config OOMHelper.knowledge_dir = {folder!r}", f"%oom trust {folder!r}", SETUP):
             assert kernel.execute(cell).status == "ok"
         return kernel
 

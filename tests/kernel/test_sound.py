@@ -223,7 +223,7 @@ def test_an_ordinary_loop_that_fails_again_and_again(start_kernel: StartKernel, 
     kernel.execute("import torch, numpy")
     kernel.poll(2.5)
     kernel.execute(GROWS)
-    for _ in range(3):
+    for _ in range(2):
         reply = kernel.execute(LOOP, timeout=120)
         assert reply.status == "error"
         assert shown(reply) or "nb_oomhelper" in reply.stderr

@@ -41,12 +41,44 @@ def test_nothing_of_the_working_folder_runs(kernel: Kernel) -> None:
     assert "replaced" not in status
 
 
+def test_an_own_fix_is_only_shown_until_its_content_is_trusted(kernel: Kernel, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    bring(kernel, own)
+    trust = f"%oom trust {str(own)!r}"
+    for cell in (LOAD, f"%config OOMHelper.knowledge_dir = {str(own)!r}", SETUP):
+        assert kernel.execute(cell).status == "ok"
+    file = own / "fixes" / "a.toml"
+    assert kernel.execute("%oom trust").stdout == f"only shown: {file}\n"
+
+    def number() -> str:
+        """The fix's number in a new panel."""
+        text = Panel(kernel, kernel.execute(NO_ROOM)).bundle["text/plain"]
+        (row,) = [line for line in text.splitlines() if "Release the failed cell" in line and "a.toml" in line]
+        return str(row.split()[0])
+
+    assert "is only shown: copy its code" in kernel.execute(f"%oom fix {number()}").stdout
+    assert f"{file}\ntrusted: 1." in kernel.execute(trust).stdout
+    kernel.execute(f"with open({str(file)!r}, 'a') as f: f.write('# changed')")
+    kernel.execute("%config OOMHelper.knowledge_dir = ''")  # the files are read again with the folder
+    kernel.execute(f"%config OOMHelper.knowledge_dir = {str(own)!r}")
+    assert kernel.execute("%oom trust").stdout == f"only shown: {file}\n"
+    assert "is only shown: copy its code" in kernel.execute(f"%oom fix {number()}").stdout
+    assert not kernel.eval("__import__('os').path.exists('OWNED')")
+    kernel.execute(trust)
+    assert kernel.execute("%oom trust").stdout == f"trusted: {file}\n"
+    kernel.execute(f"%oom fix {number()}")
+    assert kernel.eval("__import__('os').path.exists('OWNED')")
+    assert kernel.execute(f"{trust} --revoke").stdout == "trusted no longer: 1\n"
+    assert "is only shown: copy its code" in kernel.execute(f"%oom fix {number()}").stdout
+
+
 def test_an_own_fix_in_a_packaged_ones_place_is_named_and_waits_for_a_click(kernel: Kernel, tmp_path: Path) -> None:
     own = tmp_path / "<b>own"
     bring(kernel, own)
     for cell in (
         LOAD,
         f"%config OOMHelper.knowledge_dir = {str(own)!r}",
+        f"%oom trust {str(own)!r}",
         "%config OOMHelper.auto_release = True",
         SETUP,
     ):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.errors import KnowledgeError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
+from nb_oomhelper.knowledge.packaged import kept_as, pack, packaged
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent, Phase
 from nb_oomhelper.showing.entry_page import to_json
@@ -88,6 +89,28 @@ class TestPackaged:
         (tmp_path / "entries" / "a.toml").write_bytes(b"\xff")
         with pytest.raises(KnowledgeError, match="packaged entries cannot be read"):
             load_catalog()
+
+    def test_records_that_were_kept_count_for_their_files_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the wheel's hook writes; a folder stands for the installed package."""
+        file = tmp_path / "fixes" / "a.toml"
+        file.parent.mkdir()
+        file.write_text(FIX_FILE, "utf-8")
+        monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+        kept = tmp_path / kept_as("fixes")
+        data = pack("fixes")
+        read = packaged("fixes")
+        marked = data.replace(b"delete-variable", b"delete-variablx")
+        assert marked != data
+        kept.write_bytes(marked)
+        assert [fix.id for fix in packaged("fixes").values()] == ["delete-variablx"]  # it is what was kept
+        for damaged in (marked[:-20], marked[:32], marked[32:], b"", b"\x80"):
+            kept.write_bytes(damaged)
+            assert packaged("fixes") == read
+        kept.write_bytes(marked)
+        file.write_text(f"{FIX_FILE}\n", "utf-8")
+        assert packaged("fixes") == read
 
 
 class TestUserDir:

@@ -67,6 +67,15 @@ def test_tensors_with_a_graph_and_without() -> None:
     assert find_kept({"mixed": [weight * 2, None]})["mixed"].element == Element("other")
 
 
+def test_lists_in_a_dict_are_what_is_in_them_and_all_of_it_counts() -> None:
+    torch = pytest.importorskip("torch")
+    bank = {"a": [torch.ones(1 << 18) for _ in range(3)], "b": [torch.ones(1 << 18) for _ in range(20)], "c": []}
+    kept = find_kept({"bank": bank})["bank"]
+    assert kept.element == Element("other", listed=True)
+    assert kept.size == {"host": 23 << 20}
+    assert find_kept({"bank": bank | {"d": torch.ones(2)}})["bank"].element == Element("other")
+
+
 class Result:
     def __init__(self, step: int, out: Any = None) -> None:
         self.step, self.out = step, out
@@ -156,3 +165,15 @@ def test_a_method_that_needs_its_class_around_it_is_not_written(name: str, line:
 
 def test_a_name_of_the_users_is_not_overwritten() -> None:
     assert put_in_place(SOURCE, [definition("fit", 9)], {"fit"}) is None
+
+
+def test_code_that_a_decorator_has_made_is_put_under_every_name_that_stands_for_it() -> None:
+    source = "def memo(f):\n    def inner(x):\n        return f(x)\n    return inner"
+    one = Definition(name="inner", owner="", file="<cell>", line=2, source=source, cell=1, bound=("first", "second"))
+    names: dict[str, Any] = {}
+    exec(source + "\nfirst, second = memo(abs), memo(str)", names)
+    written = put_in_place(source.replace("f(x)", "[f(x)]"), [one], names)
+    assert written is not None
+    exec(written, names)
+    assert (names["first"](-1), names["second"](2)) == ([1], ["2"])
+    assert put_in_place(source, [one], {"memo"}) is None

@@ -35,7 +35,8 @@ def look(source):
 
 
 def told(mend):
-    return {name: getattr(mend, name) for name in ("kind", "subject", "cell", "before", "after", "definition", "clear")}
+    names = ("kind", "subject", "cell", "before", "after", "definition", "clear", "partly")
+    return {name: getattr(mend, name) for name in names}
 
 
 found = {}
@@ -221,6 +222,51 @@ for _ in range(3):
 {FULL}
 #---
 """,
+    "beside": f"""
+import torch
+net = torch.nn.Linear(512, 512)
+class Meter: pass
+meter = Meter()
+meter.preds, meter.labels, meter.names, meter.inputs = [], [], [], [torch.ones(9)]
+other = Meter()
+other.labels = [torch.ones(9)]
+#---
+def step(n):
+    x = torch.ones(2048, 512)
+    meter.preds.append(net(x).relu())
+    meter.labels.append(torch.zeros(2048))
+    meter.names.append("x")
+for n in range(3):
+    step(n)
+{FULL}
+#---
+[len(meter.preds), len(meter.labels), len(meter.names), len(meter.inputs), len(other.labels)]
+""",
+    "apart": f"""
+import torch
+net = torch.nn.Linear(512, 512)
+stats = {{"loss": [], "feats": []}}
+def step(x):
+    loss = net(x).relu().mean()
+    stats["loss"].append(loss)
+#---
+for n in range(2):
+    x = torch.ones(4096, 512)
+    stats["feats"].append(net(x).relu())
+    step(x)
+{FULL}
+#---
+""",
+    "values": f"""
+import torch
+net = torch.nn.Linear(512, 2048)
+preds = []
+#---
+for n in range(2):
+    preds.append(net(torch.ones(4096, 512)))
+{FULL}
+#---
+""",
     "hook": f"""
 import torch
 class Cam:
@@ -289,6 +335,15 @@ def test_two_mistakes_of_a_function_are_mended_in_one_go(found: Any) -> None:
     assert 'history["step"].append(step)\n' in mend["definition"]
 
 
+def test_what_goes_on_growing_beside_it_is_said(found: Any) -> None:
+    assert [mend["partly"] for mend in found["function"][0]] == [False]
+    assert {mend["subject"]: mend["partly"] for mend in found["apart"][0]} == {
+        "stats['loss']": True,
+        "stats['feats']": True,
+    }
+    assert [mend["partly"] for mend in found["values"][0]] == [True]  # 32 MiB of results to 8 MiB of graph a step
+
+
 def test_what_is_no_tensor_is_not_detached(found: Any) -> None:
     assert [one["kind"] for one in found["no tensors"][0] if one["kind"].startswith("append")] == []
 
@@ -317,6 +372,12 @@ def test_the_old_one_goes_first(found: Any) -> None:
 def test_a_sum_at_the_top(found: Any) -> None:
     mend = found["total"][0][0]
     assert mend["after"] == "total += (net(torch.ones(2048, 512)).relu().mean() * 2).item()"
+
+
+def test_tensors_that_are_collected_together_are_emptied_together_and_nothing_else(found: Any) -> None:
+    (mend, *_), _, after = found["beside"]
+    assert (mend["kind"], mend["clear"]) == ("append_detach", "meter.preds.clear()\nmeter.labels.clear()")
+    assert after == [0, 0, 3, 1, 1]
 
 
 def test_what_an_object_never_empties(found: Any) -> None:

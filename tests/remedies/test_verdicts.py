@@ -42,6 +42,12 @@ def test_more_is_to_come_in_the_midst_of_the_work(requested: int | None, midst: 
     assert with_more_to_come(NEEDS, replace(FOUND, requested=requested), midst=midst).hidden == hidden
 
 
+@pytest.mark.parametrize(("partly", "verdict"), [(False, "runs"), (True, "may")])
+def test_a_mistake_beside_which_another_grows_is_half_a_cure(partly: bool, verdict: str) -> None:
+    mend = replace(DELETION, reruns=True, predicted=None, explains=2 * GIB, in_cell=True, partly=partly)
+    assert judge(mend, NEEDS).verdict == verdict
+
+
 def test_no_more_is_deleted_than_must_be() -> None:
     both = replace(DELETION, subject="raw, orders", predicted=3 * GIB, verdict="runs")
     one = replace(DELETION, verdict="runs")

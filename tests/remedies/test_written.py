@@ -6,6 +6,7 @@ import pytest
 
 from nb_oomhelper.remedies.cell_phase import phase_on_way
 from nb_oomhelper.remedies.cell_source import read_cell
+from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.elements import Step
 from nb_oomhelper.remedies.written import Written
 
@@ -36,6 +37,10 @@ def written(source: str, line: int) -> Written:
             6,
             "infer",
         ),
+        ("outs = [net(x) for x in xs]", 1, "infer"),
+        ("outs = torch.cat([\n    net(x)\n    for x in xs\n])\nys = net(x)", 2, "infer"),
+        ("outs = [x for x in xs]\nys = net(x)", 2, None),
+        ("losses = [net(x) for x in xs]\nsum(losses).backward()", 1, "train"),
         ("out = net(x)", 1, None),  # another cell may go backward with it
     ],
 )
@@ -54,3 +59,15 @@ def test_what_a_graph_is_for(source: str, line: int, phase: str | None) -> None:
 )
 def test_what_the_cell_had_made(source: str, line: int, made: set[str]) -> None:
     assert written(source, line).made_names() == made
+
+
+def test_a_function_in_the_first_line_of_the_failed_cell_is_not_the_cell() -> None:
+    source = "def f(x):\n    return net(x)\nf(1)"
+    cell = read_cell(source)
+    assert cell is not None
+    one = Definition(name="f", owner="", file="cell", line=1, source=source, cell=None)
+    outer, inner = (Step(function=name, file="cell", first=1, line=line) for name, line in (("", 3), ("f", 2)))
+    written = Written(cell=cell, definitions=(one,), steps=(outer, inner))
+    assert written.step_of(one) is inner
+    assert written.definition_of(outer) is None
+    assert written.definition_of(inner) is one

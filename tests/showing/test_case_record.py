@@ -10,6 +10,7 @@ import pytest
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.knowledge.choosing import Choice
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.showing.blanking import blanked
@@ -150,6 +151,6 @@ def test_code_cannot_end_its_block() -> None:
 def test_a_case_of_which_little_is_known() -> None:
     case = rich_case()
     event = OomEvent(framework="python", backend="host", exception_type="MemoryError", message="", format="py")
-    bare = replace(case, event=event, match=None, plans=(), outcomes=[])
+    bare = replace(case, event=event, choice=Choice(), plans=(), outcomes=[])
     valid(to_json(bare, CATALOG, anonymize=True))
     assert case_page(bare, CATALOG, "zh").startswith("# ")

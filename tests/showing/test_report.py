@@ -11,6 +11,7 @@ import pytest
 
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.failure.detection import detect_text
+from nb_oomhelper.knowledge.choosing import Choice
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.memory.segments import segments
@@ -436,9 +437,9 @@ def test_a_claim_stands_beside_the_fix_that_the_matching_entry_recommends_alone(
     claimed = {row.plan.fix for row in write(case, known, "en").fixes if "claimed" in row.rates}
     assert claimed
     assert claimed <= {row.fix for row in case.match.entry.workarounds}
-    case.match = replace(case.match, relation="related")
+    case.choice = Choice(best=replace(case.match, relation="related"))
     assert not [row for row in write(case, known, "en").fixes if "claimed" in row.rates]
-    case.match = None
+    case.choice = Choice()
     assert not [row for row in write(case, known, "en").fixes if "claimed" in row.rates]
 
 
@@ -541,7 +542,7 @@ def test_what_an_entry_claims_of_something_else_is_not_repeated() -> None:
 def test_an_entry_that_may_be_about_it(differs: tuple[str, ...], expected: str) -> None:
     case = rich_case()
     assert case.match is not None
-    case.match = replace(case.match, relation="related", differs=differs)
+    case.choice = Choice(best=replace(case.match, relation="related", differs=differs))
     title = "A Hugging Face model does not fit on the GPU while it is loaded"
     assert write(case, catalog(), "en").entry == f"See also: **CUDA-OOM-001** {title}{expected}"
 
@@ -555,7 +556,11 @@ def test_entry() -> None:
 
 def test_no_entry() -> None:
     found = report(HOST_EVENT, holdings=Holdings())
-    assert found.entry == "No entry of the knowledge base is about this error."
+    assert found.entry == (
+        "No entry of the knowledge base is about this error. What was read of it: error class"
+        " `torch.OutOfMemoryError`; framework `numpy`; what ran out: host memory; message format `pt.cuda.capacity`;"
+        " requested: 2.00 GiB; free: 32.0 GiB; not told: the phase."
+    )
     assert found.claims == ""
 
 

@@ -8,6 +8,7 @@ import re
 import string
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields as fields_of
 from importlib import resources
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -16,8 +17,9 @@ import pytest
 
 import nb_oomhelper
 from nb_oomhelper.knowledge.catalog import load_catalog
+from nb_oomhelper.knowledge.entry import Scope
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.records.diagnosis import CauseKind
+from nb_oomhelper.records.diagnosis import CauseKind, DeadEndKind
 from nb_oomhelper.records.event import Phase, Remote
 from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.records.note import joined, note, size_note
@@ -34,6 +36,7 @@ SENTENCES: dict[str, dict[str, str]] = {
     for section, sentences in tomllib.loads(FILE.read_text("utf-8")).items()
     for name, texts in sentences.items()
 }
+_CONDITIONS = {"says": "says"}  # the rest are the plural of their names
 SECTIONS = {key.partition(".")[0] for key in SENTENCES}
 SOURCES = sorted(Path(nb_oomhelper.__file__).parent.rglob("*.py"))
 
@@ -154,6 +157,12 @@ def test_keys_that_are_put_together() -> None:
     }
     assert named("remote") >= set(get_args(Remote))
     assert named("cause") == set(get_args(CauseKind)) | special
+    assert named("cause_kind") == set(get_args(CauseKind))
+    assert named("advised") >= {f"dead_{kind}" for kind in get_args(DeadEndKind) if kind != "restart_unchanged"}
+    conditions = {one.name for one in fields_of(Scope)} - {"hint", "mends"}
+    assert {name.removeprefix("not_") for name in named("choice") if name.startswith("not_")} >= {
+        _CONDITIONS.get(name, name.removesuffix("s")) for name in conditions
+    }
     assert named("fix") >= set(get_args(Applicability))
     assert {f"phase_{phase}" for phase in get_args(Phase) if phase != "unknown"} <= named("entry")
     assert named("entry") >= {f"backend_{one}" for entry in load_catalog().entries for one in entry.match.backends}

@@ -14,6 +14,7 @@ TENSOR = Element("other", on_device=True)
 GRAPH, NUMBER = Element("graph", on_device=True), Element("number", on_device=True)
 MODEL = Element("model", on_device=True)
 STATE = Element("parts", {"0.weight": TENSOR, "0.bias": TENSOR})
+LISTED = Element("other", on_device=True, listed=True)
 PAIR = Element("parts", {0: Element("other"), 1: TENSOR})
 LOG = Element("parts", {"step": Element("other"), "loss": NUMBER, "out": GRAPH})
 
@@ -45,6 +46,11 @@ LOG = Element("parts", {"step": Element("other"), "loss": NUMBER, "out": GRAPH})
             "kept[i] = {k: v.clone() for k, v in net.state_dict().items()}",
             "kept[i] = {k: v.clone().cpu() for k, v in net.state_dict().items()}",
         ),
+        (LISTED, "kept[c].append(net(x))", "kept[c].append(net(x).cpu())"),
+        (LISTED, "kept.setdefault(c, []).append(net(x))", "kept.setdefault(c, []).append(net(x).cpu())"),
+        (LISTED, "kept[c] += [net(x)]", "kept[c] += [net(x).cpu()]"),
+        (LISTED, "kept[c] = net(x)", None),  # a list, of whatever is in it
+        (LISTED, 'kept["out"].append(net(x))', None),  # it has a path of its own
         (MODEL, "kept.append(copy.deepcopy(net))", "kept.append(copy.deepcopy(net).cpu())"),
         (MODEL, "kept.append(net)", None),  # it may still be in use
         (Element("other"), "kept.append(out)", None),
@@ -72,6 +78,11 @@ def test_outside_of_a_loop_only_where_the_code_is_called_by_one() -> None:
         ("print(len(kept))", True),
         ("mean = torch.stack([one['loss'] for one in kept]).mean()", True),
         ("same = torch.cat(kept).argmax(1)\nright = (same == torch.cat(other)).sum()", True),
+        ("kept = {c: torch.cat(v) for c, v in kept.items()}\nprint(v.shape)", True),
+        ("for part in kept.values():\n    print(len(part))", True),
+        ("for c, v in kept.items():\n    scores[c] = query @ torch.cat(v)", False),
+        ("for c, v in kept.items():\n    net(v[-1])", False),
+        ("mse = sum(one['loss'].item() for one in kept) / len(kept)\nr = torch.cat(kept) / (mse + 1)", True),
         ("k = torch.cat([kept[i][0], k])", False),  # a cache that is computed with
         ("x = net(kept[-1])", False),
         ("score = torch.cat(kept)\nright = score == labels", False),
@@ -152,3 +163,34 @@ def test_what_a_comprehension_joins_is_moved_where_nothing_else_meets_it(code: s
     found = list(find_gathered(text, text.tree.body, 1))
     assert [name for name, _ in found] == names
     assert all([what for _, _, what in edits] == [".cpu()"] for _, edits in found)
+
+
+@pytest.mark.parametrize(
+    ("element", "keep", "after"),
+    [
+        (Element("parts", {0: Element("other"), 1: MODEL}), "kept.append((s, net))", "kept.append((s, net.cpu()))"),
+        (Element("parts", {"m": MODEL}), 'kept[k] = {"m": net}', 'kept[k] = {"m": net.cpu()}'),
+    ],
+)
+def test_a_model_that_a_loop_is_done_with(element: Element, keep: str, after: str) -> None:
+    source = f"for k in ks:\n    net = Net()\n    s = fit(net)\n    {keep}\n"
+    text = read_text(source)
+    assert text is not None
+    changed = write_edits(text, find_to_host(text, text.tree.body, {"kept": element}))
+    assert changed is not None
+    assert changed.source == source.replace(keep, after)
+    used = read_text(f"{source}    print(net)\n")
+    assert used is not None
+    assert find_to_host(used, used.tree.body, {"kept": element}) == []
+
+
+@pytest.mark.parametrize(
+    ("rest", "found"), [("x = torch.stack(outs)", True), ("x = outs[-1] + y", False), ("net(outs)", False)]
+)
+def test_a_list_that_is_made_in_one_go_and_joined_later(rest: str, found: bool) -> None:
+    text = read_text(f"outs = [net(x) for _ in range(9)]\n{rest}")
+    assert text is not None
+    edits = [write_edits(text, edits) for _, edits in find_gathered(text, text.tree.body, 1)]
+    assert [one.source.splitlines()[0] for one in edits if one] == (
+        ["outs = [net(x).cpu() for _ in range(9)]"] if found else []
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nb_oomhelper.failure.places import Place
+from nb_oomhelper.failure.places import Place, is_users
 from nb_oomhelper.records.event import Phase, Stage
 
 # Function names that decide the phase. The innermost frame that has one wins: an evaluation inside a
@@ -53,14 +53,20 @@ PREFIXES: tuple[tuple[Phase, tuple[str, ...]], ...] = (
     ("train", ("train_", "training_", "finetune_", "fine_tune_")),
     ("infer", ("infer_", "inference_", "predict_", "evaluate_", "eval_", "validate_", "generate_")),
 )
+# The same in the user's own code, which calls them from within a training.
+_EVALUATES = ("evaluate_", "eval_", "validate_", "val_", "valid_", "validation_")
 
 
 def read_phase(places: Sequence[Place]) -> Phase:
     """Tell what was going on, by the innermost call whose name decides it; "unknown" where none does."""
     for place in reversed(places):
+        own = is_users(place.file)
+        function = place.function.lstrip("_") if own else place.function  # `_validate` of one's own trainer
         for phase, fragment, names in PHASES:
-            if place.function in names and fragment in place.file:
+            if (function in names or place.function in names) and fragment in place.file:
                 return phase
+        if own and function.startswith(_EVALUATES):
+            return "infer"
     for place in reversed(places):
         for phase, beginnings in PREFIXES:
             if place.function.startswith(beginnings):

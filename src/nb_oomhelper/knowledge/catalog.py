@@ -1,16 +1,16 @@
 """Load the knowledge, check it, and choose from it.
 
-The packaged files must be whole. A person may add files of the same form under ``entries/`` and ``fixes/`` of a folder
-of their own: one with a known id replaces the packaged one, and a broken one is left out with a line that says why.
-What is a person's own keeps the name of its file (`origin`), so that it is never taken for what is packaged.
+The packaged files must be whole. Packages that are installed beside this one may bring files of the same form, and a
+person may have some under ``entries/`` and ``fixes/`` of a folder of their own: one with a known id replaces the one
+before it, and a broken one is left out with a line that says why. What is from outside keeps the name of its file
+(`origin`), so that it is never taken for what is packaged, and a fix of it is only shown until its content is trusted.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from importlib import resources
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +18,12 @@ from nb_oomhelper.errors import KnowledgeError
 from nb_oomhelper.knowledge.choosing import Choice, choose
 from nb_oomhelper.knowledge.entry import Entry, read_entry
 from nb_oomhelper.knowledge.fix import Fix, read_fix
+from nb_oomhelper.knowledge.outside import decoded, hash_of, package_folders, read_small, read_trusted
+from nb_oomhelper.knowledge.packaged import add, packaged
 from nb_oomhelper.records.diagnosis import Cause, Diagnosis
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.units import format_bytes
 
 _Record = TypeVar("_Record", Entry, Fix)
-_LARGEST = 1 << 20  # bytes of one file of a person's own; a real one has a few KiB
 _CODE = ("mistake", "cell", "number", "definition", "trainer", "data loader")  # subjects of fixes that change code
 _SHOWN = 300  # characters of a line in `problems`, and of a name that was not found
 
@@ -88,10 +88,10 @@ class Catalog:
             KnowledgeError: There is none; the text offers names that are near.
         """
         wanted = code_or_id.strip().casefold()
-        names = {name.casefold(): name for entry in self.entries for name in (entry.code, entry.id)}
         for entry in self.entries:
             if wanted in (entry.code.casefold(), entry.id.casefold()):
                 return entry
+        names = {name.casefold(): name for entry in self.entries for name in (entry.code, entry.id)}
         near = difflib.get_close_matches(wanted[:_SHOWN], names, n=3, cutoff=0.4)
         hint = f"; near it: {', '.join(names[name] for name in near)}" if near else ""
         raise KnowledgeError(f"there is no entry {_one_line(code_or_id.strip())!r}{hint}")
@@ -110,25 +110,27 @@ class Catalog:
         )
 
 
-def load_catalog(user_dir: Path | None = None) -> Catalog:
-    """Read the packaged files, and those of the user's own where there are any.
+def load_catalog(user_dir: Path | None = None, trusted: Path | None = None) -> Catalog:
+    """Read the packaged files, those of installed packages, and those of the user's own where there are any.
 
     Args:
         user_dir: Folder with ``entries/*.toml`` and ``fixes/*.toml``; it need not exist. A relative path is refused:
             it would lead into the working folder, where a notebook of somebody else's may have brought its own.
+        trusted: Where it is kept which contents from outside may run (`outside.trust`); None trusts none.
 
     Raises:
         KnowledgeError: A packaged file is missing or broken: the installation is damaged.
     """
     problems: list[str] = []
     replaced: list[str] = []
-    entries = _packaged("entries", read_entry)
-    fixes = _packaged("fixes", read_fix)
-    if user_dir is not None and not user_dir.is_absolute():
-        problems.append(f"knowledge_dir: {str(user_dir)!r} is refused: it must be an absolute path, or begin with ~")
-    elif user_dir is not None:
-        _put_over(entries, _own(user_dir, "entries", read_entry, problems), "entry", replaced)
-        _put_over(fixes, _own(user_dir, "fixes", read_fix, problems), "fix", replaced)
+    entries: dict[str, Entry] = packaged("entries")
+    fixes: dict[str, Fix] = packaged("fixes")
+    hashes = _trusted(trusted, problems)
+    for folder in _folders(user_dir, problems):
+        amiss: list[str] = []
+        _put_over(entries, _own(folder, "entries", read_entry, amiss, hashes), "entry", replaced)
+        _put_over(fixes, _own(folder, "fixes", read_fix, amiss, hashes), "fix", replaced)
+        problems += amiss if folder == user_dir else [f"{folder}/{problem}" for problem in amiss]
     whole = _one_per_code(entries.values(), problems)
     problems += _loose_ends(whole, tuple(fixes.values()))
     return Catalog(
@@ -139,32 +141,36 @@ def load_catalog(user_dir: Path | None = None) -> Catalog:
     )
 
 
+def _folders(user_dir: Path | None, problems: list[str]) -> list[Path]:
+    """The folders from outside, the user's own last: what is there stands before all else."""
+    folders = package_folders(problems)
+    if user_dir is not None and not user_dir.is_absolute():
+        problems.append(f"knowledge_dir: {str(user_dir)!r} is refused: it must be an absolute path, or begin with ~")
+        return folders
+    return folders if user_dir is None else [*folders, user_dir]
+
+
+def _trusted(file: Path | None, problems: list[str]) -> Collection[str]:
+    try:
+        return {} if file is None else read_trusted(file)
+    except KnowledgeError as error:
+        problems.append(str(error))
+        return {}
+
+
 def _put_over(records: dict[str, _Record], own: dict[str, _Record], kind: str, replaced: list[str]) -> None:
     """Add the user's own records, and note in whose place they stand."""
     replaced += [f"{kind} {records[key].id} by {one.origin}" for key, one in own.items() if key in records]
     records |= own
 
 
-def _packaged(kind: str, read: Callable[[str], _Record]) -> dict[str, _Record]:
-    """Read all packaged files of one kind, by id."""
-    records: dict[str, _Record] = {}
-    folder = resources.files("nb_oomhelper.knowledge") / kind
-    try:
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".toml"):
-                _add(records, f"{kind}/{file.name}", read, file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise KnowledgeError(f"packaged {kind} cannot be read: {_one_line(str(error))}") from error
-    if not records:
-        raise KnowledgeError(f"packaged {kind} are missing")
-    return records
-
-
-def _own(user_dir: Path, kind: str, read: Callable[[str], _Record], problems: list[str]) -> dict[str, _Record]:
-    """Read all of the user's files of one kind, by id; what cannot be read goes to `problems`."""
+def _own(
+    folder: Path, kind: str, read: Callable[[str], _Record], problems: list[str], trusted: Collection[str]
+) -> dict[str, _Record]:
+    """Read all files of one kind in a folder from outside, by id; what cannot be read goes to `problems`."""
     records: dict[str, _Record] = {}
     try:
-        files = sorted(path for path in (user_dir / kind).iterdir() if path.name.endswith(".toml"))
+        files = sorted(path for path in (folder / kind).iterdir() if path.name.endswith(".toml"))
     except FileNotFoundError:
         return records
     except OSError as error:
@@ -173,39 +179,11 @@ def _own(user_dir: Path, kind: str, read: Callable[[str], _Record], problems: li
     for file in files:
         where = f"{kind}/{file.name}"
         try:
-            _add(records, where, read, _read_small(file, where), file)
+            data = read_small(file, where)
+            add(records, where, read, decoded(data, where), file, trusted=hash_of(data) in trusted)
         except KnowledgeError as error:
             problems.append(str(error))
     return records
-
-
-def _add(
-    records: dict[str, _Record], where: str, read: Callable[[str], _Record], text: str, origin: Path | None = None
-) -> None:
-    """Read one file's text into `records`; errors begin with the file's name."""
-    try:
-        record = read(text)
-    except KnowledgeError as error:
-        raise KnowledgeError(f"{where}: {error}") from error
-    if record.id.casefold() in records:
-        raise KnowledgeError(f"{where}: id: {record.id!r} is already in another file of this folder")
-    records[record.id.casefold()] = replace(record, origin=origin)
-
-
-def _read_small(path: Path, where: str) -> str:
-    """Read a user's file, which may be anything: a folder, a pipe that never ends, a film."""
-    try:
-        if not path.is_file():
-            raise KnowledgeError(f"{where}: is not a file")
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise KnowledgeError(f"{where}: is larger than {format_bytes(_LARGEST)}")
-        return data.decode("utf-8-sig")  # some Windows editors begin with a byte order mark
-    except UnicodeDecodeError as error:
-        raise KnowledgeError(f"{where}: is not UTF-8 text: byte {error.start} ends it") from error
-    except OSError as error:
-        raise KnowledgeError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
 def _one_per_code(entries: Iterable[Entry], problems: list[str]) -> tuple[Entry, ...]:

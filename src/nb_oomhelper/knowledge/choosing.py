@@ -19,7 +19,7 @@ from nb_oomhelper.records.diagnosis import Cause, CauseKind, Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.source.call_sites import read_tree
 
-# What each condition weighs. Those of `_STRONG` tell one problem from another; the rest only tell where it was.
+# What each condition weighs. Some tell one problem from another (`_tells_apart`); the rest only tell where it was.
 _WEIGHTS = {
     "says": 15,
     "cause": 12,
@@ -32,13 +32,14 @@ _WEIGHTS = {
     "framework": 2,
     "backend": 2,
 }
-_STRONG = frozenset(("says", "cause", "remote", "format", "call", "module", "stage"))
 # Causes that every failure has, or that the cell may need: alone they explain nothing.
 _BACKGROUND = frozenset(("failed_cell", "variable", "limit", "unnamed", "rest", "workspace", "rounding"))
 # Causes whose bytes are no holder's: what was asked for, a limit, pieces.
 _NO_HOLDER = frozenset(("too_large", "limit", "fragmentation", "not_short", "context", "handle", "pinned_refused"))
 _BY_CODE = _BACKGROUND | {"graph", "copies"}  # causes that a change of the code explains, if there is one
 _PASSED = 3  # runners-up that are told
+
+Relation = Literal["match", "related", "passed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +48,14 @@ class Match:
 
     Attributes:
         entry: The entry.
-        relation: "match" where all that it states holds, "related" where something cannot be told or does not.
+        relation: "match" where all that it states holds, "related" where something cannot be told, "passed" where one
+            condition does not hold: it is told beside another, and is never the best.
         differs: What that is: "backend", "phase", "cause", …; "hint" where the entry is never sure; "others" where
             another fits as well.
     """
 
     entry: Entry
-    relation: Literal["match", "related"]
+    relation: Relation
     differs: tuple[str, ...] = ()
 
 
@@ -67,9 +69,9 @@ class Choice:
         read: What was looked at, as pairs of a condition's name and its value, where that is known.
     """
 
-    best: Match | None
-    others: tuple[Match, ...]
-    read: tuple[tuple[str, str], ...]
+    best: Match | None = None
+    others: tuple[Match, ...] = ()
+    read: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,8 @@ class _Facts:
     causes: tuple[CauseKind, ...] | None  # those that explain, largest first; None where nobody diagnosed
     change: str | None  # id of a fix
     names: frozenset[str] | None  # in the failed cell; None where it cannot be read
+    message: str  # whatever its case
+    module: str | None  # of the call that failed, with a dot at its end
 
 
 def choose(
@@ -97,25 +101,31 @@ def choose(
         change: The fix that changes what was found wrong, or too large, in the notebook's code; or None.
     """
     causes, change = _weighed(_explaining(diagnosis), change)
-    facts = _Facts(event=event, causes=causes, change=change.id if change else None, names=_names(cell))
-    strong = _STRONG if event.stage else _STRONG - {"stage"}  # a forward pass is told by nothing
+    facts = _Facts(
+        event=event,
+        causes=causes,
+        change=change.id if change else None,
+        names=_names(cell),
+        message=event.message.casefold(),
+        module=f"{event.call.module}." if event.call else None,
+    )
     fitting: list[tuple[int, Match]] = []
     passed: list[tuple[int, Match]] = []
     for entry in entries:
+        own = entry.origin is not None  # who writes one for a cluster may mean all that runs out there
+        if not own and not _tells_apart(entry.match, facts):
+            continue
         answers = _answers(entry.match, facts)
         wrong = tuple(name for name, answer in answers.items() if answer is False)
         weight = 2 * sum(_WEIGHTS[name] for name, answer in answers.items() if answer)
         open_yet = tuple(name for name, answer in answers.items() if answer is None)
         if entry.match.hint and facts.change not in entry.match.mends:
             open_yet += ("hint",)
-        own = entry.origin is not None  # who writes one for a cluster may mean all that runs out there
-        if not own and not any(answers[name] for name in answers.keys() & strong):
-            continue
         if not wrong:
             found = Match(entry=entry, relation="related" if open_yet else "match", differs=open_yet)
             fitting.append((weight + own, found))
         elif len(wrong) == 1:
-            passed.append((weight, Match(entry=entry, relation="related", differs=wrong)))
+            passed.append((weight, Match(entry=entry, relation="passed", differs=wrong)))
     ranked, clear = _ranked(fitting)
     return Choice(
         best=ranked[0] if clear else None,
@@ -142,22 +152,39 @@ def _sorted(found: list[tuple[int, Match]]) -> list[Match]:
     return [one for _, one in sorted(found, key=lambda pair: (-pair[0], len(pair[1].differs), pair[1].entry.code))]
 
 
+def _tells_apart(scope: Scope, facts: _Facts) -> bool:
+    """Whether something holds that tells one problem from another: the first question to each of many entries."""
+    event = facts.event
+    return bool(
+        (scope.formats and event.format in scope.formats)
+        or (scope.says and any(text in facts.message for text in scope.says))
+        or ((scope.causes or scope.mends) and _explains(scope, facts))
+        or (scope.calls and facts.names and not facts.names.isdisjoint(scope.calls))
+        or (scope.modules and _within(scope.modules, facts.module))
+        or (scope.remotes and event.remote in scope.remotes)
+        or (event.stage and event.stage in scope.stages and _phase(scope, event))  # a forward pass is told by nothing
+    )
+
+
+def _phase(scope: Scope, event: OomEvent) -> str | None:
+    """What was going on; None where nobody knows, but for an entry that is about just that."""
+    told = event.phase != "unknown" or ("unknown" in scope.phases and event.call is None)
+    return event.phase if told else None
+
+
 def _answers(scope: Scope, facts: _Facts) -> dict[str, bool | None]:
     """Whether each condition that is stated holds; None where it cannot be told."""
     event = facts.event
-    message = event.message.casefold()
-    module = f"{event.call.module}." if event.call else None
-    told = event.phase != "unknown" or ("unknown" in scope.phases and event.call is None)
-    phase = event.phase if told else None
+    phase = _phase(scope, event)
     asked: dict[str, tuple[Sequence[str], Callable[[], bool | None]]] = {
         "framework": (scope.frameworks, partial(_one_of, scope.frameworks, event.framework)),
         "backend": (scope.backends, partial(_one_of, scope.backends, _backend(scope, event))),
         "phase": (scope.phases, partial(_one_of, scope.phases, phase)),
         "stage": (scope.stages, partial(_one_of, scope.stages, event.stage if phase else None)),
         "format": (scope.formats, partial(_one_of, scope.formats, event.format)),
-        "says": (scope.says, lambda: any(text in message for text in scope.says)),
+        "says": (scope.says, lambda: any(text in facts.message for text in scope.says)),
         "cause": (scope.causes + scope.mends, partial(_explains, scope, facts)),
-        "module": (scope.modules, partial(_within, scope.modules, module)),
+        "module": (scope.modules, partial(_within, scope.modules, facts.module)),
         "call": (scope.calls, lambda: None if facts.names is None else not facts.names.isdisjoint(scope.calls)),
     }
     found = {name: ask() for name, (stated, ask) in asked.items() if stated}

@@ -187,7 +187,7 @@ class Entry:
         versions, workarounds, dead_ends: In the file's order.
         sources: Where each claim can be read.
         examples: Its tests.
-        origin: The file of a person's own that it is from; None for one that is packaged.
+        origin: The file from outside that it is from; None for one that is packaged.
     """
 
     code: Name

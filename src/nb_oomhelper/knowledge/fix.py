@@ -152,7 +152,8 @@ class Fix:
         en, zh: What it says in each language.
         examples: Its tests and its documentation.
         does: What its code does, whatever its fields are filled in with.
-        origin: The file of a person's own that it is from; None for one that is packaged.
+        origin: The file from outside that it is from; None for one that is packaged.
+        trusted: Whether its content may run; what is not trusted is "display_only".
     """
 
     id: Name
@@ -176,6 +177,7 @@ class Fix:
     examples: Annotated[tuple[Example, ...], Key("example")]
     does: Annotated[CodeFacts, Key(None)] = _UNREAD
     origin: Annotated[Path | None, Key(None)] = None
+    trusted: Annotated[bool, Key(None)] = True
 
     @property
     def title(self) -> Text:

@@ -130,18 +130,25 @@ def _fields(record: Any) -> dict[str, tuple[str, Any, Any]]:
     return found
 
 
+# What a hint says, once for each hint: a catalog asks for it some ten thousand times.
+
+
+@functools.cache
 def _marks(hint: Any) -> tuple[Any, ...]:
     return hint.__metadata__ if get_origin(hint) is Annotated else ()
 
 
+@functools.cache
 def _bare(hint: Any) -> Any:
     return hint.__origin__ if get_origin(hint) is Annotated else hint
 
 
+@functools.cache
 def _is_list(hint: Any) -> bool:
     return get_origin(_bare(hint)) in (tuple, frozenset)
 
 
+@functools.cache
 def _may_be_absent(hint: Any) -> bool:
     return _is_list(hint) or NoneType in get_args(_bare(hint))
 

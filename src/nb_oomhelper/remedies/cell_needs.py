@@ -53,6 +53,19 @@ def codes_of(variables: Mapping[str, object]) -> Iterator[CodeType]:
         yield from _codes(thing)
 
 
+def names_of_functions(variables: Mapping[str, object]) -> dict[CodeType, list[str]]:
+    """Give the names that stand for functions, by their code: several may have been made by one function.
+
+    Args:
+        variables: The user's names and their objects.
+    """
+    found: dict[CodeType, list[str]] = {}
+    for name, thing in variables.items():
+        if type(thing) is FunctionType:
+            found.setdefault(thing.__code__, []).append(name)
+    return found
+
+
 def _codes(thing: object) -> Iterator[CodeType]:
     """The code of a function of the notebook, or of the methods of a class of it, also by an object of that class."""
     if type(thing) is FunctionType:

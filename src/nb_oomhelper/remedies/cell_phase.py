@@ -18,6 +18,7 @@ _WITHOUT_GRAD = frozenset({"no_grad", "inference_mode"})
 _ANSWERS = frozenset({".generate", ".evaluate", ".predict"})
 _BOTH = frozenset({"forward", "__call__", "__init__"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _TRAINS_HERE = frozenset({"backward", "zero_grad", "manual_backward", "train_on_batch", "grad"})
 
 
@@ -57,7 +58,7 @@ def phase_on_way(written: Written) -> Phase | None:
         loop = _innermost(body, line)
         if _goes_back(body if loop is None else loop.body, line) or (loop is not None and _goes_back_with(body, loop)):
             return "train"
-        looped |= loop is not None
+        looped |= loop is not None or any(isinstance(one, _COMPREHENSIONS) and _runs(one, line) for one in walk(body))
     return "infer" if looped else None
 
 
@@ -74,8 +75,12 @@ def _way(written: Written) -> Iterator[tuple[list[ast.stmt], int]]:
 
 
 def _innermost(body: list[ast.stmt], line: int) -> ast.For | ast.AsyncFor | ast.While | None:
-    around = [one for one in walk(body) if isinstance(one, _LOOPS) and one.lineno <= line <= (one.end_lineno or 0)]
+    around = [one for one in walk(body) if isinstance(one, _LOOPS) and _runs(one, line)]
     return max(around, key=lambda one: one.lineno, default=None)
+
+
+def _runs(node: ast.stmt | ast.expr, line: int) -> bool:
+    return node.lineno <= line <= (node.end_lineno or 0)
 
 
 def _goes_back(block: list[ast.stmt], line: int) -> bool:

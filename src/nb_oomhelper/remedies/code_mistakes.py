@@ -9,18 +9,27 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
-from nb_oomhelper.remedies.kept_on_device import find_gathered_on_device, find_kept_on_device
+from nb_oomhelper.remedies.in_one_go import find_in_one_go
+from nb_oomhelper.remedies.kept_on_device import (
+    find_gathered_on_device,
+    find_kept_by_hooks,
+    find_kept_on_device,
+    find_remembered,
+)
+from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
-from nb_oomhelper.source.collecting import find_appends, find_errors
+from nb_oomhelper.source.collecting import find_appends
 from nb_oomhelper.source.cures import CureKind
+from nb_oomhelper.source.lighter import find_errors
 from nb_oomhelper.source.sums import find_additions
 from nb_oomhelper.source.to_host import is_given_on
 
 _BY_THEMSELVES = frozenset({".generate", ".predict", ".evaluate", ".encode", ".transcribe", "pipeline"})
 _GOOD_PART = 0.5  # of what is missing, to be worth a change
+_LARGE_PART = 0.25  # of the graphs behind them, from which on values that are kept on and on matter as well
 
 
 def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> Iterator[Mistake]:
@@ -37,6 +46,10 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         on_device = list(find_kept_on_device(written, event, held, places))
         yield from on_device
         yield from find_gathered_on_device(written, event, shortage, places)
+        yield from find_remembered(written, event, places)
+        yield from find_kept_by_hooks(written, event, places)
+        yield from find_in_one_go(written, event, shortage, places)
+        yield from find_moved_data(written, event, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)
         yield from _retained(event, places)
@@ -73,8 +86,16 @@ def _kept_graphs(
                 kind, edits = "backward_each", rewriting.backward_each(place.text, place.body, path)
             if edits and (place.source, edits[0][0]) not in done:
                 done.add((place.source, edits[0][0]))
+                values = (kept.size or {}).get(event.backend, 0) if kind == "append_detach" else 0
                 yield Mistake(
-                    kind=kind, subject=path, place=place, edits=edits, explains=size, in_cell=local, grows=True
+                    kind=kind,
+                    subject=path,
+                    place=place,
+                    edits=edits,
+                    explains=size,
+                    in_cell=local,
+                    grows=True,
+                    partly=values >= size * _LARGE_PART,
                 )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import ast
 import linecache
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from types import CodeType
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import CodeType, MappingProxyType
 
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.cures import Function, first_line
 
-_CODE = """{inner}.__code__ = next(
+_CODE = """{name}.__code__ = next(
     one for one in {outer}.__code__.co_consts if getattr(one, "co_name", "") == "{inner}"
 )"""
 _MOST = 40  # definitions that are read of one notebook
@@ -33,6 +33,7 @@ class Definition:
         source: The source of the cell that defines it.
         cell: That cell's number, or None where it cannot be told.
         called: The failed cell calls it by a name, itself or through other functions.
+        bound: Other names of the user's that stand for it, as of what a decorator has made.
     """
 
     name: str
@@ -42,10 +43,14 @@ class Definition:
     source: str
     cell: int | None
     called: bool = False
+    bound: tuple[str, ...] = ()
 
 
 def read_definitions(
-    codes: Iterable[CodeType], inputs: Sequence[str], called: Collection[CodeType] = ()
+    codes: Iterable[CodeType],
+    inputs: Sequence[str],
+    called: Collection[CodeType] = (),
+    bound: Mapping[CodeType, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Definition, ...]:
     """Find where functions were defined; those that the cell calls come first.
 
@@ -53,6 +58,7 @@ def read_definitions(
         codes: Their code.
         inputs: The sources of the cells that ran, by number: IPython's `In`.
         called: Code that the failed cell leads to.
+        bound: The user's names by the code of the functions that they stand for.
     """
     wanted = {(code.co_filename, code.co_firstlineno) for code in called}
     found: dict[tuple[str, int], Definition] = {}
@@ -62,7 +68,7 @@ def read_definitions(
         key = (code.co_filename, code.co_firstlineno)
         one = None if key in found else _definition(code, inputs, key in wanted)
         if one is not None:
-            found[key] = one
+            found[key] = replace(one, bound=tuple(name for name in bound.get(code, ()) if name != one.name))
     return tuple(found.values())
 
 
@@ -136,9 +142,10 @@ def put_in_place(changed: str, definitions: Sequence[Definition], names: Collect
             whole = new.body[at[0]] if at is not None else statement
             written.append(_lines(changed, whole))
             if isinstance(whole, Function) and whole.name != one.name:  # made by that one: what it has made stays old
-                if one.name not in names:
+                stands = [name for name in (one.name, *one.bound) if name in names]
+                if not stands:
                     return None
-                written.append(_CODE.format(inner=one.name, outer=whole.name))
+                written += [_CODE.format(name=name, inner=one.name, outer=whole.name) for name in stands]
         elif isinstance(statement, Function) and at is not None and len(at) == 2 and one.name not in names:
             if _is_bound_to(statement, new.body[at[0]]) or (text := _dedented(changed, statement)) is None:
                 return None

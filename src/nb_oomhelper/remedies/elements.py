@@ -7,7 +7,7 @@ import itertools
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
@@ -94,18 +94,6 @@ def _step(code: CodeType, line: int) -> Step:
     return Step(function=name, file=code.co_filename, first=code.co_firstlineno, line=line)
 
 
-def has_graph(frames: Iterable[tuple[FrameType, int]]) -> bool | None:
-    """Tell whether anything computed on the way to an error has an autograd graph; None where nothing tells.
-
-    Args:
-        frames: As of `read_steps`.
-    """
-    if "torch" not in sys.modules:
-        return None
-    seen = [describe(thing).kind for frame, _ in frames if not at_top(frame.f_code) for _, thing in named(frame)]
-    return any(kind in ("graph", "number") for kind in seen) if seen else None
-
-
 def find_kept(names: Mapping[str, object]) -> dict[str, Kept]:
     """Find what is kept under some names and right below them.
 
@@ -166,23 +154,29 @@ def _attributes(path: str, thing: object, depth: int) -> Iterator[tuple[str, Kep
 
 def _container(thing: Any, owners: frozenset[str]) -> Kept:
     kind = type(thing)
-    some = [part for _, part in _items(thing)] if any(kind is one for one in _DICTS) else _members(thing)
-    ends = [*some[:2], *some[-2:]]
-    element = functools.reduce(merged, map(_inner, ends)) if ends else None
-    sizes: dict[str, int] = {}
-    met: set[int] = set()
-    for part in some:
+    keyed = any(kind is one for one in _DICTS)
+    some = [part for _, part in _items(thing)] if keyed else _members(thing)
+    lists = [one for one in some if type(one) is list and one] if keyed else []
+    listed = bool(lists) and all(type(one) is list for one in some)
+    ends = [*lists[:2], *lists[-2:]] if listed else [*some[:2], *some[-2:]]
+    element = functools.reduce(merged, map(_listed if listed else _inner, ends)) if ends else None
+    sizes, met = dict[str, int](), set[int]()
+    for part in itertools.chain.from_iterable(lists) if listed and sum(map(len, lists)) <= _SIZED else some:
         _measure(part, sizes, met, 2)
     if len(thing) > len(some):
         sizes = {backend: size * len(thing) // len(some) for backend, size in sizes.items()}
     return Kept(call="" if kind is tuple else "clear", element=element, size=sizes, owners=owners)
 
 
+def _listed(things: Any) -> Element:
+    """What the members of a list are that is an item: `history[key].append(loss)`."""
+    return replace(functools.reduce(merged, map(describe, [*things[:2], things[-1]])), listed=True)
+
+
 def _inner(thing: object) -> Element:
-    """What an item of a container is; of a list of them, what they are: `history[key].append(loss)`."""
-    if type(thing) is list and thing and len(thing) > 8:
-        return functools.reduce(merged, map(describe, [thing[0], thing[-1]]))
-    return describe(thing)
+    """What an item of a container is; of many in a list, what they are."""
+    many = type(thing) is list and len(thing) > 8
+    return functools.reduce(merged, map(describe, [thing[0], thing[-1]])) if many else describe(thing)  # type: ignore[index]
 
 
 def _items(thing: Any) -> list[tuple[object, object]]:

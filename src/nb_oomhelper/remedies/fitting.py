@@ -11,6 +11,8 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.remedies.on_the_way import gathers
+from nb_oomhelper.remedies.places import find_places
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.to_host import gathers_on_device
@@ -93,10 +95,16 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
     written = notebook.written
     graph = event.phase == "infer" and written is not None and written.autograd
     # smaller steps only fill the same room in more of them, be it with results or with a graph that nobody needs
-    gathers = (
+    gathered = (
         event.phase != "train" and written is not None and any(gathers_on_device(one.tree) for one in _texts(written))
     )
-    return replace(fit, needs=None) if graph or gathers or _collects(event, held, notebook) else fit
+    no_promise = graph or gathered or _collects(event, held, notebook)
+    return replace(fit, needs=None) if no_promise or _keeps_each_step(event, notebook) else fit
+
+
+def _keeps_each_step(event: OomEvent, notebook: Notebook) -> bool:
+    written = notebook.written
+    return written is not None and gathers(written, find_places(written), event.backend, notebook.loaders)
 
 
 def _texts(written: Written) -> Iterator[SourceText]:

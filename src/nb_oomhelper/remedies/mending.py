@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -22,6 +22,7 @@ from nb_oomhelper.source.cures import CureKind, write_cure
 
 # Nothing is another then; and what is joined later must lie in one place.
 _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item", "retain_graph", "errors"})
+_GRAPHS = frozenset({"append_item", "append_detach", "add_item", "backward_each"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Mend:
         explains: Bytes that are kept by the mistake; None where they are not known.
         in_cell: The failed cell itself keeps them: they are part of what it had made.
         grows: The mistake keeps more with every step of a loop.
+        partly: Something that grows stays as it is, in this place or in another.
     """
 
     kind: CureKind
@@ -54,6 +56,7 @@ class Mend:
     explains: int | None = None
     in_cell: bool = False
     grows: bool = False
+    partly: bool = False
 
 
 def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> list[Mend]:
@@ -72,9 +75,23 @@ def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shor
     for one in found:
         key = one.place.source if one.kind in _TOGETHER else f"{one.kind} {one.subject} {one.place.source}"
         groups.setdefault(key, []).append(one)
-    mends = [mend for group in groups.values() if (mend := _mend(written, held, group)) is not None]
+    made = [(group, mend) for group in groups.values() if (mend := _mend(written, held, group)) is not None]
+    mends = [replace(mend, partly=mend.partly or any(_is_left(one, group) for one in found)) for group, mend in made]
     mends.sort(key=lambda one: -(one.explains or 0))
     return mends
+
+
+def _is_left(other: Mistake, group: Sequence[Mistake]) -> bool:
+    """Whether something else goes on growing where only the mistakes of a group are mended."""
+    if not other.grows or any(_is_same(other.subject, one.subject) for one in group):
+        return False
+    return not (other.kind in _GRAPHS and any(one.kind == "no_grad" for one in group))  # it keeps no graph then
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two paths lead to the same container, or one into the other: `history`, `history['loss']`."""
+    short, long = sorted((path, other), key=len)
+    return long == short or (long.startswith(short) and long[len(short)] in ".[")
 
 
 def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None:
@@ -102,6 +119,7 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         explains=_explained(held, group),
         in_cell=all(one.in_cell for one in group),
         grows=any(one.grows for one in group),
+        partly=any(one.partly for one in group),
     )
 
 
@@ -120,6 +138,7 @@ def _explained(held: Holdings, group: Sequence[Mistake]) -> int | None:
 
 def _cleared(written: Written, group: Iterable[Mistake]) -> Iterator[str]:
     """What empties what has been collected; of what the cell itself makes anew nothing need be."""
+    yield from (one.clear for one in group if one.clear)
     paths = dict.fromkeys(path for one in group if one.grows for path in (one.subject, *_beside(written, one)))
     for path in paths:
         kept = written.kept.get(path)

@@ -8,10 +8,11 @@ from types import FrameType
 
 from nb_oomhelper.holders.scope import is_result
 from nb_oomhelper.records.holdings import Holdings
-from nb_oomhelper.remedies.cell_needs import codes_of, needed_among, overwritable
+from nb_oomhelper.remedies.cell_needs import codes_of, names_of_functions, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
-from nb_oomhelper.remedies.elements import find_kept, find_local, has_graph, is_iterator, line_at_top, read_steps
+from nb_oomhelper.remedies.elements import find_kept, find_local, is_iterator, line_at_top, read_steps
+from nb_oomhelper.remedies.graph_made import has_graph
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
 from nb_oomhelper.remedies.size_settings import find_below, read_parameters, whole_number
@@ -115,7 +116,10 @@ def inspect_notebook(
         written=Written(
             cell=cell,
             definitions=read_definitions(
-                codes_of(variables), inputs, list(codes_of({name: variables[name] for name in needed}))
+                codes_of(variables),
+                inputs,
+                list(codes_of({name: variables[name] for name in needed})),
+                names_of_functions(variables),
             ),
             names=names,
             needed=needed,

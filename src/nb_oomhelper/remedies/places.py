@@ -51,6 +51,8 @@ class Mistake:
         explains: Bytes that are kept by it; None where they are not known.
         in_cell: The failed cell itself keeps them.
         grows: It keeps more with every step of a loop.
+        clear: What empties it, where no name of the user's leads to it.
+        partly: Something of what grows stays: the values, where only their graphs go.
     """
 
     kind: CureKind
@@ -60,6 +62,8 @@ class Mistake:
     explains: int | None = None
     in_cell: bool = False
     grows: bool = False
+    clear: str = ""
+    partly: bool = False
 
 
 def find_places(written: Written) -> list[Place]:

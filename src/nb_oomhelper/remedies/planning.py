@@ -73,7 +73,7 @@ def plan(
     for fix in fixes:
         try:
             ready = _ready(fix, event, snapshot, diagnosis, load, notebook, fit)
-            made = [_unshadowed(_without_remade(one, notebook), notebook) for one in ready]
+            made = [_trusted(_unshadowed(_without_remade(one, notebook), notebook), fix) for one in ready]
             plans += [(rank(one, fix.order), one) for one in (judge(one, shortage) for one in made)]
         except Exception as error:  # a number too large to print, a text that parser and tokenizer read differently
             failed(error)
@@ -115,6 +115,11 @@ def _unshadowed(plan: FixPlan, notebook: Notebook) -> FixPlan:
     if plan.applicability == "display_only" or not plan.binds & notebook.names:
         return plan
     return replace(plan, applicability="display_only", obstacle="shadowed", before="")
+
+
+def _trusted(plan: FixPlan, fix: Fix) -> FixPlan:
+    """The plan, only shown where what it runs is of a file from outside that nobody has said they trust."""
+    return plan if fix.trusted else replace(plan, applicability="display_only", obstacle="untrusted", before="")
 
 
 def _with_next(
@@ -179,6 +184,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
     return {
         "explains": mend.explains,
         "in_cell": mend.in_cell,
+        "partly": mend.partly,
         "before": mend.before,
         "after": mend.after,
         "changed_cell": mend.cell,

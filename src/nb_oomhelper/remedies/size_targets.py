@@ -10,6 +10,7 @@ from nb_oomhelper.remedies.cell_edits import Smaller, shrunk
 from nb_oomhelper.remedies.definitions import Definition, lines_of, put_in_place
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.remedies.on_the_way import is_read, last_line
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.numbers import Shrink, is_meant
 from nb_oomhelper.source.sizes import Known
@@ -65,7 +66,10 @@ def in_cell(edit: Edit, fit: Fit, notebook: Notebook) -> Smaller | None:
         notebook: What the failed cell uses.
     """
     cell = notebook.cell
-    return None if cell is None else shrunk(cell.source, edit, shrink_of(edit, fit), notebook.known)
+    if cell is None:
+        return None
+    end = last_line(notebook.written) if notebook.written is not None else None  # what comes after is not to blame
+    return shrunk(cell.source, edit, shrink_of(edit, fit), notebook.known, last=end)
 
 
 def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
@@ -79,6 +83,8 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
     by, lines, told, ratios = shrink_of(edit, fit), [], [], []
     for path, number in notebook.numbers.items():
         if not is_meant(_last(path), edit.shrink) or number < 2 or set_by_cell(path, notebook):
+            continue
+        if not _is_read(path, notebook):
             continue
         new = by.of(number)
         lines.append(f"{path} = {new}  # was {number}")
@@ -109,7 +115,7 @@ def find_loaders(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
     """
     by = Shrink(share=fit.share, whole=fit.trains)
     for path, size in notebook.loaders.items():
-        if size < 2:
+        if size < 2 or not _is_read(path, notebook):
             continue
         new = by.of(size)
         yield SizeTarget(
@@ -169,6 +175,10 @@ def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeT
             after=found[0][1].after if len(found) == 1 else "",
             cell=found[0][0].cell if len(found) == 1 else None,
         )
+
+
+def _is_read(path: str, notebook: Notebook) -> bool:
+    return notebook.written is None or is_read(path, notebook.written)
 
 
 def _last(path: str) -> str:

@@ -109,7 +109,7 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
     left = max(0, shortage.needs - plan.explains)
     left += shortage.gaps * left // max(1, shortage.needs)  # what makes fewer tensors leaves fewer gaps
     room = shortage.room + (0 if plan.in_cell else plan.explains)
-    return "runs" if room >= left * (1 + _SPARE) else "may"
+    return "runs" if room >= left * (1 + _SPARE) and not plan.partly else "may"
 
 
 def _is_out_of_reach(plan: FixPlan, shortage: Shortage) -> bool:

@@ -11,7 +11,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
-from nb_oomhelper.source.collecting import find_wide
+from nb_oomhelper.source.lighter import find_wide
 
 
 def find_wide_code(

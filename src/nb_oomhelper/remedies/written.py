@@ -56,7 +56,7 @@ class Written:
     def definition_of(self, step: Step) -> Definition | None:
         """Give the function that a call was of; None for the cell itself."""
         found = (one for one in self.definitions if (one.file, one.line) == (step.file, step.first))
-        return next(found, None)
+        return next(found, None) if step.function else None  # a cell begins in the line of its first function
 
     def sources(self) -> Iterator[str]:
         """Give the cell's source, and those of the cells that define functions, each once."""
@@ -82,7 +82,8 @@ class Written:
 
     def step_of(self, definition: Definition) -> Step | None:
         """The call of a function that was running; None where it was not."""
-        found = (one for one in self.steps if (one.file, one.first) == (definition.file, definition.line))
+        steps = (one for one in self.steps if one.function)
+        found = (one for one in steps if (one.file, one.first) == (definition.file, definition.line))
         return next(found, None)
 
 

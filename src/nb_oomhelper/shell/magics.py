@@ -140,8 +140,10 @@ class OomMagics(Magics):  # type: ignore[misc]
             %%oom explain             # the same in the text that is pasted below it
             %oom entry CODE           # an entry of the knowledge base [--json | --markdown] [--lang en|zh]
             %oom entry WORDS          # search the knowledge base
+            %oom entry --new FILE     # an entry of your own from the last case, to be filled in
             %oom export FILE          # the last case as JSON, or as Markdown for FILE.md [--anonymize]
             %oom stats                # how often each fix has helped: claimed, suites, here [--export FILE | --forget]
+            %oom trust PATH           # let fixes from outside the package run [--revoke]; without PATH: which can
             %oom status               # what is in place, where the history is, what could not be read [--traceback]
             %oom fix --help           # what one of them takes
         """

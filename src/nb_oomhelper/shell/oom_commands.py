@@ -12,7 +12,7 @@ from nb_oomhelper.errors import UsageError
 from nb_oomhelper.shell import on_engines
 from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
-from nb_oomhelper.shell.oom_files import export, last, stats
+from nb_oomhelper.shell.oom_files import export, last, new_entry, stats, trust
 
 
 def run(line: str, core: Core, cell: str | None = None) -> None:
@@ -106,7 +106,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
     entry = add(
         "entry",
-        "CODE [--json | --markdown] [--lang en|zh]",
+        "CODE [--json | --markdown | --new] [--lang en|zh]",
         _entry,
         "show an entry of the knowledge base, or search it",
         "Words in place of a code are searched for; without any, all entries are listed.",
@@ -114,6 +114,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     entry.add_argument("words", metavar="CODE", nargs="*", help="such as CUDA-OOM-001, or words to search for")
     form = entry.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the whole entry for programs")
+    form.add_argument("--new", action="store_true", help="write an entry of your own from the last case, into FILE")
     form.add_argument("--markdown", action="store_true", help="print the page's source")
     entry.add_argument("--lang", choices=("en", "zh"), help="the language; else the one that is set")
 
@@ -150,6 +151,15 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     plan.add_argument("--dtype", metavar="D", help="auto, float16, bfloat16, float32 or float64")
     plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
 
+    _add_files(add)
+
+    status = add("status", "[--traceback]", _status, "show what is in place, what is missing, and where the history is")
+    status.add_argument("--traceback", action="store_true", help="show the traceback of our own last problem")
+    return parser, subcommands
+
+
+def _add_files(add: Callable[..., _Parser]) -> None:
+    """What reads and writes files of the user's."""
     written = add(
         "export",
         "FILE [--anonymize]",
@@ -166,17 +176,19 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         stats,
         "show how often each fix has helped: claimed, in our suites, here",
     )
-    _add_stats(told)
-
-    status = add("status", "[--traceback]", _status, "show what is in place, what is missing, and where the history is")
-    status.add_argument("--traceback", action="store_true", help="show the traceback of our own last problem")
-    return parser, subcommands
-
-
-def _add_stats(told: _Parser) -> None:
     what = told.add_mutually_exclusive_group()
     what.add_argument("--export", metavar="FILE", help="write it to a file, as JSON; nothing is sent")
     what.add_argument("--forget", action="store_true", help="delete this machine's history of outcomes")
+
+    trusted = add(
+        "trust",
+        "[PATH] [--revoke]",
+        trust,
+        "let fixes from outside the package run: what is in the file now, and nothing that is put there later",
+        "Read them first: they run as code. Without PATH: the files of fixes from outside, and which are trusted.",
+    )
+    trusted.add_argument("path", metavar="PATH", nargs="?", help="a file of a fix, or a folder with fixes/*.toml")
+    trusted.add_argument("--revoke", action="store_true", help="trust what is there no longer")
 
 
 def _number(word: str) -> int:
@@ -267,6 +279,9 @@ def _entry(options: Namespace, core: Core) -> None:
 
     from nb_oomhelper.showing.entry_page import entry_page, to_json
 
+    if options.new:
+        new_entry(options, core)
+        return
     catalog, language = core.services.catalog(), options.lang or core.settings.pick_language()
     wanted = " ".join(options.words)
     found = catalog.search(wanted)

@@ -1,4 +1,4 @@
-"""What `%oom` writes to files, and what it has on record: `%oom export` and `%oom stats`."""
+"""What `%oom` writes to files, and what it has on record: export, stats, trust, entry --new."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from nb_oomhelper.case import Case, rates
-from nb_oomhelper.errors import UsageError
+from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.shell.core import Core
 
@@ -41,6 +41,30 @@ def export(options: Namespace, core: Core) -> None:
     print(say("oom.exported", language, file=file))
 
 
+def new_entry(options: Namespace, core: Core) -> None:
+    """Write an entry of the user's own from the last case; without a file, print it.
+
+    Args:
+        options: The file, as `words`, and the language of the comments, `lang`.
+        core: The extension.
+    """
+    from datetime import datetime
+
+    from nb_oomhelper.showing.entry_template import entry_template
+    from nb_oomhelper.showing.wording import say
+
+    language = options.lang or core.settings.pick_language()
+    text = entry_template(last(core), language, datetime.now().astimezone().date())
+    if not options.words:
+        print(text, end="")
+        return
+    file = Path(" ".join(options.words)).expanduser()
+    if file.exists():  # what stands in it was written by hand
+        raise UsageError(say("oom.file_there", language, file=file))
+    _write(file, text, language)
+    print(say("oom.new_entry", language, file=file))
+
+
 def stats(options: Namespace, core: Core) -> None:
     """Show how often fixes have helped, write that to a file, or forget it.
 
@@ -71,6 +95,59 @@ def stats(options: Namespace, core: Core) -> None:
     after = stats_table.below(language)
     text = "\n".join([grid.to_text(columns, rows), "", *after])
     display({"text/plain": text, "text/html": grid.to_html(columns, rows, [], after)}, raw=True)
+
+
+def trust(options: Namespace, core: Core) -> None:
+    """Trust files of fixes from outside the package, trust them no longer, or list them.
+
+    Args:
+        options: A `path`, and whether to `revoke`.
+        core: The extension.
+    """
+    from nb_oomhelper.knowledge.outside import distrust, fix_files, trust
+    from nb_oomhelper.showing.wording import say
+
+    language, kept = core.settings.pick_language(), core.settings.trust_file()
+    if options.path is None:
+        print("\n".join(_trusted(core, kept, language)))
+        return
+    path = Path(options.path).expanduser().absolute()
+    if options.revoke:
+        print(say("trust.revoked", language, count=distrust(kept, [path])))
+        return
+    contents = _contents(fix_files(path))
+    if not contents:
+        raise UsageError(say("trust.no_fixes", language, path=path))
+    trust(kept, contents)
+    print("\n".join([*map(str, contents.values()), say("trust.done", language, count=len(contents))]))
+
+
+def _contents(files: list[Path]) -> dict[str, Path]:
+    """The files by their contents' hashes, each of which must be a fix; else a `KnowledgeError`."""
+    from nb_oomhelper.knowledge.fix import read_fix
+    from nb_oomhelper.knowledge.outside import decoded, hash_of, read_small
+
+    found = {}
+    for file in files:
+        data = read_small(file, file.name)
+        try:
+            read_fix(decoded(data, file.name))
+        except KnowledgeError as error:
+            raise KnowledgeError(f"{file.name}: {error}") from error
+        found[hash_of(data)] = file
+    return found
+
+
+def _trusted(core: Core, kept: Path, language: Language) -> list[str]:
+    """One line for each file of a fix from outside, and for each that was trusted and is not in use as it was."""
+    from nb_oomhelper.knowledge.outside import read_trusted
+    from nb_oomhelper.showing.wording import say
+
+    loaded = {str(fix.origin): fix.trusted for fix in core.services.catalog().fixes if fix.origin is not None}
+    others = sorted(set(read_trusted(kept).values()) - set(loaded))
+    states = [(path, "trusted" if trusted else "shown") for path, trusted in loaded.items()]
+    states += [(path, "unused") for path in others]
+    return [say(f"trust.{state}", language, file=path) for path, state in states] or [say("trust.none", language)]
 
 
 def _write(file: Path, text: str, language: Language) -> None:

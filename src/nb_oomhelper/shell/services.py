@@ -28,19 +28,28 @@ def make_services(shell: Any, settings: OOMHelper) -> Services:
 
 
 class _Knowledge:
-    """The knowledge, with the user's own files; read once for a folder."""
+    """The knowledge, with what is from outside; read once for a folder and what is trusted."""
 
     def __init__(self, settings: OOMHelper) -> None:
         self._settings = settings
-        self._read: tuple[Path, Catalog] | None = None
+        self._read: tuple[tuple[Path, int | None], Catalog] | None = None
 
     def __call__(self) -> Catalog:
-        folder = self._settings.knowledge_folder()
-        if self._read is None or self._read[0] != folder:
+        folder, trusted = self._settings.knowledge_folder(), self._settings.trust_file()
+        key = folder, _changed(trusted)
+        if self._read is None or self._read[0] != key:
             from nb_oomhelper.knowledge.catalog import load_catalog
 
-            self._read = (folder, load_catalog(folder))
+            self._read = (key, load_catalog(folder, trusted))
         return self._read[1]
+
+
+def _changed(file: Path) -> int | None:
+    """When a file was last written, in nanoseconds; None where it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def warm(services: Services) -> None:

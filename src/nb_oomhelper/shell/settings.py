@@ -59,6 +59,10 @@ class OOMHelper(Configurable):
         """Say where the user's own entries and fixes are."""
         return _expanded(self.knowledge_dir) if self.knowledge_dir else self._folder()
 
+    def trust_file(self) -> Path:
+        """Say where it is kept which contents of `knowledge_dir` and of packages may run."""
+        return self._folder() / "trusted.json"
+
     def runs_folder(self) -> Path:
         """Say where kernels that run a cell keep which one it is."""
         return self._folder() / "runs"

@@ -35,7 +35,8 @@ _LEAST = 8  # characters of a secret: a shorter value of a variable would be fou
 _OURS = frozenset({
     "kind", "role", "backend", "framework", "dtype", "format", "fix", "verdict", "applicability", "relation",
     "phase", "stage", "certainty", "loader", "module", "row", "exception_type", "remote", "limit", "nb_oomhelper",
-    "dtypes", "parts", "reason", "uuid", "id"
+    "dtypes", "parts", "reason", "uuid", "id",
+    "condition", "value", "standing", "holds", "check", "differs", "why"
 })
 # fmt: on
 _SENTENCES = frozenset({"title", "note", "effect", "verdict_text", "loses"})  # with names between backticks only

@@ -40,6 +40,7 @@ def case_page(case: Case, catalog: Catalog, language: Language, *, anonymize: bo
         _list("section.outcome", report.outcomes, language),
         _list("section.dead_ends", report.dead_ends, language),
         "\n\n".join(_line(text) for text in (report.entry, *report.notes) if text),
+        *(_titled(aside.title, aside.lines) for aside in report.asides),
     ]
     text: str = blanked("\n\n".join(block for block in blocks if block) + "\n")
     return anonymized_page(text, names_of(case)) if anonymize else text
@@ -54,7 +55,11 @@ def _environment(case: Case) -> list[str]:
 def _list(title: str, lines: list[str] | tuple[str, ...], language: Language) -> str:
     if not lines:
         return ""
-    return "\n".join([f"## {say(title, language)}", "", *(f"- {_line(line)}" for line in lines)])
+    return _titled(say(title, language), lines)
+
+
+def _titled(title: str, lines: list[str] | tuple[str, ...]) -> str:
+    return "\n".join([f"## {_line(title)}", "", *(f"- {_line(line)}" for line in lines)])
 
 
 def _fixes(report: Report) -> list[str]:

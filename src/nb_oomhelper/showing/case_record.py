@@ -9,14 +9,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.choosing import Relation
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, MemorySnapshot
 from nb_oomhelper.records.note import Note
 from nb_oomhelper.records.remedy import Applicability, FixPlan, Outcome, Verdict
+from nb_oomhelper.remedies.advised import Holds, Standing, rank_workarounds, weigh_dead_ends
 from nb_oomhelper.showing.blanking import anonymized, blanked, names_of
+from nb_oomhelper.showing.entry_text import why_not
 from nb_oomhelper.showing.fix_text import say_fix
+from nb_oomhelper.showing.markup import unmarked
 from nb_oomhelper.showing.notes import for_json
 from nb_oomhelper.showing.wording import say
 
@@ -26,13 +30,54 @@ _ROWS = 20  # holders that are written down, largest first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdvisedRecord:
+    """A workaround of that entry: what its fix, if it has one, promises here; best first."""
+
+    workaround: int
+    fix: str | None
+    number: int | None
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarnedRecord:
+    """A dead end of that entry: whether it is one here, and the bytes that tell that it is none."""
+
+    dead_end: int
+    check: str | None
+    holds: Holds
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRecord:
-    """The entry that bears on the case, and how."""
+    """The entry that bears on the case, and how; with what it advises in the order of this case, if it matches."""
 
     code: str
     id: str
     title: str
-    relation: str
+    relation: Relation
+    workarounds: tuple[AdvisedRecord, ...]
+    dead_ends: tuple[WarnedRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherRecord:
+    """An entry that was passed over, and why."""
+
+    code: str
+    id: str
+    relation: Relation
+    differs: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRecord:
+    """A condition by which entries are chosen, and what was read of it."""
+
+    condition: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +111,8 @@ class CaseRecord:
     snapshot: MemorySnapshot
     diagnosis: Diagnosis
     entry: EntryRecord | None
+    others: tuple[OtherRecord, ...]
+    read: tuple[ReadRecord, ...]
     fixes: tuple[FixRecord, ...]
     outcomes: tuple[Outcome, ...]
 
@@ -90,6 +137,8 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False) -> dict[
             snapshot=_short(case.snapshot),
             diagnosis=case.diagnosis,
             entry=_entry(case),
+            others=_others(case),
+            read=tuple(ReadRecord(condition=name, value=value) for name, value in case.choice.read),
             fixes=tuple(_fix(plan, case, catalog) for plan in case.plans),
             outcomes=tuple(case.outcomes),
         )
@@ -129,8 +178,41 @@ def _whole(allocator: AllocatorMemory) -> AllocatorMemory:
 def _entry(case: Case) -> EntryRecord | None:
     if case.match is None:
         return None
-    entry = case.match.entry
-    return EntryRecord(code=entry.code, id=entry.id, title=entry.title.get("en"), relation=case.match.relation)
+    entry, matches = case.match.entry, case.match.relation == "match"
+    advised = rank_workarounds(entry, case.plans) if matches else ()
+    warned = weigh_dead_ends(entry, case.event, case.snapshot, case.diagnosis) if matches else ()
+    return EntryRecord(
+        code=entry.code,
+        id=entry.id,
+        title=entry.title.get("en"),
+        relation=case.match.relation,
+        workarounds=tuple(
+            AdvisedRecord(
+                workaround=one.number,
+                fix=one.row.fix,
+                number=one.plan.number if one.plan else None,
+                standing=one.standing,
+            )
+            for one in advised
+        ),
+        dead_ends=tuple(
+            WarnedRecord(dead_end=one.number, check=one.row.check, holds=one.holds, size=one.size) for one in warned
+        ),
+    )
+
+
+def _others(case: Case) -> tuple[OtherRecord, ...]:
+    known = dict(case.choice.read)
+    return tuple(
+        OtherRecord(
+            code=one.entry.code,
+            id=one.entry.id,
+            relation=one.relation,
+            differs=one.differs,
+            why=unmarked("; ".join(why_not(one, known, "en"))),
+        )
+        for one in case.choice.others
+    )
 
 
 def _fix(plan: FixPlan, case: Case, catalog: Catalog) -> FixRecord:

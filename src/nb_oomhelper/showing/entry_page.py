@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -32,14 +32,14 @@ def _whole(value: Any) -> Any:
     return [_whole(one) for one in value] if isinstance(value, tuple) else value
 
 
-def to_markdown(entry: Entry, language: Language, installed: Mapping[str, str | None]) -> str:
+def to_markdown(entry: Entry, language: Language, installed: Mapping[str, str | None] | None) -> str:
     """Write an entry as Markdown in one language, every claimed rate with its source beside it.
 
     Args:
         entry: The entry.
         language: "en" or "zh".
         installed: Version by package as found here, None where it is not installed; a package that is left
-            out is shown as unknown.
+            out is shown as unknown. None shows no such column.
 
     Returns:
         Lines that end with a line break.
@@ -81,16 +81,20 @@ def _root_cause(entry: Entry, language: Language) -> Iterator[str]:
         yield from ("", _labelled("today", entry.today, language))
 
 
-def _versions(rows: tuple[VersionRow, ...], language: Language, installed: Mapping[str, str | None]) -> Iterator[str]:
+def _versions(
+    rows: tuple[VersionRow, ...], language: Language, installed: Mapping[str, str | None] | None
+) -> Iterator[str]:
     if not rows:
         return
     yield from (f"## {_word('versions', language)}", "")
-    yield _table_row(_word(column, language) for column in _COLUMNS)
-    yield _table_row("---" for _ in _COLUMNS)
+    columns = _COLUMNS if installed is not None else _COLUMNS[:-1]
+    yield _table_row(_word(column, language) for column in columns)
+    yield _table_row("---" for _ in columns)
     for row in rows:
-        here = installed.get(row.package, _word("unknown", language)) or _word("not_installed", language)
-        status = row.status.get(language)
-        yield _table_row((row.package, row.version, status, row.introduced, row.deprecated, row.notes, here))
+        cells = [row.package, row.version, row.status.get(language), row.introduced, row.deprecated, row.notes]
+        if installed is not None:
+            cells.append(installed.get(row.package, _word("unknown", language)) or _word("not_installed", language))
+        yield _table_row(cells)
 
 
 def _workarounds(entry: Entry, language: Language) -> Iterator[str]:
@@ -197,7 +201,7 @@ def _claim(figure: str, source: str, language: Language) -> str:
     return say("list.because", language, text=figure, why=_flat(source))
 
 
-def _table_row(cells: Iterator[str] | tuple[str, ...]) -> str:
+def _table_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(_flat(cell).replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -115,6 +115,8 @@ def _row(case: Case) -> dict[str, object]:
         "short": found.short,
         "causes": [{"kind": cause.kind, "size": cause.size} for cause in found.causes],
         "entry": case.match.entry.code if case.match is not None and case.match.relation == "match" else None,
+        "others": [one.entry.code for one in case.choice.others],
+        "read": dict(case.choice.read),
         "advice": [unmarked(line) for line in say_advice(case, "en")],
     }
 

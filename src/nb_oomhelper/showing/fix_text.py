@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.catalog import Catalog
+from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan
@@ -42,14 +43,15 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         catalog: The knowledge, which has its texts.
         language: "en" or "zh".
     """
+    fix = catalog.fix(plan.fix)
     fields = blanks(plan.subject, case) | {"steps": str(plan.steps)}
     title, note, loses = (fill(text, fields) for text in texts(catalog, plan.fix, language))
     twice = say_repeats(case, plan, language)
     return FixRow(
         plan=plan,
         title=title,
-        origin=say_origin(catalog.fix(plan.fix).origin, language),
-        note=" ".join(part for part in (_obstacle(plan, language), note, "" if loses else twice) if part),
+        origin=say_origin(fix.origin, language),
+        note=" ".join(part for part in (_obstacle(plan, fix, language), note, "" if loses else twice) if part),
         effect=_effect(plan, case, language),
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=say("fix.unsafe_reruns" if plan.reruns and loses else f"fix.{plan.applicability}", language),
@@ -59,7 +61,9 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
     )
 
 
-def _obstacle(plan: FixPlan, language: Language) -> str:
+def _obstacle(plan: FixPlan, fix: Fix, language: Language) -> str:
+    if plan.obstacle == "untrusted":
+        return say("obstacle.untrusted", language, file=code(str(fix.origin)))
     if not plan.obstacle:
         return ""
     key = f"obstacle.{plan.obstacle}"
@@ -103,6 +107,8 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
 def _may(plan: FixPlan, needs: int | None, room: int | None) -> str:
     if plan.loads:
         return "may_tight" if plan.placement and plan.placement.gpu is not None else "may"
+    if plan.partly:
+        return "may_partly"
     if plan.explains is not None and needs is not None and room is not None:
         return "may_tight"
     if plan.reruns or plan.predicted is None:  # the effect beside it reads "unknown"

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.catalog import Catalog
-from nb_oomhelper.knowledge.choosing import Match
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.memory.segments import is_told, segments_of
@@ -22,12 +21,13 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.showing.advice_text import say_advice, say_beside, say_spot
 from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
-from nb_oomhelper.showing.fix_text import FixRow, say_fix, say_origin
+from nb_oomhelper.showing.entry_text import Aside, say_advised, say_claims, say_entry, say_others
+from nb_oomhelper.showing.fix_text import FixRow, say_fix
 from nb_oomhelper.showing.headline import say_headline, say_who
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import say_note, say_notes
 from nb_oomhelper.showing.outcome_text import say_tried, tell
-from nb_oomhelper.showing.wording import knows, say, say_list, say_size
+from nb_oomhelper.showing.wording import say, say_size
 
 _CUDAS = re.compile(r"cuda|cu(?:blas|dnn|fft|sparse|solver|rand)|hipblas", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Report:
     Attributes:
         fixes: After which the cell is expected to run, or may; and those that were run.
         not_enough: Fixes after which it runs out again.
+        asides: What the matching entry advises, in this case's order; and the entries that were passed over.
         tried: What was run for the same error of the same cell before, in one line, or "".
         here: Whether it was this process that ran out.
         advice: What to do about an error that a text tells of.
@@ -70,6 +71,7 @@ class Report:
     entry: str
     claims: str
     notes: tuple[str, ...]
+    asides: tuple[Aside, ...] = ()
     not_enough: tuple[FixRow, ...] = ()
     tried: str = ""
     here: bool = True
@@ -108,8 +110,9 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         not_enough=tuple(row for row in rows if row.plan.verdict == "again" and not row.done),
         dead_ends=each(case.diagnosis.dead_ends, lambda end, spoken: say_dead_end(case, end, spoken)),
         outcomes=each(case.outcomes, lambda outcome, spoken: " ".join(tell(outcome, case, catalog, spoken))),
-        entry=one(lambda spoken: _entry(case.match, spoken), ""),
-        claims=one(lambda spoken: _claims(case.match, spoken), ""),
+        entry=one(lambda spoken: say_entry(case, spoken), ""),
+        claims=one(lambda spoken: say_claims(case.match, spoken), ""),
+        asides=one(lambda spoken: _asides(case, catalog, spoken), ()),
         notes=one(lambda spoken: _notes(case, catalog, spoken), ()),
         tried=one(lambda spoken: say_tried(case, catalog, spoken), ""),
         here=case.event.remote is None and case.told is None,
@@ -194,30 +197,9 @@ def _part(part: Segment, size: int, whole: int, language: Language) -> Part:
     return Part(kind=part.kind, label=label, size=say_size(size, language), width=100 * size / whole)
 
 
-def _entry(match: Match | None, language: Language) -> str:
-    if match is None:
-        return say("entry.none", language)
-    entry = match.entry
-    written = [
-        say(key, language)
-        for kind, values in (("backend", entry.match.backends), ("phase", entry.match.phases))
-        if kind in match.differs
-        for key in (f"entry.{kind}_{value}" for value in values)
-        if knows(key)
-    ]
-    title = plain(entry.title.get(language))
-    key = "likely" if match.relation == "related" and not written else match.relation
-    said = say(f"entry.{key}", language, code=plain(entry.code), title=title, written=say_list(written, language))
-    return " ".join(part for part in (said, say_origin(entry.origin, language)) if part)
-
-
-def _claims(match: Match | None, language: Language) -> str:
-    if match is None or match.entry.source is None or match.entry.fix_rate is None:
-        return ""  # nobody claims anything of it
-    entry = match.entry
-    figures = {"fix_rate": entry.fix_rate, "confidence": entry.confidence, "evidence": entry.evidence}
-    said = say("entry.claims", language, first_seen=str(entry.first_seen or say("page.unknown", language)), **figures)
-    return f"{said} · {plain(match.entry.source.get(language))}"
+def _asides(case: Case, catalog: Catalog, language: Language) -> tuple[Aside, ...]:
+    found = (say_advised(case, catalog, language), say_others(case, language))
+    return tuple(one for one in found if one.lines)
 
 
 def _is_of_cudas(event: OomEvent) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from nb_oomhelper.source.element import Element
-from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
 
 _ADDS = frozenset({"append", "appendleft", "add"})
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)  # `.item()` can be written right behind them
@@ -33,39 +33,16 @@ def find_appends(text: SourceText, body: list[ast.stmt], keeper: str, element: E
         keeper: "losses", "trainer.outputs", "history['loss']".
         element: What is in it, as it really is. Where nobody knows only a loss counts, on which `backward()` is called.
     """
+    puts = list(find_kept(body, keeper))
+    if element is not None and element.listed:
+        parents = parents_of(walk(body))
+        puts = [one for one in puts if is_put_in_item(one, parents)]
     return [
         edit
-        for node in find_kept(body, keeper)
+        for node in puts
         for leaf, number in _with_graph(node, element, _losses(body))
         for edit in put_behind(text, leaf, ".item()" if number and not reads_tensors(body, keeper) else ".detach()")
     ]
-
-
-def find_errors(text: SourceText, body: list[ast.stmt], keeper: str) -> list[Edit]:
-    """Find errors that are put into a keeper inside of `except … as e`, to be kept without their tracebacks.
-
-    Args:
-        text, body, keeper: As of `find_appends`.
-    """
-    edits = []
-    for handler in (node for node in walk(body) if isinstance(node, ast.ExceptHandler) and node.name):
-        for put in find_kept(handler.body, keeper):
-            for node in ast.walk(put):
-                if isinstance(node, ast.Name) and node.id == handler.name and _stands_free(put, node):
-                    edits += put_behind(text, node, ".with_traceback(None)")
-    return edits
-
-
-def find_wide(text: SourceText, body: list[ast.stmt], keeper: str, element: Element | None) -> list[Edit]:
-    """Find arrays of float64 that are put into a keeper, to be kept as float32.
-
-    Args:
-        text, body, keeper, element: As of `find_appends`.
-    """
-    if element is None or element.kind != "float64":
-        return []
-    found = [node for node in find_kept(body, keeper) if "float32" not in ast.dump(node)]
-    return [edit for node in found for edit in put_behind(text, node, '.astype("float32")')]
 
 
 def find_kept(body: list[ast.stmt], keeper: str) -> Iterator[ast.expr]:
@@ -91,6 +68,42 @@ def find_kept(body: list[ast.stmt], keeper: str) -> Iterator[ast.expr]:
                 yield from _members(value)
             elif isinstance(target, ast.Subscript) and _in(target.value, wanted):
                 yield value
+
+
+def grows_as_tuple(body: list[ast.stmt], keeper: str) -> bool:
+    """Tell whether a tuple gets longer: `outs += (out,)`, `outs = outs + (out,)`.
+
+    Args:
+        body: The statements to look in.
+        keeper: As of `find_appends`.
+    """
+    for node in walk(body):
+        if isinstance(node, ast.AugAssign) and is_keeper(node.target, keeper):
+            return isinstance(node.op, ast.Add)
+        for target, value in pairs(node):
+            if is_keeper(target, keeper) and isinstance(value, ast.BinOp) and is_keeper(value.left, keeper):
+                return True
+    return False
+
+
+def is_put_in_item(put: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Tell whether something is put into an item of what keeps it: `history[key].append(out)`.
+
+    An item whose name is written, `history["loss"]`, is something that keeps by itself.
+
+    Args:
+        put: As `find_kept` gives it.
+        parents: Of the code, by node.
+    """
+    above = parents.get(put)
+    while isinstance(above, (ast.List, ast.ListComp)):
+        above = parents.get(above)
+    into: ast.AST | None = above.target if isinstance(above, ast.AugAssign) else None
+    if isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute):
+        into = above.func.value
+    if isinstance(into, ast.Subscript):
+        return not (isinstance(into.slice, ast.Constant) and type(into.slice.value) is str)
+    return isinstance(into, ast.Call)
 
 
 def is_keeper(node: ast.AST, keeper: str) -> bool:
@@ -266,15 +279,6 @@ def put_behind(text: SourceText, node: ast.expr, what: str) -> list[Edit]:
     if isinstance(node, (ast.Starred, ast.Constant)):
         return []
     return [(start, start, "("), (end, end, f"){what}")]
-
-
-def _stands_free(put: ast.expr, name: ast.Name) -> bool:
-    """Whether a name is kept as it is, or in a tuple, list or dict, and nothing is done with it first."""
-    if put is name:
-        return True
-    if isinstance(put, (ast.Tuple, ast.List)):
-        return any(_stands_free(one, name) for one in put.elts)
-    return isinstance(put, ast.Dict) and any(_stands_free(one, name) for one in put.values)
 
 
 @functools.lru_cache(256)

@@ -20,12 +20,14 @@ class Element:
         parts: Of the last but one, by place or key.
         on_device: Whether it is a tensor, or a model, on a GPU.
         maker: Of an object with known fields: the name of its class; else "".
+        listed: It lies in a list that is an item of what keeps it: `history[key].append(out)`.
     """
 
     kind: ElementKind
     parts: Mapping[object, Element] = field(default_factory=dict)
     on_device: bool = False
     maker: str = ""
+    listed: bool = False
 
     def has(self, *kinds: ElementKind) -> bool:
         """Whether it is, or has a part that is, of one of these kinds."""
@@ -43,10 +45,14 @@ def merged(first: Element, second: Element) -> Element:
     Args:
         first, second: What two of the things that are kept are.
     """
+    if first.listed != second.listed:
+        return Element("other")
     if first.kind == second.kind == "parts" and first.parts.keys() == second.parts.keys():
         parts = {key: merged(part, second.parts[key]) for key, part in first.parts.items()}
-        return Element("parts", parts, maker=first.maker if first.maker == second.maker else "")
+        maker = first.maker if first.maker == second.maker else ""
+        return Element("parts", parts, maker=maker, listed=first.listed)
     on_device = first.on_device and second.on_device
     if first.kind == second.kind:
         return replace(first, on_device=on_device)
-    return Element("graph" if {first.kind, second.kind} == {"graph", "number"} else "other", on_device=on_device)
+    kind: ElementKind = "graph" if {first.kind, second.kind} == {"graph", "number"} else "other"
+    return Element(kind, on_device=on_device, listed=first.listed)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from nb_oomhelper.source.collecting import (
     find_kept,
     is_keeper,
+    is_put_in_item,
     last_name,
     put_behind,
     reads_tensors,
@@ -15,13 +16,16 @@ from nb_oomhelper.source.collecting import (
     written_parts,
 )
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.flows import numbers_in
 from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
 
 _PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "pad_sequence"})
-_READS = _JOINS | {"len", "print", "list", "tuple"}
+_READS = _JOINS | {"len", "print", "list", "tuple", "min", "max", "sorted"}
+_VIEWS = frozenset({"items", "values", "keys"})
+_LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.DictComp, ast.GeneratorExp)
-_ELSEWHERE = frozenset({"cpu", "numpy", "tolist", "item"})
+ELSEWHERE = frozenset({"cpu", "numpy", "tolist", "item"})
 
 
 def find_to_host(
@@ -42,12 +46,36 @@ def find_to_host(
         if in_loop and not any(_is_in_loop(one, parents) for one in puts):
             continue
         numbers = not reads_tensors(body, keeper)
+        if element.listed:
+            others = [one for one in puts if not is_put_in_item(one, parents)]
+            if not all(_is_made_of(one, keeper, parents) for one in others):
+                continue
+            puts = [one for one in puts if one not in others]
         for one in puts:
             if element.kind == "model" and _is_done_with(body, one, parents):
                 edits += put_behind(text, one, ".cpu()")
             else:
                 edits += _moved(text, one, element, numbers=numbers)
+                edits += [
+                    edit
+                    for key, part in written_parts(one, element.maker)
+                    if key in element.parts and element.parts[key].kind == "model" and element.parts[key].on_device
+                    for edit in (put_behind(text, part, ".cpu()") if _is_done_with(body, part, parents) else [])
+                ]
     return edits
+
+
+def _is_made_of(put: ast.expr, keeper: str, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether something is empty, or made of what was kept before: `bank = {c: torch.cat(v) for c, v in bank.items()}`.
+
+    It is no member of a list in the keeper then.
+    """
+    above = parents.get(put)
+    if isinstance(put, ast.List) and not put.elts:
+        return True
+    return isinstance(above, ast.DictComp) and any(
+        is_keeper(one, keeper) for part in above.generators for one in ast.walk(part.iter)
+    )
 
 
 def _is_done_with(body: list[ast.stmt], put: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
@@ -92,11 +120,20 @@ def find_gathered(text: SourceText, body: list[ast.stmt], line: int) -> Iterator
         if not isinstance(node, ast.Assign) or not node.lineno <= line <= (node.end_lineno or 0):
             continue
         call, target = node.value, node.targets[0]
-        if isinstance(call, ast.Call) and last_name(call.func) in _JOINS and isinstance(target, ast.Name):
+        if isinstance(target, ast.Name) and isinstance(call, ast.ListComp) and _is_gathered(call):
+            if _is_joined_later(body, target.id) and is_only_collected(body, {target.id: Element("other")}):
+                yield target.id, put_behind(text, call.elt, ".cpu()")
+        elif isinstance(call, ast.Call) and last_name(call.func) in _JOINS and isinstance(target, ast.Name):
             alone = not any(_meets_others(one, {target.id}) for one in walk(body))
             for one in call.args:
                 if alone and isinstance(one, (ast.ListComp, ast.GeneratorExp)) and _is_gathered(one):
                     yield target.id, put_behind(text, one.elt, ".cpu()")
+
+
+def _is_joined_later(body: list[ast.stmt], name: str) -> bool:
+    """Whether a list of tensors is joined: then they are what it is made of."""
+    calls = [one for one in walk(body) if isinstance(one, ast.Call) and last_name(one.func) in _JOINS]
+    return any(isinstance(one, ast.Name) and one.id == name for call in calls for one in call.args)
 
 
 def _is_gathered(node: ast.expr) -> bool:
@@ -106,7 +143,7 @@ def _is_gathered(node: ast.expr) -> bool:
     steps = {one.id for part in node.generators for one in ast.walk(part.target) if isinstance(one, ast.Name)}
     called = {one.func.id for one in ast.walk(node.elt) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)}
     attributes = {one.attr for one in ast.walk(node.elt) if isinstance(one, ast.Attribute)}
-    return bool(called) and not called & steps and not attributes & _ELSEWHERE
+    return bool(called) and not called & steps and not attributes & ELSEWHERE
 
 
 def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> bool:
@@ -117,13 +154,29 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
         keepers: As of `find_to_host`.
     """
     parents = parents_of(walk(body))
-    joined = {one for one in keepers if one.isidentifier()}
+    members = {name for one in keepers for name in _names_of_members(body, one)}
+    joined = members.union(one for one in keepers if one.isidentifier())
     for node in walk(body):
-        if isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers):
-            if not _is_harmless(node, parents):
+        kept = isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers)
+        if kept or (isinstance(node, ast.Name) and node.id in members):
+            if not _is_harmless(node, parents):  # type: ignore[arg-type]
                 return False
-            joined |= _names_of_joined(node, parents)
-    return not any(_meets_others(node, joined) for node in walk(body))
+            joined |= _names_of_joined(node, parents)  # type: ignore[arg-type]
+    numbers = numbers_in(body)
+    return not any(_meets_others(node, joined, numbers) for node in walk(body))
+
+
+def _names_of_members(body: list[ast.stmt], keeper: str) -> Iterator[str]:
+    """The names of members: `v` in `for k, v in bank.items()`."""
+    for node in walk(body):
+        if not isinstance(node, (ast.For, ast.comprehension)):
+            continue
+        view = node.iter.func if isinstance(node.iter, ast.Call) else None
+        if isinstance(view, ast.Attribute) and view.attr in _VIEWS and is_keeper(view.value, keeper):
+            target = node.target
+            last = target.elts[-1] if isinstance(target, ast.Tuple) and view.attr == "items" else target
+            if view.attr != "keys" and isinstance(last, ast.Name):
+                yield last.id
 
 
 def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
@@ -160,7 +213,11 @@ def _joins(node: ast.AST) -> bool:
 
 
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    return _loop_around(node, parents) is not None
+    """Whether code runs again and again: a loop stands around it, or a function of its own, such as a hook."""
+    above: ast.AST | None = node
+    while above is not None and not isinstance(above, (*_LOOPS, ast.FunctionDef)):
+        above = parents.get(above)
+    return above is not None
 
 
 def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
@@ -188,7 +245,7 @@ def _moved_dict(text: SourceText, node: ast.expr, element: Element, *, numbers: 
 
 def _behind(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> list[Edit]:
     names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    if names & _ELSEWHERE or (element.kind == "model" and not isinstance(node, ast.Call)):
+    if names & ELSEWHERE or (element.kind == "model" and not isinstance(node, ast.Call)):
         return []  # a model that has a name of its own may still be in use
     if element.kind == "number" and numbers:
         return put_behind(text, node, ".item()")
@@ -207,6 +264,11 @@ def _is_harmless(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
         return above.value is node and fills and _is_harmless(above, parents)
     if isinstance(above, ast.Attribute):
         call = parents.get(above)
+        if above.attr in _LOOKS:
+            return True
+        if above.attr in _VIEWS and isinstance(call, ast.Call):
+            reader = parents.get(call)
+            return isinstance(reader, (ast.For, ast.comprehension)) or _is_read_only(call, reader, parents)
         return above.attr in _PUTS and isinstance(call, ast.Call) and call.func is above
     while isinstance(above, (ast.Tuple, ast.List, ast.Dict, ast.Starred)):
         node, above = above, parents.get(above)
@@ -235,7 +297,7 @@ def _names_of_joined(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> set[
     return {one.id for target in above.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
 
 
-def _meets_others(node: ast.AST, joined: set[str]) -> bool:
+def _meets_others(node: ast.AST, joined: set[str], numbers: Collection[str] = ()) -> bool:
     """Whether what was joined is computed with, together with something that may lie on the device."""
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
@@ -245,5 +307,5 @@ def _meets_others(node: ast.AST, joined: set[str]) -> bool:
         sides = list(node.args)
     else:
         return False
-    roots = [{one.id for one in ast.walk(side) if isinstance(one, ast.Name)} for side in sides]
+    roots = [{one.id for one in ast.walk(side) if isinstance(one, ast.Name)}.difference(numbers) for side in sides]
     return any(names & joined for names in roots) and any(names and not names & joined for names in roots)

@@ -14,6 +14,7 @@ from importlib import resources
 
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.showing.cause_text import CauseRow
+from nb_oomhelper.showing.entry_text import Aside
 from nb_oomhelper.showing.fix_text import FixRow
 from nb_oomhelper.showing.report import Part, Report
 from nb_oomhelper.showing.wording import say
@@ -210,8 +211,14 @@ def dead_ends(report: Report) -> str:
 
 
 def entry(report: Report) -> str:
-    """The entry that bears on it, and what it claims."""
-    return f'<div class="oomh-entry">{rich(report.entry)} <span class="oomh-mute">{rich(report.claims)}</span></div>'
+    """The entry that bears on it, and what it claims; folded, what it advises here, and what was passed over."""
+    said = f'{rich(report.entry)} <span class="oomh-mute">{rich(report.claims)}</span>'
+    return f'<div class="oomh-entry">{said}{"".join(map(_aside, report.asides))}</div>'
+
+
+def _aside(aside: Aside) -> str:
+    items, title = "".join(f"<li>{rich(line)}</li>" for line in aside.lines), rich(aside.title)
+    return f'<details class="oomh-fold"><summary>{title}</summary><ul class="oomh-mute">{items}</ul></details>'
 
 
 def notes(texts: Iterable[str]) -> str:

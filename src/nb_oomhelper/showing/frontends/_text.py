@@ -42,6 +42,7 @@ def render(report: Report) -> str:
         _section(say("section.outcome", language), [f"  {_plain(line)}" for line in report.outcomes]),
         _section(say("section.dead_ends", language), [f"  - {_plain(line)}" for line in report.dead_ends]),
         "\n".join(_plain(line) for line in (report.entry, report.claims) if line),
+        *(_section(_plain(one.title), [f"  - {_plain(line)}" for line in one.lines]) for one in report.asides),
         "\n".join(_plain(note) for note in (*report.notes, *_how_to_run(report))),
     ]
     return printable("\n\n".join(block for block in blocks if block))

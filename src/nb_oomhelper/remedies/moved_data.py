@@ -1,0 +1,75 @@
+"""Data that is on a GPU whole where a batch of it would do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.may_move import may_lie_on_host
+from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source import growing, moving
+from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.to_host import is_only_collected
+
+
+def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+    """Find data that need not lie on the GPU whole.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, with its phase.
+        shortage: What the cell needs.
+        places: Where a mistake may be written.
+    """
+    for place in places if event.backend != "host" else ():
+        if place.line is None:
+            continue
+        if found := moving.where_used(place.text, place.body, place.line):
+            # what the code does with the batches comes after the error: nobody has seen what it needs
+            yield Mistake(kind="move_batches", subject=found[0], place=place, edits=found[1], in_cell=True)
+        elif found := moving.host_first(place.text, place.body, place.line):
+            yield Mistake(
+                kind="move_last",
+                subject=found[0],
+                place=place,
+                edits=found[1],
+                explains=_beside_result(event, shortage, place),
+                in_cell=True,
+            )
+        yield from _joined(written, event, shortage, places, place)
+
+
+def _beside_result(event: OomEvent, shortage: Shortage, place: Place) -> int | None:
+    """All but the result, which is as large as the request that failed; None where a loop is still to come."""
+    line = place.line or 0
+    after = [one for one in place.body if one.lineno > line]
+    if shortage.needs is None or event.requested is None or any(_works(one) for one in after):
+        return None
+    return max(0, shortage.needs - event.requested)
+
+
+def _works(node: ast.stmt) -> bool:
+    return any(isinstance(one, (ast.For, ast.While, ast.comprehension)) for one in ast.walk(node))
+
+
+def _joined(
+    written: Written, event: OomEvent, shortage: Shortage, places: list[Place], place: Place
+) -> Iterator[Mistake]:
+    """`out = torch.cat([out, part])` in a loop."""
+    if event.phase == "train" or written.autograd is not False or place.line is None:
+        return
+    found = growing.join_on_host(place.text, place.body, place.line)
+    alone = found and is_only_collected(place.body, {found[0]: Element("other", on_device=True)})
+    if found and alone and may_lie_on_host(written, places, place, [found[0]]):
+        yield Mistake(
+            kind="append_host",
+            subject=found[0],
+            place=place,
+            edits=found[1],
+            explains=shortage.needs,
+            in_cell=True,
+            grows=True,
+        )

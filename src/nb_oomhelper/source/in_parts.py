@@ -1,0 +1,200 @@
+"""What goes through a model, or is compared with all others, at once: done in parts, which are joined again."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection
+
+from nb_oomhelper.source.collecting import last_name, walk
+from nb_oomhelper.source.moving import moves
+from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
+
+_PARTS = 32
+_REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
+_ONE = frozenset({"argmax", "argmin"})
+_MAKERS = frozenset({"from_numpy", "as_tensor", "tensor", "Tensor", "FloatTensor"})
+_TENSOR = frozenset(
+    {"cpu", "numpy", "softmax", "sigmoid", "argmax", "max", "min", "mean", "sum", "squeeze", "detach", "float", "shape"}
+    | {"topk", "log_softmax", "view", "reshape", "flatten", "tolist", "norm", "exp", "size", "to", "std", "round"}
+)
+
+
+def model_in_parts(
+    text: SourceText, body: list[ast.stmt], line: int, models: Collection[str]
+) -> tuple[str, list[Edit]] | None:
+    """Put what a model gets through it in parts: `torch.cat([net(part.cuda()) for part in x.chunk(32)])`.
+
+    Args:
+        text: The source.
+        body: The statements of one function, or of the cell.
+        line: The line that was running, from 1.
+        models: Names of models, or of attributes that are one.
+
+    Returns:
+        What is put through, and the edits; None where what comes out may be no tensor.
+    """
+    parents = parents_of(walk(body))
+    for node in walk(body):
+        if not isinstance(node, ast.Assign | ast.Return) or not node.lineno <= line <= (node.end_lineno or 0):
+            continue
+        calls = [one for one in ast.walk(node) if isinstance(one, ast.Call) and _is_model(one.func, models)]
+        if len(calls) != 1 or len(calls[0].args) != 1 or calls[0].keywords or _is_step(calls[0], parents):
+            continue
+        call, given = calls[0], calls[0].args[0]
+        whole = given.func.value if isinstance(given, ast.Call) and moves(given) else given  # type: ignore[attr-defined]
+        above = parents.get(call)
+        named = node.targets[0] if isinstance(node, ast.Assign) else None
+        if not _is_rows(whole) or (isinstance(above, ast.Attribute) and above.attr not in _TENSOR):
+            continue
+        if above is node and isinstance(node, ast.Assign) and not _is_used_as_tensor(body, named):
+            continue
+        if "part" in {one.id for one in walk(body) if isinstance(one, ast.Name)}:
+            return None
+        start, end = text.span(call)
+        first, last = text.span(whole)
+        inner = f"{text.text[start:first]}part{text.text[last:end]}"
+        written = f"torch.cat([{inner} for part in {text.text[first:last]}.chunk({_PARTS})])"
+        return ast.unparse(whole), [(start, end, written)]
+    return None
+
+
+def _is_model(function: ast.expr, models: Collection[str]) -> bool:
+    name = function.attr if isinstance(function, ast.Attribute) else None
+    return name in models if name is not None else isinstance(function, ast.Name) and function.id in models
+
+
+def _is_step(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Whether it stands in a loop: that is in parts already."""
+    above = parents.get(node)
+    while above is not None and not isinstance(above, (ast.For, ast.While, ast.comprehension, ast.ListComp)):
+        above = parents.get(above)
+    return above is not None
+
+
+def _is_rows(node: ast.expr) -> bool:
+    """Whether it is a tensor by a name, or made of an array."""
+    if isinstance(node, ast.Call):
+        return last_name(node.func) in _MAKERS and len(node.args) == 1
+    return isinstance(node, (ast.Name, ast.Attribute))
+
+
+def _is_used_as_tensor(body: list[ast.stmt], target: ast.expr | None) -> bool:
+    if not isinstance(target, ast.Name):
+        return False
+    parents = parents_of(walk(body))
+    for node in walk(body):
+        if isinstance(node, ast.Name) and node.id == target.id and isinstance(node.ctx, ast.Load):
+            above = parents.get(node)
+            if isinstance(above, ast.Attribute) and above.attr not in _TENSOR:
+                return False
+            if isinstance(above, ast.Subscript) and isinstance(above.slice, ast.Constant):
+                return False
+    return True
+
+
+def pairs_in_parts(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, list[Edit]] | None:
+    """Compare rows with all others in parts, where only the nearest are looked for: `(a @ b.T).topk(5, dim=1)`.
+
+    Args:
+        text: The source.
+        body: The statements of one function, or of the cell.
+        line: The line that was running, from 1.
+
+    Returns:
+        The rows, and the edits; None where the table is wanted for something else.
+    """
+    parents = parents_of(walk(body))
+    if "part" in {one.id for one in walk(body) if isinstance(one, ast.Name)}:
+        return None
+    for node in walk(body):
+        if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+            continue
+        table = next((one for one in ast.walk(node.value) if _is_table(one)), None)
+        if table is None or not isinstance(table, ast.expr):
+            continue
+        here = node.lineno <= line <= (node.end_lineno or 0)
+        target = node.targets[0]
+        if table is not node.value or not isinstance(target, ast.Name):
+            found = _written(text, node, table, table, parents) if here else None
+        else:
+            reads = [
+                one
+                for one in walk(body)
+                if isinstance(one, ast.Name) and one.id == target.id and isinstance(one.ctx, ast.Load)
+            ]
+            use = _statement(reads[0], parents) if len(reads) == 1 else None
+            if not isinstance(use, ast.Assign) or not (here or use.lineno <= line <= (use.end_lineno or 0)):
+                continue
+            found = _written(text, use, reads[0], table, parents)
+            gone, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
+            if found is None or text.text[gone:end].strip() != text.text[slice(*text.span(node))]:
+                continue
+            found = [(gone, min(end + 1, len(text.text)), ""), *found]
+        if found is not None:
+            return ast.unparse(_rows_of(table)), found
+    return None
+
+
+def _is_table(node: ast.AST) -> bool:
+    """`a @ b.T`, `torch.mm(a, b.T)`, `torch.cdist(a, b)` of rows that have a name."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        other = node.right
+        turned = isinstance(other, ast.Attribute) and other.attr in ("T", "mT")
+        turned = turned or (isinstance(other, ast.Call) and last_name(other.func) in ("t", "transpose"))
+        return isinstance(node.left, ast.Name) and turned
+    if isinstance(node, ast.Call) and last_name(node.func) in ("cdist", "mm", "matmul"):
+        return len(node.args) == 2 and isinstance(node.args[0], ast.Name)
+    return False
+
+
+def _rows_of(table: ast.expr) -> ast.expr:
+    return table.left if isinstance(table, ast.BinOp) else table.args[0]  # type: ignore[attr-defined]
+
+
+def _statement(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.AST | None:
+    above: ast.AST | None = node
+    while above is not None and not isinstance(above, ast.stmt):
+        above = parents.get(above)
+    return above
+
+
+def _written(
+    text: SourceText, statement: ast.Assign, read: ast.expr, table: ast.expr, parents: dict[ast.AST, ast.AST]
+) -> list[Edit] | None:
+    """The statement that looks for the nearest, in parts."""
+    method = parents.get(read)
+    call = parents.get(method) if isinstance(method, ast.Attribute) else method
+    if not isinstance(call, ast.Call) or last_name(call.func) not in _REDUCES or not _is_last_axis(call):
+        return None
+    if not isinstance(method, ast.Attribute) and (not call.args or call.args[0] is not read):
+        return None
+    name, end = last_name(call.func), call
+    above = parents.get(call)
+    one = name in _ONE
+    picked = isinstance(above, ast.Attribute) and above.attr in ("indices", "values")
+    if picked or (isinstance(above, ast.Subscript) and isinstance(above.slice, ast.Constant)):
+        end, one = above, True  # type: ignore[assignment]
+    rows = _rows_of(table)
+    first, last = text.span(table)
+    a, b = text.span(rows)
+    inner = f"{text.text[first:a]}part{text.text[b:last]}"
+    start, stop = text.span(end)
+    read_at = text.span(read)
+    inner = f"({inner})" if isinstance(table, ast.BinOp) and text.text[read_at[0] - 1 : read_at[0]] != "(" else inner
+    step = f"{text.text[start : read_at[0]]}{inner}{text.text[read_at[1] : stop]}"
+    parts = f"[{step} for part in {ast.unparse(rows)}.chunk({_PARTS})]"
+    if one:
+        return [(start, stop, f"torch.cat({parts})")]
+    target = statement.targets[0]
+    if statement.value is call and isinstance(target, ast.Tuple) and len(target.elts) == 2:
+        return [(start, stop, f"map(torch.cat, zip(*{parts}))")]
+    return None
+
+
+def _is_last_axis(call: ast.Call) -> bool:
+    given = {one.arg: ast.unparse(one.value) for one in call.keywords}
+    if "dim" in given:
+        return given["dim"] in ("1", "-1")
+    if last_name(call.func) == "topk":
+        return len(call.args) < 2 or ast.unparse(call.args[-1]) in ("1", "-1")  # the last one by itself
+    return bool(call.args) and ast.unparse(call.args[-1]) in ("1", "-1")

@@ -1,0 +1,87 @@
+"""What the notebook's code collects on a GPU, and whether it may lie in host memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.kept_on_device import find_kept_by_hooks, find_remembered
+from nb_oomhelper.remedies.may_move import may_lie_on_host
+from nb_oomhelper.remedies.places import find_places
+from nb_oomhelper.source.element import Element
+from tests.remedies.test_on_the_way import LARGE, MEMO, written
+
+EVENT = OomEvent(
+    framework="pytorch",
+    backend="cuda",
+    message="out of memory",
+    exception_type="OutOfMemoryError",
+    format="",
+    requested=1 << 20,
+    phase="infer",
+)
+TENSOR = Kept(call="clear", size=LARGE, element=Element("other", on_device=True))
+LOOP = "for x in xs:\n    f(x)"
+
+
+def test_what_only_a_closure_knows_is_emptied_by_the_names_of_what_was_made() -> None:
+    one = written(LOOP, 2, MEMO, (), ("inner", "memo"))
+    definitions = tuple(replace(each, bound=("f", "g")) if each.name == "inner" else each for each in one.definitions)
+    one = replace(one, definitions=definitions, local={key: {"memo": TENSOR} for key in one.local})
+    (mistake,) = find_remembered(one, EVENT, find_places(one))
+    assert [new for _, _, new in mistake.edits] == [".cpu()", ".cuda()"]
+    assert [line[:13] for line in mistake.clear.splitlines()] == ["f.__closure__", "g.__closure__"]
+
+    def memoize() -> object:
+        memo = {1: 2}
+        return lambda: memo
+
+    made = memoize()
+    exec(mistake.clear.splitlines()[0], {"f": made})
+    assert made() == {}  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("phase", "device"), [("train", 0), ("infer", 1)])
+def test_a_cache_stays_where_training_or_another_device_wants_it(phase: str, device: int) -> None:
+    one = written("cache[k] = net(k)\nprint(cache[k])", 1)
+    one = replace(one, kept={"cache": TENSOR})
+    assert list(find_remembered(one, EVENT, find_places(one)))
+    other = replace(EVENT, phase=phase, device=device)  # type: ignore[arg-type]
+    assert list(find_remembered(one, other, find_places(one))) == []
+
+
+HOOK = "def make(name):\n    def hook(module, args, output):\n        acts.append(output)\n    return hook\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "offered"),
+    [("for x in xs:\n    f(x)\nprint(len(acts))", True), ("for x in xs:\n    f(x)\n    f(acts[-1])", False)],
+)
+def test_what_hooks_keep(cell: str, offered: bool) -> None:
+    one = replace(written(cell, 2, HOOK, called=False), kept={"acts": TENSOR})
+    found = list(find_kept_by_hooks(one, EVENT, find_places(one)))
+    assert [edit[2].strip() for each in found for edit in each.edits] == (
+        ["acts[:] = [one.cpu() for one in acts]"] if offered else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "may"),
+    [
+        ("x, y = gather(xs)\nprint(x.shape)", True),
+        ("x, y = gather(xs)\nnet(x[:8])", False),
+        ("x, y = gather(xs)\nnet(x[:8].cuda())", True),
+        ("x = outer(xs)\nnet(x)", False),
+    ],
+)
+def test_what_a_function_gives_back_may_go_through_a_model(cell: str, may: bool) -> None:
+    functions = (
+        "def gather(xs):\n    outs = []\n    return outs, 1\ndef outer(xs):\n    a, b = gather(xs)\n    return a\n"
+    )
+    one = replace(written(cell, 1, functions), kept={"net._modules": Kept()})
+    places = find_places(one)
+    (place,) = (each for each in places if each.definition and each.definition.name == "gather")
+    assert may_lie_on_host(one, places, place, ["outs"]) is may

@@ -1,0 +1,90 @@
+"""What is done at once, done in parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from nb_oomhelper.source.in_parts import model_in_parts, pairs_in_parts
+from nb_oomhelper.source.text_edits import read_text, write_edits
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("out = net(x.cuda())", "out = torch.cat([net(part.cuda()) for part in x.chunk(32)])"),
+        (
+            "out = self.net(torch.from_numpy(X).to(dev)).softmax(1)",
+            "out = torch.cat([self.net(part.to(dev)) for part in torch.from_numpy(X).chunk(32)]).softmax(1)",
+        ),
+        ("out = net(x)\nprint(out.shape)", "out = torch.cat([net(part) for part in x.chunk(32)])\nprint(out.shape)"),
+        ("out = net(x)\nloss = out.loss", None),
+        ("out = net(x)\nfirst = out[0]", None),
+        ("a, b = net(x)", None),
+        ("out = other(x)", None),
+        ("out = net(x, mask)", None),
+        ("out = net(x).logits", None),
+        ("outs = [net(x) for x in xs]", None),
+        ("part = 1\nout = net(x)", None),
+    ],
+)
+def test_a_model(before: str, after: str | None) -> None:
+    text = read_text(before)
+    assert text is not None
+    line = next(at for at, one in enumerate(before.splitlines(), 1) if "x" in one.lower())
+    found = model_in_parts(text, text.tree.body, line, {"net"})
+    changed = None if found is None else write_edits(text, found[1])
+    assert (changed and changed.source) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "sim = emb @ emb.T\ntop = sim.topk(5, dim=1).indices",
+            "top = torch.cat([(part @ emb.T).topk(5, dim=1).indices for part in emb.chunk(32)])",
+        ),
+        (
+            "d = torch.cdist(q, g)\nv, i = d.topk(k, dim=1, largest=False)",
+            "v, i = map(torch.cat, zip(*[torch.cdist(part, g).topk(k, dim=1, largest=False) for part in q.chunk(32)]))",
+        ),
+        (
+            "best = (q @ g.T).argmax(dim=-1)",
+            "best = torch.cat([(part @ g.T).argmax(dim=-1) for part in q.chunk(32)])",
+        ),
+        (
+            "d = torch.cdist(q, g)\ni = torch.topk(d, 5, dim=1)[1]",
+            "i = torch.cat([torch.topk(torch.cdist(part, g), 5, dim=1)[1] for part in q.chunk(32)])",
+        ),
+        ("sim = emb @ emb.T\ntop = sim.topk(5, dim=0).indices", None),
+        ("sim = emb @ emb.T\nsim.fill_diagonal_(0)\ntop = sim.topk(5, dim=1).indices", None),
+        ("sim = emb @ emb.T", None),
+        ("y = x @ w\nbest = y.argmax(dim=1)", None),
+    ],
+)
+def test_all_with_all(before: str, after: str | None) -> None:
+    text = read_text(before)
+    assert text is not None
+    found = pairs_in_parts(text, text.tree.body, 1)
+    changed = None if found is None else write_edits(text, found[1])
+    assert (changed and changed.source) == after
+
+
+def test_the_parts_give_the_same() -> None:
+    torch = pytest.importorskip("torch")
+    names = {"torch": torch, "q": torch.randn(100, 8), "g": torch.randn(50, 8), "k": 3, "net": torch.nn.Linear(8, 2)}
+    for source in (
+        "d = torch.cdist(q, g)\na, b = d.topk(k, dim=1, largest=False)",
+        "a = (q @ g.T).argmax(dim=-1)\nb = 0",
+        "a = net(q)\nb = 0",
+    ):
+        text = read_text(source)
+        assert text is not None
+        found = pairs_in_parts(text, text.tree.body, 1) or model_in_parts(text, text.tree.body, 1, {"net"})
+        assert found is not None
+        changed = write_edits(text, found[1])
+        assert changed is not None
+        one, two = dict(names), dict(names)
+        exec(source, one)
+        exec(changed.source, two)
+        assert torch.allclose(one["a"].float(), two["a"].float(), atol=1e-5)
+        assert one["b"] is two["b"] or torch.equal(one["b"], two["b"])
