@@ -149,7 +149,7 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     button(panel, "Run anyway").click()
     expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=60_000)
     expect(panel).to_contain_text("40 steps")
-    assert height(panel) <= 100  # title, outcome, and what the cell has printed
+    assert height(panel) <= 110  # title, outcome, and what the cell has printed
     output = panel.locator(".oomh-output")  # a long traceback of the cell scrolls in it, and covers nothing below
     assert output.evaluate("node => getComputedStyle(node).overflowY") == "auto"
     picture(lab, panel, "training-solved.png", tmp_path)

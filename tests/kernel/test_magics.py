@@ -92,8 +92,11 @@ class TestOom:
         assert set(shown(reply)[0]) == {VIEW, "text/html", "text/plain", MIME}
         panel = Panel(kernel, reply)
         assert panel.root == Panel(kernel, first).root  # the same panel, at two places
-        panel.only()
-        assert "freed" in panel.text
+        assert panel.text.count("freed") == 0
+        kernel.execute("%oom fix 1")
+        assert "freed" in panel.text  # what a magic has run is seen in the panel, too
+        panel.unfold()
+        assert "[✓ Only the fix]" in panel.buttons
         assert "freed" in shown(kernel.execute("%oom"))[0]["text/plain"]  # it tells what was done, too
         assert "oom.json" in kernel.execute(f"%oom export {tmp_path}/oom.json").stdout
         assert json.loads((tmp_path / "oom.json").read_text("utf-8"))["outcomes"]

@@ -284,7 +284,7 @@ def test_fixes() -> None:
     assert (offload.effect, offload.verdict, offload.label) == (
         say("fix.places_unknown", "en"),
         "may be enough",
-        say("fix.unsafe", "en"),
+        say("fix.risk_loads", "en"),
     )
     assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1 cells ran"
     assert "`llm`" in offload.loses

@@ -33,6 +33,9 @@ class Panel:
     def follow(self) -> None:
         self.live = True
 
+    def refresh(self) -> None:
+        self.times += 1
+
     def close(self) -> None:
         self.live = False
         if self._bad == "close":

@@ -218,6 +218,7 @@ def _fix(options: Namespace, core: Core) -> None:
 
     def told() -> None:
         _print_lines(line.replace("**", "") for line in tell(case.outcomes[-1], case, catalog, language))
+        core.panels.screen.refresh(case, language)
 
     def ended(error: str | None) -> None:
         note_run(case, error, core.services)

@@ -33,6 +33,9 @@ class Shown(Protocol):
     def follow(self) -> None:
         """Begin to be live."""
 
+    def refresh(self) -> None:
+        """Show what was run elsewhere, by a magic."""
+
     def close(self) -> None:
         """End what is live; what is shown stays, and can be clicked."""
 
@@ -83,6 +86,16 @@ class Screen:
         if not found.live:
             found.follow()
         return True
+
+    def refresh(self, case: Case, language: Language) -> None:
+        """Let the panel of a case show what was run elsewhere, by a magic.
+
+        Args:
+            case: One error.
+            language: One that the panel speaks.
+        """
+        for one in [one for one in list(self._shown) if one.is_of(case, language)]:
+            _carefully(one.refresh)
 
     def close(self) -> None:
         """End all that is live."""

@@ -96,7 +96,7 @@ class Body:
         self._corner = parts.box([self._switch], "oomh-top", "oomh-corner")
         self._more: Any = None
         self._again: Any = None
-        self._said = Said(parts, self._outcome())
+        self._said = Said(parts, _outcome(self.case, self._actions, self.language))
         self._rows = FixList(
             report, buttons, self._clicks.start, cell=bool(self.case.cell), changed=self._panel.arrange
         )
@@ -147,17 +147,8 @@ class Body:
     def _switch_language(self) -> None:
         """Show everything in the other language."""
         self.language = self.readout.language = _OTHER[self.language]
-        self._said.tell(self._outcome())
+        self._said.tell(_outcome(self.case, self._actions, self.language))
         self._write(self.report())
-
-    def _outcome(self) -> str:
-        """The last outcome, and how the cell fared after it; in one line where that has solved it."""
-        if not self.case.outcomes:
-            return ""
-        last, steps = self.case.outcomes[-1], say_steps(self.case.outcomes[-1], self.language)
-        lines = [one for one in tell(last, self.case, self._actions.catalog(), self.language) if one not in steps]
-        folded = _html.fold(say("button.details", self.language), lines_of(steps))
-        return _html.outcome([" ".join(lines)] if is_solved(self.case) else lines, folded)
 
     # what is seen of a click
 
@@ -183,10 +174,16 @@ class Body:
             self._again = None
         report = self.report()
         self._folded = report.solved
-        self._said.tell(self._outcome())
+        self._said.tell(_outcome(self.case, self._actions, self.language))
         self.readout.look()
         self._write(report)
         self._panel.keep(report)
+
+    def refresh(self) -> None:
+        """Show what was run elsewhere, by a magic."""
+        if self.case.outcomes and not self._clicks.running:
+            self.show_outcome(self.case.outcomes[-1])
+            self.rest()
 
     def rest(self) -> None:
         """Nothing runs any more: show how the case stands."""
@@ -199,3 +196,13 @@ class Body:
     def show_error(self, text: str) -> None:
         """Show an error of ours where an outcome would stand."""
         self._said.tell(_html.notes([text]))
+
+
+def _outcome(case: Case, actions: Actions, language: Language) -> str:
+    """The last outcome, and how the cell fared after it; in one line where that has solved it."""
+    if not case.outcomes:
+        return ""
+    last, steps = case.outcomes[-1], say_steps(case.outcomes[-1], language)
+    lines = [line for line in tell(last, case, actions.catalog(), language) if line not in steps]
+    folded = _html.fold(say("button.details", language), lines_of(steps))
+    return _html.outcome([" ".join(lines)] if is_solved(case) else lines, folded)

@@ -184,6 +184,7 @@ class FixWidget:
 
     def _keep(self, row: FixRow, language: Language, first: bool) -> None:
         self._row, self._language, self._first = row, language, first
+        self.done = self.done or row.done
 
     def _words(self, name: str) -> dict[str, str]:
         """What a button says."""

@@ -69,6 +69,9 @@ class Live:
     def follow(self) -> None:
         """It follows from the start."""
 
+    def refresh(self) -> None:
+        """Nothing is run from it."""
+
     def retire(self) -> None:
         """The bars stay as they are: one widget."""
         self.close()

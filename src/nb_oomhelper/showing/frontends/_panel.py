@@ -117,6 +117,10 @@ class Panel:
         for bundle, name in ((self._saved(), self._saved_id), (self._view(), self._view_id)):
             display(bundle, raw=True, display_id=f"{name}-{self._shown}")
 
+    def refresh(self) -> None:
+        """Show what was run elsewhere, by a magic."""
+        self._body.refresh()
+
     def _saved(self) -> dict[str, Any]:
         return picture(self._report, self.name) | data_of(self._body.case, self._actions)
 
