@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,12 +25,6 @@ def ran(source: str | None, **names: Any) -> dict[str, Any]:
     assert source is not None
     exec(source, names)
     return names
-
-
-def statements(text: SourceText) -> list[ast.stmt]:
-    """The source's, or those of the block that it is."""
-    block: Any = text.tree.body[0]
-    return block.body if isinstance(block, ast.If) else text.tree.body
 
 
 RETRY = """
@@ -178,50 +171,6 @@ class TestInPlace:
     )
     def test_what_stays(self, source: str) -> None:
         assert change(source, lambda text: narrowing.in_place(text, text.tree.body, "x")) is None
-
-
-class TestByParts:
-    def by_parts(self, source: str) -> str | None:
-        return change(source, lambda text: narrowing.by_parts(text, statements(text)))
-
-    @pytest.mark.parametrize(
-        "source",
-        [
-            "diff = a[:, None, :] - b[None, :, :]\nd = (diff ** 2).sum(-1).argsort(axis=1)\n",
-            "d = ((a[:, None, :] - b[None]) ** 2).sum(axis=-1)\n",
-            "d = np.sqrt(((a[:, None] - b) ** 2).sum(-1))\n",
-            "d = np.linalg.norm(a[:, np.newaxis] - b, axis=2)\n",
-            "e = a[:, None] - b\nd = (e * e).sum(-1)\n",
-            "if True:\n    e = a[:, None] - b\n    d = (e ** 2).sum(-1)\n",
-            "diff = a[:, None, :] - b[None]\nd = np.einsum('ijk,ijk->ij', diff, diff)\n",
-        ],
-    )
-    def test_the_numbers_are_the_same(self, source: str) -> None:
-        numpy = pytest.importorskip("numpy")
-        given = {
-            "np": numpy,
-            "numpy": numpy,
-            "a": numpy.arange(15.0).reshape(5, 3),
-            "b": numpy.arange(21.0).reshape(7, 3) ** 2,
-        }
-        changed = self.by_parts(source)
-        assert changed is not None
-        assert "for part in numpy.array_split(a, " in changed
-        assert numpy.allclose(ran(changed, **given)["d"], ran(source, **given)["d"])
-
-    @pytest.mark.parametrize(
-        "source",
-        [
-            "diff = a[:, None] - b\nd = (diff ** 2).sum(-1)\nprint(diff)\n",
-            "diff = a[:, None] - b\nd = (diff ** 2).sum(0)\n",
-            "diff = a[:, None] - b\nd = np.einsum('ijk,ijk->jk', diff, diff)\n",
-            "d = ((f()[:, None] - b) ** 2).sum(-1)\n",
-            "d = (a - b).sum(-1)\n",
-            "part = 1\nd = ((a[:, None] - part) ** 2).sum(-1)\n",
-        ],
-    )
-    def test_what_stays(self, source: str) -> None:
-        assert self.by_parts(source) is None
 
 
 CONCAT = """

@@ -24,7 +24,6 @@ _DEPTH = 2  # attributes below a name
 _FEW = 64  # attributes of one object, and parts of one element
 _SIZED = 1_000  # members of one container that are measured; of more these stand for all
 _PARTS = 16  # parts of a member that are measured
-_BUILTINS = Element("other")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +35,14 @@ class Kept:
         element: What it is; of a container, what is in it, or None where that cannot be told.
         size: Bytes of the tensors and arrays right in it, by backend.
         owners: Names of the classes of the object whose attribute it is.
+        shape: Of a tensor or an array.
     """
 
     call: str = ""
     element: Element | None = None
     size: Mapping[str, int] | None = None
     owners: frozenset[str] = frozenset()
+    shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +147,7 @@ def _below(path: str, thing: object, depth: int, owners: frozenset[str]) -> Iter
     elif kind is _CACHE or kind is GeneratorType:
         yield path, Kept(call="close" if kind is GeneratorType else "cache_clear", owners=owners)
     elif _is_tensor(thing) or _is_array(thing):
-        yield path, Kept(element=describe(thing), owners=owners)
+        yield path, Kept(element=describe(thing), owners=owners, shape=_shape(thing))
     elif depth and not issubclass(kind, (type, ModuleType, FunctionType)):
         yield from _attributes(path, thing, depth)
 
@@ -221,7 +222,7 @@ def describe(thing: object, depth: int = 3) -> Element:
     if fields:  # by their places and by their names: both ways are written in a call
         parts = [(name, describe(one, depth - 1)) for name, one in fields]
         return Element("parts", {**dict(enumerate(one for _, one in parts)), **dict(parts)}, maker=class_name(kind))
-    return Element("model", on_device=_is_model_on_device(thing)) if _is_model(thing) else _BUILTINS
+    return Element("model", on_device=_is_model_on_device(thing)) if _is_model(thing) else Element("other")
 
 
 def _is_model(thing: object) -> bool:
@@ -301,6 +302,11 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
         met.add(place)
         name = "host" if where == "cpu" else where
         sizes[name] = sizes.get(name, 0) + size
+
+
+def _shape(thing: object) -> tuple[int, ...]:
+    kind: Any = sys.modules["torch"]._C.TensorBase if _is_tensor(thing) else type(thing)
+    return tuple(kind.shape.__get__(thing))
 
 
 def _is_tensor(thing: object) -> bool:

@@ -9,6 +9,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
+from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
 from nb_oomhelper.source.collecting import find_wide
@@ -22,11 +23,9 @@ def find_wide_code(
         running = _running(place)
         if event.framework != "numpy" or not running:
             continue
-        name = event.function or "numpy"
         if edits := narrowing.sparse_dummies(place.text, running):
             yield Mistake(kind="sparse", subject="get_dummies", place=place, edits=edits)
-        if edits := narrowing.by_parts(place.text, place.body) if _compares(running) else []:
-            yield Mistake(kind="by_parts", subject=name, place=place, edits=edits)
+        yield from find_row_parts(written, event, shortage, place)
         if edits := rewriting.concat_once(place.text, place.body):
             yield Mistake(kind="concat_once", subject="concat", place=place, edits=edits)
         yield from _in_place(written, held, place, running)
@@ -71,11 +70,6 @@ def _running(place: Place) -> list[ast.stmt]:
         found = fitting[:1]
         inner = [getattr(found[0], name, None) for name in ("body", "orelse", "finalbody")]
         body = [one for part in inner if isinstance(part, list) for one in part if isinstance(one, ast.stmt)]
-
-
-def _compares(running: list[ast.stmt]) -> bool:
-    """Whether the differences of all rows from all rows were being made."""
-    return any("None" in ast.unparse(node) or "newaxis" in ast.unparse(node) for node in running)
 
 
 def _in_place(written: Written, held: Holdings, place: Place, running: list[ast.stmt]) -> Iterator[Mistake]:
