@@ -120,6 +120,8 @@ def test_what_few_were_chosen_of_does_not_stay() -> None:
         ((40, 40), "e = a @ a.T\nd = (e + e.T).max(axis=1)\n"),
         ((40, 40), "e = v[:, None] - v\nd = np.cumsum(e)[-1]\n"),
         ((40, 3), "e = a - a.mean(axis=0)\n"),
+        ((40, 3), "e = a - np.roll(a, 1, axis=0)\nd = e.max(axis=1)\n"),  # neighbours of other parts
+        ((40, 3), "e = a * 2\nprint(e.mean())\n"),  # it is the result
     ],
 )
 def test_what_stays(refused: tuple[int, ...], source: str) -> None:

@@ -22,8 +22,7 @@ _DICTS = (dict, defaultdict, OrderedDict)
 _CACHE = type(functools.lru_cache(lambda: None))
 _DEPTH = 2  # attributes below a name
 _FEW = 64  # attributes of one object, and parts of one element
-_SIZED = 1_000  # members of one container that are measured; of more these stand for all
-_PARTS = 16  # parts of a member that are measured
+_SIZED, _PARTS = 1_000, 16  # members of a container, and parts of one, that are measured; these stand for all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class Kept:
         element: What it is; of a container, what is in it, or None where that cannot be told.
         size: Bytes of the tensors and arrays right in it, by backend.
         owners: Names of the classes of the object whose attribute it is.
-        shape: Of a tensor or an array.
+        shape, dtype: Of a tensor or an array.
     """
 
     call: str = ""
@@ -43,6 +42,7 @@ class Kept:
     size: Mapping[str, int] | None = None
     owners: frozenset[str] = frozenset()
     shape: tuple[int, ...] | None = None
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ def _below(path: str, thing: object, depth: int, owners: frozenset[str]) -> Iter
     elif kind is _CACHE or kind is GeneratorType:
         yield path, Kept(call="close" if kind is GeneratorType else "cache_clear", owners=owners)
     elif _is_tensor(thing) or _is_array(thing):
-        yield path, Kept(element=describe(thing), owners=owners, shape=_shape(thing))
+        yield path, Kept(element=describe(thing), owners=owners, **_form(thing))
     elif depth and not issubclass(kind, (type, ModuleType, FunctionType)):
         yield from _attributes(path, thing, depth)
 
@@ -304,9 +304,9 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
         sizes[name] = sizes.get(name, 0) + size
 
 
-def _shape(thing: object) -> tuple[int, ...]:
-    kind: Any = sys.modules["torch"]._C.TensorBase if _is_tensor(thing) else type(thing)
-    return tuple(kind.shape.__get__(thing))
+def _form(thing: object) -> dict[str, Any]:
+    of: Any = sys.modules["torch"]._C.TensorBase if _is_tensor(thing) else type(thing)
+    return {"shape": tuple(of.shape.__get__(thing)), "dtype": str(of.dtype.__get__(thing))}
 
 
 def _is_tensor(thing: object) -> bool:

@@ -179,6 +179,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
     return {
         "explains": mend.explains,
         "in_cell": mend.in_cell,
+        "forgets": mend.forgets,
         "before": mend.before,
         "after": mend.after,
         "changed_cell": mend.cell,

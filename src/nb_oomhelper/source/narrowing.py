@@ -15,39 +15,56 @@ _COLLECTING = frozenset({"array", "asarray", "stack", "vstack", "hstack", "conca
 _KEPT_BY_ADAFACTOR = frozenset({"lr", "weight_decay", "params", "maximize"})
 
 
-def in_place(text: SourceText, body: list[ast.stmt], name: str) -> list[Edit]:
+def in_place(text: SourceText, body: list[ast.stmt], name: str, small: Collection[str] = ()) -> list[Edit]:
     """Write `x = (x - x.mean()) / x.std()` so that each step changes the array that is there.
 
     Args:
         text: The source.
         body: The statements to look in.
         name: The array, which nobody else looks at.
+        small: Names of numbers, and of arrays that are much smaller.
     """
     for node in body:
         for target, value in pairs(node):
-            steps = _steps(value, name) if _is(target, name) and isinstance(node, ast.Assign) else None
+            steps = _steps(value, name, small) if _is(target, name) and isinstance(node, ast.Assign) else None
             if steps and len(node.targets) == 1:  # type: ignore[attr-defined]
                 return _stepwise(text, node, steps, name)
     return []
 
 
-def _steps(value: ast.expr, name: str) -> list[tuple[str, ast.expr]] | None:
+def reduced_names(body: list[ast.stmt]) -> set[str]:
+    """Give the names that stand for what a reduction gives: `mean = x.mean(axis=0)`.
+
+    Args:
+        body: The statements that bind them.
+    """
+    found = [(target, value) for node in body for target, value in pairs(node)]
+    return {target.id for target, value in found if isinstance(target, ast.Name) and _is_reduced(value)}
+
+
+def _is_reduced(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and last_name(node.func) in _REDUCING
+
+
+def _steps(value: ast.expr, name: str, small: Collection[str]) -> list[tuple[str, ast.expr]] | None:
     """What is done to an array one by one, from the inside out; None where that is more than arithmetic."""
     if _is(value, name):
         return []
-    if not isinstance(value, ast.BinOp) or type(value.op) not in _IN_PLACE or not _is_small(value.right, name):
+    if not isinstance(value, ast.BinOp) or type(value.op) not in _IN_PLACE or not _is_small(value.right, small):
         return None
-    before = _steps(value.left, name)
+    before = _steps(value.left, name, small)
     return None if before is None else [*before, (_IN_PLACE[type(value.op)], value.right)]
 
 
-def _is_small(node: ast.expr, name: str) -> bool:
+def _is_small(node: ast.expr, small: Collection[str]) -> bool:
     """Whether an operand is a number, or what a reduction gives."""
     if isinstance(node, ast.BinOp):
-        return _is_small(node.left, name) and _is_small(node.right, name)
+        return _is_small(node.left, small) and _is_small(node.right, small)
     if isinstance(node, ast.Call):
         kept = {one.arg for one in node.keywords} - {"axis", "keepdims", "ddof", "dtype"}
         return last_name(node.func) in _REDUCING and not kept
+    if isinstance(node, ast.Name):
+        return node.id in small
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
 
 
@@ -119,6 +136,27 @@ def collected_as_float32(text: SourceText, body: list[ast.stmt], lists: Collecti
             module = ast.unparse(node.func.value)
             if module in ("np", "numpy") and not told and node.args and _names(node.args[0]) & set(lists):
                 edits += _with_argument(text, node, f"dtype={module}.float32")
+    return edits
+
+
+def scaled_as_float32(text: SourceText, body: list[ast.stmt], wide: Collection[str]) -> list[Edit]:
+    """Compute with float32 what is made of whole numbers: `np.stack(images) / 255.0` would be float64.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        wide: Names of arrays of whole numbers, or of float64.
+    """
+    edits: list[Edit] = []
+    for node in walk(body):
+        operands = [node.left, node.right] if isinstance(node, ast.BinOp) and type(node.op) in _IN_PLACE else []
+        for one in operands:
+            if isinstance(one, ast.Name) and one.id in wide:
+                edits += put_behind(text, one, '.astype("float32")')
+            elif isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _COLLECTING:
+                module = ast.unparse(one.func.value)
+                if module in ("np", "numpy") and not {keyword.arg for keyword in one.keywords} & {"dtype", "out", None}:
+                    edits += _with_argument(text, one, f"dtype={module}.float32")
     return edits
 
 

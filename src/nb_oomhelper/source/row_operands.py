@@ -6,9 +6,13 @@ import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from nb_oomhelper.source.collecting import put_behind
+from nb_oomhelper.source.collecting import last_name, put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
 
+REDUCING = frozenset(
+    {"sum", "mean", "std", "var", "min", "max", "prod", "any", "all", "argmin", "argmax", "median", "ptp", "norm"}
+    | {"nansum", "nanmean", "nanmin", "nanmax", "quantile", "percentile", "logsumexp", "count_nonzero"}
+)
 _FEW = 100  # values of a row that are chosen
 
 
@@ -166,7 +170,28 @@ class Operands:
                     raise UnfitError
                 if shape[0] != 1:
                     self._cut(node, ndim)
+            elif (
+                one is None
+                and not isinstance(node, (ast.Name, ast.Attribute))
+                and _may_have_rows(node, self._shapes, self._length)
+            ):
+                raise UnfitError
         return Rows(ndim, small=ndim == 1 or all(one.small for one in rows))
+
+
+def _may_have_rows(node: ast.AST, shapes: Mapping[str, tuple[int, ...]], length: int) -> bool:
+    """Whether something that is the same for all rows may have as many rows itself, as `np.roll(a, 1)` has."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and _is_new_axis(node.slice.elts[0]):
+        return False
+    if isinstance(node, ast.Attribute) and node.attr in ("T", "shape", "size", "ndim"):
+        return False
+    if isinstance(node, ast.Call) and last_name(node.func) in REDUCING | {"len", "float", "int"}:
+        axes = [*node.args, *(one.value for one in node.keywords if one.arg == "axis")]
+        if all(not isinstance(one, ast.Constant) or one.value == 0 for one in axes):
+            return False
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return shapes.get(ast.unparse(node), (0,))[:1] == (length,)
+    return any(_may_have_rows(one, shapes, length) for one in ast.iter_child_nodes(node))
 
 
 def _is_new_axis(node: ast.expr) -> bool:

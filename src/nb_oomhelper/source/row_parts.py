@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.collecting import last_name, walk
+from nb_oomhelper.source.letting_go import is_on_the_way
 from nb_oomhelper.source.row_operands import Rows, UnfitError
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
@@ -246,6 +247,8 @@ def _written(
         return []
     if indent.strip() or any(map(_spans_text, inside)) or _between(text, start, end, [*inside, *run.hoisted]):
         return []
+    if at_top and any(name not in kept and not is_on_the_way(body, name) for name in reader.env):
+        return []  # a result
     if used.intersection([*helpers, *(name for name, _ in run.totals)]):
         return []
     lines = [*_before(text, run, helpers), *_loop(text, reader, run, kept)]

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 
 from nb_oomhelper.source.collecting import last_name, walk
-from nb_oomhelper.source.row_operands import Operands, Rows, UnfitError
+from nb_oomhelper.source.row_operands import REDUCING, Operands, Rows, UnfitError
 
 ELEMENTWISE = frozenset(
     {"sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "exp", "exp2", "expm1"}
@@ -17,10 +17,6 @@ ELEMENTWISE = frozenset(
     | {"not_equal", "less", "greater", "less_equal", "greater_equal", "expit"}
 )
 _SAME_SHAPE = frozenset({"astype", "copy", "clip", "round", "conj"})
-_REDUCING = frozenset(
-    {"sum", "mean", "std", "var", "min", "max", "prod", "any", "all", "argmin", "argmax", "median", "ptp", "norm"}
-    | {"nansum", "nanmean", "nanmin", "nanmax", "quantile", "percentile", "logsumexp", "count_nonzero"}
-)
 _ALONG_LAST = frozenset({"argsort", "sort", "argpartition", "partition", "softmax", "log_softmax", "cumsum"})
 _FFT = frozenset({"fft", "ifft", "rfft", "irfft", "hfft", "dct", "hilbert"})
 _PAIRS = frozenset(
@@ -67,19 +63,19 @@ class RowReader(Operands):
     ) -> Rows | None:
         """What works along one axis, which must not be that of the rows."""
         before = len(self.edits), len(self.counts)
-        rows = self.value(operands[0]) if name in _REDUCING | _ALONG_LAST | _FFT else None
+        rows = self.value(operands[0]) if name in REDUCING | _ALONG_LAST | _FFT else None
         if rows is None:
             return self._same(node)
         self._same(*operands[1:], *given.values())
         axis = given.get("axis", given.get("dim"))
-        if axis is None and name in _REDUCING and len(operands) > 1:
+        if axis is None and name in REDUCING and len(operands) > 1:
             axis = operands[-1] if name not in ("quantile", "percentile") or len(operands) > 2 else None
-        if (axis is None and name in _REDUCING | {"cumsum"}) or not _is_beyond_first(axis, rows.ndim):
+        if (axis is None and name in REDUCING | {"cumsum"}) or not _is_beyond_first(axis, rows.ndim):
             if self._knows(operands[0]):
                 raise UnfitError
             del self.edits[before[0] :], self.counts[before[1] :]  # it is a whole that is there already
             return None
-        if name not in _REDUCING or _is_true(given.get("keepdims")):
+        if name not in REDUCING or _is_true(given.get("keepdims")):
             return Rows(rows.ndim)
         ndim = None if rows.ndim is None else rows.ndim - 1
         return Rows(ndim, small=ndim in (None, 1))
@@ -173,7 +169,7 @@ def computes_elementwise(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
             return False
         if isinstance(one, ast.Call) and not _is_elementwise(one):
             return False
-        if isinstance(one, ast.Attribute) and one.attr in _REDUCING | {"T", "shape", "size"}:
+        if isinstance(one, ast.Attribute) and one.attr in REDUCING | {"T", "shape", "size"}:
             return False
     return True
 
