@@ -57,7 +57,7 @@ def phase_on_way(written: Written) -> Phase | None:
         loop = _innermost(body, line)
         if _goes_back(body if loop is None else loop.body, line) or (loop is not None and _goes_back_with(body, loop)):
             return "train"
-        looped |= loop is not None
+        looped |= loop is not None or _comprehends(body, line)
     return "infer" if looped else None
 
 
@@ -71,6 +71,11 @@ def _way(written: Written) -> Iterator[tuple[list[ast.stmt], int]]:
         function = None if one is None else written.function(one)
         if function is not None:
             yield function[1].body, step.line
+
+
+def _comprehends(body: list[ast.stmt], line: int) -> bool:
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    return any(isinstance(one, kinds) and one.lineno <= line <= (one.end_lineno or 0) for one in walk(body))
 
 
 def _innermost(body: list[ast.stmt], line: int) -> ast.For | ast.AsyncFor | ast.While | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.collecting import last_name, walk
 from nb_oomhelper.source.letting_go import is_on_the_way
 from nb_oomhelper.source.row_operands import Rows, UnfitError
+from nb_oomhelper.source.row_totals import SIMPLE, has_rows, read_totals
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
 
 PARTS = 32
-_TOTALS = frozenset({"mean", "sum", "min", "max"})
-_SIMPLE = (ast.Assign, ast.AugAssign, ast.Expr, ast.Return, ast.AnnAssign)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +85,9 @@ def in_row_parts(
     if block is None or part is None:
         return None
     at = next(at for at, one in enumerate(block) if one.lineno <= line <= (one.end_lineno or 0))
-    for first in range(at + 1):
+    for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
         reader = RowReader(text, shapes, refused, elementwise, part)
-        run = _read(text, reader, block[first:])
+        run = _read(text, reader, block[first:last], block[last:])
         if run is None or len(run.inside) + len(run.hoisted) <= at - first:
             continue
         if edits := _written(text, body, reader, run, used, at_top=at_top):
@@ -100,14 +100,14 @@ def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
     """The innermost statements of which one failed, not within a loop's or another statement's head."""
     for node in body:
         if node.lineno <= line <= (node.end_lineno or 0):
-            if isinstance(node, _SIMPLE):
+            if isinstance(node, SIMPLE):
                 return body
             inner = getattr(node, "body", None)
             return _block_at(inner, line) if isinstance(node, (ast.For, ast.With, ast.If)) and inner else None
     return None
 
 
-def _read(text: SourceText, reader: RowReader, block: list[ast.stmt]) -> _Run | None:
+def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list[ast.stmt]) -> _Run | None:
     run = _Run()
     for number, node in enumerate(block):
         before = len(reader.edits), len(reader.counts)
@@ -124,8 +124,9 @@ def _read(text: SourceText, reader: RowReader, block: list[ast.stmt]) -> _Run | 
             run.hoisted.append(node)
         else:
             del reader.edits[before[0] :], reader.counts[before[1] :]
-            _read_totals(text, reader, block[number:], run)
+            rest = [*block[number:], *rest]
             break
+    run.totals, run.tail = read_totals(text, reader, rest)
     return run if reader.counts else None
 
 
@@ -165,71 +166,9 @@ def _assigned(reader: RowReader, target: ast.expr, value: ast.expr) -> bool | No
         return False
     if rows is None:
         calls = any(isinstance(one, ast.Call) for one in ast.walk(value))
-        return False if target.id in reader.env or (calls and _has_rows(reader, value)) else None
+        return False if target.id in reader.env or (calls and has_rows(reader, value)) else None
     reader.env[target.id] = rows
     return True
-
-
-def _has_rows(reader: RowReader, node: ast.AST) -> bool:
-    return any(isinstance(one, ast.Name) and one.id in reader.env for one in ast.walk(node))
-
-
-def _read_totals(text: SourceText, reader: RowReader, rest: list[ast.stmt], run: _Run) -> None:
-    """Sums and the like of all rows: each part gives its share."""
-    for node in rest:
-        if not isinstance(node, _SIMPLE):
-            continue
-        inner: set[ast.AST] = set()
-        for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
-            if call in inner or (total := _total(reader, call)) is None:
-                continue
-            inner.update(ast.walk(call))
-            name, whole, weight = f"part_{total[0]}s", total[1], ""
-            name = name if not run.totals else f"{name}_{len(run.totals) + 1}"
-            written = text.text[slice(*text.span(call))]
-            for start, end, new in sorted(total[2], reverse=True):
-                offset = text.span(call)[0]
-                written = written[: start - offset] + new + written[end - offset :]
-            if total[0] == "mean":
-                weight = f" * len({reader.part})"
-            run.totals.append((name, f"{written}{weight}"))
-            run.tail.append((*text.span(call), whole.format(name=name, count=reader.counts[0])))
-
-
-def _total(reader: RowReader, call: ast.Call) -> tuple[str, str, list[Edit]] | None:
-    """What a call takes of all rows: its name, the code of the whole, and the changes of one part's."""
-    if not _has_rows(reader, call):
-        return None
-    if (edits := _small(reader, call)) is not None:
-        return "row", "numpy.concatenate({name})", edits
-    name = last_name(call.func)
-    method = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) not in ("np", "numpy")
-    operand = call.func.value if method else call.args[0] if call.args else None  # type: ignore[attr-defined]
-    axes = [*(call.args if method else call.args[1:]), *(one.value for one in call.keywords if one.arg == "axis")]
-    others = {one.arg for one in call.keywords} - {"axis"}
-    if name not in _TOTALS or operand is None or others or len(axes) > 1 or (axes and ast.unparse(axes[0]) != "0"):
-        return None
-    rows, edits = _looked_at(reader, operand)
-    if rows is None or rows.ndim == 1:
-        return None
-    whole = {"sum": "sum({name})", "mean": "sum({name}) / {count}"}.get(name, f"numpy.{name}({{name}}, axis=0)")
-    return name, f"({whole})" if name == "mean" else whole, edits
-
-
-def _small(reader: RowReader, call: ast.Call) -> list[Edit] | None:
-    """The changes of an expression that gives little of each row; None where it is another one."""
-    rows, edits = _looked_at(reader, call)
-    return None if rows is None or not reader.is_small(rows) else edits
-
-
-def _looked_at(reader: RowReader, node: ast.expr) -> tuple[Rows | None, list[Edit]]:
-    before = len(reader.edits), len(reader.counts)
-    try:
-        return reader.value(node), reader.edits[before[0] :]
-    except UnfitError:
-        return None, []
-    finally:
-        del reader.edits[before[0] :], reader.counts[before[1] :]
 
 
 def _written(
