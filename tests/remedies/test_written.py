@@ -36,6 +36,8 @@ def written(source: str, line: int) -> Written:
             6,
             "infer",
         ),
+        ("outs = [net(x) for x in xs]", 1, "infer"),
+        ("losses = [net(x) for x in xs]\nsum(losses).backward()", 1, "train"),
         ("out = net(x)", 1, None),  # another cell may go backward with it
     ],
 )
