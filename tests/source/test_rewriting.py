@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -248,3 +249,28 @@ def test_calls(find: Callable[[SourceText, Any], list[Edit]], before: str, after
 def test_lists_of_arrays_are_put_together_as_float32(before: str, after: str | None) -> None:
     find = narrowing.collected_as_float32
     assert change(before, lambda text: find(text, text.tree.body, {"parts"})) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = np.stack(images) / 255.0", "x = np.stack(images, dtype=np.float32) / 255.0"),
+        ("x = (pixels - 3) / 255.0", 'x = (pixels.astype("float32") - 3) / 255.0'),
+        ("x = np.array(images, dtype=t) / 255.0, np.stack(images), other / 2, pixels @ w", None),
+    ],
+)
+def test_whole_numbers_are_scaled_as_float32(before: str, after: str | None) -> None:
+    find = narrowing.scaled_as_float32
+    assert change(before, lambda text: find(text, text.tree.body, {"pixels"})) == after
+
+
+@pytest.mark.parametrize(
+    ("small", "after"), [({"mean", "std"}, "x -= mean\nx /= std"), ({"mean"}, None), (set[str](), None)]
+)
+def test_small_arrays_are_taken_off_in_place(small: set[str], after: str | None) -> None:
+    source = "x = (x - mean) / std"
+    assert change(source, lambda text: narrowing.in_place(text, text.tree.body, "x", small)) == after
+
+
+def test_names_of_what_a_reduction_gives() -> None:
+    assert narrowing.reduced_names(ast.parse("m = x.mean(axis=0)\ns = np.std(x)\ny = x - m").body) == {"m", "s"}

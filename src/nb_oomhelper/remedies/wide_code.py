@@ -53,7 +53,7 @@ def _in_float32(
         return
     edits = cures.in_float32(place.text, running)
     edits += [] if edits else narrowing.collected_as_float32(place.text, running, _lists_of_float64(written, place))
-    edits = edits or narrowing.scaled_as_float32(place.text, running, _arrays_not_float32(written, place))
+    edits = edits or narrowing.scaled_as_float32(place.text, running, _whole_numbers(written, place))
     explains = half if edits else None
     if not edits:
         edits = cures.in_float32(place.text, place.body)
@@ -68,13 +68,11 @@ def _made_rows(written: Written, held: Holdings) -> frozenset[int]:
     return frozenset[int]().union(*map(held.named, written.made_names() - written.cell.needs))
 
 
-def _arrays_not_float32(written: Written, place: Place) -> set[str]:
-    """Names of arrays with whole numbers or 16 digits, as the code of a place knows them."""
+def _whole_numbers(written: Written, place: Place) -> set[str]:
+    """Names of arrays of whole numbers, as the code of a place knows them."""
     one = place.definition
     kept = written.kept if one is None else written.local.get((one.file, one.line), {})
-    return {
-        name for name, what in kept.items() if what.dtype in ("uint8", "uint16", "int16", "int32", "int64", "float64")
-    }
+    return {name for name, what in kept.items() if what.dtype in ("uint8", "uint16", "int16", "int32", "int64")}
 
 
 def _lists_of_float64(written: Written, place: Place) -> set[str]:

@@ -139,19 +139,19 @@ def collected_as_float32(text: SourceText, body: list[ast.stmt], lists: Collecti
     return edits
 
 
-def scaled_as_float32(text: SourceText, body: list[ast.stmt], wide: Collection[str]) -> list[Edit]:
+def scaled_as_float32(text: SourceText, body: list[ast.stmt], whole: Collection[str]) -> list[Edit]:
     """Compute with float32 what is made of whole numbers: `np.stack(images) / 255.0` would be float64.
 
     Args:
         text: The source.
         body: The statements to look in.
-        wide: Names of arrays of whole numbers, or of float64.
+        whole: Names of arrays of whole numbers.
     """
     edits: list[Edit] = []
     for node in walk(body):
         operands = [node.left, node.right] if isinstance(node, ast.BinOp) and type(node.op) in _IN_PLACE else []
         for one in operands:
-            if isinstance(one, ast.Name) and one.id in wide:
+            if isinstance(one, ast.Name) and one.id in whole:
                 edits += put_behind(text, one, '.astype("float32")')
             elif isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _COLLECTING:
                 module = ast.unparse(one.func.value)
