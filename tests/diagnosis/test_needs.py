@@ -129,6 +129,20 @@ def test_what_the_cell_needs_again() -> None:
     assert cell_needs(event(), snapshot, 700 * MIB) == 800 * MIB
 
 
+def test_a_request_of_unknown_size_was_more_than_there_was_room_for() -> None:
+    """So the same cell does not run in the same room: it takes more than the release of what it kept."""
+    held = Holdings(
+        rows=(Holding(name="x", kind="failed_cell", backend="host", own=200 * MIB),), shares=(((0,), 200 * MIB),)
+    )
+    snapshot = MemorySnapshot(taken_at=0.0, driver=DriverReading(), host=LIMITED, holdings=held)
+    unknown = replace(event(), requested=None)
+    assert cell_needs(unknown, snapshot, 50 * MIB) == 300 * MIB + 1  # 100 MiB are free, 200 are the cell's
+    assert cell_needs(unknown, snapshot, 700 * MIB) == 700 * MIB + 1
+    assert cell_needs(unknown, snapshot, None) is None
+    unlimited = replace(snapshot, host=replace(LIMITED, address_space_limit=None))
+    assert cell_needs(unknown, unlimited, 50 * MIB) is None
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the figures are from /proc")
 def test_an_arena_that_a_refused_request_leaves_was_not_made_by_the_cell() -> None:
     """The first request that glibc refuses leaves one: the cell does not need that much more when it runs again."""

@@ -134,6 +134,13 @@ def test_of_many_objects_the_bytes_are_estimated(kind: str) -> None:
     assert abs(row.own - each * MANY) < 0.12 * each * MANY
 
 
+def test_many_objects_are_looked_at_roughly_when_time_is_up() -> None:
+    """Whoever comes last would else have no row, however much it keeps."""
+    first, last = ([{"t": f"{name} {i}" * 20} for i in range(MANY)] for name in ("a", "b"))
+    found = find({"first": first, "last": last}, seconds=0.0)
+    assert {row.name for row in found.rows if row.own > 20 * MIB} == {"first", "last"}
+
+
 def test_lists_of_the_same_objects_share_them() -> None:
     rows = [{"number": i, "text": f"text {i}"} for i in range(MANY)]
     half = rows[: MANY // 2]

@@ -28,12 +28,6 @@ def ran(source: str | None, **names: Any) -> dict[str, Any]:
     return names
 
 
-def statements(text: SourceText) -> list[ast.stmt]:
-    """The source's, or those of the block that it is."""
-    block: Any = text.tree.body[0]
-    return block.body if isinstance(block, ast.If) else text.tree.body
-
-
 RETRY = """
 def step(size):
     if size > 4:
@@ -180,50 +174,6 @@ class TestInPlace:
         assert change(source, lambda text: narrowing.in_place(text, text.tree.body, "x")) is None
 
 
-class TestByParts:
-    def by_parts(self, source: str) -> str | None:
-        return change(source, lambda text: narrowing.by_parts(text, statements(text)))
-
-    @pytest.mark.parametrize(
-        "source",
-        [
-            "diff = a[:, None, :] - b[None, :, :]\nd = (diff ** 2).sum(-1).argsort(axis=1)\n",
-            "d = ((a[:, None, :] - b[None]) ** 2).sum(axis=-1)\n",
-            "d = np.sqrt(((a[:, None] - b) ** 2).sum(-1))\n",
-            "d = np.linalg.norm(a[:, np.newaxis] - b, axis=2)\n",
-            "e = a[:, None] - b\nd = (e * e).sum(-1)\n",
-            "if True:\n    e = a[:, None] - b\n    d = (e ** 2).sum(-1)\n",
-            "diff = a[:, None, :] - b[None]\nd = np.einsum('ijk,ijk->ij', diff, diff)\n",
-        ],
-    )
-    def test_the_numbers_are_the_same(self, source: str) -> None:
-        numpy = pytest.importorskip("numpy")
-        given = {
-            "np": numpy,
-            "numpy": numpy,
-            "a": numpy.arange(15.0).reshape(5, 3),
-            "b": numpy.arange(21.0).reshape(7, 3) ** 2,
-        }
-        changed = self.by_parts(source)
-        assert changed is not None
-        assert "for part in numpy.array_split(a, " in changed
-        assert numpy.allclose(ran(changed, **given)["d"], ran(source, **given)["d"])
-
-    @pytest.mark.parametrize(
-        "source",
-        [
-            "diff = a[:, None] - b\nd = (diff ** 2).sum(-1)\nprint(diff)\n",
-            "diff = a[:, None] - b\nd = (diff ** 2).sum(0)\n",
-            "diff = a[:, None] - b\nd = np.einsum('ijk,ijk->jk', diff, diff)\n",
-            "d = ((f()[:, None] - b) ** 2).sum(-1)\n",
-            "d = (a - b).sum(-1)\n",
-            "part = 1\nd = ((a[:, None] - part) ** 2).sum(-1)\n",
-        ],
-    )
-    def test_what_stays(self, source: str) -> None:
-        assert self.by_parts(source) is None
-
-
 CONCAT = """
 df = pd.DataFrame()
 versions = []
@@ -299,3 +249,28 @@ def test_calls(find: Callable[[SourceText, Any], list[Edit]], before: str, after
 def test_lists_of_arrays_are_put_together_as_float32(before: str, after: str | None) -> None:
     find = narrowing.collected_as_float32
     assert change(before, lambda text: find(text, text.tree.body, {"parts"})) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = np.stack(images) / 255.0", "x = np.stack(images, dtype=np.float32) / 255.0"),
+        ("x = (pixels - 3) / 255.0", 'x = (pixels.astype("float32") - 3) / 255.0'),
+        ("x = np.array(images, dtype=t) / 255.0, np.stack(images), other / 2, pixels @ w", None),
+    ],
+)
+def test_whole_numbers_are_scaled_as_float32(before: str, after: str | None) -> None:
+    find = narrowing.scaled_as_float32
+    assert change(before, lambda text: find(text, text.tree.body, {"pixels"})) == after
+
+
+@pytest.mark.parametrize(
+    ("small", "after"), [({"mean", "std"}, "x -= mean\nx /= std"), ({"mean"}, None), (set[str](), None)]
+)
+def test_small_arrays_are_taken_off_in_place(small: set[str], after: str | None) -> None:
+    source = "x = (x - mean) / std"
+    assert change(source, lambda text: narrowing.in_place(text, text.tree.body, "x", small)) == after
+
+
+def test_names_of_what_a_reduction_gives() -> None:
+    assert narrowing.reduced_names(ast.parse("m = x.mean(axis=0)\ns = np.std(x)\ny = x - m").body) == {"m", "s"}

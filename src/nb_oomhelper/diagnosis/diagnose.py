@@ -81,6 +81,10 @@ def diagnose(
         partial(rest, event, snapshot),
     ]
     made = _tried(failed, None, made_by, event, span, snapshot)
+    needs = _tried(failed, None, cell_needs, event, snapshot, made)
+    hidden = _tried(failed, 0, hidden_by, event, span, snapshot, made)
+    if event.requested is None and needs is not None:
+        hidden = max(hidden, needs)  # the request may have been of any size
     causes = sorted(_each(failed, found), key=weight)
     ends = _tried(failed, no_ends, dead_ends.finders, event, snapshot, free, causes, torch)
     return Diagnosis(
@@ -88,9 +92,9 @@ def diagnose(
         free=free,
         capacity=capacity,
         short=short,
-        rerun=_tried(failed, None, cell_needs, event, snapshot, made),
+        rerun=needs,
         made=made,
-        hidden=_tried(failed, 0, hidden_by, event, span, snapshot, made),
+        hidden=hidden,
         gaps=_tried(failed, 0, gaps_of, event, snapshot),
         printed=printed_by(event),
         certain=event.certainty == "sure",

@@ -74,14 +74,23 @@ def cell_needs(event: OomEvent, snapshot: MemorySnapshot, made: int | None) -> i
         made: As `made_by` gives it.
 
     Returns:
-        Bytes, the failed request among them; None where that is unknown.
+        Bytes, the failed request among them; None where that is unknown. Where only the request is, more than there
+        was room for, under a limit.
     """
-    if event.requested is None:
-        return None
     kept = snapshot.holdings.freed_by(snapshot.holdings.of_kind("failed_cell"))
+    if event.requested is None:
+        return _more_than_there_was(event, snapshot, made, kept)
     # XLA tells what a whole program takes; its arguments are there before it
     program = (event.figure("program") or 0) - (event.figure("arguments") or 0)
     return max(program, event.requested + max(made or 0, kept))
+
+
+def _more_than_there_was(event: OomEvent, snapshot: MemorySnapshot, made: int | None, kept: int) -> int | None:
+    """What a cell needs at least that ran into a limit of address space with a request of unknown size."""
+    bound, left, _ = tightest(snapshot.host)
+    if event.backend != "host" or made is None or left is None or bound not in ("RLIMIT_AS", "RLIMIT_DATA"):
+        return None
+    return max(made, left + kept) + 1
 
 
 def gaps_of(event: OomEvent, snapshot: MemorySnapshot) -> int:

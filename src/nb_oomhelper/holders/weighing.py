@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from sys import getallocatedblocks, getrefcount
@@ -29,6 +30,9 @@ _FOLLOWED = 1 << 15  # of all blocks of memory that Python has given out, so man
 _PRIMES = (61, 127, 251, 509, 1021, 2039, 4093)  # addresses have steps: by a prime they are chosen evenly
 _FINE = 7  # where that chooses nobody
 _GOLDEN = 0.618  # its multiples are spread evenly, however many there are
+_SHARE = 0.5  # of the time that is left, at most, for one holder: the largest may come last
+_ROUGH = 0.01  # seconds for each of those that come when time is up
+_ROUGH_IN_ALL = 0.1
 _ALONE = 1 + next(map(getrefcount, [object()]))  # what it says of one in a list of ours to which one other refers
 
 
@@ -81,20 +85,35 @@ class _Trail:
         self.sums[place] = self.sums.get(place, 0) + size
 
 
-class Weigher:
-    """Weighs holders until a deadline.
+class _Clock:
+    """A holder has a share of the time that is left; when time is up, still enough for a rough look."""
 
-    Attributes:
-        expired: Time is up.
-    """
+    def __init__(self, seconds: float) -> None:
+        self._deadline = self._until = time.monotonic() + seconds
+        self._rough = _ROUGH_IN_ALL
+
+    @contextmanager
+    def share(self) -> Iterator[None]:
+        started = time.monotonic()
+        share, rough = (self._deadline - started) * _SHARE, min(_ROUGH, self._rough)
+        self._until = started + max(share, rough)
+        yield
+        if share < rough:
+            self._rough -= time.monotonic() - started
+
+    def left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+
+class Weigher:
+    """Weighs holders until a deadline."""
 
     def __init__(self, sorts: Sorts, barred: frozenset[int], seconds: float) -> None:
         self._sorts = sorts
         self._barred = barred
-        self._deadline = time.monotonic() + seconds
+        self._clock = _Clock(seconds)
         wanted = getallocatedblocks() / _FOLLOWED
         self._prime = next((prime for prime in _PRIMES if prime >= wanted), _PRIMES[-1])
-        self.expired = False
 
     def weigh(self, root: Root) -> Weight:
         """Weigh what a root leads to.
@@ -109,10 +128,11 @@ class Weigher:
         for number, (_, part) in enumerate(root.things):
             parts.setdefault(id(part), number)
         trail = _Trail(Weight(), parts, set(self._barred))
-        for index, thing in _heads(root):
-            self._meet_head(thing, index, trail)
-            while trail.waiting and not self._late():
-                self._open(trail.waiting.pop(), trail)
+        with self._clock.share():
+            for index, thing in _heads(root):
+                self._meet_head(thing, index, trail)
+                while trail.waiting and self._clock.left():
+                    self._open(trail.waiting.pop(), trail)
         weight = trail.weight
         if trail.waiting:
             weight.estimated = weight.leads = True
@@ -141,7 +161,7 @@ class Weigher:
         """Count the objects of a group, and meet what they refer to."""
         things = group.things
         for at in range(0, len(things), _CHUNK):
-            if self._late():
+            if not self._clock.left():
                 trail.weight.estimated = trail.weight.leads = True
                 return
             chunk = things[at : at + _CHUNK]
@@ -166,8 +186,7 @@ class Weigher:
 
     def _choose(self, members: _Members) -> tuple[list[object], float]:
         """Choose a few by their addresses; for how many each stands. What there is no time to see counts, too."""
-        now = time.monotonic()
-        until = now + max(0.0, self._deadline - now) / 2  # those that are chosen are still to be followed
+        until = time.monotonic() + self._clock.left() / 2  # those that are chosen are still to be followed
         for prime in (self._prime, _FINE, 1):
             chosen: list[object] = []
             for block in members.blocks():
@@ -223,10 +242,6 @@ class Weigher:
         if id(thing) not in trail.seen and _numpy.has_objects(thing):
             trail.seen.add(id(thing))
             self._meet_many(_Listed(_numpy.members(thing)), group, trail)
-
-    def _late(self) -> bool:
-        self.expired = self.expired or time.monotonic() > self._deadline
-        return self.expired
 
 
 class _Members:

@@ -96,6 +96,7 @@ class FixPlan:
         explains: For a cell with a mistake mended: bytes that the mistake kept; None where that is not known.
         in_cell: For the same: the failed cell itself keeps them.
         partly: For the same: something else goes on growing with every step.
+        forgets: For the same: bytes of what the cell makes anew, and lets go of before.
         subject: The name, pid or model that it is about, or "".
         released_holders: The holders that it lets go: indexes of rows of the snapshot's holdings.
         outside: What it frees is another process's, and the driver has it back as it is.
@@ -129,6 +130,7 @@ class FixPlan:
     explains: int | None = None
     in_cell: bool = False
     partly: bool = False
+    forgets: int = 0
     subject: str = ""
     released_holders: frozenset[int] = frozenset()
     releases: bool = False

@@ -16,6 +16,7 @@ from nb_oomhelper.remedies.kept_on_device import (
     find_kept_on_device,
     find_remembered,
 )
+from nb_oomhelper.remedies.let_go import find_let_go
 from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
 from nb_oomhelper.remedies.wide_code import find_wide_code
@@ -60,6 +61,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from _second_attempts(places)
     yield from _never_emptied(written, event, held, places)
     yield from _old_ones(written, event, held, shortage)
+    yield from find_let_go(written, held, shortage, places)
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
 

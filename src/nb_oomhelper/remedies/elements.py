@@ -23,9 +23,7 @@ _DICTS = (dict, defaultdict, OrderedDict)
 _CACHE = type(functools.lru_cache(lambda: None))
 _DEPTH = 2  # attributes below a name
 _FEW = 64  # attributes of one object, and parts of one element
-_SIZED = 1_000  # members of one container that are measured; of more these stand for all
-_PARTS = 16  # parts of a member that are measured
-_BUILTINS = Element("other")
+_SIZED, _PARTS = 1_000, 16  # members of a container, and parts of one, that are measured; these stand for all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +35,15 @@ class Kept:
         element: What it is; of a container, what is in it, or None where that cannot be told.
         size: Bytes of the tensors and arrays right in it, by backend.
         owners: Names of the classes of the object whose attribute it is.
-        rows: Of a tensor or an array by itself: its first dimension; else None.
+        shape, dtype: Of a tensor or an array.
     """
 
     call: str = ""
     element: Element | None = None
     size: Mapping[str, int] | None = None
     owners: frozenset[str] = frozenset()
-    rows: int | None = None
+    shape: tuple[int, ...] | None = None
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +136,7 @@ def _below(path: str, thing: object, depth: int, owners: frozenset[str]) -> Iter
     elif kind is _CACHE or kind is GeneratorType:
         yield path, Kept(call="close" if kind is GeneratorType else "cache_clear", owners=owners)
     elif _is_tensor(thing) or _is_array(thing):
-        yield path, Kept(element=describe(thing), owners=owners, rows=_rows(thing))
+        yield path, Kept(element=describe(thing), owners=owners, **_form(thing))
     elif depth and not issubclass(kind, (type, ModuleType, FunctionType)):
         yield from _attributes(path, thing, depth)
 
@@ -218,7 +217,7 @@ def describe(thing: object, depth: int = 3) -> Element:
     if fields:  # by their places and by their names: both ways are written in a call
         parts = [(name, describe(one, depth - 1)) for name, one in fields]
         return Element("parts", {**dict(enumerate(one for _, one in parts)), **dict(parts)}, maker=class_name(kind))
-    return Element("model", on_device=is_model_on_device(thing)) if is_model(thing) else _BUILTINS
+    return Element("model", on_device=is_model_on_device(thing)) if is_model(thing) else Element("other")
 
 
 def _fields(thing: Any) -> Iterator[tuple[str, object]]:
@@ -266,9 +265,9 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
         sizes[name] = sizes.get(name, 0) + size
 
 
-def _rows(thing: object) -> int:
-    kind: Any = sys.modules["torch"]._C.TensorBase if _is_tensor(thing) else sys.modules["numpy"].ndarray
-    return next(iter(kind.shape.__get__(thing)), 1)
+def _form(thing: object) -> dict[str, Any]:
+    of: Any = sys.modules["torch"]._C.TensorBase if _is_tensor(thing) else type(thing)
+    return {"shape": tuple(of.shape.__get__(thing)), "dtype": str(of.dtype.__get__(thing))}
 
 
 def _is_tensor(thing: object) -> bool:

@@ -55,7 +55,7 @@ def _rows_of(written: Written, place: Place, text: str) -> int | None:
     one = place.definition
     local = written.local.get((one.file, one.line), {}) if one is not None else written.kept
     kept = local.get(name)
-    return None if kept is None else kept.rows
+    return None if kept is None or kept.shape is None else next(iter(kept.shape), 1)
 
 
 def _is_given_back(place: Place) -> bool:

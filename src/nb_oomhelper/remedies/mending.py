@@ -42,6 +42,7 @@ class Mend:
         in_cell: The failed cell itself keeps them: they are part of what it had made.
         grows: The mistake keeps more with every step of a loop.
         partly: Something that grows stays as it is, in this place or in another.
+        forgets: Bytes of what `clear` lets go of, since the cell makes it anew.
     """
 
     kind: CureKind
@@ -57,6 +58,7 @@ class Mend:
     in_cell: bool = False
     grows: bool = False
     partly: bool = False
+    forgets: int = 0
 
 
 def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> list[Mend]:
@@ -106,6 +108,7 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
     if definition is None:
         return None
     code = cure.changed.source if own else written.cell.source
+    forgotten = _forgotten(written, held)
     return Mend(
         kind=first.kind,
         subject=first.subject,
@@ -114,12 +117,13 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         before=cure.changed.before,
         after=cure.changed.after,
         definition=definition,
-        clear="\n".join(dict.fromkeys([*_cleared(written, group), *_forgotten(written, held)])),
+        clear="\n".join(dict.fromkeys([*_cleared(written, group), *(f"{name} = None" for name in forgotten)])),
         code=code.strip("\n"),
         explains=_explained(held, group),
         in_cell=all(one.in_cell for one in group),
         grows=any(one.grows for one in group),
         partly=any(one.partly for one in group),
+        forgets=held.freed_after_release(frozenset[int]().union(*map(held.named, forgotten))),
     )
 
 
@@ -157,11 +161,10 @@ def _beside(written: Written, one: Mistake) -> Iterator[str]:
             yield path
 
 
-def _forgotten(written: Written, held: Holdings) -> Iterator[str]:
-    """What lets go of what the failed cell had made and makes anew: else both are there for a moment."""
-    rows = [row for row in held.rows if row.kind == "variable" and row.own >= WORTH_MENDING]
-    for name in sorted({row.name for row in rows} & written.made_names() - written.cell.needs):
-        yield f"{name} = None"
+def _forgotten(written: Written, held: Holdings) -> list[str]:
+    """What the failed cell had made and makes anew, to let go of before: else both are there for a moment."""
+    names = {row.name for row in held.rows if row.kind == "variable"} & written.made_names() - written.cell.needs
+    return [name for name in sorted(names) if held.freed_after_release(held.named(name)) >= WORTH_MENDING]
 
 
 def _starts_anew(tree: ast.Module, name: str) -> bool:

@@ -185,6 +185,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
         "explains": mend.explains,
         "in_cell": mend.in_cell,
         "partly": mend.partly,
+        "forgets": mend.forgets,
         "before": mend.before,
         "after": mend.after,
         "changed_cell": mend.cell,

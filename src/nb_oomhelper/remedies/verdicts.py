@@ -108,14 +108,14 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
         return "may"
     left = max(0, shortage.needs - plan.explains)
     left += shortage.gaps * left // max(1, shortage.needs)  # what makes fewer tensors leaves fewer gaps
-    room = shortage.room + (0 if plan.in_cell else plan.explains)
+    room = shortage.room + plan.forgets + (0 if plan.in_cell else plan.explains)
     return "runs" if room >= left * (1 + _SPARE) and not plan.partly else "may"
 
 
 def _is_out_of_reach(plan: FixPlan, shortage: Shortage) -> bool:
     if shortage.needs is None or shortage.room is None:
         return False
-    return shortage.needs - (plan.explains or shortage.needs // 2) > shortage.room
+    return shortage.needs - (plan.explains or shortage.needs // 2) > shortage.room + plan.forgets
 
 
 def loss_of(plan: FixPlan) -> Loss:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
+from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source import cures, narrowing, rewriting
+from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting, sparse
+from nb_oomhelper.source.collecting import pairs
 from nb_oomhelper.source.lighter import find_wide
+
+_MUCH_SMALLER = 8  # times
 
 
 def find_wide_code(
@@ -22,34 +27,53 @@ def find_wide_code(
         running = _running(place)
         if event.framework != "numpy" or not running:
             continue
-        name = event.function or "numpy"
         if edits := narrowing.sparse_dummies(place.text, running):
             yield Mistake(kind="sparse", subject="get_dummies", place=place, edits=edits)
-        if edits := narrowing.by_parts(place.text, place.body) if _compares(running) else []:
-            yield Mistake(kind="by_parts", subject=name, place=place, edits=edits)
+        yield from find_row_parts(written, event, shortage, place)
         if edits := rewriting.concat_once(place.text, place.body):
             yield Mistake(kind="concat_once", subject="concat", place=place, edits=edits)
         yield from _in_place(written, held, place, running)
-        if edits := narrowing.still_sparse(place.text, running):
+        if place.line is not None and (edits := growing_in_place.grow_in_place(place.text, place.body, place.line)):
+            yield Mistake(kind="grown_in_place", subject=_target(running), place=place, edits=edits, grows=True)
+        edits = narrowing.still_sparse(place.text, running)
+        if edits := edits or sparse.sparse_for_estimators(place.text, place.body, running):
             yield Mistake(
                 kind="still_sparse", subject="toarray", place=place, edits=edits, explains=event.requested, in_cell=True
             )
-        yield from _in_float32(written, event, shortage, place, running)
+        yield from _in_float32(written, event, held, shortage, place, running)
     yield from _wide_members(written, held, shortage, places)
 
 
 def _in_float32(
-    written: Written, event: OomEvent, shortage: Shortage, place: Place, running: list[ast.stmt]
+    written: Written, event: OomEvent, held: Holdings, shortage: Shortage, place: Place, running: list[ast.stmt]
 ) -> Iterator[Mistake]:
     """The array that was refused has 16 digits: it is told so where it is made, or what it is computed from."""
     half = None if event.requested is None else event.requested // 2
-    if "float64" not in event.message or (half is not None and shortage.room is not None and half >= shortage.room):
+    room = None if shortage.room is None else shortage.room + held.freed_after_release(_made_rows(written, held))
+    if "float64" not in event.message or (half is not None and room is not None and half >= room):
         return
     edits = cures.in_float32(place.text, running)
     edits += [] if edits else narrowing.collected_as_float32(place.text, running, _lists_of_float64(written, place))
+    edits = edits or narrowing.scaled_as_float32(place.text, running, _whole_numbers(written, place))
     explains = half if edits else None
-    if edits := edits or cures.in_float32(place.text, place.body):
+    if not edits:
+        edits = cures.in_float32(place.text, place.body)
+    if not edits and (edits := narrowing.scaled_as_float32(place.text, place.body, ())):
+        made = sum(dict(held.rows[index].dtypes).get("float64", 0) for index in _made_rows(written, held))
+        explains = None if half is None or not made else half + made // 2
+    if edits:
         yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=explains, in_cell=True)
+
+
+def _made_rows(written: Written, held: Holdings) -> frozenset[int]:
+    return frozenset[int]().union(*map(held.named, written.made_names() - written.cell.needs))
+
+
+def _whole_numbers(written: Written, place: Place) -> set[str]:
+    """Names of arrays of whole numbers, as the code of a place knows them."""
+    one = place.definition
+    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
+    return {name for name, what in kept.items() if what.dtype in ("uint8", "uint16", "int16", "int32", "int64")}
 
 
 def _lists_of_float64(written: Written, place: Place) -> set[str]:
@@ -73,11 +97,6 @@ def _running(place: Place) -> list[ast.stmt]:
         body = [one for part in inner if isinstance(part, list) for one in part if isinstance(one, ast.stmt)]
 
 
-def _compares(running: list[ast.stmt]) -> bool:
-    """Whether the differences of all rows from all rows were being made."""
-    return any("None" in ast.unparse(node) or "newaxis" in ast.unparse(node) for node in running)
-
-
 def _in_place(written: Written, held: Holdings, place: Place, running: list[ast.stmt]) -> Iterator[Mistake]:
     """`x = (x - x.mean()) / x.std()` of an array that nobody else looks at."""
     for row in held.rows:
@@ -85,10 +104,22 @@ def _in_place(written: Written, held: Holdings, place: Place, running: list[ast.
         alone = alone and kept_by(held, row.name, local=False) >= max(row.own + row.shared, WORTH_MENDING)
         floats = all(dtype.startswith("float") for dtype, _ in row.dtypes)
         meant = place.definition is None and alone and floats and row.name in written.cell.sets
-        if meant and (edits := narrowing.in_place(place.text, running, row.name)):
+        small = _small_beside(written, place, row.name)
+        if meant and (edits := narrowing.in_place(place.text, running, row.name, small)):
             yield Mistake(
                 kind="in_place", subject=row.name, place=place, edits=edits, explains=row.own + row.shared, in_cell=True
             )
+
+
+def _target(running: list[ast.stmt]) -> str:
+    return next((ast.unparse(target) for node in running for target, _ in pairs(node)), "numpy")
+
+
+def _small_beside(written: Written, place: Place, name: str) -> set[str]:
+    """Names of numbers, and of arrays that are much smaller than one."""
+    sizes = {path: math.prod(kept.shape) for path, kept in written.kept.items() if kept.shape is not None}
+    small = {path for path, size in sizes.items() if size * _MUCH_SMALLER <= sizes.get(name, 0)}
+    return small | (narrowing.reduced_names(place.body) - sizes.keys())
 
 
 def _wide_members(written: Written, held: Holdings, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:

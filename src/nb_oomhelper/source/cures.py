@@ -40,6 +40,9 @@ CureKind = Literal[
     "map_location",
     "less_state",
     "clear_each",
+    "let_go",
+    "unread",
+    "grown_in_place",
 ]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _TRAINS = frozenset({"backward", "step", "zero_grad", "train_step", "training_step", "train_epoch", "train_one_epoch"})

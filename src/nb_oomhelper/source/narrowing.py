@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from nb_oomhelper.source.collecting import last_name, pairs, put_behind, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
@@ -13,42 +13,58 @@ _IN_PLACE = {ast.Add: "+=", ast.Sub: "-=", ast.Mult: "*=", ast.Div: "/="}
 _DENSE = frozenset({"toarray", "todense"})
 _COLLECTING = frozenset({"array", "asarray", "stack", "vstack", "hstack", "concatenate"})
 _KEPT_BY_ADAFACTOR = frozenset({"lr", "weight_decay", "params", "maximize"})
-_PARTS = 32  # of a comparison of all with all
 
 
-def in_place(text: SourceText, body: list[ast.stmt], name: str) -> list[Edit]:
+def in_place(text: SourceText, body: list[ast.stmt], name: str, small: Collection[str] = ()) -> list[Edit]:
     """Write `x = (x - x.mean()) / x.std()` so that each step changes the array that is there.
 
     Args:
         text: The source.
         body: The statements to look in.
         name: The array, which nobody else looks at.
+        small: Names of numbers, and of arrays that are much smaller.
     """
     for node in body:
         for target, value in pairs(node):
-            steps = _steps(value, name) if _is(target, name) and isinstance(node, ast.Assign) else None
+            steps = _steps(value, name, small) if _is(target, name) and isinstance(node, ast.Assign) else None
             if steps and len(node.targets) == 1:  # type: ignore[attr-defined]
                 return _stepwise(text, node, steps, name)
     return []
 
 
-def _steps(value: ast.expr, name: str) -> list[tuple[str, ast.expr]] | None:
+def reduced_names(body: list[ast.stmt]) -> set[str]:
+    """Give the names that stand for what a reduction gives: `mean = x.mean(axis=0)`.
+
+    Args:
+        body: The statements that bind them.
+    """
+    found = [(target, value) for node in body for target, value in pairs(node)]
+    return {target.id for target, value in found if isinstance(target, ast.Name) and _is_reduced(value)}
+
+
+def _is_reduced(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and last_name(node.func) in _REDUCING
+
+
+def _steps(value: ast.expr, name: str, small: Collection[str]) -> list[tuple[str, ast.expr]] | None:
     """What is done to an array one by one, from the inside out; None where that is more than arithmetic."""
     if _is(value, name):
         return []
-    if not isinstance(value, ast.BinOp) or type(value.op) not in _IN_PLACE or not _is_small(value.right, name):
+    if not isinstance(value, ast.BinOp) or type(value.op) not in _IN_PLACE or not _is_small(value.right, small):
         return None
-    before = _steps(value.left, name)
+    before = _steps(value.left, name, small)
     return None if before is None else [*before, (_IN_PLACE[type(value.op)], value.right)]
 
 
-def _is_small(node: ast.expr, name: str) -> bool:
+def _is_small(node: ast.expr, small: Collection[str]) -> bool:
     """Whether an operand is a number, or what a reduction gives."""
     if isinstance(node, ast.BinOp):
-        return _is_small(node.left, name) and _is_small(node.right, name)
+        return _is_small(node.left, small) and _is_small(node.right, small)
     if isinstance(node, ast.Call):
         kept = {one.arg for one in node.keywords} - {"axis", "keepdims", "ddof", "dtype"}
         return last_name(node.func) in _REDUCING and not kept
+    if isinstance(node, ast.Name):
+        return node.id in small
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
 
 
@@ -123,6 +139,27 @@ def collected_as_float32(text: SourceText, body: list[ast.stmt], lists: Collecti
     return edits
 
 
+def scaled_as_float32(text: SourceText, body: list[ast.stmt], whole: Collection[str]) -> list[Edit]:
+    """Compute with float32 what is made of whole numbers: `np.stack(images) / 255.0` would be float64.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        whole: Names of arrays of whole numbers.
+    """
+    edits: list[Edit] = []
+    for node in walk(body):
+        operands = [node.left, node.right] if isinstance(node, ast.BinOp) and type(node.op) in _IN_PLACE else []
+        for one in operands:
+            if isinstance(one, ast.Name) and one.id in whole:
+                edits += put_behind(text, one, '.astype("float32")')
+            elif isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _COLLECTING:
+                module = ast.unparse(one.func.value)
+                if module in ("np", "numpy") and not {keyword.arg for keyword in one.keywords} & {"dtype", "out", None}:
+                    edits += _with_argument(text, one, f"dtype={module}.float32")
+    return edits
+
+
 def on_host(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     """Let `torch.load` put what it loads into host memory, from where `load_state_dict` copies it.
 
@@ -193,88 +230,6 @@ def float32_tensors(text: SourceText, body: list[ast.stmt], wide: Collection[str
             elif maker == "torch.from_numpy":
                 edits += put_behind(text, node, ".float()")
     return edits
-
-
-def by_parts(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
-    """Compare all rows with all rows some at a time, where the differences are only summed up.
-
-    Args:
-        text: The source.
-        body: The statements to look in.
-    """
-    for node in body:
-        for target, value in pairs(node):
-            rows = _rows(value)
-            if not rows or not isinstance(target, ast.Name) or not isinstance(node, ast.Assign):
-                continue
-            uses = [one for one in _reductions(body, target.id) if isinstance(one, ast.Call)]
-            reads = sum(isinstance(one, ast.Name) and one.id == target.id for one in walk(body))
-            if len(uses) != 1 or reads - 1 != sum(_is(one, target.id) for one in ast.walk(uses[0])):
-                return []  # the differences are wanted for something else, too
-            written = _written_by_parts(text, value, rows, uses[0], target.id)
-            line, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
-            if written is None or text.text[line:end].strip() != text.text[slice(*text.span(node))]:
-                return []
-            return [(line, min(end + 1, len(text.text)), ""), (*text.span(uses[0]), written)]
-    for call in walk(body):  # all in one expression
-        if not isinstance(call, ast.Call) or last_name(call.func) not in ("sum", "norm", "mean", "max", "min"):
-            continue
-        differences = [one for one in ast.walk(call) if isinstance(one, ast.expr) and _rows(one)]
-        if len(differences) == 1 and (rows := _rows(differences[0])) and _is_last_axis(call):
-            written = _written_by_parts(text, differences[0], rows, call, None)
-            return [] if written is None else [(*text.span(call), written)]
-    return []
-
-
-def _rows(value: ast.expr) -> str:
-    """The name or path `a` in `a[:, None, :] - b[None, :, :]`; "" where there is none."""
-    if not isinstance(value, ast.BinOp) or not isinstance(value.op, ast.Sub):
-        return ""
-    left = value.left
-    if not isinstance(left, ast.Subscript) or not isinstance(left.value, (ast.Name, ast.Attribute)):
-        return ""
-    path = ast.unparse(left.value)
-    plain = path != "part" and path.replace(".", "").isidentifier()
-    return path if plain and _index(left) in (":, None", ":, None, :", ":, np.newaxis", ":, np.newaxis, :") else ""
-
-
-def _index(node: ast.Subscript) -> str:
-    return ast.unparse(node.slice).strip("()")
-
-
-def _reductions(body: list[ast.stmt], name: str) -> Iterator[ast.expr]:
-    for node in walk(body):
-        if isinstance(node, ast.Call) and name in _names(node):
-            reduces = last_name(node.func) in ("sum", "norm") and _is_last_axis(node)
-            if reduces or (last_name(node.func) == "einsum" and _is_summed(node.args[0])):
-                yield node
-
-
-def _is_summed(node: ast.expr) -> bool:
-    """Whether a rule of `einsum` sums up the last axis of pairs of rows."""
-    return isinstance(node, ast.Constant) and node.value in ("ijk,ijk->ij", "...k,...k->...", "...i,...i->...")
-
-
-def _is_last_axis(call: ast.Call) -> bool:
-    given = [*call.args, *(one.value for one in call.keywords if one.arg in ("axis", "dim"))]
-    return any(ast.unparse(one) in ("-1", "2") for one in given)
-
-
-def _written_by_parts(text: SourceText, value: ast.expr, rows: str, use: ast.Call, name: str | None) -> str | None:
-    if "part" in _names(use) | _names(value) or not isinstance(value, ast.BinOp):
-        return None
-    start, end = text.span(value)
-    new = text.text[start:end].replace(f"{rows}[", "part[", 1)
-    first, last = text.span(use)
-    if name is None:
-        inner = text.text[first:start] + new + text.text[end:last]
-    else:
-        places = [text.span(one) for one in ast.walk(use) if isinstance(one, ast.Name) and one.id == name]
-        inner, at = "", first
-        for begin, stop in sorted(places):
-            inner, at = f"{inner}{text.text[at:begin]}({new})", stop
-        inner += text.text[at:last]
-    return f"numpy.concatenate([{inner} for part in numpy.array_split({rows}, {_PARTS})])"
 
 
 def _with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit]:

@@ -1,0 +1,79 @@
+"""Names and collections of the notebook's code that nothing reads any more, with the bytes that they keep."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source import cures, letting_go
+
+_GOOD_PART = 4  # a fourth of what is missing is worth a change
+
+
+def find_let_go(written: Written, held: Holdings, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+    """Find what is kept though nothing reads it from where the cell failed on.
+
+    Args:
+        written: What the notebook's code says.
+        held: Who keeps what.
+        shortage: What the cell needs, and what room there is.
+        places: Where to look.
+    """
+    if shortage.needs is None or shortage.room is None:
+        return
+    worth = max(WORTH_MENDING, (shortage.needs - shortage.room) // _GOOD_PART)
+    for place in places:
+        if place.line is not None:
+            yield from _dead_names(written, held, place, worth)
+    yield from _unread(written, held, places, worth)
+
+
+def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> Iterator[Mistake]:
+    names, node = letting_go.dead_names(place.body, place.line or 0)
+    if place.definition is None:
+        names = [name for name in names if letting_go.is_on_the_way(place.body, name)]
+        names = [name for name in names if not _is_read_by_functions(written, name)]
+        names = [name for name in names if held.freed_after_release(held.named(name)) >= WORTH_MENDING]
+        size: int | None = held.freed_after_release(frozenset[int]().union(*map(held.named, names)))
+    else:
+        one = place.definition
+        kept = written.local.get((one.file, one.line), {})
+        sizes = {name: _size(what.shape, what.dtype) for name, what in kept.items() if what.shape is not None}
+        names = [name for name in names if sizes.get(name, worth) >= WORTH_MENDING]  # nobody knows what tables take
+        size = None if names and not set(names) <= sizes.keys() else sum(sizes[name] for name in names)
+    if names and node is not None and (size is None or size >= worth):
+        edits = letting_go.let_go(place.text, names, node)
+        subject = ", ".join(names)
+        yield Mistake(kind="let_go", subject=subject, place=place, edits=edits, explains=size, in_cell=True)
+
+
+def _size(shape: tuple[int, ...], dtype: str) -> int:
+    bits = re.search(r"(\d+)$", dtype)
+    return math.prod(shape) * (int(bits[1]) // 8 if bits else 1)
+
+
+def _is_read_by_functions(written: Written, name: str) -> bool:
+    functions = [written.function(one) for one in written.definitions if name in one.source]
+    return any(one is not None and cures.reads_global(one[1], name) for one in functions)
+
+
+def _unread(written: Written, held: Holdings, places: list[Place], worth: int) -> Iterator[Mistake]:
+    """`self.snapshots[name] = frame.copy()`, and nobody looks at it."""
+    sources = [text.tree.body for source in written.sources() if (text := written.read(source)) is not None]
+    done: set[tuple[str, int]] = set()
+    for path, kept, within, local in find_keepers(written, places):
+        if "." not in path or "[" in path or kept.call != "clear" or kept_by(held, path, local=local) < worth:
+            continue
+        for place in within:
+            edits = letting_go.unread(place.text, place.body, path, sources)
+            if edits and (place.source, edits[0][0]) not in done:
+                done.add((place.source, edits[0][0]))
+                size = kept_by(held, path, local=local)
+                yield Mistake(
+                    kind="unread", subject=path, place=place, edits=edits, explains=size, in_cell=local, grows=True
+                )

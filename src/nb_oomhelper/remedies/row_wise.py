@@ -1,0 +1,65 @@
+"""Arrays that are made row by row, of which little is kept: they need not be there as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.row_parts import PARTS, RowParts, in_row_parts
+from nb_oomhelper.source.row_values import computes_elementwise
+
+_SHAPE = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\)")
+
+
+def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place: Place) -> Iterator[Mistake]:
+    """Find what can be computed in parts of its rows.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed; its message tells the shape of what was refused.
+        shortage: What the cell needs.
+        place: Where to look.
+    """
+    told = _SHAPE.search(event.message)
+    if place.line is None or told is None:
+        return
+    one = place.definition
+    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
+    shapes = {path: what.shape for path, what in kept.items() if what.shape is not None}
+    found = in_row_parts(
+        place.text,
+        place.body,
+        place.line,
+        shapes,
+        tuple(map(int, told[1].split(","))),
+        lambda name: _is_elementwise(written, name),
+        written.names,
+        at_top=one is None,
+    )
+    if found is not None:
+        yield Mistake(
+            kind="by_parts",
+            subject=event.function or "numpy",
+            place=place,
+            edits=found.edits,
+            explains=_saved(written, event, shortage, found),
+            in_cell=True,
+        )
+
+
+def _saved(written: Written, event: OomEvent, shortage: Shortage, found: RowParts) -> int | None:
+    """Bytes that parts do not take: all but a part of what is made there, and no less than what was refused."""
+    if event.requested is None or found.wide:
+        return None
+    alone = found.alone and not written.made_names()
+    size = shortage.needs if alone and shortage.needs is not None else event.requested
+    return size - 2 * size // PARTS
+
+
+def _is_elementwise(written: Written, name: str) -> bool:
+    functions = [written.function(one) for one in written.definitions if one.name == name and not one.owner]
+    return bool(functions) and all(one is not None and computes_elementwise(one[1]) for one in functions)

@@ -1,0 +1,170 @@
+"""What code keeps though nothing reads it any more: names that may go, and collections that nobody looks at."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from nb_oomhelper.source.collecting import is_keeper, walk
+from nb_oomhelper.source.source_text import Edit, SourceText
+
+_LATE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.GeneratorExp)
+_LOOKS = frozenset({"locals", "globals", "vars", "eval", "exec", "dir"})
+_PURE = frozenset({"copy", "deepcopy", "detach", "clone", "cpu", "numpy", "item", "tolist", "astype"})
+_BLOCKS = ("body", "orelse", "finalbody")
+
+
+def dead_names(body: list[ast.stmt], line: int) -> tuple[list[str], ast.stmt | None]:
+    """Give the names that some statements have bound and that nothing reads from where they failed on.
+
+    Args:
+        body: The statements of a cell, or of a function.
+        line: Where they failed.
+
+    Returns:
+        The names, in the order in which they were bound, and the statement before which they may go.
+    """
+    late = {
+        one.id for node in walk(body) if isinstance(node, _LATE) for one in ast.walk(node) if isinstance(one, ast.Name)
+    }
+    if late & _LOOKS or any(isinstance(one, ast.Name) and one.id in _LOOKS for one in walk(body)):
+        return [], None
+    late |= {name for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
+    found: list[str] = []
+    at: ast.stmt | None = None
+    block, outside = body, list[ast.stmt]()
+    while block:
+        number = next((n for n, one in enumerate(block) if one.lineno <= line <= (one.end_lineno or 0)), None)
+        if number is None:
+            break
+        node = block[number]
+        within = set(map(id, walk(block)))
+        beside = [one for one in walk(outside) if isinstance(one, ast.Name) and id(one) not in within]
+        read = _read_in([*block[number:], *beside])
+        names = [name for name in _bound_in(block[:number], again=bool(outside)) if name not in read | late]
+        if names:
+            found, at = names, node
+            if block is not body:
+                break
+        inner = [part for name in _BLOCKS if (part := getattr(node, name, None)) and _covers(part, line)]
+        if isinstance(node, _LATE) or not inner:
+            break
+        if isinstance(node, (ast.For, ast.While)):
+            outside = [node]  # what a loop binds may be read in its next step
+        block = inner[0]
+    return found, at
+
+
+def is_on_the_way(body: list[ast.stmt], name: str) -> bool:
+    """Tell whether something else is computed from a name: one that is only bound, or printed, may be a result.
+
+    Args:
+        body: The statements.
+        name: The name.
+    """
+    makers = [one for one in walk(body) if isinstance(one, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and one.value]
+    return any(name in _read_in([one.value]) for one in makers if one.value is not None and name not in _bound(one))
+
+
+def let_go(text: SourceText, names: Collection[str], node: ast.stmt) -> list[Edit]:
+    """Delete names before a statement.
+
+    Args:
+        text: The source.
+        names: The names.
+        node: The statement.
+    """
+    start = text.span(node)[0]
+    decorators = getattr(node, "decorator_list", ())
+    line = text.line_start(start)
+    indent = text.text[line:start]
+    if indent.strip() or decorators or not names:
+        return []
+    return [(line, line, f"{indent}del {', '.join(names)}\n")]
+
+
+def unread(text: SourceText, body: list[ast.stmt], path: str, sources: Iterable[list[ast.stmt]]) -> list[Edit]:
+    """Take out what collects in a place that no code looks at.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        path: The place: "pipeline.snapshots".
+        sources: All code that is known.
+    """
+    puts = [node for node in walk(body) if isinstance(node, ast.stmt) and _puts(node, path)]
+    if not puts or any(_is_looked_at(code, path) for code in sources):
+        return []
+    edits: list[Edit] = []
+    for node in puts:
+        start, end = text.span(node)
+        line, last = text.line_start(start), text.line_end(end)
+        if text.text[line:last].strip() != text.text[start:end]:
+            return []
+        alone = any(
+            part == [node] for one in walk(body) for name in _BLOCKS if isinstance(part := getattr(one, name, 0), list)
+        )
+        alone = alone or body == [node]
+        edits.append((start, end, "pass") if alone else (line, min(last + 1, len(text.text)), ""))
+    return edits
+
+
+def _puts(node: ast.stmt, path: str) -> bool:
+    """`self.kept.append(frame.copy())`, `self.kept[name] = frame`: nothing else happens there."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "append":
+        return is_keeper(call.func.value, path) and len(call.args) == 1 and _is_pure(call.args[0])
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript):
+        return is_keeper(node.targets[0].value, path) and _is_pure(node.value)
+    return False
+
+
+def _is_pure(node: ast.expr) -> bool:
+    """Whether nothing happens where an expression is computed."""
+    calls = [one for one in ast.walk(node) if isinstance(one, ast.Call)]
+    return all(isinstance(one.func, ast.Attribute) and one.func.attr in _PURE for one in calls)
+
+
+def _is_looked_at(code: list[ast.stmt], path: str) -> bool:
+    fine: set[int] = set()
+    for node in walk(code):
+        if isinstance(node, ast.stmt) and _puts(node, path):
+            target: Any = node.targets[0] if isinstance(node, ast.Assign) else node.value.func  # type: ignore[attr-defined]
+            fine.add(id(target.value))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "clear":
+            fine.add(id(node.func.value))
+    return any(is_keeper(node, path) and _is_read(node) and id(node) not in fine for node in walk(code))
+
+
+def _is_read(node: ast.AST) -> bool:
+    return not isinstance(getattr(node, "ctx", None), ast.Store)
+
+
+def _read_in(nodes: Iterable[ast.AST]) -> set[str]:
+    return {one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name) and _is_read(one)}
+
+
+def _bound_in(before: list[ast.stmt], *, again: bool) -> list[str]:
+    """Names that these statements have bound, and not deleted; where they run again, that they do not read first."""
+    found: dict[str, None] = {}
+    read: set[str] = set()
+    for node in before:
+        read |= _read_in([node])
+        found.update(dict.fromkeys(name for name in _bound(node) if not again or name not in read or name in found))
+    return [name for name in found if not _is_deleted(before, name)]
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [one.id for one in targets if isinstance(one, ast.Name)]
+
+
+def _is_deleted(before: list[ast.stmt], name: str) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == name and isinstance(one.ctx, ast.Del) for one in walk(before))
+
+
+def _covers(part: object, line: int) -> bool:
+    return isinstance(part, list) and any(
+        isinstance(one, ast.stmt) and one.lineno <= line <= (one.end_lineno or 0) for one in part
+    )

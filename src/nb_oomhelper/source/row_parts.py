@@ -1,0 +1,258 @@
+"""Statements that make a large array row by row and keep little of each row, written so that they do it in parts."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from nb_oomhelper.source.collecting import last_name, walk
+from nb_oomhelper.source.letting_go import is_on_the_way
+from nb_oomhelper.source.row_operands import Rows, UnfitError
+from nb_oomhelper.source.row_totals import SIMPLE, has_rows, read_totals
+from nb_oomhelper.source.row_values import RowReader
+from nb_oomhelper.source.source_text import Edit, SourceText
+
+PARTS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowParts:
+    """Statements written in parts.
+
+    Attributes:
+        edits: The changes.
+        alone: All that these statements make is made in parts.
+        wide: What is kept of the rows is more than a value or a few of each.
+    """
+
+    edits: list[Edit]
+    alone: bool
+    wide: bool
+
+
+@dataclass(slots=True)
+class _Run:
+    """Statements that go into the loop, and what comes out of it.
+
+    Attributes:
+        inside: The statements, with their changes.
+        hoisted: Statements among them that go before the loop.
+        totals: What is put together of the parts, with the code of one part, and of the whole.
+        tail: Changes of the statements after it.
+        returned: What the last statement gives back; None where it is none.
+        wide: As of `RowParts`.
+    """
+
+    inside: list[tuple[ast.stmt, list[Edit]]] = field(default_factory=list)
+    hoisted: list[ast.stmt] = field(default_factory=list)
+    totals: list[tuple[str, str]] = field(default_factory=list)
+    tail: list[Edit] = field(default_factory=list)
+    returned: list[ast.expr] | None = None
+    wide: bool = False
+
+
+def in_row_parts(
+    text: SourceText,
+    body: list[ast.stmt],
+    line: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    refused: tuple[int, ...],
+    elementwise: Callable[[str], bool],
+    taken: Collection[str],
+    *,
+    at_top: bool,
+) -> RowParts | None:
+    """Write a loop over parts of the rows around what makes a large array, and what takes little of each row.
+
+    Args:
+        text: The source.
+        body: The statements of the cell, or of the function, that failed.
+        line: Where it failed.
+        shapes: Shapes of arrays that are there, by the name or path in the source.
+        refused: The shape of the array for which there was no room.
+        elementwise: Whether a function of the notebook, by its name, computes element by element.
+        taken: Names that must stay as they are.
+        at_top: The statements are a cell's: what they bind stays.
+
+    Returns:
+        The changes; None where it cannot be.
+    """
+    block = _block_at(body, line)
+    used = {one.id for one in walk(body) if isinstance(one, ast.Name)}.union(taken if at_top else ())
+    part = next((one for one in ("part", "rows", "part_rows") if one not in used), None)
+    if block is None or part is None:
+        return None
+    at = next(at for at, one in enumerate(block) if one.lineno <= line <= (one.end_lineno or 0))
+    for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
+        reader = RowReader(text, shapes, refused, elementwise, part)
+        run = _read(text, reader, block[first:last], block[last:])
+        if run is None or len(run.inside) + len(run.hoisted) <= at - first:
+            continue
+        if edits := _written(text, body, reader, run, used, at_top=at_top):
+            alone = block is body and all(map(_makes_nothing, block[:first]))
+            return RowParts(edits=edits, alone=alone, wide=run.wide)
+    return None
+
+
+def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
+    """The innermost statements of which one failed, not within a loop's or another statement's head."""
+    for node in body:
+        if node.lineno <= line <= (node.end_lineno or 0):
+            if isinstance(node, SIMPLE):
+                return body
+            inner = getattr(node, "body", None)
+            return _block_at(inner, line) if isinstance(node, (ast.For, ast.With, ast.If)) and inner else None
+    return None
+
+
+def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list[ast.stmt]) -> _Run | None:
+    run = _Run()
+    for number, node in enumerate(block):
+        before = len(reader.edits), len(reader.counts)
+        try:
+            inside = _goes_inside(reader, node, run)
+        except UnfitError:
+            inside = False
+        edits = reader.edits[before[0] :]
+        if inside:
+            run.inside.append((node, edits))
+        elif not run.inside:
+            return None
+        elif inside is None:
+            run.hoisted.append(node)
+        else:
+            del reader.edits[before[0] :], reader.counts[before[1] :]
+            rest = [*block[number:], *rest]
+            break
+    run.totals, run.tail = read_totals(text, reader, rest)
+    return run if reader.counts else None
+
+
+def _goes_inside(reader: RowReader, node: ast.stmt, run: _Run) -> bool | None:
+    """Whether a statement is done part by part; None where it may be done before."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        return _assigned(reader, node.targets[0], node.value)
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id in reader.env:
+        reader.env[node.target.id] = reader.value(ast.BinOp(node.target, node.op, node.value)) or Rows()
+        return True
+    call = node.value if isinstance(node, ast.Expr) else None
+    if isinstance(call, ast.Call) and last_name(call.func) == "fill_diagonal" and len(call.args) == 2:
+        target, value = call.args
+        if isinstance(target, ast.Name) and target.id in reader.env and not reader.value(value):
+            start, end = reader.text.span(call)
+            written = reader.text.text[slice(*reader.text.span(value))]
+            reader.edits.append(
+                (start, end, f"{target.id}[numpy.arange(len({reader.part})), {reader.part}] = {written}")
+            )
+            return True
+    if isinstance(node, ast.Return) and node.value is not None:
+        values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+        rows = [reader.value(one) for one in values]
+        if all(one is not None and reader.is_small(one) for one in rows):
+            run.returned = list(values)
+            run.wide = any(one is not None and not one.small for one in rows)
+            return True
+    return False
+
+
+def _assigned(reader: RowReader, target: ast.expr, value: ast.expr) -> bool | None:
+    rows = reader.value(value)
+    if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and target.value.id in reader.env:
+        mask = reader.value(target.slice) if isinstance(target.slice, ast.Compare) else None
+        return mask is not None and rows is None
+    if not isinstance(target, ast.Name):
+        return False
+    if rows is None:
+        calls = any(isinstance(one, ast.Call) for one in ast.walk(value))
+        return False if target.id in reader.env or (calls and has_rows(reader, value)) else None
+    reader.env[target.id] = rows
+    return True
+
+
+def _written(
+    text: SourceText, body: list[ast.stmt], reader: RowReader, run: _Run, used: set[str], *, at_top: bool
+) -> list[Edit]:
+    first, inside = run.inside[0][0], [node for node, _ in run.inside]
+    start, end = text.line_start(text.span(first)[0]), text.line_end(text.span(inside[-1])[1])
+    indent = text.text[start : text.span(first)[0]]
+    run.hoisted = [node for node in run.hoisted if text.span(node)[0] < end]  # those behind stay where they are
+    read = _read_elsewhere(text, body, reader, run)
+    kept = [name for name, rows in reader.env.items() if reader.is_small(rows) and (at_top or name in read)]
+    run.wide |= any(not reader.env[name].small for name in kept)
+    helpers = [f"{name}_parts" for name in kept]
+    if read - set(kept) or not (kept or run.totals or run.returned):
+        return []
+    if indent.strip() or any(map(_spans_text, inside)) or _between(text, start, end, [*inside, *run.hoisted]):
+        return []
+    if at_top and any(name not in kept and not is_on_the_way(body, name) for name in reader.env):
+        return []  # a result
+    if used.intersection([*helpers, *(name for name, _ in run.totals)]):
+        return []
+    lines = [*_before(text, run, helpers), *_loop(text, reader, run, kept)]
+    lines += [f"{name} = numpy.concatenate({name}_parts)" for name in kept]
+    if run.returned:
+        whole = [f"numpy.concatenate(returned_{number})" for number in range(len(run.returned))]
+        lines.append(f"return {', '.join(whole)}")
+    if at_top:
+        gone = [*(name for name in reader.env if name not in kept), *helpers, reader.part]
+        lines.append(f"del {', '.join(gone)}")
+    return [(start, end, indent + "\n".join(lines).replace("\n", f"\n{indent}")), *run.tail]
+
+
+def _read_elsewhere(text: SourceText, body: list[ast.stmt], reader: RowReader, run: _Run) -> set[str]:
+    """Names of rows that other statements read, but for what is put together of the parts."""
+    inside = {id(one) for node in [*(node for node, _ in run.inside), *run.hoisted] for one in ast.walk(node)}
+    names = [one for one in walk(body) if isinstance(one, ast.Name) and one.id in reader.env and id(one) not in inside]
+    replaced = [(start, end) for start, end, _ in run.tail]
+    places = [(text.span(one)[0], one.id) for one in names]
+    return {name for place, name in places if not any(start <= place < end for start, end in replaced)}
+
+
+def _before(text: SourceText, run: _Run, helpers: list[str]) -> list[str]:
+    empty = [*helpers, *(name for name, _ in run.totals)]
+    empty += [f"returned_{number}" for number in range(len(run.returned or ()))]
+    return [*(text.text[slice(*text.span(node))] for node in run.hoisted), *(f"{name} = []" for name in empty)]
+
+
+def _loop(text: SourceText, reader: RowReader, run: _Run, kept: list[str]) -> list[str]:
+    lines = [f"for {reader.part} in numpy.array_split(numpy.arange({reader.counts[0]}), {PARTS}):"]
+    for node, edits in run.inside:
+        if not isinstance(node, ast.Return):
+            lines.append("    " + _changed(text, node, edits).replace("\n", "\n    "))
+            continue
+        for number, value in enumerate(run.returned or ()):
+            lines.append(f"    returned_{number}.append(numpy.array({_changed(text, value, edits)}))")
+    lines += [f"    {name}_parts.append({name}{'.copy()' if reader.env[name].view else ''})" for name in kept]
+    return lines + [f"    {name}.append({code})" for name, code in run.totals]
+
+
+def _changed(text: SourceText, node: ast.stmt | ast.expr, edits: list[Edit]) -> str:
+    start, end = text.span(node)
+    written = text.text[start:end]
+    for begin, stop, new in sorted(edits, reverse=True):
+        if start <= begin and stop <= end:
+            written = written[: begin - start] + new + written[stop - start :]
+    return written
+
+
+def _between(text: SourceText, start: int, end: int, nodes: list[ast.stmt]) -> bool:
+    """Whether anything but these statements, and comments, stands between two places."""
+    rest = sorted(text.span(node) for node in nodes)
+    return any(
+        start <= token.start < end and not any(begin <= token.start < stop for begin, stop in rest)
+        for token in text.tokens
+    )
+
+
+def _spans_text(node: ast.stmt) -> bool:
+    return any(
+        isinstance(one, (ast.Constant, ast.JoinedStr)) and one.end_lineno != one.lineno for one in ast.walk(node)
+    )
+
+
+def _makes_nothing(node: ast.stmt) -> bool:
+    """Whether a statement makes no array that counts."""
+    quiet = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    return isinstance(node, quiet) or not any(isinstance(one, (ast.BinOp, ast.ListComp)) for one in ast.walk(node))

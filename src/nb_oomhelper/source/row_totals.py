@@ -1,0 +1,104 @@
+"""Sums of all rows, and what else is put together of parts of them."""
+
+from __future__ import annotations
+
+import ast
+
+from nb_oomhelper.source.collecting import last_name
+from nb_oomhelper.source.row_operands import Rows, UnfitError
+from nb_oomhelper.source.row_values import RowReader
+from nb_oomhelper.source.source_text import Edit, SourceText
+
+_TOTALS = frozenset({"mean", "sum", "min", "max"})
+SIMPLE = (ast.Assign, ast.AugAssign, ast.Expr, ast.Return, ast.AnnAssign)
+
+
+def read_totals(text: SourceText, reader: RowReader, rest: list[ast.stmt]) -> tuple[list[tuple[str, str]], list[Edit]]:
+    """Find what statements take of all rows: each part gives its share.
+
+    Args:
+        text: The source.
+        reader: What has read the rows.
+        rest: The statements.
+
+    Returns:
+        The shares, each a list's name and the code of what goes into it, and the changes of the statements.
+    """
+    totals: list[tuple[str, str]] = []
+    tail: list[Edit] = []
+    for node in rest:
+        if not isinstance(node, SIMPLE):
+            continue
+        inner: set[ast.AST] = set()
+        for call in (one for one in ast.walk(node) if isinstance(one, (ast.Call, ast.BinOp))):
+            if call in inner or (total := _total(reader, call)) is None:
+                continue
+            inner.update(ast.walk(call))
+            name, whole, weight = f"part_{total[0]}s", total[1], ""
+            name = name if not totals else f"{name}_{len(totals) + 1}"
+            written = text.text[slice(*text.span(call))]
+            for start, end, new in sorted(total[2], reverse=True):
+                offset = text.span(call)[0]
+                written = written[: start - offset] + new + written[end - offset :]
+            if total[0] == "mean":
+                weight = f" * len({reader.part})"
+            totals.append((name, f"{written}{weight}"))
+            tail.append((*text.span(call), whole.format(name=name, count=reader.counts[0])))
+    return totals, tail
+
+
+def _total(reader: RowReader, call: ast.Call | ast.BinOp) -> tuple[str, str, list[Edit]] | None:
+    """What a call takes of all rows: its name, the code of the whole, and the changes of one part's."""
+    if not has_rows(reader, call):
+        return None
+    if (edits := _small(reader, call)) is not None:
+        return "row", "numpy.concatenate({name})", edits
+    if isinstance(call, ast.BinOp):
+        return _product_of_rows(reader, call)
+    name = last_name(call.func)
+    method = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) not in ("np", "numpy")
+    operand = call.func.value if method else call.args[0] if call.args else None  # type: ignore[attr-defined]
+    axes = [*(call.args if method else call.args[1:]), *(one.value for one in call.keywords if one.arg == "axis")]
+    others = {one.arg for one in call.keywords} - {"axis"}
+    if name not in _TOTALS or operand is None or others or len(axes) > 1 or (axes and ast.unparse(axes[0]) != "0"):
+        return None
+    rows, edits = _looked_at(reader, operand)
+    if rows is None or rows.ndim == 1:
+        return None
+    whole = {"sum": "sum({name})", "mean": "sum({name}) / {count}"}.get(name, f"numpy.{name}({{name}}, axis=0)")
+    return name, f"({whole})" if name == "mean" else whole, edits
+
+
+def _product_of_rows(reader: RowReader, node: ast.BinOp) -> tuple[str, str, list[Edit]] | None:
+    """`x.T @ x` adds up what each row gives."""
+    left = node.left.value if isinstance(node.left, ast.Attribute) and node.left.attr == "T" else None
+    if left is None or not isinstance(node.op, ast.MatMult):
+        return None
+    (rows, edits), (others, more) = _looked_at(reader, left), _looked_at(reader, node.right)
+    return None if rows is None or others is None or rows.ndim != 2 else ("product", "sum({name})", [*edits, *more])
+
+
+def _small(reader: RowReader, call: ast.expr) -> list[Edit] | None:
+    """The changes of an expression that gives little of each row; None where it is another one."""
+    rows, edits = _looked_at(reader, call)
+    return None if rows is None or not reader.is_small(rows) else edits
+
+
+def _looked_at(reader: RowReader, node: ast.expr) -> tuple[Rows | None, list[Edit]]:
+    before = len(reader.edits), len(reader.counts)
+    try:
+        return reader.value(node), reader.edits[before[0] :]
+    except UnfitError:
+        return None, []
+    finally:
+        del reader.edits[before[0] :], reader.counts[before[1] :]
+
+
+def has_rows(reader: RowReader, node: ast.AST) -> bool:
+    """Tell whether code reads a name that stands for rows.
+
+    Args:
+        reader: What has read the rows.
+        node: The code.
+    """
+    return any(isinstance(one, ast.Name) and one.id in reader.env for one in ast.walk(node))

@@ -1,0 +1,143 @@
+"""What code keeps though nothing reads it: names, collections, copies of an array that grows, zeros."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nb_oomhelper.source.growing_in_place import grow_in_place
+from nb_oomhelper.source.letting_go import dead_names, let_go, unread
+from nb_oomhelper.source.source_text import SourceText
+from nb_oomhelper.source.sparse import sparse_for_estimators
+from nb_oomhelper.source.text_edits import read_text, write_edits
+
+
+def read(source: str) -> SourceText:
+    text = read_text(source)
+    assert text is not None
+    return text
+
+
+def changed(text: SourceText, edits: list[Any]) -> str | None:
+    found = write_edits(text, edits) if edits else None
+    return None if found is None else found.source
+
+
+class TestDeadNames:
+    def dead(self, source: str, line: int) -> list[str]:
+        return dead_names(read(source).tree.body, line)[0]
+
+    def test_what_is_not_read_again_may_go(self) -> None:
+        assert self.dead("a = f()\nb = g(a)\nc = h(b)\nprint(b)\n", 3) == ["a"]
+
+    @pytest.mark.parametrize(
+        ("source", "line"),
+        [
+            ("a = f()\nb = g(a)\nprint(a)\n", 2),
+            ("a = f()\nh = lambda: a\nb = g(h)\n", 3),
+            ("a = f()\nb = (x * a for x in y)\nc = g(b)\n", 3),
+            ("a = f()\nb = g(locals())\n", 2),
+            ("a = f()\ndel a\nb = g()\n", 3),
+            ("global a\na = f()\nb = g()\n", 3),
+            ("for x in y:\n    print(a)\n    a = f()\n    b = g()\n", 4),
+        ],
+    )
+    def test_what_may_be_read_stays(self, source: str, line: int) -> None:
+        assert self.dead(source, line) == []
+
+    def test_in_a_loop_what_the_step_itself_bound(self) -> None:
+        source = "for x in y:\n    a = f(x)\n    b = g(a)\n    c = h(b)\n    out.append(c)\n"
+        text = read(source)
+        names, node = dead_names(text.tree.body, 4)
+        assert names == ["a"]
+        assert node is not None
+        assert changed(text, let_go(text, names, node)) == source.replace("    c =", "    del a\n    c =")
+
+
+class TestUnread:
+    def taken_out(self, source: str, path: str = "p.kept") -> str | None:
+        text = read(source)
+        return changed(text, unread(text, text.tree.body, path, [text.tree.body]))
+
+    def test_a_collection_that_nobody_looks_at(self) -> None:
+        source = "self.kept = []\nfor x in y:\n    self.kept.append(x.copy())\n    go(x)\nself.kept.clear()\n"
+        assert self.taken_out(source) == source.replace("    self.kept.append(x.copy())\n", "")
+        assert self.taken_out("for x in y:\n    self.kept[x.name] = x.copy()\n") == "for x in y:\n    pass\n"
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "self.kept.append(x)\nprint(len(self.kept))\n",
+            "self.kept.append(step(x))\n",  # which may do something
+            "x.other.append(x)\n",
+            "self.kept[0].append(x)\n",
+        ],
+    )
+    def test_what_stays(self, source: str) -> None:
+        assert self.taken_out(source) is None
+
+
+class TestGrowInPlace:
+    def grown(self, source: str, line: int = 3) -> str | None:
+        text = read(source)
+        return changed(text, grow_in_place(text, text.tree.body, line))
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "x = np.array([])\nfor i in range(4):\n    x = np.append(x, np.arange(i))\n",
+            "x = np.empty(0)\nfor i in range(4):\n    x = np.concatenate([x, np.ones(i)])\n",
+            "x = np.zeros((0,))\nfor i in range(4):\n    x = np.hstack((x, i * np.ones(2)))\n",
+        ],
+    )
+    def test_the_numbers_are_the_same(self, source: str) -> None:
+        numpy = pytest.importorskip("numpy")
+        new = self.grown(source)
+        assert new is not None
+        assert ".resize(" in new
+        before: dict[str, Any] = {"np": numpy}
+        after: dict[str, Any] = {"np": numpy, "numpy": numpy}
+        exec(source, before)
+        exec(new, after)
+        assert numpy.array_equal(before["x"], after["x"])
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "x = np.array([])\nfor i in y:\n    x = np.append(x, i)\n    all.append(x)\n",
+            "x = np.array([], dtype=int)\nfor i in y:\n    x = np.append(x, i)\n",
+            "x = np.empty((0, 3))\nfor i in y:\n    x = np.append(x, i, axis=0)\n",
+            "x = start\nfor i in y:\n    x = np.append(x, i)\n",
+        ],
+    )
+    def test_what_stays(self, source: str) -> None:
+        assert self.grown(source) is None
+
+
+class TestSparseForEstimators:
+    def sparse(self, source: str) -> str | None:
+        text = read(source)
+        return changed(text, sparse_for_estimators(text, text.tree.body, text.tree.body))
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "X = c.toarray()\nm = MultinomialNB()\nm.fit(X, y)\nprint(m.score(X, y), X.shape)\n",
+            "a, b = split(i)\nm = LogisticRegression(C=2).fit(c.toarray(), y)\n",
+            "X = c.todense()\na, b, y, z = train_test_split(X, y)\nm = SVC()\nm.fit(a, y)\nm.predict(b)\n",
+        ],
+    )
+    def test_it_stays_sparse(self, source: str) -> None:
+        assert self.sparse(source) == source.replace(".toarray()", "").replace(".todense()", "")
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "X = c.toarray()\nm = GaussianNB()\nm.fit(X, y)\n",
+            "X = c.toarray()\nm = SVC()\nm.fit(X, y)\nprint(X[0])\n",
+            "X = c.toarray()\nm.fit(X, y)\n",
+        ],
+    )
+    def test_what_stays_dense(self, source: str) -> None:
+        assert self.sparse(source) is None

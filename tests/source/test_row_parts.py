@@ -1,0 +1,171 @@
+"""Rows computed in parts: the same numbers, and never all rows at once."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from nb_oomhelper.source.cures import function_in
+from nb_oomhelper.source.row_parts import in_row_parts
+from nb_oomhelper.source.row_values import computes_elementwise
+from nb_oomhelper.source.text_edits import read_text, write_edits
+
+numpy = pytest.importorskip("numpy")
+
+REFUSED = (40, 7, 3)
+
+
+def given() -> dict[str, Any]:
+    rng = numpy.random.default_rng(0)
+    a, b = rng.random((40, 3)), rng.random((7, 3))
+    return {
+        "np": numpy,
+        "numpy": numpy,
+        "a": a,
+        "b": b,
+        "v": a[:, 0],
+        "w": rng.random(3),
+        "ids": rng.integers(0, 50, (40, 3)),
+        "n": 40,
+        "k": 2,
+    }
+
+
+def parts(
+    source: str, refused: tuple[int, ...] = REFUSED, *, line: int = 1, function: str = "", taken: tuple[str, ...] = ()
+) -> str | None:
+    text = read_text(source)
+    assert text is not None
+    node = function_in(text, function) if function else None
+    shapes = {name: thing.shape for name, thing in given().items() if isinstance(thing, numpy.ndarray)}
+    shapes |= {"self.a": (40, 3)}
+    body = text.tree.body if node is None else node.body
+    found = in_row_parts(text, body, line, shapes, refused, {"far"}.__contains__, taken, at_top=node is None)
+    changed = None if found is None else write_edits(text, found.edits)
+    return None if changed is None else changed.source
+
+
+def run(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    known = dict(names)
+    exec(source, known)
+    return known
+
+
+@pytest.mark.parametrize(
+    ("refused", "source"),
+    [
+        (REFUSED, "diff = a[:, None, :] - b[None, :, :]\nd = (diff ** 2).sum(-1).argsort(axis=1)\n"),
+        (REFUSED, "d = ((a[:, None, :] - b[None]) ** 2).sum(axis=-1)\n"),
+        (REFUSED, "d = np.sqrt(((a[:, None] - b) ** 2).sum(-1))\n"),
+        (REFUSED, "d = np.linalg.norm(a[:, np.newaxis] - b, axis=2)\n"),
+        (REFUSED, "if True:\n    e = a[:, None] - b\n    d = (e ** 2).sum(-1)\n"),
+        (REFUSED, "diff = a[:, None, :] - b[None]\nd = np.einsum('ijk,ijk->ij', diff, diff)\n"),
+        (REFUSED, "diff = a[:, None] - b\nd = (diff ** 2).sum(0)\n"),
+        ((40, 7), "e = a @ b.T\nk = 3\ne /= np.linalg.norm(b, axis=1)\nd = np.argsort(-e, axis=1)[:, :k]\n"),
+        ((40, 40), "e = v[:, None] - v[None, :]\ne[e < 0] = 0\nd = e.max(axis=1)\n"),
+        ((40, 40), "e = np.outer(v, v)\nnp.fill_diagonal(e, -1)\nd = [e.argmax(1), e.sum(0), e.mean(), e.max()]\n"),
+        ((40, 3), "e = np.exp(a - a.mean(0))\ne = e / e.sum(1, keepdims=True)\nd = e.argmax(1), (e * 2).mean(0)\n"),
+        ((40, 7), "e = a @ b.T\nd = e.min(axis=1).mean(), np.sqrt(e.max(1)) + 1\n"),
+        ((40, 3), "e = a - a.mean(axis=0)\nd = e.T @ e / (len(a) - 1)\n"),
+        ((40, 3, 50), "e = np.eye(50)[ids]\nf = e.mean(axis=1)\nd = f @ np.ones((50, 9))\n"),
+        ((40, 2), "e = np.fft.rfft(a * w, axis=-1)\nd = (np.abs(e) ** 2).mean(axis=0)\n"),
+    ],
+)  # fmt: skip
+def test_the_numbers_are_the_same(refused: tuple[int, ...], source: str) -> None:
+    changed = parts(source, refused, line=2 if source.startswith("if") else 1)
+    assert changed is not None
+    assert " in numpy.array_split(numpy.arange(len(" in changed
+    names = run(changed, given())
+    expected = run(source, given())["d"]
+    pairs = zip(names["d"], expected, strict=True) if isinstance(expected, (list, tuple)) else [(names["d"], expected)]
+    assert all(numpy.allclose(one, other) for one, other in pairs)
+    assert not {"part", "e", "diff"} & names.keys()
+
+
+def test_a_function_returns_the_same() -> None:
+    source = textwrap.dedent(
+        """
+        def nearest(self, b, k=2):
+            d = far(self.a[:, None], b[None])
+            total = d.sum(axis=-1)
+            return np.argsort(total, axis=1)[:, :k], total.min(axis=1)
+        """
+    )
+    changed = parts(source, line=3, function="nearest")
+    assert changed is not None
+    assert "self.a[part][:, None]" in changed
+    names = given() | {"far": lambda a, b: abs(a - b), "self": type("Self", (), {"a": given()["a"]})}
+    old, new = (run(one, names)["nearest"](names["self"], names["b"]) for one in (source, changed))
+    assert all(numpy.array_equal(one, other) for one, other in zip(old, new, strict=True))
+
+
+def test_repetitions_are_drawn_in_parts() -> None:
+    source = "i = rng.integers(0, 40, size=(n, 9))\nd = v[i].mean(axis=1)\n"
+    changed = parts(source, (40, 9))
+    assert changed is not None
+    assert "size=(len(part), 9)" in changed
+    rng = numpy.random.default_rng
+    assert run(changed, given() | {"rng": rng(1)})["d"].shape == (40,)
+
+
+def test_what_few_were_chosen_of_does_not_stay() -> None:
+    changed = parts("e = a @ b.T\nd = e[:, :k]\n", (40, 7))
+    assert changed is not None
+    assert run(changed, given())["d"].base is None
+    assert "d_parts.append(d.copy())" in changed
+
+
+@pytest.mark.parametrize(
+    ("refused", "source"),
+    [
+        (REFUSED, "diff = a[:, None] - b\nd = (diff ** 2).sum(-1)\nprint(diff)\n"),  # wanted as a whole
+        (REFUSED, "diff = a[:, None] - b\nd = (diff - diff.mean()).sum(-1)\n"),
+        (REFUSED, "diff = a[:, None] - b\nd = np.sort(diff, axis=0)[0]\n"),
+        (REFUSED, "diff = a[:, None] - b\nd = diff.reshape(-1).std()\n"),
+        (REFUSED, "d = ((f()[:, None] - b) ** 2).sum(-1)\n"),  # called for each part
+        (REFUSED, "d = (a - b).sum(-1)\n"),
+        (REFUSED, "e = near(a[:, None], b)\nd = e.sum(-1)\n"),  # nobody knows what it does with rows
+        ((40, 40), "e = a @ a.T\nd = e[::-1].max(axis=1)\n"),
+        ((40, 40), "e = a @ a.T\nd = (e + e.T).max(axis=1)\n"),
+        ((40, 40), "e = v[:, None] - v\nd = np.cumsum(e)[-1]\n"),
+        ((40, 3), "e = a - a.mean(axis=0)\n"),
+        ((40, 3), "e = a - np.roll(a, 1, axis=0)\nd = e.max(axis=1)\n"),  # neighbours of other parts
+        ((40, 3), "e = a * 2\nprint(e.mean())\n"),  # it is the result
+    ],
+)
+def test_what_stays(refused: tuple[int, ...], source: str) -> None:
+    assert parts(source, refused) is None
+
+
+def test_names_of_the_users_stay() -> None:
+    source = "e = v[:, None] - v\nd = e.max(axis=1)\n"
+    changed = parts(source, (40, 40), taken=("part",))
+    assert changed is not None
+    assert "for rows in" in changed
+    changed = parts(source, (40, 40), taken=("d_parts",))
+    assert changed is not None
+    assert "d_parts" not in changed
+    assert parts(source, (40, 40), taken=("part", "rows", "part_rows")) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [
+        ("d = np.radians(a - b)\n    return np.sin(d) ** 2", True),
+        ("a, b = map(np.radians, (a, b))\n    return a * b", True),
+        ("return (a - b).sum(-1)", False),
+        ("return a[0] - b", False),
+        ("return other(a)", False),
+        ("return a @ b", False),
+        ("for x in a:\n        b = b + x\n    return b", False),
+    ],
+)
+def test_functions_that_compute_element_by_element(body: str, fits: bool) -> None:
+    text = read_text(f"def f(a, b):\n    {body}\n")
+    assert text is not None
+    node = function_in(text, "f")
+    assert node is not None
+    assert computes_elementwise(node) is fits
