@@ -86,23 +86,26 @@ class _Trail:
 
 
 class _Clock:
-    """A holder has a share of the time that is left; when time is up, still enough for a rough look."""
+    """A holder has a share of the time that is left; when time is up, still enough for a rough look.
+
+    What that takes is the thread's own time: a busy machine would leave nothing of it.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._deadline = self._until = time.monotonic() + seconds
-        self._rough = _ROUGH_IN_ALL
+        self._rough, self._rough_until = _ROUGH_IN_ALL, 0.0
 
     @contextmanager
     def share(self) -> Iterator[None]:
-        started = time.monotonic()
+        started, used = time.monotonic(), time.thread_time()
         share, rough = (self._deadline - started) * _SHARE, min(_ROUGH, self._rough)
-        self._until = started + max(share, rough)
+        self._until, self._rough_until = started + share, used + rough
         yield
         if share < rough:
-            self._rough -= time.monotonic() - started
+            self._rough -= time.thread_time() - used
 
     def left(self) -> float:
-        return max(0.0, self._until - time.monotonic())
+        return max(0.0, self._until - time.monotonic(), self._rough_until - time.thread_time())
 
 
 class Weigher:
