@@ -64,7 +64,7 @@ def test_a_cache_stays_where_training_or_another_device_wants_it(phase: str, dev
     ],
 )
 def test_rows_go_through_a_model_in_parts(rows: int | None, cell: str, explains: list[int | None]) -> None:
-    kept = {"net._modules": Kept(), "x": Kept(element=Element("other"), rows=rows)}
+    kept = {"net._modules": Kept(), "x": Kept(element=Element("other"), shape=None if rows is None else (rows, 8))}
     one = replace(written(cell, 1), kept=kept, autograd=False)
     shortage = Shortage(needs=100, measured=True, room=60)
     assert [each.explains for each in find_in_one_go(one, EVENT, shortage, find_places(one))] == explains

@@ -78,13 +78,12 @@ class Body:
     def children(self) -> list[Any]:
         """What stands in the panel, from the top."""
         later = [self._rows.rest, self._forms.page]
-        again = [] if self._again is None else [self._again]
-        seen = [*self._rows.lead, *again, *self._there.roots, self._picture, self._now, self._feet]
-        return [self._head, self._corner, self._said.widget, *seen, *(one for one in later if one is not None)]
+        seen = [*self._rows.lead, *_there([self._again]), *self._elsewhere.roots, self._picture, self._now, self._feet]
+        return [self._head, self._corner, self._said.widget, *seen, *_there(later)]
 
     def widgets(self) -> list[Any]:
         """All that it is made of, also what stands nowhere just now."""
-        return [*self.children(), *self._rows.widgets, *([] if self._more is None else [self._more])]
+        return [*self.children(), *self._rows.widgets, *_there([self._more])]
 
     # what it is made of
 
@@ -100,15 +99,14 @@ class Body:
         self._rows = FixList(
             report, buttons, self._clicks.start, cell=bool(self.case.cell), changed=self._panel.arrange
         )
-        self._there = Elsewhere(self.case, self._actions, buttons, self._clicks.start_work, self.show_outcome)
-        self._there.write(language)
+        self._elsewhere = Elsewhere(self.case, self._actions, buttons, self._clicks.start_work, self.show_outcome)
+        self._elsewhere.write(language)
         self._picture = parts.html(_html.style() + _html.picture(report))
         self._now = parts.html("", hidden=True)
         self._folds = parts.html(_html.folds(report))
         entry = self.case.match.entry if self.case.match else None
         self._forms = EntryForms(entry, buttons, language, self._panel.arrange)
-        fold = [] if self._forms.fold is None else [self._forms.fold]
-        self._feet = parts.box([self._rows.fold, self._folds, *fold], "oomh-folds")
+        self._feet = parts.box(_there([self._rows.fold, self._folds, self._forms.fold]), "oomh-folds")
 
     def _write(self, report: Report) -> None:
         """Put the report's words into the widgets."""
@@ -117,7 +115,7 @@ class Body:
         self._picture.value = _html.style() + _html.picture(report)
         self._folds.value = _html.folds(report)
         self._forms.write(report.language)
-        self._there.write(report.language)
+        self._elsewhere.write(report.language)
         self._switch.description = say("button.language", _OTHER[report.language])
         if self._again is not None:
             self._again.description = say("button.again", report.language)
@@ -161,7 +159,7 @@ class Body:
         if self._again is not None:
             self._again.disabled = not enabled
         self._rows.enable(enabled)
-        self._there.enable(enabled)
+        self._elsewhere.enable(enabled)
         if not enabled:
             self._panel.mark("working")
 
@@ -206,3 +204,7 @@ def _outcome(case: Case, actions: Actions, language: Language) -> str:
     lines = [line for line in tell(last, case, actions.catalog(), language) if line not in steps]
     folded = _html.fold(say("button.details", language), lines_of(steps))
     return _html.outcome([" ".join(lines)] if is_solved(case) else lines, folded)
+
+
+def _there(widgets: list[Any]) -> list[Any]:
+    return [one for one in widgets if one is not None]

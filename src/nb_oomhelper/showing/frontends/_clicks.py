@@ -137,7 +137,7 @@ class Clicks:
     def _run(self, widget: FixWidget, cell: bool, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
             self._view.output.outputs = ()
-            outcome = self._run_inside(widget.plan.number)
+            outcome = _run_inside(self._view.output, self._actions, self._case, widget.plan.number)
             widget.done = outcome.error is None
             if cell and outcome.error is None:
                 self._show_step(say("outcome.step_cell", self._view.language))
@@ -146,22 +146,6 @@ class Clicks:
             self._view.show_outcome(outcome)
             self._end()
             finish()
-
-    def _run_inside(self, number: int) -> Outcome:
-        """Run a fix with its output in the panel. An Output shows an error that leaves it, and swallows it."""
-        problem: BaseException | None = None
-        outcome = None
-        with self._view.output:
-            try:
-                outcome = self._actions.run(self._case, number)
-            except BaseException as error:
-                problem = error
-        try:
-            if outcome is None:
-                raise problem or RuntimeError("the fix has no outcome")
-            return outcome
-        finally:
-            del problem  # it has this frame
 
     def _rerun(self, finish: Callable[[], None]) -> None:
         output = self._view.output
@@ -203,3 +187,20 @@ class Clicks:
                 finish()
             if not isinstance(error, Exception | KeyboardInterrupt):
                 raise
+
+
+def _run_inside(output: Any, actions: Actions, case: Case, number: int) -> Outcome:
+    """Run a fix with its output in the panel. An Output shows an error that leaves it, and swallows it."""
+    problem: BaseException | None = None
+    outcome = None
+    with output:
+        try:
+            outcome = actions.run(case, number)
+        except BaseException as error:
+            problem = error
+    try:
+        if outcome is None:
+            raise problem or RuntimeError("the fix has no outcome")
+        return outcome
+    finally:
+        del problem  # it has this frame
