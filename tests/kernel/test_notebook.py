@@ -47,7 +47,8 @@ def test_it_dies_with_a_panel_that_survives_without_its_kernel(cells: list[Any])
     assert "batch" in panel.data["text/plain"]
     assert "outputs" in panel.data["text/plain"]
     assert "Release the failed cell" in panel.data["text/html"]
-    assert "✗ runs out again: needs at least" in panel.data["text/plain"]
+    assert "Nothing here makes this cell run. It needs at least" in panel.data["text/plain"]
+    assert "✗ Unchanged, the cell needs at least" in panel.data["text/plain"]  # the report is kept up to date
 
 
 def test_collecting_does_not_help_and_releasing_does(cells: list[Any]) -> None:

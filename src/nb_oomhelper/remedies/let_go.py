@@ -24,7 +24,7 @@ def find_let_go(written: Written, held: Holdings, shortage: Shortage, places: li
         shortage: What the cell needs, and what room there is.
         places: Where to look.
     """
-    if shortage.needs is None or shortage.room is None:
+    if shortage.needs is None or shortage.room is None or shortage.impossible:
         return
     worth = max(WORTH_MENDING, (shortage.needs - shortage.room) // _GOOD_PART)
     for place in places:
@@ -46,6 +46,8 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
         sizes = {name: _size(what.shape, what.dtype) for name, what in kept.items() if what.shape is not None}
         names = [name for name in names if sizes.get(name, worth) >= WORTH_MENDING]  # nobody knows what tables take
         size = None if names and not set(names) <= sizes.keys() else sum(sizes[name] for name in names)
+        if size is None and held.freed_by(held.of_failures()) < worth:  # all that the functions keep is less
+            return
     if names and node is not None and (size is None or size >= worth):
         edits = letting_go.let_go(place.text, names, node)
         subject = ", ".join(names)
