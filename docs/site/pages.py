@@ -15,6 +15,7 @@ from typing import get_args
 
 from benchmarks.choice import judge, situations
 from benchmarks.choice import to_text as confusion
+from message_pages import message_pages
 
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.entry import Entry
@@ -56,7 +57,7 @@ def configuration(pages: Iterable[str], out: Path, language: Language) -> str:
         out: The folder of all of it.
         language: "en" or "zh".
     """
-    sections: dict[str, list[str]] = {"entries": [], "fixes": [], "inside": []}
+    sections: dict[str, list[str]] = {"entries": [], "fixes": [], "messages": [], "inside": []}
     for name in pages:
         section, _, rest = name.partition("/")
         if rest and section in sections:
@@ -112,6 +113,7 @@ def site(catalog: Catalog, language: Language) -> Iterator[tuple[str, str]]:
     for fix in catalog.fixes:
         yield f"fixes/{fix.id}", fix_page(fix, catalog, language)
     yield "suites", suites(catalog, language)
+    yield from message_pages(language, word)
     for name in INSIDE:
         yield f"inside/{name}", inside((DOCS / f"{name}.md").read_text("utf-8"), language)
 
