@@ -79,6 +79,8 @@ def test_sizes_are_found(source: str, expected: str) -> None:
         "train(m, **more)",
         "for i in range(0, len(X), 4096):\n    f(X[i])",  # every 4096th
         "'a b'.split()",
+        "fields = line.split(' ', 5)",
+        "fields = line.split(sep, 5)",
         "re.split('a', text, 5)",
         "f(n_jobs=8, epochs=64)",
     ],

@@ -178,8 +178,9 @@ def _split(call: ast.Call) -> Iterator[_Place]:
     name = last_name(call.func)
     owner = last_name(call.func.value) if isinstance(call.func, ast.Attribute) else None
     if name in ("split", "batched") and owner not in _OTHER_SPLITS:
-        long = [one for one in call.args if (folded(one) or 0) > 1 or _is_whole(one)]
-        yield from (_Place(f"{name}()", one) for one in long[:1])
+        method = name == "split" and isinstance(call.func, ast.Attribute) and owner != "torch"
+        sizes = call.args[:1] if method else call.args[1:2]  # `line.split(" ", 5)` is a text's
+        yield from (_Place(f"{name}()", one) for one in sizes if (folded(one) or 0) > 1 or _is_whole(one))
 
 
 def _parameters(arguments: ast.arguments, names: Collection[str]) -> Iterator[_Place]:
