@@ -22,8 +22,8 @@ PY := $(VENV)/bin/python
 CUDA_PY := .venv-cuda/bin/python
 PIP := -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest --timeout 300
-# Two at a time, each file's tests in one process: they share kernels and browsers.
-PARALLEL := -n 2 --dist loadfile
+# Two at a time, each file's tests in one process: they share kernels and browsers. The slow ones begin (tests/conftest.py).
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 # What `make quick` does not look at: other kinds of tests, which take long to collect, and what is about the wheel.
 NOT_QUICK := $(addprefix --ignore tests/,kernel browser gpu test_wheel.py)
 

@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pairs", default="colab,old,new", help=f"whose kernels are driven, of {known}: %(default)s")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what starts kernels and browsers first: the short files at the end fill all processes evenly."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("kernel", "browser")))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kernel_python" in metafunc.fixturenames:
         metafunc.parametrize("kernel_python", metafunc.config.getoption("pairs").split(","), indirect=True)
