@@ -284,5 +284,5 @@ def test_quickstart_from_top_to_bottom(lab: Lab) -> None:
     expect(page).to_contain_text("Host memory exhausted")
     expect(page).to_contain_text("still out of memory")
     expect(page).to_contain_text(re.compile(r"Release the failed cell: freed 2\.\d\d GiB"))
-    expect(page).to_contain_text("A Hugging Face model does not fit on the GPU while it is loaded")
+    expect(page).to_contain_text("A Hugging Face model does not fit on the GPU while it is loaded", timeout=60_000)
     assert lab.console_errors == []

@@ -41,6 +41,11 @@ class TestDeadNames:
             ("a = f()\ndel a\nb = g()\n", 3),
             ("global a\na = f()\nb = g()\n", 3),
             ("for x in y:\n    print(a)\n    a = f()\n    b = g()\n", 4),
+            ("with o() as f:\n    a = load(f)\n    b = h(a)\n    c = g(b)\nprint(a)\n", 4),
+            ("try:\n    a = load(f)\n    b = h(a)\n    c = g(b)\nexcept E:\n    print(a)\n", 4),
+            ("try:\n    a = load(f)\n    b = h(a)\n    c = g(b)\nfinally:\n    print(a)\n", 4),
+            ("for x in y:\n    a = f(x)\n    b = h(a)\n    c = g(b)\nprint(a)\n", 4),
+            ("a = f()\nb = a\nc = g(b)\na += 1\n", 3),
         ],
     )
     def test_what_may_be_read_stays(self, source: str, line: int) -> None:

@@ -33,16 +33,15 @@ def dead_names(body: list[ast.stmt], line: int) -> tuple[list[str], ast.stmt | N
     late |= {name for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
     found: list[str] = []
     at: ast.stmt | None = None
-    block, outside = body, list[ast.stmt]()
+    block, again = body, False
     while block:
         number = next((n for n, one in enumerate(block) if one.lineno <= line <= (one.end_lineno or 0)), None)
         if number is None:
             break
         node = block[number]
-        within = set(map(id, walk(block)))
-        beside = [one for one in walk(outside) if isinstance(one, ast.Name) and id(one) not in within]
-        read = _read_in([*block[number:], *beside])
-        names = [name for name in _bound_in(block[:number], again=bool(outside)) if name not in read | late]
+        done = {id(one) for before in block[:number] for one in ast.walk(before)}
+        read = {name for one in walk(body) if id(one) not in done and (name := _read_name(one))}
+        names = [name for name in _bound_in(block[:number], again=again) if name not in read | late]
         if names:
             found, at = names, node
             if block is not body:
@@ -51,7 +50,7 @@ def dead_names(body: list[ast.stmt], line: int) -> tuple[list[str], ast.stmt | N
         if isinstance(node, _LATE) or not inner:
             break
         if isinstance(node, (ast.For, ast.While)):
-            outside = [node]  # what a loop binds may be read in its next step
+            again = True  # what a loop binds may be read in its next step
         block = inner[0]
     return found, at
 
@@ -142,7 +141,14 @@ def _is_read(node: ast.AST) -> bool:
 
 
 def _read_in(nodes: Iterable[ast.AST]) -> set[str]:
-    return {one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name) and _is_read(one)}
+    return {name for node in nodes for one in ast.walk(node) if (name := _read_name(one))}
+
+
+def _read_name(node: ast.AST) -> str:
+    """The name that a node reads, or ""; `a += 1` reads it as well."""
+    read = node.target if isinstance(node, ast.AugAssign) else node
+    known = isinstance(read, ast.Name) and (read is not node or _is_read(read))
+    return read.id if known and isinstance(read, ast.Name) else ""
 
 
 def _bound_in(before: list[ast.stmt], *, again: bool) -> list[str]:
