@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +38,8 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
         problem = note("engines.asynchronous" if _running(clients) else "engines.closed")
         return lambda: [Answer(id=address, problem=problem) for address in addresses or [""]]
     until, silent = time.monotonic() + seconds, late(seconds)
+    import asyncio  # whoever has a client has imported it; an import of ours would be at every error
+
     asked: list[tuple[str, dict[str, Answer], Future[None]]] = []
     for address, client in schedulers.items():
         found: dict[str, Answer] = {}
@@ -74,6 +75,8 @@ def _running(clients: Sequence[Any]) -> list[Any]:
 
 def _by_cluster(clients: Sequence[Any]) -> dict[str, Any]:
     """One client a scheduler, by its address, that can be waited for: not on the loop that runs on this very thread."""
+    import asyncio
+
     try:
         here: Any = asyncio.get_running_loop()
     except RuntimeError:
@@ -84,6 +87,8 @@ def _by_cluster(clients: Sequence[Any]) -> dict[str, Any]:
 
 async def _ask(client: Any, wanted: Sequence[str] | None, code: str, found: dict[str, Answer], silent: Note) -> None:
     """Ask all at once, of the workers that are wanted those that this cluster has; each answer is noted as it comes."""
+    import asyncio
+
     known = await client.nthreads()
     found |= {one: Answer(id=one, problem=silent) for one in known if wanted is None or one in wanted}
 
