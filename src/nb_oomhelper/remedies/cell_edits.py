@@ -10,11 +10,11 @@ from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.remedies.cell_source import Cell, compiles, continued_lines
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.call_text import CallEditor
-from nb_oomhelper.source.collecting import last_name
 from nb_oomhelper.source.numbers import Shrink, folded, is_meant
 from nb_oomhelper.source.sizes import Known, shrink
 from nb_oomhelper.source.source_text import UnwritableError
 from nb_oomhelper.source.text_edits import read_text
+from nb_oomhelper.source.tree import last_name
 
 _EDITS = 8  # places that are changed at once: each is looked up anew
 

@@ -10,7 +10,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import last_name, walk
+from nb_oomhelper.source.tree import is_at, last_name, walk
 
 _WORTH_SAYING = 1 << 20  # bytes of an autograd graph
 _TRAINS = frozenset({".backward", ".zero_grad", ".train_step", ".training_step"})
@@ -58,7 +58,7 @@ def phase_on_way(written: Written) -> Phase | None:
         loop = _innermost(body, line)
         if _goes_back(body if loop is None else loop.body, line) or (loop is not None and _goes_back_with(body, loop)):
             return "train"
-        looped |= loop is not None or any(isinstance(one, _COMPREHENSIONS) and _runs(one, line) for one in walk(body))
+        looped |= loop is not None or any(isinstance(one, _COMPREHENSIONS) and is_at(one, line) for one in walk(body))
     return "infer" if looped else None
 
 
@@ -75,19 +75,15 @@ def _way(written: Written) -> Iterator[tuple[list[ast.stmt], int]]:
 
 
 def _innermost(body: list[ast.stmt], line: int) -> ast.For | ast.AsyncFor | ast.While | None:
-    around = [one for one in walk(body) if isinstance(one, _LOOPS) and _runs(one, line)]
+    around = [one for one in walk(body) if isinstance(one, _LOOPS) and is_at(one, line)]
     return max(around, key=lambda one: one.lineno, default=None)
-
-
-def _runs(node: ast.stmt | ast.expr, line: int) -> bool:
-    return node.lineno <= line <= (node.end_lineno or 0)
 
 
 def _goes_back(block: list[ast.stmt], line: int) -> bool:
     """Whether a block trains, beside the loops and functions in it that were not running."""
     for node in block:
         other = isinstance(node, (*_LOOPS, ast.FunctionDef, ast.ClassDef))
-        if other and not node.lineno <= line <= (node.end_lineno or 0):
+        if other and not is_at(node, line):
             continue
         inner = [getattr(node, name, None) for name in ("body", "orelse", "finalbody", "handlers")]
         blocks = [part for part in inner if isinstance(part, list) and part]

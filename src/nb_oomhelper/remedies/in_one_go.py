@@ -11,6 +11,7 @@ from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.in_parts import model_in_parts, pairs_in_parts
+from nb_oomhelper.source.tree import is_at
 
 _PARTS = 32
 _FEW = 8  # rows, that are too few to go in parts: one large image
@@ -62,4 +63,4 @@ def _is_given_back(place: Place) -> bool:
     """Whether what comes out is returned right there: nobody sees then whether it is a tensor."""
     line = place.line or 0
     returns = [one for part in place.body for one in ast.walk(part) if isinstance(one, ast.Return)]
-    return any(one.lineno <= line <= (one.end_lineno or 0) and isinstance(one.value, ast.Call) for one in returns)
+    return any(is_at(one, line) and isinstance(one.value, ast.Call) for one in returns)

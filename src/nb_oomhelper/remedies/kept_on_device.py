@@ -19,6 +19,7 @@ from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.flows import calls_any
 from nb_oomhelper.source.remembered import only_looked_at, remember_on_host
 from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_given_on, is_only_collected
+from nb_oomhelper.source.tree import is_at
 
 _LARGE_PART = 0.25  # of what is kept with its graph: then it fills the GPU without the graph, too
 
@@ -178,7 +179,7 @@ def _is_in_loop(place: Place) -> bool:
     """Whether a loop was running: what it had registered is there still."""
     line = place.line or 0
     loops = [one for part in place.body for one in ast.walk(part) if isinstance(one, (ast.For, ast.While))]
-    return any(one.lineno <= line <= (one.end_lineno or 0) for one in loops)
+    return any(is_at(one, line) for one in loops)
 
 
 def _keepers(written: Written, event: OomEvent, held: Holdings, places: list[Place], place: Place) -> Iterator[_Keeper]:

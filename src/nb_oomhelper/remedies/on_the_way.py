@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Mapping
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import binds, find_kept, is_free, is_keeper, last_name, root_of, walk
+from nb_oomhelper.source.collecting import binds, find_kept, is_free, is_keeper, root_of
 from nb_oomhelper.source.cures import Function, first_line
-from nb_oomhelper.source.source_text import parents_of
 from nb_oomhelper.source.to_host import ELSEWHERE
+from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, walk
 
 _MUCH = 64 << 20  # bytes that are collected
 _MOST = 40  # definitions; of a notebook that has as many, some were not read
@@ -149,7 +149,7 @@ def _grows(body: list[ast.stmt], path: str, *, called: bool = False) -> bool:
     for put in find_kept(body, path):
         if _is_fixed(put, parents, path):
             continue
-        above = list(_above(put, parents))
+        above = list(nodes_above(put, parents))
         loops = [one for one in above if isinstance(one, _LOOPS)]
         inner = next((one for one in above if isinstance(one, Function)), None)
         own = body if inner is None else inner.body
@@ -159,16 +159,9 @@ def _grows(body: list[ast.stmt], path: str, *, called: bool = False) -> bool:
     return False
 
 
-def _above(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> Iterator[ast.AST]:
-    above = parents.get(node)
-    while above is not None:
-        yield above
-        above = parents.get(above)
-
-
 def _is_fixed(put: ast.expr, parents: Mapping[ast.AST, ast.AST], path: str) -> bool:
     """Whether something takes the place of what was there: `out["x"] = x`, `parts = [a, b]`."""
-    above = [put, *_above(put, parents)]
+    above = [put, *nodes_above(put, parents)]
     if any(isinstance(one, ast.Call) and last_name(one.func) in _PUTS for one in above):
         return False
     statement = next((one for one in above if isinstance(one, ast.Assign)), None)
@@ -195,7 +188,7 @@ def _begins(loop: ast.AST, path: str) -> bool:
 
 def _keeps_steps(node: ast.AST, line: int, loaders: Collection[str]) -> bool:
     """Whether a comprehension that was running keeps something of each batch, where it was made."""
-    if not isinstance(node, _COMPREHENSIONS) or not node.lineno <= line <= (node.end_lineno or 0):
+    if not isinstance(node, _COMPREHENSIONS) or not is_at(node, line):
         return False
     made = node.value if isinstance(node, ast.DictComp) else node.elt
     if is_free(made) or any(isinstance(one, ast.Attribute) and one.attr in ELSEWHERE for one in ast.walk(made)):

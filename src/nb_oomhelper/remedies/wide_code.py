@@ -13,8 +13,8 @@ from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_kee
 from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting, sparse
-from nb_oomhelper.source.collecting import pairs
 from nb_oomhelper.source.lighter import find_wide
+from nb_oomhelper.source.tree import pairs
 
 _MUCH_SMALLER = 8  # times
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from nb_oomhelper.source.collecting import find_kept, walk
+from nb_oomhelper.source.collecting import find_kept
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import walk
 
 _LOOPS = (ast.For, ast.While)
 

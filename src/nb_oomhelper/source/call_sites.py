@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 
+from nb_oomhelper.source.tree import is_at, last_name
+
 _LARGEST = 1_000_000  # characters of a source; a real cell has some thousands
 _TIMED = ("<timed exec>", "<timed eval>")  # %time and %%time compile under these names what they were given
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -92,8 +94,8 @@ def sites_on(tree: ast.Module, line: int) -> Iterator[Site]:
     todo: deque[tuple[ast.AST, tuple[ast.AST, ...]]] = deque([(tree, ())])
     while todo:
         node, above = todo.popleft()
-        if isinstance(node, ast.Call) and node.lineno <= line <= (node.end_lineno or node.lineno):
-            name = _last_name(node.func)
+        if isinstance(node, ast.Call) and is_at(node, line):
+            name = last_name(node.func)
             if name is not None:
                 yield _site(name, node, above)
         if _covers(node, line):
@@ -126,13 +128,7 @@ def _covers(node: ast.AST, line: int) -> bool:
     """Whether a line can be within a node; what has no place may be anywhere, and a decorator is above its def."""
     if isinstance(node, ast.stmt):
         return line <= (node.end_lineno or node.lineno)
-    return not isinstance(node, ast.expr) or node.lineno <= line <= (node.end_lineno or node.lineno)
-
-
-def _last_name(function: ast.expr) -> str | None:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else None
+    return not isinstance(node, ast.expr) or is_at(node, line)
 
 
 def _site(name: str, call: ast.Call, above: tuple[ast.AST, ...]) -> Site:
@@ -231,7 +227,7 @@ def find_obstacle(site: Site, calls: Collection[str]) -> str | None:
         "loop": any(isinstance(node, _LOOPS) for node in around),
         "block": any(hasattr(node, "body") for node in around if not isinstance(node, ast.Module)),
         "await": any(isinstance(node, ast.Await) for node in inside),
-        "several": sum(isinstance(node, ast.Call) and _last_name(node.func) in calls for node in inside) > 1,
+        "several": sum(isinstance(node, ast.Call) and last_name(node.func) in calls for node in inside) > 1,
         "starred": any(isinstance(argument, ast.Starred) for argument in site.call.args)
         or any(keyword.arg is None for keyword in site.call.keywords),
     }

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from nb_oomhelper.source.source_text import SourceText, Token, UnwritableError, first, parents_of
+from nb_oomhelper.source.source_text import SourceText, Token, UnwritableError, first
+from nb_oomhelper.source.tree import parents_of
 
 
 def given(call: ast.Call) -> list[ast.expr]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from nb_oomhelper.source.element import Element
-from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, last_name, pairs, parents_of, walk
 
 _ADDS = frozenset({"append", "appendleft", "add"})
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)  # `.item()` can be written right behind them
@@ -116,23 +117,6 @@ def is_keeper(node: ast.AST, keeper: str) -> bool:
     return _is(node, _expression(keeper))
 
 
-def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Give what a statement binds, one by one: `a, b = x, y` binds `a` to `x`, and `b` to `y`.
-
-    Args:
-        node: Any node.
-    """
-    if isinstance(node, ast.AnnAssign) and node.value is not None:
-        yield node.target, node.value
-    if not isinstance(node, ast.Assign):
-        return
-    for target in node.targets:
-        if not isinstance(target, (ast.Tuple, ast.List)):
-            yield target, node.value
-        elif isinstance(node.value, (ast.Tuple, ast.List)) and len(node.value.elts) == len(target.elts):
-            yield from zip(target.elts, node.value.elts, strict=True)
-
-
 def reads_tensors(body: list[ast.stmt], keeper: str) -> bool:
     """Tell whether a body uses what is kept as tensors: stacks it, or calls a method of theirs.
 
@@ -167,13 +151,7 @@ def comprehends_at(tree: ast.Module, line: int | None) -> bool:
     """
     kinds = (ast.ListComp, ast.SetComp, ast.DictComp)
     found = (node for node in ast.walk(tree) if isinstance(node, kinds))
-    return line is not None and any(node.lineno <= line <= (node.end_lineno or node.lineno) for node in found)
-
-
-def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Give all nodes of some statements."""
-    for node in body:
-        yield from ast.walk(node)
+    return line is not None and any(is_at(node, line) for node in found)
 
 
 def binds(body: list[ast.stmt], name: str) -> bool:
@@ -191,13 +169,6 @@ def binds(body: list[ast.stmt], name: str) -> bool:
 def root_of(path: str) -> str:
     """Give the name that a path begins with: "trainer" of "trainer.outputs", "config" of 'config["batch_size"]'."""
     return path.partition(".")[0].partition("[")[0]
-
-
-def last_name(function: ast.expr) -> str | None:
-    """Give the last name of what is called, or None."""
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else None
 
 
 def is_free(node: ast.expr) -> bool:

@@ -12,9 +12,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from nb_oomhelper.source.collecting import binds, last_name, walk
+from nb_oomhelper.source.collecting import binds
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import Changed, write_edits
+from nb_oomhelper.source.tree import last_name, walk
 
 CureKind = Literal[
     "append_item",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator
 
-from nb_oomhelper.source.collecting import last_name, walk
+from nb_oomhelper.source.tree import last_name, walk
 
 _LEAVES = frozenset({"cpu", "numpy", "tolist", "item", "to", "cuda"})  # where it lies is said anew
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})

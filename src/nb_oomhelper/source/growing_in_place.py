@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from nb_oomhelper.source.collecting import last_name, pairs, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, is_name, last_name, pairs, walk
 
 _EMPTY = frozenset({"array", "empty", "zeros"})
 
@@ -19,15 +19,15 @@ def grow_in_place(text: SourceText, body: list[ast.stmt], line: int) -> list[Edi
         line: Where they failed.
     """
     for at, loop in enumerate(body):
-        if not isinstance(loop, (ast.For, ast.While)) or not loop.lineno <= line <= (loop.end_lineno or 0):
+        if not isinstance(loop, (ast.For, ast.While)) or not is_at(loop, line):
             continue
         for node in loop.body:
-            found = _grown(node) if node.lineno <= line <= (node.end_lineno or 0) else None
+            found = _grown(node) if is_at(node, line) else None
             if found is None:
                 continue
             name, new = found
             others = [one for one in walk([loop]) if isinstance(one, ast.Name) and one.id == name]
-            made = [one for one in body[:at] if any(_is(target, name) for target, _ in pairs(one))]
+            made = [one for one in body[:at] if any(is_name(target, name) for target, _ in pairs(one))]
             if len(others) == 2 and made and _is_empty(made[-1]):  # nobody else looks at it meanwhile
                 return _written(text, node, name, new)
     return []
@@ -47,7 +47,7 @@ def _grown(node: ast.stmt) -> tuple[str, ast.expr] | None:
     if (
         ast.unparse(call.func).partition(".")[0] not in ("np", "numpy")
         or len(given) != 2
-        or not _is(given[0], target.id)
+        or not is_name(given[0], target.id)
     ):
         return None
     return target.id, given[1]
@@ -73,7 +73,3 @@ def _written(text: SourceText, node: ast.stmt, name: str, new: ast.expr) -> list
         f"{name}[{name}.size - {more}.size :] = {more}",
     ]
     return [(start, end, f"\n{indent}".join(lines))]
-
-
-def _is(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name

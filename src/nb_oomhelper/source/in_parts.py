@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
-from nb_oomhelper.source.collecting import last_name, walk
 from nb_oomhelper.source.moving import moves
-from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, statement_around, walk
 
 _PARTS = 32
 _REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
@@ -35,7 +35,7 @@ def model_in_parts(
     """
     parents = parents_of(walk(body))
     for node in walk(body):
-        if not isinstance(node, ast.Assign | ast.Return) or not node.lineno <= line <= (node.end_lineno or 0):
+        if not isinstance(node, ast.Assign | ast.Return) or not is_at(node, line):
             continue
         calls = [one for one in ast.walk(node) if isinstance(one, ast.Call) and _is_model(one.func, models)]
         if len(calls) != 1 or len(calls[0].args) != 1 or calls[0].keywords or _is_step(calls[0], parents):
@@ -65,10 +65,8 @@ def _is_model(function: ast.expr, models: Collection[str]) -> bool:
 
 def _is_step(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
     """Whether it stands in a loop: that is in parts already."""
-    above = parents.get(node)
-    while above is not None and not isinstance(above, (ast.For, ast.While, ast.comprehension, ast.ListComp)):
-        above = parents.get(above)
-    return above is not None
+    loops = (ast.For, ast.While, ast.comprehension, ast.ListComp)
+    return any(isinstance(one, loops) for one in nodes_above(node, parents))
 
 
 def _is_rows(node: ast.expr) -> bool:
@@ -112,7 +110,7 @@ def pairs_in_parts(text: SourceText, body: list[ast.stmt], line: int) -> tuple[s
         table = next((one for one in ast.walk(node.value) if _is_table(one)), None)
         if table is None or not isinstance(table, ast.expr):
             continue
-        here = node.lineno <= line <= (node.end_lineno or 0)
+        here = is_at(node, line)
         target = node.targets[0]
         if table is not node.value or not isinstance(target, ast.Name):
             found = _written(text, node, table, table, parents) if here else None
@@ -122,8 +120,8 @@ def pairs_in_parts(text: SourceText, body: list[ast.stmt], line: int) -> tuple[s
                 for one in walk(body)
                 if isinstance(one, ast.Name) and one.id == target.id and isinstance(one.ctx, ast.Load)
             ]
-            use = _statement(reads[0], parents) if len(reads) == 1 else None
-            if not isinstance(use, ast.Assign) or not (here or use.lineno <= line <= (use.end_lineno or 0)):
+            use = statement_around(reads[0], parents) if len(reads) == 1 else None
+            if not isinstance(use, ast.Assign) or not (here or is_at(use, line)):
                 continue
             found = _written(text, use, reads[0], table, parents)
             gone, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
@@ -149,13 +147,6 @@ def _is_table(node: ast.AST) -> bool:
 
 def _rows_of(table: ast.expr) -> ast.expr:
     return table.left if isinstance(table, ast.BinOp) else table.args[0]  # type: ignore[attr-defined]
-
-
-def _statement(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.AST | None:
-    above: ast.AST | None = node
-    while above is not None and not isinstance(above, ast.stmt):
-        above = parents.get(above)
-    return above
 
 
 def _written(

@@ -6,8 +6,9 @@ import ast
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from nb_oomhelper.source.collecting import is_keeper, walk
+from nb_oomhelper.source.collecting import is_keeper
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, walk
 
 _LATE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.GeneratorExp)
 _LOOKS = frozenset({"locals", "globals", "vars", "eval", "exec", "dir"})
@@ -35,7 +36,7 @@ def dead_names(body: list[ast.stmt], line: int) -> tuple[list[str], ast.stmt | N
     at: ast.stmt | None = None
     block, again = body, False
     while block:
-        number = next((n for n, one in enumerate(block) if one.lineno <= line <= (one.end_lineno or 0)), None)
+        number = next((n for n, one in enumerate(block) if is_at(one, line)), None)
         if number is None:
             break
         node = block[number]
@@ -171,6 +172,4 @@ def _is_deleted(before: list[ast.stmt], name: str) -> bool:
 
 
 def _covers(part: object, line: int) -> bool:
-    return isinstance(part, list) and any(
-        isinstance(one, ast.stmt) and one.lineno <= line <= (one.end_lineno or 0) for one in part
-    )
+    return isinstance(part, list) and any(isinstance(one, ast.stmt) and is_at(one, line) for one in part)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
-from nb_oomhelper.source.collecting import last_name, pairs, put_behind, walk
-from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
+from nb_oomhelper.source.collecting import put_behind
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, is_name, last_name, pairs, parents_of, walk
 
 _MOVES = frozenset({"to", "cuda"})
 _KEPT_SHAPE = frozenset(
@@ -30,7 +31,7 @@ def where_used(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, 
         The names that are bound, and the edits; None where the batches are not plain.
     """
     parents = parents_of(walk(body))
-    node = next((one for one in walk(body) if isinstance(one, ast.Assign) and _is_at(one, line)), None)
+    node = next((one for one in walk(body) if isinstance(one, ast.Assign) and is_at(one, line)), None)
     if node is None:
         return None
     edits: list[Edit] = []
@@ -146,7 +147,7 @@ def _of_dataset(
             edits += moved
             loops += 1
     functions = [one for one in walk(body) if isinstance(one, (ast.FunctionDef, ast.Lambda))]
-    alone = not any(_is(one, name) for part in functions for one in ast.walk(part) for name in todo)
+    alone = not any(is_name(one, name) for part in functions for one in ast.walk(part) for name in todo)
     return (names[0], edits) if loops and alone else None
 
 
@@ -189,7 +190,7 @@ def _is_host_index(index: ast.expr, body: list[ast.stmt]) -> bool:
     if not isinstance(root, ast.Name):
         return False
     made = [value for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
-    own = [value for node in walk(body) for target, value in pairs(node) if _is(target, root.id)]
+    own = [value for node in walk(body) for target, value in pairs(node) if is_name(target, root.id)]
     known = {one: ast.unparse(one.func) for one in made if isinstance(one, ast.Call)}
     return bool(own) and all(
         known.get(one) in _ORDERS and not any(key.arg == "device" for key in one.keywords)  # type: ignore[attr-defined,call-overload]
@@ -209,7 +210,7 @@ def _only_looks(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
 def _is_read_in_functions(body: list[ast.stmt], name: str, reads: list[ast.Name]) -> bool:
     """Whether a function that is defined there reads the name, by whatever is called then."""
     inner = [one for one in walk(body) if isinstance(one, (ast.FunctionDef, ast.Lambda, ast.ClassDef))]
-    return any(one in reads or _is(one, name) for part in inner for one in ast.walk(part))
+    return any(one in reads or is_name(one, name) for part in inner for one in ast.walk(part))
 
 
 def moves(node: ast.expr) -> bool:
@@ -246,7 +247,7 @@ def host_first(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, 
         The name that is bound, and the edits; None where more than numbers take part.
     """
     for node in walk(body):
-        if not isinstance(node, ast.Assign) or not _is_at(node, line):
+        if not isinstance(node, ast.Assign) or not is_at(node, line):
             continue
         for target, value in pairs(node):
             steps = list(_steps(value))
@@ -282,11 +283,3 @@ def _is_number(node: ast.expr) -> bool:
     if isinstance(node, ast.BinOp):
         return _is_number(node.left) and _is_number(node.right)
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
-
-
-def _is_at(node: ast.stmt, line: int) -> bool:
-    return node.lineno <= line <= (node.end_lineno or 0)
-
-
-def _is(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
-from nb_oomhelper.source.collecting import last_name, pairs, put_behind, walk
+from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
 
 _REDUCING = frozenset({"mean", "std", "sum", "min", "max", "median", "var"})
 _IN_PLACE = {ast.Add: "+=", ast.Sub: "-=", ast.Mult: "*=", ast.Div: "/="}
@@ -26,7 +27,7 @@ def in_place(text: SourceText, body: list[ast.stmt], name: str, small: Collectio
     """
     for node in body:
         for target, value in pairs(node):
-            steps = _steps(value, name, small) if _is(target, name) and isinstance(node, ast.Assign) else None
+            steps = _steps(value, name, small) if is_name(target, name) and isinstance(node, ast.Assign) else None
             if steps and len(node.targets) == 1:  # type: ignore[attr-defined]
                 return _stepwise(text, node, steps, name)
     return []
@@ -48,7 +49,7 @@ def _is_reduced(node: ast.expr) -> bool:
 
 def _steps(value: ast.expr, name: str, small: Collection[str]) -> list[tuple[str, ast.expr]] | None:
     """What is done to an array one by one, from the inside out; None where that is more than arithmetic."""
-    if _is(value, name):
+    if is_name(value, name):
         return []
     if not isinstance(value, ast.BinOp) or type(value.op) not in _IN_PLACE or not _is_small(value.right, small):
         return None
@@ -242,7 +243,3 @@ def _with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit
 
 def _names(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-
-
-def _is(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name

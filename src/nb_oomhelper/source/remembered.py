@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from nb_oomhelper.source.collecting import is_keeper, last_name, put_behind, walk
-from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
+from nb_oomhelper.source.collecting import is_keeper, put_behind
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import last_name, parents_of, walk
 
 _LOOKS = frozenset({"clear", "keys"})
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from nb_oomhelper.source.collecting import last_name, pairs, walk
+from nb_oomhelper.source.tree import last_name, pairs, walk
 
 RepeatKind = Literal["input", "file", "consumed", "taken", "added", "changed"]
 _TAKES = frozenset({"pop", "popleft", "popitem", "get_nowait"})

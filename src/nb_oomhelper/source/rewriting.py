@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from nb_oomhelper.source.collecting import last_name, pairs, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
 
 
 def retry_after(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]:
@@ -80,14 +80,14 @@ def _added(body: list[ast.stmt], name: str) -> tuple[ast.stmt, ast.expr] | None:
     if len(using) != 1:
         return None
     node = using[0]
-    if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _is(node.target, name):
+    if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and is_name(node.target, name):
         return node, node.value
     for target, value in pairs(node):
         if (
-            _is(target, name)
+            is_name(target, name)
             and isinstance(value, ast.BinOp)
             and isinstance(value.op, ast.Add)
-            and _is(value.left, name)
+            and is_name(value.left, name)
         ):
             return node, value.right
     return None
@@ -112,7 +112,7 @@ def _is_backward(node: ast.stmt, name: str) -> bool:
     call = node.value if isinstance(node, ast.Expr) else None
     if not isinstance(call, ast.Call) or call.args or call.keywords or not isinstance(call.func, ast.Attribute):
         return False
-    return call.func.attr == "backward" and _is(call.func.value, name)
+    return call.func.attr == "backward" and is_name(call.func.value, name)
 
 
 def _trains(body: list[ast.stmt]) -> bool:
@@ -145,7 +145,7 @@ def _grown(loop: ast.stmt) -> tuple[ast.Assign, ast.Call, ast.expr, str] | None:
         if not (isinstance(call, ast.Call) and last_name(call.func) in ("concat", "concatenate", "vstack")):
             continue
         parts = call.args[0] if len(call.args) == 1 else None
-        if isinstance(parts, (ast.List, ast.Tuple)) and len(parts.elts) == 2 and _is(parts.elts[0], name):
+        if isinstance(parts, (ast.List, ast.Tuple)) and len(parts.elts) == 2 and is_name(parts.elts[0], name):
             return node, call, parts.elts[1], name
     return None
 
@@ -161,9 +161,9 @@ def _collected(
 ) -> list[Edit]:
     start, end = text.span(loop)
     indent = text.text[text.line_start(start) : start]
-    others = [one for one in walk([loop]) if _is(one, name)]
+    others = [one for one in walk([loop]) if is_name(one, name)]
     kept = _kept_versions(loop, name)
-    empty = [one for one in before if any(_is(target, name) for target, _ in pairs(one))]
+    empty = [one for one in before if any(is_name(target, name) for target, _ in pairs(one))]
     if len(others) != 2 + len(kept) or not empty or not _is_empty(empty[-1]) or indent.strip():
         return []
     parts = next(one for one in (f"{name}_parts", f"all_{name}_parts") if one not in text.text)
@@ -186,7 +186,7 @@ def _kept_versions(loop: ast.stmt, name: str) -> list[ast.stmt]:
     for one in getattr(loop, "body", ()):
         call = one.value if isinstance(one, ast.Expr) else None
         appends = isinstance(call, ast.Call) and last_name(call.func) == "append"
-        if isinstance(call, ast.Call) and appends and len(call.args) == 1 and _is(call.args[0], name):
+        if isinstance(call, ast.Call) and appends and len(call.args) == 1 and is_name(call.args[0], name):
             found.append(one)
     return found
 
@@ -246,7 +246,3 @@ def _blocks(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
 
 def _names(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-
-
-def _is(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name

@@ -6,8 +6,9 @@ import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from nb_oomhelper.source.collecting import last_name, put_behind
+from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import last_name
 
 REDUCING = frozenset(
     {"sum", "mean", "std", "var", "min", "max", "prod", "any", "all", "argmin", "argmax", "median", "ptp", "norm"}

@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from nb_oomhelper.source.collecting import last_name, walk
 from nb_oomhelper.source.letting_go import is_on_the_way
 from nb_oomhelper.source.row_operands import Rows, UnfitError
 from nb_oomhelper.source.row_totals import SIMPLE, has_rows, read_totals
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, last_name, walk
 
 PARTS = 32
 
@@ -84,7 +84,7 @@ def in_row_parts(
     part = next((one for one in ("part", "rows", "part_rows") if one not in used), None)
     if block is None or part is None:
         return None
-    at = next(at for at, one in enumerate(block) if one.lineno <= line <= (one.end_lineno or 0))
+    at = next(at for at, one in enumerate(block) if is_at(one, line))
     for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
         reader = RowReader(text, shapes, refused, elementwise, part)
         run = _read(text, reader, block[first:last], block[last:])
@@ -99,7 +99,7 @@ def in_row_parts(
 def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
     """The innermost statements of which one failed, not within a loop's or another statement's head."""
     for node in body:
-        if node.lineno <= line <= (node.end_lineno or 0):
+        if is_at(node, line):
             if isinstance(node, SIMPLE):
                 return body
             inner = getattr(node, "body", None)

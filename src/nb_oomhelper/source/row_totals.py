@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from nb_oomhelper.source.collecting import last_name
 from nb_oomhelper.source.row_operands import Rows, UnfitError
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import last_name
 
 _TOTALS = frozenset({"mean", "sum", "min", "max"})
 SIMPLE = (ast.Assign, ast.AugAssign, ast.Expr, ast.Return, ast.AnnAssign)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from nb_oomhelper.source.collecting import last_name, walk
 from nb_oomhelper.source.row_operands import REDUCING, Operands, Rows, UnfitError
+from nb_oomhelper.source.tree import last_name, walk
 
 ELEMENTWISE = frozenset(
     {"sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "exp", "exp2", "expm1"}

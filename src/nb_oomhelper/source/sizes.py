@@ -11,10 +11,10 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from nb_oomhelper.source.collecting import last_name
 from nb_oomhelper.source.numbers import Shrink, folded, is_meant
 from nb_oomhelper.source.source_text import Edit, SourceText, UnwritableError
 from nb_oomhelper.source.text_edits import Changed, write_edits
+from nb_oomhelper.source.tree import last_name
 
 _MOST = 8  # places that are changed at once: with more of them it is not plain what is what
 _TEXTS = ("JoinedStr", "TemplateStr")  # before Python 3.12 nobody says where something within them stands

@@ -10,7 +10,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -161,12 +161,3 @@ class SourceText:
             if token.type not in _BLANK:
                 found.append(Token(operator=token.string if token.type == tokenize.OP else "", start=start, end=end))
         return found
-
-
-def parents_of(nodes: Iterable[ast.AST]) -> dict[ast.AST, ast.AST]:
-    """Give for each node the one that it is a part of.
-
-    Args:
-        nodes: The nodes to look below.
-    """
-    return {child: node for node in nodes for child in ast.iter_child_nodes(node)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from nb_oomhelper.source.collecting import last_name, pairs, walk
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
 
 _TAKE_IT = frozenset({"fit", "partial_fit", "predict", "predict_proba", "decision_function", "score", "fit_predict"})
 _SPLIT = frozenset({"train_test_split", "cross_val_score", "cross_validate", "cross_val_predict"})
@@ -42,7 +42,7 @@ def sparse_for_estimators(text: SourceText, body: list[ast.stmt], running: list[
     for name in list(names):  # its halves are sparse, too
         for node in walk(body):
             split = node.value if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else None
-            if split is not None and last_name(split.func) == "train_test_split" and _is(split.args[0], name):
+            if split is not None and last_name(split.func) == "train_test_split" and is_name(split.args[0], name):
                 parts = getattr(node.targets[0], "elts", [])[:2]  # type: ignore[attr-defined]
                 names |= {one.id for one in parts if isinstance(one, ast.Name)}
     if not all(_is_fine(body, name, fine) for name in names):
@@ -62,14 +62,10 @@ def _takes_sparse(call: ast.Call, made: dict[str, str | None]) -> bool:
 
 def _is_fine(body: list[ast.stmt], name: str, fine: set[int]) -> bool:
     shapes = {id(one.value) for one in walk(body) if isinstance(one, ast.Attribute) and one.attr == "shape"}
-    reads = [one for one in walk(body) if _is(one, name) and not isinstance(one.ctx, ast.Store)]  # type: ignore[attr-defined]
+    reads = [one for one in walk(body) if is_name(one, name) and not isinstance(one.ctx, ast.Store)]  # type: ignore[attr-defined]
     return all(id(one) in fine | shapes for one in reads)
 
 
 def _is_dense(node: ast.expr) -> bool:
     made = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args and not node.keywords
     return made and node.func.attr in ("toarray", "todense")  # type: ignore[attr-defined]
-
-
-def _is(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name

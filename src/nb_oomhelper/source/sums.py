@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from nb_oomhelper.source.collecting import is_free, is_keeper, last_name, pairs, put_behind, reads_tensors, walk
+from nb_oomhelper.source.collecting import is_free, is_keeper, put_behind, reads_tensors
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import last_name, pairs, walk
 
 _OF_NUMBERS = frozenset({"float", "int", "round", "str", "len", "min", "max", "sqrt", "item"})
 

@@ -9,15 +9,14 @@ from nb_oomhelper.source.collecting import (
     find_kept,
     is_keeper,
     is_put_in_item,
-    last_name,
     put_behind,
     reads_tensors,
-    walk,
     written_parts,
 )
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.flows import numbers_in
-from nb_oomhelper.source.source_text import Edit, SourceText, parents_of
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, statement_around, walk
 
 _PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "pad_sequence"})
@@ -117,7 +116,7 @@ def find_gathered(text: SourceText, body: list[ast.stmt], line: int) -> Iterator
         The name that is bound, and the edits.
     """
     for node in walk(body):
-        if not isinstance(node, ast.Assign) or not node.lineno <= line <= (node.end_lineno or 0):
+        if not isinstance(node, ast.Assign) or not is_at(node, line):
             continue
         call, target = node.value, node.targets[0]
         if isinstance(target, ast.Name) and isinstance(call, ast.ListComp) and _is_gathered(call):
@@ -198,10 +197,7 @@ def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
 
 
 def _loop_around(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> ast.AST | None:
-    above = parents.get(node)
-    while above is not None and not isinstance(above, _LOOPS):
-        above = parents.get(above)
-    return above
+    return next((one for one in nodes_above(node, parents) if isinstance(one, _LOOPS)), None)
 
 
 def _goes_backward(loop: ast.AST) -> bool:
@@ -214,10 +210,7 @@ def _joins(node: ast.AST) -> bool:
 
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
     """Whether code runs again and again: a loop stands around it, or a function of its own, such as a hook."""
-    above: ast.AST | None = node
-    while above is not None and not isinstance(above, (*_LOOPS, ast.FunctionDef)):
-        above = parents.get(above)
-    return above is not None
+    return any(isinstance(one, (*_LOOPS, ast.FunctionDef)) for one in (node, *nodes_above(node, parents)))
 
 
 def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
@@ -287,14 +280,12 @@ def _is_read_only(node: ast.AST, above: ast.AST | None, parents: Mapping[ast.AST
 
 def _names_of_joined(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> set[str]:
     """The name that what is joined here is bound to."""
-    above: ast.AST | None = node
-    while above is not None and not isinstance(above, ast.stmt):
-        above = parents.get(above)
-    if not isinstance(above, ast.Assign) or not any(
-        isinstance(one, ast.Call) and last_name(one.func) in _JOINS for one in ast.walk(above.value)
+    bound = statement_around(node, parents)
+    if not isinstance(bound, ast.Assign) or not any(
+        isinstance(one, ast.Call) and last_name(one.func) in _JOINS for one in ast.walk(bound.value)
     ):
         return set()
-    return {one.id for target in above.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    return {one.id for target in bound.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
 
 
 def _meets_others(node: ast.AST, joined: set[str], numbers: Collection[str] = ()) -> bool:

@@ -1,0 +1,77 @@
+"""A syntax tree: what is within a node, around it, on its lines, and what its names are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+
+def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Give all nodes of some statements."""
+    for node in body:
+        yield from ast.walk(node)
+
+
+def parents_of(nodes: Iterable[ast.AST]) -> dict[ast.AST, ast.AST]:
+    """Give for each node the one that it is a part of.
+
+    Args:
+        nodes: The nodes to look below.
+    """
+    return {child: node for node in nodes for child in ast.iter_child_nodes(node)}
+
+
+def nodes_above(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> Iterator[ast.AST]:
+    """Give what a node is a part of, from the inside out.
+
+    Args:
+        node: The node.
+        parents: As `parents_of` gives them.
+    """
+    while (found := parents.get(node)) is not None:
+        yield found
+        node = found
+
+
+def statement_around(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> ast.stmt | None:
+    """Give the statement that an expression stands in; None where the tree was not read up to there.
+
+    Args:
+        node: The expression.
+        parents: As `parents_of` gives them.
+    """
+    return next((one for one in nodes_above(node, parents) if isinstance(one, ast.stmt)), None)
+
+
+def is_at(node: ast.expr | ast.stmt, line: int) -> bool:
+    """Tell whether a line, from 1, is one of a node's."""
+    return node.lineno <= line <= (node.end_lineno or node.lineno)
+
+
+def is_name(node: ast.AST, name: str) -> bool:
+    """Tell whether a node is a plain name, and which it is."""
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def last_name(function: ast.expr) -> str | None:
+    """Give the last name of what is called, or None."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else None
+
+
+def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Give what a statement binds, one by one: `a, b = x, y` binds `a` to `x`, and `b` to `y`.
+
+    Args:
+        node: Any node.
+    """
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        yield node.target, node.value
+    if not isinstance(node, ast.Assign):
+        return
+    for target in node.targets:
+        if not isinstance(target, (ast.Tuple, ast.List)):
+            yield target, node.value
+        elif isinstance(node.value, (ast.Tuple, ast.List)) and len(node.value.elts) == len(target.elts):
+            yield from zip(target.elts, node.value.elts, strict=True)
