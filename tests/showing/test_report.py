@@ -583,6 +583,38 @@ def test_what_the_cell_does_twice_is_said_before_it_runs_again() -> None:
     assert "again" not in copied.note
 
 
+def test_a_click_asks_where_more_is_lost_than_what_the_cell_computes_anew() -> None:
+    case = rich_case()
+    changed = replace(RELEASE, fix="append-detached", applicability="unsafe", subject="losses", reruns=True)
+    case.plans = (RELEASE, changed, replace(changed, fix="old-first"), replace(changed, fix="delete-variable"))
+    case.outcomes, case.repeats = [], ()
+    assert [row.asks for row in write(case, catalog(), "en").fixes] == [False, False, True, True]
+    case.repeats = (Repeat("input"),)
+    assert [row.asks for row in write(case, catalog(), "en").fixes] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("kept.append(x)", "kept.append(x.item())", ["<code>kept.append(x)</code> → <code>kept.append(x<ins>.item()"]),
+        ("return a", "del b\nreturn a", ["<code>+ <ins>del b</ins></code>"]),
+        ("a = 1\nb\nc", "a = 2\nb\ndel b\nc", ["<code>a = <del>1</del></code>", "<code>+ <ins>del b</ins></code>"]),
+        ("a\nb", "b", []),  # a line that goes
+        ("a", "a\nb\nc\nd", []),
+        ("a", "a\n" + "b" * 200, []),
+        ("", "", []),
+    ],
+)
+def test_a_short_change_stands_beside_its_button(before: str, after: str, shown: list[str]) -> None:
+    case = rich_case()
+    plan = replace(RELEASE, fix="let-go", applicability="unsafe", subject="b", reruns=True, before=before, after=after)
+    case.plans, case.outcomes = (plan,), []
+    (row,) = write(case, catalog(), "en").fixes
+    lines = _diff.short_change(row).split("<br>")[1:]
+    assert len(lines) == len(shown)
+    assert all(part in line for part, line in zip(shown, lines, strict=True))
+
+
 def test_a_search_without_room_is_not_told_as_a_lack_of_time() -> None:
     found = replace(SNAPSHOT.holdings, complete=False, searched=2, total=5, seconds=0.2)
     assert any("stopped after 0.2 s" in one for one in report(holdings=found).notes)

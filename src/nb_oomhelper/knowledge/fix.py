@@ -142,6 +142,8 @@ class Fix:
         applicability: Who may run it.
         causes, frameworks, backends, phases: What it helps against and where; empty is "any".
         remotes: Kinds of other processes whose lack of memory it helps against, beside this one's.
+        asks: For "unsafe": a click asks first. False where all that it costs is that the cell, changed as can be seen
+            before the click, runs again.
         guess: Nothing tells beforehand whether it helps: it stands behind what does the same with a better prospect.
         subject: What one plan of it is about.
         options: For a call: the options of its loader's row that are taken together.
@@ -164,6 +166,7 @@ class Fix:
     backends: tuple[str, ...]
     phases: tuple[Phase, ...]
     remotes: tuple[Remote, ...]
+    asks: bool = True
     guess: bool = False
     subject: Subject
     options: tuple[LoadOption, ...]
@@ -232,6 +235,8 @@ def _check_loses(fix: Fix) -> None:
             raise ValueError(f"{language}.loses: must say what is lost, because applicability is unsafe")
         if fix.applicability == "safe" and loses:
             raise ValueError(f"{language}.loses: must be empty, because applicability is safe")
+    if not fix.asks and fix.edit == Edit():
+        raise ValueError("asks: is about fixes that change the failed cell")
 
 
 def _check_templates(fix: Fix) -> None:

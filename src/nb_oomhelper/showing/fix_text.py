@@ -20,7 +20,10 @@ from nb_oomhelper.showing.wording import is_noise, knows, say, say_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixRow:
-    """One fix as it is shown; `plan` is what runs, `origin` whose it is, "" for what is packaged; `done`: it ran."""
+    """One fix as it is shown; `plan` is what runs, `origin` whose it is, "" for what is packaged; `done`: it ran.
+
+    `asks`: it costs more than another run of the cell as it stands in the panel.
+    """
 
     plan: FixPlan
     title: str
@@ -31,6 +34,7 @@ class FixRow:
     label: str
     loses: str
     rates: str
+    asks: bool = False
     done: bool = False
 
 
@@ -56,6 +60,7 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=_risk(plan, bool(loses), language),
         loses=" ".join(part for part in (loses, twice) if part) if plan.applicability == "unsafe" else "",
+        asks=plan.applicability == "unsafe" and (fix.asks or bool(twice)),
         rates=said_rates(plan.fix, catalog, case.rates, language, case.match),
         done=_is_done(plan, case),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator, Sequence
 
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.showing.fix_text import FixRow
@@ -27,18 +28,30 @@ def whole_code(row: FixRow, language: Language, noted: bool = False) -> str:
 
 
 def short_change(row: FixRow) -> str:
-    """The line that is changed, before and after, where they are few in one place and short; else ""."""
+    """The lines that are changed, before and after, and those that are added, where all are few and short; else ""."""
     old, new = (text.strip("\n").split("\n") for text in (row.plan.before, row.plan.after))
     found = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    edits = [edit[1:] for edit in found if edit[0] != "equal"]
-    if len(edits) != 1:
+    edits = [(old[a:b], new[c:d]) for kind, a, b, c, d in found if kind != "equal"]
+    if not all(map(_is_short, edits)) or sum(len(come) for _, come in edits) > _FEW:
         return ""
-    gone, come = old[slice(*edits[0][:2])], new[slice(*edits[0][2:])]
-    if len(gone) != len(come) or len(gone) > _FEW or len("".join(gone + come)) > _SHORT * len(gone) or not all(gone):
-        return ""
-    both = (_compared(before.strip(), after.strip()) for before, after in zip(gone, come, strict=True))
-    arrows = (f"<code>{before}</code> → <code>{after}</code>" for before, after in both)
-    return "".join(f'<br><span class="oomh-diff-line">{arrow}</span>' for arrow in arrows)
+    shown = (_changed_lines(gone, come) if gone else map(_added, come) for gone, come in edits)
+    return "".join(f'<br><span class="oomh-diff-line">{line}</span>' for edit in shown for line in edit)
+
+
+def _is_short(edit: tuple[Sequence[str], Sequence[str]]) -> bool:
+    """Whether an edit can be shown in a line for each of its lines: none goes without one in its place."""
+    gone, come = edit
+    return len(gone) in (0, len(come)) and len("".join((*gone, *come))) <= _SHORT * len(come) and all((*gone, *come))
+
+
+def _changed_lines(gone: Sequence[str], come: Sequence[str]) -> Iterator[str]:
+    for old, new in zip(gone, come, strict=True):
+        before, after = _compared(old.strip(), new.strip())
+        yield f"<code>{before}</code> → <code>{after}</code>"
+
+
+def _added(line: str) -> str:
+    return f"<code>+ <ins>{escape(line.strip())}</ins></code>"
 
 
 def code(text: str) -> str:

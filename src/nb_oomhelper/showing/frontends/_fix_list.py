@@ -9,7 +9,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.fix_text import FixRow
 from nb_oomhelper.showing.frontends import _html
-from nb_oomhelper.showing.frontends._diff import whole_code
+from nb_oomhelper.showing.frontends._diff import short_change, whole_code
 from nb_oomhelper.showing.frontends._markup import lines
 from nb_oomhelper.showing.frontends._widgets import Buttons
 from nb_oomhelper.showing.markup import unmarked
@@ -212,7 +212,7 @@ class FixWidget:
 
     def _ask(self, cell: bool) -> None:
         self._asked = cell
-        if self.plan.applicability != "unsafe":
+        if self.plan.applicability != "unsafe" or not (self._row.asks or self._is_unseen()):
             self._start(self, cell and self._then)
             return
         if self._confirm is None:
@@ -221,6 +221,11 @@ class FixWidget:
         self._confirm.write(self._question(), self._language)
         self._parts.hide(self._confirm.root, False)
         self._unfold()  # what is asked for is what is shown
+
+    def _is_unseen(self) -> bool:
+        """Whether what it changes is not to be seen beside the button."""
+        folded = self._code is None or self._parts.is_hidden(self._code)
+        return folded and not (self._first and short_change(self._row))
 
     def _answer(self, sure: bool) -> None:
         if self._confirm is not None:
