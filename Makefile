@@ -1,5 +1,5 @@
 # make test      everything that can be checked on this machine, on its oldest and its newest Python
-# make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv
+# make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv, and with IPython 8.18
 # make played    PyTorch's CUDA build on a GPU that is played, and tests/gpu on it; make recovery: all ways to run out
 # make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
 # make engines   errors that ipyparallel, Dask and Ray bring from their workers, with the real ones
@@ -66,15 +66,16 @@ GPU ?= any
 test: all-here docs
 	@found=$$($(OTHERS) --ends) && $(ON_EACH)
 
-test-all: all-here
+test-all: all-here old
+	$(PYTEST) $(PARALLEL) --pairs old -m kernel
 	@found=$$($(OTHERS)) && $(ON_EACH)
 
 # `found` has a line "3.12 /path/to/python3.12" each.
 ON_EACH = echo "$$found" | while read -r version python; do \
   [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" "on-$$version" </dev/null || exit 1; done
 
-all-here: env old colab cuda chromium lint types
-	$(PYTEST) $(PARALLEL) --durations 40
+all-here: env colab cuda chromium lint types
+	$(PYTEST) $(PARALLEL) --pairs colab,new --durations 40
 	$(PLAYED) -k "not test_recovery or $(SOME)" tests/gpu
 
 # Another Python has the newest packages of its own, and torch only where pip finds a file of it without an index:
