@@ -295,6 +295,8 @@ class TestFixes:
             ("jax-no-preallocation", "display_only", ("pool_kept",), "preallocation"),
             ("delete-variable", "unsafe", ("variable",), "variable"),
             ("stop-other-process", "display_only", ("other_process",), "process"),
+            ("fewer-results", "unsafe", (), "mistake"),
+            ("less-data", "unsafe", (), "mistake"),
         ]
 
     def test_rates_are_those_of_the_entry(self) -> None:

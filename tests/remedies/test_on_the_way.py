@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nb_oomhelper.remedies.on_the_way import gathers, is_read, last_line
+from nb_oomhelper.remedies.on_the_way import gathers, is_read, last_line, only_counts
 from nb_oomhelper.remedies.places import find_places
 from tests.remedies.notebooks import MEMO, written
 
@@ -40,6 +40,21 @@ FIT = "def fit(cfg):\n    return DataLoader(ds, batch_size=cfg.batch_size)\n"
 )
 def test_a_size_is_read_on_the_way(path: str, cell: str, line: int, functions: str, expected: bool) -> None:
     assert is_read(path, written(cell, line, functions)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "functions", "expected"),
+    [
+        ("f(x, max_len=20)", "def f(x, max_len=9):\n    for _ in range(max_len):\n        step(x)\n", True),
+        ("for _ in range(max_len):\n    step(x)", "", True),
+        ("f(max_len=max_len)", "def f(max_len):\n    return [g(i) for i in range(max_len)]\n", True),
+        ("f(x, max_len=20)", "def f(x, max_len):\n    return pad(x, max_len)\n", False),
+        ("f(x, max_len=20)", "def f(x, max_len):\n    for _ in range(max_len):\n        x[:max_len]\n", False),
+        ("f(x, max_len=20)", "def f(x, max_len):\n    return library(x)\n", False),  # nobody sees what it is for
+    ],
+)
+def test_a_number_of_steps_is_no_size(cell: str, functions: str, expected: bool) -> None:
+    assert only_counts("max_len", written(cell, 1, functions)) is expected
 
 
 def test_the_statement_that_was_running() -> None:

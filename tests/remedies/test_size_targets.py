@@ -194,6 +194,29 @@ def test_it_is_expected_to_run_and_comes_before_guesses() -> None:
     assert order.index("autocast") > 0
 
 
+STEPS = "def decode(x, max_len=20):\n    for _ in range(max_len):\n        x = step(x)\n    return x\n"
+ROWS = "def embed(x, max_len=20):\n    return net(pad(x, max_len))\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict"),
+    [
+        (("bs = 64", "data = ids.view(bs, -1) if 0 else 1", "h = zeros(bs)\nloss = f(h, data)"), "may"),
+        (("bs = 64", "def make():\n    return ids.view(bs, -1)", "h = zeros(bs)\nloss = f(h, make())"), "runs"),
+        (("bs = 64", "print('bs is 64')", "h = zeros(bs)\nloss = f(h)"), "runs"),
+        ((ROWS, "out = embed(x)"), "runs"),
+        ((STEPS, "out = decode(x)"), "may"),
+        ((STEPS, "out = decode(x, max_len=40)"), "may"),
+    ],
+)
+def test_it_is_expected_to_run_only_where_the_size_is_what_memory_goes_with(
+    cells: tuple[str, ...], verdict: str
+) -> None:
+    """What another cell made has the old size; the first of many steps needs as much as it did."""
+    found = plans(*cells, event=INFER, rows=(NET,))
+    assert [one.verdict for one in found][:1] == [verdict]
+
+
 def test_the_next_smaller_one_is_ready() -> None:
     one: FixPlan | None = plans("batch_size = 64", "loss = step(batch_size)")[0]
     sizes = []

@@ -55,6 +55,16 @@ def test_no_more_is_deleted_than_must_be() -> None:
     assert rank(replace(both, verdict="may"), 0) < rank(replace(one, verdict="may"), 0)  # the more the likelier
 
 
+def test_what_can_be_clicked_comes_before_what_is_only_shown_and_all_of_the_data_before_a_part() -> None:
+    may = replace(DELETION, verdict="may", whole_cell_fits=None)
+    shown = replace(may, applicability="display_only")
+    assert rank(replace(may, guess=True), 9) < rank(shown, 0)
+    assert rank(replace(shown, verdict="runs"), 9) < rank(may, 0)
+    changed = replace(may, reruns=True)
+    assert rank(changed, 9) < rank(replace(changed, partial=True), 0)
+    assert rank(may, 0) < rank(replace(changed, partial=True), 9)  # to delete something, or to see a part: both lose
+
+
 def test_a_comprehension_is_in_the_midst() -> None:
     tree = ast.parse("x = 1\ny = f([\n    g(i)\n    for i in x])\n")
     assert [comprehends_at(tree, line) for line in (None, 1, 2, 3, 4)] == [False, False, True, True, True]

@@ -145,6 +145,7 @@ class Fix:
         asks: For "unsafe": a click asks first. False where all that it costs is that the cell, changed as can be seen
             before the click, runs again.
         guess: Nothing tells beforehand whether it helps: it stands behind what does the same with a better prospect.
+        partial: What comes out is of a part only: that is no less than to delete something.
         subject: What one plan of it is about.
         options: For a call: the options of its loader's row that are taken together.
         edit: For what is done to the failed cell or its numbers: what is changed in it.
@@ -168,6 +169,7 @@ class Fix:
     remotes: tuple[Remote, ...]
     asks: bool = True
     guess: bool = False
+    partial: bool = False
     subject: Subject
     options: tuple[LoadOption, ...]
     edit: Edit = Edit()

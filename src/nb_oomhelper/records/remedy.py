@@ -111,6 +111,7 @@ class FixPlan:
         changed_cell: Number of the cell that these lines are in; None for the failed cell, and where nobody knows.
         changed_line: The first of these lines in that cell, from 1; None where nobody knows.
         guess: Nothing tells beforehand whether it helps.
+        partial: What comes out of the cell then is of a part of its data only.
         steps: For a smaller batch: in how many parts the old one is done; else 0.
         next_smaller: The same with a smaller size, to be offered where this one ran out of memory again; or None.
         obstacle: Why it is only shown, as a key of a sentence, or "".
@@ -146,6 +147,7 @@ class FixPlan:
     changed_cell: int | None = None
     changed_line: int | None = None
     guess: bool = False
+    partial: bool = False
     steps: int = 0
     next_smaller: FixPlan | None = None
     obstacle: str = ""

@@ -9,6 +9,7 @@ import ast
 import dis
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Literal
@@ -78,6 +79,25 @@ def read_cell(source: str) -> Cell | None:
             obstacle=obstacle,
         )
     )
+
+
+def reads_at_top(sources: Iterable[str], path: str) -> bool:
+    """Tell whether cells read a path outside of functions.
+
+    Args:
+        sources: The cells'.
+        path: As the user would write it: "bs", 'config["batch_size"]', "args.batch_size".
+    """
+    wanted, word = ast.dump(ast.parse(path, mode="eval").body), re.findall(r"\w+", path)[-1]
+    for source in sources:
+        tree = read_tree(source) if word in source and len(source) <= _LARGEST else None
+        todo: list[ast.AST] = [] if tree is None else list(tree.body)
+        while todo:
+            node = todo.pop()
+            if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and ast.dump(node) == wanted:
+                return True
+            todo += [] if isinstance(node, (*_DEFINITIONS, ast.Lambda)) else ast.iter_child_nodes(node)
+    return False
 
 
 def words_of(text: str) -> frozenset[str]:

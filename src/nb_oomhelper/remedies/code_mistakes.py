@@ -18,6 +18,7 @@ from nb_oomhelper.remedies.kept_on_device import (
 )
 from nb_oomhelper.remedies.let_go import find_let_go
 from nb_oomhelper.remedies.moved_data import find_moved_data
+from nb_oomhelper.remedies.only_a_part import find_fewer_results, find_less_data
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
@@ -64,6 +65,8 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_let_go(written, held, shortage, places)
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
+    yield from find_less_data(written, event, shortage, places, trains=leads_to_training(written, written.cell.tree))
+    yield from find_fewer_results(written, event, held, places)
 
 
 def _kept_graphs(

@@ -36,6 +36,7 @@ class Kept:
         size: Bytes of the tensors and arrays right in it, by backend.
         owners: Names of the classes of the object whose attribute it is.
         shape, dtype: Of a tensor or an array.
+        items: How many there are in a list; None of anything else.
     """
 
     call: str = ""
@@ -44,6 +45,7 @@ class Kept:
     owners: frozenset[str] = frozenset()
     shape: tuple[int, ...] | None = None
     dtype: str = ""
+    items: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,27 @@ def find_kept(names: Mapping[str, object]) -> dict[str, Kept]:
     return {path: kept for name, thing in names.items() for path, kept in _below(name, thing, _DEPTH, frozenset())}
 
 
+def find_rows(names: Mapping[str, object]) -> dict[str, tuple[int, bool]]:
+    """Find how many rows there are of what can be cut into parts, and whether it is one text.
+
+    Args:
+        names: Names and their objects.
+
+    Returns:
+        By name; of lists, texts, arrays, tensors and pandas' frames.
+    """
+    pandas = sys.modules.get("pandas")
+    frames = tuple(getattr(pandas, name, None) for name in ("DataFrame", "Series")) if pandas is not None else ()
+    found = {}
+    for name, thing in names.items():
+        kind = type(thing)
+        if kind is list or kind is str or kind is bytes or any(kind is one for one in frames):
+            found[name] = (len(thing), kind is str or kind is bytes)  # type: ignore[arg-type]
+        elif (_is_tensor(thing) or _is_array(thing)) and (shape := _form(thing)["shape"]):
+            found[name] = (shape[0], False)
+    return found
+
+
 def find_local(frames: Iterable[tuple[FrameType, int]]) -> dict[tuple[str, int], dict[str, Kept]]:
     """Find what the failed cell's functions keep in their own names.
 
@@ -167,7 +190,8 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
         _measure(part, sizes, met, 2)
     if len(thing) > len(some):
         sizes = {backend: size * len(thing) // len(some) for backend, size in sizes.items()}
-    return Kept(call="" if kind is tuple else "clear", element=element, size=sizes, owners=owners)
+    items = len(thing) if kind is list else None
+    return Kept(call="" if kind is tuple else "clear", element=element, size=sizes, owners=owners, items=items)
 
 
 def _listed(things: Any) -> Element:

@@ -26,6 +26,7 @@ from nb_oomhelper.remedies.size_targets import (
     find_settings,
     find_trainers,
     in_cell,
+    is_certain,
     set_by_cell,
 )
 
@@ -156,6 +157,7 @@ def _sizes(fix: Fix, notebook: Notebook, fit: Fit) -> Iterator[FixTarget]:
                 before=smaller.before,
                 after=smaller.after,
                 obstacle=obstacle,
+                certain=is_certain(fix.edit, smaller.told.split(", "), notebook),
             )
             yield _sized(fix, size, fit, reruns=True)
         return
@@ -178,7 +180,7 @@ def _sized(fix: Fix, size: SizeTarget, fit: Fit, *, reruns: bool) -> FixTarget:
         fields=size.fields,
         obstacle=size.obstacle,
         reruns=reruns,
-        explains=fit.saved(part),
+        explains=fit.saved(part) if size.certain else None,
         size=size,
     )
 

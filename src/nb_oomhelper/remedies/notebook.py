@@ -9,9 +9,9 @@ from types import FrameType
 from nb_oomhelper.holders.scope import is_result
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_needs import codes_of, names_of_functions, needed_among, overwritable
-from nb_oomhelper.remedies.cell_source import Cell, read_cell, words_of
+from nb_oomhelper.remedies.cell_source import Cell, read_cell, reads_at_top, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
-from nb_oomhelper.remedies.elements import find_kept, find_local, is_iterator, line_at_top, read_steps
+from nb_oomhelper.remedies.elements import find_kept, find_local, find_rows, is_iterator, line_at_top, read_steps
 from nb_oomhelper.remedies.graph_made import has_graph
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
@@ -28,6 +28,7 @@ class Notebook:
     Attributes:
         cell: The failed cell, or None where it cannot be read.
         numbers: Whole numbers by what is written for them: "bs", 'config["batch_size"]', "args.batch_size".
+        used_before: Those of them that another cell reads outside of functions: what it made has that size.
         trainers: Batch size and accumulated steps of transformers trainers by name; 0 is unknown.
         loaders: Batch size of PyTorch's data loaders, by the same.
         known: What the sizes in its code are called where they are given to functions.
@@ -42,6 +43,7 @@ class Notebook:
 
     cell: Cell | None = None
     numbers: Mapping[str, int] = field(default_factory=dict)
+    used_before: frozenset[str] = frozenset()
     trainers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Mapping[str, int] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
@@ -102,11 +104,12 @@ def inspect_notebook(
     reached = cell.used | needed  # also what its functions read
     numbers = find_below(variables, reached, whole_number)
     iterators = {name for name in cell.needs & names if is_iterator(variables[name])}
-    steps = read_steps(frames)
+    steps, others = read_steps(frames), [one for one in dict.fromkeys(inputs) if one.strip() != source.strip()]
     return Notebook(
         cell=cell,
         repeats=find_repeats(cell.tree, line_at_top(steps), cell.needs & names, iterators),
         numbers=numbers,
+        used_before=frozenset(path for path in numbers if reads_at_top(others, path)),
         trainers={name: trainer_steps(thing) for name, thing in used.items() if is_trainer(thing)},
         loaders=find_below(variables, reached, lambda thing: whole_number(loader_batch_size(thing))),
         known=read_parameters(variables, cell.used, [name for name in numbers if name.isidentifier()]),
@@ -127,5 +130,6 @@ def inspect_notebook(
             autograd=has_graph(frames),
             kept=find_kept(variables),
             local=find_local(frames),
+            rows=find_rows({name: variables[name] for name in cell.needs & names}),
         ),
     )

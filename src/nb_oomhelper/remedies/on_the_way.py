@@ -18,12 +18,13 @@ from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, 
 
 _MUCH = 64 << 20  # bytes that are collected
 _MOST = 40  # definitions; of a notebook that has as many, some were not read
-_MAKING = frozenset({"__init__", "__new__", "__post_init__"})
+MAKING = frozenset({"__init__", "__new__", "__post_init__"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 _PUTS = frozenset({"append", "appendleft", "extend", "insert", "add"})
 _STEPS = frozenset({"split", "chunk", "batched", "array_split", "DataLoader"})
 _ALL_AT_ONCE = frozenset({"vars", "getattr", "asdict", "astuple", "globals", "locals", "eval", "exec"})
+_COUNTS = frozenset({"range", "trange", "view", "reshape", "print"})
 _SHOWS = frozenset({"print", "display", "len", "type", "id", "str", "repr", "isinstance"})
 
 
@@ -49,6 +50,34 @@ def is_read(path: str, written: Written) -> bool:
         if isinstance(node, ast.Call) and _hands_on(node, root, own):
             return True
     return len(written.definitions) >= _MOST
+
+
+def only_counts(name: str, written: Written) -> bool:
+    """Tell whether a number says only how often something is done: the first time needs as much with any number.
+
+    Args:
+        name: Its last name: "max_len".
+        written: What the notebook's code says.
+    """
+    nodes = _reached(written)
+    parents = parents_of(nodes)
+    counts = False
+    for node in nodes:
+        if name not in (getattr(node, "id", None), getattr(node, "attr", None)) or _is_handed_on(node, name, parents):
+            continue
+        if not isinstance(getattr(node, "ctx", None), ast.Load):
+            continue
+        call = next((one for one in nodes_above(node, parents) if isinstance(one, ast.Call)), None)
+        if call is None or last_name(call.func) not in _COUNTS:
+            return False
+        counts = True
+    return counts
+
+
+def _is_handed_on(node: ast.AST, name: str, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """`generate(max_len=max_len)`: who gets it is looked at, too."""
+    above = parents.get(node)
+    return isinstance(above, ast.keyword) and above.arg == name
 
 
 def _hands_on(call: ast.Call, root: str, own: Collection[str]) -> bool:
@@ -88,7 +117,7 @@ def _reached(written: Written) -> list[ast.AST]:
         words = {one.id for one in nodes if isinstance(one, ast.Name)}
         words |= {one.attr for one in nodes if isinstance(one, ast.Attribute)}
         for at, one in enumerate(written.definitions):
-            made = one.name in _MAKING
+            made = one.name in MAKING
             implied = one.owner in words if made else one.name.startswith("__") or one.name == "forward"
             if at not in met and (one.name in words or implied or written.step_of(one) is not None):
                 met.add(at)

@@ -167,6 +167,7 @@ def _changes(
             reruns=target.reruns,
             obstacle=target.obstacle,
             guess=fix.guess,
+            partial=fix.partial,
             predicted=target.frees,
             **_mended(target),
         )

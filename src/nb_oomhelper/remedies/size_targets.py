@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from nb_oomhelper.knowledge.fix import Edit
@@ -10,7 +10,7 @@ from nb_oomhelper.remedies.cell_edits import Smaller, shrunk
 from nb_oomhelper.remedies.definitions import Definition, lines_of, put_in_place
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.remedies.on_the_way import is_read, last_line
+from nb_oomhelper.remedies.on_the_way import is_read, last_line, only_counts
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.numbers import Shrink, is_meant
 from nb_oomhelper.source.sizes import Known
@@ -31,6 +31,7 @@ class SizeTarget:
         before, after: The lines that differ, if there are any.
         cell: Number of the cell that they are in; None for the failed cell.
         obstacle: Why it can only be shown, or "".
+        certain: Whether what the cell needs surely goes with it.
     """
 
     subject: str
@@ -41,6 +42,7 @@ class SizeTarget:
     after: str = ""
     cell: int | None = None
     obstacle: str = ""
+    certain: bool = True
 
 
 def shrink_of(edit: Edit, fit: Fit) -> Shrink:
@@ -103,6 +105,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
             fields={"settings": "\n".join(lines)},
             ratio=ratio,
             steps=max(2, round(1 / ratio)),
+            certain=is_certain(edit, told, notebook) and not {one.split()[0] for one in told} & notebook.used_before,
         )
 
 
@@ -168,6 +171,7 @@ def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeT
         ratio = max(smaller.ratio for _, smaller, _ in found)
         yield SizeTarget(
             subject=", ".join(dict.fromkeys(smaller.told for _, smaller, _ in found)),
+            certain=is_certain(edit, [smaller.told for _, smaller, _ in found], notebook),
             fields={"definition": "\n".join(written for _, _, written in found)},
             ratio=ratio,
             steps=max(2, round(1 / ratio)),
@@ -175,6 +179,18 @@ def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeT
             after=found[0][1].after if len(found) == 1 else "",
             cell=found[0][0].cell if len(found) == 1 else None,
         )
+
+
+def is_certain(edit: Edit, told: Iterable[str], notebook: Notebook) -> bool:
+    """Tell whether what the cell needs goes with some sizes: a length may be no more than the number of steps.
+
+    Args:
+        edit: What is made smaller.
+        told: Each change in short: "max_len 20 → 15".
+        notebook: What the failed cell uses.
+    """
+    written, names = notebook.written, [_last(one.split()[0]) for one in told]
+    return edit.kind != "length" or written is None or not all(only_counts(one, written) for one in names)
 
 
 def _is_read(path: str, notebook: Notebook) -> bool:

@@ -124,7 +124,7 @@ def loss_of(plan: FixPlan) -> Loss:
         return 3
     if plan.applicability == "safe":
         return 0
-    return 1 if plan.reruns or plan.loads else 2
+    return 1 if (plan.reruns and not plan.partial) or plan.loads else 2
 
 
 def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
@@ -138,7 +138,8 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
     names = plan.subject.count(", ") if plan.verdict == "runs" else 0  # no more is deleted than must be
     blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
     costs = (loss_of(plan), order, names, -(plan.predicted or 0))
-    return _ORDER[plan.verdict], plan.guess, blind, not likely, *costs
+    shown = plan.applicability == "display_only" and plan.verdict == "may" and not plan.loads  # a click tells more
+    return _ORDER[plan.verdict], shown, plan.guess, blind, not likely, *costs
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
 from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
@@ -40,8 +41,15 @@ def find_wide_code(
             yield Mistake(
                 kind="still_sparse", subject="toarray", place=place, edits=edits, explains=event.requested, in_cell=True
             )
-        yield from _in_float32(written, event, held, shortage, place, running)
+        if not _is_done_before(written, place):
+            yield from _in_float32(written, event, held, shortage, place, running)
     yield from _wide_members(written, held, shortage, places)
+
+
+def _is_done_before(written: Written, place: Place) -> bool:
+    """Whether a place is how an object is made that is there already."""
+    one = place.definition
+    return one is not None and place.line is None and one.name in MAKING and one.owner not in written.cell.words
 
 
 def _in_float32(

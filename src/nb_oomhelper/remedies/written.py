@@ -28,6 +28,7 @@ class Written:
         autograd: Whether what was computed on that way has a graph; None where nobody knows.
         kept: What variables keep, by path.
         local: The same of the local names of functions on that way, by file and first line of their code.
+        rows: How many rows there are of what the cell's names stand for, and whether it is a text.
         texts: What was read of the sources.
     """
 
@@ -39,6 +40,7 @@ class Written:
     autograd: bool | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
     local: Mapping[tuple[str, int], Mapping[str, Kept]] = field(default_factory=dict)
+    rows: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)
 
     def read(self, source: str) -> SourceText | None:

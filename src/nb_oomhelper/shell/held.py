@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from nb_oomhelper.address_space import limits
 from nb_oomhelper.shell.reserve import Reserve
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class Held:
         return span
 
     def _read(self) -> Footprint | None:
-        """What the process holds; None where nothing is loaded that holds much, and no cell need wait for it."""
-        if _HEAVY.isdisjoint(sys.modules):
+        """What the process holds; None where nothing is loaded that holds much, and no limit meets plain Python."""
+        if _HEAVY.isdisjoint(sys.modules) and limits() == (None, None):
             return None
         from nb_oomhelper.memory.footprint import read_footprint
 

@@ -44,6 +44,8 @@ CureKind = Literal[
     "let_go",
     "unread",
     "grown_in_place",
+    "less_data",
+    "fewer_results",
 ]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _TRAINS = frozenset({"backward", "step", "zero_grad", "train_step", "training_step", "train_epoch", "train_one_epoch"})
