@@ -81,9 +81,10 @@ def _kept_graphs(
             if event.phase == "train" and kept.call and is_given_on(place.body, path):
                 continue
             kind: CureKind = "append_item" if kept.element.kind == "number" else "append_detach"
-            edits = find_appends(place.text, place.body, path, kept.element) if kept.call else []
+            others = [one.body for one in places if one is not place and not (local and path.isidentifier())]
+            edits = find_appends(place.text, place.body, path, kept.element, others) if kept.call else []
             if not edits and kept.element.kind == "number":
-                kind, edits = "add_item", find_additions(place.text, place.body, path)
+                kind, edits = "add_item", find_additions(place.text, place.body, path, others)
             if not edits and not kept.call:
                 kind, edits = (
                     "backward_each",

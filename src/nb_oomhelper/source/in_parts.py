@@ -21,6 +21,8 @@ from nb_oomhelper.source.tree import (
 _PARTS = 32
 _REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
 _ONE = frozenset({"argmax", "argmin"})
+_MIXES = frozenset({"t", "cdist", "pdist", "cov", "corrcoef", "rand", "randn", "rand_like", "randn_like", "randperm"})
+_ALL = frozenset({"mean", "sum", "std", "var", "max", "min", "norm", "prod", "median"})
 _MAKERS = frozenset({"from_numpy", "as_tensor", "tensor", "Tensor", "FloatTensor"})
 _TENSOR = frozenset(
     {"cpu", "numpy", "softmax", "sigmoid", "argmax", "max", "min", "mean", "sum", "squeeze", "detach", "float", "shape"}
@@ -65,6 +67,28 @@ def model_in_parts(
         written = f"torch.cat([{inner} for part in {text.text[first:last]}.chunk({_PARTS})])"
         return ast.unparse(whole), [(start, end, written)]
     return None
+
+
+def joins_rows(forward: ast.AST) -> bool:
+    """Tell whether code computes with several rows of a batch at once, as far as can be read.
+
+    Args:
+        forward: What a model does.
+    """
+    for node in ast.walk(forward):
+        if isinstance(node, ast.Attribute) and node.attr in ("T", "H", "training"):
+            return True
+        if not isinstance(node, ast.Call):
+            continue
+        name = last_name(node.func)
+        method = isinstance(node.func, ast.Attribute) and not node.args and not node.keywords
+        if name in _MIXES or (name in _ALL and method):
+            return True
+        along = [one.value for one in node.keywords if one.arg in ("dim", "axis")]
+        along += node.args[:2] if name in _ALL and isinstance(node.func, ast.Attribute) else []
+        if any(isinstance(one, ast.Constant) and type(one.value) is int and one.value == 0 for one in along):
+            return name not in ("unsqueeze", "squeeze")
+    return False
 
 
 def _is_model(function: ast.expr, models: Collection[str]) -> bool:
