@@ -17,7 +17,7 @@ from nb_oomhelper.source.row_calls import (
     is_module,
 )
 from nb_oomhelper.source.row_operands import Operands
-from nb_oomhelper.source.row_sources import Rows, UnfitError
+from nb_oomhelper.source.row_sources import Rows, UnfitError, shape_of
 from nb_oomhelper.source.tree import last_name, walk
 
 _AXIS_AT = dict.fromkeys(
@@ -95,7 +95,8 @@ class RowReader(Operands):
         whole = {"replace", "shuffle", "axis", *({"dtype"} if last_name(node.func) in ("integers", "randint") else ())}
         if whole & given.keys() or (isinstance(first, ast.Constant) and first.value != self._length):
             raise UnfitError  # other numbers would be drawn
-        return Rows(len(size.elts) if last_name(node.func) != "choice" else None)
+        chosen_of = shape_of(node.args[0], self._shapes) if last_name(node.func) == "choice" and node.args else None
+        return Rows(len(size.elts) + len(chosen_of or (0,)) - 1)
 
     def _outer(self, node: ast.Call) -> Rows | None:
         self._same(node)
