@@ -8,10 +8,11 @@ import pytest
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
-from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.elements import Kept, find_kept
 from nb_oomhelper.remedies.in_one_go import find_in_one_go
 from nb_oomhelper.remedies.kept_on_device import find_kept_by_hooks, find_remembered
 from nb_oomhelper.remedies.may_move import may_lie_on_host
+from nb_oomhelper.remedies.model_weights import goes_row_by_row
 from nb_oomhelper.remedies.places import find_places
 from nb_oomhelper.source.element import Element
 from tests.remedies.notebooks import LARGE, MEMO, written
@@ -59,7 +60,7 @@ def test_a_cache_stays_where_training_or_another_device_wants_it(phase: str, dev
     ("rows", "cell", "explains"),
     [
         (1000, "out = net(x.cuda())", [50]),
-        (None, "out = net(x.cuda())", [None]),
+        (None, "out = net(x.cuda())", []),  # it may be no tensor
         (1, "out = net(x.cuda())", []),  # one large image: it cannot go in parts
     ],
 )
@@ -68,6 +69,23 @@ def test_rows_go_through_a_model_in_parts(rows: int | None, cell: str, explains:
     one = replace(written(cell, 1), kept=kept, autograd=False)
     shortage = Shortage(needs=100, measured=True, room=60)
     assert [each.explains for each in find_in_one_go(one, EVENT, shortage, find_places(one))] == explains
+
+
+def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
+    nn = pytest.importorskip("torch").nn
+    norm = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    assert not goes_row_by_row(norm)
+    assert goes_row_by_row(norm.eval())
+    assert not goes_row_by_row(nn.Sequential(nn.Dropout(), nn.Linear(2, 2)))
+    assert not goes_row_by_row(nn.ModuleList([nn.LSTM(2, 2)]).eval())  # its rows are steps in time
+    assert goes_row_by_row(nn.LSTM(2, 2, batch_first=True))
+    net = nn.Linear(2, 2)
+    assert find_kept({"net": net})["net._modules"].apart
+    net.register_forward_hook(lambda *_: None)  # it would see the last part alone
+    kept = {**find_kept({"net": net}), "x": Kept(element=Element("other"), shape=(1000, 8))}
+    one = replace(written("out = net(x.cuda())", 1), kept=kept, autograd=False)
+    shortage = Shortage(needs=100, measured=True, room=60)
+    assert list(find_in_one_go(one, EVENT, shortage, find_places(one))) == []
 
 
 HOOK = "def make(name):\n    def hook(module, args, output):\n        acts.append(output)\n    return hook\n"

@@ -103,9 +103,9 @@ class TestPlan:
         assert told(plans_for(*rows, event=event, processes=others)) == [
             ("forget-output-history", "", 2560, True, True),
             ("delete-variable", "large", 4608, True, True),
-            ("stop-other-process", "7", 2048, True, True),
             *RELOADS,  # how large the model is, nobody knows
             *QUANTIZED,
+            ("stop-other-process", "7", 2048, True, True),  # it can only be shown: what can be tried goes before
             ("release-failed-cell", "", 512, False, False),
             ("delete-variable", "small", 640, False, False),
             ("stop-other-process", "8", 256, False, False),

@@ -209,6 +209,50 @@ def test_what_elements_have_in_common() -> None:
     assert merged(parts(a=GRAPH), parts(a=OTHER)) == parts(a=OTHER)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "for x in xs:\n    out, h = rnn(x, h)\n    loss = crit(out)\n    loss.backward(retain_graph=True)\n",
+        "for i in range(3):\n    self.h = cell(x, self.h)\n    f(self.h).backward(retain_graph=True)\n",
+        "for i in range(3):\n    out[i].sum().backward(retain_graph=True)\n",
+    ],
+)
+def test_a_graph_that_steps_share_is_kept(source: str) -> None:
+    text = text_of(source)
+    assert cures.backward_once(text, text.tree.body, {"out"}) == []
+    cut = text_of(
+        "for x in xs:\n    out, h = rnn(x, h)\n    out.sum().backward(retain_graph=True)\n    h = h.detach()\n"
+    )
+    assert cures.backward_once(cut, cut.tree.body)
+
+
+def test_whole_numbers_and_sums_are_no_float32() -> None:
+    text = text_of("i = np.full(n, 3)\nk = np.full(n, -0.5)\nm = x.mean(dtype=np.float64)\n")
+    (edit,) = cures.in_float32(text, text.tree.body)
+    assert text.text[edit[0] - 4 : edit[0]] == "-0.5"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["g = torch.autograd.grad(net(x).sum(), x)", "x.requires_grad_()", "x.requires_grad = True", "print(w.grad)"],
+)
+def test_who_takes_gradients_keeps_graphs(body: str) -> None:
+    text = text_of(f"def saliency(x):\n    {body}\n")
+    node = text.tree.body[0]
+    assert isinstance(node, ast.FunctionDef)
+    assert cures.without_grad(text, node) == []
+
+
+def test_what_is_given_back_or_read_elsewhere_stays_a_tensor() -> None:
+    text = text_of("def f():\n    for x in xs:\n        total += g(x)\n    mean = total / 3\n    return mean\n")
+    body = text.tree.body[0].body  # type: ignore[attr-defined]
+    assert {new for _, _, new in find_additions(text, body, "total")} == {".detach()"}
+    text = text_of("for x in xs:\n    losses.append(g(x))\n")
+    assert {new for _, _, new in find_appends(text, text.tree.body, "losses", NUMBER)} == {".item()"}
+    other = ast.parse("print(torch.stack(losses))").body
+    assert {new for _, _, new in find_appends(text, text.tree.body, "losses", NUMBER, [other])} == {".detach()"}
+
+
 def test_several_in_one_go() -> None:
     source = "for x in xs:\n    loss.backward(retain_graph=True)\n    step()\n    losses.append(loss)\n"
     text = text_of(source)

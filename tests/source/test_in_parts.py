@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
-from nb_oomhelper.source.in_parts import model_in_parts, pairs_in_parts
+from nb_oomhelper.source.in_parts import joins_rows, model_in_parts, pairs_in_parts
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 
@@ -58,6 +60,17 @@ def test_a_model(before: str, after: str | None) -> None:
         ("sim = emb @ emb.T\ntop = sim.topk(5, dim=0).indices", None),
         ("sim = emb @ emb.T\nsim.fill_diagonal_(0)\ntop = sim.topk(5, dim=1).indices", None),
         ("sim = emb @ emb.T", None),
+        (
+            "d = torch.cdist(q, g)\ni = d.argmin(1)\ndel d",
+            "i = torch.cat([torch.cdist(part, g).argmin(1) for part in q.chunk(32)])\npass",
+        ),
+        ("best = (q @ g.T).argmax(1)[0]", "best = torch.cat([(part @ g.T).argmax(1) for part in q.chunk(32)])[0]"),
+        ("sim = q @ g.T\nsim /= 0.1\ntop = sim.topk(5).indices", None),
+        ("sim = q @ g.T\nq = None\ntop = sim.topk(5).indices", None),
+        ("sim = q @ g.T\ng.mul_(2)\ntop = sim.topk(5).indices", None),
+        ("sim = q @ g.T\nfor k in ks:\n    top = sim.topk(k).indices", None),
+        ("sim = q @ g.T\ntop = sim.topk(5).indices\ndel sim, q", None),
+        ("best = (q @ net(g).T).argmax(1)", None),  # `net` would run for each part
         ("y = x @ w\nbest = y.argmax(dim=1)", None),
     ],
 )
@@ -67,6 +80,24 @@ def test_all_with_all(before: str, after: str | None) -> None:
     found = pairs_in_parts(text, text.tree.body, 1)
     changed = None if found is None else write_edits(text, found[1])
     assert (changed and changed.source) == after
+
+
+@pytest.mark.parametrize(
+    ("forward", "joins"),
+    [
+        ("return self.fc(x.view(x.size(0), -1)).softmax(dim=1)", False),
+        ("return self.fc(self.conv(x).relu().mean(dim=[2, 3]))", False),
+        ("return q @ k.transpose(-2, -1)", False),
+        ("return x.unsqueeze(0)", False),
+        ("return x - x.mean(0)", True),
+        ("return x - torch.mean(x, dim=0)", True),
+        ("return self.fc(x) @ self.fc(x).T", True),
+        ("return x / x.std()", True),
+        ("return x + torch.randn_like(x)", True),
+    ],
+)
+def test_a_model_that_looks_at_several_rows(forward: str, joins: bool) -> None:
+    assert joins_rows(ast.parse(f"def forward(self, x):\n    {forward}")) is joins
 
 
 def test_the_parts_give_the_same() -> None:

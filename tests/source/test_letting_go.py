@@ -46,6 +46,12 @@ class TestDeadNames:
             ("try:\n    a = load(f)\n    b = h(a)\n    c = g(b)\nfinally:\n    print(a)\n", 4),
             ("for x in y:\n    a = f(x)\n    b = h(a)\n    c = g(b)\nprint(a)\n", 4),
             ("a = f()\nb = a\nc = g(b)\na += 1\n", 3),
+            ("a = f()\nb = g(a)\nc = h(b)\nd = c.query('x > @a')\n", 3),
+            ("a = f()\nb = g(a)\nc = h(b)\nd = duckdb.sql('select * from a')\n", 3),
+            ("a = f()\nb = a.ctypes.data\nc = h(b)\n", 3),
+            ("a = f()\nb = weakref.ref(a)\nc = h(b)\n", 3),
+            ("a = TemporaryDirectory()\nb = a.name\nc = h(b)\n", 3),  # the folder would go with it
+            ("a = open(p)\nb = g(a)\nc = h(b)\n", 3),
         ],
     )
     def test_what_may_be_read_stays(self, source: str, line: int) -> None:
@@ -77,6 +83,7 @@ class TestUnread:
             "self.kept.append(step(x))\n",  # which may do something
             "x.other.append(x)\n",
             "self.kept[0].append(x)\n",
+            "self.kept.append((y := x))\n",
         ],
     )
     def test_what_stays(self, source: str) -> None:
@@ -114,6 +121,7 @@ class TestGrowInPlace:
             "x = np.array([], dtype=int)\nfor i in y:\n    x = np.append(x, i)\n",
             "x = np.empty((0, 3))\nfor i in y:\n    x = np.append(x, i, axis=0)\n",
             "x = start\nfor i in y:\n    x = np.append(x, i)\n",
+            "x = np.array([])\nz = x\nfor i in y: x = np.append(x, i)\n",
         ],
     )
     def test_what_stays(self, source: str) -> None:
@@ -142,6 +150,7 @@ class TestSparseForEstimators:
             "X = c.toarray()\nm = GaussianNB()\nm.fit(X, y)\n",
             "X = c.toarray()\nm = SVC()\nm.fit(X, y)\nprint(X[0])\n",
             "X = c.toarray()\nm.fit(X, y)\n",
+            "X = c.toarray()\nm = SGDClassifier()\nm.fit(X, y)\n",  # it would learn another intercept
         ],
     )
     def test_what_stays_dense(self, source: str) -> None:

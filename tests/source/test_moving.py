@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nb_oomhelper.source.growing import join_on_host
-from nb_oomhelper.source.moving import host_first, where_used
+from nb_oomhelper.source.moving import where_used
+from nb_oomhelper.source.moving_last import host_first
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 LOADED = (
@@ -56,6 +57,14 @@ LOADED = (
         ("X = A.to(torch.float32)\nnet(X[:8])\n", None),
         (LOADED.replace("net(a, b)", "net(a, b)\nprint(ds[0][0].device)"), None),
         (LOADED.replace("for a, b in ds", "for pair in ds"), None),
+        ("X = A.cuda()\nX /= 255\nnet(X[:8])\n", None),  # `A` would change
+        ("X = A.cuda()\nb = X[:8]\nb -= 1\nnet(b)\n", None),  # and `X` would not
+        ("X = A.cuda()\nb = X[:8]\nb.mul_(2)\nnet(b)\n", None),
+        ("X = A.cuda()\nX[:8].mul_(2)\n", None),
+        ("X = A.to(dev, torch.half)\nnet(X[:8])\nprint(X.dtype)\n", None),
+        ("ds = [net(x.cuda()) for x in parts]\nfor x in ds:\n    f(x)\n", None),  # `net` needs it there
+        ("ds = [x.cuda() for x in parts if x.cuda().sum() > 0]\nfor x in ds:\n    f(x)\n", None),
+        ("on = {k: net(v.cuda()) for k, v in d.items()}\nf(on['x'][:8])\n", None),
     ],
 )
 def test_batches_are_moved_where_they_are_used(before: str, after: str | None) -> None:
@@ -75,6 +84,9 @@ def test_batches_are_moved_where_they_are_used(before: str, after: str | None) -
         ("self.X = A.to(dev, non_blocking=True).float()", "self.X = A.float().to(dev, non_blocking=True)"),
         ("X = (A.to(dev) - mean) / std", None),  # these may lie on the device
         ("X = A.float().to(dev)", None),
+        ("X = A.to(dev).float().div_(255)", "X = A.float().div(255).to(dev)"),  # `A` stays as it is
+        ("X = A.to(dev, torch.float32) * 2", None),  # whole numbers of 8 bits would overflow
+        ("X = A.to(dev, dtype=torch.float32) * 2", None),
         ("X = A.to('cpu').float()", None),
         ("X = net(A.to(dev)).float()", None),
     ],

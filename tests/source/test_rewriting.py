@@ -78,6 +78,9 @@ class TestRetry:
         assert self.retried(RETRY, 10) is None  # the first attempt failed
         assert self.retried(RETRY.replace("loss = step(size)\n    else_", "loss = step(err)\n    else_"), 15) is None
         assert self.retried(RETRY.replace("    else_ = 1", "    finally:\n        pass"), 15) is None
+        assert (
+            self.retried(RETRY.replace("loss = step(size)\n    else_", "traceback.print_exc()\n    else_"), 15) is None
+        )
         assert self.retried(RETRY.replace("size = size // 2", 'size = """\n    """'), 16) is None
 
     def test_of_two_handlers_the_other_one_stays(self) -> None:
@@ -123,12 +126,25 @@ class TestBackwardEach:
         [
             ("loss.backward()", "loss = loss / 2\nloss.backward()"),
             ("loss.backward()", "loss.backward(retain_graph=True)"),
+            ("loss.backward()", "opt.step()\nloss.backward()"),
+            ("loss.backward()", "net.weight.grad = None\nloss.backward()"),
+            ("loss = loss + net(mb)", "h = cell(mb, h)\n    loss = loss + net(h)"),  # the steps share its graph
             ("    loss = loss", "    opt.step()\n    loss = loss"),
             ("    loss = loss", "    print(loss)\n    loss = loss"),
         ],
     )
     def test_where_it_would_not_be_the_same(self, old: str, new: str) -> None:
         assert self.each(MICRO.replace(old, new)) is None
+
+    def test_gradients_are_set_to_zero_before_the_first_part(self) -> None:
+        source = MICRO.replace("opt.zero_grad()\n", "").replace("loss.backward()", "opt.zero_grad()\nloss.backward()")
+        assert self.each(source) == self.each(MICRO.replace("opt.zero_grad()\nloss = 0", "loss = 0\nopt.zero_grad()"))
+
+    def test_parts_that_share_a_graph_stay(self) -> None:
+        text = read_text("z = enc(x)\nloss = 0\nfor head in heads:\n    loss += head(z)\nloss.backward()\n")
+        assert text is not None
+        assert rewriting.backward_each(text, text.tree.body, "loss", {"loss"})
+        assert rewriting.backward_each(text, text.tree.body, "loss", {"loss", "z"}) == []
 
     def test_other_spellings(self) -> None:
         changed = self.each("for x in xs:\n    loss += f(x)\nloss.backward()")
@@ -167,6 +183,9 @@ class TestInPlace:
             "x = f(x)",
             "x = y = x - 1",
             "x = x - x.sum(where=m)",
+            "x = x - x.mean(dtype=np.float64)",
+            "x = x - other.mean()",
+            "x = (x - x.min()) / (x.max() - x.min()) + x_1",
             "x = x",
         ],
     )
@@ -204,6 +223,7 @@ class TestConcat:
             ("    versions", "    print(len(df))\n    versions"),
             ("df = pd.DataFrame()", "df = load(0)"),
             ("[df, load(month)]", "[df, load(month), df]"),
+            ("ignore_index=True", "keys=['a', 'b']"),
         ],
     )
     def test_what_stays(self, old: str, new: str) -> None:
@@ -228,7 +248,7 @@ class TestConcat:
         (narrowing.less_state, "o = optim.Adam(p)", "o = optim.Adafactor(p)"),
         (narrowing.less_state, "o = Adam(p)", None),
         (narrowing.still_sparse, "s = counts.toarray() @ w", "s = counts @ w"),
-        (narrowing.still_sparse, "s = (w @ f(x).todense()).sum()", "s = (w @ f(x)).sum()"),
+        (narrowing.still_sparse, "s = w @ f(x).todense(), f(x).todense().dot(w)", None),  # of matrices it is one
         (narrowing.still_sparse, "s = counts.toarray().dot(w), a.toarray().max()", "s = counts.dot(w), a.max()"),
         (narrowing.still_sparse, "s = a.toarray() @ b.toarray()", None),
         (narrowing.still_sparse, "s = a.toarray(order) @ b, a.toarray().sum(axis=1), a.toarray() * 2", None),
@@ -274,3 +294,18 @@ def test_small_arrays_are_taken_off_in_place(small: set[str], after: str | None)
 
 def test_names_of_what_a_reduction_gives() -> None:
     assert narrowing.reduced_names(ast.parse("m = x.mean(axis=0)\ns = np.std(x)\ny = x - m").body) == {"m", "s"}
+
+
+def test_what_may_stay_whole_stays() -> None:
+    source = "i = pixels + 1\ny = w[pixels + 1] * s\nj = base + np.array([0, 1])\n"
+    text = read_text(source)
+    assert text is not None
+    (edit,) = narrowing.scaled_as_float32(text, text.tree.body, {"pixels"})
+    assert edit[0] < source.index("\n")
+
+
+def test_sparse_stays_only_beside_what_is_surely_dense() -> None:
+    text = read_text("s = counts.toarray() @ w\n")
+    assert text is not None
+    assert narrowing.still_sparse(text, text.tree.body, {"w"})
+    assert narrowing.still_sparse(text, text.tree.body, {"v"}) == []

@@ -54,7 +54,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_moved_data(written, event, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)
-        yield from _retained(event, places)
+        yield from _retained(written, event, places)
         yield from _states(written, event, held, places)
         yield from _wide_tensors(written, event, held, shortage, places)
         yield from _checkpoints(event, shortage, places)
@@ -84,11 +84,15 @@ def _kept_graphs(
             if event.phase == "train" and kept.call and is_given_on(place.body, path):
                 continue
             kind: CureKind = "append_item" if kept.element.kind == "number" else "append_detach"
-            edits = find_appends(place.text, place.body, path, kept.element) if kept.call else []
+            others = [one.body for one in places if one is not place and not (local and path.isidentifier())]
+            edits = find_appends(place.text, place.body, path, kept.element, others) if kept.call else []
             if not edits and kept.element.kind == "number":
-                kind, edits = "add_item", find_additions(place.text, place.body, path)
+                kind, edits = "add_item", find_additions(place.text, place.body, path, others)
             if not edits and not kept.call:
-                kind, edits = "backward_each", rewriting.backward_each(place.text, place.body, path)
+                kind, edits = (
+                    "backward_each",
+                    rewriting.backward_each(place.text, place.body, path, _with_graph(written, place)),
+                )
             if edits and (place.source, edits[0][0]) not in done:
                 done.add((place.source, edits[0][0]))
                 values = (kept.size or {}).get(event.backend, 0) if kind == "append_detach" else 0
@@ -169,12 +173,19 @@ def graph_kept(held: Holdings) -> int | None:
     return size if size >= WORTH_MENDING else None
 
 
-def _retained(event: OomEvent, places: list[Place]) -> Iterator[Mistake]:
+def _retained(written: Written, event: OomEvent, places: list[Place]) -> Iterator[Mistake]:
     """`backward(retain_graph=True)` where nothing goes through that graph again."""
     for place in places if event.phase in ("train", "unknown") else ():
-        edits = cures.backward_once(place.text, place.body)
+        edits = cures.backward_once(place.text, place.body, _with_graph(written, place))
         if edits:
             yield Mistake(kind="retain_graph", subject="retain_graph", place=place, edits=edits)
+
+
+def _with_graph(written: Written, place: Place) -> set[str]:
+    """What has a graph, by path, as the code of a place knows it."""
+    one = place.definition
+    known = {**written.kept, **(written.local.get((one.file, one.line), {}) if one is not None else {})}
+    return {path for path, kept in known.items() if kept.element is not None and kept.element.has("graph", "number")}
 
 
 def _states(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:

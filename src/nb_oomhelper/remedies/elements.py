@@ -15,7 +15,7 @@ from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.holders.roots import named
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.remedies.cell_needs import is_main
-from nb_oomhelper.remedies.model_weights import is_model, is_model_on_device, measure_model
+from nb_oomhelper.remedies.model_weights import goes_row_by_row, is_model, is_model_on_device, measure_model
 from nb_oomhelper.source.element import Element, ElementKind, merged
 
 _LISTS = (list, tuple, set, deque)
@@ -37,6 +37,7 @@ class Kept:
         owners: Names of the classes of the object whose attribute it is.
         shape, dtype: Of a tensor or an array.
         items: How many there are in a list; None of anything else.
+        apart: Of a model's layers: each row of a batch goes through them by itself, as far as can be seen.
     """
 
     call: str = ""
@@ -46,6 +47,7 @@ class Kept:
     shape: tuple[int, ...] | None = None
     dtype: str = ""
     items: int | None = None
+    apart: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +173,12 @@ def _attributes(path: str, thing: object, depth: int) -> Iterator[tuple[str, Kep
             made = [(name, made) for name, made in list(class_dict(one).items()) if type(made) is _CACHE]
             yield from ((f"{path}.{name}", Kept(call="cache_clear")) for name, _ in made)
     names = instance_dict(thing)
+    apart = not is_model(thing) or goes_row_by_row(thing)
     owners = frozenset(class_name(one) for one in kinds)
     for name, part in list(names.items()) if len(names) <= _FEW else ():
         if type(name) is str and name.isidentifier():
-            yield from _below(f"{path}.{name}", part, depth - 1, owners)
+            for below, kept in _below(f"{path}.{name}", part, depth - 1, owners):
+                yield below, kept if apart or name != "_modules" else replace(kept, apart=False)
 
 
 def _container(thing: Any, owners: frozenset[str]) -> Kept:

@@ -10,7 +10,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.in_parts import model_in_parts, pairs_in_parts
+from nb_oomhelper.source.in_parts import joins_rows, model_in_parts, pairs_in_parts
 from nb_oomhelper.source.tree import is_at
 
 _PARTS = 32
@@ -38,16 +38,22 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
                 kind="pairs_in_parts", subject=found[0], place=place, edits=found[1], explains=left, in_cell=True
             )
         elif written.autograd is False and (
-            found := model_in_parts(place.text, place.body, place.line, models_in(written))
+            found := model_in_parts(place.text, place.body, place.line, models_in(written, apart=True))
         ):
             rows = _rows_of(written, place, found[0])
-            if rows is not None and rows < _FEW:
+            if rows is None or rows < _FEW or _joins_rows(written):
                 continue
             # how much of it comes out, nobody has seen
-            half = None if needs is None or rows is None or _is_given_back(place) else needs // 2
+            half = None if needs is None or _is_given_back(place) else needs // 2
             yield Mistake(
                 kind="model_in_parts", subject=found[0], place=place, edits=found[1], explains=half, in_cell=True
             )
+
+
+def _joins_rows(written: Written) -> bool:
+    """Whether a model of the notebook's computes with several rows of a batch at once, as far as can be read."""
+    forwards = (written.function(one) for one in written.definitions if one.name == "forward")
+    return any(one is not None and joins_rows(one[1]) for one in forwards)
 
 
 def _rows_of(written: Written, place: Place, text: str) -> int | None:

@@ -10,7 +10,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source import cures, letting_go
+from nb_oomhelper.source import letting_go
 
 _GOOD_PART = 4  # a fourth of what is missing is worth a change
 
@@ -37,7 +37,7 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
     names, node = letting_go.dead_names(place.body, place.line or 0)
     if place.definition is None:
         names = [name for name in names if letting_go.is_on_the_way(place.body, name)]
-        names = [name for name in names if not _is_read_by_functions(written, name)]
+        names = [name for name in names if not written.is_read_by_functions(name)]
         names = [name for name in names if held.freed_after_release(held.named(name)) >= WORTH_MENDING]
         size: int | None = held.freed_after_release(frozenset[int]().union(*map(held.named, names)))
     else:
@@ -57,11 +57,6 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
 def _size(shape: tuple[int, ...], dtype: str) -> int:
     bits = re.search(r"(\d+)$", dtype)
     return math.prod(shape) * (int(bits[1]) // 8 if bits else 1)
-
-
-def _is_read_by_functions(written: Written, name: str) -> bool:
-    functions = [written.function(one) for one in written.definitions if name in one.source]
-    return any(one is not None and cures.reads_global(one[1], name) for one in functions)
 
 
 def _unread(written: Written, held: Holdings, places: list[Place], worth: int) -> Iterator[Mistake]:

@@ -163,7 +163,8 @@ def _beside(written: Written, one: Mistake) -> Iterator[str]:
 
 def _forgotten(written: Written, held: Holdings) -> list[str]:
     """What the failed cell had made and makes anew, to let go of before: else both are there for a moment."""
-    names = {row.name for row in held.rows if row.kind == "variable"} & written.made_names() - written.cell.needs
+    needed = written.cell.needs | written.needed  # by its functions, too
+    names = {row.name for row in held.rows if row.kind == "variable"} & written.made_names() - needed
     return [name for name in sorted(names) if held.freed_after_release(held.named(name)) >= WORTH_MENDING]
 
 

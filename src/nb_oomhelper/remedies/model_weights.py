@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from nb_oomhelper.introspection import class_mro, instance_dict
+from nb_oomhelper.introspection import class_mro, class_name, instance_dict
 
 _PARTS = 16  # models within one, that are looked at
+_MANY = 2_000  # layers of one, that are asked whether they go row by row
+_OF_BATCH = frozenset({"_BatchNorm", "_DropoutNd", "RReLU", "GaussianNoise", "DropPath"})  # in training
+_OF_TIME = frozenset({"RNNBase", "MultiheadAttention"})
 
 
 def is_model(thing: object) -> bool:
@@ -58,3 +61,31 @@ def is_model_on_device(thing: object, depth: int = 3) -> bool:
             return bool(sys.modules["torch"]._C.TensorBase.device.__get__(weight).type != "cpu")
     inner = list(below.values())[:_PARTS] if depth and type(below) is dict else []
     return any(is_model_on_device(one, depth - 1) for one in inner if one is not None)
+
+
+def goes_row_by_row(thing: object) -> bool:
+    """Tell whether the rows of a batch go through a model each by itself, and nobody looks at all of them at once.
+
+    Layers that train may take the mean of a batch, or draw random numbers; some have their batch along the second
+    axis; and a hook sees one part after the other.
+
+    Args:
+        thing: The model.
+    """
+    todo, met = [thing], set[int]()
+    while todo and len(met) < _MANY:
+        one = todo.pop()
+        if one is None or id(one) in met:
+            continue
+        met.add(id(one))
+        names = instance_dict(one)
+        kinds = {class_name(kind) for kind in class_mro(type(one))}
+        if names.get("_forward_hooks") or names.get("_forward_pre_hooks"):
+            return False
+        if kinds & _OF_BATCH and (names.get("training") or names.get("track_running_stats") is False):
+            return False
+        if kinds & _OF_TIME and not names.get("batch_first"):
+            return False
+        below = names.get("_modules")
+        todo += list(below.values()) if type(below) is dict else []
+    return not todo

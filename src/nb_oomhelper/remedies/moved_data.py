@@ -10,9 +10,10 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source import growing, moving
+from nb_oomhelper.source import growing, moving, moving_last
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.to_host import is_only_collected
+from nb_oomhelper.source.tree import last_name, pairs, walk
 
 
 def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
@@ -27,10 +28,11 @@ def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, place
     for place in places if event.backend != "host" else ():
         if place.line is None:
             continue
-        if found := moving.where_used(place.text, place.body, place.line):
+        found = moving.where_used(place.text, place.body, place.line)
+        if found is not None and not _is_read_elsewhere(written, place, found[0]):
             # what the code does with the batches comes after the error: nobody has seen what it needs
             yield Mistake(kind="move_batches", subject=found[0], place=place, edits=found[1], in_cell=True)
-        elif found := moving.host_first(place.text, place.body, place.line):
+        elif found is None and (found := moving_last.host_first(place.text, place.body, place.line)):
             yield Mistake(
                 kind="move_last",
                 subject=found[0],
@@ -40,6 +42,19 @@ def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, place
                 in_cell=True,
             )
         yield from _joined(written, event, shortage, places, place)
+
+
+def _is_read_elsewhere(written: Written, place: Place, names: str) -> bool:
+    """Whether functions of the notebook read what then lies in host memory, or a loader of it."""
+    if place.definition is not None:
+        return False
+    bound = [(target, value) for node in walk(place.body) for target, value in pairs(node)]
+    loaders = {ast.unparse(to) for to, value in bound if isinstance(value, ast.Call) and _loads(value)}
+    return any(written.is_read_by_functions(name) for name in {*names.split(", "), *loaders})
+
+
+def _loads(call: ast.Call) -> bool:
+    return last_name(call.func) == "DataLoader"
 
 
 def _beside_result(event: OomEvent, shortage: Shortage, place: Place) -> int | None:

@@ -9,6 +9,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.cures import reads_global
 from nb_oomhelper.source.row_parts import PARTS, RowParts, in_row_parts
 from nb_oomhelper.source.row_values import computes_elementwise
 
@@ -40,7 +41,7 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
         written.names,
         at_top=one is None,
     )
-    if found is not None:
+    if found is not None and not (one is None and any(written.is_read_by_functions(name) for name in found.gone)):
         yield Mistake(
             kind="by_parts",
             subject=event.function or "numpy",
@@ -62,4 +63,8 @@ def _saved(written: Written, event: OomEvent, shortage: Shortage, found: RowPart
 
 def _is_elementwise(written: Written, name: str) -> bool:
     functions = [written.function(one) for one in written.definitions if one.name == name and not one.owner]
-    return bool(functions) and all(one is not None and computes_elementwise(one[1]) for one in functions)
+    arrays = [path for path, kept in written.kept.items() if kept.shape is not None]
+    return bool(functions) and all(
+        one is not None and computes_elementwise(one[1]) and not any(reads_global(one[1], path) for path in arrays)
+        for one in functions
+    )

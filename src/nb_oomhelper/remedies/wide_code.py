@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
 from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting, sparse
+from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.lighter import find_wide
-from nb_oomhelper.source.tree import pairs
+from nb_oomhelper.source.tree import is_at, names_in, pairs, walk
 
+_REFUSED = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\) and data type (\w+)")
 _MUCH_SMALLER = 8  # times
 
 
@@ -33,10 +37,11 @@ def find_wide_code(
         yield from find_row_parts(written, event, shortage, place)
         if edits := rewriting.concat_once(place.text, place.body):
             yield Mistake(kind="concat_once", subject="concat", place=place, edits=edits)
-        yield from _in_place(written, held, place, running)
-        if place.line is not None and (edits := growing_in_place.grow_in_place(place.text, place.body, place.line)):
+        yield from _in_place(written, event, held, place, running)
+        floats = "float64" in event.message and place.line is not None
+        if floats and (edits := growing_in_place.grow_in_place(place.text, place.body, place.line or 0)):
             yield Mistake(kind="grown_in_place", subject=_target(running), place=place, edits=edits, grows=True)
-        edits = narrowing.still_sparse(place.text, running)
+        edits = narrowing.still_sparse(place.text, running, _arrays(written, place))
         if edits := edits or sparse.sparse_for_estimators(place.text, place.body, running):
             yield Mistake(
                 kind="still_sparse", subject="toarray", place=place, edits=edits, explains=event.requested, in_cell=True
@@ -105,15 +110,20 @@ def _running(place: Place) -> list[ast.stmt]:
         body = [one for part in inner if isinstance(part, list) for one in part if isinstance(one, ast.stmt)]
 
 
-def _in_place(written: Written, held: Holdings, place: Place, running: list[ast.stmt]) -> Iterator[Mistake]:
+def _in_place(
+    written: Written, event: OomEvent, held: Holdings, place: Place, running: list[ast.stmt]
+) -> Iterator[Mistake]:
     """`x = (x - x.mean()) / x.std()` of an array that nobody else looks at."""
     for row in held.rows:
+        kept = written.kept.get(row.name)
+        if kept is None or kept.shape is None or not _is_refused(event, kept) or _is_read_in_loop(place, row.name):
+            continue
         alone = row.kind == "variable" and row.type_name == "ndarray"
         alone = alone and kept_by(held, row.name, local=False) >= max(row.own + row.shared, WORTH_MENDING)
         floats = all(dtype.startswith("float") for dtype, _ in row.dtypes)
         meant = place.definition is None and alone and floats and row.name in written.cell.sets
         small = _small_beside(written, place, row.name)
-        if meant and (edits := narrowing.in_place(place.text, running, row.name, small)):
+        if meant and (edits := narrowing.in_place(place.text, running, row.name, small, _alike(written, kept))):
             yield Mistake(
                 kind="in_place", subject=row.name, place=place, edits=edits, explains=row.own + row.shared, in_cell=True
             )
@@ -126,8 +136,46 @@ def _target(running: list[ast.stmt]) -> str:
 def _small_beside(written: Written, place: Place, name: str) -> set[str]:
     """Names of numbers, and of arrays that are much smaller than one."""
     sizes = {path: math.prod(kept.shape) for path, kept in written.kept.items() if kept.shape is not None}
-    small = {path for path, size in sizes.items() if size * _MUCH_SMALLER <= sizes.get(name, 0)}
-    return small | (narrowing.reduced_names(place.body) - sizes.keys())
+    dtype = written.kept[name].dtype
+    fitting = {path for path, kept in written.kept.items() if _stays_as_wide(dtype, kept.dtype)}
+    small = {path for path, size in sizes.items() if size * _MUCH_SMALLER <= sizes.get(name, 0)} & fitting
+    # what a reduction gives is as wide as what it is of, which nobody knows any more
+    return small | (narrowing.reduced_names(place.body) - sizes.keys() if dtype == "float64" else set())
+
+
+def _stays_as_wide(dtype: str, other: str) -> bool:
+    """Whether an array keeps its dtype when it is computed with another one."""
+    return other == dtype or (
+        dtype == "float64" and other.startswith(("float", "int", "uint", "bool")) and other != "float128"
+    )
+
+
+def _alike(written: Written, array: Kept) -> set[str]:
+    """Names of arrays whose reductions are no wider than an array, and have no more axes."""
+    ndim = len(array.shape or ())
+    arrays = {path: kept for path, kept in written.kept.items() if kept.shape is not None and len(kept.shape) <= ndim}
+    return {path for path, kept in arrays.items() if kept.dtype == array.dtype}
+
+
+def _arrays(written: Written, place: Place) -> set[str]:
+    """Names of arrays, and of what has some, as the code of a place knows them."""
+    one = place.definition
+    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
+    return {root_of(path) for path, what in kept.items() if what.shape is not None}
+
+
+def _is_refused(event: OomEvent, kept: Kept) -> bool:
+    """Whether what there was no room for is as the array that is there: then nothing grows, nor gets wider."""
+    told = _REFUSED.search(event.message)
+    shape = tuple(map(int, told[1].split(","))) if told else None
+    return told is not None and shape == kept.shape and told[2] == kept.dtype
+
+
+def _is_read_in_loop(place: Place, name: str) -> bool:
+    """Whether a loop was running that looks at an array elsewhere: it may be kept there, as the last step's."""
+    loops = [one for one in walk(place.body) if isinstance(one, (ast.For, ast.While)) and is_at(one, place.line or 0)]
+    simple = [one for one in walk(loops[:1]) if isinstance(one, ast.stmt) and not hasattr(one, "body")]
+    return any(name in names_in(one) for one in simple if not is_at(one, place.line or 0))
 
 
 def _wide_members(written: Written, held: Holdings, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:

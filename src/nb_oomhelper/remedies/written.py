@@ -10,7 +10,7 @@ from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.elements import Kept, Step, line_at_top
 from nb_oomhelper.source.call_sites import bound_names
-from nb_oomhelper.source.cures import Function, first_line, function_in
+from nb_oomhelper.source.cures import Function, first_line, function_in, reads_global
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.text_edits import read_text
 
@@ -71,6 +71,13 @@ class Written:
     def line_in_cell(self) -> int | None:
         """The line of the failed cell that was running, from 1 in its source; None where that is not known."""
         return line_at_top(self.steps)
+
+    def is_read_by_functions(self, name: str) -> bool:
+        """Whether a function of the notebook reads a name of the user's, as far as is known; lambdas, too."""
+        if name in self.needed and name not in self.cell.needs:  # through something that the cell calls
+            return True
+        functions = (self.function(one) for one in self.definitions if name in one.source)
+        return any(one is not None and reads_global(one[1], name) for one in functions)
 
     def made_names(self) -> frozenset[str]:
         """Give the names that the cell itself had bound when it failed: run again, it makes all that anew."""

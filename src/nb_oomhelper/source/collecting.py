@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.flows import reached_from
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import is_at, last_name, pairs, parents_of, walk
 
@@ -25,7 +26,13 @@ _TENSOR_WORDS = frozenset(
 _MAKES_NUMBERS = frozenset({"item", "detach", "tolist", "numpy", "data"})
 
 
-def find_appends(text: SourceText, body: list[ast.stmt], keeper: str, element: Element | None) -> list[Edit]:
+def find_appends(
+    text: SourceText,
+    body: list[ast.stmt],
+    keeper: str,
+    element: Element | None,
+    readers: Collection[list[ast.stmt]] = (),
+) -> list[Edit]:
     """Find what is put into a keeper, to be taken off its graph.
 
     Args:
@@ -33,7 +40,9 @@ def find_appends(text: SourceText, body: list[ast.stmt], keeper: str, element: E
         body: The statements to look in.
         keeper: "losses", "trainer.outputs", "history['loss']".
         element: What is in it, as it really is. Where nobody knows only a loss counts, on which `backward()` is called.
+        readers: Other code that may read it.
     """
+    tensors = wants_tensors(body, keeper, readers)
     puts = list(find_kept(body, keeper))
     if element is not None and element.listed:
         parents = parents_of(walk(body))
@@ -42,7 +51,7 @@ def find_appends(text: SourceText, body: list[ast.stmt], keeper: str, element: E
         edit
         for node in puts
         for leaf, number in _with_graph(node, element, _losses(body))
-        for edit in put_behind(text, leaf, ".item()" if number and not reads_tensors(body, keeper) else ".detach()")
+        for edit in put_behind(text, leaf, ".item()" if number and not tensors else ".detach()")
     ]
 
 
@@ -140,6 +149,22 @@ def reads_tensors(body: list[ast.stmt], keeper: str) -> bool:
             ):
                 return True
     return False
+
+
+def wants_tensors(body: list[ast.stmt], keeper: str, readers: Collection[list[ast.stmt]] = ()) -> bool:
+    """Tell whether anybody may want what is kept as tensors: who reads it here, or gets it from here.
+
+    Args:
+        body: The statements that keep it.
+        keeper: As of `find_appends`.
+        readers: Other code that may read it.
+    """
+    if any(reads_tensors(one, keeper) for one in (body, *readers)):
+        return True
+    names = reached_from(body, [keeper]) if keeper.isidentifier() else {keeper}
+    given = [one.value for one in walk(body) if isinstance(one, (ast.Return, ast.Yield)) and one.value is not None]
+    nodes = [part for value in given if not is_free(value) for part in ast.walk(value)]
+    return any(is_keeper(part, name) for part in nodes for name in names)
 
 
 def comprehends_at(tree: ast.Module, line: int | None) -> bool:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from nb_oomhelper.source.collecting import binds
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.steps import shares_graph
 from nb_oomhelper.source.text_edits import Changed, write_edits
 from nb_oomhelper.source.tree import last_name, walk
 
@@ -48,9 +49,13 @@ CureKind = Literal[
     "fewer_results",
 ]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-_TRAINS = frozenset({"backward", "step", "zero_grad", "train_step", "training_step", "train_epoch", "train_one_epoch"})
+_TRAINS = frozenset(
+    {"backward", "step", "zero_grad", "train_step", "training_step", "train_epoch", "train_one_epoch"}
+    | {"grad", "jacobian", "hessian", "vjp", "jvp", "requires_grad_"}
+)
 _WITHOUT_GRAD = frozenset({"no_grad", "inference_mode", "set_grad_enabled"})
 _NOT_WRAPPED = frozenset({"jit", "script", "compile", "vmap", "property", "setter"})
+_REDUCING = frozenset({"mean", "sum", "std", "var", "cumsum", "prod", "average"})
 _FLOAT64 = frozenset({"zeros", "ones", "empty", "full", "linspace"})  # of NumPy: float64 where no dtype is given
 
 
@@ -118,21 +123,26 @@ def trains(node: ast.AST) -> bool:
         node: The code.
     """
     called = {last_name(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)}
-    return bool(called & _TRAINS or words_in(node) & _WITHOUT_GRAD)
+    words = words_in(node) | {one.arg for one in ast.walk(node) if isinstance(one, ast.keyword)}
+    return bool(called & _TRAINS or words & (_WITHOUT_GRAD | {"grad", "requires_grad", "enable_grad"}))
 
 
-def backward_once(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+def backward_once(text: SourceText, body: list[ast.stmt], graphs: Collection[str] = ()) -> list[Edit]:
     """Take `retain_graph=True` from the only `backward()` of some statements: nothing needs its graph again.
 
     Args:
         text: The source.
         body: The statements to look in.
+        graphs: What is known to have a graph, by path: no step may go on from it.
     """
     calls = [node for node in walk(body) if isinstance(node, ast.Call) and last_name(node.func) == "backward"]
     if len(calls) != 1:  # a second one may well go through the same graph
         return []
     told = [one for one in calls[0].keywords if one.arg == "retain_graph" and _is_true(one.value)]
     if not told or any(isinstance(node, ast.Attribute) and node.attr == "grad" for node in walk(body)):
+        return []
+    loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and calls[0] in ast.walk(one)]
+    if any(shares_graph(one, graphs) for one in [body, *(loop.body for loop in loops)]):
         return []
     if len(calls[0].args) + len(calls[0].keywords) > 1:  # what is between them is the user's own spelling
         return [(*text.span(told[0].value), "False")]
@@ -184,13 +194,17 @@ def in_float32(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
             continue
         maker = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
         given = {keyword.arg: keyword.value for keyword in node.keywords}
+        if node.func.attr in _REDUCING:  # the numbers are added up with 16 digits, and little is made
+            continue
         if node.func.attr == "astype" and len(node.args) == 1 and (new := _narrow(_written(text, node.args[0]))):
             edits.append((*text.span(node.args[0]), new))
         elif "dtype" in given and (new := _narrow(_written(text, given["dtype"]))):
             edits.append((*text.span(given["dtype"]), new))
         elif maker in ("np", "numpy") and node.func.attr in _FLOAT64 and None not in given and "dtype" not in given:
             last = [*node.args, *given.values()]
-            if last and len(node.args) <= (2 if node.func.attr in ("full", "linspace") else 1):
+            filled = [*node.args[1:2], *(given[one] for one in given if one == "fill_value")]
+            whole = node.func.attr == "full" and not all(_is_float(one) for one in filled)
+            if last and not whole and len(node.args) <= (2 if node.func.attr in ("full", "linspace") else 1):
                 place = max(text.span(one)[1] for one in last)
                 edits.append((place, place, f", dtype={maker}.float32"))
     return edits
@@ -215,6 +229,13 @@ def reads_global(node: Function, name: str) -> bool:
     """
     arguments = {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
     return name not in arguments and not binds(node.body, name) and any(_reads(one, name) for one in node.body)
+
+
+def _is_float(node: ast.expr) -> bool:
+    """Whether it surely is no whole number: `np.full(n, 3)` makes those."""
+    operand = node.operand if isinstance(node, ast.UnaryOp) else node
+    plain = isinstance(operand, ast.Constant) and type(operand.value) is float
+    return plain or (isinstance(operand, ast.Attribute) and operand.attr in ("nan", "inf", "pi", "e"))
 
 
 def _narrow(dtype: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, is_name, last_name, pairs, walk
+from nb_oomhelper.source.tree import is_at, is_name, last_name, names_in, pairs, walk
 
 _EMPTY = frozenset({"array", "empty", "zeros"})
 
@@ -28,7 +28,8 @@ def grow_in_place(text: SourceText, body: list[ast.stmt], line: int) -> list[Edi
             name, new = found
             others = [one for one in walk([loop]) if isinstance(one, ast.Name) and one.id == name]
             made = [one for one in body[:at] if any(is_name(target, name) for target, _ in pairs(one))]
-            if len(others) == 2 and made and _is_empty(made[-1]):  # nobody else looks at it meanwhile
+            between = [node for node in body[body.index(made[-1]) + 1 : at] if name in names_in(node)] if made else []
+            if len(others) == 2 and made and not between and _is_empty(made[-1]):  # nobody else looks at it meanwhile
                 return _written(text, node, name, new)
     return []
 

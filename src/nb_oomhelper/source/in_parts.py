@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from nb_oomhelper.source.moving import moves
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, statement_around, walk
+from nb_oomhelper.source.tree import (
+    is_at,
+    is_name,
+    last_name,
+    names_in,
+    nodes_above,
+    parents_of,
+    statement_around,
+    walk,
+)
 
 _PARTS = 32
 _REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
 _ONE = frozenset({"argmax", "argmin"})
+_MIXES = frozenset({"t", "cdist", "pdist", "cov", "corrcoef", "rand", "randn", "rand_like", "randn_like", "randperm"})
+_ALL = frozenset({"mean", "sum", "std", "var", "max", "min", "norm", "prod", "median"})
 _MAKERS = frozenset({"from_numpy", "as_tensor", "tensor", "Tensor", "FloatTensor"})
 _TENSOR = frozenset(
     {"cpu", "numpy", "softmax", "sigmoid", "argmax", "max", "min", "mean", "sum", "squeeze", "detach", "float", "shape"}
@@ -56,6 +67,28 @@ def model_in_parts(
         written = f"torch.cat([{inner} for part in {text.text[first:last]}.chunk({_PARTS})])"
         return ast.unparse(whole), [(start, end, written)]
     return None
+
+
+def joins_rows(forward: ast.AST) -> bool:
+    """Tell whether code computes with several rows of a batch at once, as far as can be read.
+
+    Args:
+        forward: What a model does.
+    """
+    for node in ast.walk(forward):
+        if isinstance(node, ast.Attribute) and node.attr in ("T", "H", "training"):
+            return True
+        if not isinstance(node, ast.Call):
+            continue
+        name = last_name(node.func)
+        method = isinstance(node.func, ast.Attribute) and not node.args and not node.keywords
+        if name in _MIXES or (name in _ALL and method):
+            return True
+        along = [one.value for one in node.keywords if one.arg in ("dim", "axis")]
+        along += node.args[:2] if name in _ALL and isinstance(node.func, ast.Attribute) else []
+        if any(isinstance(one, ast.Constant) and type(one.value) is int and one.value == 0 for one in along):
+            return name not in ("unsqueeze", "squeeze")
+    return False
 
 
 def _is_model(function: ast.expr, models: Collection[str]) -> bool:
@@ -123,14 +156,45 @@ def pairs_in_parts(text: SourceText, body: list[ast.stmt], line: int) -> tuple[s
             use = statement_around(reads[0], parents) if len(reads) == 1 else None
             if not isinstance(use, ast.Assign) or not (here or is_at(use, line)):
                 continue
-            found = _written(text, use, reads[0], table, parents)
+            gone_too = _deleted(text, body, node, use, table)
+            found = _written(text, use, reads[0], table, parents) if gone_too is not None else None
             gone, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
             if found is None or text.text[gone:end].strip() != text.text[slice(*text.span(node))]:
                 continue
-            found = [(gone, min(end + 1, len(text.text)), ""), *found]
+            found = [(gone, min(end + 1, len(text.text)), ""), *(gone_too or []), *found]
         if found is not None:
             return ast.unparse(_rows_of(table)), found
     return None
+
+
+def _deleted(
+    text: SourceText, body: list[ast.stmt], made: ast.Assign, use: ast.Assign, table: ast.expr
+) -> list[Edit] | None:
+    """The edits that take `del table` out; None where it is bound elsewhere, or what it is made of meanwhile."""
+    name = made.targets[0].id  # type: ignore[attr-defined]
+    block = next((one for one in _blocks(body) if made in one and use in one), None)
+    if block is None:
+        return None
+    between = block[block.index(made) + 1 : block.index(use)]
+    if any(names_in(one) & (names_in(table) | {name}) - {"torch"} for one in between):
+        return None
+    outer = [one for node in walk(body) if isinstance(node, (ast.Global, ast.Nonlocal)) for one in node.names]
+    others = [one for one in walk(body) if is_name(one, name) and not isinstance(one.ctx, ast.Load)]  # type: ignore[attr-defined]
+    gone = [
+        one for one in walk(body) if isinstance(one, ast.Delete) and any(is_name(each, name) for each in one.targets)
+    ]
+    if name in outer or len(others) != 1 + len(gone) or any(len(one.targets) != 1 for one in gone):
+        return None
+    return [(*text.span(one), "pass") for one in gone]
+
+
+def _blocks(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
+    yield body
+    for node in walk(body):
+        for part in ("body", "orelse", "finalbody"):
+            inner = getattr(node, part, None)
+            if isinstance(inner, list) and isinstance(node, ast.stmt):
+                yield inner
 
 
 def _is_table(node: ast.AST) -> bool:
@@ -139,10 +203,16 @@ def _is_table(node: ast.AST) -> bool:
         other = node.right
         turned = isinstance(other, ast.Attribute) and other.attr in ("T", "mT")
         turned = turned or (isinstance(other, ast.Call) and last_name(other.func) in ("t", "transpose"))
-        return isinstance(node.left, ast.Name) and turned
+        return isinstance(node.left, ast.Name) and turned and _is_there(other)
     if isinstance(node, ast.Call) and last_name(node.func) in ("cdist", "mm", "matmul"):
-        return len(node.args) == 2 and isinstance(node.args[0], ast.Name)
+        return len(node.args) == 2 and isinstance(node.args[0], ast.Name) and _is_there(node.args[1])
     return False
+
+
+def _is_there(node: ast.expr) -> bool:
+    """Whether it is at most turned: anything else would be computed for each part."""
+    calls = [one for one in ast.walk(node) if isinstance(one, ast.Call)]
+    return all(last_name(one.func) in ("t", "transpose") for one in calls)
 
 
 def _rows_of(table: ast.expr) -> ast.expr:
@@ -163,7 +233,7 @@ def _written(
     above = parents.get(call)
     one = name in _ONE
     picked = isinstance(above, ast.Attribute) and above.attr in ("indices", "values")
-    if picked or (isinstance(above, ast.Subscript) and isinstance(above.slice, ast.Constant)):
+    if not one and (picked or (isinstance(above, ast.Subscript) and isinstance(above.slice, ast.Constant))):
         end, one = above, True  # type: ignore[assignment]
     rows = _rows_of(table)
     first, last = text.span(table)

@@ -8,10 +8,18 @@ from typing import Any
 
 from nb_oomhelper.source.collecting import is_keeper
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, walk
+from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
 
 _LATE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.GeneratorExp)
-_LOOKS = frozenset({"locals", "globals", "vars", "eval", "exec", "dir"})
+_BY_ADDRESS = frozenset({"ctypes", "data_ptr", "__array_interface__", "__cuda_array_interface__", "buffer_info"})
+_BY_WEAK = frozenset({"id", "ref", "proxy", "addressof", "finalize", "from_buffer"})
+# What ends with its last name: files, folders, connections, timers.
+_ENDING = frozenset(
+    {"open", "connect", "urlopen", "socket", "memmap", "mmap", "Popen", "create_engine", "submit", "start"}
+    | {"TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile", "File", "ZipFile"}
+    | {"FuncAnimation", "ArtistAnimation", "Timer", "Thread", "Pool", "ThreadPoolExecutor", "ProcessPoolExecutor"}
+    | {"Session", "Client", "ExitStack", "Lock", "create_string_buffer", "Observer", "SummaryWriter", "load_file"}
+)
 _PURE = frozenset({"copy", "deepcopy", "detach", "clone", "cpu", "numpy", "item", "tolist", "astype"})
 _BLOCKS = ("body", "orelse", "finalbody")
 
@@ -29,7 +37,7 @@ def dead_names(body: list[ast.stmt], line: int) -> tuple[list[str], ast.stmt | N
     late = {
         one.id for node in walk(body) if isinstance(node, _LATE) for one in ast.walk(node) if isinstance(one, ast.Name)
     }
-    if late & _LOOKS or any(isinstance(one, ast.Name) and one.id in _LOOKS for one in walk(body)):
+    if reads_by_name(body) or any(map(_keeps_address, walk(body))):
         return [], None
     late |= {name for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
     found: list[str] = []
@@ -122,6 +130,8 @@ def _puts(node: ast.stmt, path: str) -> bool:
 
 def _is_pure(node: ast.expr) -> bool:
     """Whether nothing happens where an expression is computed."""
+    if any(isinstance(one, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) for one in ast.walk(node)):
+        return False
     calls = [one for one in ast.walk(node) if isinstance(one, ast.Call)]
     return all(isinstance(one.func, ast.Attribute) and one.func.attr in _PURE for one in calls)
 
@@ -162,8 +172,18 @@ def _bound_in(before: list[ast.stmt], *, again: bool) -> list[str]:
     return [name for name in found if not _is_deleted(before, name)]
 
 
+def _keeps_address(node: ast.AST) -> bool:
+    """Whether code goes on with where something is, which keeps nothing alive."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in _BY_ADDRESS
+    return isinstance(node, ast.Call) and last_name(node.func) in _BY_WEAK
+
+
 def _bound(node: ast.stmt) -> list[str]:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+    if any(isinstance(one, ast.Call) and last_name(one.func) in _ENDING for one in ast.walk(value or ast.Pass())):
+        return []
     return [one.id for one in targets if isinstance(one, ast.Name)]
 
 

@@ -1,21 +1,17 @@
-"""Data that is moved to a device whole: moved where it is used instead, or once it is what it is to be."""
+"""Data that is moved to a device whole: moved where it is used instead."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, is_name, last_name, pairs, parents_of, walk
+from nb_oomhelper.source.tree import is_at, is_name, last_name, nodes_above, pairs, parents_of, walk
 
 _MOVES = frozenset({"to", "cuda"})
-_KEPT_SHAPE = frozenset(
-    {"float", "half", "double", "bfloat16", "long", "int", "div", "mul", "sub", "add", "div_", "mul_", "sub_", "add_"}
-    | {"sqrt", "log", "log1p", "exp", "abs", "clamp", "permute", "transpose", "reshape", "view", "flatten", "unsqueeze"}
-    | {"squeeze", "contiguous", "swapaxes", "movedim"}
-)
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim"})
+_WITHOUT_CHANGE = frozenset({"requires_grad_", "retain_grad"})
 _ORDERS = frozenset({"torch.randperm", "np.random.permutation", "torch.arange", "range", "np.arange"})
 
 
@@ -32,7 +28,7 @@ def where_used(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, 
     """
     parents = parents_of(walk(body))
     node = next((one for one in walk(body) if isinstance(one, ast.Assign) and is_at(one, line)), None)
-    if node is None:
+    if node is None or _is_read_before(node, parents):
         return None
     edits: list[Edit] = []
     names = []
@@ -43,14 +39,14 @@ def where_used(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, 
         if not calls:
             continue
         uses = None
-        if isinstance(target, ast.Name):
+        if isinstance(target, ast.Name) and set(calls) == set(_plain_moves(value)):
             rest = [one for one in walk(body) if isinstance(one, ast.Name) and one.id == target.id]
             reads = [one for one in rest if isinstance(one.ctx, ast.Load) and one.lineno > (node.end_lineno or 0)]
             uses = _uses(text, body, target.id, reads, value, calls, parents) if reads else None
         if uses is None or not isinstance(target, ast.Name):
             return None
         names.append(target.id)
-        edits += [(text.span(_moved(one))[1], text.span(one)[1], "") for one in calls] + uses
+        edits += [(text.span(what_moves(one))[1], text.span(one)[1], "") for one in calls] + uses
     return (", ".join(names), edits) if names else None
 
 
@@ -64,19 +60,78 @@ def _uses(
     parents: Mapping[ast.AST, ast.AST],
 ) -> list[Edit] | None:
     """What moves each batch to where the whole was; None where one of the uses is no batch."""
-    tails = {text.text[text.span(_moved(one))[1] : text.span(one)[1]] for one in calls}
+    tails = {text.text[text.span(what_moves(one))[1] : text.span(one)[1]] for one in calls}
     if len(tails) != 1:
         return None
     tail, edits, batches = tails.pop(), list[Edit](), 0
+    if any(isinstance(one, ast.AugAssign) and is_name(one.target, name) for one in walk(body)):
+        return None  # what it was made of would change
     for read in reads:
-        if _only_looks(read, parents):
+        if _only_looks(read, parents) and not (gives_dtype(calls) and _asks_dtype(parents.get(read))):
             continue
+        if _is_changed(body, read, parents):
+            return None
         found = _of_loop(text, read, value, tail, parents) or _of_index(text, body, read, value, tail, parents)
         if found is None:
             return None
         edits += found
         batches += 1
     return edits if batches and not _is_read_in_functions(body, name, reads) else None
+
+
+def _is_read_before(node: ast.Assign, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether a loop around a statement reads what it binds above it: the next step finds it where it is then."""
+    names = {one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    loops = [one for one in nodes_above(node, parents) if isinstance(one, (ast.For, ast.While))]
+    reads = [one for loop in loops for one in ast.walk(loop) if isinstance(one, ast.Name) and one.id in names]
+    return any(isinstance(one.ctx, ast.Load) and one.lineno < node.lineno for one in reads)
+
+
+def _plain_moves(value: ast.expr) -> list[ast.expr]:
+    """The members of what is bound that are moved as they are, and not computed from what is moved."""
+    made = [value]
+    if isinstance(value, (ast.ListComp, ast.DictComp)):
+        elt = value.elt if isinstance(value, ast.ListComp) else value.value
+        made = elt.elts if isinstance(elt, (ast.Tuple, ast.List)) else [elt]
+    return [one for one in made if moves(one) and not _has_move(what_moves(one))]
+
+
+def gives_dtype(calls: Iterable[ast.Call]) -> bool:
+    """Tell whether a move may change the dtype, too: `x.to(dev, torch.half)`.
+
+    Args:
+        calls: The moves.
+    """
+    return any(len(one.args) > 1 or any(key.arg == "dtype" for key in one.keywords) for one in calls)
+
+
+def _asks_dtype(above: ast.AST | None) -> bool:
+    return isinstance(above, ast.Attribute) and above.attr not in ("shape", "size", "ndim", "numel", "dim")
+
+
+def _is_changed(body: list[ast.stmt], read: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether a batch, which is a part of the whole and no copy, is changed: `b = x[i:j]` and `b -= 1`."""
+    above = parents.get(read)
+    further = parents.get(above) if above is not None else None
+    if isinstance(further, ast.Attribute) and _changes(further):
+        return True
+    bound: list[ast.expr] = further.targets if isinstance(further, ast.Assign) else []
+    if isinstance(further, ast.Assign):
+        bound = [target for target, value in pairs(further) if value is above]
+    if isinstance(above, ast.For):
+        bound = [above.target]
+    names = {one.id for target in bound for one in ast.walk(target) if isinstance(one, ast.Name)}
+    for one in walk(body):
+        if isinstance(one, ast.AugAssign) and isinstance(one.target, ast.Name) and one.target.id in names:
+            return True
+        own = isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id in names
+        if own and _changes(one):  # type: ignore[arg-type]
+            return True
+    return False
+
+
+def _changes(node: ast.Attribute) -> bool:
+    return node.attr.endswith("_") and not node.attr.endswith("__") and node.attr not in _WITHOUT_CHANGE
 
 
 def _of_loop(
@@ -122,11 +177,11 @@ def _of_dataset(
     call = node.value
     if not (isinstance(call, ast.Call) and last_name(call.func) == "TensorDataset" and not call.keywords):
         return None
-    tails = {text.text[text.span(_moved(one))[1] : text.span(one)[1]] for one in call.args if moves(one)}
+    tails = {text.text[text.span(what_moves(one))[1] : text.span(one)[1]] for one in call.args if moves(one)}
     names = [one.id for one in node.targets if isinstance(one, ast.Name)]
     if len(tails) != 1 or len(names) != 1 or len(node.targets) != 1:
         return None
-    edits: list[Edit] = [(text.span(_moved(one))[1], text.span(one)[1], "") for one in call.args if moves(one)]
+    edits: list[Edit] = [(text.span(what_moves(one))[1], text.span(one)[1], "") for one in call.args if moves(one)]
     loops = 0
     todo = list(names)
     for name in todo:
@@ -226,60 +281,14 @@ def moves(node: ast.expr) -> bool:
     return node.func.attr == "cuda" or bool(told and not dtype and "cpu" not in told)
 
 
-def _moved(call: ast.expr) -> ast.expr:
-    """What a call moves."""
+def what_moves(call: ast.expr) -> ast.expr:
+    """Give what a call moves.
+
+    Args:
+        call: As `moves` knows it.
+    """
     return call.func.value  # type: ignore[attr-defined, no-any-return]
 
 
 def _has_move(node: ast.expr) -> bool:
     return any(isinstance(one, ast.Call) and moves(one) for one in ast.walk(node))
-
-
-def host_first(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, list[Edit]] | None:
-    """Move what is computed to the device, and not what it is computed from: `(x.float() / 255).to(device)`.
-
-    Args:
-        text: The source.
-        body: The statements that the line is among.
-        line: The line that was running, from 1.
-
-    Returns:
-        The name that is bound, and the edits; None where more than numbers take part.
-    """
-    for node in walk(body):
-        if not isinstance(node, ast.Assign) or not is_at(node, line):
-            continue
-        for target, value in pairs(node):
-            steps = list(_steps(value))
-            call = steps[-1] if steps else value
-            if not steps or call is value or not moves(call) or not isinstance(target, (ast.Name, ast.Attribute)):
-                continue
-            tail = text.text[text.span(_moved(call))[1] : text.span(call)[1]]
-            cut: Edit = (text.span(_moved(call))[1], text.span(call)[1], "")
-            return ast.unparse(target), [cut, *put_behind(text, value, tail)]
-    return None
-
-
-def _steps(value: ast.expr) -> Iterator[ast.expr]:
-    """An expression from the outside in, as long as each step only changes the numbers of one tensor."""
-    node: ast.expr | None = value
-    while node is not None:
-        yield node
-        if moves(node):
-            return
-        if isinstance(node, ast.BinOp):
-            sides = [one for one in (node.left, node.right) if not _is_number(one)]
-            node = sides[0] if len(sides) == 1 else None
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _KEPT_SHAPE:
-            plain = all(_is_number(one) for one in node.args) and all(_is_number(one.value) for one in node.keywords)
-            node = node.func.value if plain else None
-        else:
-            node = None
-
-
-def _is_number(node: ast.expr) -> bool:
-    if isinstance(node, ast.UnaryOp):
-        return _is_number(node.operand)
-    if isinstance(node, ast.BinOp):
-        return _is_number(node.left) and _is_number(node.right)
-    return isinstance(node, ast.Constant) and type(node.value) in (int, float)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
@@ -16,7 +17,9 @@ _COLLECTING = frozenset({"array", "asarray", "stack", "vstack", "hstack", "conca
 _KEPT_BY_ADAFACTOR = frozenset({"lr", "weight_decay", "params", "maximize"})
 
 
-def in_place(text: SourceText, body: list[ast.stmt], name: str, small: Collection[str] = ()) -> list[Edit]:
+def in_place(
+    text: SourceText, body: list[ast.stmt], name: str, small: Collection[str] = (), alike: Collection[str] = ()
+) -> list[Edit]:
     """Write `x = (x - x.mean()) / x.std()` so that each step changes the array that is there.
 
     Args:
@@ -24,10 +27,12 @@ def in_place(text: SourceText, body: list[ast.stmt], name: str, small: Collectio
         body: The statements to look in.
         name: The array, which nobody else looks at.
         small: Names of numbers, and of arrays that are much smaller.
+        alike: Names of other arrays whose reductions are as wide as its own.
     """
+    known = _Known({*small}, {name, *alike, "np", "numpy"})
     for node in body:
         for target, value in pairs(node):
-            steps = _steps(value, name, small) if is_name(target, name) and isinstance(node, ast.Assign) else None
+            steps = _steps(value, name, known) if is_name(target, name) and isinstance(node, ast.Assign) else None
             if steps and len(node.targets) == 1:  # type: ignore[attr-defined]
                 return _stepwise(text, node, steps, name)
     return []
@@ -47,7 +52,15 @@ def _is_reduced(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and last_name(node.func) in _REDUCING
 
 
-def _steps(value: ast.expr, name: str, small: Collection[str]) -> list[tuple[str, ast.expr]] | None:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Names of what is small, and of what may be reduced."""
+
+    small: set[str]
+    alike: set[str]
+
+
+def _steps(value: ast.expr, name: str, small: _Known) -> list[tuple[str, ast.expr]] | None:
     """What is done to an array one by one, from the inside out; None where that is more than arithmetic."""
     if is_name(value, name):
         return []
@@ -57,15 +70,15 @@ def _steps(value: ast.expr, name: str, small: Collection[str]) -> list[tuple[str
     return None if before is None else [*before, (_IN_PLACE[type(value.op)], value.right)]
 
 
-def _is_small(node: ast.expr, small: Collection[str]) -> bool:
+def _is_small(node: ast.expr, small: _Known) -> bool:
     """Whether an operand is a number, or what a reduction gives."""
     if isinstance(node, ast.BinOp):
         return _is_small(node.left, small) and _is_small(node.right, small)
     if isinstance(node, ast.Call):
-        kept = {one.arg for one in node.keywords} - {"axis", "keepdims", "ddof", "dtype"}
-        return last_name(node.func) in _REDUCING and not kept
+        kept = {one.arg for one in node.keywords} - {"axis", "keepdims", "ddof"}
+        return last_name(node.func) in _REDUCING and not kept and _names(node) <= small.alike
     if isinstance(node, ast.Name):
-        return node.id in small
+        return node.id in small.small
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
 
 
@@ -76,6 +89,8 @@ def _stepwise(text: SourceText, node: ast.stmt, steps: list[tuple[str, ast.expr]
         return []
     first: list[str] = []
     lines: list[str] = []
+    if any(f"{name}_{number}" in text.text for number in range(1, len(steps))):
+        return []
     for number, (sign, operand) in enumerate(steps):
         written = text.text[slice(*text.span(operand))]
         if number and _names(operand) & {name}:  # it is to see the array as it was
@@ -99,22 +114,36 @@ def sparse_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     return [edit for call in fitting for edit in _with_argument(text, call, "sparse=True")]
 
 
-def still_sparse(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+def still_sparse(text: SourceText, body: list[ast.stmt], arrays: Collection[str] | None = None) -> list[Edit]:
     """Multiply a sparse matrix, or add it all up, as it is and not made dense before.
 
     Args:
         text: The source.
         body: The statements to look in.
+        arrays: Names of what is surely dense: of two sparse ones the product is another one. None trusts all.
     """
     found = []
     for node in walk(body):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             dense = [one for one in (node.left, node.right) if _is_made_dense(one)]
-            found += dense if len(dense) == 1 else []  # of two sparse ones the product is another sparse one
+            other = node.right if node.left in dense else node.left
+            alone = len(dense) == 1 and not _is_matrix(dense[0]) and _are_known(other, arrays)
+            found += dense if alone else []
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_made_dense(node.func.value):
             alone = node.func.attr in _REDUCING & {"mean", "sum", "min", "max"} and not node.args and not node.keywords
-            found += [node.func.value] if alone or node.func.attr == "dot" else []
+            times = node.func.attr == "dot" and not _is_matrix(node.func.value)
+            times = times and all(_are_known(one, arrays) for one in node.args)
+            found += [node.func.value] if alone or times else []
     return [(text.span(one.func.value)[1], text.span(one)[1], "") for one in found]  # type: ignore[attr-defined]
+
+
+def _are_known(node: ast.expr, arrays: Collection[str] | None) -> bool:
+    return arrays is None or _names(node) <= {"np", "numpy", *arrays}
+
+
+def _is_matrix(node: ast.expr) -> bool:
+    """Whether it is NumPy's `matrix`, as its products are."""
+    return isinstance(node, ast.Call) and last_name(node.func) == "todense"
 
 
 def _is_made_dense(node: ast.expr) -> bool:
@@ -149,11 +178,14 @@ def scaled_as_float32(text: SourceText, body: list[ast.stmt], whole: Collection[
         whole: Names of arrays of whole numbers.
     """
     edits: list[Edit] = []
+    indexes = {part for one in walk(body) if isinstance(one, ast.Subscript) for part in ast.walk(one.slice)}
     for node in walk(body):
         operands = [node.left, node.right] if isinstance(node, ast.BinOp) and type(node.op) in _IN_PLACE else []
-        for one in operands:
+        for one in operands if node not in indexes else ():
             if isinstance(one, ast.Name) and one.id in whole:
                 edits += put_behind(text, one, '.astype("float32")')
+            elif not isinstance(node.op, ast.Div):  # type: ignore[attr-defined]
+                continue  # whole numbers may stay whole
             elif isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _COLLECTING:
                 module = ast.unparse(one.func.value)
                 if module in ("np", "numpy") and not {keyword.arg for keyword in one.keywords} & {"dtype", "out", None}:

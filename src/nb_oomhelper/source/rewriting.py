@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.steps import shares_graph
 from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
+
+_OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
+_KEYED = frozenset({"keys", "names", "levels", None})  # of `concat`: they tell the parts apart
 
 
 def retry_after(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]:
@@ -27,7 +31,7 @@ def retry_after(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]
 
 
 def _moved_out(text: SourceText, node: ast.Try, handler: ast.ExceptHandler) -> list[Edit]:
-    needs = [at for at, one in enumerate(handler.body) if _names(one) & {handler.name} or _raises_again(one)]
+    needs = [at for at, one in enumerate(handler.body) if _names(one) & {handler.name} or _needs_error(one)]
     moved = handler.body[needs[-1] + 1 if needs else 0 :]
     start, line = text.span(node)[0], text.line_start(text.span(node)[0])
     indent = text.text[line:start]
@@ -50,17 +54,23 @@ def _moved_out(text: SourceText, node: ast.Try, handler: ast.ExceptHandler) -> l
     return [*edits, (first, last, f"{inner}{flag} = True"), (end, end, after)]
 
 
-def _raises_again(node: ast.stmt) -> bool:
-    return any(isinstance(one, ast.Raise) and one.exc is None for one in ast.walk(node))
+def _needs_error(node: ast.stmt) -> bool:
+    """Whether it raises, prints or logs the error that is being handled, without its name."""
+    return any(
+        (isinstance(one, ast.Raise) and one.exc is None)
+        or (isinstance(one, ast.Call) and last_name(one.func) in _OF_ERRORS)
+        for one in ast.walk(node)
+    )
 
 
-def backward_each(text: SourceText, body: list[ast.stmt], name: str) -> list[Edit]:
+def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Collection[str] = ()) -> list[Edit]:
     """Go backward with each part of a sum of losses, where its graph ends, in place of once with the whole sum.
 
     Args:
         text: The source.
         body: The statements to look in.
         name: The sum.
+        graphs: What is known to have a graph, by path: the parts must not share one.
     """
     for block in _blocks(body):
         for at, loop in enumerate(block):
@@ -70,7 +80,12 @@ def backward_each(text: SourceText, body: list[ast.stmt], name: str) -> list[Edi
                 between = rest[: rest.index(calls[0])] if calls else []
                 if len(calls) != 1 or any(_names(one) & {name} for one in between) or _trains(loop.body):
                     return []
-                return _sent_back(text, added, calls[0], name)
+                first = [one for one in between if _is_zeroing(one)]  # gradients come with the loop then
+                if _trains([one for one in between if one not in first]) or shares_graph(loop.body, graphs, name):
+                    return []
+                if first and any(_names(one) & _stored(loop) for one in first):
+                    return []
+                return _sent_back(text, added, calls[0], name, _moved_up(text, loop, first))
     return []
 
 
@@ -93,7 +108,32 @@ def _added(body: list[ast.stmt], name: str) -> tuple[ast.stmt, ast.expr] | None:
     return None
 
 
-def _sent_back(text: SourceText, added: tuple[ast.stmt, ast.expr], call: ast.stmt, name: str) -> list[Edit]:
+def _is_zeroing(node: ast.stmt) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and last_name(call.func) == "zero_grad" and isinstance(call.func, ast.Attribute)
+
+
+def _stored(loop: ast.stmt) -> set[str]:
+    return {one.id for one in ast.walk(loop) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+
+
+def _moved_up(text: SourceText, loop: ast.stmt, nodes: list[ast.stmt]) -> list[Edit] | None:
+    """Lines put before a loop; None where one of them has more than a statement."""
+    place = text.line_start(text.span(loop)[0])
+    edits: list[Edit] = []
+    for node in nodes:
+        line, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
+        whole = text.text[line:end]
+        if whole.strip() != text.text[slice(*text.span(node))]:
+            return None
+        edits.append((line, min(end + 1, len(text.text)), ""))
+    lines = "".join(f"{text.text[start:end].rstrip()}\n" for start, end, _ in edits)
+    return [(place, place, lines), *edits] if edits else []
+
+
+def _sent_back(
+    text: SourceText, added: tuple[ast.stmt, ast.expr], call: ast.stmt, name: str, more: list[Edit] | None
+) -> list[Edit]:
     statement, value = added
     start, end = text.span(statement)
     line = text.line_start(start)
@@ -101,11 +141,11 @@ def _sent_back(text: SourceText, added: tuple[ast.stmt, ast.expr], call: ast.stm
     call_line, call_end = text.line_start(text.span(call)[0]), text.line_end(text.span(call)[1])
     alone = not indent.strip() and text.text[call_line:call_end].strip() == text.text[slice(*text.span(call))]
     part = f"{name}_part"
-    if not alone or part in text.text or "\n" in text.text[start:end]:
+    if not alone or part in text.text or "\n" in text.text[start:end] or more is None:
         return []
     written = text.text[slice(*text.span(value))]
     new = f"{part} = {written}\n{indent}{part}.backward()\n{indent}{name} = {name} + {part}.detach()"
-    return [(start, end, new), (call_line, min(call_end + 1, len(text.text)), "")]
+    return [*more, (start, end, new), (call_line, min(call_end + 1, len(text.text)), "")]
 
 
 def _is_backward(node: ast.stmt, name: str) -> bool:
@@ -117,7 +157,8 @@ def _is_backward(node: ast.stmt, name: str) -> bool:
 
 def _trains(body: list[ast.stmt]) -> bool:
     return any(
-        isinstance(node, ast.Attribute) and node.attr in ("backward", "step", "zero_grad") for node in walk(body)
+        isinstance(node, ast.Attribute) and node.attr in ("backward", "step", "zero_grad", "grad")
+        for node in walk(body)
     )
 
 
@@ -128,8 +169,11 @@ def concat_once(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
         text: The source.
         body: The statements to look in.
     """
+    tried = {id(one) for node in walk(body) if isinstance(node, ast.Try) for one in ast.walk(node)}
     for block in _blocks(body):
         for at, loop in enumerate(block):
+            if id(loop) in tried:
+                continue  # what has been put together by an error is there behind it
             found = _grown(loop) if isinstance(loop, ast.For) and not loop.orelse else None
             if found is not None:
                 return _collected(text, block[:at], loop, *found)
@@ -145,6 +189,8 @@ def _grown(loop: ast.stmt) -> tuple[ast.Assign, ast.Call, ast.expr, str] | None:
         if not (isinstance(call, ast.Call) and last_name(call.func) in ("concat", "concatenate", "vstack")):
             continue
         parts = call.args[0] if len(call.args) == 1 else None
+        if {one.arg for one in call.keywords} & _KEYED:
+            continue
         if isinstance(parts, (ast.List, ast.Tuple)) and len(parts.elts) == 2 and is_name(parts.elts[0], name):
             return node, call, parts.elts[1], name
     return None
@@ -166,11 +212,14 @@ def _collected(
     empty = [one for one in before if any(is_name(target, name) for target, _ in pairs(one))]
     if len(others) != 2 + len(kept) or not empty or not _is_empty(empty[-1]) or indent.strip():
         return []
+    outer = [one for node in walk([loop]) if isinstance(node, (ast.Global, ast.Nonlocal)) for one in node.names]
+    if name in outer or any(isinstance(one, (ast.Yield, ast.YieldFrom, ast.Await)) for one in walk([loop])):
+        return []
     parts = next(one for one in (f"{name}_parts", f"all_{name}_parts") if one not in text.text)
     list_start, list_end = text.span(call.args[0])
     whole = text.text[text.span(call)[0] : list_start] + parts + text.text[list_end : text.span(call)[1]]
     edits: list[Edit] = [
-        (text.line_start(start), text.line_start(start), f"{indent}{parts} = []\n"),
+        (text.line_start(start), text.line_start(start), f"{indent}{parts} = [{name}]\n"),
         (*text.span(node), f"{parts}.append({text.text[slice(*text.span(part))]})"),
         (text.line_end(end), text.line_end(end), f"\n{indent}{name} = {whole}"),
     ]

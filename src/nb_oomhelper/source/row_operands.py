@@ -1,89 +1,22 @@
-"""Operands of expressions that are computed row by row: where their rows lie, and how to take some of them."""
+"""Operands of expressions that are computed row by row."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from nb_oomhelper.source.collecting import put_behind
-from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import last_name
+from nb_oomhelper.source.row_calls import REDUCING
+from nb_oomhelper.source.row_sources import Rows, Sources, UnfitError, is_plain_number, shape_of
+from nb_oomhelper.source.tree import last_name, names_in
 
-REDUCING = frozenset(
-    {"sum", "mean", "std", "var", "min", "max", "prod", "any", "all", "argmin", "argmax", "median", "ptp", "norm"}
-    | {"nansum", "nanmean", "nanmin", "nanmax", "quantile", "percentile", "logsumexp", "count_nonzero"}
-)
 _FEW = 100  # values of a row that are chosen
+_SQUARE = frozenset(
+    {"eye", "identity", "tri", "tril", "triu", "diag", "outer", "full", "ones", "zeros", "tile", "repeat"}
+)
 
 
-class UnfitError(Exception):
-    """Something that needs other rows than its own, or of which nobody can tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A value that has a row for each row of its sources.
-
-    Attributes:
-        ndim: The number of its axes, rows among them; None where it is unknown.
-        small: Each row has one value, or a few that were chosen.
-        view: It looks into a larger one.
-    """
-
-    ndim: int | None = None
-    small: bool = False
-    view: bool = False
-
-
-class Operands:
-    """Reads operands, and notes where their sources are to be cut.
-
-    Attributes:
-        text: The source.
-        part: The name of the numbers of the rows of one part.
-        env: Names that stand for rows by now.
-        edits: What makes the sources a part of theirs.
-        counts: What tells how many rows there are, as code.
-    """
-
-    def __init__(
-        self,
-        text: SourceText,
-        shapes: Mapping[str, tuple[int, ...]],
-        refused: tuple[int, ...],
-        elementwise: Callable[[str], bool],
-        part: str,
-    ) -> None:
-        self.text, self.part = text, part
-        self._shapes, self._length, self._elementwise = shapes, refused[0], elementwise
-        self._ndim = len(refused)
-        self.env: dict[str, Rows] = {}
-        self.edits: list[Edit] = []
-        self.counts: list[str] = []
-
-    def is_small(self, rows: Rows) -> bool:
-        """Tell whether all rows of a value together may be kept.
-
-        Args:
-            rows: The value.
-        """
-        return rows.small or (rows.ndim is not None and rows.ndim < self._ndim)
-
-    def value(self, node: ast.expr) -> Rows | None:
-        """Tell what an expression gives: rows, or None where it is the same for all rows.
-
-        Raises:
-            UnfitError: It needs more than its own row.
-        """
-        read: Callable[[ast.expr], Rows | None] = getattr(self, f"_of_{type(node).__name__.lower()}", self._same)
-        return read(node)
-
-    def _same(self, *nodes: ast.AST) -> Rows | None:
-        """What is the same for all rows."""
-        if any(map(self._knows, nodes)):
-            raise UnfitError
-        return None
+class Operands(Sources):
+    """Reads operands."""
 
     def _of_name(self, node: ast.Name) -> Rows | None:
         return self.env.get(node.id) or self._source(node)
@@ -91,21 +24,6 @@ class Operands:
     def _of_attribute(self, node: ast.Attribute) -> Rows | None:
         found = self._source(node) if node.attr not in ("T", "shape", "size") else None
         return found or self._same(node)
-
-    def _source(self, node: ast.expr) -> Rows | None:
-        """An array of tables, say, that has as many rows as what was refused."""
-        shape = self._shapes.get(ast.unparse(node))
-        if shape is None or len(shape) < 2 or shape[0] != self._length:
-            return None
-        return self._cut(node, len(shape))
-
-    def _cut(self, node: ast.expr, ndim: int | None) -> Rows:
-        if not isinstance(node, (ast.Name, ast.Attribute)):
-            raise UnfitError  # it would be computed for each part
-        written = self.text.text[slice(*self.text.span(node))]
-        self.edits += put_behind(self.text, node, f"[{self.part}]")
-        self.counts.append(f"len({written})")
-        return Rows(ndim)
 
     def _of_subscript(self, node: ast.Subscript) -> Rows | None:
         index = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -120,24 +38,22 @@ class Operands:
             if shape is not None and shape[0] != self._length:
                 raise UnfitError
             rows = self._cut(node.value, ndim)
-            return rows if ndim is None else Rows(ndim + sum(new) - taken)
+            return rows if ndim is None else Rows(ndim + sum(new) - taken, shared=True)
         inside = self.value(node.value)
         if inside is None:  # `data[indexes]`
-            chosen = self.value(node.slice) if len(index) == 1 and not isinstance(node.slice, ast.Slice) else None
-            if chosen is None:
+            picked = self.value(node.slice) if len(index) == 1 and not isinstance(node.slice, ast.Slice) else None
+            if picked is None:
                 return self._same(node)
-            return Rows(None if shape is None or chosen.ndim is None else chosen.ndim + len(shape) - 1)
+            return Rows(None if shape is None or picked.ndim is None else picked.ndim + len(shape) - 1)
         if not _is_whole(index[0]):
             raise UnfitError
         for one in index[1:]:
             self._same(one)
-        taken = sum(not isinstance(one, ast.Slice) and not is_new for one, is_new in zip(index, new, strict=True))
-        ndim = None if inside.ndim is None else inside.ndim + sum(new) - taken
+        chosen = [one for one, is_new in zip(index, new, strict=True) if not isinstance(one, ast.Slice) and not is_new]
+        known = all(is_plain_number(one) for one in chosen)  # else it may be a list of columns
+        ndim = None if inside.ndim is None or not known else inside.ndim + sum(new) - len(chosen)
         chosen_few = len(index) == 2 and isinstance(index[1], ast.Slice) and _is_short(index[1])
-        return Rows(ndim, small=ndim == 1 or chosen_few or inside.small, view=True)
-
-    def _knows(self, node: ast.AST) -> bool:
-        return any(isinstance(one, ast.Name) and one.id in self.env for one in ast.walk(node))
+        return Rows(ndim, small=ndim == 1 or chosen_few or inside.small, view=True, shared=inside.shared)
 
     def _of_binop(self, node: ast.BinOp) -> Rows | None:
         if isinstance(node.op, ast.MatMult):
@@ -147,10 +63,13 @@ class Operands:
     def _product(self, left: ast.expr, right: ast.expr) -> Rows | None:
         rows = self.value(left)
         self._same(right)
+        if isinstance(right, ast.Name) and right.id in self._unknown:
+            return rows and Rows()
         return rows and Rows(rows.ndim if len(self._shapes.get(ast.unparse(right), (0, 0))) > 1 else 1, small=False)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> Rows | None:
-        return self.value(node.operand)
+        rows = self.value(node.operand)
+        return rows and Rows(rows.ndim, rows.small)
 
     def _of_compare(self, node: ast.Compare) -> Rows | None:
         return self._together([node.left, *node.comparators])
@@ -166,26 +85,30 @@ class Operands:
         if known and min(known) != max(known):
             raise UnfitError  # the shorter one's rows would lie along another axis
         for node, one in read:
-            if one is None and (shape := self._shapes.get(ast.unparse(node))) and len(shape) >= (ndim or 1):
+            if one is None and self._unknown.intersection(names_in(node)):
+                raise UnfitError
+            if one is None and (shape := shape_of(node, self._shapes)) and len(shape) >= (ndim or 1):
                 if len(shape) != ndim or shape[0] not in (1, self._length):
                     raise UnfitError
                 if shape[0] != 1:
                     self._cut(node, ndim)
-            elif (
-                one is None
-                and not isinstance(node, (ast.Name, ast.Attribute))
-                and _may_have_rows(node, self._shapes, self._length)
-            ):
+            elif one is None and not isinstance(node, ast.Name) and _may_have_rows(node, self._shapes, self._length):
                 raise UnfitError
         return Rows(ndim, small=ndim == 1 or all(one.small for one in rows))
 
 
 def _may_have_rows(node: ast.AST, shapes: Mapping[str, tuple[int, ...]], length: int) -> bool:
     """Whether something that is the same for all rows may have as many rows itself, as `np.roll(a, 1)` has."""
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and _is_new_axis(node.slice.elts[0]):
+    if isinstance(node, ast.Subscript):
+        first = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
+        if _is_new_axis(first):
+            return False
+    if isinstance(node, ast.Attribute) and node.attr in ("shape", "size", "ndim"):
         return False
-    if isinstance(node, ast.Attribute) and node.attr in ("T", "shape", "size", "ndim"):
-        return False
+    if isinstance(node, ast.Attribute) and node.attr == "T":
+        return (shape_of(node, shapes) or (length,))[0] == length
+    if isinstance(node, ast.Call) and last_name(node.func) in _SQUARE:
+        return True
     if isinstance(node, ast.Call) and last_name(node.func) in REDUCING | {"len", "float", "int"}:
         axes = [*node.args, *(one.value for one in node.keywords if one.arg == "axis")]
         if all(not isinstance(one, ast.Constant) or one.value == 0 for one in axes):

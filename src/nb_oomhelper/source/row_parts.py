@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.letting_go import is_on_the_way
-from nb_oomhelper.source.row_operands import Rows, UnfitError
-from nb_oomhelper.source.row_totals import SIMPLE, has_rows, read_totals
+from nb_oomhelper.source.row_sources import Rows, UnfitError
+from nb_oomhelper.source.row_totals import SIMPLE, read_totals
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, last_name, walk
+from nb_oomhelper.source.tree import is_at, last_name, names_in, reads_by_name, walk
 
 PARTS = 32
 
@@ -25,11 +25,13 @@ class RowParts:
         edits: The changes.
         alone: All that these statements make is made in parts.
         wide: What is kept of the rows is more than a value or a few of each.
+        gone: Names that stand for nothing any more.
     """
 
     edits: list[Edit]
     alone: bool
     wide: bool
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class _Run:
         tail: Changes of the statements after it.
         returned: What the last statement gives back; None where it is none.
         wide: As of `RowParts`.
+        read: Names in the statements that go into the loop.
     """
 
     inside: list[tuple[ast.stmt, list[Edit]]] = field(default_factory=list)
@@ -51,6 +54,7 @@ class _Run:
     tail: list[Edit] = field(default_factory=list)
     returned: list[ast.expr] | None = None
     wide: bool = False
+    read: set[str] = field(default_factory=set)
 
 
 def in_row_parts(
@@ -79,7 +83,7 @@ def in_row_parts(
     Returns:
         The changes; None where it cannot be.
     """
-    block = _block_at(body, line)
+    block = None if reads_by_name(body) else _block_at(body, line)
     used = {one.id for one in walk(body) if isinstance(one, ast.Name)}.union(taken if at_top else ())
     part = next((one for one in ("part", "rows", "part_rows") if one not in used), None)
     if block is None or part is None:
@@ -87,12 +91,14 @@ def in_row_parts(
     at = next(at for at, one in enumerate(block) if is_at(one, line))
     for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
         reader = RowReader(text, shapes, refused, elementwise, part)
+        reader.may_be_few = not at_top or refused[0] < PARTS
         run = _read(text, reader, block[first:last], block[last:])
         if run is None or len(run.inside) + len(run.hoisted) <= at - first:
             continue
         if edits := _written(text, body, reader, run, used, at_top=at_top):
             alone = block is body and all(map(_makes_nothing, block[:first]))
-            return RowParts(edits=edits, alone=alone, wide=run.wide)
+            gone = frozenset(name for name, rows in reader.env.items() if not reader.is_small(rows))
+            return RowParts(edits=edits, alone=alone, wide=run.wide, gone=gone)
     return None
 
 
@@ -110,7 +116,7 @@ def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
 def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list[ast.stmt]) -> _Run | None:
     run = _Run()
     for number, node in enumerate(block):
-        before = len(reader.edits), len(reader.counts)
+        before = len(reader.edits), len(reader.counts), len(reader.drawn)
         try:
             inside = _goes_inside(reader, node, run)
         except UnfitError:
@@ -118,12 +124,14 @@ def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list
         edits = reader.edits[before[0] :]
         if inside:
             run.inside.append((node, edits))
+            run.read |= names_in(node)
         elif not run.inside:
             return None
-        elif inside is None:
+        elif inside is None and isinstance(node, ast.Assign):
             run.hoisted.append(node)
+            reader.bind(node.targets[0].id, node.value)  # type: ignore[attr-defined]
         else:
-            del reader.edits[before[0] :], reader.counts[before[1] :]
+            del reader.edits[before[0] :], reader.counts[before[1] :], reader.drawn[before[2] :]
             rest = [*block[number:], *rest]
             break
     run.totals, run.tail = read_totals(text, reader, rest)
@@ -133,23 +141,27 @@ def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list
 def _goes_inside(reader: RowReader, node: ast.stmt, run: _Run) -> bool | None:
     """Whether a statement is done part by part; None where it may be done before."""
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        return _assigned(reader, node.targets[0], node.value)
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id in reader.env:
-        reader.env[node.target.id] = reader.value(ast.BinOp(node.target, node.op, node.value)) or Rows()
+        return _assigned(reader, node.targets[0], node.value, run)
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and _is_own(reader, node.target):
+        changed = reader.value(ast.BinOp(node.target, node.op, node.value)) or Rows()
+        reader.check(node.value)
+        reader.env[node.target.id] = changed
         return True
     call = node.value if isinstance(node, ast.Expr) else None
     if isinstance(call, ast.Call) and last_name(call.func) == "fill_diagonal" and len(call.args) == 2:
         target, value = call.args
-        if isinstance(target, ast.Name) and target.id in reader.env and not reader.value(value):
+        if _is_own(reader, target) and not reader.value(value):
+            reader.check(value)
             start, end = reader.text.span(call)
             written = reader.text.text[slice(*reader.text.span(value))]
             reader.edits.append(
-                (start, end, f"{target.id}[numpy.arange(len({reader.part})), {reader.part}] = {written}")
+                (start, end, f"{ast.unparse(target)}[numpy.arange(len({reader.part})), {reader.part}] = {written}")
             )
             return True
     if isinstance(node, ast.Return) and node.value is not None:
         values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
         rows = [reader.value(one) for one in values]
+        reader.check(node.value)
         if all(one is not None and reader.is_small(one) for one in rows):
             run.returned = list(values)
             run.wide = any(one is not None and not one.small for one in rows)
@@ -157,16 +169,25 @@ def _goes_inside(reader: RowReader, node: ast.stmt, run: _Run) -> bool | None:
     return False
 
 
-def _assigned(reader: RowReader, target: ast.expr, value: ast.expr) -> bool | None:
+def _is_own(reader: RowReader, node: ast.expr) -> bool:
+    """Whether it is an array that the loop makes: to change a part of another one would change nothing of it."""
+    return isinstance(node, ast.Name) and node.id in reader.env and not reader.env[node.id].shared
+
+
+def _assigned(reader: RowReader, target: ast.expr, value: ast.expr, run: _Run) -> bool | None:
     rows = reader.value(value)
-    if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and target.value.id in reader.env:
-        mask = reader.value(target.slice) if isinstance(target.slice, ast.Compare) else None
-        return mask is not None and rows is None
+    reader.check(value)
+    if isinstance(target, ast.Subscript):
+        mask = isinstance(target.slice, ast.Compare) and _is_own(reader, target.value) and reader.value(target.slice)
+        reader.check(target.slice)
+        return bool(mask) and rows is None
     if not isinstance(target, ast.Name):
         return False
+    before = run.read | names_in(value)
     if rows is None:
-        calls = any(isinstance(one, ast.Call) for one in ast.walk(value))
-        return False if target.id in reader.env or (calls and has_rows(reader, value)) else None
+        return None if target.id not in reader.env and target.id not in before else False
+    if isinstance(value, ast.Name) or (target.id not in reader.env and target.id in before):
+        return False  # two names of one array; or the next part would find this one's rows
     reader.env[target.id] = rows
     return True
 
@@ -175,19 +196,24 @@ def _written(
     text: SourceText, body: list[ast.stmt], reader: RowReader, run: _Run, used: set[str], *, at_top: bool
 ) -> list[Edit]:
     first, inside = run.inside[0][0], [node for node, _ in run.inside]
-    start, end = text.line_start(text.span(first)[0]), text.line_end(text.span(inside[-1])[1])
+    last = max(text.span(one)[1] for one in [*inside, *run.hoisted])
+    start, end = text.line_start(text.span(first)[0]), text.line_end(last)
     indent = text.text[start : text.span(first)[0]]
-    run.hoisted = [node for node in run.hoisted if text.span(node)[0] < end]  # those behind stay where they are
     read = _read_elsewhere(text, body, reader, run)
     kept = [name for name, rows in reader.env.items() if reader.is_small(rows) and (at_top or name in read)]
     run.wide |= any(not reader.env[name].small for name in kept)
     helpers = [f"{name}_parts" for name in kept]
     if read - set(kept) or not (kept or run.totals or run.returned):
         return []
+    if any(reader.env[name].shared for name in kept):  # who changes it changes what it looks into
+        return []
     if indent.strip() or any(map(_spans_text, inside)) or _between(text, start, end, [*inside, *run.hoisted]):
         return []
     if at_top and any(name not in kept and not is_on_the_way(body, name) for name in reader.env):
         return []  # a result
+    outer = {name for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
+    if outer & reader.env.keys():
+        return []
     if used.intersection([*helpers, *(name for name, _ in run.totals)]):
         return []
     lines = [*_before(text, run, helpers), *_loop(text, reader, run, kept)]
@@ -217,7 +243,9 @@ def _before(text: SourceText, run: _Run, helpers: list[str]) -> list[str]:
 
 
 def _loop(text: SourceText, reader: RowReader, run: _Run, kept: list[str]) -> list[str]:
-    lines = [f"for {reader.part} in numpy.array_split(numpy.arange({reader.counts[0]}), {PARTS}):"]
+    count = reader.counts[0]
+    few = f"[: {count} or 1]" if reader.may_be_few else ""  # no empty parts
+    lines = [f"for {reader.part} in numpy.array_split(numpy.arange({count}), {PARTS}){few}:"]
     for node, edits in run.inside:
         if not isinstance(node, ast.Return):
             lines.append("    " + _changed(text, node, edits).replace("\n", "\n    "))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 
-from nb_oomhelper.source.row_operands import Rows, UnfitError
+from nb_oomhelper.source.row_calls import QUIET, is_quiet
+from nb_oomhelper.source.row_sources import Rows, UnfitError
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import last_name
+from nb_oomhelper.source.tree import last_name, names_in
 
 _TOTALS = frozenset({"mean", "sum", "min", "max"})
 SIMPLE = (ast.Assign, ast.AugAssign, ast.Expr, ast.Return, ast.AnnAssign)
@@ -26,12 +27,16 @@ def read_totals(text: SourceText, reader: RowReader, rest: list[ast.stmt]) -> tu
     """
     totals: list[tuple[str, str]] = []
     tail: list[Edit] = []
-    for node in rest:
+    others: set[str] = set()  # than they were behind the loop
+    for number, node in enumerate(rest):
+        others |= _changed_names(rest[number - 1]) if number else set()
         if not isinstance(node, SIMPLE):
             continue
         inner: set[ast.AST] = set()
+        own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+        own |= {name for one in ast.walk(node) if isinstance(one, ast.comprehension) for name in names_in(one.target)}
         for call in (one for one in ast.walk(node) if isinstance(one, (ast.Call, ast.BinOp))):
-            if call in inner or (total := _total(reader, call)) is None:
+            if call in inner or names_in(call) & (others | own) or (total := _total(reader, call)) is None:
                 continue
             inner.update(ast.walk(call))
             name, whole, weight = f"part_{total[0]}s", total[1], ""
@@ -41,15 +46,27 @@ def read_totals(text: SourceText, reader: RowReader, rest: list[ast.stmt]) -> tu
                 offset = text.span(call)[0]
                 written = written[: start - offset] + new + written[end - offset :]
             if total[0] == "mean":
-                weight = f" * len({reader.part})"
+                weight = f" * (len({reader.part}) / {reader.counts[0]})"
             totals.append((name, f"{written}{weight}"))
-            tail.append((*text.span(call), whole.format(name=name, count=reader.counts[0])))
+            tail.append((*text.span(call), whole.format(name=name)))
     return totals, tail
+
+
+def _changed_names(node: ast.stmt) -> set[str]:
+    """Names that a statement binds, or whose object it may change."""
+    found = {name for one in ast.walk(node) if isinstance(one, (ast.FunctionDef, ast.ClassDef)) for name in (one.name,)}
+    for one in ast.walk(node):
+        if isinstance(one, (ast.Name, ast.Attribute, ast.Subscript)) and not isinstance(one.ctx, ast.Load):
+            found |= names_in(one)
+        elif isinstance(one, ast.Call):  # `b.sort()`, `shuffle(b)`
+            quiet = isinstance(node, SIMPLE) and last_name(one.func) in QUIET
+            found |= set() if quiet else names_in(one)
+    return found
 
 
 def _total(reader: RowReader, call: ast.Call | ast.BinOp) -> tuple[str, str, list[Edit]] | None:
     """What a call takes of all rows: its name, the code of the whole, and the changes of one part's."""
-    if not has_rows(reader, call):
+    if not has_rows(reader, call) or not is_quiet(call, (), reader.elementwise):
         return None
     if (edits := _small(reader, call)) is not None:
         return "row", "numpy.concatenate({name})", edits
@@ -65,8 +82,8 @@ def _total(reader: RowReader, call: ast.Call | ast.BinOp) -> tuple[str, str, lis
     rows, edits = _looked_at(reader, operand)
     if rows is None or rows.ndim == 1:
         return None
-    whole = {"sum": "sum({name})", "mean": "sum({name}) / {count}"}.get(name, f"numpy.{name}({{name}}, axis=0)")
-    return name, f"({whole})" if name == "mean" else whole, edits
+    whole = {"sum": "sum({name})", "mean": "sum({name})"}.get(name, f"numpy.{name}({{name}}, axis=0)")
+    return name, whole, edits
 
 
 def _product_of_rows(reader: RowReader, node: ast.BinOp) -> tuple[str, str, list[Edit]] | None:

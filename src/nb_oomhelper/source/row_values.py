@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 
-from nb_oomhelper.source.row_operands import REDUCING, Operands, Rows, UnfitError
+from nb_oomhelper.source.row_calls import (
+    ALONG_LAST,
+    ELEMENTWISE,
+    FFT,
+    PAIRS,
+    REDUCING,
+    SAME_SHAPE,
+    SHAPED,
+    is_module,
+)
+from nb_oomhelper.source.row_operands import Operands
+from nb_oomhelper.source.row_sources import Rows, UnfitError, shape_of
 from nb_oomhelper.source.tree import last_name, walk
 
-ELEMENTWISE = frozenset(
-    {"sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "exp", "exp2", "expm1"}
-    | {"log", "log2", "log10", "log1p", "sqrt", "cbrt", "square", "abs", "absolute", "fabs", "sign", "floor", "ceil"}
-    | {"rint", "round", "radians", "degrees", "deg2rad", "rad2deg", "maximum", "minimum", "power", "hypot", "clip"}
-    | {"where", "isnan", "isfinite", "isinf", "logical_and", "logical_or", "logical_not", "nan_to_num", "real", "imag"}
-    | {"angle", "conj", "add", "subtract", "multiply", "divide", "true_divide", "mod", "remainder", "equal", "erf"}
-    | {"not_equal", "less", "greater", "less_equal", "greater_equal", "expit"}
-)
-_SAME_SHAPE = frozenset({"astype", "copy", "clip", "round", "conj"})
-_ALONG_LAST = frozenset({"argsort", "sort", "argpartition", "partition", "softmax", "log_softmax", "cumsum"})
-_FFT = frozenset({"fft", "ifft", "rfft", "irfft", "hfft", "dct", "hilbert"})
-_PAIRS = frozenset(
-    {"cdist", "pairwise_distances", "euclidean_distances", "cosine_similarity", "cosine_distances", "rbf_kernel"}
-    | {"manhattan_distances", "linear_kernel", "polynomial_kernel", "laplacian_kernel", "haversine_distances"}
-)
-_SHAPED = frozenset(
-    {"integers", "random", "normal", "standard_normal", "uniform", "choice", "poisson", "exponential", "lognormal"}
-    | {"randint"}
-)
+_AXIS_AT = dict.fromkeys(
+    [*FFT, "quantile", "percentile", "norm", "partition", "argpartition"], 2
+)  # arguments before it
+_OF_ALL = frozenset({"cumsum", "softmax", "log_softmax"})  # where no axis is given
+_OF_THE_DATA = frozenset({"seuclidean", "mahalanobis"})  # metrics that depend on all rows
+_LOOKING = frozenset({"real", "imag", "conj"})  # what they give may look into what they get
 
 
 class RowReader(Operands):
@@ -34,27 +33,28 @@ class RowReader(Operands):
 
     def _of_call(self, node: ast.Call) -> Rows | None:
         name = last_name(node.func) or ""
-        method = isinstance(node.func, ast.Attribute) and not _is_module(node.func.value)
+        method = isinstance(node.func, ast.Attribute) and not is_module(node.func.value)
         given = {one.arg: one.value for one in node.keywords}
         if None in given or "out" in given or any(isinstance(one, ast.Starred) for one in node.args):
             return self._same(node)
         operands = [node.func.value, *node.args] if method else list(node.args)  # type: ignore[attr-defined]
-        if name in _SHAPED and isinstance(node.func, ast.Attribute):
+        if name in SHAPED and isinstance(node.func, ast.Attribute):
             return self._drawn(node, given)
         if not operands:
             return self._same(node)
         if name == "outer" and isinstance(node.func, ast.Attribute):
             return self._outer(node)
-        if name in _PAIRS and not method:
+        if name in PAIRS and not method:
             return self._pairs(node)
         if name in ("dot", "matmul") and len(operands) == 2 and not given:
             return self._product(operands[0], operands[1])
         if name == "einsum" and not given:
             return self._einsum(node)
-        if name in (ELEMENTWISE if not method else _SAME_SHAPE | {"abs", "round"}):
+        if name in (ELEMENTWISE if not method else SAME_SHAPE | {"abs", "round"}):
             self._same(*given.values(), *(node.args if method else ()))
-            return self._together(operands[:1] if method else operands)
-        if not method and isinstance(node.func, ast.Name) and self._elementwise(name):
+            rows = self._together(operands[:1] if method else operands)
+            return rows and replace(rows, shared=name in _LOOKING)
+        if not method and isinstance(node.func, ast.Name) and self.elementwise(name):
             return self._together([*operands, *given.values()])
         return self._along(node, name, operands, given)
 
@@ -63,14 +63,16 @@ class RowReader(Operands):
     ) -> Rows | None:
         """What works along one axis, which must not be that of the rows."""
         before = len(self.edits), len(self.counts)
-        rows = self.value(operands[0]) if name in REDUCING | _ALONG_LAST | _FFT else None
+        rows = self.value(operands[0]) if name in REDUCING | ALONG_LAST | FFT else None
         if rows is None:
             return self._same(node)
         self._same(*operands[1:], *given.values())
         axis = given.get("axis", given.get("dim"))
-        if axis is None and name in REDUCING and len(operands) > 1:
-            axis = operands[-1] if name not in ("quantile", "percentile") or len(operands) > 2 else None
-        if (axis is None and name in REDUCING | {"cumsum"}) or not _is_beyond_first(axis, rows.ndim):
+        if axis is None and len(operands) > _AXIS_AT.get(name, 1):
+            if name in FFT:
+                raise UnfitError
+            axis = operands[-1]
+        if (axis is None and name in REDUCING | _OF_ALL) or not _is_beyond_first(axis, rows.ndim):
             if self._knows(operands[0]):
                 raise UnfitError
             del self.edits[before[0] :], self.counts[before[1] :]  # it is a whole that is there already
@@ -89,7 +91,12 @@ class RowReader(Operands):
         first = size.elts[0]
         self.counts.append(self.text.text[slice(*self.text.span(first))])
         self.edits.append((*self.text.span(first), f"len({self.part})"))
-        return Rows(len(size.elts))
+        self.drawn.append(node)
+        whole = {"replace", "shuffle", "axis", *({"dtype"} if last_name(node.func) in ("integers", "randint") else ())}
+        if whole & given.keys() or (isinstance(first, ast.Constant) and first.value != self._length):
+            raise UnfitError  # other numbers would be drawn
+        chosen_of = shape_of(node.args[0], self._shapes) if last_name(node.func) == "choice" and node.args else None
+        return Rows(len(size.elts) + len(chosen_of or (0,)) - 1)
 
     def _outer(self, node: ast.Call) -> Rows | None:
         self._same(node)
@@ -100,8 +107,9 @@ class RowReader(Operands):
 
     def _pairs(self, node: ast.Call) -> Rows | None:
         self._same(node)
-        if not node.args or len(node.args) > 3:
-            return None
+        told = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+        if not node.args or len(node.args) > 3 or told & _OF_THE_DATA:
+            raise UnfitError
         written = self.text.text[slice(*self.text.span(node.args[0]))]
         self._cut(node.args[0], 2)
         if len(node.args) == 1 and not {"Y", "XB"} & {one.arg for one in node.keywords}:
@@ -119,21 +127,10 @@ class RowReader(Operands):
         with_rows = [names for rows, names in read if rows is not None]
         if not with_rows:
             return None
-        others = [names for rows, names in read if rows is None]
+        others = [names for rows, names in read if rows is None] + [names[1:] for names in with_rows]
         if any(names[:1] != made[0] for names in with_rows) or any(made[0] in names for names in others):
             raise UnfitError
         return Rows(len(made), small=len(made) == 1)
-
-
-def _is_module(node: ast.expr) -> bool:
-    return isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).partition(".")[0] in (
-        "np",
-        "numpy",
-        "scipy",
-        "special",
-        "linalg",
-        "fft",
-    )
 
 
 def _is_true(node: ast.expr | None) -> bool:
@@ -161,7 +158,7 @@ def computes_elementwise(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     Args:
         node: The function.
     """
-    plain = (ast.Assign, ast.Return, ast.Expr, ast.AugAssign)
+    plain = (ast.Assign, ast.Return, ast.Expr)
     if not all(isinstance(one, plain) for one in node.body) or not isinstance(node.body[-1], ast.Return):
         return False
     for one in walk(node.body):
@@ -177,4 +174,5 @@ def computes_elementwise(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def _is_elementwise(call: ast.Call) -> bool:
     if isinstance(call.func, ast.Name):
         return call.func.id == "map" and isinstance(call.args[0], ast.Attribute) and call.args[0].attr in ELEMENTWISE
-    return isinstance(call.func, ast.Attribute) and call.func.attr in ELEMENTWISE
+    changed = {"out", "copy", "where"} & {one.arg for one in call.keywords}
+    return isinstance(call.func, ast.Attribute) and call.func.attr in ELEMENTWISE and not changed

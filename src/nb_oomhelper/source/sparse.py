@@ -9,13 +9,13 @@ from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
 
 _TAKE_IT = frozenset({"fit", "partial_fit", "predict", "predict_proba", "decision_function", "score", "fit_predict"})
 _SPLIT = frozenset({"train_test_split", "cross_val_score", "cross_validate", "cross_val_predict"})
-# scikit-learn's, whose `fit` takes sparse matrices
+# scikit-learn's, whose `fit` takes sparse matrices and gives the same with them: not those that have another solver,
+# another intercept or another order of ties then (SGD, Ridge, LinearRegression, KMeans, neighbors).
 _ESTIMATORS = frozenset(
-    {"MultinomialNB", "BernoulliNB", "ComplementNB", "LogisticRegression", "LinearSVC", "SVC", "SGDClassifier"}
-    | {"SGDRegressor", "Ridge", "RidgeClassifier", "Lasso", "ElasticNet", "LinearRegression", "Perceptron", "NMF"}
-    | {"RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "DecisionTreeClassifier", "KMeans"}
-    | {"MiniBatchKMeans", "KNeighborsClassifier", "NearestNeighbors", "PassiveAggressiveClassifier", "TruncatedSVD"}
-    | {"LatentDirichletAllocation", "MLPClassifier", "MaxAbsScaler", "Normalizer", "TfidfTransformer", "LinearSVR"}
+    {"MultinomialNB", "BernoulliNB", "ComplementNB", "LogisticRegression", "LinearSVC", "SVC", "Lasso", "ElasticNet"}
+    | {"RandomForestClassifier", "ExtraTreesClassifier", "DecisionTreeClassifier", "MiniBatchKMeans", "NMF"}
+    | {"TruncatedSVD", "LatentDirichletAllocation", "MLPClassifier", "MaxAbsScaler", "Normalizer", "TfidfTransformer"}
+    | {"LinearSVR"}
 )
 
 

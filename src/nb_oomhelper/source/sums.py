@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 
-from nb_oomhelper.source.collecting import is_free, is_keeper, put_behind, reads_tensors
+from nb_oomhelper.source.collecting import is_free, is_keeper, put_behind, wants_tensors
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import last_name, pairs, walk
 
 _OF_NUMBERS = frozenset({"float", "int", "round", "str", "len", "min", "max", "sqrt", "item"})
 
 
-def find_additions(text: SourceText, body: list[ast.stmt], name: str) -> list[Edit]:
+def find_additions(
+    text: SourceText, body: list[ast.stmt], name: str, readers: Collection[list[ast.stmt]] = ()
+) -> list[Edit]:
     """Find what is added up under a name, to be made numbers.
 
     Args:
         text: The source.
         body: The statements to look in.
         name: What is added up: "total", "self.total", "stats['loss']".
+        readers: Other code that may read it.
     """
     if _calls_on(body, name, "backward"):  # the sum itself is what is trained with
         return []
@@ -34,7 +38,7 @@ def find_additions(text: SourceText, body: list[ast.stmt], name: str) -> list[Ed
                 found += others if len(others) == 1 else []
     plain = (ast.Constant, ast.List, ast.Tuple)
     tensors = [node for node in found if not isinstance(node, plain) and not is_free(node)]
-    behind = ".detach()" if reads_tensors(body, name) else ".item()"
+    behind = ".detach()" if wants_tensors(body, name, readers) else ".item()"
     return [edit for node in tensors for edit in put_behind(text, node, behind)]
 
 

@@ -10,7 +10,7 @@ from nb_oomhelper.source.collecting import (
     is_keeper,
     is_put_in_item,
     put_behind,
-    reads_tensors,
+    wants_tensors,
     written_parts,
 )
 from nb_oomhelper.source.element import Element
@@ -44,7 +44,7 @@ def find_to_host(
         puts = list(find_kept(body, keeper))  # with what it begins with: all of it is joined in one place
         if in_loop and not any(_is_in_loop(one, parents) for one in puts):
             continue
-        numbers = not reads_tensors(body, keeper)
+        numbers = not wants_tensors(body, keeper)
         if element.listed:
             others = [one for one in puts if not is_put_in_item(one, parents)]
             if not all(_is_made_of(one, keeper, parents) for one in others):

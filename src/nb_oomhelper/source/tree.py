@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
+_ALL_NAMES = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get_ipython"})
+_BY_TEXT = frozenset({"eval", "query", "evaluate", "sql", "execute", "sqldf", "ols", "glm", "dmatrix", "dmatrices"})
+
 
 def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Give all nodes of some statements."""
@@ -58,6 +61,26 @@ def last_name(function: ast.expr) -> str | None:
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else None
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Give the names of variables in some code.
+
+    Args:
+        node: The code.
+    """
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def reads_by_name(body: Iterable[ast.AST]) -> bool:
+    """Tell whether code may read any name, by a text or all at once: `eval("a + b")`, `locals()`, `duckdb.sql(…)`.
+
+    Args:
+        body: The code.
+    """
+    return any(isinstance(one, ast.Name) and one.id in _ALL_NAMES for one in walk(body)) or any(
+        isinstance(one, ast.Call) and last_name(one.func) in _BY_TEXT for one in walk(body)
+    )
 
 
 def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
