@@ -18,7 +18,7 @@ from nb_oomhelper.showing.frontends._readout import Readout
 from nb_oomhelper.showing.frontends._widgets import Buttons, Parts, Said
 from nb_oomhelper.showing.outcome_text import is_solved, say_steps, tell
 from nb_oomhelper.showing.report import Report, write
-from nb_oomhelper.showing.wording import say
+from nb_oomhelper.showing.wording import say, say_row
 
 _OTHER: dict[Language, Language] = {"en": "zh", "zh": "en"}
 
@@ -203,7 +203,7 @@ def _outcome(case: Case, actions: Actions, language: Language) -> str:
     last, steps = case.outcomes[-1], say_steps(case.outcomes[-1], language)
     lines = [line for line in tell(last, case, actions.catalog(), language) if line not in steps]
     folded = _html.fold(say("button.details", language), lines_of(steps))
-    return _html.outcome([" ".join(lines)] if is_solved(case) else lines, folded)
+    return _html.outcome([say_row(lines, language)] if is_solved(case) else lines, folded)
 
 
 def _there(widgets: list[Any]) -> list[Any]:

@@ -130,7 +130,7 @@ def cause_rows(report: Report) -> str:
 
 def _why(why: CauseRow) -> str:
     mini = f'<i class="oomh-mini oomh-mini-{why.kind}" style="width:{max(2.0, 100 * why.share):.1f}%"></i>'
-    mini = "" if why.kind in _NOT_HELD else mini
+    mini = "" if why.kind in _NOT_HELD or not why.share else mini
     return f'<tr><td class="oomh-b">{mini}</td><td class="oomh-n">{rich(why.size)}</td><td>{rich(why.text)}</td></tr>'
 
 
