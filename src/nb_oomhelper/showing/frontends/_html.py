@@ -30,7 +30,8 @@ def style() -> str:
 def head(report: Report) -> str:
     """Title and place."""
     title, place = rich(report.title), rich(report.place)
-    return f'<div class="oomh-head"><b class="oomh-title">{title}</b> <span class="oomh-mute">{place}</span></div>'
+    heading = f'<b class="oomh-title" role="heading" aria-level="4">{title}</b>'
+    return f'<div class="oomh-head">{heading} <span class="oomh-mute">{place}</span></div>'
 
 
 def gone(report: Report) -> str:
@@ -218,8 +219,15 @@ def section(title: str) -> str:
     return f'<div class="oomh-section" role="heading" aria-level="4">{rich(title)}</div>'
 
 
-def outcome(texts: Sequence[str], folded: str = "") -> str:
-    """What a fix did, and how the cell fared; "" of nothing."""
+def outcome(texts: Sequence[str], folded: str = "", *, spoken: bool = False) -> str:
+    """What a fix did, and how the cell fared; "" of nothing.
+
+    Args:
+        texts: One a line.
+        folded: Markup of what is folded away.
+        spoken: It has just come: an alert that is put in is read out, which of a new `status` is not certain.
+    """
     if not texts:
         return ""
-    return f'<div class="oomh-outcome" role="status">{lines(texts)}{folded}</div>'
+    role = "alert" if spoken else "note"
+    return f'<div class="oomh-outcome" role="{role}">{lines(texts)}{folded}</div>'
