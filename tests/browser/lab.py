@@ -56,7 +56,7 @@ START = """name => {
     window.jupyterapp.commands.execute(name).finally(() => { window.labCommands -= 1; });
 }"""
 
-Theme = Literal["JupyterLab Light", "JupyterLab Dark"]
+Theme = Literal["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"]
 
 
 def find_chromium() -> str | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from playwright.sync_api import Locator
 
 from tests.browser.lab import Lab
-from tests.conftest import ROOT
+from tests.conftest import ROOT, missing
 
 LOAD = "%load_ext nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.5"
 PANEL = ".oomh:not(.oomh-static)"  # the one with buttons
@@ -26,6 +28,18 @@ def picture(lab: Lab, panel: Locator, name: str, folder: Path) -> Path:
     if kept := os.environ.get("PICTURES"):
         shutil.copy(path, ROOT / kept / name)
     return path
+
+
+def faults(panel: Locator) -> list[str]:
+    """What axe-core finds wrong for people who do not see well, or use no mouse; contrast included."""
+    if find_spec("axe_playwright_python") is None:
+        missing("axe-core is not here: pip install axe-playwright-python")
+    script = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+    panel.evaluate(f"() => {{ if (!window.axe) {{ {script} }} }}")
+    # JupyterLab's body has no height, and axe takes all that is in it for hidden
+    found = panel.evaluate("panel => { document.body.style.height = '100vh'; return axe.run(panel); }")
+    assert "color-contrast" in [rule["id"] for rule in found["passes"]]
+    return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
 
 
 def cut_off(panel: Locator) -> list[str]:

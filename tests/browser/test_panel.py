@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from nb_oomhelper.showing.case_record import MIME
-from tests.browser.lab import Lab, write_notebook
-from tests.browser.panel import LOAD, PANEL, REPORT, button, cut_off, picture
+from tests.browser.lab import Lab, Theme, write_notebook
+from tests.browser.panel import LOAD, PANEL, REPORT, button, cut_off, faults, picture
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
@@ -105,6 +105,7 @@ nn.Sequential(nn.Linear(9, 9), nn.Linear(9, 9))(torch.ones(9, 9)).sum().backward
 limit = psutil.Process().memory_info().vms + (900 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 """
+THEMES: tuple[Theme, ...] = ("JupyterLab Dark High Contrast", "JupyterLab Dark", "JupyterLab Light")
 LOOP = """
 losses = []
 for step in range(40):
@@ -133,6 +134,7 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     lab.theme("JupyterLab Dark")
     picture(lab, panel, "training-dark.png", tmp_path)
     lab.theme("JupyterLab Light")
+    assert faults(panel) == []
     button(panel, "中文").click()
     expect(panel.get_by_role("button", name="English", exact=True)).to_be_visible()
     expect(panel).to_contain_text("出错时")
@@ -145,7 +147,11 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     picture(lab, panel, "training-narrow.png", tmp_path)
     lab.viewport(1280, 1400)
 
-    button(panel, "Fix and run").click()  # what it changes stands beside it: nothing is left to ask
+    unfold(panel)
+    for theme in THEMES:
+        lab.theme(theme)
+        assert faults(panel) == []
+    button(panel, "Fix and run").first.click()  # what it changes stands beside it: nothing is left to ask
     expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=60_000)
     expect(panel).to_contain_text("40 steps")
     assert height(panel) <= 110  # title, outcome, and what the cell has printed
@@ -216,12 +222,24 @@ def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
 
 
 def test_keyboard_alone(lab: Lab) -> None:
-    panel = open_panel(lab, "keyboard.ipynb")
-    run = button(panel, "Only the fix")
+    panel, keys = open_panel(lab, "keyboard.ipynb"), lab.page.keyboard
+    run = button(panel, "Fix and run")
     run.focus()
     assert run.evaluate("node => getComputedStyle(node).outlineStyle") != "none"
-    lab.page.keyboard.press("Enter")
+    keys.press("Enter")
     expect(panel).to_contain_text("What it costs: validation")
+    expect(button(panel, "Cancel")).to_be_focused()
+    keys.press("Enter")  # a key that is pressed twice loses nothing
+    expect(run).to_be_focused()
+    keys.press("Enter")
+    expect(button(panel, "Cancel")).to_be_focused()
+    keys.press("Shift+Tab")
+    keys.press("Enter")
+    expect(panel.get_by_role("alert")).to_contain_text("✓ The cell finished without an error.", timeout=30_000)
+    expect(button(panel, "中文")).to_be_focused()  # it is always there
+    keys.press("Tab")
+    keys.press("Enter")
+    expect(button(panel, "Less")).to_be_visible()
     assert lab.console_errors == []
 
 

@@ -205,7 +205,7 @@ class TestFixAndRun:
         assert kernel.eval(f"[[o.fix, o.ran, o.cell_error] for o in {CASE}.outcomes]") == [
             ["delete-variable", True, None]
         ]
-        assert panel.buttons == ["Details", "中文"]
+        assert panel.buttons == ["中文", "Details"]
         panel.unfold()
         assert "Delete numbers" in panel.text
         assert "[✓ Only the fix]" in panel.buttons
@@ -271,7 +271,7 @@ class TestRunAgain:
         assert kernel.eval("In[-1]") == code
         assert kernel.eval("get_ipython().execution_count") == count + 1
         assert kernel.eval("Out[max(Out)]") == 1 << 20
-        assert panel.buttons == ["Details", "中文"]
+        assert panel.buttons == ["中文", "Details"]
         assert kernel.eval("get_ipython()._nb_oomhelper.cells.busy()") is False
         assert kernel.eval("get_ipython()._nb_oomhelper.cells._running") == []
 

@@ -85,14 +85,15 @@ class TestMarkdown:
         text = to_markdown(ENTRY, "en", INSTALLED)
         assert re.findall(r"(?m)^#+ .*$", text) == [
             "# CUDA-OOM-001 · A Hugging Face model does not fit on the GPU while it is loaded",
-            "## Root cause (generic)",
-            "## Versions",
             "## Workarounds",
             "## Dead ends",
+            "## Root cause (generic)",
+            "## Versions",
             "## Applies to",
             "## Related entries",
             "## Official documentation",
             "## Sources",
+            "## About this entry",
         ]
         assert not re.search(r"[\u4e00-\u9fff]", text)
 
@@ -100,14 +101,15 @@ class TestMarkdown:
         text = to_markdown(ENTRY, "zh", INSTALLED)
         assert re.findall(r"(?m)^#+ .*$", text) == [
             "# CUDA-OOM-001 · 加载 Hugging Face 模型时显存不足",
-            "## 根本原因（generic）",
-            "## 版本",
             "## 解决办法",
             "## 行不通的做法",
+            "## 根本原因（generic）",
+            "## 版本",
             "## 适用范围",
             "## 相关条目",
             "## 官方文档",
             "## 出处",
+            "## 关于本条目",
         ]
         assert ENTRY.root_cause.en not in text
 
@@ -124,7 +126,7 @@ class TestMarkdown:
 
     def test_ends_with_one_line_break(self) -> None:
         text = to_markdown(ENTRY, "en", {})
-        assert text.endswith("Workarounds 2\n")
+        assert text.endswith("Reviewed by a person: no\n")
         assert "\n\n\n" not in text
 
     @pytest.mark.parametrize("entry", load_catalog().entries, ids=lambda entry: entry.code)

@@ -192,12 +192,12 @@ def test_runners_up_are_folded_and_three_at_most() -> None:
     case.choice = replace(case.choice, others=case.choice.others * 2)
     found = say_others(case, "en")
     assert len(found.lines) == 3
-    assert found.title == "See also: CUDA-OOM-015, CUDA-OOM-029, HOST-OOM-009"
+    assert found.title == "Other entries considered: CUDA-OOM-015, CUDA-OOM-029, HOST-OOM-009"
     assert found.lines[2].endswith(": it is about host memory, and here it was a CUDA device")
     shown = _static.render(write(case, catalog(), "en"))
-    assert "<summary>See also: CUDA-OOM-015" in shown
+    assert "<summary>Other entries considered: CUDA-OOM-015" in shown
     assert "<summary>What CUDA-OOM-001 advises" in shown
-    assert "See also: CUDA-OOM-015" in _text.render(write(case, catalog(), "en"))
+    assert "Other entries considered: CUDA-OOM-015" in _text.render(write(case, catalog(), "en"))
 
 
 def hostile(case: Case) -> Case:

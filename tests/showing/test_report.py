@@ -212,7 +212,7 @@ def test_title(changes: dict[str, Any], expected: str) -> None:
         (
             HOST_EVENT,
             {"address_space_limit": 6 * GIB, "virtual": 5 * GIB},
-            "host memory, limited by RLIMIT_AS to 6.00 GiB",
+            "limit of this process: 6.00 GiB (RLIMIT_AS)",
         ),
     ],
 )
@@ -278,7 +278,9 @@ def test_fixes() -> None:
         "keeps everything",
     )
     assert release.verdict == "✗ runs out again: needs at least 4.00 GiB, 3.50 GiB can be had"
-    assert re.fullmatch(r"in our suite \d of \d cells ran \(v[\d.]+, [\d-]+\) · here 2 of 3 cells ran", release.rates)
+    assert re.fullmatch(
+        r"in our tests \d of \d cells ran after it \(v[\d.]+, [\d-]+\) · here 2 of 3 cells ran", release.rates
+    )
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
     assert (offload.effect, offload.verdict, offload.label) == (
@@ -293,6 +295,15 @@ def test_fixes() -> None:
     assert "`*bold*`" in deletion.loses
     assert "stop-other-process4712" not in rows  # nobody can see from here what it is
     assert rows["stop-other-process4711"].label == "copy"
+
+
+def test_what_the_failed_cell_gives_is_told_apart() -> None:
+    case = rich_case()
+    alone = replace(RELEASE, predicted=2 * GIB)
+    case.plans = (replace(alone, number=2, fix="delete-variable", subject="x", predicted=3 * GIB), alone)
+    case.outcomes = []
+    first, second = all_rows(write(case, catalog(), "en"))
+    assert (first.effect, second.effect) == ("frees 1.00 GiB and the failed cell's 2.00 GiB", "frees 2.00 GiB")
 
 
 def test_a_fix_that_was_run_promises_no_more() -> None:
@@ -316,7 +327,7 @@ RELEASE = FixPlan(number=1, fix="release-failed-cell", code="x", applicability="
     [
         ({"verdict": "runs"}, "✓ the cell should run then"),
         ({"verdict": "runs", "loads": True}, "✓ the model should fit then"),
-        ({"room": 5 * GIB}, "may be enough: the cell needs 4.00 GiB or more"),
+        ({"room": 5 * GIB}, "may be enough: 4.00 GiB or more is needed"),
         ({"shortage": replace(NEEDY, room=None)}, "may be enough: how much is free is unknown"),
         ({"predicted": None}, "may be enough"),
         ({"reruns": True, "explains": GIB}, "may be enough, just barely"),
@@ -380,8 +391,12 @@ def test_nothing_makes_the_cell_run(cell: str, shortage: dict[str, bool], said: 
 
 
 def test_the_whole_cell_needs_more_than_the_request() -> None:
-    headline = with_diagnosis(requested=GIB, free=0, short=GIB, rerun=4 * GIB).headline
-    assert headline.endswith("**1.00 GiB** too little. The cell needs at least **4.00 GiB** in all.")
+    found = with_diagnosis(requested=GIB, free=0, short=GIB, rerun=4 * GIB)
+    assert "4.00 GiB" in found.verdict
+    assert found.headline.endswith("**1.00 GiB** too little.")  # and does not say it a second time
+    case = rich_case()
+    case.plans, case.diagnosis = (), replace(case.diagnosis, requested=GIB, free=0, short=GIB, rerun=4 * GIB)
+    assert write(case, catalog(), "en").headline.endswith("The cell needs at least **4.00 GiB** in all.")
     assert "in all" not in with_diagnosis(requested=GIB, free=0, short=GIB, rerun=GIB).headline
 
 

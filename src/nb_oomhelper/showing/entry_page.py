@@ -46,22 +46,29 @@ def to_markdown(entry: Entry, language: Language, installed: Mapping[str, str | 
     """
     parts = (
         _head(entry, language),
-        _root_cause(entry, language),
-        _versions(entry.versions, language, installed),
         _workarounds(entry, language),
         _dead_ends(entry, language),
+        _root_cause(entry, language),
+        _versions(entry.versions, language, installed),
         _scope(entry.match, language),
         _related(entry, language),
         _documentation(entry, language),
         _sources(entry, language),
+        _about(entry, language),
     )
     return "\n\n".join(text for part in parts if (text := "\n".join(part))) + "\n"
 
 
 def _head(entry: Entry, language: Language) -> Iterator[str]:
+    yield f"# {entry.code} · {_flat(entry.title.get(language))}"
+    yield from ("", *_fenced(entry.signature, "text"))
+
+
+def _about(entry: Entry, language: Language) -> Iterator[str]:
     claimed = {"fix_rate": entry.fix_rate, "confidence": entry.confidence}
     source = entry.source.get(language) if entry.source else ""
     rows = {
+        "id": f"`{entry.id}`",
         "place": f"{entry.domain} / {entry.category}",
         **{key: _claim(f"{rate} %", source, language) for key, rate in claimed.items() if rate is not None},
         **({} if entry.evidence is None else {"evidence": str(entry.evidence)}),
@@ -69,9 +76,7 @@ def _head(entry: Entry, language: Language) -> Iterator[str]:
         "ai_generated": _word("yes" if entry.ai_generated else "no", language),
         "reviewed": _word("yes" if entry.reviewed else "no", language),
     }
-    yield f"# {entry.code} · {_flat(entry.title.get(language))}"
-    yield from ("", f"`{entry.id}`", "", *_fenced(entry.signature, "text"), "")
-    yield from _list(rows, language)
+    yield from (f"## {_word('about', language)}", "", *_list(rows, language))
 
 
 def _root_cause(entry: Entry, language: Language) -> Iterator[str]:

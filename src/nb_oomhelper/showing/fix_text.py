@@ -15,7 +15,7 @@ from nb_oomhelper.showing.markup import code
 from nb_oomhelper.showing.outcome_text import blanks, places, texts
 from nb_oomhelper.showing.rate_text import said_rates
 from nb_oomhelper.showing.repeat_text import say_repeats
-from nb_oomhelper.showing.wording import is_noise, knows, say, say_size
+from nb_oomhelper.showing.wording import is_noise, knows, say, say_row, say_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +55,11 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         plan=plan,
         title=title,
         origin=say_origin(fix.origin, language),
-        note=" ".join(part for part in (_obstacle(plan, fix, language), note, "" if loses else twice) if part),
+        note=say_row((_obstacle(plan, fix, language), note, "" if loses else twice), language),
         effect=_effect(plan, case, language),
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=_risk(plan, bool(loses), language),
-        loses=" ".join(part for part in (loses, twice) if part) if plan.applicability == "unsafe" else "",
+        loses=say_row((loses, twice), language) if plan.applicability == "unsafe" else "",
         asks=plan.applicability == "unsafe" and (fix.asks or bool(twice)),
         rates=said_rates(plan.fix, catalog, case.rates, language, case.match),
         done=_is_done(plan, case),
@@ -71,6 +71,8 @@ _RISKS = {
     "forget-output-history": "risk_clears_out",
     "empty-container": "risk_empties",
     "drop-gradients": "risk_gradients",
+    "detach-list": "risk_detaches",
+    "detach-tensor": "risk_detaches",
 }
 
 
@@ -105,7 +107,16 @@ def _effect(plan: FixPlan, case: Case, language: Language) -> str:
         return say("fix.gives_back", language, size=say_size(emptied, language))
     if is_noise(plan.predicted):
         return say("fix.nothing", language)
-    return say("fix.frees", language, size=say_size(plan.predicted, language))
+    return _frees(plan, plan.predicted, case, language)
+
+
+def _frees(plan: FixPlan, predicted: int, case: Case, language: Language) -> str:
+    """What comes back: every fix releases the failed cell as well, and what that alone gives is told apart."""
+    alone = next((one.predicted for one in case.plans if one.fix == "release-failed-cell"), None) or 0
+    if plan.fix == "release-failed-cell" or is_noise(alone) or is_noise(predicted - alone) or predicted < alone:
+        return say("fix.frees", language, size=say_size(predicted, language))
+    sizes = {"own": say_size(predicted - alone, language), "released": say_size(alone, language)}
+    return say("fix.frees_with", language, **sizes)
 
 
 def _is_done(plan: FixPlan, case: Case) -> bool:

@@ -12,7 +12,7 @@ from nb_oomhelper.records.event import OomEvent, Remote, Worker
 from nb_oomhelper.showing.cause_text import bound_of, limit_name
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.outcome_text import is_solved
-from nb_oomhelper.showing.wording import knows, say, say_size
+from nb_oomhelper.showing.wording import knows, say, say_row, say_size
 
 _STARTED = ("dataloader worker", "process pool", "launcher")  # processes that this one has started, on this machine
 _ARRAY = re.compile(r"with\sshape\s\(([\d, ]+)\)\sand\sdata\stype\s(\w+)")  # NumPy's words
@@ -34,7 +34,7 @@ def say_headline(case: Case, language: Language) -> str:
     parts = [_asked(case, language), _whole_load(case, language) or _whole_cell(case, language)]
     if has_no_cure(case):
         return _no_cure(case, parts, language)
-    return _joined(parts, language)
+    return say_row(parts, language)
 
 
 def say_verdict(case: Case, language: Language) -> str:
@@ -101,10 +101,6 @@ def has_no_cure(case: Case) -> bool:
     return bool(case.plans) and all(plan.verdict == "again" for plan in case.plans)
 
 
-def _joined(parts: list[str], language: Language) -> str:
-    return (" " if language == "en" else "").join(part for part in parts if part)
-
-
 def _asked(case: Case, language: Language) -> str:
     """What the error says of one allocation."""
     found, host_limit = case.diagnosis, tightest(case.snapshot.host)[0]
@@ -132,7 +128,7 @@ def _elsewhere(case: Case, language: Language) -> str:
         parts.append(say(key, language, **sizes))
     if knows(helps := f"advice.{case.event.remote}"):
         parts.append(say(helps, language))
-    return _joined(parts, language)
+    return say_row(parts, language)
 
 
 def _told(case: Case, language: Language) -> str:
@@ -148,7 +144,7 @@ def _told(case: Case, language: Language) -> str:
     key = "_".join(["asked", *(name for name, size in known.items() if size is not None and name != "requested")])
     key = "none" if found.requested is None else key
     asked = say(f"told.{key}", language, **{name: _bold(size, language) for name, size in known.items()})
-    return _joined([asked, whose], language)
+    return say_row([asked, whose], language)
 
 
 def _whole_load(case: Case, language: Language) -> str:
@@ -167,7 +163,10 @@ def _whole_cell(case: Case, language: Language) -> str:
     needs, requested = case.diagnosis.rerun, case.diagnosis.requested
     if needs is None or requested is None or needs <= requested or _is_too_large(case):
         return ""
-    return say("headline.needs", language, needs=_bold(needs, language))
+    size = say_size(needs, language)
+    if size in say_verdict(case, language):
+        return ""
+    return say("headline.needs", language, needs=f"**{size}**")
 
 
 def _no_cure(case: Case, parts: list[str], language: Language) -> str:
@@ -181,7 +180,7 @@ def _no_cure(case: Case, parts: list[str], language: Language) -> str:
         sizes = {"needs": _bold(needs, language), "room": _bold(room, language)}
         parts = parts[:1] if _is_too_large(case) else [say("headline.no_cure_needs", language, **sizes)]
     change = _change(case, language, grows=grows)
-    return say("headline.no_cure", language, why=_joined(parts, language), change=change)
+    return say("headline.no_cure", language, why=say_row(parts, language), change=change)
 
 
 def _change(case: Case, language: Language, *, grows: bool) -> str:

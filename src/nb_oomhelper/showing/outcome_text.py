@@ -10,7 +10,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
 from nb_oomhelper.showing.markup import code, plain
 from nb_oomhelper.showing.repeat_text import say_repeats
-from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say_size
+from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say_row, say_size
 
 
 def tell(outcome: Outcome, case: Case, catalog: Catalog, language: Language) -> list[str]:
@@ -242,7 +242,7 @@ def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -
         language: "en" or "zh".
     """
     parts = (fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case)), say_repeats(case, plan, language))
-    return say("fix.loses", language, loses=" ".join(filter(None, parts)))
+    return say("fix.loses", language, loses=say_row(parts, language))
 
 
 def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> str:

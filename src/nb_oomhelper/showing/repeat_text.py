@@ -6,7 +6,7 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.markup import code
-from nb_oomhelper.showing.wording import say
+from nb_oomhelper.showing.wording import say, say_row
 
 _MOST = 3  # sentences
 
@@ -23,4 +23,4 @@ def say_repeats(case: Case, plan: FixPlan, language: Language) -> str:
         return ""
     about = plan.subject.split(", ")
     told = [one for one in case.repeats if not one.name or one.name not in about]
-    return " ".join(say(f"twice.{one.kind}", language, name=code(one.name)) for one in told[:_MOST])
+    return say_row((say(f"twice.{one.kind}", language, name=code(one.name)) for one in told[:_MOST]), language)

@@ -28,7 +28,7 @@ from nb_oomhelper.showing.headline import say_headline, say_verdict, say_who
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import say_note, say_notes
 from nb_oomhelper.showing.outcome_text import is_solved, next_plan, say_tried, tell
-from nb_oomhelper.showing.wording import is_noise, say, say_size
+from nb_oomhelper.showing.wording import is_noise, say, say_row, say_size
 
 _CUDAS = re.compile(r"cuda|cu(?:blas|dnn|fft|sparse|solver|rand)|hipblas", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def write(case: Case, catalog: Catalog, language: Language) -> Report:
         fixes=tuple(row for row in rows if row.plan.verdict != "again" or row.done),
         not_enough=tuple(row for row in rows if row.plan.verdict == "again" and not row.done),
         dead_ends=each(case.diagnosis.dead_ends, lambda end, spoken: say_dead_end(case, end, spoken)),
-        outcomes=each(case.outcomes, lambda outcome, spoken: " ".join(tell(outcome, case, catalog, spoken))),
+        outcomes=each(case.outcomes, lambda outcome, spoken: say_row(tell(outcome, case, catalog, spoken), spoken)),
         entry=one(lambda spoken: say_entry(case, spoken), ""),
         claims=one(lambda spoken: say_claims(case.match, spoken), ""),
         asides=one(lambda spoken: _asides(case, catalog, spoken), ()),
@@ -181,7 +181,8 @@ def _said(say_it: Callable[[Language], _T], otherwise: _T, language: Language) -
 def _bar(case: Case, language: Language) -> tuple[Part, ...]:
     if case.event.remote is not None and case.told is None:  # it is not this process's memory that ran out
         return ()
-    return bar(segments_of(case.event, case.snapshot, case.diagnosis.requested), language)
+    parts = segments_of(case.event, case.snapshot, case.diagnosis.requested)
+    return bar(tuple(part for part in parts if part.size or part.kind == "free"), language)
 
 
 def bar(parts: tuple[Segment, ...], language: Language) -> tuple[Part, ...]:

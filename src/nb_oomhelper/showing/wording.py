@@ -72,6 +72,16 @@ def say_list(items: Iterable[str], language: Language, key: str = "list.and") ->
     return functools.reduce(lambda first, then: say(key, language, first=first, then=then), words)
 
 
+def say_row(sentences: Iterable[str], language: Language) -> str:
+    """Put whole sentences in a row; Chinese ones have no space between them.
+
+    Args:
+        sentences: In their order; empty ones are left out.
+        language: "en" or "zh".
+    """
+    return ("" if language == "zh" else " ").join(part for part in sentences if part)
+
+
 def is_noise(change: int | None) -> bool:
     """Whether a change of so many bytes is too small to mean anything."""
     return change is not None and abs(change) < _NOISE

@@ -18,7 +18,7 @@ from nb_oomhelper.showing.frontends._readout import Readout
 from nb_oomhelper.showing.frontends._widgets import Buttons, Parts, Said
 from nb_oomhelper.showing.outcome_text import is_solved, say_steps, tell
 from nb_oomhelper.showing.report import Report, write
-from nb_oomhelper.showing.wording import say
+from nb_oomhelper.showing.wording import say, say_row
 
 _OTHER: dict[Language, Language] = {"en": "zh", "zh": "en"}
 
@@ -91,7 +91,9 @@ class Body:
         parts, language = self._panel.parts, report.language
         self._buttons = buttons = Buttons(parts, self._clicks.guard)
         self._head = parts.html(_html.top(report), "oomh-top")
-        self._switch = buttons.make(self._switch_language, description=say("button.language", _OTHER[language]))
+        self._switch = buttons.home = buttons.make(
+            self._switch_language, description=say("button.language", _OTHER[language])
+        )
         self._corner = parts.box([self._switch], "oomh-top", "oomh-corner")
         self._more: Any = None
         self._again: Any = None
@@ -125,7 +127,7 @@ class Body:
         """Show everything, or of a case that is solved two lines."""
         if report.solved and self._more is None:
             self._more = self._buttons.make(self._unfold)
-            self._corner.children = [self._more, self._switch]
+            self._corner.children = [self._switch, self._more]  # what is there already keeps the focus
         if self._more is not None:
             self._more.description = say("button.details" if self._folded else "button.less", report.language)
             self._panel.parts.hide(self._more, not report.solved)
@@ -203,7 +205,7 @@ def _outcome(case: Case, actions: Actions, language: Language) -> str:
     last, steps = case.outcomes[-1], say_steps(case.outcomes[-1], language)
     lines = [line for line in tell(last, case, actions.catalog(), language) if line not in steps]
     folded = _html.fold(say("button.details", language), lines_of(steps))
-    return _html.outcome([" ".join(lines)] if is_solved(case) else lines, folded)
+    return _html.outcome([say_row(lines, language)] if is_solved(case) else lines, folded, spoken=True)
 
 
 def _there(widgets: list[Any]) -> list[Any]:

@@ -221,6 +221,7 @@ class FixWidget:
         self._confirm.write(self._question(), self._language)
         self._parts.hide(self._confirm.root, False)
         self._unfold()  # what is asked for is what is shown
+        self._parts.focus(self._confirm.cancel)
 
     def _is_unseen(self) -> bool:
         """Whether what it changes is not to be seen beside the button."""
@@ -230,6 +231,7 @@ class FixWidget:
     def _answer(self, sure: bool) -> None:
         if self._confirm is not None:
             self._parts.hide(self._confirm.root, True)
+        self._parts.focus(self._buttons.home if sure else self._runs["run" if self._asked else "only"])
         if sure:
             self._start(self, self._asked and self._then)
 
@@ -247,7 +249,11 @@ class FixWidget:
 
 
 class Confirm:
-    """The question before something is lost."""
+    """The question before something is lost.
+
+    Attributes:
+        cancel: The button that loses nothing, where the focus begins: Enter pressed twice must not lose anything.
+    """
 
     def __init__(self, question: str, language: Language, buttons: Buttons, answer: Callable[[bool], None]) -> None:
         """Make the widgets.
@@ -261,8 +267,8 @@ class Confirm:
         self._question = buttons.parts.html(question)
         sure, cancel = say("button.sure", language), say("button.cancel", language)
         self._sure = buttons.make(lambda: answer(True), description=sure, button_style="warning")
-        self._cancel = buttons.make(lambda: answer(False), description=cancel)
-        self.root = buttons.parts.box([self._question, self._sure, self._cancel], "oomh-confirm")
+        self.cancel = buttons.make(lambda: answer(False), description=cancel)
+        self.root = buttons.parts.box([self._question, self._sure, self.cancel], "oomh-confirm")
 
     def write(self, question: str, language: Language) -> None:
         """Put the words into the widgets.
@@ -273,4 +279,4 @@ class Confirm:
         """
         self._question.value = question
         self._sure.description = say("button.sure", language)
-        self._cancel.description = say("button.cancel", language)
+        self.cancel.description = say("button.cancel", language)

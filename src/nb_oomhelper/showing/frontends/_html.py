@@ -30,7 +30,8 @@ def style() -> str:
 def head(report: Report) -> str:
     """Title and place."""
     title, place = rich(report.title), rich(report.place)
-    return f'<div class="oomh-head"><b class="oomh-title">{title}</b> <span class="oomh-mute">{place}</span></div>'
+    heading = f'<b class="oomh-title" role="heading" aria-level="4">{title}</b>'
+    return f'<div class="oomh-head">{heading} <span class="oomh-mute">{place}</span></div>'
 
 
 def gone(report: Report) -> str:
@@ -130,7 +131,7 @@ def cause_rows(report: Report) -> str:
 
 def _why(why: CauseRow) -> str:
     mini = f'<i class="oomh-mini oomh-mini-{why.kind}" style="width:{max(2.0, 100 * why.share):.1f}%"></i>'
-    mini = "" if why.kind in _NOT_HELD else mini
+    mini = "" if why.kind in _NOT_HELD or not why.share else mini
     return f'<tr><td class="oomh-b">{mini}</td><td class="oomh-n">{rich(why.size)}</td><td>{rich(why.text)}</td></tr>'
 
 
@@ -218,8 +219,15 @@ def section(title: str) -> str:
     return f'<div class="oomh-section" role="heading" aria-level="4">{rich(title)}</div>'
 
 
-def outcome(texts: Sequence[str], folded: str = "") -> str:
-    """What a fix did, and how the cell fared; "" of nothing."""
+def outcome(texts: Sequence[str], folded: str = "", *, spoken: bool = False) -> str:
+    """What a fix did, and how the cell fared; "" of nothing.
+
+    Args:
+        texts: One a line.
+        folded: Markup of what is folded away.
+        spoken: It has just come: an alert that is put in is read out, which of a new `status` is not certain.
+    """
     if not texts:
         return ""
-    return f'<div class="oomh-outcome" role="status">{lines(texts)}{folded}</div>'
+    role = "alert" if spoken else "note"
+    return f'<div class="oomh-outcome" role="{role}">{lines(texts)}{folded}</div>'

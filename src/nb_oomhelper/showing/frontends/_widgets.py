@@ -70,6 +70,11 @@ class Parts:
         """Whether a widget takes no room."""
         return widget.layout is self._hidden
 
+    def focus(self, widget: Any) -> None:
+        """Put the keyboard's focus on a widget; ipywidgets 7 cannot."""
+        if hasattr(widget, "focus"):
+            widget.focus()
+
     def put(self, widget: Any, value: str) -> None:
         """Show markup in a widget, which takes no room where there is none."""
         widget.value = value
@@ -115,7 +120,13 @@ class Said:
 
 
 class Buttons:
-    """Makes buttons that look alike."""
+    """Makes buttons that look alike.
+
+    Attributes:
+        home: One that is always there: the keyboard's focus goes to it when the button that has it may go.
+    """
+
+    home: Any = None
 
     def __init__(self, parts: Parts, guard: Callable[[Callable[[], None]], None]) -> None:
         """Keep what all of them do.
