@@ -13,7 +13,7 @@ import inspect
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def read(
     from nb_oomhelper.memory.usage import read_usage
     from nb_oomhelper.session import current_shell
 
-    with open_driver(current_shell()) as driver:
+    with _no_thread_left(), open_driver(current_shell()) as driver:
         rows, _ = read_usage(driver)
         snapshot = take_snapshot(driver, backend=backend, device=device, framework=framework)
     sizes = ("device", "ordinal", "name", "allocated", "cached", "rest", "others", "free", "capacity")
@@ -89,7 +89,8 @@ def _released(before: int | None) -> dict[str, Any]:
 def _give_back() -> dict[str, Any]:
     from nb_oomhelper.remedies.running import release as give_back
 
-    outcome = give_back()
+    with _no_thread_left():
+        outcome = give_back()
     figures = ("resident", "allocated", "device_used")
     return {
         "backend": outcome.before.backend,
@@ -98,6 +99,19 @@ def _give_back() -> dict[str, Any]:
         "seconds": outcome.seconds,
         "held": list(outcome.held),
     }
+
+
+@contextlib.contextmanager
+def _no_thread_left() -> Iterator[None]:
+    """End the thread that asks the driver, unless it was there before: a worker may fork."""
+    from nb_oomhelper.poll import WORKER
+
+    had = WORKER.running
+    try:
+        yield
+    finally:
+        if not had:
+            WORKER.end()
 
 
 def _resident() -> int | None:

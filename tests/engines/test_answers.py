@@ -166,7 +166,7 @@ def test_what_is_shown_is_what_runs_there() -> None:
     assert code_for("release", event("ipyparallel", each=(("1", "uuid"),))) == f"{begun}release('cuda', 1, 'pytorch')"
     code = code_for("release", event("dask", each=(("tcp://a:1", "12"), ("tcp://b:1", "13"))))
     assert code == f"{begun}release('cuda', 1, 'pytorch', pids=[12, 13])"
-    assert "pids" not in code_for("read", event("dask", each=(("tcp://a:1", "12"), ("tcp://b:1", ""))))
+    assert "pids=[12])" in code_for("read", event("dask", each=(("tcp://a:1", "12"), ("tcp://b:1", ""))))
     assert eval(code) == {"form": 1, "other": os.getpid()}
 
 

@@ -101,9 +101,9 @@ def test_a_scheduler_that_does_not_answer_does_not_cost_the_others(clients: set[
 def test_those_that_are_wanted_are_asked_and_no_other(clients: set[Client]) -> None:
     add(clients, "tcp://a", 8)
     add(clients, "tcp://b", 8)
-    found = asked([("tcp://b/3", "1"), ("tcp://b/9", ""), ("tcp://a/2", "")])
-    assert [answer.id for answer in found] == ["tcp://b/3", "tcp://b/9", "tcp://a/2"]
-    assert kinds(found) == {None: 1, "engines.gone": 1, "engines.form": 1}
+    found = asked([("tcp://b/3", "1"), ("tcp://b/9", "1"), ("tcp://a/2", "1"), ("tcp://a/3", "")])
+    assert [answer.id for answer in found] == ["tcp://b/3", "tcp://b/9", "tcp://a/2", "tcp://a/3"]
+    assert kinds(found) == {None: 1, "engines.gone": 2, "engines.form": 1}  # the last one had left at its error
 
 
 def test_a_worker_of_a_scheduler_that_does_not_answer_is_late_not_gone(clients: set[Client]) -> None:

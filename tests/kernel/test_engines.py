@@ -1,7 +1,8 @@
 """Errors that real engines bring into a notebook: one panel, which names the worker and shows nothing of this process.
 
 The engines are asked for, not required: from an environment `.venv-engines` that has them (ipyparallel, distributed,
-ray, ipykernel, ipywidgets, numpy and psutil), or from the tests' own. What is missing is skipped.
+ray, ipykernel, ipywidgets, numpy and psutil), or from the tests' own. What is missing is skipped, also with CI=true:
+not every Python has all of them.
 """
 
 from __future__ import annotations
@@ -55,6 +56,32 @@ def hide():
     for name in [name for name in sys.modules if name.startswith("nb_oomhelper")]:
         del sys.modules[name]
 on(1, hide)
+"""
+# What a worker's nb_oomhelper may say instead of the truth.
+LIES = """
+def hostile():
+    import socket
+    socket.gethostname = lambda: "<img src=x onerror=alert(1)>"
+def nonsense():
+    import nb_oomhelper.there
+    nb_oomhelper.there.read = lambda *of, **more: {"form": 1, "pid": "7", "rows": [{"device": "host", "rest": -1}]}
+def unsendable():
+    import nb_oomhelper.there
+    class Unsendable:
+        def __reduce__(self):
+            raise ValueError("<b>no</b>")
+    nb_oomhelper.there.read = lambda *of, **more: Unsendable()
+def honest():
+    import importlib, socket, _socket, nb_oomhelper.there
+    socket.gethostname = _socket.gethostname
+    importlib.reload(nb_oomhelper.there)
+def unsendable_error():
+    import threading, numpy
+    try:
+        numpy.ones(1 << 50)
+    except MemoryError as error:
+        error.lock = threading.Lock()
+        raise
 """
 SHOW = "def show():\n    import sys\n    sys.path[:] = sys.kept\non(1, show)"
 ON = {
@@ -114,7 +141,7 @@ END = {
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     python = OWN if OWN.exists() else Path(sys.executable)
     with Kernel(python, tmp_path_factory.mktemp("engines")) as kernel:
-        for cell in (LOAD, "import numpy, psutil", FULL, KEEP, TASKS):
+        for cell in (LOAD, "import numpy, psutil", FULL, KEEP, TASKS, LIES):
             assert kernel.execute(cell).status == "ok"
         yield kernel
 
@@ -124,7 +151,7 @@ def running(request: pytest.FixtureRequest, engines: Kernel) -> Iterator[Kernel]
     """The kernel with a cluster of that engine, which ends with the tests that ask for it."""
     name = request.param
     if not engines.can_import(name):
-        pytest.skip(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed: `make engines` asks for it, and says why it is not to be had")
     reply = engines.execute(SETUP[name] + ON.get(name, ""), timeout=120)
     assert reply.status == "ok", reply.traceback
     yield engines
@@ -143,6 +170,9 @@ def elsewhere(kernel: Kernel, reply: Reply) -> str:
 
 
 def test_without_a_client_there_is_nobody_to_ask(engines: Kernel) -> None:
+    if engines.can_import("ipyparallel"):  # an error keeps a client that never found its cluster
+        engines.execute("import ipyparallel\nipyparallel.Client(url_file='/nowhere', timeout=1)")
+        assert engines.eval("__import__('nb_oomhelper.engines').engines._ipyparallel.clusters()") == 0
     for line in ("%gpumem --engines", "%oom release --engines"):
         assert engines.execute(line).stdout.startswith("There is no client of ipyparallel or Dask")
 
@@ -216,6 +246,8 @@ def test_the_table_has_all_workers(running: Kernel) -> None:
     pids = running.eval("[on(number, __import__('os').getpid) for number in (0, 1)]")
     assert len(lines) == 3
     assert all(any(f"(PID {pid} on " in line and " host " in line for line in lines) for pid in pids)
+    threads = "[thread.name for thread in __import__('threading').enumerate()]"
+    assert "nb_oomhelper" not in running.eval(f"on(0, lambda: {threads})")  # it has ended with the answer
     rows = json.loads(running.execute("%gpumem --engines --json").stdout)["workers"]
     assert {row["pid"]: row["problem"] for row in rows} == dict.fromkeys(pids)
     for row in rows:
@@ -274,6 +306,45 @@ def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
 
 
 @each("ipyparallel", "distributed")
+def test_a_worker_that_hangs_costs_no_more_than_the_deadline(running: Kernel) -> None:
+    pid = running.eval("on(1, __import__('os').getpid)")
+    running.execute(f"import os, signal, time\nos.kill({pid}, signal.SIGSTOP)")
+    try:
+        lines = running.execute("%gpumem --engines", timeout=30).mime("text/plain")[0].splitlines()
+    finally:
+        running.execute(f"os.kill({pid}, signal.SIGCONT)\nassert on(1, os.getpid) == {pid}")
+    assert [" no answer " in line for line in lines[1:3]].count(True) == 1
+    assert lines[-1].endswith(": no answer within 2 s: it is busy, or gone.")
+
+
+@each("ipyparallel", "distributed")
+def test_what_a_worker_says_is_text_and_what_makes_no_sense_is_told(running: Kernel) -> None:
+    running.execute("%gpumem --engines\non(1, hostile)")
+    panel = Panel(running, running.execute("on(1, full)"))
+    panel.click(READ)
+    drawn = "".join(str(state.get("value", "")) for state in panel.visible())
+    assert "&lt;img src=x onerror" in drawn
+    assert "<img" not in drawn
+    running.execute("on(1, nonsense)")
+    panel.click(READ)
+    assert "unknown resident; unknown free there" in panel.text
+    running.execute("on(1, unsendable)")
+    panel.click(READ)
+    assert "this failed there: " in panel.text
+    assert "<b>no" not in "".join(str(state.get("value", "")) for state in panel.visible())
+    running.execute("on(1, honest)")
+    panel.click(READ)
+    assert " MiB resident; " in panel.text
+
+
+@each("ipyparallel", "distributed")
+def test_an_error_that_cannot_be_sent_is_recognized_by_its_text(running: Kernel) -> None:
+    panel = Panel(running, running.execute("on(1, unsendable_error)"))
+    panel.click(RELEASE)
+    assert "Release on the worker: " in panel.text
+
+
+@each("ipyparallel", "distributed")
 def test_another_process_in_its_place_is_left_alone(running: Kernel) -> None:
     running.execute("on(0, full)")
     key = "'0'" if running.eval("'ipyparallel' in str(type(client))") else "list(client.nthreads())[0]"
@@ -288,10 +359,14 @@ def test_where_the_error_does_not_tell_which_worker_it_was_all_of_the_one_cluste
     assert running.eval("asked('read', each=())") == [None, None]
     assert running.execute("second = distributed.Client(cluster)").status == "ok"  # of the same cluster
     assert running.eval("asked('read', each=())") == [None, None]
-    more = "more = distributed.LocalCluster(n_workers=1, dashboard_address=None)\nother = distributed.Client(more)"
-    assert running.execute(more).status == "ok"
+    more = "from distributed.deploy.subprocess import SubprocessCluster\nmore = SubprocessCluster(n_workers=1)"
+    assert running.execute(f"{more}\nother = distributed.Client(more)").status == "ok"  # its scheduler is elsewhere
     assert running.eval("asked('release', each=())") == ["engines.several"]
-    panel = Panel(running, running.execute("on(0, full)"))
+    running.execute("kept = client.submit(full, pure=False, workers=[0])\ndistributed.wait(kept)")
+    panel = Panel(running, running.execute("other.submit(full).result()"))
+    panel.click(RELEASE)
+    assert "there are clients of several clusters" in panel.text
+    panel = Panel(running, running.execute("kept.result()"))  # the error itself is the future's
     panel.click(RELEASE)
     assert "Release on the worker: " in panel.text
     assert len(json.loads(running.execute("%gpumem --engines --json").stdout)["workers"]) == 3
@@ -302,7 +377,13 @@ def test_where_the_error_does_not_tell_which_worker_it_was_all_of_the_one_cluste
 def test_a_client_on_the_kernels_own_loop_is_not_waited_for(running: Kernel) -> None:
     running.execute("client.close()\nclient = await distributed.Client(cluster.scheduler_address, asynchronous=True)")
     assert "Dask: the client is asynchronous" in running.execute("%oom release --engines").stdout
-    assert running.execute("await client.close()\nclient = connect()").status == "ok"
+    running.execute("await client.close()\nimport asyncio, threading")
+    kept = "async def connected():\n    return await distributed.Client(cluster.scheduler_address, asynchronous=True)\n"
+    ended = "thread = threading.Thread(target=lambda: run.append(asyncio.run(connected())))"
+    running.execute(f"run = []\n{kept}{ended}\nthread.start()\nthread.join()")
+    assert "Dask: the client is closed" in running.execute("%oom release --engines").stdout
+    assert running.execute("run.clear()\nclient = connect()").status == "ok"
+    assert running.eval("asked('read', each=())") == [None, None]
 
 
 @each("ipyparallel", "distributed")

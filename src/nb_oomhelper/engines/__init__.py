@@ -65,7 +65,7 @@ def code_for(function: Function, event: OomEvent | None = None) -> str:
         values = ", ".join(map(repr, of))
         each = event.worker.each if event.worker is not None and event.remote == "dask" else ()
         pids = [int(pid) for _, pid in each if pid]
-        if pids and len(pids) == len(each):
+        if pids:
             values += f", pids={pids}"
     return f'__import__("importlib").import_module("nb_oomhelper.there").{function}({values})'
 
@@ -85,7 +85,7 @@ def ask_failed(function: Function, event: OomEvent) -> list[WorkerReply]:
     if not wanted and engine.clusters() > 1:
         return [WorkerReply(engine=engine.NAME, id="", problem=note("engines.several"))]
     code = code_for(function, event)
-    wait = engine.begin(wanted or None, code, _SECONDS[function])
+    wait = _begun(engine, wanted or None, code, _SECONDS[function])
     if wait is None:
         return [WorkerReply(engine=engine.NAME, id="", problem=note("engines.no_client"))]
     return [reply_of(engine.NAME, answer) for answer in wait()]
@@ -101,6 +101,17 @@ def ask_all(function: Function) -> list[WorkerReply]:
         One row a worker; empty where there is no client.
     """
     code, seconds = code_for(function), _SECONDS[function]
-    waiting = [(one.NAME, wait) for one in ENGINES if (wait := one.begin(None, code, seconds)) is not None]
+    waiting = [(one.NAME, wait) for one in ENGINES if (wait := _begun(one, None, code, seconds)) is not None]
     replies = [reply_of(name, answer) for name, wait in waiting for answer in wait()]
     return [reply for reply in replies if reply.id] or replies  # beside others nobody asks for a client long closed
+
+
+def _begun(
+    engine: Engine, wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float
+) -> Callable[[], list[Answer]] | None:
+    """Begin; where an engine's own classes are none that we know, that is told, and the other engines are asked."""
+    try:
+        return engine.begin(wanted, code, seconds)
+    except Exception as error:
+        told = (type(error).__name__, str(error))
+        return lambda: [Answer(id=name, error=told) for name, _ in wanted or [("", "")]]

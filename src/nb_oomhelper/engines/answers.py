@@ -199,5 +199,5 @@ def _text(value: object) -> str | None:
 
 
 def _cut(text: str) -> str:
-    line = one_line(text)
+    line = one_line(text[: 10 * _LONGEST])  # it may be of any length
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
