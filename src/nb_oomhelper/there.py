@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _CHAIN = 100  # errors behind the last one
+_PARTS = (("process", "rest"), ("other", "others"), ("free", "free"))  # of a bar, and their names in a row
 FORM = 1  # of what is told; a later one may have other keys
 
 
@@ -52,6 +53,43 @@ def read(
         "rows": [{size: getattr(row, size) for size in sizes} for row in rows],
         "parts": [(part.kind, part.size) for part in segments(snapshot, backend)],
     }
+
+
+def read_node(backend: str = "host", pid: int | None = None) -> dict[str, Any]:
+    """Read the memory of this machine and of its GPUs, and that of one of Ray's processes: not this one's.
+
+    Args:
+        backend: What the bar is of: "host", or "cuda", the GPU that the process is on.
+        pid: The process that is meant; None is none.
+
+    Returns:
+        As of `read`; without a PID where that process has ended.
+    """
+    from nb_oomhelper.memory.snapshot import open_driver
+    from nb_oomhelper.memory.usage import read_usage
+    from nb_oomhelper.session import current_shell
+
+    with _no_thread_left(), open_driver(current_shell()) as driver:
+        usages, _ = read_usage(driver)
+    size = None if pid is None else _resident(pid, begins=b"ray::")
+    rows = [_of_another(row, None if size is None else pid, size) for row in usages]
+    on = [row for row in rows if (row["device"] == "host") == (backend == "host") and row["rest"] is not None]
+    return {
+        "form": FORM,
+        "host": socket.gethostname(),
+        "pid": None if size is None else pid,
+        "rows": rows,
+        "parts": [(kind, on[0][name]) for kind, name in _PARTS] if on else [],
+    }
+
+
+def _of_another(usage: Any, pid: int | None, resident: int | None) -> dict[str, Any]:
+    """A device's figures with another process in this one's place; `usage` is a `MemoryUsage`."""
+    used = None if None in (usage.capacity, usage.free) else usage.capacity - usage.free
+    share = resident if usage.device == "host" else {one: size for one, _, size in usage.by_process}.get(pid)
+    others = None if used is None else max(0, used - (share or 0))
+    known = {name: getattr(usage, name) for name in ("device", "ordinal", "name", "free", "capacity")}
+    return known | {"allocated": None, "cached": None, "rest": share, "others": others}
 
 
 def release(
@@ -114,10 +152,13 @@ def _no_thread_left() -> Iterator[None]:
             WORKER.end()
 
 
-def _resident() -> int | None:
-    """This process's resident bytes where that takes next to no room; else None."""
+def _resident(pid: int | str = "self", begins: bytes = b"") -> int | None:
+    """A process's resident bytes where that takes next to no room; None too where its command begins otherwise."""
     try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        folder = Path("/proc") / str(pid)
+        if begins and not (folder / "cmdline").read_bytes().startswith(begins):
+            return None
+        return int((folder / "statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError, MemoryError):
         return None
 

@@ -123,6 +123,8 @@ ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
 @ray.remote
 class Actor:
     def full(self):
+        import numpy
+        self.kept = numpy.ones(200 << 20, numpy.uint8)
         full()
     def die(self):
         import os
@@ -424,13 +426,32 @@ def test_a_dead_worker_is_told(running: Kernel) -> None:
 
 @using("ray")
 def test_ray(running: Kernel) -> None:
-    title = elsewhere(running, running.execute("ray.get(ray.remote(full).remote())", timeout=60))
+    reply = running.execute("ray.get(ray.remote(full).remote())", timeout=60)
+    title = elsewhere(running, reply)
     assert re.fullmatch(r"Out of memory in another process: a Ray worker \(PID \d+ on [\d.]+\)", title)
+    panel = Panel(running, reply)
+    assert RELEASE not in panel.buttons
+    panel.click(READ)
+    assert re.search(r"PID \d+ on Ray's machine [\d.]+: [\d.]+ MiB resident; ", panel.text), panel.text
+    lines = running.execute("%gpumem --engines").mime("text/plain")[0].splitlines()
+    assert [re.match(r"(Ray's machine [\d.]+) +host ", line) is not None for line in lines] == [False, True]
+    assert running.execute("%oom release --engines").stdout.startswith("There is no client of ipyparallel or Dask")
 
 
 @using("ray")
 def test_rays_actor(running: Kernel) -> None:
-    title = elsewhere(running, running.execute("ray.get(actor.full.remote())", timeout=60))
+    reply = running.execute("ray.get(actor.full.remote())", timeout=60)
+    title = elsewhere(running, reply)
     assert re.fullmatch(r"Out of memory in another process: a Ray actor \(PID \d+ on [\d.]+\)", title)
-    title = elsewhere(running, running.execute("ray.get(actor.die.remote())", timeout=60))
+    panel = Panel(running, reply)
+    assert "what an actor keeps stays until" in panel.text
+    panel.click(READ)
+    kept = re.search(r"\(PID (\d+) on ", title)
+    assert kept is not None
+    assert re.search(rf"PID {kept[1]} on Ray's machine [\d.]+: (2\d\d|3\d\d) MiB resident; ", panel.text), panel.text
+    reply = running.execute("ray.get(actor.die.remote())", timeout=60)
+    title = elsewhere(running, reply)
     assert re.fullmatch(r"Probably out of memory in another process: a Ray actor \(PID \d+ on [\d.]+\)", title)
+    panel = Panel(running, reply)
+    panel.click(READ)
+    assert re.search(r"Ray's machine [\d.]+: the process has ended, its memory is back; .* free there", panel.text)

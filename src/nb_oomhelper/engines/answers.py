@@ -46,11 +46,11 @@ class WorkerReply:
     """The memory of one worker, or why nobody knows it.
 
     Attributes:
-        engine: "ipyparallel" or "dask".
-        id: What the engine calls it: a number, an address; "" where it is about no single one.
+        engine: "ipyparallel", "dask" or "ray".
+        id: What the engine calls it: a number, an address, of Ray its machine's; "" where it is about no single one.
         host: Its machine, or None.
         pid: Its process there, or None.
-        usages: How full its GPUs and its machine are; "this process" is the worker.
+        usages: How full its GPUs and its machine are; "this process" is the worker, of Ray the one that ran out.
         parts: The memory bar, in drawing order.
         outcome: What a release there did, or None.
         problem: Why there is nothing of all that, or None.
@@ -123,7 +123,7 @@ def _sum(measures: list[Measure], host: bool) -> Measure:
 
 def _told(kind: str, text: str) -> Note:
     """Why a function of ours has failed on a worker."""
-    if kind in ("ModuleNotFoundError", "ImportError") and "nb_oomhelper" in text:
+    if kind in ("ModuleNotFoundError", "ImportError", "AttributeError") and "nb_oomhelper" in text:
         return note("engines.older" if "nb_oomhelper." in text else "engines.lacks")
     if kind == "EngineError":  # ipyparallel's, of an engine that has died meanwhile
         return note("engines.gone")

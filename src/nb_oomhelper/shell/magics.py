@@ -48,7 +48,9 @@ class OomMagics(Magics):  # type: ignore[misc]
     @argument("--json", action="store_true", help="Print JSON: sizes in bytes, unknown is null.")
     @argument("--by-variable", action="store_true", help="Who keeps the memory, by name, with bytes.")
     @argument("--live", action="store_true", help="Show bars that follow the memory while cells run.")
-    @argument("--engines", action="store_true", help="The workers of ipyparallel and Dask, by the clients there are.")
+    @argument(
+        "--engines", action="store_true", help="The workers of ipyparallel, Dask and Ray, by the clients there are."
+    )
     @output_can_be_silenced
     @line_cell_magic
     def gpumem(self, line: str, cell: str | None = None) -> Any:

@@ -35,7 +35,7 @@ def ask_failed(reruns: Reruns, case: Case, function: Function) -> tuple[list[Wor
 def release(language: Language) -> list[str]:
     """Release on all workers; say in a line each what came of it."""
     replies = engines.ask_all("release")
-    return [worker_table.say_reply(reply, language) for reply in replies] or [say("engines.none", language)]
+    return [worker_table.say_reply(reply, language) for reply in replies] or [say("engines.none_release", language)]
 
 
 def table(language: Language, *, as_json: bool) -> str | dict[str, str]:

@@ -11,6 +11,7 @@ from nb_oomhelper.records.event import Worker
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.showing import grid, memory_table
 from nb_oomhelper.showing.headline import say_worker
+from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import for_json, say_note
 from nb_oomhelper.showing.wording import is_noise, say, say_size
 
@@ -62,7 +63,7 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
     else:
         host = next((row for row in reply.usages if row.device == "host"), None)
         sizes = {"size": host.rest if host else None, "free": host.free if host else None}
-        key = "resident"
+        key = "resident" if reply.engine != "ray" or reply.pid is not None else "ended"
     text = say(f"engines.{key}", language, **{name: say_size(size, language) for name, size in sizes.items()})
     return say("engines.of", language, who=_who(reply, language), text=text)
 
@@ -73,7 +74,9 @@ def _figure(measure: Measure) -> int | None:
 
 def _who(reply: WorkerReply, language: Language) -> str:
     if not reply.id:
-        return {"dask": "Dask"}.get(reply.engine, reply.engine)
+        return {"dask": "Dask", "ray": "Ray"}.get(reply.engine, reply.engine)
+    if reply.engine == "ray":
+        return say(f"engines.node{'' if reply.pid is None else '_pid'}", language, id=plain(reply.id), pid=reply.pid)
     return say_worker(reply.engine, Worker(id=reply.id, host=reply.host, pid=reply.pid), language)
 
 
