@@ -115,6 +115,45 @@ def release(
     return read(backend, device, framework) | told
 
 
+_watching: tuple[Any, bool] | None = None  # what measures here, and whether its thread was there before
+
+
+def watch() -> dict[str, Any]:
+    """Begin to measure what is taken here, until `watched`.
+
+    Returns:
+        What `read` tells.
+    """
+    global _watching
+    from nb_oomhelper.memory.peaks import Peaks
+    from nb_oomhelper.poll import WORKER
+
+    told = watched()  # what that imports is no cell's
+    _watching = Peaks(), WORKER.running
+    _watching[0].start()
+    return told
+
+
+def watched() -> dict[str, Any]:
+    """End that; then read the memory.
+
+    Returns:
+        What `read` tells, and what was seen of each device: its ordinal or None, bytes before, peak and after, sampled.
+    """
+    global _watching
+    watching, _watching = _watching, None
+    if watching is None:
+        return read()
+    from nb_oomhelper.poll import WORKER
+
+    peaks, had = watching
+    names = ("backend", "device", "before", "peak", "after", "sampled")
+    rows = [[getattr(peak, name) for name in names] for peak in peaks.stop()]
+    if not had:
+        WORKER.end()
+    return read() | {"peaks": rows}
+
+
 def _released(before: int | None) -> dict[str, Any]:
     """Release; where there is no room even to import what does that, first drop what the last error keeps."""
     with contextlib.suppress(MemoryError):

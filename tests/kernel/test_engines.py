@@ -297,6 +297,23 @@ def test_an_engine_that_keeps_a_failed_task_has_no_room_for_the_next_until_it_is
 
 
 @using("ipyparallel")
+def test_a_metered_px_tells_the_peak_of_each_engine(running: Kernel) -> None:
+    running.execute("client[:].apply_sync(half)")  # it imports numpy
+    cell = (
+        "%%gpumem\n%%px --targets 1\nimport numpy, time\ntook = numpy.ones(300 << 20, 'u1'); time.sleep(0.3); del took"
+    )
+    found = re.findall(r"ipyparallel engine (\d) \(.*: host, .*: peak \S+ \w+ \((\S+)", running.execute(cell).stdout)
+    assert [number for number, _ in found] == ["0", "1"]
+    assert re.fullmatch(r"\+(29\d|30\d)(\.\d+)?", found[1][1]), found
+    assert not re.fullmatch(r"\+\d{3}.*", found[0][1]), found
+    reply = running.execute("%%gpumem\n%px __import__('numpy').ones(1 << 50)")
+    assert reply.status == "error"
+    assert reply.stdout.count("ipyparallel engine ") == 2
+    threads = "[thread.name for thread in __import__('threading').enumerate()]"
+    assert "nb_oomhelper" not in running.eval(f"on(0, lambda: {threads})")
+
+
+@using("ipyparallel")
 def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
     running.execute("view.push({'keep': keep})")
     panel = Panel(running, running.execute("%px keep()", timeout=60))
@@ -435,7 +452,7 @@ def test_ray(running: Kernel) -> None:
     assert re.search(r"PID \d+ on Ray's machine [\d.]+: [\d.]+ MiB resident; ", panel.text), panel.text
     lines = running.execute("%gpumem --engines").mime("text/plain")[0].splitlines()
     assert [re.match(r"(Ray's machine [\d.]+) +host ", line) is not None for line in lines] == [False, True]
-    assert running.execute("%oom release --engines").stdout.startswith("There is no client of ipyparallel or Dask")
+    assert "Ray" not in running.execute("%oom release --engines").stdout.partition("A failed task of Ray's")[0]
 
 
 @using("ray")

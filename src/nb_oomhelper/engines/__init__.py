@@ -14,10 +14,25 @@ from nb_oomhelper.engines.answers import RELEASE_THERE, Answer, WorkerReply, rep
 from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.records.note import note
 
-__all__ = ["RELEASE_THERE", "Function", "WorkerReply", "ask_all", "ask_failed", "code_for", "functions_for", "summed"]
+__all__ = [
+    "RELEASE_THERE",
+    "Function",
+    "WorkerReply",
+    "ask_all",
+    "ask_failed",
+    "begin_all",
+    "code_for",
+    "functions_for",
+    "summed",
+]
 
-Function = Literal["read", "release"]
-_SECONDS: dict[Function, float] = {"read": 2.0, "release": 10.0}  # for all workers together: they are asked at once
+Function = Literal["read", "release", "watch", "watched"]
+_SECONDS: dict[Function, float] = {
+    "read": 2.0,
+    "release": 10.0,
+    "watch": 2.0,
+    "watched": 2.0,
+}  # for all workers together: they are asked at once
 _STARTS = 10.0  # of one of Ray's machines, which may have to start a process for the task
 
 
@@ -44,7 +59,7 @@ class Engine(Protocol):
         """Count the clusters that can be asked."""
 
 
-ENGINES: tuple[Engine, ...] = (_ray, _ipyparallel, _dask)  # Ray begins when it is waited for, while the others work
+ENGINES: tuple[Engine, ...] = (_ray, _ipyparallel, _dask)
 
 
 def functions_for(event: OomEvent) -> tuple[Function, ...]:
@@ -110,19 +125,37 @@ def ask_failed(function: Function, event: OomEvent) -> list[WorkerReply]:
     return [reply_of(engine.NAME, answer) for answer in wait()]
 
 
-def ask_all(function: Function) -> list[WorkerReply]:
+def ask_all(function: Function, only: Remote | None = None) -> list[WorkerReply]:
     """Run a function on all workers of all clusters that this process has a client of.
 
     Args:
         function: What.
+        only: Of this engine alone.
 
     Returns:
         One row a worker, of Ray one a machine that is read; empty where there is no client.
     """
-    engines = [one for one in ENGINES if function == "read" or one.NAME != _ray.NAME]
-    begun = [(one.NAME, _begun(one, None, code_for(function, engine=one.NAME), _SECONDS[function])) for one in engines]
-    replies = [reply_of(name, answer) for name, wait in begun if wait is not None for answer in wait()]
-    return [reply for reply in replies if reply.id] or replies  # beside others nobody asks for a client long closed
+    return begin_all(function, only)()
+
+
+def begin_all(function: Function, only: Remote | None = None) -> Callable[[], list[WorkerReply]]:
+    """Begin with that.
+
+    Args:
+        function: What.
+        only: Of this engine alone.
+
+    Returns:
+        What waits for the answers, until the time is over.
+    """
+    wanted = [one for one in ENGINES if only in (None, one.NAME) and (function == "read" or one.NAME != _ray.NAME)]
+    begun = [(one.NAME, _begun(one, None, code_for(function, engine=one.NAME), _SECONDS[function])) for one in wanted]
+
+    def wait() -> list[WorkerReply]:
+        replies = [reply_of(name, answer) for name, ask in begun if ask is not None for answer in ask()]
+        return [reply for reply in replies if reply.id] or replies  # beside others nobody asks for a client long closed
+
+    return wait
 
 
 def _wanted(event: OomEvent) -> list[tuple[str, str]]:

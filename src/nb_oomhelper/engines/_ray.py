@@ -30,19 +30,22 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
         seconds: For all of them.
 
     Returns:
-        What asks and waits for the answers; None where Ray has not been joined.
+        What waits for the answers; None where Ray has not been joined.
     """
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return None
     until = time.monotonic() + seconds
+    try:  # a call to Ray's own services has no bound
+        nodes, sent = WORKER.ask(partial(_send_all, ray, wanted, code), seconds)
+    except LateError:
+        return lambda: [Answer(id=name, problem=late(seconds)) for name, _ in wanted or [("", "")]]
 
     def wait() -> list[Answer]:
-        try:  # a call to Ray's own services has no bound
-            ask = partial(_ask, ray, wanted, code, until, seconds)
-            return WORKER.ask(ask, max(0.0, until + 0.1 - time.monotonic()))
-        except LateError:
-            return [Answer(id=name, problem=late(seconds)) for name, _ in wanted or [("", "")]]
+        waiting = _waiting(ray, list(sent.values()), until)
+        answers = {name: _answer(ray, name, ref) for name, ref in sent.items() if ref not in waiting}
+        silent = {name: late(seconds) if name in sent else note("engines.gone") for name in nodes}
+        return [answers.get(name) or Answer(id=name, problem=silent[name]) for name in nodes]
 
     return wait
 
@@ -53,17 +56,21 @@ def clusters() -> int:
     return int(ray is not None and ray.is_initialized())
 
 
-def _ask(ray: Any, wanted: Sequence[tuple[str, str]] | None, code: str, until: float, seconds: float) -> list[Answer]:
+def _send_all(ray: Any, wanted: Sequence[tuple[str, str]] | None, code: str) -> tuple[list[str], dict[str, Any]]:
+    """The machines that are meant, and the tasks of those that are there."""
     nodes = {str(row["NodeManagerAddress"]): str(row["NodeID"]) for row in ray.nodes() if row.get("Alive")}
     names = list(nodes) if wanted is None else [name for name, _ in wanted]
-    sent = {name: _send(ray, nodes[name], code) for name in names if name in nodes}
-    refs = list(sent.values())
-    _, waiting = ray.wait(refs, num_returns=len(refs), timeout=max(0.0, until - time.monotonic())) if refs else ([], [])
+    return names, {name: _send(ray, nodes[name], code) for name in names if name in nodes}
+
+
+def _waiting(ray: Any, refs: list[Any], until: float) -> list[Any]:
+    """Those that have not ended by then; they are taken back."""
+    if not refs:
+        return []
+    _, waiting = ray.wait(refs, num_returns=len(refs), timeout=max(0.0, until - time.monotonic()))
     for ref in waiting:
         ray.cancel(ref)
-    answers = {name: _answer(ray, name, ref) for name, ref in sent.items() if ref not in waiting}
-    silent = {name: late(seconds) if name in sent else note("engines.gone") for name in names}
-    return [answers.get(name) or Answer(id=name, problem=silent[name]) for name in names]
+    return list(waiting)
 
 
 def _send(ray: Any, node: str, code: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
 
+from nb_oomhelper.memory.peaks import Peak
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.event import Remote
 from nb_oomhelper.records.memory import Measure, Segment
@@ -52,6 +53,7 @@ class WorkerReply:
         pid: Its process there, or None.
         usages: How full its GPUs and its machine are; "this process" is the worker, of Ray the one that ran out.
         parts: The memory bar, in drawing order.
+        peaks: What was taken there meanwhile, where that was measured.
         outcome: What a release there did, or None.
         problem: Why there is nothing of all that, or None.
     """
@@ -62,6 +64,7 @@ class WorkerReply:
     pid: int | None = None
     usages: tuple[MemoryUsage, ...] = ()
     parts: tuple[Segment, ...] = ()
+    peaks: tuple[Peak, ...] = ()
     outcome: Outcome | None = None
     problem: Note | None = None
 
@@ -97,6 +100,7 @@ def reply_of(engine: Remote, answer: Answer) -> WorkerReply:
         pid=_size(value.get("pid")),
         usages=tuple(_usages(value.get("rows"))),
         parts=tuple(_parts(value.get("parts"))),
+        peaks=tuple(_peaks(value.get("peaks"))),
         outcome=_outcome(answer.id, value),
     )
 
@@ -174,6 +178,16 @@ def _parts(rows: object) -> Iterator[Segment]:
     for row in _rows(rows):
         if type(row) in (list, tuple) and len(row) == 2 and row[0] in _PARTS:
             yield Segment(kind=row[0], size=_size(row[1]))
+
+
+def _peaks(rows: object) -> Iterator[Peak]:
+    for row in _rows(rows):
+        if type(row) in (list, tuple) and len(row) == 6 and row[0] in ("cuda", "host"):
+            device = _size(row[1]) if row[0] == "cuda" else None
+            before, peak, after = map(_size, row[2:5])
+            yield Peak(
+                backend=row[0], device=device, before=before, peak=peak, after=after, sampled=row[5] is not False
+            )
 
 
 def _held(rows: object) -> Iterator[tuple[str, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as MagicUsageError
@@ -56,7 +57,8 @@ class OomMagics(Magics):  # type: ignore[misc]
     def gpumem(self, line: str, cell: str | None = None) -> Any:
         """Show GPU and host memory: this process, other processes by name, free.
 
-        As %%gpumem above a cell: run the cell, then tell its peak and what it changed, also if it fails.
+        As %%gpumem above a cell: run the cell, then tell its peak and what it changed, also if it fails; above %%px of
+        ipyparallel each engine's, too.
 
         Examples::
 
@@ -118,12 +120,13 @@ class OomMagics(Magics):  # type: ignore[misc]
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
         body = shell.compile(tree, name, "exec")
         value = shell.compile(ast.fix_missing_locations(ast.Expression(last.value)), name, "eval")
-        with Meter() as meter:
+        language = self._core.settings.pick_language()
+        with _metered_engines(cell, language), Meter() as meter:
             try:
                 exec(body, shell.user_ns)
                 return eval(value, shell.user_ns)
             finally:
-                print("\n".join(meter.stop(self._core.settings.pick_language(), sys.exc_info()[1])))
+                print("\n".join(meter.stop(language, sys.exc_info()[1])))
 
     @no_var_expand  # what is pasted to be explained must not be evaluated
     @line_cell_magic
@@ -163,6 +166,14 @@ class OomMagics(Magics):  # type: ignore[misc]
         while frame is not None and frame.f_code.co_name != "run_line_magic":  # its caller has the names
             frame, depth = frame.f_back, depth + 1
         return str(self.shell.var_expand(line, depth))
+
+
+def _metered_engines(cell: str, language: Language) -> AbstractContextManager[None]:
+    if "ipyparallel" not in sys.modules:
+        return nullcontext()
+    from nb_oomhelper.shell import on_engines
+
+    return on_engines.metered(language, print) if on_engines.runs_on_engines(cell) else nullcontext()
 
 
 def _ordinal(driver: Driver, index: int) -> int | None:

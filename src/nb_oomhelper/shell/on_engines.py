@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from nb_oomhelper import engines
 from nb_oomhelper.case import Case
 from nb_oomhelper.engines import Function, WorkerReply
@@ -36,6 +40,25 @@ def release(language: Language) -> list[str]:
     """Release on all workers; say in a line each what came of it."""
     replies = engines.ask_all("release")
     return [worker_table.say_reply(reply, language) for reply in replies] or [say("engines.none_release", language)]
+
+
+_PX = re.compile(r"^[ \t]*%%?px\b", re.MULTILINE)
+
+
+def runs_on_engines(cell: str) -> bool:
+    """Whether a cell is run by `%%px`, or has a line that is."""
+    return _PX.search(cell) is not None
+
+
+@contextmanager
+def metered(language: Language, tell: Callable[[str], object]) -> Iterator[None]:
+    """Measure what is taken on ipyparallel's engines meanwhile; then tell it of each, also after an error."""
+    engines.ask_all("watch", only="ipyparallel")
+    try:
+        yield
+    finally:
+        for reply in engines.ask_all("watched", only="ipyparallel"):
+            tell("\n".join(worker_table.say_peaks(reply, language)))
 
 
 def table(language: Language, *, as_json: bool) -> str | dict[str, str]:

@@ -68,6 +68,19 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
     return say("engines.of", language, who=_who(reply, language), text=text)
 
 
+def say_peaks(reply: WorkerReply, language: Language) -> list[str]:
+    """Say what was taken on a worker, one line a device; or why that is not known.
+
+    Args:
+        reply: Its answer.
+        language: "en" or "zh".
+    """
+    if reply.problem is not None:
+        return [say_reply(reply, language)]
+    said = [memory_table.say_peak(peak, language) for peak in reply.peaks] or [say("engines.unwatched", language)]
+    return [say("engines.of", language, who=_who(reply, language), text=text) for text in said]
+
+
 def _figure(measure: Measure) -> int | None:
     return measure.resident if measure.backend == "host" else measure.allocated
 
