@@ -325,6 +325,28 @@ def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
 
 
 @each("ipyparallel", "distributed")
+def test_the_live_bars_follow_the_workers(running: Kernel) -> None:
+    def bars() -> str:
+        drawn = [str(state.get("value", "")) for key, state in running.widgets.items() if key not in before]
+        return next((value for value in drawn if "oomh-bar" in value), "")
+
+    before = set(running.widgets)
+    running.execute("%config OOMHelper.refresh_seconds = 0.5\n%gpumem --engines --live")
+    first = bars()
+    assert first.count('class="oomh-bar') == 2
+    pid = running.eval("on(0, __import__('os').getpid)")
+    assert f"PID {pid} " in first
+    for _ in range(40):
+        if bars() != first:
+            break
+        running.poll(0.2)
+    assert bars() != first
+    assert bars().count('class="oomh-bar') == 2
+    running.execute("on(1, full)")  # the panel of an error ends them
+    assert "live, every" not in bars()
+
+
+@each("ipyparallel", "distributed")
 def test_a_worker_that_hangs_costs_no_more_than_the_deadline(running: Kernel) -> None:
     pid = running.eval("on(1, __import__('os').getpid)")
     running.execute(f"import os, signal, time\nos.kill({pid}, signal.SIGSTOP)")

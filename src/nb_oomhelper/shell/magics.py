@@ -67,7 +67,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %gpumem --json     # for programs
             %gpumem --by-variable   # who keeps it: variables, Out[n], the failed cell, other libraries
             %gpumem --live     # bars that move
-            %gpumem --engines  # one table of all workers
+            %gpumem --engines  # one table of all workers [--live]
 
             %%gpumem
             loss = train_step(batch)
@@ -81,11 +81,14 @@ class OomMagics(Magics):  # type: ignore[misc]
                 raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
             return self._run_metered(cell)
         if options.engines:
-            if options.live or options.by_variable or options.index is not None:
-                raise MagicUsageError("%gpumem --engines goes with --json alone")
+            if options.by_variable or options.index is not None or (options.live and options.json):
+                raise MagicUsageError("%gpumem --engines goes with --json or --live alone")
             from nb_oomhelper.shell import on_engines
 
-            table = on_engines.table(self._core.settings.pick_language(), as_json=options.json)
+            language = self._core.settings.pick_language()
+            if options.live and self._core.panels.show_live(on_engines.Followed(language).read, on_engines.PERIOD):
+                return None
+            table = on_engines.table(language, as_json=options.json)
             return print(table) if isinstance(table, str) else display(table, raw=True)
         driver = self._core.services.driver
         if options.by_variable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.shell.reruns import Reruns
 from nb_oomhelper.showing import worker_table
+from nb_oomhelper.showing.frontends import Reading, of_workers
 from nb_oomhelper.showing.wording import say
 
 
@@ -42,6 +44,7 @@ def release(language: Language) -> list[str]:
     return [worker_table.say_reply(reply, language) for reply in replies] or [say("engines.none_release", language)]
 
 
+PERIOD = 2.5  # seconds between two readings of workers: the answers to one are there when the next one begins
 _PX = re.compile(r"^[ \t]*%%?px\b", re.MULTILINE)
 
 
@@ -59,6 +62,22 @@ def metered(language: Language, tell: Callable[[str], object]) -> Iterator[None]
     finally:
         for reply in engines.ask_all("watched", only="ipyparallel"):
             tell("\n".join(worker_table.say_peaks(reply, language)))
+
+
+class Followed:
+    """Workers that are read again and again, without a wait for any but the first time."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self._answers: Callable[[], list[WorkerReply]] | None = None
+
+    def read(self) -> Reading:
+        """Give what has been answered since the last time, and ask again."""
+        found = engines.ask_all("read") if self._answers is None else self._answers()
+        self._answers = engines.begin_all("read")
+        if not found:
+            return Reading(at=time.time(), bars=[], notes=[say("engines.none", self._language)])
+        return of_workers(found, self._language)
 
 
 def table(language: Language, *, as_json: bool) -> str | dict[str, str]:

@@ -54,7 +54,7 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
     """
     if reply.problem is not None:
         text = say_note(reply.problem, language)
-        return say("engines.of", language, who=_who(reply, language), text=text)
+        return say("engines.of", language, who=who(reply, language), text=text)
     outcome = reply.outcome
     if outcome is not None and freed:
         less = outcome.freed
@@ -65,7 +65,7 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
         sizes = {"size": host.rest if host else None, "free": host.free if host else None}
         key = "resident" if reply.engine != "ray" or reply.pid is not None else "ended"
     text = say(f"engines.{key}", language, **{name: say_size(size, language) for name, size in sizes.items()})
-    return say("engines.of", language, who=_who(reply, language), text=text)
+    return say("engines.of", language, who=who(reply, language), text=text)
 
 
 def say_peaks(reply: WorkerReply, language: Language) -> list[str]:
@@ -78,14 +78,20 @@ def say_peaks(reply: WorkerReply, language: Language) -> list[str]:
     if reply.problem is not None:
         return [say_reply(reply, language)]
     said = [memory_table.say_peak(peak, language) for peak in reply.peaks] or [say("engines.unwatched", language)]
-    return [say("engines.of", language, who=_who(reply, language), text=text) for text in said]
+    return [say("engines.of", language, who=who(reply, language), text=text) for text in said]
 
 
 def _figure(measure: Measure) -> int | None:
     return measure.resident if measure.backend == "host" else measure.allocated
 
 
-def _who(reply: WorkerReply, language: Language) -> str:
+def who(reply: WorkerReply, language: Language) -> str:
+    """Name a worker, of Ray its machine; an engine where it is about no single one.
+
+    Args:
+        reply: Its answer.
+        language: "en" or "zh".
+    """
     if not reply.id:
         return {"dask": "Dask", "ray": "Ray"}.get(reply.engine, reply.engine)
     if reply.engine == "ray":
@@ -100,10 +106,10 @@ def _columns(language: Language) -> list[str]:
 def _rows(replies: Iterable[WorkerReply], language: Language) -> list[list[str]]:
     rows: list[list[str]] = []
     for reply in replies:
-        rows.extend([_who(reply, language), *memory_table.cells(usage, language)] for usage in reply.usages)
+        rows.extend([who(reply, language), *memory_table.cells(usage, language)] for usage in reply.usages)
         if not reply.usages:
             blanks = ["–"] * (len(memory_table.columns(language)) - 1)
-            rows.append([_who(reply, language), say("engines.no_answer", language), *blanks])
+            rows.append([who(reply, language), say("engines.no_answer", language), *blanks])
     return rows
 
 
