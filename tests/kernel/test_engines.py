@@ -325,6 +325,19 @@ def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
 
 
 @each("ipyparallel", "distributed")
+def test_where_a_model_would_fit(running: Kernel, tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4 << 40]}}).encode()
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + (4 << 40))  # a hole
+    lines = running.execute(f"%oom plan {tmp_path} --engines").mime("text/plain")[0].splitlines()
+    rows = [line for line in lines if "(PID " in line and " host " in line]
+    assert len(rows) == 2
+    assert all("✗ too little (4.00 TiB)" in row for row in rows)
+    assert any("share its memory" in line for line in lines)
+
+
+@each("ipyparallel", "distributed")
 def test_the_live_bars_follow_the_workers(running: Kernel) -> None:
     def bars() -> str:
         drawn = [str(state.get("value", "")) for key, state in running.widgets.items() if key not in before]

@@ -11,9 +11,10 @@ from nb_oomhelper import engines
 from nb_oomhelper.case import Case
 from nb_oomhelper.engines import Function, WorkerReply
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.loading.estimate import Estimate
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.shell.reruns import Reruns
-from nb_oomhelper.showing import worker_table
+from nb_oomhelper.showing import grid, worker_plan, worker_table
 from nb_oomhelper.showing.frontends import Reading, of_workers
 from nb_oomhelper.showing.wording import say
 
@@ -97,3 +98,25 @@ def table(language: Language, *, as_json: bool) -> str | dict[str, str]:
         return say("engines.none", language)
     drawn = worker_table.to_text(replies, language), worker_table.to_html(replies, language)
     return dict(zip(("text/plain", "text/html"), drawn, strict=True))
+
+
+def plan_table(found: Estimate, above: list[str], language: Language, *, as_json: bool) -> str | dict[str, str]:
+    """Ask all workers, and make a table of where a model would fit on them.
+
+    Args:
+        found: The model's size.
+        above: What is said before the table.
+        language: "en" or "zh".
+        as_json: JSON in its place.
+
+    Returns:
+        What is to be printed, or a bundle to be displayed.
+    """
+    replies = engines.ask_all("read")
+    if as_json:
+        return worker_plan.to_json(found, replies)
+    if not replies or found.checkpoint.size is None:
+        return "\n".join(above if replies else [say("engines.none", language)])
+    columns, rows, below = worker_plan.table(found, replies, language)
+    text = "\n".join([*above, "", grid.to_text(columns, rows), "", *below])
+    return {"text/plain": text, "text/html": grid.to_html(columns, rows, above, below)}
