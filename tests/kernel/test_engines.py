@@ -17,10 +17,13 @@ import pytest
 
 from tests.kernel.cells import LOAD, Panel, shown
 from tests.kernel.driver import Kernel, Reply
+from tests.kernel.notebooks import find, printed
+from tests.kernel.notebooks import run as run_notebook
 
 pytestmark = pytest.mark.kernel
 
 OWN = Path(__file__).parents[2] / ".venv-engines" / "bin" / "python"
+PYTHON = OWN if OWN.exists() else Path(sys.executable)
 FULL = "def full(*_):\n    import numpy\n    return numpy.ones(1 << 50, numpy.uint8)"
 KEEP = "def keep(*_):\n    import numpy\n    kept = numpy.ones(200 << 20, numpy.uint8)\n    numpy.ones(1 << 50)"
 RELEASE, READ, AGAIN = "Release there", "Read its memory", "Run the cell again"
@@ -141,8 +144,7 @@ END = {
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    python = OWN if OWN.exists() else Path(sys.executable)
-    with Kernel(python, tmp_path_factory.mktemp("engines")) as kernel:
+    with Kernel(PYTHON, tmp_path_factory.mktemp("engines")) as kernel:
         for cell in (LOAD, "import numpy, psutil", FULL, KEEP, TASKS, LIES):
             assert kernel.execute(cell).status == "ok"
         yield kernel
@@ -507,3 +509,26 @@ def test_rays_actor(running: Kernel) -> None:
     panel = Panel(running, reply)
     panel.click(READ)
     assert re.search(r"Ray's machine [\d.]+: the process has ended, its memory is back; .* free there", panel.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "fails", "runs"),
+    [
+        ("ipyparallel", "ipyparallel", "%%px\nstep({})", "%%gpumem\n%%px\nstep(100)"),
+        ("dask", "distributed", "client.submit(step, {}, workers=[worker], pure=False).result()", None),
+    ],
+)
+def test_the_notebook(engines: Kernel, tmp_path: Path, name: str, module: str, fails: str, runs: str | None) -> None:
+    if not engines.can_import(module):
+        pytest.skip(f"{module} is not installed")
+    cells = run_notebook(name, tmp_path, PYTHON)
+    failed = [cell.source for cell in cells if any(output.output_type == "error" for output in cell.outputs)]
+    assert failed == [fails.format(200), fails.format(100)]
+    for source in failed:
+        panel = next(output for output in find(cells, source).outputs if "text/html" in output.get("data", {}))
+        assert panel.data["text/plain"].startswith("Out of memory in another process: ")
+    assert "given back" in printed(find(cells, "%oom release --engines"))
+    last = find(cells, runs or fails.format(100) + " + 0").outputs
+    assert [output.data["text/plain"] for output in last if output.output_type == "execute_result"] or runs
+    if runs is not None:
+        assert printed(find(cells, runs)).count("ipyparallel engine ") == 2
