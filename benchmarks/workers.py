@@ -1,7 +1,7 @@
 """What a worker of ipyparallel and of Dask holds after a task has run out of memory, and what gives it back.
 
 `python -m benchmarks.workers` starts clusters of its own on this machine and prints the tables of docs/engines.md. It
-needs ipyparallel, distributed, numpy and psutil.
+needs ipyparallel, distributed, numpy and psutil. `--played`: the table of workers that are played, which needs nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ import contextlib
 import gc
 import importlib
 import statistics
+import sys
+import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-from nb_oomhelper import engines
+from tests.played_workers import played
+
+from nb_oomhelper import engines, there
 
 _SIZES = (1, 2, 8, 32)  # workers
+_PLAYED = (1, 8, 64, 512)
 _REPEATS = 5
 
 
@@ -118,8 +124,44 @@ def read_times(kind: type[Ipyparallel | Dask], name: str) -> list[str]:
     return rows
 
 
+def played_times(engine: str, count: int, *, healthy: bool) -> str:
+    """One row of workers that are played: seconds, bytes and threads of `%gpumem --engines`, and who did not answer."""
+    with played() as clusters:
+        clusters.add(engine, "tcp://played", count, there.read(), healthy=healthy)
+        engines.ask_all("read")
+        times = []
+        for _ in range(_REPEATS):
+            started = time.perf_counter()
+            replies = engines.ask_all("read")
+            times.append(time.perf_counter() - started)
+        size, threads = _cost()
+    answered = sum(reply.problem is None for reply in replies)
+    seconds, which = statistics.median(times), "all answer" if healthy else "one of four answers"
+    return f"| {engine} | {count} | {which} | {answered} | {len(replies)} | {seconds:.2f} s | {size} | {threads} |"
+
+
+def _cost() -> tuple[str, int]:
+    """Bytes at most of one reading, and threads that it has started."""
+    before, seen = threading.active_count(), [0]
+    asking = threading.Thread(target=engines.ask_all, args=("read",))
+    tracemalloc.start()
+    asking.start()
+    while asking.is_alive():
+        seen.append(threading.active_count() - before - 1)
+        asking.join(0.02)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return f"{peak / 1e6:.1f} MB", max(seen)
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
+    if "--played" in sys.argv:
+        for engine in ("ipyparallel", "dask"):
+            for count in _PLAYED:
+                for healthy in (True, False):
+                    print(played_times(engine, count, healthy=healthy), flush=True)
+        return
     kinds: tuple[tuple[type[Ipyparallel | Dask], str], ...] = ((Ipyparallel, "ipyparallel"), (Dask, "Dask"))
     for rows in (given_back, read_times):
         for kind, name in kinds:

@@ -13,11 +13,12 @@ import inspect
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 _CHAIN = 100  # errors behind the last one
+_PARTS = (("process", "rest"), ("other", "others"), ("free", "free"))  # of a bar, and their names in a row
 FORM = 1  # of what is told; a later one may have other keys
 
 
@@ -41,7 +42,7 @@ def read(
     from nb_oomhelper.memory.usage import read_usage
     from nb_oomhelper.session import current_shell
 
-    with open_driver(current_shell()) as driver:
+    with _no_thread_left(), open_driver(current_shell()) as driver:
         rows, _ = read_usage(driver)
         snapshot = take_snapshot(driver, backend=backend, device=device, framework=framework)
     sizes = ("device", "ordinal", "name", "allocated", "cached", "rest", "others", "free", "capacity")
@@ -52,6 +53,43 @@ def read(
         "rows": [{size: getattr(row, size) for size in sizes} for row in rows],
         "parts": [(part.kind, part.size) for part in segments(snapshot, backend)],
     }
+
+
+def read_node(backend: str = "host", pid: int | None = None) -> dict[str, Any]:
+    """Read the memory of this machine and of its GPUs, and that of one of Ray's processes: not this one's.
+
+    Args:
+        backend: What the bar is of: "host", or "cuda", the GPU that the process is on.
+        pid: The process that is meant; None is none.
+
+    Returns:
+        As of `read`; without a PID where that process has ended.
+    """
+    from nb_oomhelper.memory.snapshot import open_driver
+    from nb_oomhelper.memory.usage import read_usage
+    from nb_oomhelper.session import current_shell
+
+    with _no_thread_left(), open_driver(current_shell()) as driver:
+        usages, _ = read_usage(driver)
+    size = None if pid is None else _resident(pid, begins=b"ray::")
+    rows = [_of_another(row, None if size is None else pid, size) for row in usages]
+    on = [row for row in rows if (row["device"] == "host") == (backend == "host") and row["rest"] is not None]
+    return {
+        "form": FORM,
+        "host": socket.gethostname(),
+        "pid": None if size is None else pid,
+        "rows": rows,
+        "parts": [(kind, on[0][name]) for kind, name in _PARTS] if on else [],
+    }
+
+
+def _of_another(usage: Any, pid: int | None, resident: int | None) -> dict[str, Any]:
+    """A device's figures with another process in this one's place; `usage` is a `MemoryUsage`."""
+    used = None if None in (usage.capacity, usage.free) else usage.capacity - usage.free
+    share = resident if usage.device == "host" else {one: size for one, _, size in usage.by_process}.get(pid)
+    others = None if used is None else max(0, used - (share or 0))
+    known = {name: getattr(usage, name) for name in ("device", "ordinal", "name", "free", "capacity")}
+    return known | {"allocated": None, "cached": None, "rest": share, "others": others}
 
 
 def release(
@@ -77,6 +115,45 @@ def release(
     return read(backend, device, framework) | told
 
 
+_watching: tuple[Any, bool] | None = None  # what measures here, and whether its thread was there before
+
+
+def watch() -> dict[str, Any]:
+    """Begin to measure what is taken here, until `watched`.
+
+    Returns:
+        What `read` tells.
+    """
+    global _watching
+    from nb_oomhelper.memory.peaks import Peaks
+    from nb_oomhelper.poll import WORKER
+
+    told = watched()  # what that imports is no cell's
+    _watching = Peaks(), WORKER.running
+    _watching[0].start()
+    return told
+
+
+def watched() -> dict[str, Any]:
+    """End that; then read the memory.
+
+    Returns:
+        What `read` tells, and what was seen of each device: its ordinal or None, bytes before, peak and after, sampled.
+    """
+    global _watching
+    watching, _watching = _watching, None
+    if watching is None:
+        return read()
+    from nb_oomhelper.poll import WORKER
+
+    peaks, had = watching
+    names = ("backend", "device", "before", "peak", "after", "sampled")
+    rows = [[getattr(peak, name) for name in names] for peak in peaks.stop()]
+    if not had:
+        WORKER.end()
+    return read() | {"peaks": rows}
+
+
 def _released(before: int | None) -> dict[str, Any]:
     """Release; where there is no room even to import what does that, first drop what the last error keeps."""
     with contextlib.suppress(MemoryError):
@@ -89,7 +166,8 @@ def _released(before: int | None) -> dict[str, Any]:
 def _give_back() -> dict[str, Any]:
     from nb_oomhelper.remedies.running import release as give_back
 
-    outcome = give_back()
+    with _no_thread_left():
+        outcome = give_back()
     figures = ("resident", "allocated", "device_used")
     return {
         "backend": outcome.before.backend,
@@ -100,10 +178,26 @@ def _give_back() -> dict[str, Any]:
     }
 
 
-def _resident() -> int | None:
-    """This process's resident bytes where that takes next to no room; else None."""
+@contextlib.contextmanager
+def _no_thread_left() -> Iterator[None]:
+    """End the thread that asks the driver, unless it was there before: a worker may fork."""
+    from nb_oomhelper.poll import WORKER
+
+    had = WORKER.running
     try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        yield
+    finally:
+        if not had:
+            WORKER.end()
+
+
+def _resident(pid: int | str = "self", begins: bytes = b"") -> int | None:
+    """A process's resident bytes where that takes next to no room; None too where its command begins otherwise."""
+    try:
+        folder = Path("/proc") / str(pid)
+        if begins and not (folder / "cmdline").read_bytes().startswith(begins):
+            return None
+        return int((folder / "statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError, MemoryError):
         return None
 

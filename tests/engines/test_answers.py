@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper import there
-from nb_oomhelper.engines import answers, ask_all, ask_failed, can_ask, code_for
+from nb_oomhelper.engines import answers, ask_all, ask_failed, code_for, functions_for
 from nb_oomhelper.engines.answers import Answer, WorkerReply, reply_of, summed
 from nb_oomhelper.records.event import OomEvent, Worker
 from nb_oomhelper.records.note import note
@@ -166,15 +166,25 @@ def test_what_is_shown_is_what_runs_there() -> None:
     assert code_for("release", event("ipyparallel", each=(("1", "uuid"),))) == f"{begun}release('cuda', 1, 'pytorch')"
     code = code_for("release", event("dask", each=(("tcp://a:1", "12"), ("tcp://b:1", "13"))))
     assert code == f"{begun}release('cuda', 1, 'pytorch', pids=[12, 13])"
-    assert "pids" not in code_for("read", event("dask", each=(("tcp://a:1", "12"), ("tcp://b:1", ""))))
+    assert "pids=[12])" in code_for("read", event("dask", each=(("tcp://a:1", "12"), ("tcp://b:1", ""))))
     assert eval(code) == {"form": 1, "other": os.getpid()}
 
 
 def test_who_can_be_asked() -> None:
-    assert can_ask(event("dask", alive=True))
-    assert not can_ask(event("dask", alive=False))  # KilledWorker
-    assert not can_ask(event("ray", alive=True))
-    assert not can_ask(EVENT)
+    assert functions_for(event("dask", alive=True)) == ("release", "read")
+    assert functions_for(event("dask", alive=False)) == ()  # KilledWorker
+    assert functions_for(event("ray", alive=False)) == ("read",)  # its machine
+    assert functions_for(EVENT) == ()
+
+
+def test_of_ray_the_machine_is_read_and_the_process_is_the_one_that_ran_out() -> None:
+    code = code_for("read", event("ray", pid=7, host="10.0.0.1"))
+    assert code.endswith(".read_node('cuda', 7)")
+    assert code_for("read", event("ray", host="10.0.0.1")).endswith(".read_node()")
+    ours = reply_of("ray", Answer(id="10.0.0.1", value=there.read_node("host", os.getpid())))
+    assert (ours.pid, ours.usages[-1].rest, ours.parts) == (None, None, ())  # none of Ray's
+    assert ours.usages[-1].others
+    assert say_reply(ours, "en").startswith("Ray's machine 10.0.0.1: the process has ended")
 
 
 def test_without_an_engine_nobody_is_asked() -> None:

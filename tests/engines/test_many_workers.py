@@ -1,72 +1,25 @@
-"""Hundreds of workers, some of which are silent, gone or talk nonsense: one row each, and nobody waits for them.
-
-The workers are played: what is asked of a client of Dask's is a coroutine, in a loop of its own, that answers or not.
-"""
+"""Hundreds of workers, some of them slow, silent, gone or talking nonsense: one row each, and nobody waits for them."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import threading
 from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
-from nb_oomhelper import there
-from nb_oomhelper.engines import _dask
+from nb_oomhelper import engines, there
+from nb_oomhelper.engines import _dask, _ipyparallel
 from nb_oomhelper.engines.answers import Answer, reply_of
+from tests.played_workers import Played, played
 
 pytestmark = pytest.mark.plain
 
 TOLD = there.read()
-SILENT, GONE, NONSENSE = range(3)  # of four workers; the last one of them answers
-
-
-class Client:
-    """What is asked of Dask's client, by its names."""
-
-    status = "running"
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, count: int) -> None:
-        self.loop = SimpleNamespace(asyncio_loop=loop)
-        self.scheduler = SimpleNamespace(address=name)
-        self.count = count
-
-    async def nthreads(self) -> dict[str, int]:
-        if self.count == 0:  # a scheduler that does not answer
-            await asyncio.Event().wait()
-        return {f"{self.scheduler.address}/{number}": 1 for number in range(self.count)}
-
-    async def run(self, function: Any, code: str, *, workers: list[str], on_error: str) -> dict[str, Any]:
-        assert (function, code, on_error) == (eval, "there", "return")
-        kind = int(workers[0].rpartition("/")[2]) % 4
-        if kind == SILENT:
-            await asyncio.Event().wait()
-        if kind == GONE:
-            raise ConnectionError("refused")
-        return {workers[0]: {"form": 7} if kind == NONSENSE else TOLD}
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Client]]:
-    """The set of the clients that there are; `add` puts one in."""
-    loop, module = asyncio.new_event_loop(), ModuleType("distributed.client")
-    found: set[Client] = set()
-    module.Client = SimpleNamespace(_instances=found)  # type: ignore[attr-defined]
-    module.loop = loop  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "distributed.client", module)
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield found
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-def add(clients: set[Client], name: str, count: int) -> None:
-    clients.add(Client(sys.modules["distributed.client"].loop, name, count))
+def clusters() -> Iterator[Played]:
+    with played() as found:
+        yield found
 
 
 def kinds(answers: list[Answer]) -> dict[str | None, int]:
@@ -82,37 +35,59 @@ def asked(wanted: list[tuple[str, str]] | None = None) -> list[Answer]:
 
 
 @pytest.mark.parametrize("count", [4, 64, 512])
-def test_each_is_a_row(clients: set[Client], count: int) -> None:
-    add(clients, "tcp://a", count)
+def test_each_is_a_row(clusters: Played, count: int) -> None:
+    clusters.add("dask", "tcp://a", count, TOLD)
     share = count // 4
-    wanted = {"engines.late": share, "engines.unreachable": share, "engines.form": share, None: share}
-    assert kinds(asked()) == wanted
+    assert kinds(asked()) == {
+        "engines.late": share,
+        "engines.unreachable": share,
+        "engines.form": share,
+        None: share,
+    }
 
 
-def test_a_scheduler_that_does_not_answer_does_not_cost_the_others(clients: set[Client]) -> None:
-    add(clients, "tcp://a", 4)
-    add(clients, "tcp://silent", 0)
+@pytest.mark.parametrize("count", [4, 64, 512])
+def test_each_engine_is_a_row_and_what_is_silent_is_taken_back(clusters: Played, count: int) -> None:
+    clusters.add("ipyparallel", "a", count, TOLD)
+    wait = _ipyparallel.begin(None, "there", 1.0)
+    assert wait is not None
+    share = count // 4
+    assert kinds(wait()) == {"engines.late": share, "engines.gone": share, "engines.form": share, None: share}
+    assert clusters.engines[0].aborted == list(range(0, count, 4))
+
+
+def test_all_engines_have_one_deadline(clusters: Played) -> None:
+    clusters.add("dask", "tcp://a", 64, TOLD)
+    clusters.add("ipyparallel", "b", 64, TOLD)
+    replies = engines.ask_all("read")
+    assert [sum(one.engine == name for one in replies) for name in ("ipyparallel", "dask")] == [64, 64]
+    assert sum(one.problem is None for one in replies) == 32
+
+
+def test_a_scheduler_that_does_not_answer_does_not_cost_the_others(clusters: Played) -> None:
+    clusters.add("dask", "tcp://a", 4, TOLD)
+    clusters.add("dask", "tcp://silent", 0, TOLD)
     answers = {answer.id: answer for answer in asked()}
     assert len(answers) == 5
     assert answers["tcp://silent"].problem is not None
     assert answers["tcp://a/3"].value
 
 
-def test_those_that_are_wanted_are_asked_and_no_other(clients: set[Client]) -> None:
-    add(clients, "tcp://a", 8)
-    add(clients, "tcp://b", 8)
-    found = asked([("tcp://b/3", "1"), ("tcp://b/9", ""), ("tcp://a/2", "")])
-    assert [answer.id for answer in found] == ["tcp://b/3", "tcp://b/9", "tcp://a/2"]
-    assert kinds(found) == {None: 1, "engines.gone": 1, "engines.form": 1}
+def test_those_that_are_wanted_are_asked_and_no_other(clusters: Played) -> None:
+    clusters.add("dask", "tcp://a", 8, TOLD)
+    clusters.add("dask", "tcp://b", 8, TOLD)
+    found = asked([("tcp://b/3", "1"), ("tcp://b/9", "1"), ("tcp://a/2", "1"), ("tcp://a/3", "")])
+    assert [answer.id for answer in found] == ["tcp://b/3", "tcp://b/9", "tcp://a/2", "tcp://a/3"]
+    assert kinds(found) == {None: 1, "engines.gone": 2, "engines.form": 1}  # the last one had left at its error
 
 
-def test_a_worker_of_a_scheduler_that_does_not_answer_is_late_not_gone(clients: set[Client]) -> None:
-    add(clients, "tcp://silent", 0)
+def test_a_worker_of_a_scheduler_that_does_not_answer_is_late_not_gone(clusters: Played) -> None:
+    clusters.add("dask", "tcp://silent", 0, TOLD)
     assert kinds(asked([("tcp://x", "1")])) == {"engines.late": 1}
 
 
-def test_two_clients_of_one_cluster_ask_once(clients: set[Client]) -> None:
-    add(clients, "tcp://a", 4)
-    add(clients, "tcp://a", 4)
+def test_two_clients_of_one_cluster_ask_once(clusters: Played) -> None:
+    clusters.add("dask", "tcp://a", 4, TOLD)
+    clusters.add("dask", "tcp://a", 4, TOLD)
     assert len(asked()) == 4
     assert _dask.clusters() == 1

@@ -192,6 +192,7 @@ class Scheduler(NamedTuple):
 
     erred_tasks: Any
     workers: Any
+    address: str = "tcp://s"
 
     def __hash__(self) -> int:
         return id(self)

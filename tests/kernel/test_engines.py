@@ -1,7 +1,8 @@
 """Errors that real engines bring into a notebook: one panel, which names the worker and shows nothing of this process.
 
 The engines are asked for, not required: from an environment `.venv-engines` that has them (ipyparallel, distributed,
-ray, ipykernel, ipywidgets, numpy and psutil), or from the tests' own. What is missing is skipped.
+ray, ipykernel, ipywidgets, numpy and psutil), or from the tests' own. What is missing is skipped, also with CI=true:
+not every Python has all of them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import pytest
 
 from tests.kernel.cells import LOAD, Panel, shown
 from tests.kernel.driver import Kernel, Reply
+from tests.kernel.notebooks import find, printed
+from tests.kernel.notebooks import run as run_notebook
 
 pytestmark = pytest.mark.kernel
 
 OWN = Path(__file__).parents[2] / ".venv-engines" / "bin" / "python"
+PYTHON = OWN if OWN.exists() else Path(sys.executable)
 FULL = "def full(*_):\n    import numpy\n    return numpy.ones(1 << 50, numpy.uint8)"
 KEEP = "def keep(*_):\n    import numpy\n    kept = numpy.ones(200 << 20, numpy.uint8)\n    numpy.ones(1 << 50)"
 RELEASE, READ, AGAIN = "Release there", "Read its memory", "Run the cell again"
@@ -55,6 +59,32 @@ def hide():
     for name in [name for name in sys.modules if name.startswith("nb_oomhelper")]:
         del sys.modules[name]
 on(1, hide)
+"""
+# What a worker's nb_oomhelper may say instead of the truth.
+LIES = """
+def hostile():
+    import socket
+    socket.gethostname = lambda: "<img src=x onerror=alert(1)>"
+def nonsense():
+    import nb_oomhelper.there
+    nb_oomhelper.there.read = lambda *of, **more: {"form": 1, "pid": "7", "rows": [{"device": "host", "rest": -1}]}
+def unsendable():
+    import nb_oomhelper.there
+    class Unsendable:
+        def __reduce__(self):
+            raise ValueError("<b>no</b>")
+    nb_oomhelper.there.read = lambda *of, **more: Unsendable()
+def honest():
+    import importlib, socket, _socket, nb_oomhelper.there
+    socket.gethostname = _socket.gethostname
+    importlib.reload(nb_oomhelper.there)
+def unsendable_error():
+    import threading, numpy
+    try:
+        numpy.ones(1 << 50)
+    except MemoryError as error:
+        error.lock = threading.Lock()
+        raise
 """
 SHOW = "def show():\n    import sys\n    sys.path[:] = sys.kept\non(1, show)"
 ON = {
@@ -96,6 +126,8 @@ ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
 @ray.remote
 class Actor:
     def full(self):
+        import numpy
+        self.kept = numpy.ones(200 << 20, numpy.uint8)
         full()
     def die(self):
         import os
@@ -112,9 +144,8 @@ END = {
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    python = OWN if OWN.exists() else Path(sys.executable)
-    with Kernel(python, tmp_path_factory.mktemp("engines")) as kernel:
-        for cell in (LOAD, "import numpy, psutil", FULL, KEEP, TASKS):
+    with Kernel(PYTHON, tmp_path_factory.mktemp("engines")) as kernel:
+        for cell in (LOAD, "import numpy, psutil", FULL, KEEP, TASKS, LIES):
             assert kernel.execute(cell).status == "ok"
         yield kernel
 
@@ -124,7 +155,7 @@ def running(request: pytest.FixtureRequest, engines: Kernel) -> Iterator[Kernel]
     """The kernel with a cluster of that engine, which ends with the tests that ask for it."""
     name = request.param
     if not engines.can_import(name):
-        pytest.skip(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed: `make engines` asks for it, and says why it is not to be had")
     reply = engines.execute(SETUP[name] + ON.get(name, ""), timeout=120)
     assert reply.status == "ok", reply.traceback
     yield engines
@@ -143,6 +174,9 @@ def elsewhere(kernel: Kernel, reply: Reply) -> str:
 
 
 def test_without_a_client_there_is_nobody_to_ask(engines: Kernel) -> None:
+    if engines.can_import("ipyparallel"):  # an error keeps a client that never found its cluster
+        engines.execute("import ipyparallel\nipyparallel.Client(url_file='/nowhere', timeout=1)")
+        assert engines.eval("__import__('nb_oomhelper.engines').engines._ipyparallel.clusters()") == 0
     for line in ("%gpumem --engines", "%oom release --engines"):
         assert engines.execute(line).stdout.startswith("There is no client of ipyparallel or Dask")
 
@@ -216,6 +250,8 @@ def test_the_table_has_all_workers(running: Kernel) -> None:
     pids = running.eval("[on(number, __import__('os').getpid) for number in (0, 1)]")
     assert len(lines) == 3
     assert all(any(f"(PID {pid} on " in line and " host " in line for line in lines) for pid in pids)
+    threads = "[thread.name for thread in __import__('threading').enumerate()]"
+    assert "nb_oomhelper" not in running.eval(f"on(0, lambda: {threads})")  # it has ended with the answer
     rows = json.loads(running.execute("%gpumem --engines --json").stdout)["workers"]
     assert {row["pid"]: row["problem"] for row in rows} == dict.fromkeys(pids)
     for row in rows:
@@ -263,6 +299,23 @@ def test_an_engine_that_keeps_a_failed_task_has_no_room_for_the_next_until_it_is
 
 
 @using("ipyparallel")
+def test_a_metered_px_tells_the_peak_of_each_engine(running: Kernel) -> None:
+    running.execute("client[:].apply_sync(half)")  # it imports numpy
+    cell = (
+        "%%gpumem\n%%px --targets 1\nimport numpy, time\ntook = numpy.ones(300 << 20, 'u1'); time.sleep(0.3); del took"
+    )
+    found = re.findall(r"ipyparallel engine (\d) \(.*: host, .*: peak \S+ \w+ \((\S+)", running.execute(cell).stdout)
+    assert [number for number, _ in found] == ["0", "1"]
+    assert re.fullmatch(r"\+(29\d|30\d)(\.\d+)?", found[1][1]), found
+    assert not re.fullmatch(r"\+\d{3}.*", found[0][1]), found
+    reply = running.execute("%%gpumem\n%px __import__('numpy').ones(1 << 50)")
+    assert reply.status == "error"
+    assert reply.stdout.count("ipyparallel engine ") == 2
+    threads = "[thread.name for thread in __import__('threading').enumerate()]"
+    assert "nb_oomhelper" not in running.eval(f"on(0, lambda: {threads})")
+
+
+@using("ipyparallel")
 def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
     running.execute("view.push({'keep': keep})")
     panel = Panel(running, running.execute("%px keep()", timeout=60))
@@ -271,6 +324,80 @@ def test_each_engine_that_failed_has_its_row(running: Kernel) -> None:
     assert [number for number, _ in rows] == ["0", "1"]
     assert all(float(size) > 190 for _, size in rows)
     assert re.search(r"Release on the worker: freed (39\d|4\d\d) MiB", panel.text)
+
+
+@each("ipyparallel", "distributed")
+def test_where_a_model_would_fit(running: Kernel, tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4 << 40]}}).encode()
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + (4 << 40))  # a hole
+    lines = running.execute(f"%oom plan {tmp_path} --engines").mime("text/plain")[0].splitlines()
+    rows = [line for line in lines if "(PID " in line and " host " in line]
+    assert len(rows) == 2
+    assert all("✗ too little (4.00 TiB)" in row for row in rows)
+    assert any("share its memory" in line for line in lines)
+
+
+@each("ipyparallel", "distributed")
+def test_the_live_bars_follow_the_workers(running: Kernel) -> None:
+    def bars() -> str:
+        drawn = [str(state.get("value", "")) for key, state in running.widgets.items() if key not in before]
+        return next((value for value in drawn if "oomh-bar" in value), "")
+
+    before = set(running.widgets)
+    running.execute("%config OOMHelper.refresh_seconds = 0.5\n%gpumem --engines --live")
+    first = bars()
+    assert first.count('class="oomh-bar') == 2
+    pid = running.eval("on(0, __import__('os').getpid)")
+    assert f"PID {pid} " in first
+    for _ in range(40):
+        if bars() != first:
+            break
+        running.poll(0.2)
+    assert bars() != first
+    assert bars().count('class="oomh-bar') == 2
+    running.execute("on(1, full)")  # the panel of an error ends them
+    assert "live, every" not in bars()
+
+
+@each("ipyparallel", "distributed")
+def test_a_worker_that_hangs_costs_no_more_than_the_deadline(running: Kernel) -> None:
+    pid = running.eval("on(1, __import__('os').getpid)")
+    running.execute(f"import os, signal, time\nos.kill({pid}, signal.SIGSTOP)")
+    try:
+        lines = running.execute("%gpumem --engines", timeout=30).mime("text/plain")[0].splitlines()
+    finally:
+        running.execute(f"os.kill({pid}, signal.SIGCONT)\nassert on(1, os.getpid) == {pid}")
+    assert [" no answer " in line for line in lines[1:3]].count(True) == 1
+    assert lines[-1].endswith(": no answer within 2 s: it is busy, or gone.")
+
+
+@each("ipyparallel", "distributed")
+def test_what_a_worker_says_is_text_and_what_makes_no_sense_is_told(running: Kernel) -> None:
+    running.execute("%gpumem --engines\non(1, hostile)")
+    panel = Panel(running, running.execute("on(1, full)"))
+    panel.click(READ)
+    drawn = "".join(str(state.get("value", "")) for state in panel.visible())
+    assert "&lt;img src=x onerror" in drawn
+    assert "<img" not in drawn
+    running.execute("on(1, nonsense)")
+    panel.click(READ)
+    assert "unknown resident; unknown free there" in panel.text
+    running.execute("on(1, unsendable)")
+    panel.click(READ)
+    assert "this failed there: " in panel.text
+    assert "<b>no" not in "".join(str(state.get("value", "")) for state in panel.visible())
+    running.execute("on(1, honest)")
+    panel.click(READ)
+    assert " MiB resident; " in panel.text
+
+
+@each("ipyparallel", "distributed")
+def test_an_error_that_cannot_be_sent_is_recognized_by_its_text(running: Kernel) -> None:
+    panel = Panel(running, running.execute("on(1, unsendable_error)"))
+    panel.click(RELEASE)
+    assert "Release on the worker: " in panel.text
 
 
 @each("ipyparallel", "distributed")
@@ -288,10 +415,14 @@ def test_where_the_error_does_not_tell_which_worker_it_was_all_of_the_one_cluste
     assert running.eval("asked('read', each=())") == [None, None]
     assert running.execute("second = distributed.Client(cluster)").status == "ok"  # of the same cluster
     assert running.eval("asked('read', each=())") == [None, None]
-    more = "more = distributed.LocalCluster(n_workers=1, dashboard_address=None)\nother = distributed.Client(more)"
-    assert running.execute(more).status == "ok"
+    more = "from distributed.deploy.subprocess import SubprocessCluster\nmore = SubprocessCluster(n_workers=1)"
+    assert running.execute(f"{more}\nother = distributed.Client(more)").status == "ok"  # its scheduler is elsewhere
     assert running.eval("asked('release', each=())") == ["engines.several"]
-    panel = Panel(running, running.execute("on(0, full)"))
+    running.execute("kept = client.submit(full, pure=False, workers=[0])\ndistributed.wait(kept)")
+    panel = Panel(running, running.execute("other.submit(full).result()"))
+    panel.click(RELEASE)
+    assert "there are clients of several clusters" in panel.text
+    panel = Panel(running, running.execute("kept.result()"))  # the error itself is the future's
     panel.click(RELEASE)
     assert "Release on the worker: " in panel.text
     assert len(json.loads(running.execute("%gpumem --engines --json").stdout)["workers"]) == 3
@@ -302,7 +433,13 @@ def test_where_the_error_does_not_tell_which_worker_it_was_all_of_the_one_cluste
 def test_a_client_on_the_kernels_own_loop_is_not_waited_for(running: Kernel) -> None:
     running.execute("client.close()\nclient = await distributed.Client(cluster.scheduler_address, asynchronous=True)")
     assert "Dask: the client is asynchronous" in running.execute("%oom release --engines").stdout
-    assert running.execute("await client.close()\nclient = connect()").status == "ok"
+    running.execute("await client.close()\nimport asyncio, threading")
+    kept = "async def connected():\n    return await distributed.Client(cluster.scheduler_address, asynchronous=True)\n"
+    ended = "thread = threading.Thread(target=lambda: run.append(asyncio.run(connected())))"
+    running.execute(f"run = []\n{kept}{ended}\nthread.start()\nthread.join()")
+    assert "Dask: the client is closed" in running.execute("%oom release --engines").stdout
+    assert running.execute("run.clear()\nclient = connect()").status == "ok"
+    assert running.eval("asked('read', each=())") == [None, None]
 
 
 @each("ipyparallel", "distributed")
@@ -343,13 +480,55 @@ def test_a_dead_worker_is_told(running: Kernel) -> None:
 
 @using("ray")
 def test_ray(running: Kernel) -> None:
-    title = elsewhere(running, running.execute("ray.get(ray.remote(full).remote())", timeout=60))
+    reply = running.execute("ray.get(ray.remote(full).remote())", timeout=60)
+    title = elsewhere(running, reply)
     assert re.fullmatch(r"Out of memory in another process: a Ray worker \(PID \d+ on [\d.]+\)", title)
+    panel = Panel(running, reply)
+    assert RELEASE not in panel.buttons
+    panel.click(READ)
+    assert re.search(r"PID \d+ on Ray's machine [\d.]+: [\d.]+ MiB resident; ", panel.text), panel.text
+    lines = running.execute("%gpumem --engines").mime("text/plain")[0].splitlines()
+    assert [re.match(r"(Ray's machine [\d.]+) +host ", line) is not None for line in lines] == [False, True]
+    assert "Ray" not in running.execute("%oom release --engines").stdout.partition("A failed task of Ray's")[0]
 
 
 @using("ray")
 def test_rays_actor(running: Kernel) -> None:
-    title = elsewhere(running, running.execute("ray.get(actor.full.remote())", timeout=60))
+    reply = running.execute("ray.get(actor.full.remote())", timeout=60)
+    title = elsewhere(running, reply)
     assert re.fullmatch(r"Out of memory in another process: a Ray actor \(PID \d+ on [\d.]+\)", title)
-    title = elsewhere(running, running.execute("ray.get(actor.die.remote())", timeout=60))
+    panel = Panel(running, reply)
+    assert "what an actor keeps stays until" in panel.text
+    panel.click(READ)
+    kept = re.search(r"\(PID (\d+) on ", title)
+    assert kept is not None
+    assert re.search(rf"PID {kept[1]} on Ray's machine [\d.]+: (2\d\d|3\d\d) MiB resident; ", panel.text), panel.text
+    reply = running.execute("ray.get(actor.die.remote())", timeout=60)
+    title = elsewhere(running, reply)
     assert re.fullmatch(r"Probably out of memory in another process: a Ray actor \(PID \d+ on [\d.]+\)", title)
+    panel = Panel(running, reply)
+    panel.click(READ)
+    assert re.search(r"Ray's machine [\d.]+: the process has ended, its memory is back; .* free there", panel.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "fails", "runs"),
+    [
+        ("ipyparallel", "ipyparallel", "%%px\nstep({})", "%%gpumem\n%%px\nstep(100)"),
+        ("dask", "distributed", "client.submit(step, {}, workers=[worker], pure=False).result()", None),
+    ],
+)
+def test_the_notebook(engines: Kernel, tmp_path: Path, name: str, module: str, fails: str, runs: str | None) -> None:
+    if not engines.can_import(module):
+        pytest.skip(f"{module} is not installed")
+    cells = run_notebook(name, tmp_path, PYTHON)
+    failed = [cell.source for cell in cells if any(output.output_type == "error" for output in cell.outputs)]
+    assert failed == [fails.format(200), fails.format(100)]
+    for source in failed:
+        panel = next(output for output in find(cells, source).outputs if "text/html" in output.get("data", {}))
+        assert panel.data["text/plain"].startswith("Out of memory in another process: ")
+    assert "given back" in printed(find(cells, "%oom release --engines"))
+    last = find(cells, runs or fails.format(100) + " + 0").outputs
+    assert [output.data["text/plain"] for output in last if output.output_type == "execute_result"] or runs
+    if runs is not None:
+        assert printed(find(cells, runs)).count("ipyparallel engine ") == 2

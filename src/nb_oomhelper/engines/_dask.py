@@ -22,7 +22,7 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
     """Send an expression to workers.
 
     Args:
-        wanted: Address of each worker that is meant, and its PID or ""; None is all.
+        wanted: Address of each worker that is meant, and its PID, or "" where it had already left; None is all.
         code: The expression; it sees to the PIDs itself.
         seconds: For all of them.
 
@@ -32,11 +32,11 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
     clients = _clients()
     if not clients:
         return None
-    addresses = None if wanted is None else [address for address, _ in wanted]
+    addresses = None if wanted is None else [address for address, pid in wanted if pid]
     schedulers = _by_cluster(clients)
     if not schedulers:
-        problem = note("engines.asynchronous" if _running(clients) else "engines.closed")
-        return lambda: [Answer(id=address, problem=problem) for address in addresses or [""]]
+        problem = note("engines.asynchronous" if any(map(_is_open, clients)) else "engines.closed")
+        return lambda: [Answer(id=address, problem=problem) for address, _ in wanted or [("", "")]]
     until, silent = time.monotonic() + seconds, late(seconds)
     import asyncio  # whoever has a client has imported it; an import of ours would be at every error
 
@@ -51,10 +51,13 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
         for scheduler, found, sent in asked:
             ended = _answers(scheduler, sent, until, silent)
             answers |= dict(found) or ended
-        if addresses is None:
-            return list(answers.values())
-        mute = next((one.problem for one in answers.values() if one.id not in addresses), note("engines.gone"))
-        return [answers.get(one) or Answer(id=one, problem=mute) for one in addresses]
+        if wanted is None:
+            return list(answers.values()) or [Answer(id="", problem=note("engines.empty"))]
+        names = {address for address, _ in wanted}
+        mute = next((one.problem for one in answers.values() if one.id not in names), note("engines.gone"))
+        return [
+            answers.get(one) or Answer(id=one, problem=mute if pid else note("engines.gone")) for one, pid in wanted
+        ]
 
     return wait
 
@@ -69,20 +72,21 @@ def _clients() -> list[Any]:
     return list(getattr(kind, "_instances", ()))
 
 
-def _running(clients: Sequence[Any]) -> list[Any]:
-    return [client for client in clients if client.status == "running"]
+def _is_open(client: Any) -> bool:
+    """Whether it is connected, as far as it knows: not one of an `asyncio.run` that has ended."""
+    return client.status == "running" and not client.loop.asyncio_loop.is_closed()
 
 
 def _by_cluster(clients: Sequence[Any]) -> dict[str, Any]:
-    """One client a scheduler, by its address, that can be waited for: not on the loop that runs on this very thread."""
+    """One client a scheduler, by its address, that can be waited for: its loop runs, and not on this very thread."""
     import asyncio
 
     try:
         here: Any = asyncio.get_running_loop()
     except RuntimeError:
         here = None
-    there = [client for client in _running(clients) if client.loop.asyncio_loop is not here]
-    return {str(client.scheduler.address): client for client in there}
+    there = [client for client in clients if _is_open(client) and client.loop.asyncio_loop.is_running()]
+    return {str(one.scheduler.address): one for one in there if one.loop.asyncio_loop is not here}
 
 
 async def _ask(client: Any, wanted: Sequence[str] | None, code: str, found: dict[str, Answer], silent: Note) -> None:

@@ -38,6 +38,8 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
     if not there:
         return lambda: [Answer(id=number, problem=note("engines.closed")) for number, _ in wanted or [("", "")]]
     until, found = time.monotonic() + seconds, _engines(there)
+    if not found and wanted is None:
+        return lambda: [Answer(id="", problem=note("engines.empty"))]
     asked = [(number, _send(number, engine, code), engine) for number, engine in _chosen(found, wanted)]
 
     def wait() -> list[Answer]:
@@ -56,12 +58,12 @@ def clusters() -> int:
 
 
 def _clients() -> list[Any]:
-    """The clients that anybody keeps; those of a process that was forked off are not its own."""
+    """The clients that anybody keeps, but for those that never found their cluster: an error keeps such a one."""
     kind = getattr(sys.modules.get("ipyparallel"), "Client", None)
     if kind is None:
         return []
     try:
-        return living(with_subclasses([kind])) or []
+        return [client for client in living(with_subclasses([kind])) or [] if "session" in instance_dict(client)]
     except MemoryError:
         return []
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
 
+from nb_oomhelper.memory.peaks import Peak
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.event import Remote
 from nb_oomhelper.records.memory import Measure, Segment
@@ -46,12 +47,13 @@ class WorkerReply:
     """The memory of one worker, or why nobody knows it.
 
     Attributes:
-        engine: "ipyparallel" or "dask".
-        id: What the engine calls it: a number, an address; "" where it is about no single one.
+        engine: "ipyparallel", "dask" or "ray".
+        id: What the engine calls it: a number, an address, of Ray its machine's; "" where it is about no single one.
         host: Its machine, or None.
         pid: Its process there, or None.
-        usages: How full its GPUs and its machine are; "this process" is the worker.
+        usages: How full its GPUs and its machine are; "this process" is the worker, of Ray the one that ran out.
         parts: The memory bar, in drawing order.
+        peaks: What was taken there meanwhile, where that was measured.
         outcome: What a release there did, or None.
         problem: Why there is nothing of all that, or None.
     """
@@ -62,6 +64,7 @@ class WorkerReply:
     pid: int | None = None
     usages: tuple[MemoryUsage, ...] = ()
     parts: tuple[Segment, ...] = ()
+    peaks: tuple[Peak, ...] = ()
     outcome: Outcome | None = None
     problem: Note | None = None
 
@@ -97,6 +100,7 @@ def reply_of(engine: Remote, answer: Answer) -> WorkerReply:
         pid=_size(value.get("pid")),
         usages=tuple(_usages(value.get("rows"))),
         parts=tuple(_parts(value.get("parts"))),
+        peaks=tuple(_peaks(value.get("peaks"))),
         outcome=_outcome(answer.id, value),
     )
 
@@ -123,7 +127,7 @@ def _sum(measures: list[Measure], host: bool) -> Measure:
 
 def _told(kind: str, text: str) -> Note:
     """Why a function of ours has failed on a worker."""
-    if kind in ("ModuleNotFoundError", "ImportError") and "nb_oomhelper" in text:
+    if kind in ("ModuleNotFoundError", "ImportError", "AttributeError") and "nb_oomhelper" in text:
         return note("engines.older" if "nb_oomhelper." in text else "engines.lacks")
     if kind == "EngineError":  # ipyparallel's, of an engine that has died meanwhile
         return note("engines.gone")
@@ -176,6 +180,16 @@ def _parts(rows: object) -> Iterator[Segment]:
             yield Segment(kind=row[0], size=_size(row[1]))
 
 
+def _peaks(rows: object) -> Iterator[Peak]:
+    for row in _rows(rows):
+        if type(row) in (list, tuple) and len(row) == 6 and row[0] in ("cuda", "host"):
+            device = _size(row[1]) if row[0] == "cuda" else None
+            before, peak, after = map(_size, row[2:5])
+            yield Peak(
+                backend=row[0], device=device, before=before, peak=peak, after=after, sampled=row[5] is not False
+            )
+
+
 def _held(rows: object) -> Iterator[tuple[str, int]]:
     for row in _rows(rows)[:3]:
         if type(row) in (list, tuple) and len(row) == 2 and (name := _text(row[0])) and (size := _size(row[1])):
@@ -199,5 +213,5 @@ def _text(value: object) -> str | None:
 
 
 def _cut(text: str) -> str:
-    line = one_line(text)
+    line = one_line(text[: 10 * _LONGEST])  # it may be of any length
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

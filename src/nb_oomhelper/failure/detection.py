@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from linecache import getline
 from types import FrameType
@@ -16,6 +17,8 @@ from nb_oomhelper.failure.workers import read_worker
 from nb_oomhelper.frameworks import TELLS_NO_MEMORY, recognize
 from nb_oomhelper.introspection import cause_of, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
+
+_REPR = re.compile(r"(\w{0,80}MemoryError)\((.{0,4000}?)\)?$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def _replaced(links: list[tuple[BaseException, int]]) -> tuple[list[tuple[BaseEx
 def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
     found = []
     for place, (inner, _) in enumerate(links):
-        event = detect_text(_text(inner), _type_name(inner))
+        event = detect_text(_text(inner), _type_name(inner)) or _unsendable(inner)
         if event is not None:
             rank = (not is_carried(inner), event.certainty == "sure", len(_way_to(links, place)), -place)
             found.append((rank, place, replace(event, remote=_remote(links, place) or event.remote)))
@@ -84,6 +87,12 @@ def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
         return None
     _, place, event = max(found, key=lambda one: one[0])
     return _located(event, links, place)
+
+
+def _unsendable(error: BaseException) -> OomEvent | None:
+    """Read what Dask makes of an error that cannot be pickled: `Exception(repr(error))`."""
+    told = _REPR.match(_text(error)) if type(error) is Exception and came_from(error) == "dask" else None
+    return None if told is None else detect_text(told[2], told[1])
 
 
 def detect_text(text: str, exception_type: str = "") -> OomEvent | None:

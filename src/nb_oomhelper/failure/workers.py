@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from nb_oomhelper.introspection import class_name, exception_args, instance_dict
 from nb_oomhelper.records.event import Remote, Worker
@@ -63,7 +64,7 @@ def read_worker(kind: Remote, errors: Sequence[BaseException], text: str) -> Wor
     parts = {} if found is None else {name: value for name, value in found.groupdict().items() if value}
     each = tuple(dict.fromkeys(engine for error in errors for engine in _engines(error)))
     if kind == "dask" and not parts:
-        each, parts = _dasks(errors[-1])
+        each, parts = _dasks(errors)
     if each:
         parts["id"] = ", ".join([name for name, _ in each][:_MOST])
     pid = parts.get("pid") or next((str(pid) for error in errors if (pid := _number(error, "error_pid"))), None)
@@ -104,7 +105,7 @@ def _number(error: BaseException, name: str) -> int | None:
     return value if type(value) is int else None
 
 
-def _dasks(error: BaseException) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
+def _dasks(errors: Sequence[BaseException]) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
     """The workers that such an error came from, where Dask's scheduler runs in this process: as `LocalCluster` has it.
 
     The error itself names none. A scheduler elsewhere is not asked: it may not answer.
@@ -113,11 +114,10 @@ def _dasks(error: BaseException) -> tuple[tuple[tuple[str, str], ...], dict[str,
         Their addresses and processes; and of a single one its machine and process.
     """
     try:
-        schedulers = list(sys.modules[_DASKS_SCHEDULER].Scheduler._instances)
-        failed = [(row, one) for one in schedulers for row in list(one.erred_tasks)]
-        like = [(row, one) for row, one in failed if row.exception_text.startswith(class_name(type(error)) + "(")]
-        newest = max(row.timestamp for row, _ in like)
-        found = {address: one for row, one in like if newest - row.timestamp < _TOGETHER for address in row.erred_on}
+        newest, like = _failed_with(errors)
+        found = {
+            address: one for row, one in like if abs(newest - row.timestamp) < _TOGETHER for address in row.erred_on
+        }
         workers = [(address, one.workers.get(address)) for address, one in found.items()]
         each = tuple((address, "" if worker is None else str(int(worker.pid))) for address, worker in workers)
         if len(workers) > 1:
@@ -126,3 +126,25 @@ def _dasks(error: BaseException) -> tuple[tuple[tuple[str, str], ...], dict[str,
         return each, {} if worker is None else {"host": str(worker.host), "pid": str(int(worker.pid))}
     except Exception:  # not loaded, none that failed, or another version
         return (), {}
+
+
+def _failed_with(errors: Sequence[BaseException]) -> tuple[float, list[tuple[Any, Any]]]:
+    """When the task of an error failed, and the failed tasks of its class with their schedulers.
+
+    A future that is kept has the very error. Where none is, the newest one was it, if no client has another cluster.
+
+    Raises:
+        LookupError: It may be another cluster's.
+    """
+    schedulers = {str(one.address): one for one in list(sys.modules[_DASKS_SCHEDULER].Scheduler._instances)}
+    kind = getattr(sys.modules.get("distributed.client"), "Client", None)
+    clients = [one for one in list(getattr(kind, "_instances", ())) if one.status == "running"]
+    ids = set(map(id, errors))
+    rows = [(client, key, state) for client in clients for key, state in list(client.futures.items())]
+    of = {client: key for client, key, state in rows if id(state.exception) in ids}
+    wanted = {str(client.scheduler.address) for client in of or clients} or set(schedulers)
+    if not wanted <= set(schedulers):
+        raise LookupError(wanted)
+    failed = [(row, schedulers[one]) for one in wanted for row in list(schedulers[one].erred_tasks)]
+    like = [(row, one) for row, one in failed if row.exception_text.startswith(class_name(type(errors[-1])) + "(")]
+    return max(row.timestamp for row, _ in like if not of or row.key in of.values()), like

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.errors import KnowledgeError, UsageError
@@ -10,16 +11,18 @@ from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.checkpoint import Checkpoint, measure
 from nb_oomhelper.loading.loaders import load_rows, spell
-from nb_oomhelper.loading.placement import TOKENS, ForwardPassEstimate, beside, estimate_placement
+from nb_oomhelper.loading.placement import TOKENS, ForwardPassEstimate, MemoryBudget, beside, estimate_placement
 from nb_oomhelper.loading.reload import room_for
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.memory.snapshot import open_driver, read_driver, take_snapshot
 from nb_oomhelper.records.memory import MemorySnapshot
-from nb_oomhelper.records.remedy import Placement
+from nb_oomhelper.records.remedy import LoadOption, Placement
 from nb_oomhelper.session import current_shell
 
 _ROW = "transformers"  # the loader whose options are weighed
+WHOLE: tuple[LoadOption, ...] = ("as_asked", "half", "8bit", "4bit")
+"""Ways of loading that keep a model on one device."""
 _DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
 
 
@@ -106,6 +109,37 @@ def plan(
         beside=beside(checkpoint.config, tokens),
         rows=tuple(weighed),
     )
+
+
+def fit_whole(found: Estimate, backend: str, free: int | None) -> dict[LoadOption, Placement]:
+    """Weigh the ways of loading that keep the model on one device, on one of another machine.
+
+    Args:
+        found: The model.
+        backend: "cuda" or "host".
+        free: Bytes free there.
+
+    Returns:
+        By way; without those that make no sense there.
+    """
+    host = free if backend == "host" else None
+    room = MemoryBudget(backend=backend, device=None if backend == "host" else 0, free=free, host=host)
+    weighed = {way: estimate_placement((way,), found.checkpoint, found.dtype, room) for way in WHOLE}
+    return {way: one for way, one in weighed.items() if one is not None}
+
+
+def fit_together(found: Estimate, backend: str, free: Sequence[int | None]) -> dict[LoadOption, Placement]:
+    """Weigh the same on several devices among which a program divides the weights evenly.
+
+    Args:
+        found: The model.
+        backend: "cuda" or "host".
+        free: Bytes free on each; each needs the room beside the weights.
+    """
+    margin = found.beside.margin
+    sizes = [size for size in free if size is not None]
+    whole = None if len(sizes) < len(free) else len(sizes) * (min(sizes, default=0) - margin) + margin
+    return fit_whole(found, backend, whole)
 
 
 def _place(driver: Driver, device: int | None) -> tuple[str, int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as MagicUsageError
@@ -48,13 +49,16 @@ class OomMagics(Magics):  # type: ignore[misc]
     @argument("--json", action="store_true", help="Print JSON: sizes in bytes, unknown is null.")
     @argument("--by-variable", action="store_true", help="Who keeps the memory, by name, with bytes.")
     @argument("--live", action="store_true", help="Show bars that follow the memory while cells run.")
-    @argument("--engines", action="store_true", help="The workers of ipyparallel and Dask, by the clients there are.")
+    @argument(
+        "--engines", action="store_true", help="The workers of ipyparallel, Dask and Ray, by the clients there are."
+    )
     @output_can_be_silenced
     @line_cell_magic
     def gpumem(self, line: str, cell: str | None = None) -> Any:
         """Show GPU and host memory: this process, other processes by name, free.
 
-        As %%gpumem above a cell: run the cell, then tell its peak and what it changed, also if it fails.
+        As %%gpumem above a cell: run the cell, then tell its peak and what it changed, also if it fails; above %%px of
+        ipyparallel each engine's, too.
 
         Examples::
 
@@ -63,7 +67,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %gpumem --json     # for programs
             %gpumem --by-variable   # who keeps it: variables, Out[n], the failed cell, other libraries
             %gpumem --live     # bars that move
-            %gpumem --engines  # one table of all workers
+            %gpumem --engines  # one table of all workers [--live]
 
             %%gpumem
             loss = train_step(batch)
@@ -77,11 +81,14 @@ class OomMagics(Magics):  # type: ignore[misc]
                 raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
             return self._run_metered(cell)
         if options.engines:
-            if options.live or options.by_variable or options.index is not None:
-                raise MagicUsageError("%gpumem --engines goes with --json alone")
+            if options.by_variable or options.index is not None or (options.live and options.json):
+                raise MagicUsageError("%gpumem --engines goes with --json or --live alone")
             from nb_oomhelper.shell import on_engines
 
-            table = on_engines.table(self._core.settings.pick_language(), as_json=options.json)
+            language = self._core.settings.pick_language()
+            if options.live and self._core.panels.show_live(on_engines.Followed(language).read, on_engines.PERIOD):
+                return None
+            table = on_engines.table(language, as_json=options.json)
             return print(table) if isinstance(table, str) else display(table, raw=True)
         driver = self._core.services.driver
         if options.by_variable:
@@ -116,12 +123,13 @@ class OomMagics(Magics):  # type: ignore[misc]
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
         body = shell.compile(tree, name, "exec")
         value = shell.compile(ast.fix_missing_locations(ast.Expression(last.value)), name, "eval")
-        with Meter() as meter:
+        language = self._core.settings.pick_language()
+        with _metered_engines(cell, language), Meter() as meter:
             try:
                 exec(body, shell.user_ns)
                 return eval(value, shell.user_ns)
             finally:
-                print("\n".join(meter.stop(self._core.settings.pick_language(), sys.exc_info()[1])))
+                print("\n".join(meter.stop(language, sys.exc_info()[1])))
 
     @no_var_expand  # what is pasted to be explained must not be evaluated
     @line_cell_magic
@@ -161,6 +169,14 @@ class OomMagics(Magics):  # type: ignore[misc]
         while frame is not None and frame.f_code.co_name != "run_line_magic":  # its caller has the names
             frame, depth = frame.f_back, depth + 1
         return str(self.shell.var_expand(line, depth))
+
+
+def _metered_engines(cell: str, language: Language) -> AbstractContextManager[None]:
+    if "ipyparallel" not in sys.modules:
+        return nullcontext()
+    from nb_oomhelper.shell import on_engines
+
+    return on_engines.metered(language, print) if on_engines.runs_on_engines(cell) else nullcontext()
 
 
 def _ordinal(driver: Driver, index: int) -> int | None:

@@ -142,13 +142,14 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
     plan = add(
         "plan",
-        "MODEL [--device N] [--dtype D] [--json]",
+        "MODEL [--device N | --engines] [--dtype D] [--json]",
         _plan,
         "show where a model would fit, each way of loading it; nothing is loaded",
     )
     plan.add_argument("model", metavar="MODEL", help="a folder, a file, a name in the hub's cache, or a variable")
     plan.add_argument("--device", metavar="N", type=_number, help="the framework's number of a GPU; else the first")
     plan.add_argument("--dtype", metavar="D", help="auto, float16, bfloat16, float32 or float64")
+    plan.add_argument("--engines", action="store_true", help="on the workers of ipyparallel, Dask and Ray, and on all")
     plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
 
     _add_files(add)
@@ -256,11 +257,20 @@ def _plan(options: Namespace, core: Core) -> None:
     named = core.services.shell.user_ns.get(options.model)  # the name of a variable with a text means that text
     model = named if type(named) is str else options.model
     catalog, language = core.services.catalog(), core.settings.pick_language()
+    if options.engines and options.device is not None:
+        raise UsageError("%oom plan --engines takes no --device: it tells of each")
     found = plan(model, device=options.device, dtype=options.dtype, catalog=catalog)
+    before = load_table.above(found, language)
+    if options.engines:
+        drawn = on_engines.plan_table(found, before[:-1], language, as_json=options.json)
+        if isinstance(drawn, str):
+            print(drawn)
+        else:
+            display(drawn, raw=True)
+        return
     if options.json:
         print(load_table.to_json(found))
         return
-    before = load_table.above(found, language)
     if found.checkpoint.size is None:
         _print_lines(before)
         return

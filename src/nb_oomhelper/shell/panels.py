@@ -88,9 +88,10 @@ class Panels:
         """Show a case without buttons, in place of what was live."""
         self.screen.add(frontends.show(case, self._actions(), self._services.shell, static=True))
 
-    def show_live(self) -> bool:
-        """Show the live readout of every device; give False where there are no widgets."""
-        live = frontends.show_live(self._services.driver, self._actions(), self._services.shell)
+    def show_live(self, read: frontends.Read | None = None, least: float = 0.0) -> bool:
+        """Show what `read` gives live, else every device, with so many seconds between; False where no widgets are."""
+        read = read or partial(frontends.read_devices, self._services.driver, self._settings.pick_language())
+        live = frontends.show_live(read, self._actions(), self._services.shell, least)
         if live is not None:
             self.screen.add(live)
         return live is not None

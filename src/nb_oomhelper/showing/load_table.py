@@ -35,12 +35,22 @@ def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]
         (
             _title(found, catalog, fix, language),
             *_sizes(one, language),
-            say(f"plan.{'tight' if one.fits is None and one.gpu is not None else _VERDICTS[one.fits]}", language),
+            verdict(one, language),
             said_rates(fix, catalog, rates, language) or "–",
         )
         for fix, one in found.rows
     ]
     return columns, rows
+
+
+def verdict(one: Placement, language: Language) -> str:
+    """Say whether there is room for it.
+
+    Args:
+        one: Where it would be.
+        language: "en" or "zh".
+    """
+    return say(f"plan.{'tight' if one.fits is None and one.gpu is not None else _VERDICTS[one.fits]}", language)
 
 
 def above(found: Estimate, language: Language) -> list[str]:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.allocators import Refusals
+from nb_oomhelper.memory.peaks import SAMPLE, Peak
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.records.holdings import Holding
 from nb_oomhelper.records.note import Note
 from nb_oomhelper.showing import grid
 from nb_oomhelper.showing.notes import for_json, say_note, say_notes
-from nb_oomhelper.showing.wording import knows, say, say_list, say_size
+from nb_oomhelper.showing.wording import is_noise, knows, say, say_list, say_size
 from nb_oomhelper.untrusted import one_line
 
 _SIZES = ("allocated", "cached", "rest", "others", "free", "capacity")
@@ -55,6 +56,29 @@ def to_html(usages: Sequence[MemoryUsage], note: Note | None, language: Language
     below = "<br>".join(html.escape(line) for line in _below(usages, note, language))
     table = grid.to_html(columns(language), [cells(usage, language) for usage in usages])
     return f"{table}<div>{below}</div>"
+
+
+def say_peak(peak: Peak, language: Language) -> str:
+    """Say what happened to one device's memory, in one line.
+
+    Args:
+        peak: What was seen.
+        language: "en" or "zh".
+    """
+    host = peak.backend == "host"
+    what = say("gpumem.host", language) if host else say("gpumem.metered_gpu", language, device=peak.device)
+    if peak.sampled:
+        what = say("gpumem.sampled", language, what=what, seconds=f"{SAMPLE:g}")
+    sizes = {name: say_size(getattr(peak, name), language) for name in ("before", "peak", "after")}
+    rise, change = _change(peak.before, peak.peak, language), _change(peak.before, peak.after, language)
+    return say("gpumem.metered", language, what=what, rise=rise, change=change, **sizes)
+
+
+def _change(before: int | None, after: int | None, language: Language) -> str:
+    change = None if before is None or after is None else after - before
+    if is_noise(change):
+        return "±0"
+    return f"{'+' if change is not None and change > 0 else ''}{say_size(change, language)}"
 
 
 def by_variable(rows: Sequence[Holding], language: Language) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -11,6 +11,7 @@ from nb_oomhelper.records.event import Worker
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.showing import grid, memory_table
 from nb_oomhelper.showing.headline import say_worker
+from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.notes import for_json, say_note
 from nb_oomhelper.showing.wording import is_noise, say, say_size
 
@@ -53,7 +54,7 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
     """
     if reply.problem is not None:
         text = say_note(reply.problem, language)
-        return say("engines.of", language, who=_who(reply, language), text=text)
+        return say("engines.of", language, who=who(reply, language), text=text)
     outcome = reply.outcome
     if outcome is not None and freed:
         less = outcome.freed
@@ -62,18 +63,39 @@ def say_reply(reply: WorkerReply, language: Language, *, freed: bool = True) -> 
     else:
         host = next((row for row in reply.usages if row.device == "host"), None)
         sizes = {"size": host.rest if host else None, "free": host.free if host else None}
-        key = "resident"
+        key = "resident" if reply.engine != "ray" or reply.pid is not None else "ended"
     text = say(f"engines.{key}", language, **{name: say_size(size, language) for name, size in sizes.items()})
-    return say("engines.of", language, who=_who(reply, language), text=text)
+    return say("engines.of", language, who=who(reply, language), text=text)
+
+
+def say_peaks(reply: WorkerReply, language: Language) -> list[str]:
+    """Say what was taken on a worker, one line a device; or why that is not known.
+
+    Args:
+        reply: Its answer.
+        language: "en" or "zh".
+    """
+    if reply.problem is not None:
+        return [say_reply(reply, language)]
+    said = [memory_table.say_peak(peak, language) for peak in reply.peaks] or [say("engines.unwatched", language)]
+    return [say("engines.of", language, who=who(reply, language), text=text) for text in said]
 
 
 def _figure(measure: Measure) -> int | None:
     return measure.resident if measure.backend == "host" else measure.allocated
 
 
-def _who(reply: WorkerReply, language: Language) -> str:
+def who(reply: WorkerReply, language: Language) -> str:
+    """Name a worker, of Ray its machine; an engine where it is about no single one.
+
+    Args:
+        reply: Its answer.
+        language: "en" or "zh".
+    """
     if not reply.id:
-        return {"dask": "Dask"}.get(reply.engine, reply.engine)
+        return {"dask": "Dask", "ray": "Ray"}.get(reply.engine, reply.engine)
+    if reply.engine == "ray":
+        return say(f"engines.node{'' if reply.pid is None else '_pid'}", language, id=plain(reply.id), pid=reply.pid)
     return say_worker(reply.engine, Worker(id=reply.id, host=reply.host, pid=reply.pid), language)
 
 
@@ -84,10 +106,10 @@ def _columns(language: Language) -> list[str]:
 def _rows(replies: Iterable[WorkerReply], language: Language) -> list[list[str]]:
     rows: list[list[str]] = []
     for reply in replies:
-        rows.extend([_who(reply, language), *memory_table.cells(usage, language)] for usage in reply.usages)
+        rows.extend([who(reply, language), *memory_table.cells(usage, language)] for usage in reply.usages)
         if not reply.usages:
             blanks = ["–"] * (len(memory_table.columns(language)) - 1)
-            rows.append([_who(reply, language), say("engines.no_answer", language), *blanks])
+            rows.append([who(reply, language), say("engines.no_answer", language), *blanks])
     return rows
 
 

@@ -7,15 +7,27 @@ from typing import Any, Protocol
 
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
-from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.showing.frontends import _panel, _text
 from nb_oomhelper.showing.frontends._actions import Actions
-from nb_oomhelper.showing.frontends._live import Live
+from nb_oomhelper.showing.frontends._live import Live, Read, Reading, of_workers, read_devices
 from nb_oomhelper.showing.report import write
 from nb_oomhelper.showing.screen import Shown
 
-__all__ = ["FRONTENDS", "Actions", "Frontend", "Shown", "show", "show_live", "warm", "widgets_gap"]
+__all__ = [
+    "FRONTENDS",
+    "Actions",
+    "Frontend",
+    "Read",
+    "Reading",
+    "Shown",
+    "of_workers",
+    "read_devices",
+    "show",
+    "show_live",
+    "warm",
+    "widgets_gap",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -115,19 +127,20 @@ def widgets_gap(shell: Any) -> Note | None:
     return note("status.terminal") if getattr(shell, "kernel", None) is None else _panel.gap()
 
 
-def show_live(driver: Driver, actions: Actions, shell: Any) -> Shown | None:
-    """Show bars of every device that follow its memory.
+def show_live(read: Read, actions: Actions, shell: Any, least: float = 0.0) -> Shown | None:
+    """Show bars that follow memory.
 
     Args:
-        driver: The door to NVML.
+        read: Gives what is to be drawn.
         actions: Which language, how often, and for how long.
         shell: Where they are shown.
+        least: Seconds between two readings, at least.
 
     Returns:
         None where there are no widgets.
     """
     if is_scarce() or not _panel.available(shell):
         return None
-    live = Live(driver, actions.language(), actions.refresh, actions.live)
+    live = Live(read, actions.language(), max(least, actions.refresh), actions.live)
     live.show()
     return live

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from nb_oomhelper.case import Case
-from nb_oomhelper.engines import Function, WorkerReply, can_ask, code_for
+from nb_oomhelper.engines import Function, WorkerReply, code_for, functions_for
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.event import Worker
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.frontends._actions import Actions
@@ -17,6 +18,7 @@ from nb_oomhelper.showing.frontends._diff import code
 from nb_oomhelper.showing.frontends._markup import lines
 from nb_oomhelper.showing.frontends._widgets import Buttons
 from nb_oomhelper.showing.headline import say_who
+from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.report import bar
 from nb_oomhelper.showing.wording import say
 from nb_oomhelper.showing.worker_table import say_reply
@@ -50,13 +52,14 @@ class Elsewhere:
         self._language: Language = "en"
         self.roots: list[Any] = []
         self.buttons: list[Any] = []
-        if can_ask(case.event):
+        self._functions = functions_for(case.event)
+        if self._functions:
             self._build(buttons)
 
     def _build(self, buttons: Buttons) -> None:
         self._parts = parts = buttons.parts
         self._code, self._said = parts.html(""), parts.html("", "oomh-status", hidden=True)
-        self.buttons = [buttons.make(partial(self._ask, function)) for function in ("release", "read")]
+        self.buttons = [buttons.make(partial(self._ask, function)) for function in self._functions]
         self.roots = [parts.box([self._said, self._code, parts.box(self.buttons, "oomh-buttons")], column=True)]
 
     def write(self, language: Language) -> None:
@@ -65,12 +68,19 @@ class Elsewhere:
         if not self.roots:
             return
         event = self._case.event
-        known = event.worker is not None and event.worker.each
-        who = say_who(event, language) if known else say("engines.all", language)
-        self._code.value = lines([say("engines.runs", language, who=who)]) + code(code_for("release", event))
-        for button, name in zip(self.buttons, ("release", "read"), strict=True):
+        self._code.value = lines([self._where(language)]) + code(code_for(self._functions[0], event))
+        for button, name in zip(self.buttons, self._functions, strict=True):
             button.description = say(f"engines.{name}", language)
         self._tell()
+
+    def _where(self, language: Language) -> str:
+        """Say where that runs."""
+        event = self._case.event
+        worker = event.worker or Worker()
+        if event.remote == "ray":
+            return say(f"engines.task{'' if worker.host else '_all'}", language, host=plain(worker.host or ""))
+        who = say_who(event, language) if worker.each else say("engines.all", language)
+        return say("engines.runs", language, who=who)
 
     def enable(self, enabled: bool) -> None:
         """Let the buttons be pressed, or not."""

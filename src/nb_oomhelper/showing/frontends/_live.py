@@ -1,41 +1,100 @@
-"""`%gpumem --live`: a bar for each GPU, or for the host, that follows the memory while cells run."""
+"""`%gpumem --live`: bars of each GPU and the host, or of each worker, that follow the memory while cells run."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from nb_oomhelper.case import Case
+from nb_oomhelper.engines import WorkerReply
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
+from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.poll import WORKER, Repeat
-from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.memory import Segment
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.notes import say_notes
 from nb_oomhelper.showing.report import bar
 from nb_oomhelper.showing.wording import say
+from nb_oomhelper.showing.worker_table import say_reply, who
+
+_MOST = 64  # workers whose bars are drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """What is drawn: when it was read, label, backend and memory of each bar, and what could not be read."""
+class Reading:
+    """What is drawn: when it was read, label and parts of each bar, and what could not be read."""
 
     at: float
-    bars: list[tuple[str, str, MemorySnapshot]]
+    bars: list[tuple[str, tuple[Segment, ...]]]
     notes: list[str]
+
+
+Read = Callable[[], Reading]
+
+
+def read_devices(driver: Driver, language: Language) -> Reading:
+    """Read each GPU and the host.
+
+    Args:
+        driver: The door to NVML.
+        language: Of the labels.
+    """
+    reading = read_driver(driver)
+    host = take_snapshot(driver, backend="host", device=None)
+    gpus = [
+        (" · ".join(filter(None, (f"GPU {row.nvml_index}", row.name))), segments(snapshot_of(reading, row), "cuda"))
+        for row in reading.devices
+    ]
+    notes = say_notes((reading.note, *(row.note for row in reading.devices)), language)
+    bars = [*gpus, (say("title.host_place", language), segments(host, "host"))]
+    return Reading(at=host.taken_at, bars=bars, notes=list(dict.fromkeys(notes)))
+
+
+def of_workers(replies: Iterable[WorkerReply], language: Language) -> Reading:
+    """Draw up what workers have answered: a bar for each GPU and each host.
+
+    Args:
+        replies: One a worker.
+        language: Of the labels.
+    """
+    shown = list(replies)
+    more = [say("told.more", language, count=_MOST)] if len(shown) > _MOST else []
+    shown = shown[:_MOST]
+    bars = [
+        (" · ".join(filter(None, (who(reply, language), usage.device, usage.name))), _parts(usage))
+        for reply in shown
+        for usage in reply.usages
+    ]
+    notes = [say_reply(reply, language) for reply in shown if reply.problem is not None]
+    return Reading(at=time.time(), bars=bars, notes=[*notes, *more])
+
+
+def _parts(usage: MemoryUsage) -> tuple[Segment, ...]:
+    """The bar of a row, as `segments` makes it of a snapshot."""
+    own = "process" if usage.allocated is None else "rest"
+    sizes = (
+        ("allocated", usage.allocated),
+        ("cached", usage.cached),
+        (own, usage.rest),
+        ("other", usage.others),
+        ("free", usage.free),
+    )
+    return tuple(Segment(kind=kind, size=size) for kind, size in sizes if size is not None)  # type: ignore[arg-type]
 
 
 class Live:
     """Bars in one widget, and the thread that draws them."""
 
-    def __init__(self, driver: Driver, language: Language, refresh: float, minutes: float) -> None:
+    def __init__(self, read: Read, language: Language, refresh: float, minutes: float) -> None:
         import ipywidgets as widgets
 
-        self._driver = driver
+        self._read = read
         self._language = language
         self._refresh = refresh
         self._until = time.monotonic() + 60 * minutes
@@ -106,20 +165,8 @@ class Live:
         finally:
             self._drawing.release()
 
-    def _read(self) -> _Reading:
-        reading = read_driver(self._driver)
-        host = take_snapshot(self._driver, backend="host", device=None)
-        gpus = [
-            (" · ".join(filter(None, (f"GPU {row.nvml_index}", row.name))), "cuda", snapshot_of(reading, row))
-            for row in reading.devices
-        ]
-        notes = say_notes((reading.note, *(row.note for row in reading.devices)), self._language)
-        bars = [*gpus, (say("title.host_place", self._language), "host", host)]
-        return _Reading(at=host.taken_at, bars=bars, notes=list(dict.fromkeys(notes)))
-
     def _draw(self, caption: str) -> None:
         blocks = [
-            _html.section(label) + _html.bar(bar(segments(snapshot, backend), self._language), caption)
-            for label, backend, snapshot in self._last.bars
+            _html.section(label) + _html.bar(bar(parts, self._language), caption) for label, parts in self._last.bars
         ]
         self._bars.value = _html.style() + "".join(blocks) + _html.notes(self._last.notes)
