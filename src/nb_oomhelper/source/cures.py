@@ -140,7 +140,7 @@ def backward_once(text: SourceText, body: list[ast.stmt], graphs: Collection[str
     if not told or any(isinstance(node, ast.Attribute) and node.attr == "grad" for node in walk(body)):
         return []
     loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and calls[0] in ast.walk(one)]
-    if any(shares_graph(one, graphs) for one in [body, *(loop.body for loop in loops)]):
+    if any(shares_graph(one, graphs) for one in [body, *([loop] for loop in loops)]):
         return []
     if len(calls[0].args) + len(calls[0].keywords) > 1:  # what is between them is the user's own spelling
         return [(*text.span(told[0].value), "False")]

@@ -81,7 +81,7 @@ def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Col
                 if len(calls) != 1 or any(_names(one) & {name} for one in between) or _trains(loop.body):
                     return []
                 first = [one for one in between if _is_zeroing(one)]  # gradients come with the loop then
-                if _trains([one for one in between if one not in first]) or shares_graph(loop.body, graphs, name):
+                if _trains([one for one in between if one not in first]) or shares_graph([loop], graphs, name):
                     return []
                 if first and any(_names(one) & _stored(loop) for one in first):
                     return []
