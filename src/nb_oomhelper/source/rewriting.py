@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterator
 
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
-from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
+from nb_oomhelper.source.tree import is_name, last_name, needs_error, pairs, walk
 
-_OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
 _KEYED = frozenset({"keys", "names", "levels", None})  # of `concat`: they tell the parts apart
 
 
@@ -31,7 +30,7 @@ def retry_after(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]
 
 
 def _moved_out(text: SourceText, node: ast.Try, handler: ast.ExceptHandler) -> list[Edit]:
-    needs = [at for at, one in enumerate(handler.body) if _names(one) & {handler.name} or _needs_error(one)]
+    needs = [at for at, one in enumerate(handler.body) if _names(one) & {handler.name} or needs_error(one)]
     moved = handler.body[needs[-1] + 1 if needs else 0 :]
     start, line = text.span(node)[0], text.line_start(text.span(node)[0])
     indent = text.text[line:start]
@@ -52,15 +51,6 @@ def _moved_out(text: SourceText, node: ast.Try, handler: ast.ExceptHandler) -> l
     if last == end:
         return [*edits, (first, last, f"{inner}{flag} = True{after}")]
     return [*edits, (first, last, f"{inner}{flag} = True"), (end, end, after)]
-
-
-def _needs_error(node: ast.stmt) -> bool:
-    """Whether it raises, prints or logs the error that is being handled, without its name."""
-    return any(
-        (isinstance(one, ast.Raise) and one.exc is None)
-        or (isinstance(one, ast.Call) and last_name(one.func) in _OF_ERRORS)
-        for one in ast.walk(node)
-    )
 
 
 def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Collection[str] = ()) -> list[Edit]:
