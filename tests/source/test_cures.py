@@ -186,6 +186,12 @@ def test_errors_that_are_kept(before: str, after: str | None) -> None:
     assert source_of(cure) == (frame.format(after) if after else None)
 
 
+@pytest.mark.parametrize("more", ["raise", "traceback.print_exc()", "log.exception(1)", "show(e.__traceback__)"])
+def test_an_error_that_is_shown_keeps_its_traceback(more: str) -> None:
+    text = text_of(f"try:\n    f()\nexcept Exception as e:\n    errors.append(e)\n    {more}\n")
+    assert find_errors(text, text.tree.body, "errors") == []
+
+
 def test_an_error_without_its_traceback_is_the_same_error() -> None:
     text = text_of("errors = []\ntry:\n    1 / 0\nexcept ZeroDivisionError as e:\n    errors.append(e)\n")
     cure = written(text, find_errors(text, text.tree.body, "errors"))

@@ -28,6 +28,8 @@ from nb_oomhelper.source.text_edits import read_text, write_edits
         ("memo[k] = f(k)\nreturn memo", None),
         ("memo = dict(old)\nmemo[k] = f(k)", None),
         ("return memo[k]", None),
+        ("memo[k] = f(k)\nmemo[k].add_(1)", None),  # the next one who looks it up finds that
+        ("memo[k] = f(k)\nv = memo[k]\nv += 1", None),
     ],
 )
 def test_put_in_host_memory_and_brought_back(before: str, after: str | None) -> None:

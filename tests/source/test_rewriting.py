@@ -140,6 +140,9 @@ class TestBackwardEach:
         source = MICRO.replace("opt.zero_grad()\n", "").replace("loss.backward()", "opt.zero_grad()\nloss.backward()")
         assert self.each(source) == self.each(MICRO.replace("opt.zero_grad()\nloss = 0", "loss = 0\nopt.zero_grad()"))
 
+    def test_what_a_step_moves_is_its_own(self) -> None:
+        assert self.each(MICRO.replace("    loss = loss", "    mb = mb.to(device)\n    loss = loss"))
+
     def test_parts_that_share_a_graph_stay(self) -> None:
         text = read_text("z = enc(x)\nloss = 0\nfor head in heads:\n    loss += head(z)\nloss.backward()\n")
         assert text is not None

@@ -80,7 +80,7 @@ def run(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
         ((40, 7), "e = a @ b.T\nd = e.min(axis=1).mean(), np.sqrt(e.max(1)) + 1\n"),
         ((40, 3), "e = a - a.mean(axis=0)\nd = e.T @ e / (len(a) - 1)\n"),
         ((40, 3, 50), "e = np.eye(50)[ids]\nf = e.mean(axis=1)\nd = f @ np.ones((50, 9))\n"),
-        ((40, 9), "e = np.cumsum(rng.choice([1, 2], size=(n, 9)), axis=1)\nf = e[:, -1]\nd = abs(e).max(axis=1) + f\n"),
+        ((40, 9), "e = np.cumsum(rng.choice([-1, 1], size=(n, 9)), axis=1)\nf = e[:, -1]\nd = abs(e).max(1) + f\n"),
         ((40, 9, 3), "e = rng.choice(a, size=(n, 9))\nd = e.mean(axis=1)\n"),
         ((40, 2), "e = np.fft.rfft(a * w, axis=-1)\nd = (np.abs(e) ** 2).mean(axis=0)\n"),
     ],

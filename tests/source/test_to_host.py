@@ -87,6 +87,12 @@ def test_outside_of_a_loop_only_where_the_code_is_called_by_one() -> None:
         ("x = net(kept[-1])", False),
         ("score = torch.cat(kept)\nright = score == labels", False),
         ("loss = criterion(torch.cat(kept), labels)", False),
+        ("for p in kept:\n    out.append(p.cpu().numpy())", True),
+        ("for p in kept:\n    q = p * w", False),
+        ("q = [criterion(p, w) for p in kept]", False),
+        ("p = torch.cat(kept)\np.sub_(mean)", False),
+        ("p = torch.cat(kept)\nq = p[mask]", False),
+        ("p = torch.cat(kept)\nfor i in range(9):\n    print(p[i], p[:8])", True),
     ],
 )
 def test_what_else_is_done_with_it(use: str, harmless: bool) -> None:
@@ -111,6 +117,21 @@ def test_what_may_go_backward(use: str, given_on: bool) -> None:
     text = read_text(f"def f():\n    kept = []\n    for x in xs:\n        kept.append(net(x))\n    {use}\n")
     assert text is not None
     assert is_given_on(text.tree.body, "kept") is given_on
+
+
+@pytest.mark.parametrize(
+    ("code", "moved"),
+    [
+        ("for x in xs:\n    out = net(x)\n    out /= 2\n    kept.append(out)", True),
+        ("for x in xs:\n    out = net(x)\n    kept.append(out)\n    out /= 2", False),  # what is kept changes, too
+        ("for x in xs:\n    out = net(x)\n    kept.append(out)\n    out.mul_(2)", False),
+        ("for x in xs:\n    buffer[0] = net(x)\n    kept.append(buffer)", False),
+    ],
+)
+def test_what_is_changed_where_it_is_stays(code: str, moved: bool) -> None:
+    text = read_text(code)
+    assert text is not None
+    assert bool(find_to_host(text, text.tree.body, {"kept": TENSOR})) is moved
 
 
 def test_what_a_collection_begins_with_is_moved_with_the_rest() -> None:

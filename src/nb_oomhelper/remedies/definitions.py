@@ -140,7 +140,7 @@ def put_in_place(changed: str, definitions: Sequence[Definition], names: Collect
             return None
         if not one.owner:
             whole = new.body[at[0]] if at is not None else statement
-            written.append(_lines(changed, whole))
+            written.append(_with_old_defaults(_lines(changed, whole), whole, names))
             if isinstance(whole, Function) and whole.name != one.name:  # made by that one: what it has made stays old
                 stands = [name for name in (one.name, *one.bound) if name in names]
                 if not stands:
@@ -153,6 +153,18 @@ def put_in_place(changed: str, definitions: Sequence[Definition], names: Collect
         else:
             return None
     return "\n".join(dict.fromkeys(written))
+
+
+def _with_old_defaults(text: str, node: ast.stmt, names: Collection[str]) -> str:
+    """A definition that keeps the defaults that the function has: to compute them anew may give others."""
+    kept = f"old_{node.name}" if isinstance(node, Function) else ""
+    if not isinstance(node, Function) or node.decorator_list or kept in names:
+        return text
+    defaults = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+    if all(isinstance(one, (ast.Constant, ast.UnaryOp)) for one in defaults):
+        return text
+    own = [f"{name}.__defaults__, {name}.__kwdefaults__" for name in (node.name, kept)]
+    return f"{kept} = {node.name}\n{text}\n{own[0]} = {own[1]}\ndel {kept}"
 
 
 def _place_of(tree: ast.Module, one: Definition) -> tuple[int, ...] | None:

@@ -16,7 +16,7 @@ from nb_oomhelper.source.collecting import binds
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
 from nb_oomhelper.source.text_edits import Changed, write_edits
-from nb_oomhelper.source.tree import last_name, walk
+from nb_oomhelper.source.tree import last_name, reads_by_name, walk
 
 CureKind = Literal[
     "append_item",
@@ -142,7 +142,7 @@ def backward_once(text: SourceText, body: list[ast.stmt], graphs: Collection[str
     if not told or any(isinstance(node, ast.Attribute) and node.attr == "grad" for node in walk(body)):
         return []
     loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and calls[0] in ast.walk(one)]
-    if any(shares_graph(one, graphs) for one in [body, *(loop.body for loop in loops)]):
+    if shares_graph(body, graphs) or any(shares_graph([one], graphs) for one in loops):
         return []
     if len(calls[0].args) + len(calls[0].keywords) > 1:  # what is between them is the user's own spelling
         return [(*text.span(told[0].value), "False")]
@@ -161,7 +161,7 @@ def old_first(text: SourceText, names: Collection[str], line: int, readers: Coll
     at = next(
         (at for at, node in enumerate(text.tree.body) if first_line(node) <= line <= (node.end_lineno or 0)), None
     )
-    if at is None or hasattr(text.tree.body[at], "body"):
+    if at is None or hasattr(text.tree.body[at], "body") or reads_by_name(text.tree.body[at:]):
         return []
     fitting = [name for name in names if _is_made_anew(text.tree.body[at:], name, readers)]
     if not any(_binds(text.tree.body[at], name) for name in fitting):

@@ -88,6 +88,22 @@ def numbers_in(body: list[ast.stmt]) -> set[str]:
     return plain - {target.id for value, target in made if isinstance(target, ast.Name) and not _is_number(value)}
 
 
+def counters(body: list[ast.stmt]) -> set[str]:
+    """Give the names that count: `i` in `for i in range(n)`, `for i, x in enumerate(xs)`.
+
+    Args:
+        body: The statements to look in.
+    """
+    found: set[str] = set()
+    for node in walk(body):
+        if isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.iter, ast.Call):
+            kind, target = last_name(node.iter.func), node.target
+            first = target.elts[0] if isinstance(target, ast.Tuple) and kind == "enumerate" else target
+            if kind in ("range", "trange", "enumerate") and isinstance(first, ast.Name):
+                found.add(first.id)
+    return found
+
+
 def _is_number(value: ast.expr) -> bool:
     if isinstance(value, ast.BinOp):
         return _is_number(value.left) and _is_number(value.right)

@@ -7,7 +7,7 @@ import ast
 from nb_oomhelper.source.collecting import find_kept, put_behind
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import walk
+from nb_oomhelper.source.tree import needs_error, walk
 
 
 def find_errors(text: SourceText, body: list[ast.stmt], keeper: str) -> list[Edit]:
@@ -18,6 +18,9 @@ def find_errors(text: SourceText, body: list[ast.stmt], keeper: str) -> list[Edi
     """
     edits = []
     for handler in (node for node in walk(body) if isinstance(node, ast.ExceptHandler) and node.name):
+        words = {one.attr for one in walk(handler.body) if isinstance(one, ast.Attribute)}
+        if any(map(needs_error, handler.body)) or words & {"__traceback__", "tb_next"}:
+            continue  # it shows where the error came from
         for put in find_kept(handler.body, keeper):
             for node in ast.walk(put):
                 if isinstance(node, ast.Name) and node.id == handler.name and _stands_free(put, node):

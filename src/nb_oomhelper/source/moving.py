@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, is_name, last_name, nodes_above, pairs, parents_of, walk
+from nb_oomhelper.source.tree import changes_of, is_at, is_name, last_name, nodes_above, pairs, parents_of, walk
 
 _MOVES = frozenset({"to", "cuda"})
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim"})
-_WITHOUT_CHANGE = frozenset({"requires_grad_", "retain_grad"})
 _ORDERS = frozenset({"torch.randperm", "np.random.permutation", "torch.arange", "range", "np.arange"})
 
 
@@ -113,7 +112,7 @@ def _is_changed(body: list[ast.stmt], read: ast.Name, parents: Mapping[ast.AST, 
     """Whether a batch, which is a part of the whole and no copy, is changed: `b = x[i:j]` and `b -= 1`."""
     above = parents.get(read)
     further = parents.get(above) if above is not None else None
-    if isinstance(further, ast.Attribute) and _changes(further):
+    if isinstance(further, ast.Attribute) and further.attr.endswith("_"):
         return True
     bound: list[ast.expr] = further.targets if isinstance(further, ast.Assign) else []
     if isinstance(further, ast.Assign):
@@ -121,17 +120,7 @@ def _is_changed(body: list[ast.stmt], read: ast.Name, parents: Mapping[ast.AST, 
     if isinstance(above, ast.For):
         bound = [above.target]
     names = {one.id for target in bound for one in ast.walk(target) if isinstance(one, ast.Name)}
-    for one in walk(body):
-        if isinstance(one, ast.AugAssign) and isinstance(one.target, ast.Name) and one.target.id in names:
-            return True
-        own = isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id in names
-        if own and _changes(one):  # type: ignore[arg-type]
-            return True
-    return False
-
-
-def _changes(node: ast.Attribute) -> bool:
-    return node.attr.endswith("_") and not node.attr.endswith("__") and node.attr not in _WITHOUT_CHANGE
+    return any(changes_of(body, name) for name in names)
 
 
 def _of_loop(

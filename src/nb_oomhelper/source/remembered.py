@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from nb_oomhelper.source.collecting import is_keeper, put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import last_name, parents_of, walk
+from nb_oomhelper.source.tree import changes_of, last_name, pairs, parents_of, walk
 
 _LOOKS = frozenset({"clear", "keys"})
 
@@ -33,6 +33,8 @@ def remember_on_host(text: SourceText, body: list[ast.stmt], keeper: str, *, gra
         above = parents.get(node)
         if isinstance(above, ast.Subscript) and above.value is node and not isinstance(above.slice, ast.Slice):
             if isinstance(above.ctx, ast.Load):
+                if _is_changed(body, above, parents):
+                    return []
                 edits += put_behind(text, above, ".cuda()")
                 continue
             stored = parents.get(above)
@@ -43,6 +45,15 @@ def remember_on_host(text: SourceText, body: list[ast.stmt], keeper: str, *, gra
         elif not _only_looks(node, above, parents):
             return []
     return edits if puts else []
+
+
+def _is_changed(body: list[ast.stmt], looked_up: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether what was looked up is changed: the next who looks it up would have to find that."""
+    above = parents.get(looked_up)
+    if isinstance(above, ast.Attribute):
+        return above.attr.endswith("_")
+    names = [to.id for to, value in pairs(above) if value is looked_up and isinstance(to, ast.Name)] if above else []
+    return any(changes_of(body, name) for name in names)
 
 
 def only_looked_at(body: list[ast.stmt], keeper: str) -> bool:

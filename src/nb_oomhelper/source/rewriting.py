@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterator
 
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
-from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
+from nb_oomhelper.source.tree import is_name, last_name, needs_error, pairs, walk
 
-_OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
 _KEYED = frozenset({"keys", "names", "levels", None})  # of `concat`: they tell the parts apart
 
 
@@ -31,7 +30,7 @@ def retry_after(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]
 
 
 def _moved_out(text: SourceText, node: ast.Try, handler: ast.ExceptHandler) -> list[Edit]:
-    needs = [at for at, one in enumerate(handler.body) if _names(one) & {handler.name} or _needs_error(one)]
+    needs = [at for at, one in enumerate(handler.body) if _names(one) & {handler.name} or needs_error(one)]
     moved = handler.body[needs[-1] + 1 if needs else 0 :]
     start, line = text.span(node)[0], text.line_start(text.span(node)[0])
     indent = text.text[line:start]
@@ -54,15 +53,6 @@ def _moved_out(text: SourceText, node: ast.Try, handler: ast.ExceptHandler) -> l
     return [*edits, (first, last, f"{inner}{flag} = True"), (end, end, after)]
 
 
-def _needs_error(node: ast.stmt) -> bool:
-    """Whether it raises, prints or logs the error that is being handled, without its name."""
-    return any(
-        (isinstance(one, ast.Raise) and one.exc is None)
-        or (isinstance(one, ast.Call) and last_name(one.func) in _OF_ERRORS)
-        for one in ast.walk(node)
-    )
-
-
 def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Collection[str] = ()) -> list[Edit]:
     """Go backward with each part of a sum of losses, where its graph ends, in place of once with the whole sum.
 
@@ -81,7 +71,7 @@ def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Col
                 if len(calls) != 1 or any(_names(one) & {name} for one in between) or _trains(loop.body):
                     return []
                 first = [one for one in between if _is_zeroing(one)]  # gradients come with the loop then
-                if _trains([one for one in between if one not in first]) or shares_graph(loop.body, graphs, name):
+                if _trains([one for one in between if one not in first]) or shares_graph([loop], graphs, name):
                     return []
                 if first and any(_names(one) & _stored(loop) for one in first):
                     return []

@@ -16,7 +16,7 @@ def shares_graph(step: list[ast.stmt], graphs: Collection[str], but: str = "") -
     """Tell whether a step goes on from a graph that it has not made: the last step's, or one from before the loop.
 
     Args:
-        step: The statements of a step.
+        step: The statements of a step, or the loop that makes them.
         graphs: What is known to have a graph now, by path.
         but: A path that does not count.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from nb_oomhelper.source.collecting import (
     find_kept,
@@ -14,13 +14,22 @@ from nb_oomhelper.source.collecting import (
     written_parts,
 )
 from nb_oomhelper.source.element import Element
-from nb_oomhelper.source.flows import numbers_in
+from nb_oomhelper.source.flows import counters, numbers_in
+from nb_oomhelper.source.meeting import JOINS, READS, is_picked, meets_others
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, statement_around, walk
+from nb_oomhelper.source.tree import (
+    changes_of,
+    is_at,
+    is_name,
+    last_name,
+    nodes_above,
+    pairs,
+    parents_of,
+    statement_around,
+    walk,
+)
 
 _PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
-_JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "pad_sequence"})
-_READS = _JOINS | {"len", "print", "list", "tuple", "min", "max", "sorted"}
 _VIEWS = frozenset({"items", "values", "keys"})
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.DictComp, ast.GeneratorExp)
@@ -44,6 +53,8 @@ def find_to_host(
         puts = list(find_kept(body, keeper))  # with what it begins with: all of it is joined in one place
         if in_loop and not any(_is_in_loop(one, parents) for one in puts):
             continue
+        if any(_changes_later(body, one, parents) for one in puts):
+            continue  # it would change what is kept
         numbers = not wants_tensors(body, keeper)
         if element.listed:
             others = [one for one in puts if not is_put_in_item(one, parents)]
@@ -62,6 +73,18 @@ def find_to_host(
                     for edit in (put_behind(text, part, ".cpu()") if _is_done_with(body, part, parents) else [])
                 ]
     return edits
+
+
+def _changes_later(body: list[ast.stmt], put: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether what is kept is changed where it is afterwards, as a buffer that is filled again and again."""
+    if not isinstance(put, ast.Name):
+        return False
+    loop = _loop_around(put, parents)
+    scope = getattr(loop, "body", body)
+    scope = scope if isinstance(scope, list) else body
+    changes = changes_of(scope, put.id)
+    later = any((one.lineno, one.col_offset) > (put.lineno, put.col_offset) for one in changes)  # type: ignore[attr-defined]
+    return later or bool(changes and not any(is_name(to, put.id) for one in walk(scope) for to, _ in pairs(one)))
 
 
 def _is_made_of(put: ast.expr, keeper: str, parents: Mapping[ast.AST, ast.AST]) -> bool:
@@ -100,7 +123,7 @@ def gathers_on_device(code: ast.AST) -> bool:
     Args:
         code: The code.
     """
-    calls = [one for one in ast.walk(code) if isinstance(one, ast.Call) and last_name(one.func) in _JOINS]
+    calls = [one for one in ast.walk(code) if isinstance(one, ast.Call) and last_name(one.func) in JOINS]
     return any(_is_gathered(one) for call in calls for one in call.args)
 
 
@@ -122,8 +145,8 @@ def find_gathered(text: SourceText, body: list[ast.stmt], line: int) -> Iterator
         if isinstance(target, ast.Name) and isinstance(call, ast.ListComp) and _is_gathered(call):
             if _is_joined_later(body, target.id) and is_only_collected(body, {target.id: Element("other")}):
                 yield target.id, put_behind(text, call.elt, ".cpu()")
-        elif isinstance(call, ast.Call) and last_name(call.func) in _JOINS and isinstance(target, ast.Name):
-            alone = not any(_meets_others(one, {target.id}) for one in walk(body))
+        elif isinstance(call, ast.Call) and last_name(call.func) in JOINS and isinstance(target, ast.Name):
+            alone = not any(meets_others(one, {target.id}) for one in walk(body))
             for one in call.args:
                 if alone and isinstance(one, (ast.ListComp, ast.GeneratorExp)) and _is_gathered(one):
                     yield target.id, put_behind(text, one.elt, ".cpu()")
@@ -131,7 +154,7 @@ def find_gathered(text: SourceText, body: list[ast.stmt], line: int) -> Iterator
 
 def _is_joined_later(body: list[ast.stmt], name: str) -> bool:
     """Whether a list of tensors is joined: then they are what it is made of."""
-    calls = [one for one in walk(body) if isinstance(one, ast.Call) and last_name(one.func) in _JOINS]
+    calls = [one for one in walk(body) if isinstance(one, ast.Call) and last_name(one.func) in JOINS]
     return any(isinstance(one, ast.Name) and one.id == name for call in calls for one in call.args)
 
 
@@ -156,13 +179,18 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
     members = {name for one in keepers for name in _names_of_members(body, one)}
     joined = members.union(one for one in keepers if one.isidentifier())
     for node in walk(body):
+        if isinstance(node, (ast.For, ast.comprehension)) and any(is_keeper(node.iter, one) for one in keepers):
+            joined |= {one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)}
+    for node in walk(body):
         kept = isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers)
         if kept or (isinstance(node, ast.Name) and node.id in members):
             if not _is_harmless(node, parents):  # type: ignore[arg-type]
                 return False
             joined |= _names_of_joined(node, parents)  # type: ignore[arg-type]
-    numbers = numbers_in(body)
-    return not any(_meets_others(node, joined, numbers) for node in walk(body))
+    numbers = numbers_in(body) | counters(body)
+    if any(is_picked(node, joined - {*keepers}, numbers) for node in walk(body)):
+        return False
+    return not any(meets_others(node, joined, numbers) for node in walk(body))
 
 
 def _names_of_members(body: list[ast.stmt], keeper: str) -> Iterator[str]:
@@ -205,7 +233,7 @@ def _goes_backward(loop: ast.AST) -> bool:
 
 
 def _joins(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and last_name(node.func) in (_JOINS | {"sum", "mean"})
+    return isinstance(node, ast.Call) and last_name(node.func) in (JOINS | {"sum", "mean"})
 
 
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
@@ -270,7 +298,7 @@ def _is_harmless(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
 
 def _is_read_only(node: ast.AST, above: ast.AST | None, parents: Mapping[ast.AST, ast.AST]) -> bool:
     if isinstance(above, ast.Call):
-        return last_name(above.func) in _READS
+        return last_name(above.func) in READS
     if isinstance(above, ast.comprehension):
         return above.iter is node
     if isinstance(above, ast.BinOp):  # `outs = outs + [out]`
@@ -282,21 +310,7 @@ def _names_of_joined(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> set[
     """The name that what is joined here is bound to."""
     bound = statement_around(node, parents)
     if not isinstance(bound, ast.Assign) or not any(
-        isinstance(one, ast.Call) and last_name(one.func) in _JOINS for one in ast.walk(bound.value)
+        isinstance(one, ast.Call) and last_name(one.func) in JOINS for one in ast.walk(bound.value)
     ):
         return set()
     return {one.id for target in bound.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
-
-
-def _meets_others(node: ast.AST, joined: set[str], numbers: Collection[str] = ()) -> bool:
-    """Whether what was joined is computed with, together with something that may lie on the device."""
-    if isinstance(node, ast.Compare):
-        sides = [node.left, *node.comparators]
-    elif isinstance(node, ast.BinOp):
-        sides = [node.left, node.right]
-    elif isinstance(node, ast.Call) and len(node.args) > 1 and last_name(node.func) not in _READS:
-        sides = list(node.args)
-    else:
-        return False
-    roots = [{one.id for one in ast.walk(side) if isinstance(one, ast.Name)}.difference(numbers) for side in sides]
-    return any(names & joined for names in roots) and any(names and not names & joined for names in roots)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 _ALL_NAMES = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get_ipython"})
+_OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
 _BY_TEXT = frozenset({"eval", "query", "evaluate", "sql", "execute", "sqldf", "ols", "glm", "dmatrix", "dmatrices"})
 
 
@@ -79,7 +80,41 @@ def reads_by_name(body: Iterable[ast.AST]) -> bool:
         body: The code.
     """
     return any(isinstance(one, ast.Name) and one.id in _ALL_NAMES for one in walk(body)) or any(
-        isinstance(one, ast.Call) and last_name(one.func) in _BY_TEXT for one in walk(body)
+        isinstance(one, ast.Call) and one.args and last_name(one.func) in _BY_TEXT for one in walk(body)
+    )
+
+
+def changes_of(body: Iterable[ast.AST], name: str) -> list[ast.AST]:
+    """Give where code changes the object of a name, and does not only bind it: `x += 1`, `x[0] = 1`, `x.mul_(2)`.
+
+    Args:
+        body: The code.
+        name: The name.
+    """
+    return [one for one in walk(body) if _changes(one, name)]
+
+
+def _changes(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.AugAssign):
+        return is_name(node.target, name)
+    if isinstance(node, ast.Subscript):
+        return is_name(node.value, name) and not isinstance(node.ctx, ast.Load)
+    method = node.func if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+    if method is None or not is_name(method.value, name) or method.attr in ("requires_grad_", "retain_grad"):
+        return False
+    return method.attr.endswith("_") and not method.attr.endswith("__")
+
+
+def needs_error(node: ast.AST) -> bool:
+    """Tell whether code raises, prints or logs the error that is being handled, without its name.
+
+    Args:
+        node: The code.
+    """
+    return any(
+        (isinstance(one, ast.Raise) and one.exc is None)
+        or (isinstance(one, ast.Call) and last_name(one.func) in _OF_ERRORS)
+        for one in ast.walk(node)
     )
 
 
