@@ -188,7 +188,7 @@ def _change(case: Case, language: Language, *, grows: bool) -> str:
     array = _ARRAY.search(case.event.message)
     if array is not None:
         shape = [int(number) for number in re.findall(r"\d+", array[1])]
-        key = "change_table" if _WIDENS.search(case.cell) else "change_array"
+        key = "change_table" if _WIDENS.search(case.cell) else "change_array" if len(shape) > 1 else "change_values"
         key = "change_rows" if _JOINS.search(case.cell) else key
         count = f"{math.prod(shape):,}"
         sides = " × ".join(f"{number:,}" for number in shape)
