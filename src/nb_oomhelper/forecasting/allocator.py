@@ -49,6 +49,30 @@ class Settings:
             return size if size == below or not step else -(-size // step) * step
         return -(-size // _ROUND) * _ROUND
 
+    def splits(self, small: bool, wanted: int, left: int) -> bool:
+        """Whether what is left of a block becomes one of its own.
+
+        Args:
+            small: It is in the pool of small blocks.
+            wanted: Bytes of the request.
+            left: Bytes of the rest.
+        """
+        if small or self.expandable:
+            return left >= _ROUND
+        return (self.largest_split is None or wanted < self.largest_split) and left > _SMALL
+
+    def too_large(self, wanted: int, size: int) -> bool:
+        """Whether a free block is kept for larger requests.
+
+        Args:
+            wanted: Bytes of the request.
+            size: Bytes of the block.
+        """
+        most = self.largest_split
+        if most is None or self.expandable:
+            return False
+        return wanted < most <= size or (wanted >= most and size >= wanted + _LARGE_SEGMENT)
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the allocator's settings from environment variables."""
@@ -133,7 +157,7 @@ class CachingAllocator:
         piece = self._find(wanted, small)
         if piece is None:
             piece = self._reserve(wanted, small)
-        if self._splits(piece, wanted, piece.size - wanted):
+        if self._settings.splits(piece.small, wanted, piece.size - wanted):
             self._pools[small].split(piece, wanted)
         piece.used = True
         self._used[piece.address] = piece
@@ -152,19 +176,11 @@ class CachingAllocator:
         pool.put(pool.merged(piece))
 
     def _find(self, wanted: int, small: bool) -> Piece | None:
-        piece, most = (
-            self._pools[small].smallest(wanted, tail_last=self._settings.expandable),
-            self._settings.largest_split,
-        )
-        if piece is None:
-            return None
-        if most is not None and not self._settings.expandable and self._too_large(wanted, piece.size, most):
+        piece = self._pools[small].smallest(wanted, tail_last=self._settings.expandable)
+        if piece is None or self._settings.too_large(wanted, piece.size):
             return None
         self._pools[small].take(piece)
         return piece
-
-    def _too_large(self, wanted: int, size: int, most: int) -> bool:
-        return (wanted < most <= size) or (wanted >= most and size >= wanted + _LARGE_SEGMENT)
 
     def _reserve(self, wanted: int, small: bool) -> Piece:
         if self._settings.expandable:
@@ -215,12 +231,6 @@ class CachingAllocator:
                 pool.take(piece)
                 self.reserved -= piece.size
                 pool.tail = None if pool.tail is piece else pool.tail
-
-    def _splits(self, piece: Piece, wanted: int, left: int) -> bool:
-        if piece.small or self._settings.expandable:
-            return left >= _ROUND
-        most = self._settings.largest_split
-        return (most is None or wanted < most) and left > _SMALL
 
 
 def _segment(wanted: int, small: bool) -> int:
