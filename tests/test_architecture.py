@@ -28,7 +28,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("poll", "frameworks", "knowledge"),
     ("failure", "memory"),
     ("holders", "diagnosis", "loading"),
-    ("remedies", "services"),
+    ("remedies", "services", "forecasting"),
     ("case", "there", "engines"),
     ("showing",),
     ("shell", "entries"),
@@ -43,7 +43,8 @@ OUTSIDE: dict[str, set[str]] = {
     "psutil": {"memory.host", "memory.processes", "loading.disk"},
     "wcwidth": {"showing.grid"},
     "mcp": {"mcp_server"},
-    "torch": {"loading.checkpoint._meta"},  # builds a model from its config, on request
+    # builds a model from its config, on request; follows a call of the user's, where torch is imported already
+    "torch": {"loading.checkpoint._meta", "forecasting.forecast", "forecasting.without_bytes"},
     "transformers": {"loading.checkpoint._meta"},
     "ipywidgets": {
         "showing.frontends._live",

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nb_oomhelper import entries
     from nb_oomhelper.failure.detection import detect, detect_text
+    from nb_oomhelper.forecasting.forecast import forecast
     from nb_oomhelper.holders.find import holdings
     from nb_oomhelper.loading.estimate import plan
     from nb_oomhelper.records.event import OomEvent
+    from nb_oomhelper.records.forecast import Forecast
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.remedies.running import release
 
 __all__ = [
+    "Forecast",
     "Holding",
     "OomEvent",
     "Outcome",
@@ -27,6 +30,7 @@ __all__ = [
     "detect",
     "detect_text",
     "entries",
+    "forecast",
     "holdings",
     "plan",
     "release",
@@ -40,6 +44,8 @@ _HOMES = {
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
     "release": "remedies.running",
+    "forecast": "forecasting.forecast",
+    "Forecast": "records.forecast",
     "plan": "loading.estimate",
     "holdings": "holders.find",
     "Holding": "records.holdings",

@@ -143,6 +143,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom fix N --run          # and the failed cell after it
             %oom fix N --yes          # the same, for a fix that says what it loses
             %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
+            %oom forecast CALL        # whether train_step(batch) will fit, before it is run [--yes] [--json]
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …] [--engines]
             %oom explain FILE         # the out-of-memory errors in a log or a notebook [--json] [--lang en|zh]
             %%oom explain             # the same in the text that is pasted below it
@@ -158,7 +159,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         from nb_oomhelper.shell.oom_commands import run
 
         try:
-            run(line if line.split()[:1] == ["explain"] else self._filled_in(line), self._core, cell)
+            run(line if line.split()[:1] in (["explain"], ["forecast"]) else self._filled_in(line), self._core, cell)
         except OomHelperError as error:
             print(error)
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from nb_oomhelper.case import rates
 from nb_oomhelper.errors import UsageError
-from nb_oomhelper.shell import on_engines
+from nb_oomhelper.shell import forecasts, on_engines
 from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
 from nb_oomhelper.shell.oom_files import export, last, new_entry, stats, trust
@@ -30,6 +30,9 @@ def run(line: str, core: Core, cell: str | None = None) -> None:
         from nb_oomhelper.shell.explain import explain
 
         explain(line.strip().removeprefix("explain"), cell, core, _parsers()[1]["explain"].format_help)
+        return
+    if cell is None and line.split()[:1] == ["forecast"]:
+        forecasts.forecast(line.strip().removeprefix("forecast"), core, _parsers()[1]["forecast"].format_help)
         return
     if cell is not None:
         raise UsageError("%%oom takes a text below it to explain: %%oom explain")
@@ -152,6 +155,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     plan.add_argument("--engines", action="store_true", help="on the workers of ipyparallel, Dask and Ray, and on all")
     plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
 
+    forecasts.add_parser(add)
     _add_files(add)
 
     status = add("status", "[--traceback]", _status, "show what is in place, what is missing, and where the history is")

@@ -1,0 +1,184 @@
+"""The forecast of one call, which is run on tensors without bytes in a copy of this process."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nb_oomhelper.errors import OomHelperError, UsageError
+from nb_oomhelper.forecasting.allocator import Settings, read_settings
+from nb_oomhelper.forecasting.judging import Replayed, band, judge, replay, replay_on_host, width
+from nb_oomhelper.forecasting.process_copy import CopyError, run_in_copy
+from nb_oomhelper.forecasting.stand_ins import Devices, hush, look_at_devices, stand_in
+from nb_oomhelper.forecasting.trace import Trace
+from nb_oomhelper.forecasting.without_bytes import follow
+from nb_oomhelper.frameworks._pytorch_allocator import read_segments
+from nb_oomhelper.memory.room import host_free
+from nb_oomhelper.memory.snapshot import open_driver, take_snapshot
+from nb_oomhelper.records.forecast import Forecast
+from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.note import note
+from nb_oomhelper.session import current_shell
+
+DEADLINE = 60.0  # seconds
+_CONTEXT = 500 << 20  # bytes that starting CUDA takes, where that is still to come
+
+
+def forecast(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Forecast:
+    """Tell what memory a call would take, without running it on the device.
+
+    The call itself is run, in a copy of this process and on tensors without bytes: nothing of yours is changed, no
+    tensor, no counter, no random state. What it does outside of memory it does: files are written, requests are sent.
+
+    Args:
+        call: A function of yours: a training step, `model.generate`, `trainer.train`.
+        args, kwargs: What it is called with.
+
+    Returns:
+        The peak on the current CUDA device, or on the host where there is none, by kind, and whether it fits.
+
+    Raises:
+        UsageError: PyTorch is not imported here, or this is no call.
+        OomHelperError: This process cannot be copied.
+    """
+    if not callable(call):
+        raise UsageError("forecast takes a function and what to call it with: forecast(step, batch)")
+    name = getattr(call, "__qualname__", type(call).__name__)
+    return forecast_call(lambda: call(*args, **kwargs), f"{name}(…)")
+
+
+def forecast_call(
+    call: Callable[[], Any], text: str, *, deadline: float = DEADLINE, devices: Devices | None = None
+) -> Forecast:
+    """Tell what memory a call would take.
+
+    Args:
+        call: Takes nothing.
+        text: What to call it.
+        deadline: Seconds after which it is cut off.
+        devices: What is known of CUDA's devices; None asks.
+
+    Raises:
+        UsageError: PyTorch is not imported here.
+        OomHelperError: This process cannot be copied.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        raise UsageError("there is nothing of PyTorch's here yet: a forecast follows calls of PyTorch's")
+    begun = time.perf_counter()
+    type_of, found = ("cuda", devices or look_at_devices(torch)) if torch.cuda.is_available() else ("cpu", Devices(1))
+    trace = follow_call(call, torch, type_of, found, deadline)
+    told = _on_device(trace, torch, found) if type_of == "cuda" else _on_host(trace)
+    return Forecast(call=text, seconds=time.perf_counter() - begun, **_ends(trace), **told)
+
+
+def follow_call(call: Callable[[], Any], torch: Any, device: str, devices: Devices, deadline: float) -> Trace:
+    """Run a call on tensors without bytes in a copy of this process.
+
+    Args:
+        call: Takes nothing.
+        torch: The module.
+        device: Type of the device that is followed.
+        devices: What is known of CUDA's.
+        deadline: Seconds.
+
+    Raises:
+        OomHelperError: This process cannot be copied.
+    """
+    from torch.utils import _python_dispatch  # noqa: F401  # here, so that a copy need not
+
+    importlib.import_module("torch._subclasses.fake_tensor")
+
+    def work() -> Trace:
+        stand_in(torch, devices)
+        hush()
+        return follow(call, torch, device, devices)
+
+    try:
+        trace: Trace = run_in_copy(work, deadline)
+    except CopyError as error:
+        last = str(error).strip().splitlines()[-1:]
+        raise OomHelperError(f"no forecast: the copy of this process gave no answer ({''.join(last)})") from error
+    return trace
+
+
+def _ends(trace: Trace) -> dict[str, Any]:
+    return {"ended": trace.ended, "error": trace.error, "line": trace.line}
+
+
+def _on_device(trace: Trace, torch: Any, devices: Devices) -> dict[str, Any]:
+    number, settings = devices.current, read_settings(os.environ)
+    started = torch.cuda.is_initialized()
+    segments = read_segments(torch, number) if started and "backend" not in settings.others else []
+    with open_driver(current_shell()) as driver:
+        snapshot = take_snapshot(driver, backend="cuda", device=number, framework="pytorch")
+    found = replay(trace, settings, segments)
+    below, above, notes = width(trace, found.allocated - found.held, settings, _second_workspace(trace))
+    room = _room(snapshot, started)
+
+    def fits(spare: int) -> bool | None:
+        return None if room is None else not replay(trace, settings, segments, room + spare).full
+
+    if not started:
+        notes = (*notes, note("forecast.context", size=note("size", bytes=_CONTEXT)))
+    return {
+        "device": f"cuda:{number}",
+        "verdict": judge((fits(below), fits(0), fits(-above)), trace.ended),
+        "allocated": band(found.allocated, below, above),
+        "reserved": None if "backend" in settings.others else band(found.reserved, _page(below), _page(above)),
+        "kinds": tuple(found.kinds.items()),
+        "place": trace.place_at(found.peak),
+        "held": found.held,
+        "room": room,
+        "notes": notes,
+    }
+
+
+def _page(size: int) -> int:
+    """In whole segments: what does not fit one takes another."""
+    return -(-size // (20 << 20)) * (20 << 20)
+
+
+def _second_workspace(trace: Trace) -> int:
+    """Bytes of the workspace of autograd's thread, if the call makes it: there may be one for both."""
+    sizes = [block.size for block in trace.blocks if block.kind == "workspace"]
+    return sizes[-1] if sizes else 0
+
+
+def _room(snapshot: MemorySnapshot, started: bool) -> int | None:
+    """Bytes that PyTorch may have reserved in all."""
+    free = snapshot.device.free if snapshot.device else None
+    if free is None:
+        return None
+    if not started:
+        return max(0, free - _CONTEXT)
+    allocator = snapshot.allocator
+    reserved = (allocator.reserved if allocator else None) or 0
+    limit = allocator.limit if allocator else None
+    return free + reserved if limit is None else min(limit, free + reserved)
+
+
+def _on_host(trace: Trace) -> dict[str, Any]:
+    with open_driver(current_shell()) as driver:
+        snapshot = take_snapshot(driver, backend="host", device=None)
+    found, free = replay_on_host(trace), host_free(snapshot.host)
+    below, above, notes = width(trace, found.allocated, Settings(), 0)
+    return {
+        "device": "host",
+        "verdict": judge(_fit(found, free, below, above), trace.ended),
+        "allocated": band(found.allocated, below, above),
+        "reserved": None,
+        "kinds": tuple(found.kinds.items()),
+        "place": trace.place_at(found.peak),
+        "held": 0,
+        "room": free,
+        "notes": notes,
+    }
+
+
+def _fit(found: Replayed, free: int | None, below: int, above: int) -> tuple[bool | None, ...]:
+    return tuple(None if free is None else found.allocated + more <= free for more in (-below, 0, above))

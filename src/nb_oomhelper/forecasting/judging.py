@@ -1,0 +1,157 @@
+"""From a trace to a forecast: the allocator is replayed, and the peak is held against the room that there is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nb_oomhelper.forecasting.allocator import CachingAllocator, NoRoomError, Settings
+from nb_oomhelper.forecasting.trace import Trace
+from nb_oomhelper.records.forecast import Band, Verdict
+from nb_oomhelper.records.note import Note, note
+
+_MIB = 1 << 20
+_SURE = 0.02  # of what a call adds: the kernels' own buffers that are not known
+_CONVOLUTION = 0.05  # cuDNN chooses how much it works in
+_ASSUMED = 0.03
+_OTHER_SETTINGS = 0.10
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What the allocator did.
+
+    Attributes:
+        allocated, reserved: The most bytes of each.
+        held: Bytes allocated at the beginning.
+        peak: Index of the event at which most was allocated.
+        kinds: Bytes by kind at that event.
+        full: There was no room for it all.
+    """
+
+    allocated: int = 0
+    reserved: int = 0
+    held: int = 0
+    peak: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    full: bool = False
+
+
+def replay(
+    trace: Trace, settings: Settings, segments: Sequence[dict[str, Any]] = (), room: int | None = None
+) -> Replayed:
+    """Let the caching allocator do what a trace says.
+
+    Args:
+        trace: What is allocated and freed.
+        settings: The allocator's.
+        segments: What it has to begin with, as `torch.cuda.memory_snapshot()` tells it.
+        room: Bytes that may be reserved; None is without end.
+    """
+    allocator = CachingAllocator(settings, room)
+    allocator.begin(segments)
+    found = Replayed(held=allocator.allocated)
+    places: dict[int, int] = {}
+    try:
+        for index, event in enumerate(trace.events):
+            if event >= 0:
+                places[event] = allocator.allocate(trace.blocks[event].size)
+                if allocator.allocated == allocator.peak_allocated:
+                    found.peak = index
+            else:
+                number = -event - 1
+                allocator.free(places.pop(number, trace.blocks[number].address))
+    except NoRoomError:
+        found.full = True
+    found.allocated, found.reserved = allocator.peak_allocated, allocator.peak_reserved
+    found.kinds = _kinds(trace, settings, found)
+    return found
+
+
+def replay_on_host(trace: Trace) -> Replayed:
+    """Add up what a trace has on the host, where each tensor is given back at once."""
+    found, now, live = Replayed(), 0, set[int]()
+    for index, event in enumerate(trace.events):
+        number = event if event >= 0 else -event - 1
+        if event >= 0:
+            live.add(number)
+            now += trace.blocks[number].size
+        elif number in live:  # what was there before stays out of it
+            now -= trace.blocks[number].size
+        if now > found.allocated:
+            found.allocated, found.peak = now, index
+    found.kinds = _kinds(trace, None, found)
+    return found
+
+
+def _kinds(trace: Trace, settings: Settings | None, found: Replayed) -> dict[str, int]:
+    """Bytes by kind when most was allocated; what the trace does not know is held."""
+    rounded = settings.rounded if settings is not None else lambda size: size
+    there = {number for number, block in enumerate(trace.blocks) if block.address}
+    for event in trace.events[: found.peak + 1]:
+        if event >= 0:
+            there.add(event)
+        else:
+            there.discard(-event - 1)
+    sizes: Counter[str] = Counter()
+    for number in there:
+        block = trace.blocks[number]
+        kind = "held" if block.address and block.kind == "other" else block.kind
+        if not block.address or settings is not None:
+            sizes[kind] += rounded(block.size)
+    sizes["held"] += found.allocated - sizes.total()
+    return {kind: size for kind, size in sizes.most_common() if size > 0}
+
+
+def width(trace: Trace, added: int, settings: Settings, workspace: int) -> tuple[int, int, tuple[Note, ...]]:
+    """Tell how far the peak may be off, and why.
+
+    Args:
+        trace: What was followed.
+        added: Bytes that the call adds.
+        settings: The allocator's.
+        workspace: Bytes of one of cuBLAS's workspaces that the call makes; 0 of none.
+
+    Returns:
+        Bytes below, bytes above, and the reasons.
+    """
+    parts, notes = _SURE, [note("forecast.kernels", percent=f"{_SURE:.0%}")]
+    keys = {key for key, _ in trace.notes}
+    for key, share in (("convolution", _CONVOLUTION), ("assumed_zero", _ASSUMED), ("assumed_false", _ASSUMED)):
+        if key in keys:
+            parts += share
+    notes += [note(f"forecast.{key}", line=line) for key, line in trace.notes]
+    if settings.others:
+        parts += _OTHER_SETTINGS
+        notes.append(note("forecast.settings", names=", ".join(settings.others)))
+    above = int(added * parts)
+    return int(added * _SURE) + workspace, above, tuple(notes)
+
+
+def judge(fits: Iterable[bool | None], ended: str) -> Verdict:
+    """Say whether it fits.
+
+    Args:
+        fits: Whether there is room for the least, the likely and the most that is expected; None is unknown.
+        ended: How the call ended: what it would have taken behind its end nobody knows.
+    """
+    least, likely, most = fits
+    if least is None:
+        return "unknown"
+    if not least:
+        return "does_not"
+    if ended != "returned":
+        return "unknown"
+    return "fits" if most and likely else "tight"
+
+
+def band(likely: int, below: int, above: int) -> Band:
+    """Put figures in a band.
+
+    Args:
+        likely: Bytes.
+        below, above: How far it may be off.
+    """
+    return Band(low=max(0, likely - below), likely=likely, high=likely + above)

@@ -1,0 +1,59 @@
+"""A forecast in words: `%oom forecast`."""
+
+from __future__ import annotations
+
+from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.forecast import Band, Forecast
+from nb_oomhelper.showing.notes import say_note
+from nb_oomhelper.showing.wording import say, say_list, say_size
+
+
+def tell(found: Forecast, language: Language) -> list[str]:
+    """Say what is expected, and why it may be off.
+
+    Args:
+        found: The forecast.
+        language: "en" or "zh".
+
+    Returns:
+        The verdict first, then a line each.
+    """
+    whole = found.reserved or found.allocated
+    lines = [
+        say(f"forecast.{found.verdict}", language, call=found.call, device=_device(found, language)),
+        say("forecast.peak", language, **_sizes(whole, language), room=say_size(found.room, language)),
+    ]
+    if found.reserved is not None:
+        lines.append(say("forecast.allocated", language, **_sizes(found.allocated, language)))
+    kinds = [f"{say(f'forecast_kind.{kind}', language)} {say_size(size, language)}" for kind, size in found.kinds]
+    if kinds:
+        lines.append(say("forecast.kinds", language, kinds=say_list(kinds, language)))
+    if found.place:
+        lines.append(say("forecast.place", language, place=found.place))
+    if found.ended != "returned":
+        lines.append(say(f"forecast_end.{found.ended}", language, error=found.error, line=found.line or "?"))
+    lines += [say("forecast.note", language, note=say_note(one, language)) for one in found.notes]
+    return lines
+
+
+def asks(call: str, line: str, language: Language) -> list[str]:
+    """Say before a forecast what is run for it, and what that may do.
+
+    Args:
+        call: The user's call.
+        line: The command that goes on.
+        language: "en" or "zh".
+    """
+    return [
+        say("forecast.runs", language, call=call),
+        say("forecast.risk", language),
+        say("oom.confirm", language, line=line),
+    ]
+
+
+def _sizes(band: Band, language: Language) -> dict[str, str]:
+    return {name: say_size(getattr(band, name), language) for name in ("low", "likely", "high")}
+
+
+def _device(found: Forecast, language: Language) -> str:
+    return say("gpumem.host", language) if found.device == "host" else found.device

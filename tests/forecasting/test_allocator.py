@@ -1,0 +1,103 @@
+"""The caching allocator, replayed: its rules one by one, and beside the real one on the played device."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from nb_oomhelper.forecasting.allocator import CachingAllocator, NoRoomError, Settings, read_settings
+from tests.conftest import PlayDevice
+from tests.played_cuda import PYTHON
+
+MIB = 1 << 20
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("size", "block", "reserved"),
+    [
+        (1, 512, 2 * MIB),
+        (513, 1024, 2 * MIB),
+        (MIB, MIB, 2 * MIB),
+        (MIB + 1, MIB + 512, 20 * MIB),
+        (10 * MIB - 512, 10 * MIB - 512, 20 * MIB),
+        (10 * MIB, 10 * MIB, 10 * MIB),
+        (10 * MIB + 1, 10 * MIB + 512, 12 * MIB),
+        (21 * MIB + 1, 22 * MIB, 22 * MIB),
+    ],
+)
+def test_blocks_and_segments(size: int, block: int, reserved: int) -> None:
+    pool = CachingAllocator(Settings())
+    pool.allocate(size)
+    assert (pool.allocated, pool.reserved) == (block, reserved)
+
+
+@pytest.mark.plain
+def test_what_is_freed_is_used_again_and_put_together() -> None:
+    pool = CachingAllocator(Settings())
+    first, second = pool.allocate(6 * MIB), pool.allocate(8 * MIB)
+    pool.free(first)
+    pool.free(second)
+    pool.allocate(19 * MIB)
+    assert (pool.reserved, pool.peak_reserved, pool.peak_allocated) == (20 * MIB, 20 * MIB, 20 * MIB)
+
+
+@pytest.mark.plain
+def test_whole_free_segments_go_back_when_there_is_no_room() -> None:
+    pool = CachingAllocator(Settings(), room=40 * MIB)
+    pool.free(pool.allocate(30 * MIB))
+    pool.allocate(34 * MIB)
+    assert pool.reserved == 34 * MIB
+    with pytest.raises(NoRoomError):
+        pool.allocate(12 * MIB)
+
+
+@pytest.mark.plain
+def test_growing_segments_take_pages() -> None:
+    pool = CachingAllocator(Settings(expandable=True))
+    pool.allocate(30 * MIB)
+    pool.allocate(9 * MIB)
+    pool.allocate(2 * MIB)
+    assert pool.reserved == 60 * MIB
+
+
+@pytest.mark.plain
+def test_settings_are_read_as_pytorch_does() -> None:
+    text = "expandable_segments:True, max_split_size_mb:128,garbage_collection_threshold:0.8"
+    found = read_settings({"PYTORCH_CUDA_ALLOC_CONF": text})
+    assert found == Settings(expandable=True, largest_split=128 * MIB, others=("garbage_collection_threshold",))
+    assert read_settings({"PYTORCH_ALLOC_CONF": "roundup_power2_divisions:8"}).divisions == 8
+    assert read_settings({"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}).others == ("backend",)
+    assert read_settings({}) == Settings()
+
+
+BESIDE = """
+import os, random, torch
+from nb_oomhelper.forecasting.allocator import CachingAllocator, NoRoomError, read_settings
+for seed in range(4):
+    chance, live = random.Random(seed), []
+    torch.cuda.empty_cache()
+    pool = CachingAllocator(read_settings(os.environ))
+    pool.begin(torch.cuda.memory_snapshot())
+    for _ in range(500):
+        if live and chance.random() < 0.45:
+            pool.free(live.pop(chance.randrange(len(live)))[1])
+        else:
+            size = int(2 ** chance.uniform(5, 26))
+            live.append((torch.empty(size, dtype=torch.uint8, device="cuda"), pool.allocate(size)))
+        assert (pool.allocated, pool.reserved) == (torch.cuda.memory_allocated(), torch.cuda.memory_reserved())
+    taken = CachingAllocator(read_settings(os.environ))  # in the middle of things
+    taken.begin(torch.cuda.memory_snapshot())
+    assert (taken.allocated, taken.reserved) == (pool.allocated, pool.reserved)
+"""
+
+
+@pytest.mark.played
+@pytest.mark.parametrize(
+    "options", ["", "expandable_segments:True", "max_split_size_mb:21", "roundup_power2_divisions:4"]
+)
+def test_it_does_as_the_real_one_does(played: PlayDevice, options: str) -> None:
+    env = played("16GiB") | {"PYTORCH_CUDA_ALLOC_CONF": options}
+    done = subprocess.run([PYTHON, "-c", BESIDE], env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,36 @@
+"""`%oom forecast` in a shell: it asks, then tells, in both languages."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.shells import in_shell
+
+pytestmark = pytest.mark.plain
+
+CODE = """
+cell("%load_ext nb_oomhelper")
+cell("import torch\\nmade = []")
+cell("def step(rows):\\n    made.append(torch.ones(rows, 1024).sum().item())\\n    print(made)")
+asked = cell("%oom forecast step(1 << 10)")
+told = cell("%oom forecast --yes step(1 << 10)")
+plain = cell("%oom forecast --yes --json step(1 << 10)")
+chinese = cell("%config OOMHelper.language = 'zh'\\n%oom forecast --yes step(1 << 10)")
+wrong = [cell("%oom forecast" + text) for text in ("", " step", " step(", " --yes nobody(1)")]
+tell(asked, told, plain, chinese, wrong, cell("len(made)"), cell("%oom forecast --help"))
+"""
+
+
+def test_it_asks_tells_and_changes_nothing() -> None:
+    pytest.importorskip("torch")
+    asked, told, plain, chinese, wrong, count, usage = in_shell(CODE)
+    assert "`step(1 << 10)` itself is run" in asked
+    assert "%oom forecast --yes step(1 << 10)" in asked
+    assert told.startswith("✓ `step(1 << 10)` should fit on host")
+    assert "4.00 MiB" in told
+    assert '"likely": 419' in plain
+    assert "预计放得进" in chinese
+    assert all("wants a call" in text for text in wrong[:3])
+    assert "NameError" in wrong[3]
+    assert "0" in count
+    assert "[--yes] [--json] CALL" in usage
