@@ -12,7 +12,7 @@ from nb_oomhelper.errors import UsageError
 from nb_oomhelper.shell import forecasts, on_engines
 from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
-from nb_oomhelper.shell.oom_files import export, last, new_entry, stats, trust
+from nb_oomhelper.shell.oom_files import export, last, show_entry, stats, trust
 
 
 def run(line: str, core: Core, cell: str | None = None) -> None:
@@ -110,7 +110,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     entry = add(
         "entry",
         "CODE [--json | --markdown | --new] [--lang en|zh]",
-        _entry,
+        show_entry,
         "show an entry of the knowledge base, or search it",
         "Words in place of a code are searched for; without any, all entries are listed.",
     )
@@ -287,30 +287,6 @@ def _plan(options: Namespace, core: Core) -> None:
         },
         raw=True,
     )
-
-
-def _entry(options: Namespace, core: Core) -> None:
-    from IPython.display import display
-
-    from nb_oomhelper.showing.entry_page import entry_page, to_json
-
-    if options.new:
-        new_entry(options, core)
-        return
-    catalog, language = core.services.catalog(), options.lang or core.settings.pick_language()
-    wanted = " ".join(options.words)
-    found = catalog.search(wanted)
-    if not wanted or len(found) > 1:
-        _print_lines(f"{entry.code}  {entry.title.get(language)}" for entry in found)
-        return
-    entry = found[0] if found else catalog.entry(wanted)
-    if options.json:
-        print(to_json(entry))
-    elif options.markdown:
-        print(entry_page(entry, language))
-    else:
-        text = entry_page(entry, language)
-        display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
 def _status(options: Namespace, core: Core) -> None:

@@ -1,4 +1,4 @@
-"""What `%oom` writes to files, and what it has on record: export, stats, trust, entry --new."""
+"""What `%oom` writes to files, and what it has on record: export, stats, trust, entry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,37 @@ def export(options: Namespace, core: Core) -> None:
     print(say("oom.exported", language, file=file))
 
 
-def new_entry(options: Namespace, core: Core) -> None:
+def show_entry(options: Namespace, core: Core) -> None:
+    """Show an entry, or those that hold some words; write a new one where that is asked for.
+
+    Args:
+        options: `words`, whether it is to be `new`, `json` or `markdown`, and the language, `lang`.
+        core: The extension.
+    """
+    from IPython.display import display
+
+    from nb_oomhelper.showing.entry_page import entry_page, to_json
+
+    if options.new:
+        _new_entry(options, core)
+        return
+    catalog, language = core.services.catalog(), options.lang or core.settings.pick_language()
+    wanted = " ".join(options.words)
+    found = catalog.search(wanted)
+    if not wanted or len(found) > 1:
+        print("\n".join(f"{one.code}  {one.title.get(language)}" for one in found))
+        return
+    shown = found[0] if found else catalog.entry(wanted)
+    if options.json:
+        print(to_json(shown))
+    elif options.markdown:
+        print(entry_page(shown, language))
+    else:
+        text = entry_page(shown, language)
+        display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def _new_entry(options: Namespace, core: Core) -> None:
     """Write an entry of the user's own from the last case; without a file, print it.
 
     Args:

@@ -91,9 +91,8 @@ class Body:
         parts, language = self._panel.parts, report.language
         self._buttons = buttons = Buttons(parts, self._clicks.guard)
         self._head = parts.html(_html.top(report), "oomh-top")
-        self._switch = buttons.home = buttons.make(
-            self._switch_language, description=say("button.language", _OTHER[language])
-        )
+        other = say("button.language", _OTHER[language])
+        self._switch = buttons.home = buttons.make(self._switch_language, description=other)
         self._corner = parts.box([self._switch], "oomh-top", "oomh-corner")
         self._more: Any = None
         self._again: Any = None
@@ -168,10 +167,9 @@ class Body:
     def show_outcome(self, outcome: Outcome) -> None:
         """Show what a fix did, how the cell fared after it, and what is left to do."""
         # a reload has done the cell's work in its own way: the cell would only undo it
-        if self.case.cell and not outcome.loaded and not outcome.ran:
-            self._again = self._again or self._buttons.make(self._clicks.start_again, "oomh-again")
-        else:
-            self._again = None
+        wanted = self.case.cell and not outcome.loaded and not outcome.ran
+        made = self._again or (wanted and self._buttons.make(self._clicks.start_again, "oomh-again"))
+        self._again = made if wanted else None
         report = self.report()
         self._folded = report.solved
         self._said.tell(_outcome(self.case, self._actions, self.language))
