@@ -58,6 +58,8 @@ def say_verdict(case: Case, language: Language) -> str:
         return say(f"headline.{key}", language, needs=_bold(needs, language))
     if best.loads:
         return say("headline.can_load", language)
+    if best.partial:
+        return say("headline.can_partly", language)
     if best.explains is not None:
         return say("headline.can_mend", language, size=_bold(best.explains, language))
     needs, room = case.diagnosis.rerun, best.room
