@@ -9,6 +9,7 @@ from nb_oomhelper.source.row_calls import REDUCING, is_module
 from nb_oomhelper.source.row_sources import Rows, Sources, UnfitError, is_plain_number, shape_of
 from nb_oomhelper.source.tree import last_name, names_in
 
+_MANY = 99  # axes, where nobody can tell
 _FEW = 100  # values of a row that are chosen
 _SQUARE = frozenset(
     {"eye", "identity", "tri", "tril", "triu", "diag", "outer", "full", "ones", "zeros", "tile", "repeat"}
@@ -69,7 +70,9 @@ class Operands(Sources):
             raise UnfitError  # the rows would be added up
         if isinstance(right, ast.Name) and right.id in self._unknown:
             return rows and Rows()
-        return rows and Rows(rows.ndim if len(self._shapes.get(ast.unparse(right), (0, 0))) > 1 else 1, small=False)
+        if rows is None or len(self._shapes.get(ast.unparse(right), (0, 0))) > 1:
+            return rows and Rows(rows.ndim)
+        return Rows(None if rows.ndim is None else rows.ndim - 1)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> Rows | None:
         rows = self.value(node.operand)
@@ -134,11 +137,13 @@ def _may_have_rows(node: ast.AST, shapes: Mapping[str, tuple[int, ...]], length:
 
 
 def _axes_of(node: ast.Subscript, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """How many axes something has that gets new ones; 0 where that is not known."""
+    """How many axes something has that gets new ones; of a name that nobody knows 0, which may be a number's."""
     shape = shape_of(node.value, shapes)
     index = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     taken = sum(not _is_new_axis(one) and not isinstance(one, ast.Slice) for one in index)
-    return 0 if shape is None else len(shape) + sum(map(_is_new_axis, index)) - taken
+    if shape is None:
+        return 0 if isinstance(node.value, (ast.Name, ast.Attribute)) else _MANY
+    return len(shape) + sum(map(_is_new_axis, index)) - taken
 
 
 def _is_reduced(call: ast.Call, *, flat: bool) -> bool | None:
