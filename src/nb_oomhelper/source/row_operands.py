@@ -121,7 +121,8 @@ def _may_have_rows(node: ast.AST, shapes: Mapping[str, tuple[int, ...]], length:
     if isinstance(node, ast.Attribute) and node.attr in ("shape", "size", "ndim"):
         return False
     if isinstance(node, ast.Attribute) and node.attr == "T":
-        return (shape_of(node, shapes) or (length,))[0] == length
+        shape = shape_of(node, shapes) or (length,)
+        return shape[0] == length or (ndim is not None and len(shape) > ndim)
     if isinstance(node, ast.Call):
         name = last_name(node.func)
         if name in ("len", "float", "int"):
@@ -152,6 +153,8 @@ def _is_reduced(call: ast.Call, *, flat: bool) -> bool | None:
     axes = [*call.args[0 if method else 1 :], *(one.value for one in call.keywords if one.arg in ("axis", "keepdims"))]
     if not axes:
         return True
+    if any(isinstance(one, ast.Subscript) for one in ast.walk(call)):
+        return None  # its first axis may be a new one
     return True if not flat and all(isinstance(one, ast.Constant) and one.value == 0 for one in axes) else None
 
 
