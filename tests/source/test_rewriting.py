@@ -266,6 +266,8 @@ def test_calls(find: Callable[[SourceText, Any], list[Edit]], before: str, after
     [
         ("x = np.array(parts), np.array(y)", "x = np.array(parts, dtype=np.float32), np.array(y)"),
         ("x = numpy.vstack([parts, y])", "x = numpy.vstack([parts, y], dtype=numpy.float32)"),
+        ("x = np.stack([p[:9] for p in parts])", "x = np.stack([p[:9] for p in parts], dtype=np.float32)"),
+        ("x = np.array([len(parts), 3]), np.array([p.shape[0] for p in parts])", None),  # these are whole
         ("x = np.stack(parts, dtype=t), np.array(*more), stack(parts), torch.stack(parts)", None),
     ],
 )

@@ -180,6 +180,11 @@ def test_what_stays(refused: tuple[int, ...], source: str) -> None:
         ((40, 7), "e = a @ b.T\nd = np.linalg.norm(e, 1)\n"),
         ((40, 7), "e = a @ b.T\nd = e.max(1)\nz = eval('e.max()')\n"),
         ((40, 7), "e = a @ b.T\nd = e.max(1)\nz = locals()['e'].shape\n"),
+        ((40, 3), "e = np.exp(a) * a[None]\nd = e.max(1)\n"),  # has an axis more
+        ((40, 3), "e = np.exp(a)\nd = e.max(1) @ s\n"),  # takes all rows
+        ((40, 3), "e = np.exp(a)\nd = e.max(1) - s.T.max(1)\n"),
+        ((40, 7), "e = a @ b.T\nd = e.argmin(1)\nd += np.arange(n)\n"),
+        ((40, 3), "e = np.exp(a)\nd = (e - a[None].mean(axis=0)).max(1)\n"),
         ((40, 7), "e = np.multiply(a, 2, out=a) @ b.T\nd = e.max(1)\n"),
     ],
 )

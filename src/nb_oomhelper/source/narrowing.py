@@ -164,9 +164,21 @@ def collected_as_float32(text: SourceText, body: list[ast.stmt], lists: Collecti
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _COLLECTING:
             told = {keyword.arg for keyword in node.keywords} & {"dtype", "out", None}
             module = ast.unparse(node.func.value)
-            if module in ("np", "numpy") and not told and node.args and _names(node.args[0]) & set(lists):
+            if module in ("np", "numpy") and not told and node.args and _joins_any(node.args[0], lists):
                 edits += _with_argument(text, node, f"dtype={module}.float32")
     return edits
+
+
+def _joins_any(node: ast.expr, lists: Collection[str]) -> bool:
+    """Whether members of lists are put together as they are, or parts of them; how many there are is a whole number."""
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return any(_joins_any(one, lists) for one in node.elts)
+    if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+        targets = {name for part in node.generators for name in _names(part.target) if _joins_any(part.iter, lists)}
+        return _joins_any(node.elt, targets)
+    if isinstance(node, ast.Subscript):
+        return _joins_any(node.value, lists)
+    return isinstance(node, ast.Name) and node.id in lists
 
 
 def scaled_as_float32(text: SourceText, body: list[ast.stmt], whole: Collection[str]) -> list[Edit]:
@@ -250,7 +262,7 @@ def float32_tensors(text: SourceText, body: list[ast.stmt], wide: Collection[str
     """
     edits: list[Edit] = []
     for node in walk(body):
-        if not isinstance(node, ast.Call):
+        if not isinstance(node, ast.Call) or last_name(node.func) in _REDUCING:  # added up with 16 digits
             continue
         given = {keyword.arg: keyword.value for keyword in node.keywords}
         source = node.args[0] if len(node.args) == 1 else None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from nb_oomhelper.source.row_calls import REDUCING
+from nb_oomhelper.source.row_calls import REDUCING, is_module
 from nb_oomhelper.source.row_sources import Rows, Sources, UnfitError, is_plain_number, shape_of
 from nb_oomhelper.source.tree import last_name, names_in
 
+_MANY = 99  # axes, where nobody can tell
 _FEW = 100  # values of a row that are chosen
 _SQUARE = frozenset(
     {"eye", "identity", "tri", "tril", "triu", "diag", "outer", "full", "ones", "zeros", "tile", "repeat"}
 )
+
+_FLAT = frozenset({"arange", "linspace", "sort", "argsort", "cumsum", "array", "asarray", "diagonal", "ravel"})
 
 
 class Operands(Sources):
@@ -63,9 +66,13 @@ class Operands(Sources):
     def _product(self, left: ast.expr, right: ast.expr) -> Rows | None:
         rows = self.value(left)
         self._same(right)
+        if rows is not None and rows.ndim == 1:
+            raise UnfitError  # the rows would be added up
         if isinstance(right, ast.Name) and right.id in self._unknown:
             return rows and Rows()
-        return rows and Rows(rows.ndim if len(self._shapes.get(ast.unparse(right), (0, 0))) > 1 else 1, small=False)
+        if rows is None or len(self._shapes.get(ast.unparse(right), (0, 0))) > 1:
+            return rows and Rows(rows.ndim)
+        return Rows(None if rows.ndim is None else rows.ndim - 1)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> Rows | None:
         rows = self.value(node.operand)
@@ -92,30 +99,63 @@ class Operands(Sources):
                     raise UnfitError
                 if shape[0] != 1:
                     self._cut(node, ndim)
-            elif one is None and not isinstance(node, ast.Name) and _may_have_rows(node, self._shapes, self._length):
+            elif one is None and not isinstance(node, ast.Name) and self._may_meet(node, ndim):
                 raise UnfitError
         return Rows(ndim, small=ndim == 1 or all(one.small for one in rows))
 
+    def _may_meet(self, node: ast.expr, ndim: int | None) -> bool:
+        return _may_have_rows(node, self._shapes, self._length, ndim)
 
-def _may_have_rows(node: ast.AST, shapes: Mapping[str, tuple[int, ...]], length: int) -> bool:
-    """Whether something that is the same for all rows may have as many rows itself, as `np.roll(a, 1)` has."""
+
+def _may_have_rows(node: ast.AST, shapes: Mapping[str, tuple[int, ...]], length: int, ndim: int | None) -> bool:
+    """Whether something that is the same for all rows may have as many rows itself, as `np.roll(a, 1)` has.
+
+    Where what it meets has one axis only, a value for each column would lie along the rows, too; and nothing may have
+    more axes than that.
+    """
+    flat = ndim in (None, 1)
     if isinstance(node, ast.Subscript):
         first = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
-        if _is_new_axis(first):
-            return False
+        if _is_new_axis(first) and ndim not in (None, 1):
+            return _axes_of(node, shapes) > ndim
     if isinstance(node, ast.Attribute) and node.attr in ("shape", "size", "ndim"):
         return False
     if isinstance(node, ast.Attribute) and node.attr == "T":
-        return (shape_of(node, shapes) or (length,))[0] == length
-    if isinstance(node, ast.Call) and last_name(node.func) in _SQUARE:
-        return True
-    if isinstance(node, ast.Call) and last_name(node.func) in REDUCING | {"len", "float", "int"}:
-        axes = [*node.args, *(one.value for one in node.keywords if one.arg == "axis")]
-        if all(not isinstance(one, ast.Constant) or one.value == 0 for one in axes):
+        shape = shape_of(node, shapes) or (length,)
+        return shape[0] == length or (ndim is not None and len(shape) > ndim)
+    if isinstance(node, ast.Call):
+        name = last_name(node.func)
+        if name in ("len", "float", "int"):
             return False
-    if isinstance(node, (ast.Name, ast.Attribute)):
-        return shapes.get(ast.unparse(node), (0,))[:1] == (length,)
-    return any(_may_have_rows(one, shapes, length) for one in ast.iter_child_nodes(node))
+        if name in REDUCING and (told := _is_reduced(node, flat=flat)) is not None:
+            return not told
+        if name in _SQUARE or (flat and name in _FLAT):
+            return True
+    if isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node) in shapes:
+        shape = shapes[ast.unparse(node)]
+        return shape[:1] == (length,) or (ndim is not None and len(shape) > ndim)
+    return any(_may_have_rows(one, shapes, length, ndim) for one in ast.iter_child_nodes(node))
+
+
+def _axes_of(node: ast.Subscript, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many axes something has that gets new ones; of a name that nobody knows 0, which may be a number's."""
+    shape = shape_of(node.value, shapes)
+    index = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    taken = sum(not _is_new_axis(one) and not isinstance(one, ast.Slice) for one in index)
+    if shape is None:
+        return 0 if isinstance(node.value, (ast.Name, ast.Attribute)) else _MANY
+    return len(shape) + sum(map(_is_new_axis, index)) - taken
+
+
+def _is_reduced(call: ast.Call, *, flat: bool) -> bool | None:
+    """Whether nothing of the rows is left of a reduction; None where that depends on what is reduced."""
+    method = isinstance(call.func, ast.Attribute) and not is_module(call.func.value)
+    axes = [*call.args[0 if method else 1 :], *(one.value for one in call.keywords if one.arg in ("axis", "keepdims"))]
+    if not axes:
+        return True
+    if any(isinstance(one, ast.Subscript) for one in ast.walk(call)):
+        return None  # its first axis may be a new one
+    return True if not flat and all(isinstance(one, ast.Constant) and one.value == 0 for one in axes) else None
 
 
 def _is_new_axis(node: ast.expr) -> bool:
