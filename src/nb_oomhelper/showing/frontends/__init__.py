@@ -9,7 +9,7 @@ from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.records.note import Note, note
-from nb_oomhelper.showing.frontends import _panel, _text
+from nb_oomhelper.showing.frontends import _panel, _terminal
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._live import Live
 from nb_oomhelper.showing.report import write
@@ -72,7 +72,7 @@ class _Text:
         return True
 
     def show(self, case: Case, actions: Actions) -> None:
-        print(_text.render(write(case, actions.catalog(), actions.language())))
+        print(_terminal.render_here(write(case, actions.catalog(), actions.language())))
 
 
 FRONTENDS: tuple[Frontend, ...] = (_Panel(), _Html(), _Text())

@@ -91,9 +91,8 @@ class Body:
         parts, language = self._panel.parts, report.language
         self._buttons = buttons = Buttons(parts, self._clicks.guard)
         self._head = parts.html(_html.top(report), "oomh-top")
-        self._switch = buttons.home = buttons.make(
-            self._switch_language, description=say("button.language", _OTHER[language])
-        )
+        other = say("button.language", _OTHER[language])
+        self._switch = buttons.home = buttons.make(self._switch_language, description=other)
         self._corner = parts.box([self._switch], "oomh-top", "oomh-corner")
         self._more: Any = None
         self._again: Any = None
