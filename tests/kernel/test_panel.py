@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from benchmarks import many_panels
 
 from nb_oomhelper.showing.case_record import MIME
 from nb_oomhelper.units import format_bytes
@@ -483,6 +484,13 @@ class TestCost:
         reply = kernel.execute("huge()")
         assert reply.comms == []
         assert [set(row["data"]) for row in reply.displays] == [{"text/html", "text/plain"}]
+
+    def test_what_many_panels_take_comes_back(self) -> None:
+        """Five keep their widgets, so that from the sixth on nothing grows."""
+        levels = ("widgets", "comms", "threads", "descriptors")
+        rows = [[row[name] for name in levels] for row in many_panels.measure(errors=18, every=6)]
+        assert rows[0] == rows[1] == rows[2]
+        assert rows[0][0] > 0
 
 
 class TestOtherFrontEnds:
