@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from benchmarks import many_panels
 
 from nb_oomhelper.showing.case_record import MIME
 from nb_oomhelper.units import format_bytes
@@ -482,6 +485,13 @@ class TestCost:
         assert reply.comms == []
         assert [set(row["data"]) for row in reply.displays] == [{"text/html", "text/plain"}]
 
+    def test_what_many_panels_take_comes_back(self) -> None:
+        """Five keep their widgets, so that from the sixth on nothing grows."""
+        levels = ("widgets", "comms", "threads", "descriptors")
+        rows = [[row[name] for name in levels] for row in many_panels.measure(errors=18, every=6)]
+        assert rows[0] == rows[1] == rows[2]
+        assert rows[0][0] > 0
+
 
 class TestOtherFrontEnds:
     def test_without_ipywidgets(self, kernel_python: Path, start_kernel: StartKernel) -> None:
@@ -515,6 +525,30 @@ class TestOtherFrontEnds:
         assert out.index("Unable to allocate") < out.index("Host memory exhausted") < out.index("freed 25")
         assert "exception handler: in place" in out
         assert "\x1b" not in out[out.index("Host memory exhausted") : out.index("freed 25")]
+
+    @pytest.mark.parametrize("colors", ["Linux", "NoColor"])
+    def test_in_a_window_of_sixty_columns(self, kernel_python: Path, tmp_path: Path, colors: str) -> None:
+        pexpect = pytest.importorskip("pexpect")
+        env = {name: os.environ.get(name, "") for name in ("PATH", "PYTHONPATH")}
+        env |= {"IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        args = ["-m", "IPython", "--simple-prompt", "--no-banner", f"--colors={colors}"]
+        window = {"dimensions": (50, 60), "encoding": "utf-8", "timeout": 60, "echo": False}
+        child, prompt, said = pexpect.spawn(str(kernel_python), args, env=env, **window), r"In \[\d+\]: ", []
+        child.expect(prompt)
+        for cell in (LOAD, "raise MemoryError", "%gpumem --live"):
+            child.sendline(cell)
+            child.expect(prompt)
+            said.append(child.before.replace("\r\n", "\n"))
+        child.sendline("exit()")
+        child.expect(pexpect.EOF)
+        child.close()
+        _, error, live = said
+        report = error[error.index("─" * 60) :]
+        assert error.index("Traceback") < error.index("─" * 60)
+        assert ("\x1b[1m\x1b[31mHost memory exhausted" in report) == (colors == "Linux")
+        lines = re.sub(r"\x1b\[\d+m", "", report).split("\n")
+        assert max(len(line) for line in lines if "| " not in line) == 60  # code is to be copied, and not broken
+        assert not re.search(r"(HTML|VBox)\(", live)  # never a widget's repr
 
     def test_nobody_listens(self, kernel_python: Path, start_kernel: StartKernel) -> None:
         """A notebook may be closed while its cells run on."""

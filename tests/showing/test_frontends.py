@@ -27,7 +27,7 @@ pytestmark = pytest.mark.plain
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 NOT_FRONTENDS = {
     *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_readout", "_live"),
-    *("_body", "_elsewhere", "_fix_list", "_diff", "_markup", "_static"),
+    *("_body", "_elsewhere", "_fix_list", "_diff", "_markup", "_static", "_terminal"),
 }  # what they share, and %gpumem --live
 SPARSE = Report(
     language="en",

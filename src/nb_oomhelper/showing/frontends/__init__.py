@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.records.note import Note, note
-from nb_oomhelper.showing.frontends import _panel, _text
+from nb_oomhelper.showing.frontends import _panel, _terminal
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._live import Live, Read, Reading, of_workers, read_devices
 from nb_oomhelper.showing.report import write
@@ -84,7 +84,7 @@ class _Text:
         return True
 
     def show(self, case: Case, actions: Actions) -> None:
-        print(_text.render(write(case, actions.catalog(), actions.language())))
+        print(_terminal.render_here(write(case, actions.catalog(), actions.language())))
 
 
 FRONTENDS: tuple[Frontend, ...] = (_Panel(), _Html(), _Text())
