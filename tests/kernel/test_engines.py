@@ -17,8 +17,6 @@ import pytest
 
 from tests.kernel.cells import LOAD, Panel, shown
 from tests.kernel.driver import Kernel, Reply
-from tests.kernel.notebooks import find, printed
-from tests.kernel.notebooks import run as run_notebook
 
 pytestmark = pytest.mark.kernel
 
@@ -509,26 +507,3 @@ def test_rays_actor(running: Kernel) -> None:
     panel = Panel(running, reply)
     panel.click(READ)
     assert re.search(r"Ray's machine [\d.]+: the process has ended, its memory is back; .* free there", panel.text)
-
-
-@pytest.mark.parametrize(
-    ("name", "module", "fails", "runs"),
-    [
-        ("ipyparallel", "ipyparallel", "%%px\nstep({})", "%%gpumem\n%%px\nstep(100)"),
-        ("dask", "distributed", "client.submit(step, {}, workers=[worker], pure=False).result()", None),
-    ],
-)
-def test_the_notebook(engines: Kernel, tmp_path: Path, name: str, module: str, fails: str, runs: str | None) -> None:
-    if not engines.can_import(module):
-        pytest.skip(f"{module} is not installed")
-    cells = run_notebook(name, tmp_path, PYTHON)
-    failed = [cell.source for cell in cells if any(output.output_type == "error" for output in cell.outputs)]
-    assert failed == [fails.format(200), fails.format(100)]
-    for source in failed:
-        panel = next(output for output in find(cells, source).outputs if "text/html" in output.get("data", {}))
-        assert panel.data["text/plain"].startswith("Out of memory in another process: ")
-    assert "given back" in printed(find(cells, "%oom release --engines"))
-    last = find(cells, runs or fails.format(100) + " + 0").outputs
-    assert [output.data["text/plain"] for output in last if output.output_type == "execute_result"] or runs
-    if runs is not None:
-        assert printed(find(cells, runs)).count("ipyparallel engine ") == 2
