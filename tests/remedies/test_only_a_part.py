@@ -24,10 +24,8 @@ PAIRS = "Unable to allocate 2.15 GiB for an array with shape (287988000,) and da
 REFUSED = replace(HOST_EVENT, message=PAIRS, requested=2200 * MIB)
 
 
-def less(
-    one: Written, refused: OomEvent = REFUSED, shortage: Shortage = SHORT, *, trains: bool = False
-) -> list[Mistake]:
-    return list(find_less_data(one, refused, shortage, find_places(one), trains=trains))
+def less(one: Written, refused: OomEvent = REFUSED, shortage: Shortage = SHORT) -> list[Mistake]:
+    return list(find_less_data(one, refused, shortage, find_places(one)))
 
 
 class TestLessData:
@@ -62,7 +60,10 @@ class TestLessData:
         assert less(self.one(cell, **rows)) == []
 
     def test_none_where_the_cell_trains(self) -> None:
-        assert less(self.one(), trains=True) == []
+        assert less(self.one("loss(X).backward()\n")) == []
+        assert (
+            len(less(self.one("with torch.no_grad(): out = f(X)\n"), replace(REFUSED, message="", framework=""))) == 1
+        )
 
     def test_none_where_functions_would_go_on_reading_all(self) -> None:
         one = replace(self.one("f(X, y)\n", X=(500, False), y=(500, False)), needed=frozenset({"X", "y", "f"}))

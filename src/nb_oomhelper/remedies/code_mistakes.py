@@ -65,7 +65,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_let_go(written, held, shortage, places)
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
-    yield from find_less_data(written, event, shortage, places, trains=leads_to_training(written, written.cell.tree))
+    yield from find_less_data(written, event, shortage, places)
     yield from find_fewer_results(written, event, held, places)
 
 

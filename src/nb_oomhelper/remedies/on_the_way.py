@@ -52,6 +52,15 @@ def is_read(path: str, written: Written) -> bool:
     return len(written.definitions) >= _MOST
 
 
+def learns(written: Written) -> bool:
+    """Tell whether the code on the way to the error trains: it goes backward, or begins gradients anew.
+
+    Args:
+        written: What the notebook's code says.
+    """
+    return any(getattr(node, "attr", None) in ("backward", "zero_grad") for node in _reached(written))
+
+
 def only_counts(name: str, written: Written) -> bool:
     """Tell whether a number says only how often something is done: the first time needs as much with any number.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.on_the_way import learns
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
@@ -24,20 +25,17 @@ _SOME = 8  # where nobody knows how many fit
 _THIRD = 3  # one in so many of the items that there was room for stays
 
 
-def find_less_data(
-    written: Written, event: OomEvent, shortage: Shortage, places: list[Place], *, trains: bool
-) -> Iterator[Mistake]:
-    """Find data of which the cell could read one row in so many.
+def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+    """Find data of which the cell could read one row in so many; where it trains, its batch is to be smaller.
 
     Args:
         written: What the notebook's code says.
         event: What failed; its message may tell the shape of what was refused.
         shortage: What the cell needs, and what room there is.
         places: Where it may be written: only the cell itself is changed.
-        trains: Whether the cell trains: then it is the batch that is to be smaller.
     """
     cell = next((one for one in places if one.definition is None and one.line is not None), None)
-    if cell is None or event.call is not None or trains:
+    if cell is None or event.call is not None or learns(written):
         return
     rows = {name: written.rows[name] for name in _read_there(written, cell) if name in written.rows}
     most = max((count for count, _ in rows.values()), default=0)
