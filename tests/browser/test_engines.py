@@ -52,9 +52,9 @@ def test_one_click_frees_the_worker_and_the_cell_runs(
     assert re.match(f"Out of memory in another process: {who}", panel.inner_text().splitlines()[0])
     assert panel.locator(".oomh-bar").count() == 0
     button(panel, "Read its memory").click()
-    expect(panel.locator(".oomh-bar")).to_have_count(1)
+    expect(panel.locator(".oomh-bar")).to_have_count(1, timeout=30_000)
     button(panel, "Release there").click()
-    expect(panel).to_contain_text(re.compile(r"Release on the worker: freed (199|2\d\d)(\.\d)? MiB"))
+    expect(panel).to_contain_text(re.compile(r"Release on the worker: freed (199|2\d\d)(\.\d)? MiB"), timeout=30_000)
     assert cut_off(panel) == []
     button(panel, "Run the cell again").click()
     expect(panel).to_contain_text("✓ Solved: Out of memory in another process", timeout=30_000)
