@@ -141,7 +141,7 @@ class TestOom:
         assert json.loads(kernel.execute("%oom plan WHERE --json").stdout)["checkpoint"]["size"] == 4 * MIB
         assert "no such file or folder" in kernel.execute("%oom plan nothing/here").stdout
         for wrong in ("", "a b", "x --device", "x --device one", "--dtype auto"):
-            assert kernel.execute(f"%oom plan {wrong}").stdout.startswith("%oom plan MODEL [--device N]")
+            assert kernel.execute(f"%oom plan {wrong}").stdout.startswith("%oom plan MODEL [--device N | --engines]")
 
     def test_release(self, kernel: Kernel) -> None:
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nnumbers")
