@@ -89,7 +89,9 @@ class TestKeepNewest:
         assert self.kept(source, "sim.film") == source + "    del self.film[:-4]\n"
 
     @pytest.mark.parametrize(
-        "source", ["for t in r: film.append(t)\n", "film.append(a); b()\n", "x = film.append(a)\n", "other.append(a)\n"]
+        "source",
+        ["for t in r: film.append(t)\n", "film.append(a); b()\n", "x = film.append(a)\n", "other.append(a)\n"]
+        + ["while True:\n    film.append(f())\n"],  # it would not even end any more
     )
     def test_none_where_there_is_no_line_for_it(self, source: str) -> None:
         assert self.kept(source) is None

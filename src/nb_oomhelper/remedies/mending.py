@@ -23,6 +23,7 @@ from nb_oomhelper.source.cures import CureKind, write_cure
 # Nothing is another then; and what is joined later must lie in one place.
 _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item", "retain_graph", "errors"})
 _ALL_ROWS = frozenset({"by_parts", "sparse", "still_sparse", "pairs_in_parts", "model_in_parts"})  # none is left out
+_LAST = frozenset({"less_data", "fewer_results"})  # with them something else comes out
 _GRAPHS = frozenset({"append_item", "append_detach", "add_item", "backward_each"})
 
 
@@ -82,7 +83,7 @@ def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shor
         groups.setdefault(key, []).append(one)
     made = [(group, mend) for group in groups.values() if (mend := _mend(written, held, group)) is not None]
     mends = [replace(mend, partly=mend.partly or any(_is_left(one, group) for one in found)) for group, mend in made]
-    mends.sort(key=lambda one: -(one.explains or 0))
+    mends.sort(key=lambda one: (one.kind in _LAST, -(one.explains or 0)))
     return mends
 
 

@@ -97,13 +97,16 @@ def keep_newest(text: SourceText, body: list[ast.stmt], keeper: str, count: int)
         count: How many items stay.
 
     Returns:
-        The places that change; none where one cannot be changed.
+        The places that change; none where one cannot be changed, or in a loop that would then go on for ever.
     """
     edits = []
+    endless = [one for one in walk(body) if isinstance(one, ast.While) and isinstance(one.test, ast.Constant)]
     for node in walk(body):
         call = node.value if isinstance(node, ast.Expr) else None
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "append"):
             continue
+        if any(node in ast.walk(loop) for loop in endless):
+            return []
         if is_keeper(call.func.value, keeper) and isinstance(node, ast.Expr):
             start, end = text.span(node)
             indent, line_end = text.text[text.line_start(start) : start], text.line_end(end)
