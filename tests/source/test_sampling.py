@@ -90,8 +90,13 @@ class TestKeepNewest:
 
     @pytest.mark.parametrize(
         "source",
-        ["for t in r: film.append(t)\n", "film.append(a); b()\n", "x = film.append(a)\n", "other.append(a)\n"]
-        + ["while True:\n    film.append(f())\n"],  # it would not even end any more
+        [
+            "for t in r: film.append(t)\n",
+            "film.append(a); b()\n",
+            "x = film.append(a)\n",
+            "other.append(a)\n",
+            "while True:\n    film.append(f())\n",  # it would not even end any more
+        ],
     )
     def test_none_where_there_is_no_line_for_it(self, source: str) -> None:
         assert self.kept(source) is None
