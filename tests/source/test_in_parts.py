@@ -90,6 +90,7 @@ def test_all_with_all(before: str, after: str | None) -> None:
         ("return q @ k.transpose(-2, -1)", False),
         ("return x.unsqueeze(0)", False),
         ("return x - x.mean(0)", True),
+        ("x = torch.unsqueeze(x, dim=0)\n    return x - x.mean(dim=0)", True),
         ("return x - torch.mean(x, dim=0)", True),
         ("return self.fc(x) @ self.fc(x).T", True),
         ("return x / x.std()", True),

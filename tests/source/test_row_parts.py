@@ -169,6 +169,7 @@ def test_what_stays(refused: tuple[int, ...], source: str) -> None:
         ((40, 40), "e = v[:, None] - v\nd = e.sum(1)\nc = d\nc[0] = 5\n"),
         ((40, 1), "e = v[:, None] * k\nk = 3\nd = (e * k).sum(1)\n"),  # another `k`
         ((40, 40), "e = v[:, None] - v\ns = np.linspace(0, 1, n)[:, None]\nd = (e * s).sum(1)\n"),
+        ((40, 3), "e = np.exp(a)\nw.sort()\nd = (e * w).sum(axis=1)\n"),
         ((40, 7), "e = a @ b.T\nt = 0.5\nd = (e > t).sum(), e.max()\n"),
         ((40, 7), "e = a @ b.T\nd = [(e > t).sum() for t in (0.1, 0.2)]\n"),
         ((40, 7), "e = a @ b.T\nt = [0.5]\nt.append(1)\nd = (e > t[-1]).sum()\n"),

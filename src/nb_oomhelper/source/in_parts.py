@@ -86,8 +86,9 @@ def joins_rows(forward: ast.AST) -> bool:
             return True
         along = [one.value for one in node.keywords if one.arg in ("dim", "axis")]
         along += node.args[:2] if name in _ALL and isinstance(node.func, ast.Attribute) else []
-        if any(isinstance(one, ast.Constant) and type(one.value) is int and one.value == 0 for one in along):
-            return name not in ("unsqueeze", "squeeze")
+        first = any(isinstance(one, ast.Constant) and type(one.value) is int and one.value == 0 for one in along)
+        if first and name not in ("unsqueeze", "squeeze"):
+            return True
     return False
 
 

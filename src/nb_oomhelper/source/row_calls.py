@@ -39,7 +39,8 @@ _METHODS = frozenset({"reshape", "ravel", "transpose", "dot", "to_numpy", "item"
 _PLAIN = frozenset({"len", "float", "int", "abs", "round", "min", "max", "sum", "range", "slice", "tuple", "list"})
 _CHANGING = frozenset({"out", "copy", "where", "overwrite_input", "overwrite_x", None})  # arguments
 
-QUIET = ELEMENTWISE | REDUCING | ALONG_LAST | FFT | PAIRS | SAME_SHAPE | _MAKERS | _PLAIN | {"print"} - {"sort"}
+_COMPUTED = ELEMENTWISE | REDUCING | ALONG_LAST | FFT | PAIRS | _MAKERS
+QUIET = (_COMPUTED | SAME_SHAPE | _PLAIN | {"print"}) - {"sort"}  # a method of that name changes what it is of
 
 
 def is_quiet(node: ast.AST, drawn: Collection[ast.Call], elementwise: Callable[[str], bool]) -> bool:
@@ -60,7 +61,7 @@ def _is_quiet(call: ast.Call, elementwise: Callable[[str], bool]) -> bool:
     name, told = last_name(call.func) or "", ast.unparse(call.func)
     if _CHANGING & {one.arg for one in call.keywords} or ".random." in f".{told}":
         return False
-    computed = name in ELEMENTWISE | REDUCING | ALONG_LAST | FFT | PAIRS | _MAKERS
+    computed = name in _COMPUTED
     if isinstance(call.func, ast.Name):
         return name in _PLAIN or computed or elementwise(name)
     if is_module(call.func.value):  # type: ignore[attr-defined]
