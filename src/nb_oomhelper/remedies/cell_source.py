@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Literal
 
-from nb_oomhelper.source.call_sites import read_tree
+from nb_oomhelper.source.call_sites import read_expression, read_tree
 
 _LARGEST = 50_000  # characters of a cell; reading a longer one takes longer than the panel may
 # a line of a magic or a command, what they give assigned to something, or a question: `%time f()`, `x = !ls`, `x?`
@@ -81,23 +81,30 @@ def read_cell(source: str) -> Cell | None:
     )
 
 
-def reads_at_top(sources: Iterable[str], path: str) -> bool:
-    """Tell whether cells read a path outside of functions.
+def reads_at_top(sources: Iterable[str], paths: Iterable[str]) -> frozenset[str]:
+    """Find which paths cells read outside of functions; each cell is parsed once.
 
     Args:
         sources: The cells'.
-        path: As the user would write it: "bs", 'config["batch_size"]', "args.batch_size".
+        paths: As the user would write them: "bs", 'config["batch_size"]', "args.batch_size".
+
+    Returns:
+        Those of the paths that are read.
     """
-    wanted, word = ast.dump(ast.parse(path, mode="eval").body), re.findall(r"\w+", path)[-1]
+    parsed = ((path, read_expression(path)) for path in paths)
+    wanted = {ast.dump(node): path for path, node in parsed if node is not None}
+    words = {re.findall(r"\w+", path)[-1] for path in wanted.values()}
+    found = set()
     for source in sources:
-        tree = read_tree(source) if word in source and len(source) <= _LARGEST else None
-        todo: list[ast.AST] = [] if tree is None else list(tree.body)
+        some = len(source) <= _LARGEST and any(word in source for word in words)
+        todo: list[ast.AST] = [tree] if some and (tree := read_tree(source)) is not None else []
         while todo:
             node = todo.pop()
-            if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and ast.dump(node) == wanted:
-                return True
+            named = isinstance(node, ast.Subscript) or getattr(node, "id", getattr(node, "attr", None)) in words
+            if named and (path := wanted.get(ast.dump(node))) is not None:
+                found.add(path)
             todo += [] if isinstance(node, (*_DEFINITIONS, ast.Lambda)) else ast.iter_child_nodes(node)
-    return False
+    return frozenset(found)
 
 
 def words_of(text: str) -> frozenset[str]:

@@ -183,8 +183,7 @@ def _retained(written: Written, event: OomEvent, places: list[Place]) -> Iterato
 
 def _with_graph(written: Written, place: Place) -> set[str]:
     """What has a graph, by path, as the code of a place knows it."""
-    one = place.definition
-    known = {**written.kept, **(written.local.get((one.file, one.line), {}) if one is not None else {})}
+    known = {**written.kept, **written.kept_in(place.definition)}
     return {path for path, kept in known.items() if kept.element is not None and kept.element.has("graph", "number")}
 
 
@@ -264,9 +263,8 @@ def _never_emptied(written: Written, event: OomEvent, held: Holdings, places: li
         if cell is None or line is None or "." not in path or last in written.cell.words:
             continue
         if all(rewriting.reads_only_last(text.tree.body, last) for text in texts):
-            loops = [one for one in cell.body if cures.first_line(one) <= line <= (one.end_lineno or 0)]
-            edits = [edit for one in loops for edit in rewriting.clear_each(cell.text, one, path)]
-            if edits:
+            loop = cures.statement_at(cell.body, line)
+            if loop is not None and (edits := rewriting.clear_each(cell.text, loop, path)):
                 yield Mistake(
                     kind="clear_each", subject=path, place=cell, edits=edits, explains=size, in_cell=False, grows=True
                 )

@@ -59,9 +59,7 @@ def _joins_rows(written: Written) -> bool:
 def _rows_of(written: Written, place: Place, text: str) -> int | None:
     """How many rows something has, by the name that is written; None where nobody knows."""
     name = text.removesuffix(")").rpartition("(")[2]  # `torch.from_numpy(X)`
-    one = place.definition
-    local = written.local.get((one.file, one.line), {}) if one is not None else written.kept
-    kept = local.get(name)
+    kept = written.kept_in(place.definition).get(name)
     return None if kept is None or kept.shape is None else next(iter(kept.shape), 1)
 
 

@@ -41,8 +41,7 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
         names = [name for name in names if held.freed_after_release(held.named(name)) >= WORTH_MENDING]
         size: int | None = held.freed_after_release(frozenset[int]().union(*map(held.named, names)))
     else:
-        one = place.definition
-        kept = written.local.get((one.file, one.line), {})
+        kept = written.kept_in(place.definition)
         sizes = {name: _size(what.shape, what.dtype) for name, what in kept.items() if what.shape is not None}
         names = [name for name in names if sizes.get(name, worth) >= WORTH_MENDING]  # nobody knows what tables take
         size = None if names and not set(names) <= sizes.keys() else sum(sizes[name] for name in names)

@@ -109,7 +109,7 @@ def inspect_notebook(
         cell=cell,
         repeats=find_repeats(cell.tree, line_at_top(steps), cell.needs & names, iterators),
         numbers=numbers,
-        used_before=frozenset(path for path in numbers if reads_at_top(others, path)),
+        used_before=reads_at_top(others, numbers),
         trainers={name: trainer_steps(thing) for name, thing in used.items() if is_trainer(thing)},
         loaders=find_below(variables, reached, lambda thing: whole_number(loader_batch_size(thing))),
         known=read_parameters(variables, cell.used, [name for name in numbers if name.isidentifier()]),

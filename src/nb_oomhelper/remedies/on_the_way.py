@@ -12,7 +12,7 @@ from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import binds, find_kept, is_free, is_keeper, root_of
-from nb_oomhelper.source.cures import Function, first_line
+from nb_oomhelper.source.cures import Function, statement_at
 from nb_oomhelper.source.to_host import ELSEWHERE
 from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, walk
 
@@ -104,14 +104,9 @@ def _hands_on(call: ast.Call, root: str, own: Collection[str]) -> bool:
 
 def last_line(written: Written) -> int | None:
     """Give the last line of the failed cell's statement that was running, from 1; None where that is not known."""
-    node = _running(written.cell.tree, written.line_in_cell())
+    line = written.line_in_cell()
+    node = None if line is None else statement_at(written.cell.tree.body, line)
     return None if node is None else node.end_lineno
-
-
-def _running(tree: ast.Module, line: int | None) -> ast.stmt | None:
-    if line is None:
-        return None
-    return next((one for one in tree.body if first_line(one) <= line <= (one.end_lineno or 0)), None)
 
 
 def _reached(written: Written) -> list[ast.AST]:

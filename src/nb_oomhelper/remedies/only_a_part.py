@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import math
-import re
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.on_the_way import learns
-from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by, refused_shape
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source import cures
 from nb_oomhelper.source.collecting import root_of
+from nb_oomhelper.source.cures import statement_at
 from nb_oomhelper.source.sampling import keep_newest, take_rows, wants_all
-from nb_oomhelper.source.tree import is_at, walk
+from nb_oomhelper.source.tree import is_at
 
-_SHAPE = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\)")
 _FEWEST = 64  # rows of data, of which a part says something
 _LEFT = 16  # rows that must stay
 _STEPS = (2, 1 << 12)  # of so many rows one is taken, at least and at most
@@ -62,17 +61,16 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
 def _read_there(written: Written, cell: Place) -> set[str]:
     """Names that the cell's statement reads that was running."""
     line = cell.line or 0
-    running = [one for one in cell.body if cures.first_line(one) <= line <= (one.end_lineno or 0)]
-    words = {name for one in walk(running) if (name := getattr(one, "id", None)) is not None and is_at(one, line)}  # type: ignore[arg-type]
-    return words & written.cell.needs
+    running = statement_at(cell.body, line)
+    nodes = ast.walk(running) if running is not None else ()
+    return {one.id for one in nodes if isinstance(one, ast.Name) and is_at(one, line)} & written.cell.needs
 
 
 def _may_be_made_of(event: OomEvent, rows: int) -> bool:
     """Whether what was refused has as many rows as the data, or as many pairs; True where nobody knows its shape."""
-    told = _SHAPE.search(event.message)
-    if told is None:
+    sides = refused_shape(event)
+    if sides is None:
         return event.backend != "host" or event.framework != "numpy"
-    sides = [int(side) for side in told[1].split(",")]
     return any(side and side % rows == 0 for side in sides) or rows * (rows - 1) // 2 in sides
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.elements import Kept
@@ -14,6 +16,7 @@ from nb_oomhelper.source.collecting import binds, root_of
 from nb_oomhelper.source.cures import CureKind
 from nb_oomhelper.source.source_text import Edit, SourceText
 
+_SHAPE = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\)")
 WORTH_MENDING = 1 << 20  # bytes that a mistake must explain
 
 
@@ -64,6 +67,16 @@ class Mistake:
     grows: bool = False
     clear: str = ""
     partly: bool = False
+
+
+def refused_shape(event: OomEvent) -> tuple[int, ...] | None:
+    """Give the shape of the array that NumPy had no room for; None where the message tells none.
+
+    Args:
+        event: What failed.
+    """
+    told = _SHAPE.search(event.message)
+    return None if told is None else tuple(map(int, told[1].split(",")))
 
 
 def find_places(written: Written) -> list[Place]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import functools
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
-from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.places import Mistake, Place, refused_shape
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import reads_global
 from nb_oomhelper.source.row_parts import PARTS, RowParts, in_row_parts
 from nb_oomhelper.source.row_values import computes_elementwise
-
-_SHAPE = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\)")
 
 
 def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place: Place) -> Iterator[Mistake]:
@@ -25,19 +23,18 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
         shortage: What the cell needs.
         place: Where to look.
     """
-    told = _SHAPE.search(event.message)
-    if place.line is None or told is None:
+    refused = refused_shape(event)
+    if place.line is None or refused is None:
         return
     one = place.definition
-    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
-    shapes = {path: what.shape for path, what in kept.items() if what.shape is not None}
+    shapes = {path: what.shape for path, what in written.kept_in(one).items() if what.shape is not None}
     found = in_row_parts(
         place.text,
         place.body,
         place.line,
         shapes,
-        tuple(map(int, told[1].split(","))),
-        lambda name: _is_elementwise(written, name),
+        refused,
+        functools.cache(lambda name: _is_elementwise(written, name)),
         written.names,
         at_top=one is None,
     )

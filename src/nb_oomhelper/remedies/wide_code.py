@@ -12,7 +12,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.on_the_way import MAKING
-from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by, refused_shape
 from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting, sparse
@@ -20,7 +20,6 @@ from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.lighter import find_wide
 from nb_oomhelper.source.tree import is_at, names_in, pairs, walk
 
-_REFUSED = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\) and data type (\w+)")
 _MUCH_SMALLER = 8  # times
 
 
@@ -84,15 +83,13 @@ def _made_rows(written: Written, held: Holdings) -> frozenset[int]:
 
 def _whole_numbers(written: Written, place: Place) -> set[str]:
     """Names of arrays of whole numbers, as the code of a place knows them."""
-    one = place.definition
-    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
+    kept = written.kept_in(place.definition)
     return {name for name, what in kept.items() if what.dtype in ("uint8", "uint16", "int16", "int32", "int64")}
 
 
 def _lists_of_float64(written: Written, place: Place) -> set[str]:
     """Names of lists of arrays with 16 digits, as the code of a place knows them."""
-    one = place.definition
-    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
+    kept = written.kept_in(place.definition)
     return {name for name, what in kept.items() if what.element is not None and what.element.kind == "float64"}
 
 
@@ -116,14 +113,16 @@ def _in_place(
     """`x = (x - x.mean()) / x.std()` of an array that nobody else looks at."""
     for row in held.rows:
         kept = written.kept.get(row.name)
-        if kept is None or kept.shape is None or not _is_refused(event, kept) or _is_read_in_loop(place, row.name):
+        if kept is None or kept.shape is None or not _is_refused(event, kept):
             continue
         alone = row.kind == "variable" and row.type_name == "ndarray"
         alone = alone and kept_by(held, row.name, local=False) >= max(row.own + row.shared, WORTH_MENDING)
         floats = all(dtype.startswith("float") for dtype, _ in row.dtypes)
         meant = place.definition is None and alone and floats and row.name in written.cell.sets
+        if not meant or _is_read_in_loop(place, row.name):
+            continue
         small = _small_beside(written, place, row.name)
-        if meant and (edits := narrowing.in_place(place.text, running, row.name, small, _alike(written, kept))):
+        if edits := narrowing.in_place(place.text, running, row.name, small, _alike(written, kept)):
             yield Mistake(
                 kind="in_place", subject=row.name, place=place, edits=edits, explains=row.own + row.shared, in_cell=True
             )
@@ -159,16 +158,12 @@ def _alike(written: Written, array: Kept) -> set[str]:
 
 def _arrays(written: Written, place: Place) -> set[str]:
     """Names of arrays, and of what has some, as the code of a place knows them."""
-    one = place.definition
-    kept = written.kept if one is None else written.local.get((one.file, one.line), {})
-    return {root_of(path) for path, what in kept.items() if what.shape is not None}
+    return {root_of(path) for path, what in written.kept_in(place.definition).items() if what.shape is not None}
 
 
 def _is_refused(event: OomEvent, kept: Kept) -> bool:
     """Whether what there was no room for is as the array that is there: then nothing grows, nor gets wider."""
-    told = _REFUSED.search(event.message)
-    shape = tuple(map(int, told[1].split(","))) if told else None
-    return told is not None and shape == kept.shape and told[2] == kept.dtype
+    return refused_shape(event) == kept.shape and re.search(rf"and data type {kept.dtype}\b", event.message) is not None
 
 
 def _is_read_in_loop(place: Place, name: str) -> bool:

@@ -89,6 +89,10 @@ class Written:
             made |= {name for part in ast.walk(node) for name in bound_names(part)}
         return frozenset()
 
+    def kept_in(self, definition: Definition | None) -> Mapping[str, Kept]:
+        """Give what the local names of a function on the way keep; for None, of the cell itself, what variables do."""
+        return self.kept if definition is None else self.local.get((definition.file, definition.line), {})
+
     def step_of(self, definition: Definition) -> Step | None:
         """The call of a function that was running; None where it was not."""
         steps = (one for one in self.steps if one.function)

@@ -9,6 +9,7 @@ import ast
 import itertools
 import linecache
 import textwrap
+import warnings
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def read_tree(source: str) -> ast.Module | None:
     if not source.strip() or len(source) > _LARGEST:
         return None
     try:
-        return ast.parse(source)
+        with warnings.catch_warnings():  # of what the user's code is warned, the user was warned when it ran
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

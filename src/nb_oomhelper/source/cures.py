@@ -103,6 +103,16 @@ def first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(one.lineno for one in decorators)])
 
 
+def statement_at(body: Sequence[ast.stmt], line: int) -> ast.stmt | None:
+    """Find the statement of a body, its decorators among it, that a line is one of; None where there is none.
+
+    Args:
+        body: The statements.
+        line: The line, from 1.
+    """
+    return next((one for one in body if first_line(one) <= line <= (one.end_lineno or 0)), None)
+
+
 def without_grad(text: SourceText, node: Function) -> list[Edit]:
     """Put `@torch.no_grad()` on a function that evaluates; nothing where it trains or has it already.
 
