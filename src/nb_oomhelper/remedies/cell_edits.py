@@ -56,6 +56,7 @@ class Smaller:
         source: The whole source anew.
         before, after: The lines that differ; "" where there are more of them than before.
         told: The change in short: "batch_size 64 → 32".
+        names: What the numbers are called: "batch_size".
         ratio: The new size as a part of the old one.
         parts: In how many parts the old one is done.
     """
@@ -66,6 +67,7 @@ class Smaller:
     told: str
     ratio: float
     parts: int
+    names: tuple[str, ...]
 
 
 def shrunk(
@@ -90,7 +92,7 @@ def shrunk(
     changed, told = found.changed, found.told
     parts = max(2, round(1 / found.ratio))
     if not edit.accumulate:
-        return Smaller(changed.source, changed.before, changed.after, ", ".join(told), found.ratio, parts)
+        return Smaller(changed.source, changed.before, changed.after, ", ".join(told), found.ratio, parts, found.names)
     try:
         written, more = _accumulated(changed.source, edit, parts)
     except (UnwritableError, RecursionError, MemoryError):
@@ -98,7 +100,7 @@ def shrunk(
     old, new = source.split("\n"), written.split("\n")
     differ = [(a.strip(), b.strip()) for a, b in zip(old, new, strict=False) if a != b] if len(old) == len(new) else []
     before, after = ("\n".join(lines) for lines in zip(*differ, strict=True)) if differ else ("", "")
-    return Smaller(written, before, after, ", ".join([*told, *more]), found.ratio, parts)
+    return Smaller(written, before, after, ", ".join([*told, *more]), found.ratio, parts, found.names)
 
 
 def _accumulated(text: str, edit: Edit, parts: int) -> tuple[str, list[str]]:

@@ -157,7 +157,7 @@ def _sizes(fix: Fix, notebook: Notebook, fit: Fit) -> Iterator[FixTarget]:
                 before=smaller.before,
                 after=smaller.after,
                 obstacle=obstacle,
-                certain=is_certain(fix.edit, smaller.told.split(", "), notebook),
+                certain=is_certain(fix.edit, smaller.names, notebook),
             )
             yield _sized(fix, size, fit, reruns=True)
         return

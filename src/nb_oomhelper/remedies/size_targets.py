@@ -82,7 +82,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
         fit: How much smaller it must be.
         notebook: What the failed cell uses.
     """
-    by, lines, told, ratios = shrink_of(edit, fit), [], [], []
+    by, lines, told, ratios, paths = shrink_of(edit, fit), [], [], [], list[str]()
     for path, number in notebook.numbers.items():
         if not is_meant(_last(path), edit.shrink) or number < 2 or set_by_cell(path, notebook):
             continue
@@ -91,6 +91,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
         new = by.of(number)
         lines.append(f"{path} = {new}  # was {number}")
         told.append(f"{path} {number} → {new}")
+        paths.append(path)
         ratios.append(new / number)
         for name in edit.accumulate:
             beside = f"{path.removesuffix(_last(path))}{name}"
@@ -98,6 +99,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
                 steps = was * max(2, round(number / new))
                 lines.append(f"{beside} = {steps}  # was {was}")
                 told.append(f"{beside} {was} → {steps}")
+                paths.append(beside)
     if 0 < len(ratios) <= _SMALL:
         ratio = max(ratios)
         yield SizeTarget(
@@ -105,7 +107,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
             fields={"settings": "\n".join(lines)},
             ratio=ratio,
             steps=max(2, round(1 / ratio)),
-            certain=is_certain(edit, told, notebook) and not {one.split()[0] for one in told} & notebook.used_before,
+            certain=is_certain(edit, paths, notebook) and notebook.used_before.isdisjoint(paths),
         )
 
 
@@ -171,7 +173,7 @@ def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeT
         ratio = max(smaller.ratio for _, smaller, _ in found)
         yield SizeTarget(
             subject=", ".join(dict.fromkeys(smaller.told for _, smaller, _ in found)),
-            certain=is_certain(edit, [smaller.told for _, smaller, _ in found], notebook),
+            certain=is_certain(edit, [name for _, smaller, _ in found for name in smaller.names], notebook),
             fields={"definition": "\n".join(written for _, _, written in found)},
             ratio=ratio,
             steps=max(2, round(1 / ratio)),
@@ -181,16 +183,16 @@ def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeT
         )
 
 
-def is_certain(edit: Edit, told: Iterable[str], notebook: Notebook) -> bool:
+def is_certain(edit: Edit, paths: Iterable[str], notebook: Notebook) -> bool:
     """Tell whether what the cell needs goes with some sizes: a length may be no more than the number of steps.
 
     Args:
         edit: What is made smaller.
-        told: Each change in short: "max_len 20 → 15".
+        paths: What the sizes are called: "max_len", "args.seq_len".
         notebook: What the failed cell uses.
     """
-    written, names = notebook.written, [_last(one.split()[0]) for one in told]
-    return edit.kind != "length" or written is None or not all(only_counts(one, written) for one in names)
+    written = notebook.written
+    return edit.kind != "length" or written is None or not all(only_counts(_last(one), written) for one in paths)
 
 
 def _is_read(path: str, notebook: Notebook) -> bool:

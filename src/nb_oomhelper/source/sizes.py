@@ -49,11 +49,13 @@ class Shrunk:
 
     Attributes:
         changed: The source, and the lines that differ.
+        names: What each number is called: "batch_size".
         told: Each change in short: "batch_size 64 → 32".
         ratio: The new size as a part of the old one; the largest of several.
     """
 
     changed: Changed
+    names: tuple[str, ...]
     told: tuple[str, ...]
     ratio: float
 
@@ -85,17 +87,18 @@ def shrink(
     """
     body = [node for node in text.tree.body if first <= node.lineno <= (last or math.inf)]
     try:
-        tried = [_edit(text, place, by, names, known) for place in _places(body, names, known)]
-        found = [edit for edit in tried if edit is not None]
+        tried = [(place.name, _edit(text, place, by, names, known)) for place in _places(body, names, known)]
+        found = [(name, *edit) for name, edit in tried if edit is not None]
     except (UnwritableError, RecursionError, MemoryError):
         return None
-    apart = _apart([edit for edit, _, _ in found])
+    apart = _apart([edit for _, edit, _, _ in found])
     if not 0 < len(apart) <= _MOST:
         return None
     changed = write_edits(text, apart)
-    made = [(one, ratio) for edit, one, ratio in found if edit in apart]
-    told, ratio = tuple(dict.fromkeys(one for one, _ in made)), max(ratio for _, ratio in made)
-    return None if changed is None else Shrunk(changed=changed, told=told, ratio=ratio)
+    made = [(name, one, ratio) for name, edit, one, ratio in found if edit in apart]
+    called, told = (tuple(dict.fromkeys(texts)) for texts in list(zip(*made, strict=True))[:2])
+    ratio = max(ratio for _, _, ratio in made)
+    return None if changed is None else Shrunk(changed=changed, names=called, told=told, ratio=ratio)
 
 
 # -- where numbers stand ---------------------------------------------------------------------------------------------
