@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -71,10 +72,11 @@ def _measure(name: str, batch: int) -> list[dict[str, Any]]:
 
 def _once(torch: Any, step: Any, row: dict[str, Any]) -> dict[str, Any]:
     """One forecast and one run. The played cuBLAS has one handle for all threads, where a real one has one each."""
-    from nb_oomhelper.forecasting.forecast import forecast_call
+    from nb_oomhelper.forecasting.allocator import read_settings
+    from nb_oomhelper.forecasting.forecast import forecast_call, read_held
     from nb_oomhelper.forecasting.stand_ins import look_at_devices
 
-    devices = dataclasses.replace(look_at_devices(torch), handles=1)
+    devices = dataclasses.replace(look_at_devices(torch, read_held(torch, read_settings(os.environ))), handles=1)
     found = forecast_call(step, row["step"], devices=devices)
     torch.cuda.reset_peak_memory_stats()
     begun = time.perf_counter()

@@ -69,6 +69,11 @@ def test_settings_are_read_as_pytorch_does() -> None:
     assert found == Settings(expandable=True, largest_split=128 * MIB, others=("garbage_collection_threshold",))
     assert read_settings({"PYTORCH_ALLOC_CONF": "roundup_power2_divisions:8"}).divisions == 8
     assert read_settings({"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}).others == ("backend",)
+    assert read_settings({"PYTORCH_CUDA_ALLOC_CONF": "roundup_power2_divisions:[256:1,512:2,>:4]"}).others == (
+        "roundup_power2_divisions",
+    )
+    both = {"PYTORCH_ALLOC_CONF": "max_split_size_mb:64", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    assert read_settings(both) == Settings(expandable=True)  # the older name goes first
     assert read_settings({}) == Settings()
 
 

@@ -8,15 +8,17 @@ grow page by page, 2 MiB or 20 MiB each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nb_oomhelper.forecasting.pieces import Piece, Pieces
 
+_OPTION = re.compile(r"(\w+):(\[[^\]]*\]|[^,]*)")  # a value may be a list: `[256:1,512:2]`
 _MIB = 1 << 20
 _ROUND, _SMALL = 512, _MIB
-_SMALL_SEGMENT, _LARGE_SEGMENT, _OWN_SEGMENT, _OWN_ROUND = 2 * _MIB, 20 * _MIB, 10 * _MIB, 2 * _MIB
+_SMALL_SEGMENT, LARGE_SEGMENT, _OWN_SEGMENT, _OWN_ROUND = 2 * _MIB, 20 * _MIB, 10 * _MIB, 2 * _MIB
 _GAP = 1 << 44  # between the made-up addresses of two growing segments
 
 
@@ -71,13 +73,13 @@ class Settings:
         most = self.largest_split
         if most is None or self.expandable:
             return False
-        return wanted < most <= size or (wanted >= most and size >= wanted + _LARGE_SEGMENT)
+        return wanted < most <= size or (wanted >= most and size >= wanted + LARGE_SEGMENT)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the allocator's settings from environment variables."""
-    text = environment.get("PYTORCH_ALLOC_CONF") or environment.get("PYTORCH_CUDA_ALLOC_CONF") or ""
-    pairs = dict(part.split(":", 1) for part in text.replace(" ", "").split(",") if part.count(":") == 1)
+    text = environment.get("PYTORCH_CUDA_ALLOC_CONF") or environment.get("PYTORCH_ALLOC_CONF") or ""
+    pairs = dict(_OPTION.findall(text.replace(" ", "")))
     split, divisions = pairs.pop("max_split_size_mb", ""), pairs.pop("roundup_power2_divisions", "")
     left = [name for name in pairs if name not in ("expandable_segments", "per_process_memory_fraction", "backend")]
     left += ["backend"] if pairs.get("backend", "native") != "native" else []
@@ -194,7 +196,7 @@ class CachingAllocator:
 
     def _grow(self, wanted: int, small: bool) -> Piece:
         """Map as many pages more as the last free piece of the growing segment lacks."""
-        page, pool = _SMALL_SEGMENT if small else _LARGE_SEGMENT, self._pools[small]
+        page, pool = _SMALL_SEGMENT if small else LARGE_SEGMENT, self._pools[small]
         tail = pool.tail
         have = tail.size if tail is not None and not tail.used else 0
         more = -(-(wanted - have) // page) * page
@@ -237,4 +239,4 @@ def _segment(wanted: int, small: bool) -> int:
     """Bytes of a new segment."""
     if small:
         return _SMALL_SEGMENT
-    return _LARGE_SEGMENT if wanted < _OWN_SEGMENT else -(-wanted // _OWN_ROUND) * _OWN_ROUND
+    return LARGE_SEGMENT if wanted < _OWN_SEGMENT else -(-wanted // _OWN_ROUND) * _OWN_ROUND

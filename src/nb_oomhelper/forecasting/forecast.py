@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nb_oomhelper.errors import OomHelperError, UsageError
-from nb_oomhelper.forecasting.allocator import Settings, read_settings
+from nb_oomhelper.forecasting.allocator import LARGE_SEGMENT, Settings, read_settings
 from nb_oomhelper.forecasting.judging import Replayed, band, judge, replay, replay_on_host, width
 from nb_oomhelper.forecasting.process_copy import CopyError, run_in_copy
 from nb_oomhelper.forecasting.stand_ins import Devices, hush, look_at_devices, stand_in
@@ -70,10 +70,28 @@ def forecast_call(
     if torch is None:
         raise UsageError("there is nothing of PyTorch's here yet: a forecast follows calls of PyTorch's")
     begun = time.perf_counter()
-    type_of, found = ("cuda", devices or look_at_devices(torch)) if torch.cuda.is_available() else ("cpu", Devices(1))
-    trace = follow_call(call, torch, type_of, found, deadline)
-    told = _on_device(trace, torch, found) if type_of == "cuda" else _on_host(trace)
+    if torch.cuda.is_available():
+        settings = read_settings(os.environ)
+        segments = read_held(torch, settings)
+        found = devices or look_at_devices(torch, segments)
+        trace = follow_call(call, torch, "cuda", found, deadline)
+        told = _on_device(trace, torch, found, settings, segments)
+    else:
+        trace = follow_call(call, torch, "cpu", Devices(1), deadline)
+        told = _on_host(trace)
     return Forecast(call=text, seconds=time.perf_counter() - begun, **_ends(trace), **told)
+
+
+def read_held(torch: Any, settings: Settings) -> list[dict[str, Any]]:
+    """Read what the current CUDA device's allocator has; nothing where CUDA was not started, or a back end tells none.
+
+    Args:
+        torch: The module.
+        settings: The allocator's.
+    """
+    if not torch.cuda.is_initialized() or "backend" in settings.others:
+        return []
+    return read_segments(torch, torch.cuda.current_device())
 
 
 def follow_call(call: Callable[[], Any], torch: Any, device: str, devices: Devices, deadline: float) -> Trace:
@@ -110,10 +128,10 @@ def _ends(trace: Trace) -> dict[str, Any]:
     return {"ended": trace.ended, "error": trace.error, "line": trace.line}
 
 
-def _on_device(trace: Trace, torch: Any, devices: Devices) -> dict[str, Any]:
-    number, settings = devices.current, read_settings(os.environ)
-    started = torch.cuda.is_initialized()
-    segments = read_segments(torch, number) if started and "backend" not in settings.others else []
+def _on_device(
+    trace: Trace, torch: Any, devices: Devices, settings: Settings, segments: list[dict[str, Any]]
+) -> dict[str, Any]:
+    number, started = devices.current, torch.cuda.is_initialized()
     with open_driver(current_shell()) as driver:
         snapshot = take_snapshot(driver, backend="cuda", device=number, framework="pytorch")
     found = replay(trace, settings, segments)
@@ -121,7 +139,9 @@ def _on_device(trace: Trace, torch: Any, devices: Devices) -> dict[str, Any]:
     room = _room(snapshot, started)
 
     def fits(spare: int) -> bool | None:
-        return None if room is None else not replay(trace, settings, segments, room + spare).full
+        if room is None:
+            return None
+        return found.reserved <= room + spare or not replay(trace, settings, segments, room + spare).full
 
     if not started:
         notes = (*notes, note("forecast.context", size=note("size", bytes=_CONTEXT)))
@@ -140,7 +160,7 @@ def _on_device(trace: Trace, torch: Any, devices: Devices) -> dict[str, Any]:
 
 def _page(size: int) -> int:
     """In whole segments: what does not fit one takes another."""
-    return -(-size // (20 << 20)) * (20 << 20)
+    return -(-size // LARGE_SEGMENT) * LARGE_SEGMENT
 
 
 def _second_workspace(trace: Trace) -> int:

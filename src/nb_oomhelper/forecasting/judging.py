@@ -12,7 +12,6 @@ from nb_oomhelper.forecasting.trace import Trace
 from nb_oomhelper.records.forecast import Band, Verdict
 from nb_oomhelper.records.note import Note, note
 
-_MIB = 1 << 20
 _SURE = 0.02  # of what a call adds: the kernels' own buffers that are not known
 _CONVOLUTION = 0.05  # cuDNN chooses how much it works in
 _ASSUMED = 0.03

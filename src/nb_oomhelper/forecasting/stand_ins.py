@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nb_oomhelper.frameworks._pytorch_allocator import read_segments
+from nb_oomhelper.frameworks._pytorch_allocator import workspace_size, workspaces
+from nb_oomhelper.session import current_shell
 
 _CUDA = "_cuda_"
 _WORKSPACE = 8_519_680  # bytes, ":4096:2:16:8"; 32 MiB since Hopper
@@ -41,15 +42,19 @@ class Devices:
     workspaces: tuple[bool, ...] = ()
 
 
-def look_at_devices(torch: Any) -> Devices:
-    """Ask for what the copy needs to know, without starting CUDA."""
+def look_at_devices(torch: Any, segments: Iterable[dict[str, Any]] = ()) -> Devices:
+    """Ask for what the copy needs to know, without starting CUDA.
+
+    Args:
+        torch: The module.
+        segments: The allocator's on the current device, as `read_segments` gives them.
+    """
     count = torch.cuda.device_count()
     if not torch.cuda.is_initialized():
         return Devices(max(1, count))
     current = torch.cuda.current_device()
     known = tuple(torch.cuda.get_device_properties(number) for number in range(count))
-    ask = getattr(torch._C, "_cuda_getCublasWorkspaceSize", None)
-    size = ask() if ask is not None else _WORKSPACE
+    size = workspace_size(torch) or _WORKSPACE
     return Devices(
         count=count,
         current=current,
@@ -58,14 +63,8 @@ def look_at_devices(torch: Any) -> Devices:
         processors=known[current].multi_processor_count,
         threads=getattr(known[current], "max_threads_per_multi_processor", 2048),
         workspace=size,
-        workspaces=(False, True)[: _workspaces(torch, current, size)],
+        workspaces=(False, True)[: len(workspaces(segments, size))],
     )
-
-
-def _workspaces(torch: Any, device: int, size: int) -> int:
-    """How many of cuBLAS's workspaces there are."""
-    blocks = [block for one in read_segments(torch, device) for block in one["blocks"]]
-    return sum(block["state"] == "active_allocated" and block.get("requested_size") == size for block in blocks)
 
 
 def stand_in(torch: Any, devices: Devices) -> None:
@@ -78,10 +77,11 @@ def stand_in(torch: Any, devices: Devices) -> None:
     if "torch._dynamo" in sys.modules:
         torch.compiler.set_stance("force_eager")
     torch.compile = lambda model=None, **_: model if model is not None else lambda one: one
+    answers = _answers(devices)
     for name in dir(torch._C):
         one = getattr(torch._C, name)
         if name.startswith(_CUDA) and callable(one) and not isinstance(one, type):
-            setattr(torch._C, name, _answers(devices).get(name.removeprefix(_CUDA), _nothing()))
+            setattr(torch._C, name, answers.get(name.removeprefix(_CUDA), _nothing()))
     _replace(torch.cuda, _public(torch, devices))
     fakes = sys.modules["torch._subclasses.fake_tensor"]
     fakes.__dict__["init_gpu_context"] = _nothing()  # takes memory of the device
@@ -93,19 +93,13 @@ def stand_in(torch: Any, devices: Devices) -> None:
 def hush() -> None:
     """Let nothing of the copy's reach the notebook: no display, no widget, no answer to a request."""
     random.seed(int.from_bytes(os.urandom(8), "little"))
-    shell = _shell()
+    shell = current_shell()
     session = getattr(getattr(shell, "kernel", None), "session", None)
     if session is not None:
         session.send = _nothing()
     publisher = getattr(shell, "display_pub", None)
     if publisher is not None:
         publisher.publish = _nothing()
-
-
-def _shell() -> Any:
-    interactive = sys.modules.get("IPython.core.interactiveshell")
-    kind = getattr(interactive, "InteractiveShell", None)
-    return kind.instance() if kind is not None and kind.initialized() else None
 
 
 def _answers(devices: Devices) -> dict[str, Callable[..., Any]]:

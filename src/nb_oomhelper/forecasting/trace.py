@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["parameters", "gradients", "optimizer", "activations", "temporaries", "kv_cache", "workspace", "other"]
-KINDS: tuple[Kind, ...] = (
-    "parameters", "gradients", "optimizer", "activations", "temporaries", "kv_cache", "workspace", "other",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -40,7 +37,6 @@ class Trace:
             device could compute.
         error: One line of the error that ended it.
         line: The line of the caller's that was running then, as "file:line", or "".
-        seconds: How long the run on tensors without bytes took.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -50,7 +46,6 @@ class Trace:
     ended: str = "returned"
     error: str = ""
     line: str = ""
-    seconds: float = 0.0
 
     def allocate(self, size: int, kind: Kind = "temporaries") -> int:
         """Add a block that the call makes.

@@ -32,7 +32,6 @@ class Tracker:
         self.modules = Modules(self.trace)
         self._live: dict[int, tuple[int, Any]] = {}  # by a storage's own number: block, weak reference
         self._forward: set[int] = set()  # blocks that a forward pass with gradients has made, and that are there
-        self.kept: set[int] = set()  # blocks of a key-value cache that is there
 
     def begin(self, tensors: Iterable[Any]) -> None:
         """Note the tensors that are there before the call; only those on the device count."""
@@ -75,14 +74,13 @@ class Tracker:
                 if self._torch.is_grad_enabled() and self.modules.forward():
                     self._forward.add(number)
 
-    def passing(self, size: int, kind: Kind = "temporaries") -> None:
+    def passing(self, size: int) -> None:
         """Note what an operation takes inside and gives back before it ends.
 
         Args:
             size: Bytes.
-            kind: What it is for.
         """
-        self.trace.free(self.trace.allocate(size, kind))
+        self.trace.free(self.trace.allocate(size))
 
     def mark(self, tensors: Iterable[Any], kind: Kind) -> None:
         """Say what tensors are for.

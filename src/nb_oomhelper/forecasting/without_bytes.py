@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -45,7 +44,6 @@ def follow(call: Callable[[], Any], torch: Any, device: str, devices: Devices) -
     """
     _try_autograd(torch)
     run = _Run(torch, device, devices)
-    begun = time.perf_counter()
     with run.modes(), _hooks(run.tracker) as kept:
         try:
             kept.append(call())
@@ -57,9 +55,7 @@ def follow(call: Callable[[], Any], torch: Any, device: str, devices: Devices) -
         except BaseException as error:
             _note_end(run.trace, "raised", error)
         _mark_parameters(torch, run.tracker)
-        trace = run.tracker.end()
-    trace.seconds = time.perf_counter() - begun
-    return trace
+        return run.tracker.end()
 
 
 def _try_autograd(torch: Any) -> None:

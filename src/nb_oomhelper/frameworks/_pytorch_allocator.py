@@ -173,10 +173,28 @@ def _segment(told: dict[str, Any], live: frozenset[tuple[int, int]] | None) -> C
 
 def _workspace(torch: Any, segments: Iterable[dict[str, Any]]) -> int:
     """Bytes in blocks of the size that PyTorch gives cuBLAS to work in, one a stream; 0 where it tells no size."""
+    return sum(block["size"] for block in workspaces(segments, workspace_size(torch)))
+
+
+def workspace_size(torch: Any) -> int | None:
+    """Bytes that PyTorch gives cuBLAS to work in, one such block a stream; None where it tells no size.
+
+    Args:
+        torch: The module.
+    """
     ask = getattr(torch._C, "_cuda_getCublasWorkspaceSize", None)
-    size = ask() if ask is not None else None
+    return ask() if ask is not None else None
+
+
+def workspaces(segments: Iterable[dict[str, Any]], size: int | None) -> list[dict[str, Any]]:
+    """Give the blocks in which cuBLAS works.
+
+    Args:
+        segments: As `read_segments` gives them.
+        size: As `workspace_size` gives it.
+    """
     blocks = (block for one in segments for block in one["blocks"] if block["state"] == "active_allocated")
-    return sum(block["size"] for block in blocks if block.get("requested_size") == size)
+    return [block for block in blocks if block.get("requested_size") == size]
 
 
 def private_bytes(segments: Iterable[dict[str, Any]]) -> int:
