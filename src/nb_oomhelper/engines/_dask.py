@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from nb_oomhelper.engines.answers import Answer, late
+from nb_oomhelper.failure.workers import dask_clients, is_open
 from nb_oomhelper.records.event import Remote
 from nb_oomhelper.records.note import Note, note
 
@@ -29,13 +29,13 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
     Returns:
         What waits for the answers; None where there is no client.
     """
-    clients = _clients()
+    clients = dask_clients()
     if not clients:
         return None
     addresses = None if wanted is None else [address for address, pid in wanted if pid]
     schedulers = _by_cluster(clients)
     if not schedulers:
-        problem = note("engines.asynchronous" if any(map(_is_open, clients)) else "engines.closed")
+        problem = note("engines.asynchronous" if any(map(is_open, clients)) else "engines.closed")
         return lambda: [Answer(id=address, problem=problem) for address, _ in wanted or [("", "")]]
     until, silent = time.monotonic() + seconds, late(seconds)
     import asyncio  # whoever has a client has imported it; an import of ours would be at every error
@@ -64,17 +64,7 @@ def begin(wanted: Sequence[tuple[str, str]] | None, code: str, seconds: float) -
 
 def clusters() -> int:
     """Count the clusters that can be asked."""
-    return len(_by_cluster(_clients()))
-
-
-def _clients() -> list[Any]:
-    kind = getattr(sys.modules.get("distributed.client"), "Client", None)
-    return list(getattr(kind, "_instances", ()))
-
-
-def _is_open(client: Any) -> bool:
-    """Whether it is connected, as far as it knows: not one of an `asyncio.run` that has ended."""
-    return client.status == "running" and not client.loop.asyncio_loop.is_closed()
+    return len(_by_cluster(dask_clients()))
 
 
 def _by_cluster(clients: Sequence[Any]) -> dict[str, Any]:
@@ -85,7 +75,7 @@ def _by_cluster(clients: Sequence[Any]) -> dict[str, Any]:
         here: Any = asyncio.get_running_loop()
     except RuntimeError:
         here = None
-    there = [client for client in clients if _is_open(client) and client.loop.asyncio_loop.is_running()]
+    there = [client for client in clients if is_open(client) and client.loop.asyncio_loop.is_running()]
     return {str(one.scheduler.address): one for one in there if one.loop.asyncio_loop is not here}
 
 

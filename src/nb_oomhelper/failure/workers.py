@@ -128,6 +128,17 @@ def _dasks(errors: Sequence[BaseException]) -> tuple[tuple[tuple[str, str], ...]
         return (), {}
 
 
+def dask_clients() -> list[Any]:
+    """Give the clients of Dask that this process has; those that are closed may be among them."""
+    kind = getattr(sys.modules.get("distributed.client"), "Client", None)
+    return list(getattr(kind, "_instances", ()))
+
+
+def is_open(client: Any) -> bool:
+    """Tell whether a client of Dask is connected, as far as it knows: not one of an `asyncio.run` that has ended."""
+    return client.status == "running" and not client.loop.asyncio_loop.is_closed()
+
+
 def _failed_with(errors: Sequence[BaseException]) -> tuple[float, list[tuple[Any, Any]]]:
     """When the task of an error failed, and the failed tasks of its class with their schedulers.
 
@@ -137,8 +148,7 @@ def _failed_with(errors: Sequence[BaseException]) -> tuple[float, list[tuple[Any
         LookupError: It may be another cluster's.
     """
     schedulers = {str(one.address): one for one in list(sys.modules[_DASKS_SCHEDULER].Scheduler._instances)}
-    kind = getattr(sys.modules.get("distributed.client"), "Client", None)
-    clients = [one for one in list(getattr(kind, "_instances", ())) if one.status == "running"]
+    clients = [one for one in dask_clients() if is_open(one)]
     ids = set(map(id, errors))
     rows = [(client, key, state) for client in clients for key, state in list(client.futures.items())]
     of = {client: key for client, key, state in rows if id(state.exception) in ids}

@@ -6,17 +6,20 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from nb_oomhelper import engines
 from nb_oomhelper.case import Case
 from nb_oomhelper.engines import Function, WorkerReply
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.loading.estimate import Estimate
 from nb_oomhelper.records.remedy import Outcome
 from nb_oomhelper.shell.reruns import Reruns
-from nb_oomhelper.showing import grid, worker_plan, worker_table
+from nb_oomhelper.showing import worker_table
 from nb_oomhelper.showing.frontends import Reading, of_workers
 from nb_oomhelper.showing.wording import say
+
+if TYPE_CHECKING:
+    from nb_oomhelper.loading.estimate import Estimate
 
 
 def ask_failed(reruns: Reruns, case: Case, function: Function) -> tuple[list[WorkerReply], Outcome | None]:
@@ -112,6 +115,8 @@ def plan_table(found: Estimate, above: list[str], language: Language, *, as_json
     Returns:
         What is to be printed, or a bundle to be displayed.
     """
+    from nb_oomhelper.showing import grid, worker_plan
+
     replies = engines.ask_all("read")
     if as_json:
         return worker_plan.to_json(found, replies)

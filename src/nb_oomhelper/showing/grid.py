@@ -16,18 +16,18 @@ def to_text(columns: Sequence[str], rows: Rows) -> str:
         rows: One text a column.
     """
     table = [list(columns), *(list(row) for row in rows)]
-    widths = [max(_width(row[column]) for row in table) for column in range(len(columns))]
+    widths = [max(width_of(row[column]) for row in table) for column in range(len(columns))]
     return "\n".join("  ".join(_cells(row, widths)).rstrip() for row in table)
 
 
 def _cells(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        blank = " " * (width - _width(cell))
+        blank = " " * (width - width_of(cell))
         yield blank + cell if at else cell + blank
 
 
-def _width(text: str) -> int:
-    """Columns of a terminal: a Chinese character takes two."""
+def width_of(text: str) -> int:
+    """Give the columns of a terminal that a text takes: two for a Chinese character."""
     from wcwidth import wcswidth
 
     width = wcswidth(text)

@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import sys
-import unicodedata
 
 from nb_oomhelper.session import current_shell
 from nb_oomhelper.showing.frontends import _text
+from nb_oomhelper.showing.grid import width_of
 from nb_oomhelper.showing.report import Report
 
 _LEAST = 40  # columns; in a narrower window lines break where the terminal breaks them
@@ -52,22 +52,17 @@ def _broken(line: str, width: int) -> list[str]:
     """Break a line between words, or between Chinese characters."""
     lead = _LEAD.match(line)
     indent = " " * len(lead[0] if lead else "")
-    if width < _LEAST or _CODE.match(line) or _columns(line) <= width:
+    if width < _LEAST or _CODE.match(line) or width_of(line) <= width:
         return [line]
     if line.startswith("["):  # the bar, whose legend says the same
         return []
     lines, now = [], line[: len(indent)]
     for piece in _PIECES.findall(line[len(indent) :]):
-        if _columns(now + piece.rstrip()) > width and now.strip():
+        if width_of(now + piece.rstrip()) > width and now.strip():
             lines.append(now.rstrip())
             now = indent
         now += piece if now != indent or not lines else piece.lstrip()
     return [*lines, now.rstrip()]
-
-
-def _columns(text: str) -> int:
-    """Columns that a text takes: two for a Chinese character."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _colored(lines: list[str], *, first: bool, solved: bool) -> list[str]:
