@@ -598,6 +598,21 @@ def test_what_the_cell_does_twice_is_said_before_it_runs_again() -> None:
     assert "again" not in copied.note
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, "it holds on to **2.00 GiB** that it does not need"),
+        ({"steps": 8}, "**This cell can run** after one fix."),  # a smaller batch: nothing was kept in vain
+        ({"partial": True}, "**This cell can run** with a part of what it works on or keeps."),
+    ],
+)
+def test_why_the_cell_can_run(facts: dict[str, Any], said: str) -> None:
+    case = rich_case()
+    case.plans = (replace(RELEASE, reruns=True, verdict="runs", explains=2 * GIB, **facts),)
+    case.outcomes = []
+    assert said in write(case, catalog(), "en").verdict
+
+
 def test_a_click_asks_where_more_is_lost_than_what_the_cell_computes_anew() -> None:
     case = rich_case()
     changed = replace(RELEASE, fix="append-detached", applicability="unsafe", subject="losses", reruns=True)

@@ -60,7 +60,7 @@ def say_verdict(case: Case, language: Language) -> str:
         return say("headline.can_load", language)
     if best.partial:
         return say("headline.can_partly", language)
-    if best.explains is not None:
+    if best.explains is not None and not best.steps:  # a smaller size needs less; nothing was kept in vain
         return say("headline.can_mend", language, size=_bold(best.explains, language))
     needs, room = case.diagnosis.rerun, best.room
     if best.reruns or needs is None or room is None or room < needs:
