@@ -87,7 +87,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.cpu", "host", "DefaultCPUAllocator: can't allocate memory"),  # c10/core/impl/alloc_cpu.cpp
     Rule("pt.cpu", "host", r"enforce fail at \w{1,20}\.cpp", r"posix_memalign\(.{1,80}\) == 0\. 12 vs 0"),  # Caffe2
     Rule("pt.mmap", "host", r"unable to mmap \d+ bytes from file", r"Cannot allocate memory \(12\)"),
-    Rule("pt.shm", "host", r"unable to allocate shared memory", r"Cannot allocate memory \(12\)"),
+    Rule("pt.shm", "host", r"(?i:unable to (?:allocate|open)) shared memory", r"Cannot allocate memory \(12\)"),
     Rule("pt.class", "cuda", "^", kind=_CLASS, known=True),  # any text
     Rule("pt.class", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: ", probable=True),  # in a log
     # An index out of range makes the same sentences: pytorch/pytorch issues tell to run synchronously.

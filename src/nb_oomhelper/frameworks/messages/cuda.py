@@ -9,6 +9,7 @@ from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
 
 # After the word error: "(2): out of memory", "in f(x): out of memory", "at file:1: out of memory"
 _REFUSED = r"^[^:]{0,30}[ :=(\d'\"-]{1,8}out of memory|^.{0,200}?[:(] ?['\"]?out of memory"
+_ARGUMENTS = r"(?:\((?:[^()]|\(\)){0,200}\))?"  # of a call, which may have calls without any among them
 
 MESSAGES = Messages(
     name="cuda",
@@ -22,7 +23,7 @@ MESSAGES = Messages(
         Rule("cuda.driver", "cuda", r"(?<!from device: )(?<!on host: )CUDA_ERROR_OUT_OF_MEMORY"),
         Rule("cuda.driver", "cuda", "CUDA_ERROR_OUT_OF_MEMORY", kind=".", known=True),
         Rule("cuda.error", "cuda", r"(?i:\bcuda(?: (?:runtime|driver|api)){0,2}(?: error\b| failure|:))", _REFUSED),
-        Rule("cuda.call", "cuda", r"\bcu\w{3,60}(?:\([^()]{0,200}\))? (?:retry )?(?:failed|error)", r"out of memory"),
+        Rule("cuda.call", "cuda", rf"\bcu\w{{3,60}}{_ARGUMENTS} (?:retry )?(?:failed|error)", r"out of memory"),
         Rule("cuda.success", "cuda", r"== ?cudaSuccess\b", r"^.{0,200}?\bout of memory"),
         Rule("cuda.runtime", "cuda", "cudaErrorMemoryAllocation", probable=True),
         Rule(

@@ -13,5 +13,7 @@ MESSAGES = Messages(
         ),  # multiprocessing
         Rule("cpp.bad_alloc", "host", r"^(?:MemoryError: )?(?:std::)?bad[_ ]alloc(?:ation)?\.?$"),
         Rule("cpp.bad_alloc", "host", r"\bstd::bad_alloc\b", without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
+        Rule("macos.malloc", "host", r"malloc: \*{3} \w{4,20}\(size=\d{1,20}\) failed"),
     ),
+    fields={"requested": r"malloc: \*{3} \w{4,20}\(size=(\d{1,20})\)"},
 )
