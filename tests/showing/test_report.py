@@ -582,6 +582,9 @@ def test_no_entry() -> None:
         " requested: 2.00 GiB; free: 32.0 GiB; not told: the phase."
     )
     assert found.claims == ""
+    unnamed = report(replace(HOST_EVENT, exception_type=""), holdings=Holdings()).entry  # in a text that is explained
+    assert "What was read of it: framework `numpy`" in unnamed
+    assert "not told: the error's class, the phase." in unnamed
 
 
 def test_what_the_cell_does_twice_is_said_before_it_runs_again() -> None:

@@ -57,9 +57,10 @@ def _read(case: Case, language: Language) -> str:
     event, known, found = case.event, dict(case.choice.read), case.diagnosis
     numbers = {"requested": found.requested, "free": found.free}
     sizes = {name: say_size(size, language) for name, size in numbers.items() if size is not None}
-    untold = [name for name in ("phase", "requested", "free") if name not in known and name not in sizes]
+    told = {*known, *sizes, *(["class"] if event.exception_type else [])}
+    untold = [name for name in ("class", "phase", "requested", "free") if name not in told]
     facts = [
-        say("choice.class", language, value=code(event.exception_type)),
+        *([say("choice.class", language, value=code(event.exception_type))] if "class" in told else []),
         *(say(f"choice.{name}", language, value=_values(name, value, language)) for name, value in known.items()),
         *(say(f"choice.{name}", language, value=size) for name, size in sizes.items()),
     ]
