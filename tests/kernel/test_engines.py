@@ -231,9 +231,13 @@ def test_what_the_panel_says_of_an_engine_gives_its_memory_back(running: Kernel)
 )
 def test_dask(running: Kernel, cell: str, count: int) -> None:
     running.poll(1.2)  # what failed longer ago than a second is another call's
-    title = elsewhere(running, running.execute(cell, timeout=60))
+    reply = running.execute(cell, timeout=60)
+    title = elsewhere(running, reply)
     assert title.startswith("Out of memory in another process: the Dask worker tcp://127.0.0.1:")
     assert title.count("tcp://") == count
+    logs = re.search(r"client\.get_worker_logs\(workers=.+?\)", Panel(running, reply).text)
+    assert logs is not None
+    assert running.eval(f"sorted({logs[0]}) == sorted({re.findall(r'tcp://[^ ,]+', title)})")
     assert ("(PID " in title) == (count == 1)
 
 
@@ -480,8 +484,10 @@ def test_a_dead_worker_is_told(running: Kernel) -> None:
 def test_ray(running: Kernel) -> None:
     reply = running.execute("ray.get(ray.remote(full).remote())", timeout=60)
     title = elsewhere(running, reply)
-    assert re.fullmatch(r"Out of memory in another process: a Ray worker \(PID \d+ on [\d.]+\)", title)
+    worker = re.fullmatch(r"Out of memory in another process: a Ray worker \(PID (\d+) on ([\d.]+)\)", title)
+    assert worker is not None
     panel = Panel(running, reply)
+    assert f"ray logs worker --pid {worker[1]} --node-ip {worker[2]}." in panel.text
     assert RELEASE not in panel.buttons
     panel.click(READ)
     assert re.search(r"PID \d+ on Ray's machine [\d.]+: [\d.]+ MiB resident; ", panel.text), panel.text

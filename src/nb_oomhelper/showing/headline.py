@@ -130,7 +130,19 @@ def _elsewhere(case: Case, language: Language) -> str:
         parts.append(say(key, language, **sizes))
     if knows(helps := f"advice.{case.event.remote}"):
         parts.append(say(helps, language))
-    return say_row(parts, language)
+    return say_row([*parts, *_log(case.event, language)], language)
+
+
+def _log(event: OomEvent, language: Language) -> list[str]:
+    """What shows the worker's log, where its engine keeps one and that worker is known."""
+    worker, key = event.worker, f"remote.log_{event.remote}"
+    if worker is None or not knows(key):
+        return []
+    names: list[str | None] = [name for name, _ in worker.each] or [worker.id]
+    needed = names if event.remote == "dask" else [worker.host, worker.pid]
+    if None in needed:
+        return []
+    return [say(key, language, names=plain(str(names)), host=plain(worker.host or ""), pid=worker.pid)]
 
 
 def _told(case: Case, language: Language) -> str:
