@@ -1,7 +1,8 @@
 """What a worker of ipyparallel and of Dask holds after a task has run out of memory, and what gives it back.
 
 `python -m benchmarks.workers` starts clusters of its own on this machine and prints the tables of docs/engines.md. It
-needs ipyparallel, distributed, numpy and psutil. `--played`: the table of workers that are played, which needs nothing.
+needs ipyparallel, distributed, numpy and psutil. `--panel`: from the traceback to the panel.
+`--played`: the table of workers that are played, which needs nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 from tests.played_workers import played
 
+from benchmarks.kernels import kernel
+from benchmarks.panel import fail as panel_of
 from nb_oomhelper import engines, there
 
 _SIZES = (1, 2, 8, 32)  # workers
@@ -154,8 +157,38 @@ def _cost() -> tuple[str, int]:
     return f"{peak / 1e6:.1f} MB", max(seen)
 
 
+_IN_A_KERNEL = """
+import distributed, ipyparallel
+from benchmarks.workers import fail
+engines = ipyparallel.Cluster(n=1, log_level=40).start_and_connect_sync()
+engines.wait_for_engines(1, timeout=120)
+client = distributed.Client(distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None))
+clock = inside.Clock()
+inside.switch(True)
+"""
+_FAILING = {
+    "this kernel": "fail()",
+    "ipyparallel": "engines[0].apply_sync(fail)",
+    "Dask": "client.submit(fail, pure=False).result()",
+}
+
+
+def panel_times() -> list[str]:
+    """One row a place that runs out: milliseconds from the traceback that is shown to the panel, in one kernel."""
+    taken: dict[str, list[float]] = {name: [] for name in _FAILING}
+    with kernel() as one:
+        one.must(_IN_A_KERNEL)
+        for _ in range(1 + 2 * _REPEATS):
+            for name, cell in _FAILING.items():
+                taken[name].append(panel_of(one, f"clock.raising()\n{cell}")["panel"])
+    return [f"| {name} | {statistics.median(times[1:]):.0f} ms |" for name, times in taken.items()]
+
+
 def main() -> None:
     """Print the tables."""
+    if "--panel" in sys.argv:
+        print("\n".join(panel_times()))
+        return
     if "--played" in sys.argv:
         for engine in ("ipyparallel", "dask"):
             for count in _PLAYED:
