@@ -27,6 +27,7 @@ def given() -> dict[str, Any]:
         "a": a,
         "b": b,
         "v": a[:, 0],
+        "u": b[:, 0],
         "w": rng.random(3),
         "s": rng.random((40, 40)),
         "ids": rng.integers(0, 50, (40, 3)),
@@ -82,6 +83,9 @@ def run(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
         ((40, 3, 50), "e = np.eye(50)[ids]\nf = e.mean(axis=1)\nd = f @ np.ones((50, 9))\n"),
         ((40, 9), "e = np.cumsum(rng.choice([-1, 1], size=(n, 9)), axis=1)\nf = e[:, -1]\nd = abs(e).max(1) + f\n"),
         ((40, 9, 3), "e = rng.choice(a, size=(n, 9))\nd = e.mean(axis=1)\n"),
+        ((40, 7), "e = v[:, None] - u\nd = (np.cos(v)[:, None] * np.cos(u) * np.sin(e)).argmin(axis=1)\n"),
+        ((40, 40), "e = np.cos(v)[:, None] * np.cos(v)\nd = e.argmax(1), (e + np.sin(v)[None, :]).min(1)\n"),
+        ((40, 3), "e = np.exp(a) * np.cos(np.radians(v))[:, None]\nd = e.max(1)\n"),
         ((40, 2), "e = np.fft.rfft(a * w, axis=-1)\nd = (np.abs(e) ** 2).mean(axis=0)\n"),
     ],
 )  # fmt: skip
@@ -186,6 +190,10 @@ def test_what_stays(refused: tuple[int, ...], source: str) -> None:
         ((40, 3), "e = np.exp(a)\nd = e.max(1) - s.T.max(1)\n"),
         ((40, 7), "e = a @ b.T\nd = e.argmin(1)\nd += np.arange(n)\n"),
         ((40, 3), "e = np.exp(a)\nd = (e - a[None].mean(axis=0)).max(1)\n"),
+        ((40, 40), "e = s * 2\nd = (e + np.cos(s).T).max(1)\n"),
+        ((40, 40), "v = np.cos(v)\ne = v[:, None] * np.sin(v)\nd = e.max(1)\n"),
+        ((40, 3), "e = np.exp(a)\nd = (e * np.cos(v)[:3]).max(1)\n"),
+        ((40, 7), "e = v[:, None] - u\nd = (e * np.cos(a)[:, :1]).max(1)\n"),
         ((40, 7), "e = np.multiply(a, 2, out=a) @ b.T\nd = e.max(1)\n"),
     ],
 )

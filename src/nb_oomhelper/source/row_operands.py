@@ -33,7 +33,7 @@ class Operands(Sources):
         if _is_new_axis(index[0]):
             return self._same(node)
         new = [_is_new_axis(one) for one in index]
-        shape = self._shapes.get(ast.unparse(node.value))
+        shape = shape_of(node.value, self._shapes)
         if _is_whole(index[0]) and any(new) and not self._knows(node.value):
             taken = sum(not (isinstance(one, ast.Slice) or is_new) for one, is_new in zip(index, new, strict=True))
             self._same(node.value)
@@ -94,12 +94,13 @@ class Operands(Sources):
         for node, one in read:
             if one is None and self._unknown.intersection(names_in(node)):
                 raise UnfitError
-            if one is None and (shape := shape_of(node, self._shapes)) and len(shape) >= (ndim or 1):
+            shape = shape_of(node, self._shapes)
+            if one is None and shape and len(shape) >= (ndim or 1):
                 if len(shape) != ndim or shape[0] not in (1, self._length):
                     raise UnfitError
                 if shape[0] != 1:
                     self._cut(node, ndim)
-            elif one is None and not isinstance(node, ast.Name) and self._may_meet(node, ndim):
+            elif one is None and shape is None and not isinstance(node, ast.Name) and self._may_meet(node, ndim):
                 raise UnfitError
         return Rows(ndim, small=ndim == 1 or all(one.small for one in rows))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nb_oomhelper.source.collecting import put_behind
-from nb_oomhelper.source.row_calls import is_quiet
+from nb_oomhelper.source.row_calls import ELEMENTWISE, is_module, is_quiet
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import names_in
 
@@ -119,8 +119,11 @@ class Sources:
         return self._cut(node, len(shape))
 
     def _cut(self, node: ast.expr, ndim: int | None) -> Rows:
-        if not isinstance(node, (ast.Name, ast.Attribute)):
-            raise UnfitError  # it would be computed for each part
+        inner = _operand(node)
+        if inner is not None:
+            return self._cut(inner, ndim)
+        if not isinstance(node, (ast.Name, ast.Attribute)) or any(isinstance(one, ast.Call) for one in ast.walk(node)):
+            raise UnfitError  # all of it would be computed for each part
         shape = shape_of(node, self._shapes)
         if self._unknown & names_in(node) or (shape is not None and shape[0] != self._length):
             raise UnfitError
@@ -131,7 +134,7 @@ class Sources:
 
 
 def shape_of(node: ast.expr, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Give the shape of an array that is there, also turned; None where it is not known.
+    """Give the shape of an array that is there, also turned, or of its cosine, say; None where it is not known.
 
     Args:
         node: The array.
@@ -140,7 +143,18 @@ def shape_of(node: ast.expr, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int
     if isinstance(node, ast.Attribute) and node.attr == "T":
         shape = shape_of(node.value, shapes)
         return None if shape is None else shape[::-1]
+    inner = _operand(node)
+    if inner is not None:
+        return shape_of(inner, shapes)
     return shapes.get(ast.unparse(node)) if isinstance(node, (ast.Name, ast.Attribute)) else None
+
+
+def _operand(node: ast.expr) -> ast.expr | None:
+    """What NumPy computes element by element of one array: `lat` of `np.cos(lat)`."""
+    if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
+        return None
+    known = isinstance(node.func, ast.Attribute) and is_module(node.func.value) and node.func.attr in ELEMENTWISE
+    return node.args[0] if known else None
 
 
 def is_plain_number(node: ast.expr) -> bool:
