@@ -1,5 +1,5 @@
-# make test      everything that can be checked on this machine, on its oldest and its newest Python
-# make test-all  the same on every Python from 3.11 on that is found on PATH or under pyenv, and with IPython 8.18
+# make test      all kinds of tests, on this machine's oldest and newest Python; of those that are alike, some
+# make test-all  all of them, on every Python from 3.11 on that is found on PATH or under pyenv, and with IPython 8.18
 # make played    PyTorch's CUDA build on a GPU that is played, and tests/gpu on it; make recovery: all ways to run out
 # make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
 # make engines   errors that ipyparallel, Dask and Ray bring from their workers, with the real ones; in make test, too
@@ -55,34 +55,40 @@ CUDA := $(if $(filter Linux_x86_64,$(shell uname -sm | tr ' ' _)),.venv-cuda/.$(
 PLAYED = $(PY) -m tests.played_cuda --or-skip --capacity 16GiB --reserved 400MiB -- $(CUDA_PY) -m pytest --timeout 300 \
   $(PARALLEL) -m gpu
 # Of the recovery suite's ways to run out of memory, those in `make test`: one for each place where tensors stay.
-SOME := local_tensors or closures or generator_suspended or exception_group or thread or task_kept or recent_results or \
-  losses_with_graph or optimizer_step or saved_error or html_repr or widget_callback
+SOME := not gives_all_of_it_back or local_tensors or closures or generator_suspended or exception_group or thread or \
+  task_kept or recent_results or losses_with_graph or optimizer_step or saved_error or html_repr or widget_callback
+# What another IPython breaks first, and another Python: what `make test` looks at on those.
+ON_IPYTHON := tests/shell $(addprefix tests/kernel/test_,errors.py full.py panel.py release.py routes.py unload.py)
+ON_PYTHON := $(addprefix tests/,failure holders remedies shell source) $(addprefix tests/kernel/test_,errors.py release.py)
+TESTS ?= tests
 GPU ?= any
 
-.PHONY: test test-all all-here quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser gpu \
+.PHONY: test test-all ready quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser gpu \
   played recovery bench peers engines docs clean
 .SECONDARY:
 
-test: all-here docs
-	@found=$$($(OTHERS) --ends) && $(ON_EACH)
+test: ready docs
+	$(PYTEST) $(PARALLEL) --pairs new -k "$(SOME)" --durations 40
+	$(PYTEST) $(PARALLEL) --pairs colab $(ON_IPYTHON)
+	$(PLAYED) -k "$(SOME)" tests/gpu
+	@found=$$($(OTHERS) --ends) && $(call on_each,$(ON_PYTHON))
 
-test-all: all-here old
-	$(PYTEST) $(PARALLEL) --pairs old -m kernel
-	@found=$$($(OTHERS)) && $(ON_EACH)
+test-all: ready docs old
+	$(PYTEST) $(PARALLEL) --pairs colab,old,new --durations 40
+	$(PLAYED) tests/gpu
+	@found=$$($(OTHERS)) && $(call on_each,tests)
 
 # `found` has a line "3.12 /path/to/python3.12" each.
-ON_EACH = echo "$$found" | while read -r version python; do \
-  [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" "on-$$version" </dev/null || exit 1; done
+on_each = echo "$$found" | while read -r version python; do \
+  [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" TESTS="$(1)" "on-$$version" </dev/null || exit 1; done
 
-all-here: env colab cuda .venv-engines/.wheel chromium lint types
-	$(PYTEST) $(PARALLEL) --pairs colab,new --durations 40
-	$(PLAYED) -k "not test_recovery or $(SOME)" tests/gpu
+ready: env colab cuda .venv-engines/.wheel chromium lint types
 
 # Another Python has the newest packages of its own, and torch only where pip finds a file of it without an index:
 # an index may send gigabytes of CUDA. What it lacks is skipped, also with CI=true.
 on-%: .venv-%/.tools
 	CI= .venv-$*/bin/python -m pytest --timeout 300 $(PARALLEL) --pairs new -m "plain or kernel" \
-	  --ignore tests/browser --ignore tests/gpu --ignore tests/kernel/test_engines.py
+	  --ignore tests/browser --ignore tests/gpu --ignore tests/kernel/test_engines.py $(TESTS)
 
 # What is there is used as it is, however old: only where there is no environment yet is one made.
 quick:
@@ -120,9 +126,10 @@ gpu: env
 
 played: env cuda
 	$(PYTEST) $(PARALLEL) -m played
-	$(PLAYED) -k "not test_recovery or $(SOME)" tests/gpu
+	$(PLAYED) -k "$(SOME)" tests/gpu
 
 recovery: env cuda
+	$(PYTEST) $(PARALLEL) tests/test_recovery_scenarios.py
 	$(PLAYED) tests/gpu/test_recovery.py
 
 bench: env $(VENV)/.bench

@@ -160,7 +160,8 @@ def _cost() -> tuple[str, int]:
 _IN_A_KERNEL = """
 import distributed, ipyparallel
 from benchmarks.workers import fail
-engines = ipyparallel.Cluster(n=1, log_level=40).start_and_connect_sync()
+cluster = ipyparallel.Cluster(n=1, log_level=40)
+engines = cluster.start_and_connect_sync()
 engines.wait_for_engines(1, timeout=120)
 client = distributed.Client(distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None))
 clock = inside.Clock()
@@ -181,6 +182,7 @@ def panel_times() -> list[str]:
         for _ in range(1 + 2 * _REPEATS):
             for name, cell in _FAILING.items():
                 taken[name].append(panel_of(one, f"clock.raising()\n{cell}")["panel"])
+        one.must("engines.shutdown(hub=True)\ncluster.stop_cluster_sync()\nclient.cluster.close()")
     return [f"| {name} | {statistics.median(times[1:]):.0f} ms |" for name, times in taken.items()]
 
 

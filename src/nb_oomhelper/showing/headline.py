@@ -135,7 +135,7 @@ def _elsewhere(case: Case, language: Language) -> str:
 
 def _log(event: OomEvent, language: Language) -> list[str]:
     """What shows the worker's log, where its engine keeps one and that worker is known."""
-    worker, key = event.worker, f"remote.log_{event.remote}"
+    worker, key = event.worker, f"remote_log.{event.remote}"
     if worker is None or not knows(key):
         return []
     names: list[str | None] = [name for name, _ in worker.each] or [worker.id]
