@@ -136,6 +136,9 @@ ELSEWHERE: list[tuple[Remote, BaseException]] = [
         made("papermill.exceptions", "PapermillExecutionError")(f'Exception encountered at "In [3]":\n{CUDA}'),
     ),
     ("other", made("pyspark.errors.exceptions.captured", "PythonException")(f"An exception was thrown: {CUDA}")),
+    ("other", made("py4j.protocol", "Py4JJavaError")(f"An error occurred while calling o1.fit.\n: {CUDA}")),
+    ("java", made("py4j.protocol", "Py4JJavaError")("o1.fit.\n: java.lang.OutOfMemoryError: Java heap space")),
+    ("ray", RuntimeError("ray::f() (pid=7, ip=10.0.0.2)\njava.lang.OutOfMemoryError: Java heap space")),
 ]
 
 

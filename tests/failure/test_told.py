@@ -242,12 +242,26 @@ REMOTE = {
           File "m.py", line 9, in <module>
         numpy._core._exceptions._ArrayMemoryError: {ARRAY}
     ''',
+    "java": """
+        Traceback (most recent call last):
+          File "a.py", line 3, in <module>
+        py4j.protocol.Py4JJavaError: An error occurred while calling o12.collectToPython.
+        : java.lang.OutOfMemoryError: Java heap space
+        \tat java.base/java.util.Arrays.copyOf(Arrays.java:1)
+    """,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", REMOTE)
 def test_whose_memory_it_was(kind: str) -> None:
     assert one(REMOTE[kind]).event.remote == kind
+
+
+def test_a_line_of_javas_is_none_of_pythons() -> None:
+    told = one(
+        "24/05/01 10:00:00 INFO Executor: start\njava.lang.OutOfMemoryError: Java heap space\n\tat a.b(C.java:1)"
+    )
+    assert (told.event.remote, told.event.exception_type, told.spot.line) == ("java", "", 2)
 
 
 def test_two_errors_in_a_row_are_not_one_of_another_process() -> None:

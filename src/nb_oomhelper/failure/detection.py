@@ -79,7 +79,7 @@ def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
         event = detect_text(_text(inner), _type_name(inner)) or _unsendable(inner)
         if event is not None:
             rank = (not is_carried(inner), event.certainty == "sure", len(_way_to(links, place)), -place)
-            found.append((rank, place, replace(event, remote=_remote(links, place) or event.remote)))
+            found.append((rank, place, replace(event, remote=_whose(links, place, event))))
     if any(event.remote for _, _, event in found):  # what failed here meanwhile goes before it
         here = [one for one in found if one[2].remote is None and _is_own(links[one[1]][0])]
         found = here or found
@@ -106,6 +106,12 @@ def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
         The event, without what only a traceback tells; None where the text is about no lack of memory.
     """
     return recognize(text, exception_type)
+
+
+def _whose(links: list[tuple[BaseException, int]], place: int, event: OomEvent) -> Remote | None:
+    """Which kind of process it was: by what brought the exception here, or by its text where that tells more."""
+    told = _remote(links, place)
+    return event.remote or told if told == "other" else told or event.remote
 
 
 def _remote(links: list[tuple[BaseException, int]], place: int) -> Remote | None:

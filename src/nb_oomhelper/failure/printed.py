@@ -30,8 +30,9 @@ _LINKS = (
 )
 _NAME = r"(?:[A-Za-z_]\w{0,60}\.){0,8}_{0,2}[A-Za-z]\w{0,80}?"
 # An error's line, at a line's beginning or after what a log puts there. `except MemoryError:` is none.
+# Java's are none of Python's: their whole line is a text.
 _ERROR = re.compile(
-    rf"(?:^|(?<=[\]):|>\-Z\d] ))({_NAME}(?:Error|Exception|Interrupt|KilledWorker|Traceback))"
+    rf"(?:^|(?<=[\]):|>\-Z\d] ))(?!java\.)({_NAME}(?:Error|Exception|Interrupt|KilledWorker|Traceback))"
     r"(\(\w{1,80}\))?(?::(?: |$)| {0,9}$)"
 )
 _LAST = re.compile(rf"({_NAME})(\(\w{{1,80}}\))?(?:: |:?$)")  # what ends a traceback may have any name

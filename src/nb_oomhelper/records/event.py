@@ -11,7 +11,7 @@ Phase = Literal["load", "train", "infer", "unknown"]
 Stage = Literal["", "backward", "optimizer"]
 Certainty = Literal["sure", "probable"]
 Remote = Literal[
-    "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "server", "other"
+    "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "server", "java", "other"
 ]
 
 
@@ -87,8 +87,9 @@ class OomEvent:
         line: Line number in it, or None.
         call: The loader call that failed, or None.
         remote: What kind of process ran out, where it was not this one: "ray", "ipyparallel", "dask", "dataloader
-            worker", "process pool", "launcher", "command" (as `!python` runs one), "server" (by its answer) or "other";
-            None for this process. `device` and the bytes are those there then.
+            worker", "process pool", "launcher", "command" (as `!python` runs one), "server" (by its answer), "java"
+            (a virtual machine, such as Spark's) or "other"; None for this process. `device` and the bytes are those
+            there then.
         worker: Which one it was, where that is told.
     """
 

@@ -24,12 +24,14 @@ MESSAGES = Messages(
         Rule("cuda.driver", "cuda", "CUDA_ERROR_OUT_OF_MEMORY", kind=".", known=True),
         Rule("cuda.error", "cuda", r"(?i:\bcuda(?: (?:runtime|driver|api)){0,2}(?: error\b| failure|:))", _REFUSED),
         Rule("cuda.call", "cuda", rf"\bcu\w{{3,60}}{_ARGUMENTS} (?:retry )?(?:failed|error)", r"out of memory"),
+        Rule("cuda.call", "cuda", r"CUDA call \(", r"^.{0,400}?failed with error: ?['\"]?out of memory"),  # OptiX's
         Rule("cuda.success", "cuda", r"== ?cudaSuccess\b", r"^.{0,200}?\bout of memory"),
         Rule("cuda.runtime", "cuda", "cudaErrorMemoryAllocation", probable=True),
         Rule(
             "cuda.word",
             "cuda",
-            r"GPU out of memory|ran out of (?:GPU|CUDA|device) memory|CUDA ran out of memory",
+            r"GPU out of memory|ran out of (?:GPU|CUDA|device) memory|CUDA ran out of memory"
+            r"|(?:[Nn]ot? enough|[Ii]nsufficient) (?:VRAM|(?:GPU|gpu|CUDA|video) (?:memory|RAM))\b",
             probable=True,
         ),
         Rule("hip.runtime", "hip", r"hipError(?:OutOfMemory|MemoryAllocation)"),
@@ -37,7 +39,7 @@ MESSAGES = Messages(
             "cuda.library",
             "cuda",
             r"CU(?:BLAS|DNN|SPARSE|SOLVER|RAND)_STATUS_ALLOC(?:ATION)?_FAILED|CUFFT_ALLOC_FAILED"
-            r"|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES",
+            r"|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES|create cu\w{3,12} handle: the resource allocation failed",
             probable=True,
             without="device-side assert",
         ),

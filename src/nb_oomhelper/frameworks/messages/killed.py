@@ -29,6 +29,7 @@ MESSAGES = Messages(
         _gone("dask.killed", "dask", "^", kind=r"^distributed\.(?:\w{1,20}\.){0,3}KilledWorker$", known=True),
         Rule("dask.nanny", "host", r"exceeded \d{1,3}% memory budget", remote="dask"),
         Rule("ray.node_oom", "host", "due to the node running low on memory", remote="ray"),
+        Rule("ray.node_oom", "host", r"More than \d{1,3}% of the memory on node", remote="ray"),  # older
         Rule("ray.node_oom", "host", "^", kind=rf"{_RAY}OutOfMemoryError$", known=True, remote="ray"),
         Rule("ray.store_full", "host", "^", kind=rf"{_RAY}ObjectStoreFullError$", known=True, remote="ray"),
         _gone("ray.killed", "ray", "killed by SIGKILL by OOM killer"),
@@ -36,13 +37,17 @@ MESSAGES = Messages(
         _gone("ray.died", "ray", "^", kind=rf"{_RAY}WorkerCrashedError$", known=True),
         _gone("launcher.killed", "launcher", r"process \d+ terminated with signal SIGKILL"),
         _gone("launcher.killed", "launcher", r"Signal 9 \(SIGKILL\) received by PID"),
+        _gone("launcher.killed", "launcher", r"failed \(exitcode: -9\) local_rank"),  # torchrun's log
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
-        _gone("linux.oom_killer", "other", "Memory cgroup out of memory|oom[-_]kill event"),
+        _gone("linux.oom_killer", "other", r"Memory cgroup out of memory|oom[-_]kill event|OOMKilled"),  # Kubernetes
     ),
     fields={
         "allocated": r"where the task .{0,300}? was running was (\d[\d.]{0,12}[KMGT]?i?B) /",
-        "capacity": r"was running was \d[\d.]{0,12}[KMGT]?i?B / (\d[\d.]{0,12}[KMGT]?i?B)",
+        "capacity": (
+            r"was running was \d[\d.]{0,12}[KMGT]?i?B / (\d[\d.]{0,12}[KMGT]?i?B)"
+            r"|is used \(\d[\d.]{0,12} / (\d[\d.]{0,12} [KMGT]?i?B)\)"
+        ),
     },
 )

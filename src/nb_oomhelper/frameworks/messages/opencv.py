@@ -9,9 +9,9 @@ MESSAGES = Messages(
     module="cv2",
     rules=(
         Rule("opencv.host", "host", r"\(-4:(?:Insufficient|Out of) memory\)"),
-        Rule("opencv.host", "host", r"error: \(-4\) Failed to allocate"),  # to 3.3
+        Rule("opencv.host", "host", r"(?:error: \(-4\) |Insufficient memory \()Failed to allocate"),  # to 3.3
         Rule("opencv.cuda", "cuda", r"\(-217:Gpu API call\) ?(?:out of memory|CU\w{1,10}_STATUS_ALLOC_FAILED)"),
-        Rule("opencv.cuda", "cuda", r"\(-217\) out of memory"),
+        Rule("opencv.cuda", "cuda", r"\(-217\) out of memory|Gpu API call \(out of memory\)"),
         Rule("opencv.opencl", "opencl", r"\(-220:OpenC[Ll] API call\)", "OUT_OF_|ALLOCATION_FAILURE"),
     ),
     fields={"requested": rf"Failed to allocate ({SIZE})"},

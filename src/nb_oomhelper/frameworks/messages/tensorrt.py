@@ -13,5 +13,5 @@ MESSAGES = Messages(
         Rule("trt.device", "cuda", r"OutOfMemory \((?:no further information|Requested)"),
         Rule("trt.build", "cuda", r"Error Code 2: OutOfMemory"),
     ),
-    fields={"requested": rf"GPU memory \(({SIZE})\)"},
+    fields={"requested": rf"GPU memory \(({SIZE})\)|Requested size was ({SIZE})"},
 )

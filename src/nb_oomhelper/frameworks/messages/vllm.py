@@ -1,4 +1,4 @@
-"""vLLM, SGLang and LMDeploy: an engine that asks for a share of the GPU when it starts.
+"""vLLM, SGLang, LMDeploy and text-generation-inference: an engine that asks for a share of the GPU when it starts.
 
 Two of vLLM's errors are opposite: "no cache blocks" and "KV cache is needed" mean that its share is too small, "free
 memory on startup" that it asks for a larger one than is free.
@@ -44,6 +44,7 @@ MESSAGES = _Messages(
         Rule("vllm.no_cache_blocks", "cuda", "No available memory for the cache blocks"),
         Rule("vllm.warm_up", "cuda", "CUDA out of memory occurred when warming up"),
         Rule("sglang.static", "cuda", r"Not enough memory\. Please try (?:to )?increas(?:e|ing) --mem-fraction-static"),
+        Rule("tgi.warm_up", "cuda", r"Not enough memory to handle \d{1,12} (?:total|prefill) tokens"),
         # the engine's own process has failed: its error stands above in the output, if anywhere
         Rule(
             "vllm.engine_core",
