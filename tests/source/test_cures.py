@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import pytest
 
 from nb_oomhelper.source import cures, narrowing
@@ -257,6 +258,20 @@ def test_what_is_given_back_or_read_elsewhere_stays_a_tensor() -> None:
     assert {new for _, _, new in find_appends(text, text.tree.body, "losses", NUMBER)} == {".item()"}
     other = ast.parse("print(torch.stack(losses))").body
     assert {new for _, _, new in find_appends(text, text.tree.body, "losses", NUMBER, [other])} == {".detach()"}
+
+
+def test_what_a_function_is_given_may_be_a_number_already() -> None:
+    text = text_of("class Meter:\n    def update(self, val, n=1):\n        self.sum += val * n\n")
+    body = text.tree.body[0].body[0].body  # type: ignore[attr-defined]
+    cure = source_of(written(text, find_additions(text, body, "meter.sum")))
+    assert cure is not None
+    found: dict[str, Any] = {}
+    exec(cure, found)
+    meter = found["Meter"]()
+    meter.sum = 0
+    for val in (numpy.ones(()), 2, 0.5):
+        meter.update(val, 2)
+    assert (meter.sum, type(meter.sum)) == (7, float)
 
 
 def test_several_in_one_go() -> None:
