@@ -20,7 +20,8 @@ from nb_oomhelper.source.to_host import gathers_on_device
 # A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
 # backward pass the output of each layer and of each activation function is kept, about as many as a model has weights
 # and biases, and the request that failed is one of them; in deep networks most are smaller than the first, so that more
-# than some dozens of the failed one do not come together. At the least the gradients come on top, and where nobody
+# than some dozens of the failed one do not come together; where half of those have come already, they do not get
+# smaller, and all may come. At the least the gradients come on top, and where nobody
 # knows the model, three layers that fail at the first need four times what they had. Once `backward()` runs, all
 # outputs are there, and gradients of one or two are missing. Without a graph a layer's input and output live at a time,
 # and the next layer's may be twice as large.
@@ -154,7 +155,8 @@ def _whole(event: OomEvent, held: Holdings, made: int) -> int:
     kept = [row.count for row in held.rows if row.kind == "variable" and row.role in ("model", "pretrained model")]
     if not kept:
         return int(made * _UNKNOWN_MODEL)
-    return max(int(made * _FORWARD), requested * (1 + min(_OUTPUTS, max(kept))))
+    most = max(kept) if made * 2 >= requested * _OUTPUTS else _OUTPUTS
+    return max(int(made * _FORWARD), requested * (1 + min(most, max(kept))))
 
 
 def _made_once(held: Holdings, notebook: Notebook) -> int:
