@@ -391,6 +391,8 @@ def test_the_old_one_where_the_new_one_is_no_statement_of_its_own() -> None:
         ("x = np.zeros((4, 5), dtype=np.float64)", "x = np.zeros((4, 5), dtype=np.float32)"),
         ('x = y.astype("float64")', 'x = y.astype("float32")'),
         ("x = y.astype(np.float64)", "x = y.astype(np.float32)"),
+        ("x = np.eye(9)[labels]", "x = np.eye(9, dtype=np.float32)[labels]"),
+        ("x = k + 0.1 * np.eye(9)", None),
         ("x = np.zeros((4, 5), int)", None),
         ("x = np.zeros((4, 5), **more)", None),
         ("x = torch.zeros((4, 5))", None),
