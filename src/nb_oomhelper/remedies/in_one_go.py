@@ -48,7 +48,7 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
             )
         ):
             rows = _rows_of(written, place, found[0])
-            if rows is None or rows < _FEW or _joins_rows(written):
+            if rows is None or rows < _FEW or model_joins_rows(written):
                 continue
             # how much of it comes out, nobody has seen
             half = None if needs is None or _is_given_back(place) else needs // 2
@@ -64,8 +64,12 @@ def _evaluates(written: Written, event: OomEvent, places: list[Place]) -> bool:
     return said and not learns(written) and not any(cures.trains(node) for place in places for node in place.body)
 
 
-def _joins_rows(written: Written) -> bool:
-    """Whether a model of the notebook's computes with several rows of a batch at once, as far as can be read."""
+def model_joins_rows(written: Written) -> bool:
+    """Tell whether a model of the notebook's computes with several rows of a batch at once, as far as can be read.
+
+    Args:
+        written: What the notebook's code says.
+    """
     forwards = (written.function(one) for one in written.definitions if one.name == "forward")
     return any(one is not None and joins_rows(one[1]) for one in forwards)
 

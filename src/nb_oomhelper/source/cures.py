@@ -26,6 +26,7 @@ CureKind = Literal[
     "move_last",
     "model_in_parts",
     "pairs_in_parts",
+    "step_in_parts",
     "add_item",
     "no_grad",
     "retain_graph",
