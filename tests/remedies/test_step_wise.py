@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import find_places
@@ -14,6 +15,14 @@ from tests.makers import EVENT
 from tests.remedies.notebooks import written
 
 SHORT = Shortage(needs=100, measured=True, room=60)
+HELD = Holdings(
+    rows=(
+        Holding(name="net", kind="variable", backend="cuda", role="model", own=10, parts=(("parameters", 10),)),
+        Holding(
+            name="opt", kind="variable", backend="cuda", role="optimizer", type_name="Adam", parts=(("parameters", 10),)
+        ),
+    )
+)
 CELL = "out = net(X)\nloss = loss_fn(out, y)\nopt.zero_grad()\nloss.backward()\nopt.step()\n"
 NET = "loss_fn = nn.MSELoss()\ndef forward(self, x):\n    return {}\n"
 
@@ -33,5 +42,5 @@ def test_which_steps(computes: str, apart: bool, rows: int, phase: str, offered:
     kept = {"net._modules": Kept(apart=apart), "loss_fn._modules": Kept(apart=True)}
     kept |= {name: Kept(shape=(rows, 3)) for name in ("X", "y")}
     one = replace(written(CELL, 1, NET.format(computes)), kept=kept)
-    found = list(find_whole_steps(one, replace(EVENT, phase=phase), SHORT, find_places(one)))  # type: ignore[arg-type]
-    assert [(each.subject, each.explains) for each in found] == ([("X", 50)] if offered else [])
+    found = list(find_whole_steps(one, replace(EVENT, phase=phase), HELD, SHORT, find_places(one)))  # type: ignore[arg-type]
+    assert [(each.subject, each.explains) for each in found] == ([("X", 20)] if offered else [])

@@ -52,7 +52,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_remembered(written, event, places)
         yield from find_kept_by_hooks(written, event, places)
         yield from find_in_one_go(written, event, shortage, places)
-        yield from find_whole_steps(written, event, shortage, places)
+        yield from find_whole_steps(written, event, held, shortage, places)
         yield from find_moved_data(written, event, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.in_one_go import model_joins_rows
 from nb_oomhelper.remedies.may_move import models_in
+from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import words_in
@@ -16,12 +18,15 @@ from nb_oomhelper.source.step_parts import mean_losses, step_in_parts
 _FEW = 64  # rows: fewer are no data
 
 
-def find_whole_steps(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+def find_whole_steps(
+    written: Written, event: OomEvent, held: Holdings, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
     """Find steps that go forward and backward with all the data there is.
 
     Args:
         written: What the notebook's code says.
         event: What failed, with its phase.
+        held: Who keeps memory.
         shortage: What the cell needs.
         places: Where it may be written.
     """
@@ -38,7 +43,7 @@ def find_whole_steps(written: Written, event: OomEvent, shortage: Shortage, plac
             if place.line is not None:
                 found = step_in_parts(place.text, place.body, place.line, models, rows, losses)
             if found is not None:
-                half = None if shortage.needs is None else shortage.needs // 2
+                half = None if shortage.needs is None else shortage.needs // 2 - still_to_come(held)
                 yield Mistake(
                     kind="step_in_parts", subject=found[0], place=place, edits=found[1], explains=half, in_cell=True
                 )

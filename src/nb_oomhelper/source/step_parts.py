@@ -65,7 +65,7 @@ def step_in_parts(
         made = {target.id for one in (step.model, step.loss) if one is not None for target in _named(one)}
         read = {name for one in (step.model, step.loss) if one is not None for name in names_in(one)} - made
         cut = sorted(read & {*rows}, key=lambda name: not is_name(given, name))
-        fits = all(_is_row_by_row(step, rows[name], losses) for name in cut[1:])
+        fits = all(_is_row_by_row(step, rows[name], losses) for name in cut[1:]) and not _is_batch(body, step, cut)
         if isinstance(given, ast.Name) and given.id in cut and len(cut) > 1 and fits:
             edits = _written(text, step, cut)
             return (given.id, edits) if edits else None
@@ -115,6 +115,13 @@ def _goes_backward(node: ast.stmt) -> bool:
     call = node.value if isinstance(node, ast.Expr) else None
     method = call.func if isinstance(call, ast.Call) and not call.args and not call.keywords else None
     return isinstance(method, ast.Attribute) and method.attr == "backward" and isinstance(method.value, ast.Name)
+
+
+def _is_batch(body: list[ast.stmt], step: _Step, names: Collection[str]) -> bool:
+    """Whether a loop gives other rows to each step: then its batch can be smaller, which costs less time."""
+    loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and step.backward in ast.walk(one)]
+    bound = (one for one in walk(loops) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
+    return any(one.id in names for one in bound)
 
 
 def _named(node: ast.AST) -> list[ast.Name]:
