@@ -253,6 +253,7 @@ class TestFixes:
             ("model-in-parts", "unsafe", (), "mistake"),
             ("pairs-in-parts", "unsafe", (), "mistake"),
             ("no-grad-function", "unsafe", (), "mistake"),
+            ("step-in-parts", "unsafe", (), "mistake"),
             ("no-grad", "unsafe", (), "cell"),
             ("clear-then-reload", "unsafe", (), "call"),
             ("reload-half", "unsafe", (), "call"),

@@ -71,6 +71,24 @@ def test_rows_go_through_a_model_in_parts(rows: int | None, cell: str, explains:
     assert [each.explains for each in find_in_one_go(one, EVENT, shortage, find_places(one))] == explains
 
 
+@pytest.mark.parametrize(
+    ("more", "offered"),
+    [
+        ("net.eval()\n", True),
+        ("", False),  # the next cell may go backward
+        ("net.eval()\nopt.zero_grad()\n", False),
+        ("net.eval()\nx.requires_grad_()\n", False),
+    ],
+)
+def test_a_graph_that_nobody_needs_goes_with_the_parts(more: str, offered: bool) -> None:
+    kept = {"net._modules": Kept(apart=True), "x": Kept(element=Element("other"), shape=(1000, 8))}
+    cell = f"{more}out = net(x.cuda())"
+    one = replace(written(cell, len(cell.splitlines())), kept=kept, autograd=True)
+    shortage = Shortage(needs=100, measured=True, room=60)
+    found = list(find_in_one_go(one, replace(EVENT, phase="unknown"), shortage, find_places(one)))
+    assert [".detach()" in edit[2] for each in found for edit in each.edits] == ([True] if offered else [])
+
+
 def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
     nn = pytest.importorskip("torch").nn
     norm = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))

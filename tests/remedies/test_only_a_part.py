@@ -59,6 +59,14 @@ class TestLessData:
     def test_none_of_what_is_not_read_or_is_changed(self, cell: str, rows: dict[str, tuple[int, bool]]) -> None:
         assert less(self.one(cell, **rows)) == []
 
+    def test_of_what_the_cell_has_made_of_its_rows_before(self) -> None:
+        (found,) = less(replace(written("Y = lags(X)\ntree = linkage(Y)\n", 2), rows={"X": (24_000, False)}))
+        assert found.subject == "X"
+
+    def test_the_first_rows_where_rows_look_back(self) -> None:
+        (found,) = less(self.one("tree = linkage(X.rolling(7).mean())\n"))
+        assert [edit[2] for edit in found.edits] == ["[:3000]"]
+
     def test_none_where_the_cell_trains(self) -> None:
         assert less(self.one("loss(X).backward()\n")) == []
         assert (

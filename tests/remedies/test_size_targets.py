@@ -161,6 +161,15 @@ class TestFit:
         assert flat is not None
         assert deep.share < flat.share
 
+    def test_where_many_have_come_that_are_as_large_all_may_come(self) -> None:
+        short = replace(self.SHORT, needs=30 * (TRAIN.requested or 0))
+        deep, deeper = (find_fit(TRAIN, held(replace(NET, count=count)), short, Notebook()) for count in (100, 200))
+        assert deep is not None
+        assert deeper is not None
+        assert deep.needs is not None
+        assert deeper.needs is not None
+        assert 1.9 * deep.needs < deeper.needs < 2 * deep.needs
+
     def test_gradients_and_adams_numbers_still_come(self) -> None:
         adam = holding("variable", "opt", 0, role="optimizer", type_name="AdamW", parts=(("parameters", 8 * MIB),))
         plain = find_fit(TRAIN, held(NET), self.SHORT, Notebook())

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import pytest
 
 from nb_oomhelper.source import cures, narrowing
@@ -259,6 +260,20 @@ def test_what_is_given_back_or_read_elsewhere_stays_a_tensor() -> None:
     assert {new for _, _, new in find_appends(text, text.tree.body, "losses", NUMBER, [other])} == {".detach()"}
 
 
+def test_what_a_function_is_given_may_be_a_number_already() -> None:
+    text = text_of("class Meter:\n    def update(self, val, n=1):\n        self.sum += val * n\n")
+    body = text.tree.body[0].body[0].body  # type: ignore[attr-defined]
+    cure = source_of(written(text, find_additions(text, body, "meter.sum")))
+    assert cure is not None
+    found: dict[str, Any] = {}
+    exec(cure, found)
+    meter = found["Meter"]()
+    meter.sum = 0
+    for val in (numpy.ones(()), 2, 0.5):
+        meter.update(val, 2)
+    assert (meter.sum, type(meter.sum)) == (7, float)
+
+
 def test_several_in_one_go() -> None:
     source = "for x in xs:\n    loss.backward(retain_graph=True)\n    step()\n    losses.append(loss)\n"
     text = text_of(source)
@@ -376,6 +391,8 @@ def test_the_old_one_where_the_new_one_is_no_statement_of_its_own() -> None:
         ("x = np.zeros((4, 5), dtype=np.float64)", "x = np.zeros((4, 5), dtype=np.float32)"),
         ('x = y.astype("float64")', 'x = y.astype("float32")'),
         ("x = y.astype(np.float64)", "x = y.astype(np.float32)"),
+        ("x = np.eye(9)[labels]", "x = np.eye(9, dtype=np.float32)[labels]"),
+        ("x = k + 0.1 * np.eye(9)", None),
         ("x = np.zeros((4, 5), int)", None),
         ("x = np.zeros((4, 5), **more)", None),
         ("x = torch.zeros((4, 5))", None),

@@ -38,6 +38,15 @@ def test_a_model(before: str, after: str | None) -> None:
     assert (changed and changed.source) == after
 
 
+def test_of_a_model_without_graphs() -> None:
+    text = read_text("out = net(x.cuda())\n")
+    assert text is not None
+    found = model_in_parts(text, text.tree.body, 1, {"net"}, ".detach()")
+    changed = None if found is None else write_edits(text, found[1])
+    assert changed is not None
+    assert changed.source == "out = torch.cat([net(part.cuda()).detach() for part in x.chunk(32)])\n"
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

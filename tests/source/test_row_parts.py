@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.source.cures import function_in
+from nb_oomhelper.source.row_functions import RowFunction
 from nb_oomhelper.source.row_parts import in_row_parts
 from nb_oomhelper.source.row_values import computes_elementwise
 from nb_oomhelper.source.text_edits import read_text, write_edits
+from nb_oomhelper.source.tree import last_name
 
 numpy = pytest.importorskip("numpy")
 
@@ -52,7 +55,14 @@ def parts(
     shapes = {name: thing.shape for name, thing in (known or given()).items() if isinstance(thing, numpy.ndarray)}
     shapes |= {"self.a": (40, 3)}
     body = text.tree.body if node is None else node.body
-    found = in_row_parts(text, body, line, shapes, refused, {"far"}.__contains__, taken, at_top=node is None)
+
+    def called(call: ast.Call) -> RowFunction | None:
+        function = function_in(text, last_name(call.func) or "")
+        return None if function is None else RowFunction(text=text, node=function, shapes=shapes)
+
+    found = in_row_parts(
+        text, body, line, shapes, refused, {"far"}.__contains__, taken, at_top=node is None, functions=called
+    )
     changed = None if found is None else write_edits(text, found.edits)
     return None if changed is None else changed.source
 
@@ -115,6 +125,47 @@ def test_a_function_returns_the_same() -> None:
     names = given() | {"far": lambda a, b: abs(a - b), "self": type("Self", (), {"a": given()["a"]})}
     old, new = (run(one, names)["nearest"](names["self"], names["b"]) for one in (source, changed))
     assert all(numpy.array_equal(one, other) for one, other in zip(old, new, strict=True))
+
+
+RBF = """
+def kernel(x, y, gamma=0.5):
+    'Of all with all.'
+    sq = (x ** 2).sum(1)[:, None] + (y ** 2).sum(axis=1)[None, :] - 2 * x @ y.T
+    return np.exp(-gamma * sq)
+"""
+
+
+@pytest.mark.parametrize("call", ["kernel(a, b)", "kernel(a, y=b, gamma=k)", "np.sqrt(kernel(a * 2, b))"])
+def test_a_function_of_the_notebooks_computes_row_by_row(call: str) -> None:
+    source = f"{RBF}def predict(a, b, w):\n    return {call}.sum(axis=1)\n"
+    changed = parts(source, (40, 7), line=7, function="predict")
+    assert changed is not None
+    assert "for part in" in changed
+    old, new = (run(one, given())["predict"](*map(given().get, "abw")) for one in (source, changed))
+    assert numpy.allclose(old, new)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x - x.mean(axis=0)",
+        "x = x @ y.T\n    return x / x.max()",
+        "x *= 2\n    return x @ y.T",  # the caller's array changes
+        "global seen\n    seen = x\n    return x @ y.T",
+        "return kernel(y, x).T",
+        "return (x + a) @ y.T",  # `a` would be all rows
+        "return x @ y.T * len(x)",
+        "return np.sort(x @ y.T, axis=0)",
+        "for one in y:\n        x = x + one\n    return x",
+        "return kernel(x, y)",
+    ],
+)
+def test_a_function_that_may_need_other_rows(body: str) -> None:
+    source = f"def kernel(x, y):\n    {body}\ndef predict(z, b):\n    return kernel(z, b).sum(axis=1)\n"
+    assert (
+        parts(source, (40, 7), line=len(source.splitlines()), function="predict", known=given() | {"z": given()["a"]})
+        is None
+    )
 
 
 def test_repetitions_are_drawn_in_parts() -> None:

@@ -10,10 +10,10 @@ from nb_oomhelper.source.text_edits import read_text, write_edits
 pytestmark = pytest.mark.plain
 
 
-def sampled(source: str, **counts: int | None) -> str | None:
+def sampled(source: str, frames: str = "", **counts: int | None) -> str | None:
     text = read_text(source)
     assert text is not None
-    edits = take_rows(text, counts, 8)
+    edits = take_rows(text, counts, 8, frames)
     found = write_edits(text, edits) if edits else None
     return None if found is None else found.source
 
@@ -35,6 +35,9 @@ class TestTakeRows:
 
     def test_of_a_text_the_beginning(self) -> None:
         assert sampled("c = Counter(kmers(genome, k))\n", genome=800) == "c = Counter(kmers(genome[:100], k))\n"
+
+    def test_of_a_table_a_name_in_brackets_is_a_column(self) -> None:
+        assert sampled("z = X[columns].apply(f)\n", frames="X", X=None) == "z = X[::8][columns].apply(f)\n"
 
     def test_what_has_as_many_rows_goes_with_it(self) -> None:
         assert sampled("f(X, y)\n", X=None, y=None) == "f(X[::8], y[::8])\n"

@@ -16,11 +16,14 @@ _EXHAUSTED = r"(?:RESOURCE_EXHAUSTED|Resource exhausted|ResourceExhausted): "
 _JAX = r"(?:jax|jaxlib)\.|(?:Jax|Xla)RuntimeError$"
 _TENSORFLOW = r"^tensorflow\.|ResourceExhaustedError$"
 _OTHERS = r"^(?:RuntimeError|ValueError)$|" + _JAX + "|" + _TENSORFLOW
+_REFUSED = r"Out of memory allocating \d+ bytes"
 _SHORT = r"\d[\d.]{0,20} ?[KMGT]?(?:i?B)?\b"  # of the compiler for TPUs: "21.90G", "320.0K"
 
 RULES = (
     # xla/pjrt/cpu: JAX on the CPU
-    Rule("jax.host", "host", _EXHAUSTED, r"Out of memory allocating \d+ bytes", kind=_OTHERS),
+    Rule("jax.host", "host", _EXHAUSTED, _REFUSED, kind=_OTHERS),
+    # the same where one computation waits for another's result: only the text within says what happened
+    Rule("jax.host", "host", r"INTERNAL: Error dispatching computation: ", _REFUSED, kind=_OTHERS),
     # bfc_allocator and the compiler's own check, which says the same of what a whole program needs
     Rule("jax.exhausted", "cuda", _EXHAUSTED, rf"[Oo]ut of memory (?:while )?trying to allocate {SIZE}", kind=_OTHERS),
     Rule("jax.failed_request", "cuda", _EXHAUSTED, rf"Failed to allocate request for {SIZE}", kind=_OTHERS),

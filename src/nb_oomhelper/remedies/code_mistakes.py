@@ -20,6 +20,7 @@ from nb_oomhelper.remedies.let_go import find_let_go
 from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.only_a_part import find_fewer_results, find_less_data
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
+from nb_oomhelper.remedies.step_wise import find_whole_steps
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
@@ -51,6 +52,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_remembered(written, event, places)
         yield from find_kept_by_hooks(written, event, places)
         yield from find_in_one_go(written, event, shortage, places)
+        yield from find_whole_steps(written, event, held, shortage, places)
         yield from find_moved_data(written, event, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)

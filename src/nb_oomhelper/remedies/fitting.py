@@ -10,6 +10,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
+from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.on_the_way import gathers
 from nb_oomhelper.remedies.places import find_places
@@ -20,7 +21,8 @@ from nb_oomhelper.source.to_host import gathers_on_device
 # A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
 # backward pass the output of each layer and of each activation function is kept, about as many as a model has weights
 # and biases, and the request that failed is one of them; in deep networks most are smaller than the first, so that more
-# than some dozens of the failed one do not come together. At the least the gradients come on top, and where nobody
+# than some dozens of the failed one do not come together; where half of those have come already, they do not get
+# smaller, and all may come. At the least the gradients come on top, and where nobody
 # knows the model, three layers that fail at the first need four times what they had. Once `backward()` runs, all
 # outputs are there, and gradients of one or two are missing. Without a graph a layer's input and output live at a time,
 # and the next layer's may be twice as large.
@@ -34,7 +36,6 @@ _MARGIN = 0.1  # of the room, so much stays free: allocators round, and memory h
 _MOST = 0.75  # of the size: to go nearer would be to trust the estimate more than it deserves
 _LEAST = 1 / 1024
 _MUCH = 64 << 20  # bytes that are collected
-_ADAM = ("Adam", "AdamW", "NAdam", "RAdam")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ def _fit_of_worker(requested: int | None, free: int | None) -> Fit:
 
 def _fitted(event: OomEvent, held: Holdings, needs: int, free: int, half: Fit, notebook: Notebook) -> Fit:
     kept = _made_once(held, notebook)
-    fixed = kept + (_still_to_come(held) if half.trains else 0)
+    fixed = kept + (still_to_come(held) if half.trains else 0)
     steps = _whole(event, held, max(event.requested or 0, needs - kept))
     there = free * (1 - _MARGIN) - fixed
     if there <= 0 or steps <= 0:
@@ -154,7 +155,8 @@ def _whole(event: OomEvent, held: Holdings, made: int) -> int:
     kept = [row.count for row in held.rows if row.kind == "variable" and row.role in ("model", "pretrained model")]
     if not kept:
         return int(made * _UNKNOWN_MODEL)
-    return max(int(made * _FORWARD), requested * (1 + min(_OUTPUTS, max(kept))))
+    most = max(kept) if made * 2 >= requested * _OUTPUTS else _OUTPUTS
+    return max(int(made * _FORWARD), requested * (1 + min(most, max(kept))))
 
 
 def _made_once(held: Holdings, notebook: Notebook) -> int:
@@ -165,18 +167,3 @@ def _made_once(held: Holdings, notebook: Notebook) -> int:
         for row in held.rows
         if row.kind == "variable" and row.name in sets and row.role in ("model", "pretrained model", "optimizer")
     )
-
-
-def _still_to_come(held: Holdings) -> int:
-    """Bytes of gradients, and of Adam's two numbers a parameter, that the first step of a training makes."""
-    more = 0
-    for row in held.rows:
-        parts = dict(row.parts)
-        if row.kind == "variable" and row.role in ("model", "pretrained model"):
-            more += max(0, parts.get("parameters", 0) - parts.get("gradients", 0))
-    state = 0
-    for row in held.rows:
-        parts = dict(row.parts)
-        if row.kind == "variable" and row.role == "optimizer" and row.type_name in _ADAM:
-            state = max(state, 2 * parts.get("parameters", 0) - parts.get("optimizer state", 0))
-    return more + state

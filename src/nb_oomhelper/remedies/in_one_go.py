@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.may_move import models_in
+from nb_oomhelper.remedies.on_the_way import learns
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows, model_in_parts, pairs_in_parts
 from nb_oomhelper.source.tree import is_at
 
@@ -26,22 +28,27 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
         shortage: What the cell needs.
         places: Where it may be written.
     """
-    if event.backend == "host" or event.phase == "train" or written.autograd:
+    if event.backend == "host" or event.phase == "train":
+        return
+    detached = bool(written.autograd) and _evaluates(written, event, places)
+    if written.autograd and not detached:
         return
     for place in places:
         if place.line is None:
             continue
         needs = shortage.needs
-        if found := pairs_in_parts(place.text, place.body, place.line):
+        if not detached and (found := pairs_in_parts(place.text, place.body, place.line)):
             left = None if needs is None else needs - needs // _PARTS
             yield Mistake(
                 kind="pairs_in_parts", subject=found[0], place=place, edits=found[1], explains=left, in_cell=True
             )
-        elif written.autograd is False and (
-            found := model_in_parts(place.text, place.body, place.line, models_in(written, apart=True))
+        elif written.autograd is not None and (
+            found := model_in_parts(
+                place.text, place.body, place.line, models_in(written, apart=True), ".detach()" if detached else ""
+            )
         ):
             rows = _rows_of(written, place, found[0])
-            if rows is None or rows < _FEW or _joins_rows(written):
+            if rows is None or rows < _FEW or model_joins_rows(written):
                 continue
             # how much of it comes out, nobody has seen
             half = None if needs is None or _is_given_back(place) else needs // 2
@@ -50,8 +57,19 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
             )
 
 
-def _joins_rows(written: Written) -> bool:
-    """Whether a model of the notebook's computes with several rows of a batch at once, as far as can be read."""
+def _evaluates(written: Written, event: OomEvent, places: list[Place]) -> bool:
+    """Whether a graph is made that nobody goes back through: by what is said, and nothing that trains is on the way."""
+    words = {word for place in places for node in place.body for word in cures.words_in(node)}
+    said = event.phase == "infer" or not words.isdisjoint({"eval", "detach"})
+    return said and not learns(written) and not any(cures.trains(node) for place in places for node in place.body)
+
+
+def model_joins_rows(written: Written) -> bool:
+    """Tell whether a model of the notebook's computes with several rows of a batch at once, as far as can be read.
+
+    Args:
+        written: What the notebook's code says.
+    """
     forwards = (written.function(one) for one in written.definitions if one.name == "forward")
     return any(one is not None and joins_rows(one[1]) for one in forwards)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from nb_oomhelper.introspection import class_mro, class_name, instance_dict
+from nb_oomhelper.records.holdings import Holdings
 
 _PARTS = 16  # models within one, that are looked at
 _MANY = 2_000  # layers of one, that are asked whether they go row by row
 _OF_BATCH = frozenset({"_BatchNorm", "_DropoutNd", "RReLU", "GaussianNoise", "DropPath"})  # in training
+_ADAM = ("Adam", "AdamW", "NAdam", "RAdam")
 _OF_TIME = frozenset({"RNNBase", "MultiheadAttention"})
 
 
@@ -89,3 +91,22 @@ def goes_row_by_row(thing: object) -> bool:
         below = names.get("_modules")
         todo += list(below.values()) if type(below) is dict else []
     return not todo
+
+
+def still_to_come(held: Holdings) -> int:
+    """Give the bytes of gradients, and of Adam's two numbers a parameter, that the first step of a training makes.
+
+    Args:
+        held: Who keeps memory.
+    """
+    more = 0
+    for row in held.rows:
+        parts = dict(row.parts)
+        if row.kind == "variable" and row.role in ("model", "pretrained model"):
+            more += max(0, parts.get("parameters", 0) - parts.get("gradients", 0))
+    state = 0
+    for row in held.rows:
+        parts = dict(row.parts)
+        if row.kind == "variable" and row.role == "optimizer" and row.type_name in _ADAM:
+            state = max(state, 2 * parts.get("parameters", 0) - parts.get("optimizer state", 0))
+    return more + state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -11,7 +12,14 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_needs import codes_of, names_of_functions, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, reads_at_top, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
-from nb_oomhelper.remedies.elements import find_kept, find_local, find_rows, is_iterator, line_at_top, read_steps
+from nb_oomhelper.remedies.elements import (
+    find_kept,
+    find_local,
+    find_rows,
+    is_iterator,
+    line_at_top,
+    read_steps,
+)
 from nb_oomhelper.remedies.graph_made import has_graph
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
@@ -131,5 +139,12 @@ def inspect_notebook(
             kept=find_kept(variables),
             local=find_local(frames),
             rows=find_rows({name: variables[name] for name in cell.needs & names}),
+            frames=_tables({name: variables[name] for name in cell.needs & names}),
         ),
     )
+
+
+def _tables(names: Mapping[str, object]) -> frozenset[str]:
+    """Pandas' frames, of which a name in brackets is a column and no row."""
+    frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
+    return frozenset(name for name, thing in names.items() if type(thing) is frame)

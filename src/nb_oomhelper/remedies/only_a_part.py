@@ -12,11 +12,13 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.on_the_way import learns
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by, refused_shape
 from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.call_sites import bound_names
 from nb_oomhelper.source.collecting import root_of
-from nb_oomhelper.source.cures import statement_at
+from nb_oomhelper.source.cures import statement_at, words_in
 from nb_oomhelper.source.sampling import keep_newest, take_rows, wants_all
-from nb_oomhelper.source.tree import is_at
+from nb_oomhelper.source.tree import is_at, names_in
 
+_LOOKING_BACK = frozenset({"shift", "rolling", "diff", "pct_change", "ewm", "resample", "lag", "convolve", "unfold"})
 _FEWEST = 64  # rows of data, of which a part says something
 _LEFT = 16  # rows that must stay
 _STEPS = (2, 1 << 12)  # of so many rows one is taken, at least and at most
@@ -41,12 +43,15 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
     if most < _FEWEST or not _may_be_made_of(event, most):
         return
     step = _step(shortage)
-    same = {name: count if is_text else None for name, (count, is_text) in written.rows.items() if count == most}
+    in_order = _looks_back(written)
+    same = {
+        name: count if is_text or in_order else None for name, (count, is_text) in written.rows.items() if count == most
+    }
     names = {name: length for name, length in same.items() if name in written.cell.needs}
     hidden = written.needed - written.cell.used  # read by functions, which would go on reading all
     if most // step < _LEFT or hidden & names.keys() or names.keys() & written.cell.sets:
         return
-    if edits := take_rows(cell.text, names, step):
+    if edits := take_rows(cell.text, names, step, written.frames):
         asked = event.requested or shortage.needs
         yield Mistake(
             kind="less_data",
@@ -58,12 +63,25 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
         )
 
 
+def _looks_back(written: Written) -> bool:
+    """Whether rows are computed from those before them: of every eighth row the ones before are others."""
+    functions = (written.function(one) for one in written.definitions if one.called)
+    words = written.cell.words.union(*(words_in(one[1]) for one in functions if one is not None))
+    return not _LOOKING_BACK.isdisjoint(word.strip(".") for word in words)
+
+
 def _read_there(written: Written, cell: Place) -> set[str]:
-    """Names that the cell's statement reads that was running."""
+    """Names that the cell's statement reads that was running, or of which what it reads was made in the cell."""
     line = cell.line or 0
     running = statement_at(cell.body, line)
-    nodes = ast.walk(running) if running is not None else ()
-    return {one.id for one in nodes if isinstance(one, ast.Name) and is_at(one, line)} & written.cell.needs
+    if running is None:
+        return set()
+    found = {one.id for one in ast.walk(running) if isinstance(one, ast.Name) and is_at(one, line)}
+    for node in reversed(cell.body[: cell.body.index(running)]):
+        made = {name for part in ast.walk(node) for name in bound_names(part)}
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and found & made:
+            found |= names_in(node)
+    return found & written.cell.needs
 
 
 def _may_be_made_of(event: OomEvent, rows: int) -> bool:

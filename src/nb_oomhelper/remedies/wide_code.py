@@ -18,7 +18,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting, sparse
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.lighter import find_wide
-from nb_oomhelper.source.tree import is_at, names_in, pairs, walk
+from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, walk
 
 _MUCH_SMALLER = 8  # times
 
@@ -67,7 +67,7 @@ def _in_float32(
     edits = cures.in_float32(place.text, running)
     edits += [] if edits else narrowing.collected_as_float32(place.text, running, _lists_of_float64(written, place))
     edits = edits or narrowing.scaled_as_float32(place.text, running, _whole_numbers(written, place))
-    explains = half if edits else None
+    explains = half + _made_by(written, held, place) // 2 if edits and half is not None else None
     if not edits:
         edits = cures.in_float32(place.text, place.body)
     if not edits and (edits := narrowing.scaled_as_float32(place.text, place.body, ())):
@@ -75,6 +75,22 @@ def _in_float32(
         explains = None if half is None or not made else half + made // 2
     if edits:
         yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=explains, in_cell=True)
+
+
+def _made_by(written: Written, held: Holdings, place: Place) -> int:
+    """Bytes of float64 that earlier calls of a function have given the failed cell."""
+    if place.definition is None:
+        return 0
+    given = [
+        target.id
+        for node in written.cell.tree.body
+        for target, value in pairs(node)
+        if isinstance(target, ast.Name)
+        and isinstance(value, ast.Call)
+        and last_name(value.func) == place.definition.name
+    ]
+    rows = frozenset[int]().union(*(held.named(name) for name in written.made_names() & {*given}))
+    return sum(dict(held.rows[index].dtypes).get("float64", 0) for index in rows)
 
 
 def _made_rows(written: Written, held: Holdings) -> frozenset[int]:

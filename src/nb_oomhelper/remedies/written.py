@@ -29,6 +29,7 @@ class Written:
         kept: What variables keep, by path.
         local: The same of the local names of functions on that way, by file and first line of their code.
         rows: How many rows there are of what the cell's names stand for, and whether it is a text.
+        frames: Those of these names that stand for tables with columns.
         texts: What was read of the sources.
     """
 
@@ -41,6 +42,7 @@ class Written:
     kept: Mapping[str, Kept] = field(default_factory=dict)
     local: Mapping[tuple[str, int], Mapping[str, Kept]] = field(default_factory=dict)
     rows: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
+    frames: frozenset[str] = frozenset()
     texts: dict[str, SourceText | None] = field(default_factory=dict)
 
     def read(self, source: str) -> SourceText | None:

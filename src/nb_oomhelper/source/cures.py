@@ -26,6 +26,7 @@ CureKind = Literal[
     "move_last",
     "model_in_parts",
     "pairs_in_parts",
+    "step_in_parts",
     "add_item",
     "no_grad",
     "retain_graph",
@@ -57,6 +58,7 @@ _WITHOUT_GRAD = frozenset({"no_grad", "inference_mode", "set_grad_enabled"})
 _NOT_WRAPPED = frozenset({"jit", "script", "compile", "vmap", "property", "setter"})
 _REDUCING = frozenset({"mean", "sum", "std", "var", "cumsum", "prod", "average"})
 _FLOAT64 = frozenset({"zeros", "ones", "empty", "full", "linspace"})  # of NumPy: float64 where no dtype is given
+_UNIT = frozenset({"eye", "identity"})  # the same, but seldom all that an array is computed from
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +201,11 @@ def in_float32(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
         body: The statements to look in.
     """
     edits: list[Edit] = []
+    looked_up = {one.value for one in walk(body) if isinstance(one, ast.Subscript)}  # `np.eye(n)[labels]`
     for node in walk(body):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
+        makes = node.func.attr in _FLOAT64 or (node.func.attr in _UNIT and node in looked_up)
         maker = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
         given = {keyword.arg: keyword.value for keyword in node.keywords}
         if node.func.attr in _REDUCING:  # the numbers are added up with 16 digits, and little is made
@@ -210,7 +214,7 @@ def in_float32(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
             edits.append((*text.span(node.args[0]), new))
         elif "dtype" in given and (new := _narrow(_written(text, given["dtype"]))):
             edits.append((*text.span(given["dtype"]), new))
-        elif maker in ("np", "numpy") and node.func.attr in _FLOAT64 and None not in given and "dtype" not in given:
+        elif maker in ("np", "numpy") and makes and None not in given and "dtype" not in given:
             last = [*node.args, *given.values()]
             filled = [*node.args[1:2], *(given[one] for one in given if one == "fill_value")]
             whole = node.func.attr == "full" and not all(_is_float(one) for one in filled)

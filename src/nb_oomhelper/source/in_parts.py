@@ -31,7 +31,7 @@ _TENSOR = frozenset(
 
 
 def model_in_parts(
-    text: SourceText, body: list[ast.stmt], line: int, models: Collection[str]
+    text: SourceText, body: list[ast.stmt], line: int, models: Collection[str], behind: str = ""
 ) -> tuple[str, list[Edit]] | None:
     """Put what a model gets through it in parts: `torch.cat([net(part.cuda()) for part in x.chunk(32)])`.
 
@@ -40,6 +40,7 @@ def model_in_parts(
         body: The statements of one function, or of the cell.
         line: The line that was running, from 1.
         models: Names of models, or of attributes that are one.
+        behind: What is written behind what comes out of each part: ".detach()".
 
     Returns:
         What is put through, and the edits; None where what comes out may be no tensor.
@@ -64,7 +65,7 @@ def model_in_parts(
         start, end = text.span(call)
         first, last = text.span(whole)
         inner = f"{text.text[start:first]}part{text.text[last:end]}"
-        written = f"torch.cat([{inner} for part in {text.text[first:last]}.chunk({_PARTS})])"
+        written = f"torch.cat([{inner}{behind} for part in {text.text[first:last]}.chunk({_PARTS})])"
         return ast.unparse(whole), [(start, end, written)]
     return None
 

@@ -140,12 +140,34 @@ def _may_have_rows(node: ast.AST, shapes: Mapping[str, tuple[int, ...]], length:
 
 def _axes_of(node: ast.Subscript, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """How many axes something has that gets new ones; of a name that nobody knows 0, which may be a number's."""
-    shape = shape_of(node.value, shapes)
     index = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     taken = sum(not _is_new_axis(one) and not isinstance(one, ast.Slice) for one in index)
-    if shape is None:
-        return 0 if isinstance(node.value, (ast.Name, ast.Attribute)) else _MANY
-    return len(shape) + sum(map(_is_new_axis, index)) - taken
+    if isinstance(node.value, (ast.Name, ast.Attribute)) and shape_of(node.value, shapes) is None:
+        return 0
+    axes = _axes_made(node.value, shapes)
+    return _MANY if axes is None else axes + sum(map(_is_new_axis, index)) - taken
+
+
+def _axes_made(node: ast.expr, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """How many axes something has that is computed of known arrays, as `(b ** 2).sum(1)`; None where nobody knows."""
+    if isinstance(node, ast.Constant):
+        return 0
+    if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.MatMult):
+        sides = _axes_made(node.left, shapes), _axes_made(node.right, shapes)
+        return None if sides[0] is None or sides[1] is None else max(sides[0], sides[1])
+    if isinstance(node, ast.Call) and last_name(node.func) in REDUCING:
+        given = [*node.args, *(one.value for one in node.keywords if one.arg == "axis")]
+        method = isinstance(node.func, ast.Attribute) and not is_module(node.func.value)
+        given = [node.func.value, *given] if method else given  # type: ignore[attr-defined]
+        one_axis = len(given) == 2 and isinstance(given[1], ast.Constant) and type(given[1].value) is int
+        axes = (
+            _axes_made(given[0], shapes)
+            if one_axis and len(given) == len(node.args) + len(node.keywords) + method
+            else None
+        )
+        return None if axes is None else axes - 1
+    shape = shape_of(node, shapes)
+    return None if shape is None else len(shape)
 
 
 def _is_reduced(call: ast.Call, *, flat: bool) -> bool | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.letting_go import is_on_the_way
+from nb_oomhelper.source.row_functions import Find, FunctionReader, no_function
 from nb_oomhelper.source.row_sources import Rows, UnfitError
 from nb_oomhelper.source.row_totals import SIMPLE, read_totals
 from nb_oomhelper.source.row_values import RowReader
@@ -67,6 +68,7 @@ def in_row_parts(
     taken: Collection[str],
     *,
     at_top: bool,
+    functions: Find = no_function,
 ) -> RowParts | None:
     """Write a loop over parts of the rows around what makes a large array, and what takes little of each row.
 
@@ -79,6 +81,7 @@ def in_row_parts(
         elementwise: Whether a function of the notebook, by its name, computes element by element.
         taken: Names that must stay as they are.
         at_top: The statements are a cell's: what they bind stays.
+        functions: Finds the function of the notebook that is called.
 
     Returns:
         The changes; None where it cannot be.
@@ -90,8 +93,9 @@ def in_row_parts(
         return None
     at = next(at for at, one in enumerate(block) if is_at(one, line))
     for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
-        reader = RowReader(text, shapes, refused, elementwise, part)
+        reader = FunctionReader(text, shapes, refused, elementwise, part)
         reader.may_be_few = not at_top or refused[0] < PARTS
+        reader.functions = functions
         run = _read(text, reader, block[first:last], block[last:])
         if run is None or len(run.inside) + len(run.hoisted) <= at - first:
             continue

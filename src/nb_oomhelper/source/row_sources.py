@@ -44,6 +44,7 @@ class Sources:
         counts: What tells how many rows there are, as code.
         elementwise: Whether a function of the notebook, by its name, computes element by element.
         drawn: Calls that draw random numbers for the rows of a part.
+        called: Calls of functions of the notebook that compute row by row.
         may_be_few: There may be fewer rows than parts.
     """
 
@@ -63,6 +64,7 @@ class Sources:
         self.edits: list[Edit] = []
         self.counts: list[str] = []
         self.drawn: list[ast.Call] = []
+        self.called: list[ast.Call] = []
         self.may_be_few = False
 
     def check(self, node: ast.AST) -> None:
@@ -72,7 +74,7 @@ class Sources:
             UnfitError: It calls something that nobody knows, or draws more than the random numbers of its rows.
         """
         told = len(self.drawn) < 2 and (not self.drawn or len(set(self.counts)) == 1)
-        if not told or not is_quiet(node, self.drawn, self.elementwise):
+        if not told or not is_quiet(node, [*self.drawn, *self.called], self.elementwise):
             raise UnfitError
 
     def bind(self, name: str, value: ast.expr) -> None:

@@ -6,7 +6,7 @@ What comes out is another then, so this is the last that is thought of; but the 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from nb_oomhelper.source.collecting import is_keeper
 from nb_oomhelper.source.source_text import Edit, SourceText
@@ -21,13 +21,16 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.
 _LOOKS = frozenset({"len", "print", "choice", "randrange", "id", "type"})
 
 
-def take_rows(text: SourceText, counts: Mapping[str, int | None], step: int) -> list[Edit]:
+def take_rows(
+    text: SourceText, counts: Mapping[str, int | None], step: int, frames: Collection[str] = ()
+) -> list[Edit]:
     """Let a cell read one row in so many of some names: `linkage(X)` becomes `linkage(X[::8])`.
 
     Args:
         text: The cell.
         counts: The names; of a text with its length, as its beginning is taken.
         step: Of how many rows one is taken.
+        frames: Names of tables: `df[columns]` picks no rows.
 
     Returns:
         The places that change; none where the cell binds or changes one of the names, or picks single rows.
@@ -41,7 +44,11 @@ def take_rows(text: SourceText, counts: Mapping[str, int | None], step: int) -> 
     for node in nodes:
         if not isinstance(node, ast.Name) or node.id not in counts:
             continue
-        if not isinstance(node.ctx, ast.Load) or _is_changed(node, parents) or _is_picked(node, parents, counts):
+        if (
+            not isinstance(node.ctx, ast.Load)
+            or _is_changed(node, parents)
+            or _is_picked(node, parents, counts, frames)
+        ):
             return []
         own.add(node.id)
         length = counts[node.id]
@@ -73,7 +80,9 @@ def _is_changed(node: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> bool:
     return False
 
 
-def _is_picked(node: ast.Name, parents: Mapping[ast.AST, ast.AST], counts: Mapping[str, int | None]) -> bool:
+def _is_picked(
+    node: ast.Name, parents: Mapping[ast.AST, ast.AST], counts: Mapping[str, int | None], frames: Collection[str]
+) -> bool:
     """`X[i]`: there may be no such row in a part. A mask must be made of what is taken, too."""
     above = parents.get(node)
     if not isinstance(above, ast.Subscript) or above.value is not node:
@@ -82,7 +91,7 @@ def _is_picked(node: ast.Name, parents: Mapping[ast.AST, ast.AST], counts: Mappi
     index = index.elts[0] if isinstance(index, ast.Tuple) and index.elts else index
     if isinstance(index, ast.Constant):
         return type(index.value) is int
-    if isinstance(index, (ast.Slice, ast.List)):
+    if isinstance(index, (ast.Slice, ast.List)) or (node.id in frames and isinstance(index, ast.Name)):
         return False
     return not any(isinstance(one, ast.Name) and one.id in counts for one in ast.walk(index))
 

@@ -38,8 +38,27 @@ def find_additions(
                 found += others if len(others) == 1 else []
     plain = (ast.Constant, ast.List, ast.Tuple)
     tensors = [node for node in found if not isinstance(node, plain) and not is_free(node)]
-    behind = ".detach()" if wants_tensors(body, name, readers) else ".item()"
-    return [edit for node in tensors for edit in put_behind(text, node, behind)]
+    if wants_tensors(body, name, readers):
+        return [edit for node in tensors for edit in put_behind(text, node, ".detach()")]
+    return [edit for node in tensors for edit in _made_number(text, body, node)]
+
+
+def _made_number(text: SourceText, body: list[ast.stmt], node: ast.expr) -> list[Edit]:
+    """`(x * n).item()`; of what a function is given, others may give it numbers already."""
+    given = {one.arg for function in ast.walk(text.tree) if _is_body(function, body) for one in _arguments(function)}
+    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    if not names or names - given or any(isinstance(one, ast.Call) for one in ast.walk(node)):
+        return put_behind(text, node, ".item()")
+    start, end = text.span(node)
+    return [(start, start, "getattr("), (end, end, f', "item", lambda: {text.text[start:end]})()')]
+
+
+def _is_body(function: ast.AST, body: list[ast.stmt]) -> bool:
+    return isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and function.body is body
+
+
+def _arguments(function: ast.AST) -> list[ast.arg]:
+    return [one for part in ast.iter_child_nodes(function) for one in ast.walk(part) if isinstance(one, ast.arg)]
 
 
 def _calls_on(body: list[ast.stmt], name: str, method: str) -> bool:

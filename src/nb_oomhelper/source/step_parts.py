@@ -1,0 +1,224 @@
+"""A training step of all rows at once, written so that its gradients are added up over parts of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from nb_oomhelper.source.moving import moves, what_moves
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, is_name, last_name, names_in, walk
+
+_PARTS = 32
+_MEANS = frozenset(
+    {"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCEWithLogitsLoss", "BCELoss", "CrossEntropyLoss"}
+)
+_FUNCTIONS = frozenset(
+    {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "binary_cross_entropy"}
+    | {"cross_entropy"}
+)
+_FLATTENS = frozenset({"view", "reshape", "flatten", "squeeze", "ravel", "transpose", "permute"})
+_SHOWS = frozenset({"item", "detach"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The statements of a step: the model's, if it has one of its own, the loss's and `loss.backward()`."""
+
+    model: ast.Assign | None
+    loss: ast.Assign
+    backward: ast.Expr
+    call: ast.Call
+
+
+def step_in_parts(
+    text: SourceText,
+    body: list[ast.stmt],
+    line: int,
+    models: Collection[str],
+    rows: Mapping[str, int],
+    losses: Mapping[str, str],
+) -> tuple[str, list[Edit]] | None:
+    """Write `loss = f(net(x), y); loss.backward()` as a loop over parts of the rows, each with its share of the loss.
+
+    Args:
+        text: The source.
+        body: The statements of one function, or of the cell.
+        line: The line that was running, from 1.
+        models: Names of models through which each row goes by itself.
+        rows: How many axes tensors have that have as many rows as what goes through the model, by name.
+        losses: Names that stand for the mean of what each row has lost, as `mean_losses` gives them.
+
+    Returns:
+        What goes through the model, and the edits; None where it may not come to the same.
+    """
+    for block in _blocks(body):
+        step = _step_in(block, models, losses)
+        running = step is not None and any(
+            is_at(one, line) for one in (step.model, step.loss, step.backward) if one is not None
+        )
+        if step is None or not running or not _is_alone(body, block, step):
+            continue
+        given = step.call.args[0]
+        given = what_moves(given) if moves(given) else given
+        made = {target.id for one in (step.model, step.loss) if one is not None for target in _named(one)}
+        read = {name for one in (step.model, step.loss) if one is not None for name in names_in(one)} - made
+        cut = sorted(read & {*rows}, key=lambda name: not is_name(given, name))
+        fits = all(_is_row_by_row(step, rows[name], losses) for name in cut[1:]) and not _is_batch(body, step, cut)
+        if isinstance(given, ast.Name) and given.id in cut and len(cut) > 1 and fits:
+            edits = _written(text, step, cut)
+            return (given.id, edits) if edits else None
+    return None
+
+
+def mean_losses(tree: ast.AST) -> dict[str, str]:
+    """Give the names of losses that are the mean over all rows, with what they are: `criterion = nn.MSELoss()`.
+
+    Args:
+        tree: The source that makes them.
+    """
+    return {
+        node.targets[0].id: last_name(node.value.func) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Call)
+        if last_name(node.value.func) in _MEANS and not node.value.args and not node.value.keywords
+    }
+
+
+def _blocks(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
+    yield body
+    for node in walk(body):
+        inner = getattr(node, "body", None)
+        if isinstance(node, (ast.For, ast.While, ast.With, ast.If)) and isinstance(inner, list):
+            yield inner
+
+
+def _step_in(block: list[ast.stmt], models: Collection[str], losses: Mapping[str, str]) -> _Step | None:
+    backward = [one for one in block if _goes_backward(one)]
+    if len(backward) != 1 or not isinstance(backward[0], ast.Expr):
+        return None
+    before = block[: block.index(backward[0])]
+    name = backward[0].value.func.value.id  # type: ignore[attr-defined]
+    loss = next((one for one in reversed(before) if name in {each.id for each in _named(one)}), None)
+    if not isinstance(loss, ast.Assign) or not _is_mean(loss.value, losses):
+        return None
+    made = [one for one in before if isinstance(one, ast.Assign) and _calls_of(one, models)]
+    model = next((one for one in made if one is not loss), None)
+    calls = [call for one in made for call in _calls_of(one, models)]
+    plain = len(calls) == 1 and len(calls[0].args) == 1 and not calls[0].keywords
+    ordered = model is None or (len(_named(model)) == 1 and block.index(model) < block.index(loss))
+    return _Step(model, loss, backward[0], calls[0]) if plain and ordered else None
+
+
+def _goes_backward(node: ast.stmt) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else None
+    method = call.func if isinstance(call, ast.Call) and not call.args and not call.keywords else None
+    return isinstance(method, ast.Attribute) and method.attr == "backward" and isinstance(method.value, ast.Name)
+
+
+def _is_batch(body: list[ast.stmt], step: _Step, names: Collection[str]) -> bool:
+    """Whether a loop gives other rows to each step: then its batch can be smaller, which costs less time."""
+    loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and step.backward in ast.walk(one)]
+    bound = (one for one in walk(loops) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
+    return any(one.id in names for one in bound)
+
+
+def _named(node: ast.AST) -> list[ast.Name]:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [one for one in targets if isinstance(one, ast.Name)]
+
+
+def _is_mean(node: ast.expr, losses: Mapping[str, str]) -> bool:
+    """Whether it is a loss whose value is the mean over the rows; weights would make it another."""
+    if not isinstance(node, ast.Call) or node.keywords or len(node.args) != 2:
+        return False
+    name = last_name(node.func)
+    return name in (losses if isinstance(node.func, ast.Name) and name in losses else _FUNCTIONS)
+
+
+def _is_row_by_row(step: _Step, axes: int, losses: Mapping[str, str]) -> bool:
+    """Whether each row is compared with its own target alone, as far as can be read.
+
+    Of a column and a flat target MSE and its like compare all pairs. What flattens tokens may leave out padded ones,
+    and then the mean is of other numbers in each part.
+    """
+    statements = [one for one in (step.model, step.loss) if one is not None]
+    words = {one.attr for node in statements for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    name = last_name(step.loss.value.func) or ""  # type: ignore[attr-defined]
+    name = losses.get(name, name).lower().replace("_", "")
+    if name.startswith(("crossentropy", "binarycrossentropy", "bce")):
+        return not words & _FLATTENS
+    return (axes == 1) == bool(words & _FLATTENS)
+
+
+def _calls_of(node: ast.AST, models: Collection[str]) -> list[ast.Call]:
+    return [one for one in ast.walk(node) if isinstance(one, ast.Call) and last_name(one.func) in models and one.args]
+
+
+def _is_alone(body: list[ast.stmt], block: list[ast.stmt], step: _Step) -> bool:
+    """Whether what the model gives is read by the loss alone, and the loss later only as a number."""
+    own = {id(one) for node in (step.model, step.loss, step.backward) if node is not None for one in ast.walk(node)}
+    others = [one for one in walk(body) if isinstance(one, ast.Name) and id(one) not in own]
+    given = {one.id for one in _named(step.model)} if step.model is not None else set[str]()
+    loss = _named(step.loss)[0].id
+    if any(one.id in given for one in others):
+        return False
+    first = block.index(step.model or step.loss)
+    between = block[first : block.index(step.backward)]
+    quiet = all(one in (step.model, step.loss) or _begins_anew(one) for one in between)
+    shown = {id(one.value) for one in walk(body) if isinstance(one, ast.Attribute) and one.attr in _SHOWS}
+    shown |= {
+        id(one.args[0]) for one in walk(body) if isinstance(one, ast.Call) and _is_float(one) and len(one.args) == 1
+    }
+    return quiet and all(id(one) in shown for one in others if one.id == loss)
+
+
+def _is_float(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == "float"
+
+
+def _begins_anew(node: ast.stmt) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and last_name(call.func) in ("zero_grad", "print")
+
+
+def _written(text: SourceText, step: _Step, cut: list[str]) -> list[Edit]:
+    parts = [f"{name}_part" for name in cut]
+    loss = _named(step.loss)[0].id
+    whole = f"{loss}_parts"
+    start = text.span(step.backward)[0]
+    indent = text.text[text.line_start(start) : start]
+    gone = [text.span(one) for one in (step.model, step.loss) if one is not None]
+    if (
+        indent.strip()
+        or any(one in text.text for one in (*parts, whole))
+        or not all(_stands_alone(text, *one) for one in gone)
+    ):
+        return []
+    inner = [_with_parts(text, one, cut) for one in (step.model, step.loss) if one is not None]
+    inner[-1] += f" * (len({parts[0]}) / len({cut[0]}))"
+    lines = [
+        f"{whole} = []",
+        f"for {', '.join(parts)} in zip({', '.join(f'{name}.chunk({_PARTS})' for name in cut)}):",
+        *(f"    {one}".replace("\n", "\n    ") for one in (*inner, f"{loss}.backward()")),
+        f"    {whole}.append({loss}.detach())",
+        f"{loss} = sum({whole})",
+    ]
+    removed = [(text.line_start(first), min(text.line_end(last) + 1, len(text.text)), "") for first, last in gone]
+    return [*removed, (*text.span(step.backward), f"\n{indent}".join(lines))]
+
+
+def _stands_alone(text: SourceText, start: int, end: int) -> bool:
+    rest = text.text[end : text.line_end(end)].strip()
+    return not text.text[text.line_start(start) : start].strip() and (not rest or rest.startswith("#"))
+
+
+def _with_parts(text: SourceText, node: ast.Assign, cut: list[str]) -> str:
+    start, end = text.span(node)
+    written = text.text[start:end]
+    reads = [one for one in ast.walk(node.value) if isinstance(one, ast.Name) and one.id in cut]
+    for one in sorted(reads, key=lambda one: -text.span(one)[0]):
+        first, last = text.span(one)
+        written = f"{written[: first - start]}{one.id}_part{written[last - start :]}"
+    return written

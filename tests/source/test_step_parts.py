@@ -1,0 +1,98 @@
+"""A training step of all rows: its gradients and its loss come to the same in parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nb_oomhelper.source.step_parts import mean_losses, step_in_parts
+from nb_oomhelper.source.text_edits import read_text, write_edits
+
+BEFORE = "loss_fn = nn.MSELoss()\ncriterion = nn.CrossEntropyLoss()\n"
+STEP = """\
+for epoch in range(3):
+    out = net(X)  # all rows
+    loss = loss_fn(out, y)
+    opt.zero_grad()
+    loss.backward()
+    opt.step()
+    losses.append(loss.item())
+"""
+AXES = {"X": 2, "y": 2, "flat": 1, "labels": 1}
+
+
+def parts(source: str, line: int = 2) -> str | None:
+    text, before = read_text(source), read_text(BEFORE)
+    assert text is not None
+    assert before is not None
+    found = step_in_parts(text, text.tree.body, line, {"net"}, AXES, mean_losses(before.tree))
+    changed = None if found is None else write_edits(text, found[1])
+    return None if changed is None else changed.source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        STEP,
+        STEP.replace("out = net(X)", "out = net(X.to(dev))"),
+        STEP.replace("loss_fn(out, y)", "loss_fn(out.squeeze(1), flat)"),
+        STEP.replace("    out = net(X)  # all rows\n", "").replace("(out, y)", "(net(X),\n                   y)"),
+        STEP.replace("loss_fn(out, y)", "criterion(two(out), labels)").replace(
+            "losses.append(loss.item())", "print(loss.item())"
+        ),
+    ],
+)
+@pytest.mark.parametrize("count", [1000, 7])
+def test_it_learns_the_same(source: str, count: int) -> None:
+    torch = pytest.importorskip("torch")
+    changed = parts(source)
+    assert changed is not None
+    assert ".chunk(32)" in changed
+    weights = []
+    for code in (source, changed):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        x, y = torch.randn(count, 3), torch.randn(count, 1)
+        names: dict[str, Any] = {
+            "net": net,
+            "X": x,
+            "y": y,
+            "dev": "cpu",
+            "flat": y[:, 0],
+            "labels": (y[:, 0] > 0).long(),
+        }
+        names |= {"opt": torch.optim.SGD(net.parameters(), lr=0.5), "losses": [], "nn": torch.nn}
+        names["two"] = lambda out: torch.cat([out, -out], dim=1)
+        exec(BEFORE + code, names)
+        weights.append([*(one.detach().flatten() for one in net.parameters()), torch.tensor(names["losses"])])
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("loss_fn(out, y)", "loss_fn(out, flat)"),  # all pairs of a column and a flat target
+        ("loss_fn(out, y)", "other(out, y)"),
+        ("loss_fn(out, y)", "F.mse_loss(out, y, reduction='sum')"),
+        ("loss_fn(out, y)", "loss_fn(out, y) + out.abs().mean()"),
+        ("loss_fn(out, y)", "criterion(out.view(-1, 9), labels)"),  # padded tokens may be left out
+        ("opt.step()", "opt.step(); print(out.shape)"),
+        ("loss.item()", "loss"),
+        ("loss.backward()", "loss.backward(retain_graph=True)"),
+        ("    opt.zero_grad()\n", "    out = out * 2\n"),
+        ("net(X)", "net(Z)"),
+        ("for epoch in range(3):", "for X, y in loader:"),  # a batch, which can be smaller
+        ("    out = net(X)", "    y = ys[epoch]\n    out = net(X)"),
+        ("net(X)", "net(X, h)"),
+    ],
+)
+def test_none_where_it_may_come_to_something_else(old: str, new: str) -> None:
+    assert old in STEP
+    source = STEP.replace(old, new)
+    (line,) = (number for number, one in enumerate(source.splitlines(), 1) if "net(" in one)
+    assert parts(source, line) is None
+
+
+def test_only_the_step_that_was_running() -> None:
+    assert parts(STEP, line=6) is None
