@@ -77,6 +77,7 @@ def test_it_learns_the_same(source: str, count: int) -> None:
         ("loss_fn(out, y)", "F.mse_loss(out, y, reduction='sum')"),
         ("loss_fn(out, y)", "loss_fn(out, y) + out.abs().mean()"),
         ("loss_fn(out, y)", "criterion(out.view(-1, 9), labels)"),  # padded tokens may be left out
+        ("loss_fn(out, y)", "criterion(out, y)"),  # a class for each token, of which padded ones may be left out
         ("opt.step()", "opt.step(); print(out.shape)"),
         ("loss.item()", "loss"),
         ("loss.backward()", "loss.backward(retain_graph=True)"),

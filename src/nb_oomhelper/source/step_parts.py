@@ -140,14 +140,16 @@ def _is_mean(node: ast.expr, losses: Mapping[str, str]) -> bool:
 def _is_row_by_row(step: _Step, axes: int, losses: Mapping[str, str]) -> bool:
     """Whether each row is compared with its own target alone, as far as can be read.
 
-    Of a column and a flat target MSE and its like compare all pairs. What flattens tokens may leave out padded ones,
-    and then the mean is of other numbers in each part.
+    Of a column and a flat target MSE and its like compare all pairs. Of tokens, padded ones may be left out, and then
+    the mean is of other numbers in each part.
     """
     statements = [one for one in (step.model, step.loss) if one is not None]
     words = {one.attr for node in statements for one in ast.walk(node) if isinstance(one, ast.Attribute)}
     name = last_name(step.loss.value.func) or ""  # type: ignore[attr-defined]
     name = losses.get(name, name).lower().replace("_", "")
-    if name.startswith(("crossentropy", "binarycrossentropy", "bce")):
+    if name.startswith("crossentropy"):
+        return axes == 1 and not words & _FLATTENS
+    if name.startswith(("binarycrossentropy", "bce")):
         return not words & _FLATTENS
     return (axes == 1) == bool(words & _FLATTENS)
 
