@@ -170,17 +170,43 @@ class TestUnsafe:
         assert kernel.eval("len(Out)") == 0
         assert before - kernel.eval("resident()") > 310 * MIB
 
-    def test_error_of_a_fix_is_told(self, kernel: Kernel) -> None:
+    @pytest.mark.parametrize(
+        ("meanwhile", "why", "asked"),
+        [
+            ("del numbers", "is gone", True),
+            ("del numbers", "is gone", False),
+            ("numbers = numbers[:10]", "is not what it was", True),
+            ("del numbers\nnumbers = numpy.ones(64 << 20, numpy.uint8)", "is not what it was", True),
+        ],
+    )
+    def test_what_it_was_for_has_gone_meanwhile(self, kernel: Kernel, meanwhile: str, why: str, asked: bool) -> None:
+        """Between the error and the click, or between the question and the answer."""
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
-        kernel.execute("del numbers")
-        panel.only(run_of(panel, "delete-variable"))
+        if asked:
+            panel.only(run_of(panel, "delete-variable"))
+        kernel.execute(meanwhile)
+        there = kernel.eval("'numbers' in globals() and id(numbers)")
+        if not asked:
+            panel.only(run_of(panel, "delete-variable"))
         reply = panel.click("Run anyway")
-        assert "The code raised an error: UsageError: no variable called numbers; nothing was released" in panel.text
-        assert reply.errors[0]["ename"] == "UsageError"
-        assert shown(reply) == []
-        panel.only(run_of(panel, "release-failed-cell"))
+        assert f"Nothing was done. Delete numbers: what this is about {why}" in panel.text
+        assert "freed" not in panel.text
+        assert "No longer applies: what it was for" in panel.text
+        assert kernel.eval(f"[{CASE}.outcomes, 'numbers' in globals() and id(numbers)]") == [[], there]
+        assert (reply.errors, reply.stdout, shown(reply)) == ([], "", [])
+        assert panel.buttons.count("Only the fix") == 1  # the release
+        panel.only()
         assert "Release the failed cell: freed" in panel.text
+
+    def test_what_it_was_for_has_gone_tells_the_magic(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
+        fail(kernel)
+        numbers = dict(kernel.eval(f"[[plan.fix, plan.number] for plan in {CASE}.plans]"))
+        kernel.execute("del numbers")
+        reply = kernel.execute(f"%oom fix {numbers['delete-variable']} --yes")
+        assert "Nothing was done. Delete `numbers`: what this is about is gone." in reply.stdout + reply.stderr
+        assert "freed" not in reply.stdout
 
 
 class TestFixAndRun:
