@@ -86,7 +86,7 @@ def _risk(plan: FixPlan, loses: bool, language: Language) -> str:
 
 def _obstacle(plan: FixPlan, fix: Fix, language: Language) -> str:
     if plan.obstacle == "untrusted":
-        return say("obstacle.untrusted", language, file=code(str(fix.origin)))
+        return say("obstacle.untrusted", language, file=code(str(fix.origin), whole=True))
     if not plan.obstacle:
         return ""
     key = f"obstacle.{plan.obstacle}"
@@ -195,4 +195,6 @@ def say_origin(file: Path | None, language: Language) -> str:
         file: Where it was read; None for what is packaged, of which nothing is said.
         language: "en" or "zh".
     """
-    return "" if file is None else say("fix.origin", language, file=code(file.name), folder=code(str(file.parent)))
+    if file is None:
+        return ""
+    return say("fix.origin", language, file=code(file.name), folder=code(str(file.parent), whole=True))

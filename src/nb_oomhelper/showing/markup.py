@@ -7,6 +7,9 @@ import re
 from nb_oomhelper.untrusted import printable
 
 _STARS = re.compile(r"\*{2,}")
+_NAME = 60  # characters that are shown of a name at most, from its begin and its end
+_MARKS = r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_PILED = re.compile(f"({_MARKS}{{3}}){_MARKS}+")  # of more than three on one letter the lines above would be covered
 
 
 def plain(text: str) -> str:
@@ -14,9 +17,28 @@ def plain(text: str) -> str:
     return _STARS.sub("*", printable(text).replace("`", "'"))
 
 
-def code(text: str) -> str:
-    """Mark a name as code."""
-    return f"`{plain(text)}`"
+def short(text: str) -> str:
+    """Take out what `plain` does, and of each name that is too long for a line its middle.
+
+    Args:
+        text: A name, or several with ", " between them.
+    """
+    return ", ".join(_cut(part) for part in plain(_PILED.sub(r"\1", text)).split(", "))
+
+
+def _cut(name: str) -> str:
+    half = (_NAME - 1) // 2
+    return name if len(name) <= _NAME else f"{name[:half]}…{name[-half:]}"
+
+
+def code(text: str, *, whole: bool = False) -> str:
+    """Mark a name as code.
+
+    Args:
+        text: The name, or several.
+        whole: However long it is, as a path that is to be copied.
+    """
+    return f"`{plain(text) if whole else short(text)}`"
 
 
 def unmarked(text: str) -> str:
