@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 
-from nb_oomhelper.untrusted import printable
+from nb_oomhelper.untrusted import printable, short_names
 
 _STARS = re.compile(r"\*{2,}")
-_NAME = 60  # characters that are shown of a name at most, from its begin and its end
-_MARKS = r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
-_PILED = re.compile(f"({_MARKS}{{3}}){_MARKS}+")  # of more than three on one letter the lines above would be covered
 
 
 def plain(text: str) -> str:
@@ -23,12 +20,7 @@ def short(text: str) -> str:
     Args:
         text: A name, or several with ", " between them.
     """
-    return ", ".join(_cut(part) for part in plain(_PILED.sub(r"\1", text)).split(", "))
-
-
-def _cut(name: str) -> str:
-    half = (_NAME - 1) // 2
-    return name if len(name) <= _NAME else f"{name[:half]}…{name[-half:]}"
+    return short_names(plain(text))
 
 
 def code(text: str, *, whole: bool = False) -> str:
