@@ -1,9 +1,9 @@
 """What a panel costs beside its time: `python -m benchmarks.panel_cost [--json FILE]`.
 
 Messages and widgets are a journey each to a browser that may be far away; address space is what there is none of under
-RLIMIT_AS when memory has run out. Each row is a kernel of its own, with another room below that limit; in all but the one
-that fails at once the kernel has been idle for a while, as between the cells of a notebook, and has what an error needs. The
-`src` folder of another version in PYTHONPATH gives that version's figures.
+RLIMIT_AS when memory has run out. Each row is a kernel of its own, with another room below that limit; in all but the
+first one it has been idle for a while before it fails, as between the cells of a notebook, and has what an error needs.
+The `src` folder of another version in PYTHONPATH gives that version's figures.
 """
 
 from __future__ import annotations
