@@ -59,7 +59,7 @@ SOME := local_tensors or closures or generator_suspended or exception_group or t
   losses_with_graph or optimizer_step or saved_error or html_repr or widget_callback
 GPU ?= any
 
-.PHONY: test test-all all-here quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser gpu \
+.PHONY: test test-all all-here quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser pictures gpu \
   played recovery bench peers engines docs clean
 .SECONDARY:
 
@@ -114,6 +114,10 @@ kernel: env old colab
 
 browser: env chromium
 	$(PYTEST) -m browser
+
+# What README.md and docs/front-ends.md show, as the tests take it.
+pictures: env chromium
+	PICTURES=docs/images $(PYTEST) -m browser tests/browser
 
 gpu: env
 	$(PYTEST) -m gpu
