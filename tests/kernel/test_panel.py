@@ -445,6 +445,9 @@ class TestFixesOfOnesOwn:
             "raises": 'raise KeyError("from the fix")',
             "fails": "huge()",
             "exits": "raise SystemExit",
+            "sleeps": "import time\ntime.sleep(60)",
+            "closes": "import ipywidgets\nipywidgets.Widget.close_all()",
+            "unloads": "get_ipython().run_line_magic('unload_ext', 'nb_oomhelper')",
         }
         for order, (name, code) in enumerate(codes.items(), 1):
             (fixes / f"{name}.toml").write_text(FIX.format(id=name, order=order, code=code), encoding="utf-8")
@@ -469,6 +472,26 @@ class TestFixesOfOnesOwn:
         assert "The code raised an error: KeyError: 'from the fix'" in panel.text
         assert shown(reply) == []
         assert panel.buttons.count("[✓ Only the fix]") == 1
+
+    def test_one_that_is_stopped(self, own: Kernel) -> None:
+        panel = fail(own, "huge()")
+        click = own.start_click(panel.button("Only the fix", run_of(panel, "sleeps")))
+        wait_for(own, lambda: "Running: sleeps" in panel.text)
+        own.interrupt()
+        own.finish(click)
+        assert "The code raised an error: KeyboardInterrupt" in panel.text
+        assert "Running" not in panel.text
+        assert "Only the fix" in panel.buttons
+
+    def test_one_that_takes_the_panel_or_us_away(self, own: Kernel) -> None:
+        panel = fail(own, "huge()")
+        reply = panel.only(run_of(panel, "closes"))
+        assert (reply.errors, reply.stderr) == ([], "")
+        panel = fail(own, "huge()")
+        reply = panel.only(run_of(panel, "unloads"))
+        assert (reply.errors, reply.stderr) == ([], "")
+        panel.only()  # what was shown can still be used
+        assert own.execute("1 + 1").status == "ok"
 
     def test_fix_that_runs_out_of_memory_has_no_panel(self, own: Kernel) -> None:
         panel = fail(own, "huge()")
