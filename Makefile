@@ -63,8 +63,8 @@ ON_PYTHON := $(addprefix tests/,failure holders remedies shell source) $(addpref
 TESTS ?= tests
 GPU ?= any
 
-.PHONY: test test-all ready quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel browser gpu \
-  played recovery bench peers engines docs clean
+.PHONY: test test-all ready quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel \
+  browser pictures gpu played recovery bench peers engines docs clean
 .SECONDARY:
 
 test: ready docs
@@ -120,6 +120,10 @@ kernel: env old colab
 
 browser: env chromium
 	$(PYTEST) -m browser
+
+# What README.md and docs/front-ends.md show, as the tests take it.
+pictures: env chromium
+	PICTURES=docs/images $(PYTEST) -m browser tests/browser
 
 gpu: env
 	$(PYTEST) -m gpu

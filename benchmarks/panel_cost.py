@@ -1,8 +1,9 @@
 """What a panel costs beside its time: `python -m benchmarks.panel_cost [--json FILE]`.
 
 Messages and widgets are a journey each to a browser that may be far away; address space is what there is none of under
-RLIMIT_AS when memory has run out. Each row is a kernel of its own, with another room below that limit. The `src` folder
-of another version in PYTHONPATH gives that version's figures.
+RLIMIT_AS when memory has run out. Each row is a kernel of its own, with another room below that limit; in all but the
+first one it has been idle for a while before it fails, as between the cells of a notebook, and has what an error needs.
+The `src` folder of another version in PYTHONPATH gives that version's figures.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tests.kernel.driver import Kernel, Reply
 
 _MEBI = 1 << 20
 ROOMS: tuple[int | None, ...] = (None, 1024, 300, 120, 48)  # MiB below RLIMIT_AS; None: no limit
+_IDLE = 4.0  # seconds
 _SET_UP = """
 import os, resource, threading, numpy
 def mapped():
@@ -37,11 +39,12 @@ model = numpy.ones(8 << 20, numpy.uint8)
 """
 
 
-def measure(room: int | None) -> dict[str, Any]:
+def measure(room: int | None, idle: float = _IDLE) -> dict[str, Any]:
     """Run out of memory once.
 
     Args:
         room: MiB that are left below a hard limit; None for no limit.
+        idle: Seconds between the load and the cell that fails.
 
     Returns:
         What the panel has cost: messages, widgets, bytes on the wire and in the notebook, MiB mapped, threads.
@@ -52,12 +55,14 @@ def measure(room: int | None) -> dict[str, Any]:
         kernel.execute("%load_ext nb_oomhelper")
         if room is not None:
             kernel.execute(f"limit({room * _MEBI})")
+        kernel.poll(idle)
         before, threads = kernel.eval("[mapped(), named()]")
         reply = kernel.execute("step()")
         after, more = kernel.eval("[mapped(), named()]")
     shown = [row["data"] for row in reply.displays]
     return {
         "room": room,
+        "idle": idle,
         "messages": len(reply.comms) + len(shown),
         "widgets": Counter(row["type"] for row in reply.comms)["comm_open"],
         "sent": _sent(reply),
@@ -78,8 +83,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     options = parser.parse_args()
     rows = []
-    for room in ROOMS:
-        row = measure(room)
+    for room, idle in [(None, 0.0), *((room, _IDLE) for room in ROOMS)]:
+        row = measure(room, idle)
         print(", ".join(f"{name} {value}" for name, value in row.items() if name != "types"), row["types"], flush=True)
         rows.append(row)
     if options.json:

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from nb_oomhelper.diagnosis.diagnose import diagnose
 from nb_oomhelper.diagnosis.request import made_certain
-from nb_oomhelper.errors import UsageError
+from nb_oomhelper.errors import StaleError, UsageError
 from nb_oomhelper.failure.detection import Failure
-from nb_oomhelper.holders.find import DEADLINE, loaded, placed, search, still_held
+from nb_oomhelper.holders.find import DEADLINE, loaded, search
 from nb_oomhelper.holders.scope import Scope
 from nb_oomhelper.introspection import traceback_of
 from nb_oomhelper.knowledge.choosing import Choice, Match
@@ -33,7 +33,8 @@ from nb_oomhelper.remedies import history
 from nb_oomhelper.remedies.cell_phase import tell_phase
 from nb_oomhelper.remedies.notebook import UNREAD, Notebook, inspect_notebook, replaced_by
 from nb_oomhelper.remedies.planning import plan, predict_effect
-from nb_oomhelper.remedies.running import RunCode, ran_out, run
+from nb_oomhelper.remedies.running import RunCode, ran_out, run, with_holders, with_run
+from nb_oomhelper.remedies.still_there import STALE, Mark, marked_anew, only_wanted, without_stale
 from nb_oomhelper.remedies.verdicts import judge
 from nb_oomhelper.services import Services
 from nb_oomhelper.source.repeats import Repeat
@@ -56,6 +57,7 @@ class Case:
         recorded: The moment under which the history has the last outcome; None where it has not.
         earlier: What was run for the same error of the same cell before, oldest first.
         released_holders: The holders that these fixes let go: indexes of rows of the snapshot's holdings.
+        marks: What the plans are about is known by these.
         told: Where a text tells of it, if it is read from one: it is of another process then, and nothing here is.
     """
 
@@ -71,6 +73,7 @@ class Case:
     recorded: float | None = None
     earlier: tuple[Outcome, ...] = ()
     released_holders: frozenset[int] = frozenset()
+    marks: dict[str, Mark] = field(default_factory=dict)
     told: Told | None = None
 
     @property
@@ -177,6 +180,7 @@ def _written(
         case.plans = services.attempt(
             lambda: plan(catalog, event, snapshot, diagnosis, load, notebook, failed=services.failed), ()
         )
+        case.marks = only_wanted(notebook.marks, case.plans)
         mends = [one.fix for one in case.plans if one.verdict != "again"]
         case.choice = services.attempt(lambda: catalog.choose(event, diagnosis, cell, mends), Choice())
     case.rates = services.attempt(lambda: rates(services), {})
@@ -215,18 +219,21 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
 
     Raises:
         UsageError: There is no such plan, or it is only to be shown.
+        StaleError: What it was made for is gone, or is not what it was: nothing was done.
     """
+    case.plans = services.attempt(lambda: _current(case, scope()), case.plans)
     chosen = next((one for one in case.plans if one.number == number), None)
     if chosen is None:
         raise UsageError(f"there is no fix {number}; the last panel has {len(case.plans)}")
+    if chosen.obstacle in STALE:
+        raise StaleError(f"what fix {number} is about is gone, or is not what it was when the cell failed")
     if chosen.applicability == "display_only":
         raise UsageError(f"fix {number} is only shown: copy its code")
     event = case.event
     read = partial(read_measure, services.driver, event.backend, event.device, event.framework, blocks=True)
     bare = run(chosen, run_code, read, case.diagnosis, services.shell)
-    if bare.loaded and _ends_cell(chosen.before, case.cell):
-        bare = replace(bare, ran=True)
-    outcome = services.attempt(lambda: _with_holders(bare, chosen, event, scope()), bare)  # it has run, whatever fails
+    bare = with_run(bare, chosen, case.cell)
+    outcome = services.attempt(lambda: with_holders(bare, chosen, event, scope()), bare)  # it has run, whatever fails
     case.outcomes.append(outcome)
     if outcome.loaded:
         case.plans = services.attempt(lambda: tuple(after_load(one, chosen) for one in case.plans), case.plans)
@@ -236,13 +243,16 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
     elif chosen.next_smaller is not None and ran_out(outcome.error):
         smaller = replace(chosen.next_smaller, number=chosen.number)
         case.plans = tuple(smaller if one is chosen else one for one in case.plans)
+    case.plans = services.attempt(lambda: _current(case, scope(), chosen), case.plans)
     case.recorded = _record(outcome, case, services)
     return outcome
 
 
-def _ends_cell(statement: str, cell: str) -> bool:
-    """Whether the cell ends with a statement: if that runs, changed, the cell as changed has run to its end."""
-    return bool(statement.strip()) and f"\n{cell.strip()}".endswith(f"\n{statement.strip()}")
+def _current(case: Case, where: Scope, ran: FixPlan | None = None) -> tuple[FixPlan, ...]:
+    """The plans as they are now, once one has run if it has changed what some are about."""
+    if ran is not None:
+        case.marks = marked_anew(case.marks, ran, where.variables)
+    return without_stale(case.plans, case.outcomes, case.marks, where.variables)
 
 
 def record_run(case: Case, services: Services, *, ran: bool) -> None:
@@ -267,15 +277,6 @@ def _predicted(case: Case) -> tuple[FixPlan, ...]:
     """The plans with what each would still free, after those that have run."""
     plans = (predict_effect(one, case.snapshot, case.diagnosis, case.released_holders) for one in case.plans)
     return tuple(one if one.shortage is None else judge(one, one.shortage) for one in plans)
-
-
-def _with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope) -> Outcome:
-    """An outcome with who keeps memory now, and where what was loaded is."""
-    outcome = replace(outcome, held=still_held(where, event.backend, event.device))
-    if not outcome.loaded:
-        return outcome
-    device = plan.placement.device if plan.placement else event.device
-    return replace(outcome, placed=placed(where.variables.get(plan.subject), device))
 
 
 def read_again(case: Case, services: Services) -> MemorySnapshot:

@@ -4,6 +4,7 @@
 
     OomHelperError            anything that this package raises on purpose
     ├── UsageError            a magic or function was called with arguments that make no sense
+    │   └── StaleError        what a fix was made for is gone or has changed
     ├── KnowledgeError        an entry or fix file is missing, broken or incomplete
     └── DriverError           the NVIDIA driver's library could not answer
 """
@@ -15,6 +16,10 @@ class OomHelperError(Exception):
 
 class UsageError(OomHelperError):
     """A magic or a public function was called with arguments that make no sense."""
+
+
+class StaleError(UsageError):
+    """What a fix was made for is gone, or is not what it was when the cell failed; nothing was done."""
 
 
 class KnowledgeError(OomHelperError):

@@ -8,7 +8,7 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, Page
 
 from tests.browser.lab import Lab
 from tests.conftest import ROOT, missing
@@ -28,6 +28,17 @@ def picture(lab: Lab, panel: Locator, name: str, folder: Path) -> Path:
     if kept := os.environ.get("PICTURES"):
         shutil.copy(path, ROOT / kept / name)
     return path
+
+
+def page_picture(page: Page, shown: Locator, name: str, folder: Path) -> None:
+    """Take a picture of what is seen of a page, scrolled to something; it is kept like the others, in few colors."""
+    shown.evaluate("node => node.scrollIntoView({block: 'end'})")
+    page.wait_for_timeout(300)
+    page.screenshot(path=folder / name)
+    if kept := os.environ.get("PICTURES"):
+        from PIL import Image
+
+        Image.open(folder / name).quantize(48).save(ROOT / kept / name, optimize=True)
 
 
 def faults(panel: Locator) -> list[str]:

@@ -1,16 +1,20 @@
-"""The panel where it is no JupyterLab: Notebook 7, nbclassic and Voila; and in two pages on one kernel."""
+"""The panel in other places: Notebook 7, nbclassic, Voila, a page of nbconvert, a terminal; and in two pages."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from tests.browser.lab import Lab, LabServer, write_notebook
-from tests.browser.panel import LOAD, PANEL, button
+from tests.browser.panel import LOAD, PANEL, REPORT, button, page_picture
 from tests.conftest import missing
+from tests.kernel.driver import private_env
 
 pytestmark = pytest.mark.browser
 
@@ -24,6 +28,13 @@ def fill(size):
     return numpy.concatenate([batch] * 3)
 """
 FAIL = "fill(400 << 20)"
+VIEW: ViewportSize = {"width": 1000, "height": 720}
+TERMINAL = """<style>
+body { background: #16181d; color: #ddd; font: 13px/1.35 monospace; margin: 12px; } pre { margin: 0; }
+.ansi-red-fg, .ansi-red-intense-fg { color: #ff7b72; } .ansi-green-fg, .ansi-green-intense-fg { color: #7ee787; }
+.ansi-blue-fg, .ansi-blue-intense-fg { color: #79c0ff; } .ansi-cyan-fg, .ansi-cyan-intense-fg { color: #76e3ea; }
+.ansi-yellow-fg, .ansi-yellow-intense-fg { color: #e3b341; } .ansi-bold { font-weight: bold; }
+</style>"""
 FREED = re.compile(r"Release the failed cell: freed \d{3} MiB")
 CALLBACK = """
 import ipywidgets
@@ -56,43 +67,90 @@ def run_out(page: Page, kind: str) -> Locator:
 
 
 @pytest.mark.parametrize("kind", ["notebook", "nbclassic"])
-def test_a_click_in_another_notebook(kind: str, lab_server: LabServer, chromium: Browser) -> None:
+def test_a_click_in_another_notebook(kind: str, lab_server: LabServer, chromium: Browser, tmp_path: Path) -> None:
     if find_spec(kind) is None:
         missing(f"{kind} is not installed")
     write_notebook(lab_server.work / f"{kind}.ipynb", [LOAD, SET_UP, FAIL])
-    page = chromium.new_page(viewport={"width": 1100, "height": 1300})
+    page = chromium.new_page(viewport=VIEW)
     place = "nbclassic/notebooks" if kind == "nbclassic" else "notebooks"
     page.goto(f"{lab_server.url}/{place}/{kind}.ipynb?token={lab_server.token}")
     panel = run_out(page, kind)
     expect(panel).to_contain_text("Host memory exhausted", timeout=30_000)
+    page_picture(page, panel, f"front-{kind}.png", tmp_path)
     button(panel, "Only the fix").click()
     expect(panel).to_contain_text(FREED, timeout=30_000)
     page.close()
 
 
-def test_voila_shows_each_failed_callback_and_its_kernel_lives(lab_server: LabServer, chromium: Browser) -> None:
+def test_voila_shows_each_failed_callback_and_its_kernel_lives(
+    lab_server: LabServer, chromium: Browser, tmp_path: Path
+) -> None:
     if find_spec("voila") is None:
         missing("Voila is not installed")
     write_notebook(lab_server.work / "voila.ipynb", [LOAD, SET_UP, CALLBACK])
-    page = chromium.new_page(viewport={"width": 1100, "height": 1300})
+    page = chromium.new_page(viewport=VIEW)
     page.goto(f"{lab_server.url}/voila/render/voila.ipynb?token={lab_server.token}")
     start = page.get_by_role("button", name="Start", exact=True)
     for count in (1, 2):
         start.click(timeout=60_000)
         expect(page.locator(PANEL)).to_have_count(count, timeout=30_000)
     panel = page.locator(PANEL).last
+    page_picture(page, panel, "front-voila.png", tmp_path)
     button(panel, "Only the fix").click()
     expect(panel).to_contain_text(FREED, timeout=30_000)
     page.close()
 
 
-def test_two_pages_on_one_kernel(lab: Lab, chromium: Browser) -> None:
+def test_a_page_of_nbconvert_without_a_network(tmp_path: Path, chromium: Browser) -> None:
+    write_notebook(tmp_path / "run.ipynb", [LOAD, SET_UP, FAIL])
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "--allow-errors", "run.ipynb"]
+    subprocess.run(command, cwd=tmp_path, env=private_env(tmp_path), check=True, capture_output=True, timeout=120)
+    context = chromium.new_context(viewport=VIEW, offline=True)
+    page = context.new_page()
+    page.goto((tmp_path / "run.html").as_uri())
+    report = page.locator(REPORT)
+    expect(report).to_contain_text("still held by the failed cell: batch")
+    expect(report).to_be_visible()
+    expect(report.get_by_role("button").locator("visible=true")).to_have_count(0)
+    page_picture(page, report, "front-nbconvert.png", tmp_path)
+    context.close()
+
+
+def test_a_terminal(tmp_path: Path, chromium: Browser) -> None:
+    """As a terminal of 100 columns shows it: drawn in a page, since there is no window here."""
+    pexpect, ansi = pytest.importorskip("pexpect"), pytest.importorskip("nbconvert.filters.ansi")
+    env = private_env(tmp_path, {"TERM": "xterm-256color", "LANG": "C.UTF-8", "HOME": str(tmp_path)})
+    args, prompt = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=Linux"], r"In \[\d+\]: "
+    window = {"dimensions": (50, 100), "encoding": "utf-8", "timeout": 60, "echo": False}
+    child = pexpect.spawn(sys.executable, args, env=env, **window)
+    child.expect(prompt)
+    (tmp_path / "set_up.py").write_text(SET_UP)
+    for cell in (LOAD.partition("\n")[0], f"%run {tmp_path / 'set_up.py'}", FAIL):
+        child.sendline(cell)
+        child.expect(prompt)
+    said = child.before.replace("\r\n", "\n")
+    child.sendline("exit()")
+    child.expect(pexpect.EOF)
+    child.close()
+    page = chromium.new_page(viewport=VIEW)
+    page.set_content(f"{TERMINAL}<pre>{ansi.ansi2html(said)}</pre>")
+    text = page.locator("pre").inner_text()
+    assert text.index("Traceback") < text.index("─" * 100) < text.index("Host memory exhausted")
+    title = page.locator("pre span", has_text="Host memory exhausted")
+    expect(title).to_have_class(re.compile("ansi-red"))
+    page_picture(page, title, "front-terminal.png", tmp_path)
+    page.close()
+
+
+def test_two_pages_on_one_kernel(lab: Lab, chromium: Browser, tmp_path: Path) -> None:
     write_notebook(lab.server.work / "both.ipynb", [LOAD, SET_UP, FAIL])
+    lab.viewport(VIEW["width"], VIEW["height"])
     lab.open("both.ipynb")
     for index in range(3):
         lab.run_cell(index)
     panel = lab.output(2).locator(PANEL)
     expect(panel).to_be_visible()
+    page_picture(lab.page, panel, "front-jupyterlab.png", tmp_path)
     lab.save()
     with Lab(lab.server, chromium) as other:
         other.open("both.ipynb")

@@ -179,7 +179,7 @@ def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Pat
 
 def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     lab.viewport(1280, 1400)
-    panel = open_panel(lab, "chinese.ipynb")
+    panel = open_panel(lab, "chinese.ipynb", function="step_" + "x" * 195)  # what is too long for a line is cut
     button(panel, "中文").click()
     expect(panel).to_contain_text("主机内存不足")
     panel.get_by_role("button", name=re.compile("另有")).click()
@@ -197,6 +197,7 @@ def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     expect(panel).to_contain_text('"code": "CUDA-OOM-007"')
     button(panel, "Markdown").click()
     expect(panel).to_contain_text("# CUDA-OOM-007")
+    unfold(panel)
     lab.viewport(620, 1200)
     lab.page.wait_for_timeout(500)
     assert cut_off(panel) == []

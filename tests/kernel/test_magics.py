@@ -263,6 +263,7 @@ class TestGpumem:
     def test_live(self, kernel: Kernel, go_on: Path) -> None:
         reply = kernel.execute("%gpumem --live")
         model_id = reply.displays[0]["data"][VIEW]["model_id"]
+        assert "\n[####" in reply.displays[0]["data"]["text/plain"]  # for a console, which shows no widgets
         values: set[str] = set()
         # more than glibc keeps for itself (32 MiB), so that what is mapped goes up and down
         grow = "kept = [] if len(kept) > 4 else [*kept, numpy.empty(40 << 20, numpy.uint8)]"

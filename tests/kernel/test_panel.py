@@ -170,17 +170,43 @@ class TestUnsafe:
         assert kernel.eval("len(Out)") == 0
         assert before - kernel.eval("resident()") > 310 * MIB
 
-    def test_error_of_a_fix_is_told(self, kernel: Kernel) -> None:
+    @pytest.mark.parametrize(
+        ("meanwhile", "why", "asked"),
+        [
+            ("del numbers", "is gone", True),
+            ("del numbers", "is gone", False),
+            ("numbers = numbers[:10]", "is not what it was", True),
+            ("del numbers\nnumbers = numpy.ones(64 << 20, numpy.uint8)", "is not what it was", True),
+        ],
+    )
+    def test_what_it_was_for_has_gone_meanwhile(self, kernel: Kernel, meanwhile: str, why: str, asked: bool) -> None:
+        """Between the error and the click, or between the question and the answer."""
         kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
         panel = fail(kernel)
-        kernel.execute("del numbers")
-        panel.only(run_of(panel, "delete-variable"))
+        if asked:
+            panel.only(run_of(panel, "delete-variable"))
+        kernel.execute(meanwhile)
+        there = kernel.eval("'numbers' in globals() and id(numbers)")
+        if not asked:
+            panel.only(run_of(panel, "delete-variable"))
         reply = panel.click("Run anyway")
-        assert "The code raised an error: UsageError: no variable called numbers; nothing was released" in panel.text
-        assert reply.errors[0]["ename"] == "UsageError"
-        assert shown(reply) == []
-        panel.only(run_of(panel, "release-failed-cell"))
+        assert f"Nothing was done. Delete numbers: what this is about {why}" in panel.text
+        assert "freed" not in panel.text
+        assert "No longer applies: what it was for" in panel.text
+        assert kernel.eval(f"[{CASE}.outcomes, 'numbers' in globals() and id(numbers)]") == [[], there]
+        assert (reply.errors, reply.stdout, shown(reply)) == ([], "", [])
+        assert panel.buttons.count("Only the fix") == 1  # the release
+        panel.only()
         assert "Release the failed cell: freed" in panel.text
+
+    def test_what_it_was_for_has_gone_tells_the_magic(self, kernel: Kernel) -> None:
+        kernel.execute("numbers = numpy.ones(64 << 20, numpy.uint8)\nlimit(370 << 20)")
+        fail(kernel)
+        numbers = dict(kernel.eval(f"[[plan.fix, plan.number] for plan in {CASE}.plans]"))
+        kernel.execute("del numbers")
+        reply = kernel.execute(f"%oom fix {numbers['delete-variable']} --yes")
+        assert "Nothing was done. Delete `numbers`: what this is about is gone." in reply.stdout + reply.stderr
+        assert "freed" not in reply.stdout
 
 
 class TestFixAndRun:
@@ -419,6 +445,9 @@ class TestFixesOfOnesOwn:
             "raises": 'raise KeyError("from the fix")',
             "fails": "huge()",
             "exits": "raise SystemExit",
+            "sleeps": "import time\ntime.sleep(60)",
+            "closes": "import ipywidgets\nipywidgets.Widget.close_all()",
+            "unloads": "get_ipython().run_line_magic('unload_ext', 'nb_oomhelper')",
         }
         for order, (name, code) in enumerate(codes.items(), 1):
             (fixes / f"{name}.toml").write_text(FIX.format(id=name, order=order, code=code), encoding="utf-8")
@@ -443,6 +472,26 @@ class TestFixesOfOnesOwn:
         assert "The code raised an error: KeyError: 'from the fix'" in panel.text
         assert shown(reply) == []
         assert panel.buttons.count("[✓ Only the fix]") == 1
+
+    def test_one_that_is_stopped(self, own: Kernel) -> None:
+        panel = fail(own, "huge()")
+        click = own.start_click(panel.button("Only the fix", run_of(panel, "sleeps")))
+        wait_for(own, lambda: "Running: sleeps" in panel.text)
+        own.interrupt()
+        own.finish(click)
+        assert "The code raised an error: KeyboardInterrupt" in panel.text
+        assert "Running" not in panel.text
+        assert "Only the fix" in panel.buttons
+
+    def test_one_that_takes_the_panel_or_us_away(self, own: Kernel) -> None:
+        panel = fail(own, "huge()")
+        reply = panel.only(run_of(panel, "closes"))
+        assert (reply.errors, reply.stderr) == ([], "")
+        panel = fail(own, "huge()")
+        reply = panel.only(run_of(panel, "unloads"))
+        assert (reply.errors, reply.stderr) == ([], "")
+        panel.only()  # what was shown can still be used
+        assert own.execute("1 + 1").status == "ok"
 
     def test_fix_that_runs_out_of_memory_has_no_panel(self, own: Kernel) -> None:
         panel = fail(own, "huge()")

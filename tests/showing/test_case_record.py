@@ -148,6 +148,12 @@ def test_code_cannot_end_its_block() -> None:
     assert "````python\n" in case_page(case, CATALOG, "en")
 
 
+def test_a_message_of_a_mebibyte_makes_no_large_record() -> None:
+    case = rich_case()
+    case.event = replace(case.event, message="x" * (1 << 20))
+    assert len(to_json(case, CATALOG)) < 60_000
+
+
 def test_a_case_of_which_little_is_known() -> None:
     case = rich_case()
     event = OomEvent(framework="python", backend="host", exception_type="MemoryError", message="", format="py")

@@ -783,6 +783,32 @@ def test_what_is_unknown_is_not_drawn() -> None:
     assert sum(part.width for part in bar(segments(replace(SNAPSHOT, host=nothing), "host"), "en")) == 0
 
 
+LONG = {
+    "letters": "a" * 200,
+    "marks": "e" + "\u0301" * 199,
+    "characters": "变量" * 100,
+    "several": ", ".join(f"a_name_of_the_users_{n}" for n in range(60)),
+}
+
+
+@pytest.mark.parametrize("name", LONG.values(), ids=LONG)
+def test_a_long_name_is_shown_in_part(name: str) -> None:
+    assert SNAPSHOT.device is not None
+    holdings = replace(SNAPSHOT.holdings, rows=(replace(SNAPSHOT.holdings.rows[0], name=name),))
+    one = name.partition(",")[0]
+    snapshot = replace(SNAPSHOT, holdings=holdings, device=replace(SNAPSHOT.device, name=one * 9))
+    found = write(rich_case(replace(EVENT, function=one), snapshot), catalog(), "en")
+    (held,) = [row.text for row in found.cause_rows if row.kind == "failed_cell"]
+    assert max(len(held), len(found.place)) < 400
+    assert "\u0301" * 4 not in held + found.place
+
+
+def test_names_that_fit_stay_whole() -> None:
+    assert code("model, optimizer, " + "x" * 60) == "`model, optimizer, " + "x" * 60 + "`"
+    assert code("/" + "folder/" * 20, whole=True) == "`/" + "folder/" * 20 + "`"
+    assert code("x" * 30 + "y" * 31) == "`" + "x" * 29 + "…" + "y" * 29 + "`"
+
+
 # -- size ------------------------------------------------------------------------------------------------------------
 
 

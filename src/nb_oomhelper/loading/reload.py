@@ -272,6 +272,7 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
         applicability="unsafe" if load.bound else "safe",
         fits=placement.fits,
         subject=load.call.target or "model",
+        targets=(load.call.target,) if load.call.target else (),
         released_holders=load.gone,
         releases=fix.does.releases,
         binds=binds,

@@ -98,6 +98,7 @@ class FixPlan:
         partly: For the same: something else goes on growing with every step.
         forgets: For the same: bytes of what the cell makes anew, and lets go of before.
         subject: The name, pid or model that it is about, or "".
+        targets: What it changes or lets go of, as paths: it runs only while these are what they were.
         released_holders: The holders that it lets go: indexes of rows of the snapshot's holdings.
         outside: What it frees is another process's, and the driver has it back as it is.
         releases: It gives back what the failed cell keeps, and the caches of the frameworks.
@@ -133,6 +134,7 @@ class FixPlan:
     partly: bool = False
     forgets: int = 0
     subject: str = ""
+    targets: tuple[str, ...] = ()
     released_holders: frozenset[int] = frozenset()
     releases: bool = False
     outside: bool = False

@@ -45,6 +45,11 @@ class Definition:
     called: bool = False
     bound: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The user's names that stand for it, or for what it is a method of."""
+        return (self.owner or self.name, *self.bound)
+
 
 def read_definitions(
     codes: Iterable[CodeType],

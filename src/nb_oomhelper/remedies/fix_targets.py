@@ -51,6 +51,7 @@ class FixTarget:
         mend: The mistake that it mends, or None.
         explains: For the failed cell in another form: bytes that it then does not keep; None where nobody knows.
         size: The smaller size that it sets, or None.
+        targets: What the code changes or lets go of, as paths.
     """
 
     subject: str
@@ -61,6 +62,7 @@ class FixTarget:
     mend: Mend | None = None
     explains: int | None = None
     size: SizeTarget | None = None
+    targets: tuple[str, ...] = ()
 
 
 def find_targets(
@@ -182,6 +184,7 @@ def _sized(fix: Fix, size: SizeTarget, fit: Fit, *, reruns: bool) -> FixTarget:
         reruns=reruns,
         explains=fit.saved(part) if size.certain else None,
         size=size,
+        targets=size.targets,
     )
 
 
@@ -189,7 +192,7 @@ def _mistakes(fix: Fix, notebook: Notebook) -> Iterator[FixTarget]:
     for mend in notebook.mends:
         if mend.kind in fix.edit.mends:
             fields = {"name": mend.subject, "definition": mend.definition, "clear": mend.clear, "cell": mend.code}
-            yield FixTarget(subject=mend.subject, fields=fields, reruns=True, mend=mend)
+            yield FixTarget(subject=mend.subject, fields=fields, reruns=True, mend=mend, targets=mend.targets)
 
 
 def _containers(event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator[FixTarget]:
@@ -197,7 +200,8 @@ def _containers(event: OomEvent, held: Holdings, notebook: Notebook) -> Iterator
     if notebook.written is not None:
         released = held.freed_by(held.of_failures())
         for path, statement, size in find_emptiable(notebook.written, held, event.backend):
-            yield FixTarget(subject=path, fields={"name": path, "clear": statement}, frees=size + released)
+            fields = {"name": path, "clear": statement}
+            yield FixTarget(subject=path, fields=fields, frees=size + released, targets=(path,))
 
 
 def _is_fitting(fix: Fix, event: OomEvent, cell: Cell, notebook: Notebook, held: Holdings) -> bool:
@@ -215,7 +219,7 @@ def _is_fitting(fix: Fix, event: OomEvent, cell: Cell, notebook: Notebook, held:
 def _trainers(notebook: Notebook) -> Iterator[FixTarget]:
     for name in notebook.trainers:
         fields = {"name": name, "install": _install()}
-        yield FixTarget(subject=name, fields=fields, obstacle=set_by_cell(name, notebook))
+        yield FixTarget(subject=name, fields=fields, obstacle=set_by_cell(name, notebook), targets=(name,))
 
 
 def _optimizers(held: Holdings) -> Iterator[FixTarget]:
@@ -223,7 +227,8 @@ def _optimizers(held: Holdings) -> Iterator[FixTarget]:
     for row in held.rows:
         paged = _PAGED.get(row.type_name or "")
         if row.kind == "variable" and row.role == "optimizer" and paged:
-            yield FixTarget(subject=row.name, fields={"name": row.name, "paged": paged, "install": _install()})
+            fields = {"name": row.name, "paged": paged, "install": _install()}
+            yield FixTarget(subject=row.name, fields=fields, targets=(row.name,))
 
 
 def _install() -> str:

@@ -47,6 +47,7 @@ class Mend:
         grows: The mistake keeps more with every step of a loop.
         partly: Something that grows stays as it is, in this place or in another.
         forgets: Bytes of what `clear` lets go of, since the cell makes it anew.
+        targets: What `definition` and `clear` change, as names of the user's.
     """
 
     kind: CureKind
@@ -63,6 +64,7 @@ class Mend:
     grows: bool = False
     partly: bool = False
     forgets: int = 0
+    targets: tuple[str, ...] = ()
 
 
 def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> list[Mend]:
@@ -115,6 +117,8 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         return None
     code = cure.changed.source if own else written.cell.source
     forgotten = _forgotten(written, held)
+    cleared = list(dict.fromkeys(_cleared(written, group)))
+    changed = () if own else (name for one in _of(group) for name in one.names)
     return Mend(
         kind=first.kind,
         subject=first.subject,
@@ -123,13 +127,14 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         before=cure.changed.before,
         after=cure.changed.after,
         definition=definition,
-        clear="\n".join(dict.fromkeys([*_cleared(written, group), *(f"{name} = None" for name in forgotten)])),
+        clear="\n".join([*cleared, *(f"{name} = None" for name in forgotten)]),
         code=code.strip("\n"),
         explains=_explained(held, group),
         in_cell=all(one.in_cell for one in group),
         grows=any(one.grows for one in group),
         partly=any(one.partly for one in group),
         forgets=held.freed_after_release(frozenset[int]().union(*map(held.named, forgotten))),
+        targets=(*changed, *map(root_of, cleared), *forgotten),
     )
 
 

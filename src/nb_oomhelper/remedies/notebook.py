@@ -24,6 +24,7 @@ from nb_oomhelper.remedies.graph_made import has_graph
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
 from nb_oomhelper.remedies.size_settings import find_below, read_parameters, whole_number
+from nb_oomhelper.remedies.still_there import Mark, marks_of
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.repeats import Repeat, find_repeats
 from nb_oomhelper.source.sizes import Known
@@ -47,6 +48,7 @@ class Notebook:
         written: What the notebook's code says, or None where the cell cannot be read.
         mends: The mistakes in it that explain bytes.
         repeats: What the cell has done that is done once more when it runs again.
+        marks: What the user's names, and these numbers, stand for.
     """
 
     cell: Cell | None = None
@@ -61,6 +63,7 @@ class Notebook:
     written: Written | None = None
     mends: tuple[Mend, ...] = ()
     repeats: tuple[Repeat, ...] = ()
+    marks: Mapping[str, Mark] = field(default_factory=dict)
 
 
 class _Everything:
@@ -107,7 +110,8 @@ def inspect_notebook(
     needs = words_of(source) if cell is None else cell.needs
     needed, reads_results = needed_among(needs, variables), any(is_result(name) for name in needs)
     if cell is None:
-        return Notebook(names=names, needed=needed, reads_results=reads_results)
+        marks = marks_of(variables, {})
+        return Notebook(names=names, needed=needed, reads_results=reads_results, marks=marks)
     used = {name: variables[name] for name in sorted(cell.used) if name in variables}
     reached = cell.used | needed  # also what its functions read
     numbers = find_below(variables, reached, whole_number)
@@ -124,6 +128,7 @@ def inspect_notebook(
         names=names,
         needed=needed,
         reads_results=reads_results,
+        marks=marks_of(variables, numbers),
         written=Written(
             cell=cell,
             definitions=read_definitions(

@@ -160,6 +160,7 @@ def _changes(
             code=code,
             applicability="display_only" if target.obstacle else fix.applicability,
             subject=target.subject,
+            targets=target.targets,
             # a cell that runs again is released first
             released_holders=snapshot.holdings.of_failures() if target.reruns else frozenset(),
             releases=fix.does.releases,
@@ -208,6 +209,7 @@ def _plans(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, notebook: N
             applicability=fix.applicability,
             predicted=subject.frees,
             subject=subject.name,
+            targets=tuple(subject.name.split(", ")) if subject.name and fix.subject != "process" else (),
             released_holders=subject.released_holders,
             outside=fix.subject == "process",
             releases=fix.does.releases,

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from nb_oomhelper.failure.detection import detect_text
-from nb_oomhelper.holders.find import still_held
-from nb_oomhelper.holders.scope import scope_of
+from nb_oomhelper.holders.find import placed, still_held
+from nb_oomhelper.holders.scope import Scope, scope_of
 from nb_oomhelper.loading.disk import OFFLOAD_PREFIX, scratch
 from nb_oomhelper.memory.allocators import busiest
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.snapshot import open_driver, read_measure
 from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import FixPlan, Outcome
 from nb_oomhelper.remedies.comparing import ReadMeasure, outcome_between
 from nb_oomhelper.remedies.releasing import give_back, steps_taken
@@ -72,6 +73,35 @@ def run(plan: FixPlan, run_code: RunCode, read: ReadMeasure, diagnosis: Diagnosi
         planned=plan.placement,
         folder=_folder_since(started_at) if plan.makes_folder else None,
     )
+
+
+def with_run(outcome: Outcome, plan: FixPlan, cell: str) -> Outcome:
+    """Say that the cell has run to its end where a load has, changed, that the cell ends with.
+
+    Args:
+        outcome: What came of it.
+        plan: What was run.
+        cell: The failed cell.
+    """
+    statement = plan.before.strip()
+    ends = bool(statement) and f"\n{cell.strip()}".endswith(f"\n{statement}")
+    return replace(outcome, ran=True) if outcome.loaded and ends else outcome
+
+
+def with_holders(outcome: Outcome, plan: FixPlan, event: OomEvent, where: Scope) -> Outcome:
+    """Say who keeps memory now, and where what was loaded is.
+
+    Args:
+        outcome: What came of it.
+        plan: What was run.
+        event: What had failed.
+        where: Where to look.
+    """
+    outcome = replace(outcome, held=still_held(where, event.backend, event.device))
+    if not outcome.loaded:
+        return outcome
+    device = plan.placement.device if plan.placement else event.device
+    return replace(outcome, placed=placed(where.variables.get(plan.subject), device))
 
 
 def _folder_since(moment: float) -> str | None:

@@ -32,6 +32,7 @@ class SizeTarget:
         cell: Number of the cell that they are in; None for the failed cell.
         obstacle: Why it can only be shown, or "".
         certain: Whether what the cell needs surely goes with it.
+        targets: What the code changes, as paths.
     """
 
     subject: str
@@ -43,6 +44,7 @@ class SizeTarget:
     cell: int | None = None
     obstacle: str = ""
     certain: bool = True
+    targets: tuple[str, ...] = ()
 
 
 def shrink_of(edit: Edit, fit: Fit) -> Shrink:
@@ -108,6 +110,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
             ratio=ratio,
             steps=max(2, round(1 / ratio)),
             certain=is_certain(edit, paths, notebook) and notebook.used_before.isdisjoint(paths),
+            targets=tuple(paths),
         )
 
 
@@ -129,6 +132,7 @@ def find_loaders(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
             ratio=new / size,
             steps=max(2, round(size / new)),
             obstacle=set_by_cell(path, notebook),
+            targets=(path,),
         )
 
 
@@ -150,6 +154,7 @@ def find_trainers(fit: Fit, notebook: Notebook) -> Iterator[SizeTarget]:
                 ratio=new / size,
                 steps=parts,
                 obstacle=set_by_cell(name, notebook),
+                targets=(name,),
             )
 
 
@@ -180,6 +185,7 @@ def find_definitions(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeT
             before=found[0][1].before if len(found) == 1 else "",
             after=found[0][1].after if len(found) == 1 else "",
             cell=found[0][0].cell if len(found) == 1 else None,
+            targets=tuple(name for one, _, _ in found for name in one.names),
         )
 
 

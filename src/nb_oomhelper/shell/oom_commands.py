@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from nb_oomhelper.case import rates
-from nb_oomhelper.errors import UsageError
+from nb_oomhelper.errors import StaleError, UsageError
 from nb_oomhelper.shell import forecasts, on_engines
 from nb_oomhelper.shell.attempts import note_run
 from nb_oomhelper.shell.core import Core
@@ -206,6 +206,7 @@ def _number(word: str) -> int:
 
 
 def _fix(options: Namespace, core: Core) -> None:
+    from nb_oomhelper.showing.fix_text import say_stale
     from nb_oomhelper.showing.outcome_text import fix_loses, tell
     from nb_oomhelper.showing.wording import say
 
@@ -229,7 +230,10 @@ def _fix(options: Namespace, core: Core) -> None:
         note_run(case, error, core.services)
         told()
 
-    outcome = core.panels.run(case, options.number)
+    try:
+        outcome = core.panels.run(case, options.number)
+    except StaleError:
+        raise UsageError(say_stale(case, options.number, catalog, language)) from None
     if options.run_cell and case.cell and outcome.error is None and outcome.ran is None and not outcome.loaded:
         core.panels.run_cell(case, ended)
     else:

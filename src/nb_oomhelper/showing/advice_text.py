@@ -61,7 +61,8 @@ def _workarounds(case: Case, language: Language) -> Iterator[str]:
     for row in match.entry.workarounds:
         lines = row.code.strip().splitlines()
         text = plain(" ".join(row.text.get(language).split()))
-        yield say("list.of", language, head=text.rstrip(".。"), text=code(lines[0])) if len(lines) == 1 else text
+        shown = code(lines[0], whole=True) if len(lines) == 1 else ""
+        yield say("list.of", language, head=text.rstrip(".。"), text=shown) if shown else text
 
 
 def say_beside(case: Case, language: Language) -> list[str]:

@@ -27,6 +27,7 @@ from nb_oomhelper.showing.wording import say
 MIME = "application/vnd.nb-oomhelper.case+json"
 _FORMAT = 1  # a later one may add keys; these keep their meanings
 _ROWS = 20  # holders that are written down, largest first
+_MESSAGE = 4_000  # characters of the message, which stands in the traceback, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,7 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False) -> dict[
             format=_FORMAT,
             nb_oomhelper=installed_version("nb-oomhelper") or "unknown",
             anonymized=anonymize,
-            event=case.event,
+            event=replace(case.event, message=case.event.message[:_MESSAGE]),
             snapshot=_short(case.snapshot),
             diagnosis=case.diagnosis,
             entry=_entry(case),

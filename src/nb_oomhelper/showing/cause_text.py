@@ -10,9 +10,10 @@ from nb_oomhelper.knowledge.entry import DeadEndClaim
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.records.diagnosis import Cause, CauseKind, DeadEnd
-from nb_oomhelper.showing.markup import code, plain
+from nb_oomhelper.showing.markup import code, plain, short
 from nb_oomhelper.showing.wording import knows, say, say_list, say_size
 
+_NAMES = 8  # of what one cause names
 _PARTS = ("graph", "gradients", "copies")  # what explains part of a variable, and not what is kept beside it
 
 
@@ -74,9 +75,9 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
     return say(
         f"cause.{key}",
         language,
-        names=say_list(map(code, cause.names), language),
-        plain=plain(", ".join(cause.names)),
-        function=plain(cause.function or "?"),
+        names=say_list([*map(code, cause.names[:_NAMES]), *(["…"] if cause.names[_NAMES:] else [])], language),
+        plain=short(", ".join(cause.names)),
+        function=short(cause.function or "?"),
         line=cause.line,
         user_line=cause.user_line,
         role=say(f"role.{cause.role}", language) if knows(f"role.{cause.role}") else "",
@@ -84,7 +85,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         pid=cause.pid,
         count=len(cause.pids),
         each=say_size(None if cause.size is None else cause.size // max(1, len(cause.pids)), language),
-        process=plain(cause.process or ""),
+        process=short(cause.process or ""),
         capacity=say_size(cause.largest or case.diagnosis.capacity, language),
         limit=limit_name(cause.limit or tightest(case.snapshot.host)[0], language),
         largest=say_size(cause.largest, language),

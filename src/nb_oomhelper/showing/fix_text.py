@@ -12,7 +12,7 @@ from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.markup import code
-from nb_oomhelper.showing.outcome_text import blanks, places, texts
+from nb_oomhelper.showing.outcome_text import blanks, fix_title, places, texts
 from nb_oomhelper.showing.rate_text import said_rates
 from nb_oomhelper.showing.repeat_text import say_repeats
 from nb_oomhelper.showing.wording import is_noise, knows, say, say_row, say_size
@@ -86,11 +86,25 @@ def _risk(plan: FixPlan, loses: bool, language: Language) -> str:
 
 def _obstacle(plan: FixPlan, fix: Fix, language: Language) -> str:
     if plan.obstacle == "untrusted":
-        return say("obstacle.untrusted", language, file=code(str(fix.origin)))
+        return say("obstacle.untrusted", language, file=code(str(fix.origin), whole=True))
     if not plan.obstacle:
         return ""
     key = f"obstacle.{plan.obstacle}"
     return say(key if knows(key) else "obstacle.unwritable", language)
+
+
+def say_stale(case: Case, number: int, catalog: Catalog, language: Language) -> str:
+    """Say why a fix was not run: what it is about is gone, or has changed.
+
+    Args:
+        case: The case.
+        number: The fix's own.
+        catalog: The knowledge, which has its texts.
+        language: "en" or "zh".
+    """
+    plan = next(one for one in case.plans if one.number == number)
+    title = fix_title(plan.fix, plan.subject, case, catalog, language)
+    return say(f"not_run.{plan.obstacle}", language, title=title)
 
 
 def _effect(plan: FixPlan, case: Case, language: Language) -> str:
@@ -181,4 +195,6 @@ def say_origin(file: Path | None, language: Language) -> str:
         file: Where it was read; None for what is packaged, of which nothing is said.
         language: "en" or "zh".
     """
-    return "" if file is None else say("fix.origin", language, file=code(file.name), folder=code(str(file.parent)))
+    if file is None:
+        return ""
+    return say("fix.origin", language, file=code(file.name), folder=code(str(file.parent), whole=True))

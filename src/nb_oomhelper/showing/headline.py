@@ -10,7 +10,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.records.event import OomEvent, Remote, Worker
 from nb_oomhelper.showing.cause_text import bound_of, limit_name
-from nb_oomhelper.showing.markup import plain
+from nb_oomhelper.showing.markup import short
 from nb_oomhelper.showing.outcome_text import is_solved
 from nb_oomhelper.showing.wording import knows, say, say_row, say_size
 
@@ -87,11 +87,11 @@ def say_worker(kind: Remote, worker: Worker, language: Language) -> str:
         language: "en" or "zh".
     """
     numbered = worker.id is not None and knows(f"remote.{kind}_id")
-    who = say(f"remote.{kind}{'_id' if numbered else ''}", language, id=plain(worker.id or ""))
+    who = say(f"remote.{kind}{'_id' if numbered else ''}", language, id=short(worker.id or ""))
     if worker.pid is None and worker.host is None:
         return who
     key = "at" if worker.pid and worker.host else "at_pid" if worker.pid else "at_host"
-    return say(f"remote.{key}", language, who=who, pid=worker.pid, host=plain(worker.host or ""))
+    return say(f"remote.{key}", language, who=who, pid=worker.pid, host=short(worker.host or ""))
 
 
 def has_no_cure(case: Case) -> bool:

@@ -15,7 +15,7 @@ from nb_oomhelper.records.note import Note
 from nb_oomhelper.showing import grid
 from nb_oomhelper.showing.notes import for_json, say_note, say_notes
 from nb_oomhelper.showing.wording import is_noise, knows, say, say_list, say_size
-from nb_oomhelper.untrusted import one_line
+from nb_oomhelper.untrusted import one_line, short_names
 
 _SIZES = ("allocated", "cached", "rest", "others", "free", "capacity")
 
@@ -115,8 +115,9 @@ def _part(part: str, role: str, language: Language) -> str:
 
 def _holder(row: Holding, language: Language) -> str:
     if row.kind in ("failed_cell", "earlier_cell"):
-        return say(f"gpumem.{row.kind}", language, function=row.function, line=row.line, names=one_line(row.name))
-    name = one_line(row.path or row.name)
+        names, function = short_names(one_line(row.name)), short_names(row.function or "")
+        return say(f"gpumem.{row.kind}", language, function=function, line=row.line, names=names)
+    name = short_names(one_line(row.path or row.name))
     graph = dict(row.parts).get("graph", 0)
     # what others keep as well, such as its inputs, has rows of its own, as in the choice of the path
     return say("gpumem.graph_of", language, name=name) if 2 * graph > (row.own or row.shared) else name

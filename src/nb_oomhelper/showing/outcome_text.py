@@ -8,7 +8,7 @@ from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
-from nb_oomhelper.showing.markup import code, plain
+from nb_oomhelper.showing.markup import code, plain, short
 from nb_oomhelper.showing.repeat_text import say_repeats
 from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say_row, say_size
 
@@ -129,7 +129,7 @@ def _fits(outcome: Outcome, language: Language) -> list[str]:
 def _placed(outcome: Outcome, language: Language) -> list[str]:
     """Where a loaded model's weights are, beside where they were to go, and in which folder of ours; else nothing."""
     lines: list[str] = []
-    name = plain(outcome.subject)
+    name = short(outcome.subject)
     here = places(outcome.placed, language) if outcome.placed else ""
     planned = places(outcome.planned, language) if outcome.planned else ""
     if here:
@@ -299,7 +299,7 @@ def blanks(subject: str, case: Case) -> dict[str, str]:
         "loader": (call and call.loader) or "",
         "module": (call and call.module) or "",
     }
-    return {name: plain(text) for name, text in fields.items()}
+    return {name: short(text) for name, text in fields.items()}
 
 
 def _device(case: Case) -> str:

@@ -25,7 +25,7 @@ from nb_oomhelper.showing.cause_text import CauseRow, say_cause, say_dead_end
 from nb_oomhelper.showing.entry_text import Aside, say_advised, say_claims, say_entry, say_others
 from nb_oomhelper.showing.fix_text import FixRow, say_fix
 from nb_oomhelper.showing.headline import say_headline, say_verdict, say_who
-from nb_oomhelper.showing.markup import plain
+from nb_oomhelper.showing.markup import plain, short
 from nb_oomhelper.showing.notes import say_note, say_notes
 from nb_oomhelper.showing.outcome_text import is_solved, next_plan, say_tried, tell
 from nb_oomhelper.showing.wording import is_noise, say, say_row, say_size
@@ -231,7 +231,8 @@ def _where(case: Case, language: Language) -> str:
         return say("title.host_limit", language, limit=name, size=say_size(bound, language))
     ordinal = event.backend if event.device is None else f"{event.backend}:{event.device}"
     capacity = case.diagnosis.capacity
-    parts = [ordinal, device.name if device else None, say_size(capacity, language) if capacity else None]
+    named = short(device.name) if device and device.name else None
+    parts = [ordinal, named, say_size(capacity, language) if capacity else None]
     return " · ".join(part for part in parts if part)
 
 

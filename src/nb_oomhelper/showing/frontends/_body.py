@@ -59,8 +59,7 @@ class Body:
             panel: What these widgets stand in.
         """
         self.language: Language = report.language
-        self.case = case
-        self._panel, self._actions = panel, actions
+        self.case, self._panel, self._actions = case, panel, actions
         self._clicks = Clicks(case, actions, self)
         self._folded = True  # of a case that is solved
         self._build(report)
@@ -191,9 +190,11 @@ class Body:
         """Show another case in this one's place."""
         self._panel.adopt(case)
 
-    def show_error(self, text: str) -> None:
-        """Show an error of ours where an outcome would stand."""
+    def show_error(self, text: str, anew: bool = False) -> None:
+        """Show an error of ours where an outcome would stand, and what is left to do if that has changed."""
         self._said.tell(_html.notes([text]))
+        if anew:
+            self._write(self.report())
 
 
 def _outcome(case: Case, actions: Actions, language: Language) -> str:

@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from nb_oomhelper.case import Case
+from nb_oomhelper.errors import StaleError
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.showing.fix_text import say_stale
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._fix_list import FixWidget
 from nb_oomhelper.showing.markup import plain
@@ -47,8 +49,8 @@ class View(Protocol):
     def adopt(self, case: Case) -> None:
         """Show the error that the cell ended with in this one's place."""
 
-    def show_error(self, text: str) -> None:
-        """Show an error of ours."""
+    def show_error(self, text: str, anew: bool = False) -> None:
+        """Show an error of ours, and what is left to do if that has changed."""
 
 
 class Clicks:
@@ -137,7 +139,14 @@ class Clicks:
     def _run(self, widget: FixWidget, cell: bool, finish: Callable[[], None]) -> None:
         with self._guarded(finish):
             self._view.output.outputs = ()
-            outcome = _run_inside(self._view.output, self._actions, self._case, widget.plan.number)
+            try:
+                outcome = _run_inside(self._view.output, self._actions, self._case, widget.plan.number)
+            except StaleError:
+                self._end()
+                catalog, language = self._actions.catalog(), self._view.language
+                self._view.show_error(say_stale(self._case, widget.plan.number, catalog, language), anew=True)
+                finish()
+                return
             widget.done = outcome.error is None
             if cell and outcome.error is None:
                 self._show_step(say("outcome.step_cell", self._view.language))

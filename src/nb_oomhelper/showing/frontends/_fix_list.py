@@ -203,7 +203,9 @@ class FixWidget:
         return lines([say("fix.loses", self._language, loses=self._row.loses), then])
 
     def _settle(self) -> None:
-        """A fix that did its work cannot be run twice by a second click."""
+        """A fix that did its work cannot be run twice by a second click, nor one that no longer applies at all."""
+        for button in self._runs.values():
+            self._parts.hide(button, self.plan.applicability == "display_only")
         if self.done:
             for button in self._runs.values():
                 button.disabled = True

@@ -17,11 +17,13 @@ from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import Segment
-from nb_oomhelper.showing.frontends import _html
+from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.frontends._widgets import view_of
 from nb_oomhelper.showing.notes import say_notes
 from nb_oomhelper.showing.report import bar
 from nb_oomhelper.showing.wording import say
 from nb_oomhelper.showing.worker_table import say_reply, who
+from nb_oomhelper.untrusted import printable
 
 _MOST = 64  # workers whose bars are drawn
 
@@ -111,7 +113,7 @@ class Live:
         from IPython.display import display
 
         self._draw(say("live.bars", self._language, seconds=f"{self._refresh:g}"))
-        display(self._bars)
+        display(view_of(self._bars) | {"text/plain": self._text()}, raw=True)
         self._repeat = WORKER.every(self._refresh, self._tick)
         if not self._repeat.active:
             self._end()
@@ -164,6 +166,11 @@ class Live:
                 self._draw(say("live.ended", self._language, time=at))
         finally:
             self._drawing.release()
+
+    def _text(self) -> str:
+        """The last reading, where no widget can be shown: a widget's own text would be its code."""
+        read = (f"{label}\n{_text.bar(bar(parts, self._language))}" for label, parts in self._last.bars)
+        return printable("\n\n".join((*read, *self._last.notes)))
 
     def _draw(self, caption: str) -> None:
         blocks = [

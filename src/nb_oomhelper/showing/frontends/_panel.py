@@ -16,11 +16,10 @@ from nb_oomhelper.records.note import Note, note
 from nb_oomhelper.showing.frontends import _static, _text
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._body import Body
-from nb_oomhelper.showing.frontends._widgets import Parts, family
+from nb_oomhelper.showing.frontends._widgets import Parts, family, view_of
 from nb_oomhelper.showing.report import Report, write
 
 _log = logging.getLogger(__name__)
-_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def available(shell: Any) -> bool:
@@ -125,7 +124,7 @@ class Panel:
         return picture(self._report, self.name) | data_of(self._body.case, self._actions)
 
     def _view(self) -> dict[str, Any]:
-        return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.root.model_id}}
+        return view_of(self.root)
 
     @property
     def _saved_id(self) -> str:

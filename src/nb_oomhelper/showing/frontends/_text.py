@@ -31,7 +31,7 @@ def render(report: Report) -> str:
     blocks = [
         "\n".join([" · ".join(filter(None, (report.title, report.place))), *_answer(report)]),
         _plain(report.tried),
-        _bar(report.parts),
+        bar(report.parts),
         _section(say("section.why", language), [f"{why.size:>12}  {_plain(why.text)}" for why in report.cause_rows]),
         _section(say("section.advice", language), [f"  - {_plain(line)}" for line in report.advice]),
         _section(say("section.fixes", language), [_fix(row, report) for row in report.fixes]),
@@ -60,7 +60,8 @@ def _section(title: str, lines: list[str]) -> str:
     return "\n".join([title, *lines]) if lines else ""
 
 
-def _bar(parts: tuple[Part, ...]) -> str:
+def bar(parts: tuple[Part, ...]) -> str:
+    """A bar of memory in characters, and below it what each stands for; "" where there are no parts."""
     if not parts:
         return ""
     drawn = "".join(_MARKS.get(part.kind, "!") * round(part.width * _BAR / 100) for part in parts)

@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def view_of(widget: Any) -> dict[str, Any]:
+    """The part of a display bundle by which a front end finds a widget."""
+    return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
+
 
 def family(roots: Sequence[Any]) -> list[Any]:
     """Find widgets with all that they are made of: children, layouts, styles."""
