@@ -251,7 +251,7 @@ def run_fix(case: Case, number: int, run_code: RunCode, scope: Callable[[], Scop
 def _current(case: Case, where: Scope, ran: FixPlan | None = None) -> tuple[FixPlan, ...]:
     """The plans as they are now, once one has run if it has changed what some are about."""
     if ran is not None:
-        case.marks = marked_anew(case.marks, ran, where.variables)
+        case.marks = marked_anew(case.marks, ran, case.plans, where.variables)
     return without_stale(case.plans, case.outcomes, case.marks, where.variables)
 
 

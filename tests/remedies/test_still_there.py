@@ -101,10 +101,14 @@ def test_what_was_run_is_done_and_what_it_changed_is_no_reason_against_others() 
     marks = only_wanted(marks_of(names), plans)
     done = Outcome(fix="one", subject="a", before=None, after=None, freed=0)  # type: ignore[arg-type]
     del names["a"]
-    marks = marked_anew(marks, first, names)
+    marks = marked_anew(marks, first, plans, names)
     assert [one.obstacle for one in without_stale(plans, [done], marks, names)] == ["", "gone", ""]
     names["b"] = Net()
-    marks = marked_anew(marks, same, names)  # it has bound the name itself
+    marks = marked_anew(marks, same, plans, names)  # it has bound the name itself
+    assert without_stale([same], [], marks, names)[0].obstacle == ""
+    names["b"] = Net()
+    assert without_stale([same], [], marked_anew(marks, first, plans, names), names)[0].obstacle == "changed"
+    marks = marked_anew(marks, replace(first, reruns=True), plans, names)  # the cell has
     assert without_stale([same], [], marks, names)[0].obstacle == ""
 
 

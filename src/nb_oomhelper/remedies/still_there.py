@@ -72,9 +72,19 @@ def only_wanted(marks: Mapping[str, Mark], plans: Iterable[FixPlan]) -> dict[str
     return {name: marks[name] for name in names if name in marks}
 
 
-def marked_anew(marks: Mapping[str, Mark], plan: FixPlan, variables: Mapping[str, object]) -> dict[str, Mark]:
-    """Give the marks after a plan has run: what it has changed itself is no reason against the others."""
-    return {**marks, **only_wanted(marks_of(_below(variables, [plan])), [plan])}
+def marked_anew(
+    marks: Mapping[str, Mark], ran: FixPlan, plans: Iterable[FixPlan], variables: Mapping[str, object]
+) -> dict[str, Mark]:
+    """Give the marks after a plan has run: what it has changed itself is no reason against the others.
+
+    Args:
+        marks: Those until then.
+        ran: The plan; where it has run the cell, that may have bound any name anew.
+        plans: All of them.
+        variables: The user's names and their objects.
+    """
+    changed = list(plans) if ran.reruns else [ran]
+    return {**marks, **only_wanted(marks_of(_below(variables, changed)), changed)}
 
 
 def without_stale(
