@@ -10,7 +10,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.room import tightest
 from nb_oomhelper.records.event import OomEvent, Remote, Worker
 from nb_oomhelper.showing.cause_text import bound_of, limit_name
-from nb_oomhelper.showing.markup import short
+from nb_oomhelper.showing.markup import plain, short
 from nb_oomhelper.showing.outcome_text import is_solved
 from nb_oomhelper.showing.wording import knows, say, say_row, say_size
 
