@@ -15,15 +15,20 @@ cell("def step(rows):\\n    made.append(torch.ones(rows, 1024).sum().item())\\n 
 asked = cell("%oom forecast step(1 << 10)")
 told = cell("%oom forecast --yes step(1 << 10)")
 plain = cell("%oom forecast --yes --json step(1 << 10)")
+cell("rows = torch.ones(1 << 14, 3)\\ndef many(rows):\\n    return torch.empty(len(rows), 1 << 22)")
+smaller = cell("%oom forecast --yes many(rows[:])")
 chinese = cell("%config OOMHelper.language = 'zh'\\n%oom forecast --yes step(1 << 10)")
 wrong = [cell("%oom forecast" + text) for text in ("", " step", " step(", " --yes nobody(1)")]
-tell(asked, told, plain, chinese, wrong, cell("len(made)"), cell("%oom forecast --help"))
+tell(smaller, asked, told, plain, chinese, wrong, cell("len(made)"), cell("%oom forecast --help"))
 """
 
 
 def test_it_asks_tells_and_changes_nothing() -> None:
     pytest.importorskip("torch")
-    asked, told, plain, chinese, wrong, count, usage = in_shell(CODE)
+    smaller, asked, told, plain, chinese, wrong, count, usage = in_shell(CODE)
+    assert "✗ `many(rows[:])` will not fit on host" in smaller
+    assert "in place of 16384" in smaller
+    assert "accumulated" not in smaller
     assert "`step(1 << 10)` itself is run" in asked
     assert "%oom forecast --yes step(1 << 10)" in asked
     assert told.startswith("✓ `step(1 << 10)` should fit on host")

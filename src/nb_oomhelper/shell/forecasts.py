@@ -11,6 +11,7 @@ from types import CodeType
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.shell.core import Core
 
+_THROUGH = "_nb_oomhelper_through"
 _OPTIONS = ("--yes", "--json", "--help", "-h")
 
 
@@ -25,6 +26,7 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
     Raises:
         OomHelperError: This is no call, PyTorch is not there, or this process cannot be copied.
     """
+    from nb_oomhelper.forecasting.batches import Batch
     from nb_oomhelper.forecasting.forecast import forecast_call
     from nb_oomhelper.showing.forecast_text import asks, tell
     from nb_oomhelper.showing.notes import for_json
@@ -34,11 +36,11 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
         print(usage())
         return
     language, shell = core.settings.pick_language(), core.services.shell
-    code = _compiled(text)
+    code, batch = _compiled(text), Batch()
     if "--yes" not in options:
         again = f"%oom forecast --yes {'--json ' if '--json' in options else ''}{text}"
         raise UsageError("\n".join(asks(text, again, language)))
-    found = forecast_call(lambda: eval(code, shell.user_ns), text)
+    found = forecast_call(lambda: eval(code, shell.user_ns, {_THROUGH: batch}), text, batch=batch)
     if "--json" in options:
         print(json.dumps(for_json(found), indent=2, ensure_ascii=False))
     else:
@@ -76,4 +78,8 @@ def _compiled(text: str) -> CodeType:
         raise UsageError("%oom forecast wants a call, such as %oom forecast train_step(batch)") from None
     if not any(isinstance(node, ast.Call) for node in ast.walk(tree)):
         raise UsageError("%oom forecast wants a call, such as %oom forecast train_step(batch)")
+    if isinstance(tree.body, ast.Call):  # through what can make its batch smaller
+        called = tree.body
+        called.args.insert(0, called.func)
+        called.func = ast.copy_location(ast.Name(_THROUGH, ast.Load()), called.func)
     return compile(tree, "<forecast>", "eval")
