@@ -39,3 +39,30 @@ def test_it_asks_tells_and_changes_nothing() -> None:
     assert "NameError" in wrong[3]
     assert "0" in count
     assert "[--yes] [--json] CALL" in usage
+
+
+CELL = """
+cell("%load_ext nb_oomhelper")
+cell("import torch\\nmade = []")
+ran = cell("%%gpumem --forecast\\nfor rows in range(1, 200):\\n    kept = torch.empty(1 << 20)\\n    made.append(rows)")
+count = cell("len(made)")
+refused = [cell("%%gpumem --forecast\\n" + text) for text in ("%time kept", "kept +", "kept / {}")]
+wrong = [cell(text) for text in ("%%gpumem --live\\n1", "%gpumem --forecast")]
+tell(ran, count, refused, wrong)
+"""
+
+
+def test_above_a_cell() -> None:
+    """The whole cell is forecast, its loops for three rounds, and then run once; what cannot be followed is a line."""
+    pytest.importorskip("torch")
+    ran, count, refused, wrong = in_shell(CELL)
+    assert ran.startswith("✓ `this cell` should fit on host")
+    assert "peak expected: 8.00 MiB" in ran
+    assert "3 rounds were followed" in ran
+    assert "host" in ran.splitlines()[-1]  # and what was measured
+    assert "199" in count
+    assert "no forecast of this cell: %magics and !commands are not followed" in refused[0]
+    assert "no forecast" in refused[1] or "SyntaxError" in refused[1]
+    assert "TypeError" in refused[2]
+    assert "takes no option but --forecast" in wrong[0]
+    assert "goes above a cell" in wrong[1]
