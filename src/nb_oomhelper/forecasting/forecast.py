@@ -13,7 +13,7 @@ from typing import Any
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.forecasting.allocator import LARGE_SEGMENT, Settings, read_settings
 from nb_oomhelper.forecasting.batches import Batch, largest_batch
-from nb_oomhelper.forecasting.judging import Replayed, band, judge, replay, replay_on_host, width
+from nb_oomhelper.forecasting.judging import Replayed, band, by_age, judge, replay, replay_on_host, width
 from nb_oomhelper.forecasting.process_copy import CopyError, run_in_copy
 from nb_oomhelper.forecasting.stand_ins import Devices, hush, look_at_devices, stand_in
 from nb_oomhelper.forecasting.trace import Trace
@@ -21,7 +21,7 @@ from nb_oomhelper.forecasting.without_bytes import follow
 from nb_oomhelper.frameworks._pytorch_allocator import read_segments
 from nb_oomhelper.memory.room import host_free
 from nb_oomhelper.memory.snapshot import open_driver, take_snapshot
-from nb_oomhelper.records.forecast import Forecast
+from nb_oomhelper.records.forecast import Band, Forecast
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.note import note
 from nb_oomhelper.session import current_shell
@@ -166,7 +166,8 @@ def _on_device(
     number, started = devices.current, torch.cuda.is_initialized()
     with open_driver(current_shell()) as driver:
         snapshot = take_snapshot(driver, backend="cuda", device=number, framework="pytorch")
-    found = replay(trace, settings, segments)
+    segments = by_age(segments, trace)
+    found, other = replay(trace, settings, segments), replay(trace, settings, segments[::-1])
     below, above, notes = width(trace, found.allocated - found.held, settings, _second_workspace(trace))
     room = _room(snapshot, started)
 
@@ -181,13 +182,19 @@ def _on_device(
         "device": f"cuda:{number}",
         "verdict": judge((fits(below), fits(0), fits(-above)), trace.ended),
         "allocated": band(found.allocated, below, above),
-        "reserved": None if "backend" in settings.others else band(found.reserved, _page(below), _page(above)),
+        "reserved": None if "backend" in settings.others else _reserved_band(found, other, below, above),
         "kinds": tuple(found.kinds.items()),
         "place": trace.place_at(found.peak),
         "held": found.held,
         "room": room,
         "notes": notes,
     }
+
+
+def _reserved_band(found: Replayed, other: Replayed, below: int, above: int) -> Band:
+    """Also where the segments that there are were made in the other order."""
+    one = band(found.reserved, _page(below), _page(above))
+    return replace(one, low=min(one.low, other.reserved), high=max(one.high, other.reserved))
 
 
 def _page(size: int) -> int:
