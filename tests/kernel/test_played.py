@@ -45,4 +45,7 @@ def test_a_forecast_above_a_cell_is_held_against_what_was_measured(played_kernel
         assert "✓ `this cell` should fit on cuda:0" in told.stdout
         assert f"forecasts here: within 5% in {count} of {count}" in told.stdout
         kernel.execute("del x")
+    again = kernel.execute("%%gpumem --forecast\nx = torch.empty(1 << 30, dtype=torch.uint8, device='cuda')")
+    assert "an earlier peak was higher" in again.stdout
+    assert "forecasts here" not in again.stdout
     assert "forecast 2.00 GiB, measured 2.00 GiB: +0.0%" in told.stdout

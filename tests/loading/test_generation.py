@@ -177,6 +177,7 @@ def test_a_latent_was_kept_as_keys_and_values_before() -> None:
 LLAMA = Config(
     hidden_size=4096,
     intermediate=14336,
+    reading=3 * 14336 + 4 * 4096,
     vocabulary=128256,
     context=131072,
     cache=(CacheLayers(count=32, width=2 * 8 * 128),),
@@ -238,6 +239,21 @@ def test_vllm() -> None:
     assert (unknown.takes, unknown.cache) == (72 * GIB, None)
 
 
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        (PLAIN, 3 * 128 + 4 * 64),
+        (PLAIN | {"model_type": "phi3"}, 4 * 128 + 4 * 64),
+        (GPT, 4 * 256 + 6 * 64),
+        (PLAIN | {"attn_logit_softcapping": 50.0}, None),
+        (LATENT, None),
+        (PLAIN | {"num_local_experts": 8}, None),
+    ],
+)
+def test_what_reading_takes(said: dict[str, Any], values: int | None) -> None:
+    assert read_config(said).reading == values
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The config of Llama 3 8B, and none of its weights."""
@@ -279,12 +295,25 @@ def test_in_the_table(folder: Path, language: Language) -> None:
 
 
 def test_a_text_that_is_too_long_does_not_fit(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 2}))
+    assert plan(folder, dtype="auto", tokens=16).rows[0][1].fits is not False
     assert plan(folder, dtype="auto", tokens=1 << 30).rows[0][1].fits is False
     assert plan(folder, dtype="auto").writing is None
     with pytest.raises(UsageError, match="whole numbers, from 1 on"):
         plan(folder, tokens=0)
     with pytest.raises(UsageError, match="cache is one of float32"):
         plan(folder, cache="int3")
+
+
+def test_where_reading_is_not_known_nothing_is_said_to_fit(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"attn_logit_softcapping": 50.0, "num_hidden_layers": 2}))
+    found = plan(folder, dtype="auto", tokens=16)
+    assert found.writing is not None
+    assert (found.writing.cache, found.writing.peak) == (2 * 2048 * 16 * 2, None)
+    assert found.rows[0][1].fits is None
+    assert "not known for this model" in "\n".join(load_table.below(found, load_catalog(), "en"))
 
 
 def test_how_it_was_counted_is_told() -> None:

@@ -1,8 +1,9 @@
 """What generating text takes beside a model's weights, and how long a text, or how many of them, there is room for.
 
 Keys and values are counted to the byte from the config.json. What else a prompt takes while it is read was found with
-`nb_oomhelper.forecast` for Llama, Qwen2 and Mistral (transformers 5.24): for each token three values a unit of the
-feed-forward part and four a hidden unit, with attention that is fused; no logits but the last, as `generate` asks for.
+`nb_oomhelper.forecast` for one model of each family (transformers 5.24): in most, for each token three values a unit of
+the feed-forward part and four a hidden unit; no logits but the last, as `generate` asks for. Where attention is not
+fused, and with experts, it is not known.
 """
 
 from __future__ import annotations
@@ -140,18 +141,6 @@ def cache_size(config: Config | None, wanted: Generation, form: str, *, prompt: 
     return config.kv_cache(wanted.tokens, wanted.batch, form, prompt=prompt, expanded=old)
 
 
-def per_token(config: Config | None, form: str) -> int | None:
-    """Estimate the bytes that reading one more token of a prompt takes, keys and values apart.
-
-    Args:
-        config: The model's.
-        form: What keys and values are kept in; in float32 the model computes in it, too.
-    """
-    if config is None or config.hidden_size is None or config.intermediate is None:
-        return None
-    return (3 * config.intermediate + 4 * config.hidden_size) * (4 if form == "float32" else 2)
-
-
 def needed_for(config: Config | None, wanted: Generation, dtype: str | None) -> int | None:
     """Estimate what a generation takes at its peak, beside the weights: the whole prompt is read in one go.
 
@@ -161,8 +150,11 @@ def needed_for(config: Config | None, wanted: Generation, dtype: str | None) -> 
         dtype: What the model is loaded in, or None.
     """
     form = wanted.in_form(dtype)
-    cache, one = cache_size(config, wanted, form, prompt=True), per_token(config, form)
-    return None if cache is None or one is None else cache + one * wanted.tokens * wanted.batch
+    cache = cache_size(config, wanted, form, prompt=True)
+    if config is None or cache is None or config.reading is None:
+        return None
+    itemsize = 4 if dtype == "float32" else 2
+    return cache + config.reading * itemsize * wanted.tokens * wanted.batch
 
 
 def find_room(config: Config | None, wanted: Generation, dtype: str | None, free: int | None) -> TextRoom:
@@ -240,11 +232,12 @@ def start_vllm(
         return None
     form, takes = wanted.in_form("float16"), int(device.capacity * VLLM_SHARE)
     starts = None if device.free is None else device.free >= takes
-    one, text = per_token(config, "float16"), config.kv_cache(wanted.tokens, 1, form) if config else None
-    if config is None or config.cache is None or one is None or text is None or weights is None:
+    text = config.kv_cache(wanted.tokens, 1, form) if config else None
+    if config is None or config.cache is None or text is None or weights is None:
         return VllmStart(takes=takes, starts=starts)
     large = device.capacity >= _VLLM_LARGE and "a100" not in (device.name or "").lower()
     at_once, texts = (16384, 1024) if large else (8192, 256)
+    one = 2 * (3 * (config.intermediate or 0) + 4 * (config.hidden_size or 0))
     left = takes - weights - _VLLM_CONTEXT - at_once * one - texts * 2 * 4 * (config.vocabulary or 0)
     alike = all(layer.window is None and layer.width for layer in config.cache)
     block = config.kv_cache(_VLLM_BLOCK, 1, form) or 1

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, Config, TensorSize
-from nb_oomhelper.loading.generation import SPARE, TOKENS, Generation, beside, needed_for
+from nb_oomhelper.loading.generation import SPARE, TOKENS, Generation, beside, cache_size, needed_for
 from nb_oomhelper.records.remedy import LoadOption, Placement
 
 _MIB = 1 << 20
@@ -62,6 +62,8 @@ def margin(config: Config | None, dtype: str | None, room: MemoryBudget) -> int:
     least = SLACK if room.backend == "host" else SPARE
     if told is not None:
         return least + told
+    if room.wanted is not None:
+        return least + (cache_size(config, room.wanted, room.wanted.in_form(made), prompt=True) or 0)
     return least if room.backend == "host" else beside(config, room.tokens).margin
 
 
@@ -124,11 +126,23 @@ def _bits(checkpoint: Checkpoint, dtype: str) -> int:
 
 def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> Placement:
     """All of it on the device."""
-    if room.backend != "host":
-        fits = _fits(size, room.free, margin(checkpoint.config, dtype, room))
-        return _placed(room, dtype, gpu=size, fits=fits)
-    spare = margin(checkpoint.config, dtype, room)
-    return _placed(room, dtype, host=size, fits=_fits(needed(checkpoint, dtype, room), room.host, spare))
+    on_host = room.backend == "host"
+    whole, free = (needed(checkpoint, dtype, room), room.host) if on_host else (size, room.free)
+    kept, spare = _kept(checkpoint.config, dtype, room), margin(checkpoint.config, dtype, room)
+    fits = _fits(None if whole is None else whole + kept, free, spare - kept)
+    fits = fits and _told(checkpoint.config, room)
+    return _placed(room, dtype, host=size, fits=fits) if on_host else _placed(room, dtype, gpu=size, fits=fits)
+
+
+def _kept(config: Config | None, dtype: str | None, room: MemoryBudget) -> int:
+    """Bytes of keys and values of what is to be generated: these are there for sure."""
+    made = config.dtype if dtype == "auto" and config else dtype
+    return 0 if room.wanted is None else cache_size(config, room.wanted, room.wanted.in_form(made)) or 0
+
+
+def _told(config: Config | None, room: MemoryBudget) -> bool | None:
+    """None where a text is to be generated and nobody knows what that takes."""
+    return True if room.wanted is None or needed_for(config, room.wanted, None) is not None else None
 
 
 def needed(checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> int | None:

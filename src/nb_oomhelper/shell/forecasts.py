@@ -93,20 +93,24 @@ def after_cell(expected: Forecast, seen: Iterable[Peak], core: Core, write: Call
         core: The extension.
         write: Takes what is told.
     """
+    from nb_oomhelper.memory.peaks import SAMPLE
     from nb_oomhelper.remedies.forecast_history import keep
     from nb_oomhelper.showing.wording import say, say_size
 
-    peak = next((one.peak for one in seen if f"cuda:{one.device}" == expected.device and not one.sampled), None)
-    if not peak or expected.ended != "returned":
-        return
     language, likely = core.settings.pick_language(), expected.allocated.likely
-    sizes = {"likely": say_size(likely, language), "real": say_size(peak, language)}
-    write(say("forecast.compared", language, **sizes, error=f"{likely / peak - 1:+.1%}"))
+    peak = next((one for one in seen if f"cuda:{one.device}" == expected.device), None)
+    if peak is None or not peak.peak or expected.ended != "returned":
+        return
+    if peak.sampled:
+        write(say("forecast.not_compared", language, seconds=f"{SAMPLE:g}"))
+        return
+    sizes = {"likely": say_size(likely, language), "real": say_size(peak.peak, language)}
+    write(say("forecast.compared", language, **sizes, error=f"{likely / peak.peak - 1:+.1%}"))
     path = core.services.history()
     if path is None:
         return
     try:
-        near, count = keep(path, expected.allocated, peak, _NEAR)
+        near, count = keep(path, expected.allocated, peak.peak, _NEAR)
     except OomHelperError:  # `%oom status` tells of a history that cannot be used
         return
     write(say("forecast.so_far", language, near=near, count=count, percent=f"{_NEAR:.0%}"))

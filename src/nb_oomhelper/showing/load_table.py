@@ -133,9 +133,10 @@ def _written(found: Estimate, writing: Writing, language: Language) -> list[str]
     wanted = writing.wanted
     each = {"tokens": wanted.tokens, "batch": wanted.batch}
     cache, formula = say_size(writing.cache, language), say_note(writing.formula, language)
+    peak = "plan.peak_unknown" if writing.peak is None else "plan.peak"
     lines = [
         say("plan.cache", language, **each, form=writing.form, cache=cache, formula=formula),
-        say("plan.peak", language, peak=say_size(writing.peak, language)),
+        say(peak, language, peak=say_size(writing.peak, language)),
     ]
     return lines if writing.vllm is None else [*lines, *_vllm(found, writing.vllm, wanted.tokens, language)]
 

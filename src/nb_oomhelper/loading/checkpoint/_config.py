@@ -16,6 +16,9 @@ _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_gr
 _HEAD_DIM = ("head_dim", "d_kv", "kv_channels")
 _VOCABULARY = ("vocab_size", "padded_vocab_size")
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len", "max_sequence_length")
+# Attention that makes a matrix of all tokens with all, a latent that is expanded, experts: what these take is unknown.
+_NOT_FUSED = ("attn_logit_softcapping", "kv_lora_rank", "num_experts_per_tok", "num_local_experts", "num_experts")
+_IN_ONE = ("phi3", "glm", "glm4")  # two parts of the feed-forward layer are made in one
 _INTERMEDIATE = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "decoder_ffn_dim", "ffn_hidden_size")
 TEXT = ("text_config", "llm_config", "language_config", "decoder")  # the language model of one with several parts
 
@@ -39,6 +42,7 @@ def read_config(said: dict[str, Any]) -> Config:
         context=_number(both, _CONTEXT),
         quantization=_quantization(said) or _quantization(text),
         intermediate=_intermediate(both, hidden),
+        reading=_reading(both, hidden),
         cache=read_layers(both, layers, Attention(heads=heads, kv_heads=kv_heads, width=head_dim)),
     )
 
@@ -82,6 +86,16 @@ def _intermediate(said: dict[str, Any], hidden: int | None) -> int | None:
     told = _number(said, _INTERMEDIATE) or (4 * hidden if hidden and "n_embd" in said else None)
     chosen, one = _number(said, ("num_experts_per_tok",)), _number(said, ("moe_intermediate_size",))
     return max(told or 0, chosen * (one or told or 0)) or None if chosen else told
+
+
+def _reading(said: dict[str, Any], hidden: int | None) -> int | None:
+    """By forecasts of `generate` with one model of each family (transformers 5.24); attention that is fused."""
+    wide = _intermediate(said, hidden)
+    if not wide or not hidden or any(said.get(name) is not None for name in _NOT_FUSED):
+        return None
+    if "n_embd" in said:
+        return 4 * wide + 6 * hidden
+    return (4 if said.get("model_type") in _IN_ONE else 3) * wide + 4 * hidden
 
 
 def _quantization(said: dict[str, Any]) -> str | None:

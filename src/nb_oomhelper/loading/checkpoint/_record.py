@@ -81,6 +81,7 @@ class Config:
         context: Most positions that it was made for.
         quantization: How it is stored quantized ("gptq", "awq", "bitsandbytes", "fp8", …).
         intermediate: Width inside of a layer's feed-forward part; with experts, of those that a token goes through.
+        reading: Values that one more token of a prompt takes while that is read, keys and values apart.
         cache: What the layers keep of the tokens that were read.
     """
 
@@ -96,6 +97,7 @@ class Config:
     context: int | None = None
     quantization: str | None = None
     intermediate: int | None = None
+    reading: int | None = None
     cache: tuple[CacheLayers, ...] | None = None
 
     def kv_cache(
