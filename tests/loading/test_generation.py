@@ -154,6 +154,8 @@ def test_what_a_file_leaves_out_is_asked_of_its_class() -> None:
         {"attention_chunk_size": 8},
         {"linear_num_key_heads": 2},
         {"num_hidden_layers": 1 << 60},
+        {"sliding_window": 8, "sliding_window_pattern": ""},
+        {"num_kv_shared_layers": 99},
     ],
 )
 def test_what_is_not_known_is_not_guessed(said: dict[str, Any]) -> None:

@@ -45,17 +45,20 @@ def largest_batch(first: Forecast, forecast: Callable[[int], Forecast]) -> int |
     """
     if first.batch is None or first.batch < 2 or first.room is None or first.ended != "returned":
         return None
-    known = {first.batch: first, first.batch // 2: forecast(first.batch // 2)}
-    rows = _on_the_line(first, known[first.batch // 2])
+    half = first.batch // 2
+    known = {half: forecast(half)}
+    rows = _on_the_line(first, known[half])
     for _ in range(_TRIES):
-        if rows is None or (tried := known.setdefault(rows, known.get(rows) or forecast(rows))).ended != "returned":
+        if rows is None:
+            return None
+        tried = known[rows] = known.get(rows) or forecast(rows)
+        if tried.ended != "returned":
             return None
         if tried.verdict == "fits":
             return rows
         if rows == 1:
             return 0 if tried.verdict == "does_not" else None
         rows -= max(1, rows // 16)
-    half = first.batch // 2
     return half if known[half].verdict == "fits" else None
 
 

@@ -113,11 +113,11 @@ def read_layers(said: dict[str, Any], layers: int | None, attention: Attention) 
         return None
     shared = whole(said.get("num_kv_shared_layers")) or 0  # the last ones read what others keep
     found = [_one(said, kind, _of(said, number, kind, attention)) for number, kind in enumerate(kinds)]
-    found = found[: len(found) - shared]
+    found = found[: max(0, len(found) - shared)]
     if said.get("is_encoder_decoder") is True:  # and each layer keeps what it reads of the encoder, as long as that is
         found *= 2
     kept = Counter(one for one in found if one is not None)
-    return tuple(replace(one, count=count) for one, count in kept.items()) if all(found) else None
+    return tuple(replace(one, count=count) for one, count in kept.items()) if found and all(found) else None
 
 
 def _of(said: dict[str, Any], number: int, kind: str, attention: Attention) -> Attention:
@@ -149,7 +149,7 @@ def _kinds(said: dict[str, Any], layers: int) -> list[str] | None:
         return ["full"] * full + ["sliding"] * (layers - full)
     pattern = said.get("sliding_window_pattern")
     every = whole(pattern) or (len(pattern) if isinstance(pattern, str) else _EVERY.get(str(said.get("model_type"))))
-    if every is None:
+    if not every:
         return ["sliding"] * layers if said.get("model_type") in _ALL_SLIDE else None
     return _each(every, layers, "sliding")
 
