@@ -63,18 +63,28 @@ def entry(code_or_words: str) -> str:
     return entries.to_markdown(found[0] if found else entries.get(code_or_words))
 
 
-def plan(model: str, device: int | None = None, dtype: str | None = None) -> str:
+def plan(
+    model: str,
+    device: int | None = None,
+    dtype: str | None = None,
+    tokens: int | None = None,
+    batch: int | None = None,
+    cache: str | None = None,
+) -> str:
     """Weigh every way of loading a model that is on this machine: bytes on GPU, host and disk. Nothing is loaded.
 
     Args:
         model: A folder, a file, or a name in the hub's cache.
         device: Number of a GPU; without it, the first.
         dtype: "auto", "float16", "bfloat16", "float32" or "float64".
+        tokens: Length of a text that is to be generated: its KV cache, and the largest batch and length that fit.
+        batch: How many texts side by side.
+        cache: What the KV cache is kept in: "float16", "fp8", "int8", "int4", "int2", "q8_0", "q4_0".
     """
     from nb_oomhelper.loading import estimate
     from nb_oomhelper.showing.load_table import to_json
 
-    return to_json(estimate.plan(model, device=device, dtype=dtype))
+    return to_json(estimate.plan(model, device=device, dtype=dtype, tokens=tokens, batch=batch, cache=cache))
 
 
 def gpus() -> str:

@@ -7,6 +7,8 @@ import subprocess
 import pytest
 
 from nb_oomhelper.forecasting.allocator import CachingAllocator, NoRoomError, Settings, read_settings
+from nb_oomhelper.forecasting.judging import by_age
+from nb_oomhelper.forecasting.trace import Block, Trace
 from tests.conftest import PlayDevice
 from tests.played_cuda import PYTHON
 
@@ -51,6 +53,28 @@ def test_whole_free_segments_go_back_when_there_is_no_room() -> None:
     assert pool.reserved == 34 * MIB
     with pytest.raises(NoRoomError):
         pool.allocate(12 * MIB)
+
+
+def held(address: int, size: int) -> dict[str, object]:
+    block = {"size": size, "state": "inactive"}
+    return {"address": address, "segment_type": "large", "total_size": size, "blocks": [block]}
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("first", [1 << 40, 3 << 40])
+def test_of_one_size_the_oldest_is_taken(first: int) -> None:
+    pool = CachingAllocator(Settings())
+    pool.begin([held(first, 30 * MIB), held(2 << 40, 30 * MIB)])
+    assert pool.allocate(30 * MIB) == first
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(("parameters", "state", "oldest"), [(1, 3, 1), (3, 1, 3)])
+def test_where_the_optimizer_lies_tells_which_way_addresses_go(parameters: int, state: int, oldest: int) -> None:
+    trace = Trace([Block(4, "parameters", parameters * 10), Block(8, "optimizer", state * 10)])
+    found = by_age([held(2, 1), held(1, 1), held(3, 1)], trace)
+    assert [one["address"] for one in found] == ([1, 2, 3] if oldest == 1 else [3, 2, 1])
+    assert [one["address"] for one in by_age([held(2, 1), held(1, 1)], Trace())] == [1, 2]
 
 
 @pytest.mark.plain

@@ -75,6 +75,7 @@ def test_nothing_is_changed_and_nothing_is_printed(step: Any, capfd: pytest.Capt
     found = nb_oomhelper.forecast(step)
     assert found.ended == "returned"
     assert same(before, state(step))
+    assert found.trains
     assert versions == [one._version for one in step.model.parameters()]
     assert capfd.readouterr() == ("", "")
     assert not torch.cuda.is_initialized()
@@ -192,3 +193,57 @@ def test_no_copy_is_left_behind(tmp_path: Path) -> None:
 def test_what_is_no_call_is_refused() -> None:
     with pytest.raises(UsageError, match="forecast takes a function"):
         nb_oomhelper.forecast(3)  # type: ignore[arg-type]
+
+
+def limited(allowance: int) -> Any:
+    """How much the host may have, by an address-space limit of this process; undone by what it gives."""
+    import resource
+
+    from nb_oomhelper.memory.host import read_host
+    from nb_oomhelper.memory.room import host_free
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + allowance, before[1]))
+    assert (host_free(read_host()) or 0) <= allowance
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def grows(rows: Any, labels: Any = None, fixed: int = 0) -> Any:
+    """Takes 4 MiB a row, and what is fixed."""
+    return rows.new_empty(len(rows), 1 << 20), torch.empty(fixed, dtype=torch.uint8), labels
+
+
+def test_the_batch_that_would_fit() -> None:
+    rows = torch.zeros(400, 3)
+    undo = limited(800 << 20)
+    try:
+        found = nb_oomhelper.forecast(grows, rows, labels={"of": [rows[:, 0]]})
+        none = nb_oomhelper.forecast(grows, rows, fixed=1 << 30)
+        several = nb_oomhelper.forecast(grows, rows, labels=rows[:3])
+        fixed = nb_oomhelper.forecast(lambda given: torch.empty(1 << 30), rows)
+    finally:
+        undo()
+    assert (found.verdict, found.batch, found.trains) == ("does_not", 400, False)
+    assert found.room is not None
+    assert found.would_fit is not None
+    exact = found.room / (4 << 20)
+    assert 0.9 * exact < found.would_fit <= exact
+    assert (none.would_fit, several.would_fit, several.batch, fixed.would_fit) == (0, None, None, None)
+
+
+def test_what_fits_is_not_made_smaller() -> None:
+    found = nb_oomhelper.forecast(grows, torch.zeros(2, 3))
+    assert (found.verdict, found.batch, found.would_fit) == ("fits", 2, None)
+
+
+def test_a_call_that_wants_its_whole_batch_is_left_alone() -> None:
+    def call(rows: Any) -> Any:
+        return rows.new_empty(len(rows), 1 << 20) if len(rows) == 400 else rows / {}
+
+    undo = limited(800 << 20)
+    try:
+        found = nb_oomhelper.forecast(call, torch.zeros(400, 3))
+    finally:
+        undo()
+    assert (found.verdict, found.would_fit) == ("does_not", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -93,3 +94,19 @@ class TestReload:
         for path in NOTEBOOKS.glob("*.ipynb"):
             cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
             assert [cell for cell in cells if cell.outputs or cell.execution_count] == []
+
+
+def test_the_batch_that_a_forecast_names_runs(tmp_path: Path) -> None:
+    need_models()
+    cells = run("forecast", tmp_path)
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    before = printed(find(cells, "%oom forecast --yes train_step(batch)"))
+    assert before.startswith("✗ `train_step(batch)` will not fit on ")
+    assert re.search(r"a batch of \d+ would fit, in place of 65536", before)
+    (ran,) = [cell for cell in cells if "found.would_fit" in cell.source]
+    assert re.match(r"does_not 65536 → \d+\n", printed(ran))
+    (above,) = [cell for cell in cells if cell.source.startswith("%%gpumem --forecast")]
+    assert "✓ `this cell` should fit on " in printed(above)
+    (plan,) = find(cells, "%oom plan FOLDER --dtype auto --context 8192 --batch 4").outputs
+    kept = "22 layers × 512 values × 2048 tokens × 2 bytes + 4 layers × 512 values × 32768 tokens × 2 bytes"
+    assert kept in plan.data["text/plain"]

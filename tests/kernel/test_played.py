@@ -35,3 +35,17 @@ def test_the_quickstart_is_the_cuda_story(played: PlayDevice, tmp_path: Path) ->
     assert f"process {pid}" in bundle["text/plain"]
     assert "freed 2.2" in printed(find(cells, "%oom fix 1"))
     assert not any(output.output_type == "error" for output in find(cells, "train_step(0.8)").outputs)
+
+
+def test_a_forecast_above_a_cell_is_held_against_what_was_measured(played_kernel: StartKernel) -> None:
+    kernel = played_kernel("8GiB")
+    kernel.execute(f"{LOAD}\nimport torch\nstart = torch.empty(1, device='cuda')")
+    for count, size in enumerate((1, 2), start=1):
+        told = kernel.execute(f"%%gpumem --forecast\nx = torch.empty({size} << 30, dtype=torch.uint8, device='cuda')")
+        assert "✓ `this cell` should fit on cuda:0" in told.stdout
+        assert f"forecasts here: within 5% in {count} of {count}" in told.stdout
+        kernel.execute("del x")
+    again = kernel.execute("%%gpumem --forecast\nx = torch.empty(1 << 30, dtype=torch.uint8, device='cuda')")
+    assert "an earlier peak was higher" in again.stdout
+    assert "forecasts here" not in again.stdout
+    assert "forecast 2.00 GiB, measured 2.00 GiB: +0.0%" in told.stdout

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize, measure
+from nb_oomhelper.loading.checkpoint._cache import CacheLayers
 from nb_oomhelper.loading.checkpoint._files import LONGEST_JSON
 from nb_oomhelper.showing.notes import say_note
 
@@ -144,7 +145,7 @@ class TestArithmetic:
         assert (only.size_as("float16"), only.quantized(4)) == (None, None)
 
     def test_keys_and_values(self) -> None:
-        config = Config(layers=80, kv_heads=8, head_dim=128)
+        config = Config(cache=(CacheLayers(count=80, width=2 * 8 * 128),))
         assert config.kv_cache(1000, batch=3) == 2 * 80 * 8 * 128 * 1000 * 3 * 2
         assert Config(layers=80).kv_cache(1) is None
 

@@ -127,8 +127,8 @@ def test_table(folder: Path, language: Language) -> None:
     assert not [text for text in texts if "{" in text or "$" in text or "None" in text or "`" in text]
     assert any("7.00 MiB" in text for text in texts)  # the CUDA context
     formula = {
-        "en": "2 × 4 layers × 4 heads × 64 × 2048 tokens × 2 bytes",
-        "zh": "2 × 4 层 × 4 头 × 64 × 2048 个 token × 2 字节",
+        "en": "4 layers × 512 values × 2048 tokens × 2 bytes",
+        "zh": "4 层 × 512 个值 × 2048 个 token × 2 字节",
     }
     assert any(formula[language] in text for text in texts)
 

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize
-from nb_oomhelper.loading.placement import MemoryBudget, beside, estimate_placement, half_of
+from nb_oomhelper.loading.checkpoint._cache import CacheLayers
+from nb_oomhelper.loading.generation import beside
+from nb_oomhelper.loading.placement import MemoryBudget, estimate_placement, half_of
 from nb_oomhelper.records.remedy import LoadOption, Placement
 from nb_oomhelper.showing.notes import say_note
 
@@ -19,7 +21,13 @@ pytestmark = pytest.mark.plain
 MIB, GIB = 1 << 20, 1 << 30
 LAYERS = 8
 HUGE = 1 << 60
-CONFIG = Config(model_type="llama", hidden_size=1024, layers=LAYERS, heads=8, kv_heads=8, head_dim=128, vocabulary=8000)
+CONFIG = Config(
+    model_type="llama",
+    hidden_size=1024,
+    intermediate=4096,
+    vocabulary=8000,
+    cache=(CacheLayers(count=LAYERS, width=2 * 8 * 128),),
+)
 
 
 def tensor(name: str, size: int, dtype: str = "float32") -> TensorSize:
@@ -176,7 +184,7 @@ def test_beside_the_weights() -> None:
     found = beside(CONFIG, tokens=1000)
     assert found.cache == 2 * LAYERS * 8 * 128 * 1000 * 2
     assert found.activations == 1000 * (8 * 1024 * 2 + 8000 * 4)
-    assert "2 × 8 layers × 8 heads × 128 × 1000 tokens × 2 bytes" in say_note(found.formula, "en")
+    assert "8 layers × 2048 values × 1000 tokens × 2 bytes" in say_note(found.formula, "en")
     unknown = beside(None)
     assert (unknown.cache, unknown.activations, unknown.margin) == (None, None, 256 * MIB)
     assert "unknown" in say_note(unknown.formula, "en")

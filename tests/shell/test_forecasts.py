@@ -15,15 +15,20 @@ cell("def step(rows):\\n    made.append(torch.ones(rows, 1024).sum().item())\\n 
 asked = cell("%oom forecast step(1 << 10)")
 told = cell("%oom forecast --yes step(1 << 10)")
 plain = cell("%oom forecast --yes --json step(1 << 10)")
+cell("rows = torch.ones(1 << 14, 3)\\ndef many(rows):\\n    return torch.empty(len(rows), 1 << 22)")
+smaller = cell("%oom forecast --yes many(rows[:])")
 chinese = cell("%config OOMHelper.language = 'zh'\\n%oom forecast --yes step(1 << 10)")
 wrong = [cell("%oom forecast" + text) for text in ("", " step", " step(", " --yes nobody(1)")]
-tell(asked, told, plain, chinese, wrong, cell("len(made)"), cell("%oom forecast --help"))
+tell(smaller, asked, told, plain, chinese, wrong, cell("len(made)"), cell("%oom forecast --help"))
 """
 
 
 def test_it_asks_tells_and_changes_nothing() -> None:
     pytest.importorskip("torch")
-    asked, told, plain, chinese, wrong, count, usage = in_shell(CODE)
+    smaller, asked, told, plain, chinese, wrong, count, usage = in_shell(CODE)
+    assert "✗ `many(rows[:])` will not fit on host" in smaller
+    assert "in place of 16384" in smaller
+    assert "accumulated" not in smaller
     assert "`step(1 << 10)` itself is run" in asked
     assert "%oom forecast --yes step(1 << 10)" in asked
     assert told.startswith("✓ `step(1 << 10)` should fit on host")
@@ -34,3 +39,30 @@ def test_it_asks_tells_and_changes_nothing() -> None:
     assert "NameError" in wrong[3]
     assert "0" in count
     assert "[--yes] [--json] CALL" in usage
+
+
+CELL = """
+cell("%load_ext nb_oomhelper")
+cell("import torch\\nmade = []")
+ran = cell("%%gpumem --forecast\\nfor rows in range(1, 200):\\n    kept = torch.empty(1 << 20)\\n    made.append(rows)")
+count = cell("len(made)")
+refused = [cell("%%gpumem --forecast\\n" + text) for text in ("%time kept", "kept +", "kept / {}")]
+wrong = [cell(text) for text in ("%%gpumem --live\\n1", "%gpumem --forecast")]
+tell(ran, count, refused, wrong)
+"""
+
+
+def test_above_a_cell() -> None:
+    """The whole cell is forecast, its loops for three rounds, and then run once; what cannot be followed is a line."""
+    pytest.importorskip("torch")
+    ran, count, refused, wrong = in_shell(CELL)
+    assert ran.startswith("✓ `this cell` should fit on host")
+    assert "peak expected: 8.00 MiB" in ran
+    assert "3 rounds were followed" in ran
+    assert "host" in ran.splitlines()[-1]  # and what was measured
+    assert "199" in count
+    assert "no forecast of this cell: %magics and !commands are not followed" in refused[0]
+    assert "no forecast" in refused[1] or "SyntaxError" in refused[1]
+    assert "TypeError" in refused[2]
+    assert "takes no option but --forecast" in wrong[0]
+    assert "goes above a cell" in wrong[1]

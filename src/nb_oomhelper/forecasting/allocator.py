@@ -2,8 +2,8 @@
 
 The rules are those of c10/cuda/CUDACachingAllocator.cpp (PyTorch 2.13 and 2.14): blocks of 512 bytes; requests up to
 1 MiB share segments of 2 MiB, those below 10 MiB segments of 20 MiB, larger ones have a segment of their own in whole
-2 MiB; the smallest free block that is large enough is taken, and split where enough is left of it. Expandable segments
-grow page by page, 2 MiB or 20 MiB each.
+2 MiB; the smallest free block that is large enough is taken, of those of one size the one in the oldest segment, and
+split where enough is left of it. Expandable segments grow page by page, 2 MiB or 20 MiB each.
 """
 
 from __future__ import annotations
@@ -110,14 +110,14 @@ class CachingAllocator:
         self._settings, self._room = settings, room
         self._pools = {True: Pieces(), False: Pieces()}
         self._used: dict[int, Piece] = {}
-        self._next = _GAP << 4
+        self._next, self._segments = _GAP << 4, 0
         self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = 0
 
     def begin(self, segments: Iterable[dict[str, Any]]) -> None:
         """Take over the segments that there are, as `torch.cuda.memory_snapshot()` tells them.
 
         Args:
-            segments: Of one device; private pools are left out.
+            segments: Of one device, the oldest first; private pools are left out.
         """
         for told in segments:
             if tuple(told.get("segment_pool_id", (0, 0))) == (0, 0):
@@ -129,7 +129,8 @@ class CachingAllocator:
         last: Piece | None = None
         address = told["address"]
         for block in told["blocks"]:
-            piece = Piece(address, block["size"], small, block["state"] != "inactive", last, None, grows)
+            used = block["state"] != "inactive"
+            piece = Piece(address, block["size"], small, self._segments, used, last, None, grows)
             if last is not None:
                 last.after = piece
             address, last = address + piece.size, piece
@@ -141,6 +142,7 @@ class CachingAllocator:
         if grows:
             self._pools[small].tail = last
         self.reserved += told["total_size"]
+        self._segments += 1
 
     def allocate(self, size: int) -> int:
         """Give room for a request.
@@ -192,7 +194,8 @@ class CachingAllocator:
         self.reserved += size
         self.peak_reserved = max(self.peak_reserved, self.reserved)
         self._next += size + _GAP
-        return Piece(self._next - size, size, small)
+        self._segments += 1
+        return Piece(self._next - size, size, small, self._segments)
 
     def _grow(self, wanted: int, small: bool) -> Piece:
         """Map as many pages more as the last free piece of the growing segment lacks."""

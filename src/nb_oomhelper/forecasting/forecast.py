@@ -7,11 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.forecasting.allocator import LARGE_SEGMENT, Settings, read_settings
-from nb_oomhelper.forecasting.judging import Replayed, band, judge, replay, replay_on_host, width
+from nb_oomhelper.forecasting.batches import Batch, largest_batch
+from nb_oomhelper.forecasting.judging import Replayed, band, by_age, judge, replay, replay_on_host, width
 from nb_oomhelper.forecasting.process_copy import CopyError, run_in_copy
 from nb_oomhelper.forecasting.stand_ins import Devices, hush, look_at_devices, stand_in
 from nb_oomhelper.forecasting.trace import Trace
@@ -19,7 +21,7 @@ from nb_oomhelper.forecasting.without_bytes import follow
 from nb_oomhelper.frameworks._pytorch_allocator import read_segments
 from nb_oomhelper.memory.room import host_free
 from nb_oomhelper.memory.snapshot import open_driver, take_snapshot
-from nb_oomhelper.records.forecast import Forecast
+from nb_oomhelper.records.forecast import Band, Forecast
 from nb_oomhelper.records.memory import MemorySnapshot
 from nb_oomhelper.records.note import note
 from nb_oomhelper.session import current_shell
@@ -48,19 +50,26 @@ def forecast(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Forecast
     if not callable(call):
         raise UsageError("forecast takes a function and what to call it with: forecast(step, batch)")
     name = getattr(call, "__qualname__", type(call).__name__)
-    return forecast_call(lambda: call(*args, **kwargs), f"{name}(…)")
+    batch = Batch()
+    return forecast_call(lambda: batch(call, *args, **kwargs), f"{name}(…)", batch=batch)
 
 
 def forecast_call(
-    call: Callable[[], Any], text: str, *, deadline: float = DEADLINE, devices: Devices | None = None
+    call: Callable[[], Any],
+    text: str,
+    *,
+    deadline: float = DEADLINE,
+    devices: Devices | None = None,
+    batch: Batch | None = None,
 ) -> Forecast:
-    """Tell what memory a call would take.
+    """Tell what memory a call would take, and what batch would fit where it may not.
 
     Args:
         call: Takes nothing.
         text: What to call it.
         deadline: Seconds after which it is cut off.
         devices: What is known of CUDA's devices; None asks.
+        batch: What `call` calls the user's function with, where that shows how large a batch is.
 
     Raises:
         UsageError: PyTorch is not imported here.
@@ -70,16 +79,29 @@ def forecast_call(
     if torch is None:
         raise UsageError("there is nothing of PyTorch's here yet: a forecast follows calls of PyTorch's")
     begun = time.perf_counter()
-    if torch.cuda.is_available():
-        settings = read_settings(os.environ)
-        segments = read_held(torch, settings)
-        found = devices or look_at_devices(torch, segments)
-        trace = follow_call(call, torch, "cuda", found, deadline)
-        told = _on_device(trace, torch, found, settings, segments)
-    else:
-        trace = follow_call(call, torch, "cpu", Devices(1), deadline)
-        told = _on_host(trace)
-    return Forecast(call=text, seconds=time.perf_counter() - begun, **_ends(trace), **told)
+    kind, known, tell = _followed(torch, devices)
+
+    def forecast_rows(rows: int | None) -> Forecast:
+        if batch is not None:
+            batch.rows = rows
+        left = max(1.0, begun + deadline - time.perf_counter())
+        trace = follow_call(call, torch, kind, known, left, batch)
+        return Forecast(call=text, **_ends(trace), **tell(trace))
+
+    found = forecast_rows(None)
+    if batch is not None and found.verdict in ("tight", "does_not"):
+        found = replace(found, would_fit=largest_batch(found, forecast_rows))
+    return replace(found, seconds=time.perf_counter() - begun)
+
+
+def _followed(torch: Any, devices: Devices | None) -> tuple[str, Devices, Callable[[Trace], dict[str, Any]]]:
+    """The type of the device that is meant, what is known of it, and what makes figures of a trace there."""
+    if not torch.cuda.is_available():
+        return "cpu", Devices(1), _on_host
+    settings = read_settings(os.environ)
+    segments = read_held(torch, settings)
+    known = devices or look_at_devices(torch, segments)
+    return "cuda", known, lambda trace: _on_device(trace, torch, known, settings, segments)
 
 
 def read_held(torch: Any, settings: Settings) -> list[dict[str, Any]]:
@@ -94,7 +116,14 @@ def read_held(torch: Any, settings: Settings) -> list[dict[str, Any]]:
     return read_segments(torch, torch.cuda.current_device())
 
 
-def follow_call(call: Callable[[], Any], torch: Any, device: str, devices: Devices, deadline: float) -> Trace:
+def follow_call(
+    call: Callable[[], Any],
+    torch: Any,
+    device: str,
+    devices: Devices,
+    deadline: float,
+    batch: Batch | None = None,
+) -> Trace:
     """Run a call on tensors without bytes in a copy of this process.
 
     Args:
@@ -103,6 +132,7 @@ def follow_call(call: Callable[[], Any], torch: Any, device: str, devices: Devic
         device: Type of the device that is followed.
         devices: What is known of CUDA's.
         deadline: Seconds.
+        batch: Knows the rows of its batch, once it was called.
 
     Raises:
         OomHelperError: This process cannot be copied.
@@ -114,7 +144,9 @@ def follow_call(call: Callable[[], Any], torch: Any, device: str, devices: Devic
     def work() -> Trace:
         stand_in(torch, devices)
         hush()
-        return follow(call, torch, device, devices)
+        trace = follow(call, torch, device, devices)
+        trace.batch = batch.found if batch is not None else None
+        return trace
 
     try:
         trace: Trace = run_in_copy(work, deadline)
@@ -125,7 +157,7 @@ def follow_call(call: Callable[[], Any], torch: Any, device: str, devices: Devic
 
 
 def _ends(trace: Trace) -> dict[str, Any]:
-    return {"ended": trace.ended, "error": trace.error, "line": trace.line}
+    return {name: getattr(trace, name) for name in ("ended", "error", "line", "batch", "trains")}
 
 
 def _on_device(
@@ -134,7 +166,8 @@ def _on_device(
     number, started = devices.current, torch.cuda.is_initialized()
     with open_driver(current_shell()) as driver:
         snapshot = take_snapshot(driver, backend="cuda", device=number, framework="pytorch")
-    found = replay(trace, settings, segments)
+    segments = by_age(segments, trace)
+    found, other = replay(trace, settings, segments), replay(trace, settings, segments[::-1])
     below, above, notes = width(trace, found.allocated - found.held, settings, _second_workspace(trace))
     room = _room(snapshot, started)
 
@@ -149,13 +182,19 @@ def _on_device(
         "device": f"cuda:{number}",
         "verdict": judge((fits(below), fits(0), fits(-above)), trace.ended),
         "allocated": band(found.allocated, below, above),
-        "reserved": None if "backend" in settings.others else band(found.reserved, _page(below), _page(above)),
+        "reserved": None if "backend" in settings.others else _reserved_band(found, other, below, above),
         "kinds": tuple(found.kinds.items()),
         "place": trace.place_at(found.peak),
         "held": found.held,
         "room": room,
         "notes": notes,
     }
+
+
+def _reserved_band(found: Replayed, other: Replayed, below: int, above: int) -> Band:
+    """Also where the segments that there are were made in the other order."""
+    one = band(found.reserved, _page(below), _page(above))
+    return replace(one, low=min(one.low, other.reserved), high=max(one.high, other.reserved))
 
 
 def _page(size: int) -> int:

@@ -46,7 +46,7 @@ def replay(
     Args:
         trace: What is allocated and freed.
         settings: The allocator's.
-        segments: What it has to begin with, as `torch.cuda.memory_snapshot()` tells it.
+        segments: What it has to begin with, as `torch.cuda.memory_snapshot()` tells it, the oldest first.
         room: Bytes that may be reserved; None is without end.
     """
     allocator = CachingAllocator(settings, room)
@@ -67,6 +67,29 @@ def replay(
     found.allocated, found.reserved = allocator.peak_allocated, allocator.peak_reserved
     found.kinds = _kinds(trace, settings, found)
     return found
+
+
+def by_age(segments: Sequence[dict[str, Any]], trace: Trace) -> list[dict[str, Any]]:
+    """Put segments in the order in which they were made, as far as that shows: the allocator takes of the oldest first.
+
+    A snapshot has their addresses and not their ages, and drivers give addresses upward or downward. Parameters are
+    made before gradients and the state of an optimizer: where these lie tells which of the two it is here.
+
+    Args:
+        segments: As the allocator tells them.
+        trace: Has the tensors that there are.
+    """
+    found = sorted(segments, key=lambda one: int(one["address"]))
+    first = _middle(trace, {"parameters"})
+    later = _middle(trace, {"gradients", "optimizer"})
+    return found[::-1] if first is not None and later is not None and later < first else found
+
+
+def _middle(trace: Trace, kinds: set[str]) -> float | None:
+    """The middle of the addresses of tensors that there are, by their sizes."""
+    there = [block for block in trace.blocks if block.address and block.kind in kinds]
+    whole = sum(block.size for block in there)
+    return sum(block.address * block.size for block in there) / whole if whole else None
 
 
 def replay_on_host(trace: Trace) -> Replayed:

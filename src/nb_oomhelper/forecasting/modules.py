@@ -44,6 +44,7 @@ class Modules:
         """Before an operation: note the module whose backward pass runs, if it is another than before."""
         if not self.backward():
             return
+        self._trace.trains = True
         node = _graph()._current_autograd_node()
         number = node._sequence_nr() if node is not None else None
         if number is None or number >= 1 << 63:  # what adds up gradients has no number

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """A block in a segment, linked to its neighbors there."""
+    """A block in a segment, linked to its neighbors there; `age` is how many segments there were before this one."""
 
     address: int
     size: int
     small: bool
+    age: int = 0
     used: bool = False
     before: Piece | None = None
     after: Piece | None = None
@@ -20,14 +21,14 @@ class Piece:
 
 
 class Pieces:
-    """The free blocks of the small or the large pool.
+    """The free blocks of the small or the large pool: by size, then those of the oldest segment first.
 
     Attributes:
         tail: The last block of the segment that grows, or None.
     """
 
     def __init__(self) -> None:
-        self._free: list[tuple[int, int, Piece]] = []
+        self._free: list[tuple[int, int, int, Piece]] = []
         self.tail: Piece | None = None
 
     def smallest(self, wanted: int, *, tail_last: bool) -> Piece | None:
@@ -38,13 +39,13 @@ class Pieces:
             tail_last: What can still grow counts as larger than all others.
         """
         at = bisect_left(self._free, wanted, key=lambda one: one[0])
-        if tail_last and at + 1 < len(self._free) and self._free[at][2] is self.tail:
+        if tail_last and at + 1 < len(self._free) and self._free[at][-1] is self.tail:
             at += 1
-        return self._free[at][2] if at < len(self._free) else None
+        return self._free[at][-1] if at < len(self._free) else None
 
     def whole_segments(self) -> list[Piece]:
         """The blocks that are all of their segments."""
-        return [piece for _, _, piece in self._free if piece.before is None and piece.after is None]
+        return [piece for *_, piece in self._free if piece.before is None and piece.after is None]
 
     def split(self, piece: Piece, wanted: int) -> None:
         """Make a free block of what is left of one.
@@ -53,7 +54,9 @@ class Pieces:
             piece: The block, which keeps its beginning.
             wanted: Bytes that it keeps.
         """
-        rest = Piece(piece.address + wanted, piece.size - wanted, piece.small, False, piece, piece.after, piece.grows)
+        rest = Piece(
+            piece.address + wanted, piece.size - wanted, piece.small, piece.age, False, piece, piece.after, piece.grows
+        )
         if piece.after is not None:
             piece.after.before = rest
         piece.size, piece.after = wanted, rest
@@ -82,10 +85,10 @@ class Pieces:
 
     def put(self, piece: Piece) -> None:
         """Add a free block."""
-        insort(self._free, (piece.size, piece.address, piece), key=lambda one: one[:2])
+        insort(self._free, (piece.size, piece.age, piece.address, piece), key=lambda one: one[:3])
 
     def take(self, piece: Piece) -> None:
         """Take a free block away."""
         free = self._free
-        at = bisect_left(free, (piece.size, piece.address), key=lambda one: one[:2])
+        at = bisect_left(free, (piece.size, piece.age, piece.address), key=lambda one: one[:3])
         free.pop(at)

@@ -37,6 +37,8 @@ class Trace:
             device could compute.
         error: One line of the error that ended it.
         line: The line of the caller's that was running then, as "file:line", or "".
+        batch: Rows of the batch among the call's arguments, or None.
+        trains: Whether autograd goes backward in it.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -46,6 +48,8 @@ class Trace:
     ended: str = "returned"
     error: str = ""
     line: str = ""
+    batch: int | None = None
+    trains: bool = False
 
     def allocate(self, size: int, kind: Kind = "temporaries") -> int:
         """Add a block that the call makes.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import traceback
 import weakref
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from nb_oomhelper.failure.places import is_users
 from nb_oomhelper.forecasting.inside import Inside
 from nb_oomhelper.forecasting.known_values import KnownValues
 from nb_oomhelper.forecasting.process_copy import DeadlineError, RetryError
@@ -19,8 +19,6 @@ from nb_oomhelper.forecasting.stand_ins import Devices
 from nb_oomhelper.forecasting.trace import Trace
 from nb_oomhelper.forecasting.tracker import Tracker
 from nb_oomhelper.introspection import living, with_subclasses
-
-_NOT_OWN = ("/site-packages/", "/dist-packages/", "/nb_oomhelper/", f"{Path(os.__file__).parent}/", "<frozen")
 
 
 class ValueWantedError(BaseException):
@@ -272,8 +270,7 @@ def _line_of(frame: FrameType | None) -> str:
 
 def _is_own(frame: FrameType) -> bool:
     """Whether a line is the user's."""
-    file = frame.f_code.co_filename
-    return not any(part in file for part in _NOT_OWN)
+    return is_users(frame.f_code.co_filename.replace("\\", "/"))
 
 
 def _place(file: str, line: int) -> str:

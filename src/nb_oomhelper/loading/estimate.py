@@ -4,26 +4,65 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loading.checkpoint import Checkpoint, measure
+from nb_oomhelper.loading.checkpoint import FLOATING, FORMS, Checkpoint, measure
+from nb_oomhelper.loading.generation import (
+    SPARE,
+    TOKENS,
+    ForwardPassEstimate,
+    Generation,
+    TextRoom,
+    VllmStart,
+    beside,
+    cache_size,
+    find_room,
+    formula_of,
+    needed_for,
+    start_vllm,
+)
 from nb_oomhelper.loading.loaders import load_rows, spell
-from nb_oomhelper.loading.placement import TOKENS, ForwardPassEstimate, MemoryBudget, beside, estimate_placement
+from nb_oomhelper.loading.placement import SLACK, MemoryBudget, estimate_placement
 from nb_oomhelper.loading.reload import room_for
 from nb_oomhelper.memory.nvml import Driver
 from nb_oomhelper.memory.segments import segments
 from nb_oomhelper.memory.snapshot import open_driver, read_driver, take_snapshot
 from nb_oomhelper.records.memory import MemorySnapshot
+from nb_oomhelper.records.note import Note
 from nb_oomhelper.records.remedy import LoadOption, Placement
 from nb_oomhelper.session import current_shell
 
 _ROW = "transformers"  # the loader whose options are weighed
 WHOLE: tuple[LoadOption, ...] = ("as_asked", "half", "8bit", "4bit")
 """Ways of loading that keep a model on one device."""
+_MOST = 1 << 40  # tokens, or texts
 _DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """What generating text takes beside a model's weights.
+
+    Attributes:
+        wanted: Length and batch that were asked for.
+        form: What keys and values are kept in, as the model is asked for.
+        cache: Bytes of keys and values once the text is there: to the byte, or None for unknown.
+        peak: Bytes while the prompt, if it is as long as the text, is read in one go, estimated.
+        formula: How `cache` was counted.
+        rooms: Fix id, and what there is room for then; of ways that keep the model on one device.
+        vllm: What vLLM would do with the GPU.
+    """
+
+    wanted: Generation
+    form: str
+    cache: int | None
+    peak: int | None
+    formula: Note
+    rooms: tuple[tuple[str, TextRoom], ...]
+    vllm: VllmStart | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +79,7 @@ class Estimate:
         context: Bytes that this process has on the GPU beside its tensors (the CUDA context), or None.
         beside: What a forward pass takes beside the weights, estimated.
         rows: Fix id and placement, the least loss first.
+        writing: What generating text takes, where that was asked for.
     """
 
     model: str
@@ -52,6 +92,7 @@ class Estimate:
     context: int | None
     beside: ForwardPassEstimate
     rows: tuple[tuple[str, Placement], ...]
+    writing: Writing | None = None
 
 
 def plan(
@@ -59,7 +100,9 @@ def plan(
     *,
     device: int | None = None,
     dtype: str | None = None,
-    tokens: int = TOKENS,
+    tokens: int | None = None,
+    batch: int | None = None,
+    cache: str | None = None,
     revision: str | None = None,
     catalog: Catalog | None = None,
 ) -> Estimate:
@@ -69,7 +112,10 @@ def plan(
         model: A folder, a file, or a name in the hub's cache.
         device: The framework's ordinal of a GPU; None takes the first, or the host where there is none.
         dtype: "auto" for as it is stored, "float16", …; None for what transformers does if it is not told.
-        tokens: Length of the text that keys, values and activations are estimated for.
+        tokens: Length of the text that is to be generated, its prompt included.
+        batch: How many of them side by side.
+        cache: What keys and values are kept in: "float16", "fp8", "int8", "int4", "int2" (QuantizedCache), "q8_0",
+            "q4_0" (llama.cpp); None for what the model computes in. With any of these three there is `writing`.
         revision: Branch, tag or commit in the hub's cache.
         catalog: The knowledge; None reads the packaged one.
 
@@ -77,11 +123,12 @@ def plan(
         One row a way, with bytes on the GPU, in host memory and on disk, and whether there is room for it.
 
     Raises:
-        UsageError: There is no such GPU, or no such dtype.
+        UsageError: There is no such GPU, or no such dtype, or no such length.
         KnowledgeError: The row of loaders.toml that says how models are loaded is not there.
     """
     if dtype is not None and dtype not in _DTYPES:
         raise UsageError(f"dtype is one of {', '.join(_DTYPES)}, not {dtype!r}")
+    wanted = _wanted(tokens, batch, cache)
     row = load_rows().row(_ROW)
     if row is None:
         raise KnowledgeError(f"loaders.toml has no row {_ROW!r}")
@@ -90,7 +137,7 @@ def plan(
         backend, ordinal = _place(driver, device)
         checkpoint = measure(model, revision=revision, build=True)  # it may import torch, and take its time
         snapshot = take_snapshot(driver, backend=backend, device=ordinal, framework="pytorch")
-    room = room_for(snapshot, backend, ordinal, tokens=tokens)
+    room = replace(room_for(snapshot, backend, ordinal), wanted=wanted)
     weighed = [
         (fix.id, found)
         for fix in (catalog or load_catalog()).fixes
@@ -106,9 +153,67 @@ def plan(
         free=room.free,
         host=room.host,
         context=_context(snapshot, backend),
-        beside=beside(checkpoint.config, tokens),
+        beside=beside(checkpoint.config),
         rows=tuple(weighed),
+        writing=None if wanted is None else _write(wanted, checkpoint, asked, room, tuple(weighed), snapshot),
     )
+
+
+def _wanted(tokens: int | None, batch: int | None, cache: str | None) -> Generation | None:
+    if tokens is None and batch is None and cache is None:
+        return None
+    if not all(1 <= number < _MOST for number in (TOKENS if tokens is None else tokens, 1 if batch is None else batch)):
+        raise UsageError("tokens and batch are whole numbers, from 1 on")
+    if cache is not None and cache not in FORMS:
+        raise UsageError(f"cache is one of {', '.join(FORMS)}, not {cache!r}")
+    return Generation(tokens=tokens or TOKENS, batch=batch or 1, form=cache)
+
+
+def _write(
+    wanted: Generation,
+    checkpoint: Checkpoint,
+    asked: str | None,
+    room: MemoryBudget,
+    rows: tuple[tuple[str, Placement], ...],
+    snapshot: MemorySnapshot,
+) -> Writing:
+    config = checkpoint.config
+    computed = _computed(asked, checkpoint)
+    form = wanted.in_form(computed)
+    rooms = [
+        (fix, find_room(config, wanted, _computed(one.dtype, checkpoint), free))
+        for fix, one in rows
+        if (free := _free_beside(one, room)) is not None
+    ]
+    on_gpu = snapshot.device if room.backend == "cuda" else None
+    half = checkpoint.size if computed in ("float16", "bfloat16") else checkpoint.size_as("float16")
+    return Writing(
+        wanted=wanted,
+        form=form,
+        cache=cache_size(config, wanted, form),
+        peak=needed_for(config, wanted, computed),
+        formula=formula_of(config, wanted, form),
+        rooms=tuple(rooms),
+        vllm=start_vllm(config, wanted, half, on_gpu),
+    )
+
+
+def _computed(dtype: str | None, checkpoint: Checkpoint) -> str | None:
+    """What a model computes in when it is loaded so; None is unknown."""
+    if dtype != "auto":
+        return dtype
+    made = checkpoint.config.dtype if checkpoint.config else None
+    return made or next((name for name, _ in checkpoint.dtypes if name in FLOATING), None)
+
+
+def _free_beside(one: Placement, room: MemoryBudget) -> int | None:
+    """Bytes free on the device that has all of the weights; None where no one device has, or that is unknown."""
+    size, free = (one.host, room.host) if room.backend == "host" else (one.gpu, room.free)
+    if room.backend != "host" and one.device not in (None, room.device):
+        free = dict(room.others).get(one.device or 0)
+    whole = size == sum(part or 0 for part in (one.gpu, one.host, one.disk))
+    spare = SLACK if room.backend == "host" else SPARE
+    return max(0, free - size - spare) if whole and size and free is not None else None
 
 
 def fit_whole(found: Estimate, backend: str, free: int | None) -> dict[LoadOption, Placement]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, Config, TensorSize
-from nb_oomhelper.records.note import Note, note
+from nb_oomhelper.loading.generation import SPARE, TOKENS, Generation, beside, cache_size, needed_for
 from nb_oomhelper.records.remedy import LoadOption, Placement
 
-TOKENS = 2048  # of the text that room is left for
 _MIB = 1 << 20
-_SLACK = 512 * _MIB  # bytes that a load takes beside the weights: threads, libraries, buffers of a copy
+SLACK = 512 * _MIB  # bytes that a load takes beside the weights: threads, libraries, buffers of a copy
 _LAYER = re.compile(r"(.*?\.\d+)\.")  # "model.layers.3" is kept together
 
 
@@ -33,6 +32,7 @@ class MemoryBudget:
         disk: Bytes of room in `folder`.
         folder: Where weights can be put on disk, or None where there is no such place.
         tokens: Length of the text that room is left for.
+        wanted: What is to be generated, where that was said; it counts in place of `tokens`.
         whole: False where more may come back than was found.
     """
 
@@ -45,50 +45,26 @@ class MemoryBudget:
     disk: int | None = None
     folder: str | None = None
     tokens: int = TOKENS
+    wanted: Generation | None = None
     whole: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardPassEstimate:
-    """An estimate of what a forward pass takes beside the weights, with its formula.
-
-    Attributes:
-        cache: Bytes of keys and values.
-        activations: Bytes of the largest intermediate results.
-        formula: How both were estimated.
-    """
-
-    cache: int | None
-    activations: int | None
-    formula: Note
-
-    @property
-    def margin(self) -> int:
-        """Bytes to leave free on the device."""
-        return max(256 * _MIB, (self.cache or 0) + (self.activations or 0))
-
-
-def beside(config: Config | None, tokens: int = TOKENS) -> ForwardPassEstimate:
-    """Estimate the bytes of keys and values, and of activations, for one text in 16 bits.
-
-    Activations are taken as eight values a token and hidden unit, in 16 bits, and one float32 logit a
-    token and word: what a plain decoder holds at its widest. Attention that is not fused takes more.
+def margin(config: Config | None, dtype: str | None, room: MemoryBudget) -> int:
+    """Tell the bytes to leave free on a device beside the weights.
 
     Args:
-        config: The model's; without it both are unknown.
-        tokens: Length of the text.
+        config: The model's.
+        dtype: What it is loaded in.
+        room: Says for what.
     """
-    if config is None or config.hidden_size is None:
-        return ForwardPassEstimate(cache=None, activations=None, formula=note("formula.no_config"))
-    cache = config.kv_cache(tokens)
-    activations = tokens * (8 * config.hidden_size * 2 + 4 * (config.vocabulary or 0))
-    shape = {"layers": config.layers, "heads": config.kv_heads, "dim": config.head_dim}
-    formula = note(
-        "formula.both",
-        cache=note("formula.unknown") if cache is None else note("formula.cache", tokens=tokens, **shape),
-        activations=note("formula.activations", tokens=tokens, hidden=config.hidden_size, words=config.vocabulary or 0),
-    )
-    return ForwardPassEstimate(cache=cache, activations=activations, formula=formula)
+    made = config.dtype if dtype == "auto" and config else dtype
+    told = None if room.wanted is None else needed_for(config, room.wanted, made)
+    least = SLACK if room.backend == "host" else SPARE
+    if told is not None:
+        return least + told
+    if room.wanted is not None:
+        return least + (cache_size(config, room.wanted, room.wanted.in_form(made), prompt=True) or 0)
+    return least if room.backend == "host" else beside(config, room.tokens).margin
 
 
 def half_of(checkpoint: Checkpoint, backend: str) -> str:
@@ -127,9 +103,9 @@ def estimate_placement(
         if f"{bits}bit" in options:
             return None if room.backend == "host" else _one(checkpoint.quantized(bits), checkpoint, None, room)
     if "device" in options:
-        return _elsewhere(_size(checkpoint, made), made, room)
+        return _elsewhere(_size(checkpoint, made), made, room, checkpoint.config)
     if "host" in options:
-        fits = _fits(before, room.host, _SLACK)
+        fits = _fits(before, room.host, margin(checkpoint.config, dtype, replace(room, backend="host")))
         return None if room.backend == "host" else _placed(room, made, host=before, fits=fits)
     if "spread" in options or "offload" in options:
         return _spread(checkpoint, made, room, asked=dtype, disk="offload" in options)
@@ -150,10 +126,23 @@ def _bits(checkpoint: Checkpoint, dtype: str) -> int:
 
 def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> Placement:
     """All of it on the device."""
-    if room.backend != "host":
-        fits = _fits(size, room.free, beside(checkpoint.config, room.tokens).margin)
-        return _placed(room, dtype, gpu=size, fits=fits)
-    return _placed(room, dtype, host=size, fits=_fits(needed(checkpoint, dtype, room), room.host, _SLACK))
+    on_host = room.backend == "host"
+    whole, free = (needed(checkpoint, dtype, room), room.host) if on_host else (size, room.free)
+    kept, spare = _kept(checkpoint.config, dtype, room), margin(checkpoint.config, dtype, room)
+    fits = _fits(None if whole is None else whole + kept, free, spare - kept)
+    fits = fits and _told(checkpoint.config, room)
+    return _placed(room, dtype, host=size, fits=fits) if on_host else _placed(room, dtype, gpu=size, fits=fits)
+
+
+def _kept(config: Config | None, dtype: str | None, room: MemoryBudget) -> int:
+    """Bytes of keys and values of what is to be generated: these are there for sure."""
+    made = config.dtype if dtype == "auto" and config else dtype
+    return 0 if room.wanted is None else cache_size(config, room.wanted, room.wanted.in_form(made)) or 0
+
+
+def _told(config: Config | None, room: MemoryBudget) -> bool | None:
+    """None where a text is to be generated and nobody knows what that takes."""
+    return True if room.wanted is None or needed_for(config, room.wanted, None) is not None else None
 
 
 def needed(checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget) -> int | None:
@@ -188,11 +177,12 @@ def converts(checkpoint: Checkpoint, dtype: str | None) -> bool:
     return dtype not in ("auto", None) and checkpoint.dtypes[:1] != ((dtype, checkpoint.size),)
 
 
-def _elsewhere(size: int | None, dtype: str | None, room: MemoryBudget) -> Placement | None:
+def _elsewhere(size: int | None, dtype: str | None, room: MemoryBudget, config: Config | None) -> Placement | None:
     if not room.others:
         return None
     device, free = room.others[0]
-    return Placement(gpu=size, host=0, disk=0, fits=_fits(size, free, 256 * _MIB), device=device, dtype=dtype)
+    spare = SPARE if room.wanted is None else margin(config, dtype, room)
+    return Placement(gpu=size, host=0, disk=0, fits=_fits(size, free, spare), device=device, dtype=dtype)
 
 
 def _spread(
@@ -202,7 +192,7 @@ def _spread(
     if (room.backend == "host" and not disk) or (disk and room.folder is None):
         return None
     layers = _layers(checkpoint, dtype)
-    gpu, host = _budgets(checkpoint, room, max(layers, default=0))
+    gpu, host = _budgets(checkpoint, dtype, room, max(layers, default=0))
     if not layers or host is None or (room.backend != "host" and gpu is None):
         return _placed(room, dtype, budget=_budget_text(room, gpu, host))
     rooms = [host] if room.backend == "host" else [gpu or 0, host]
@@ -228,15 +218,17 @@ def _mapped_as_stored(checkpoint: Checkpoint, dtype: str | None) -> bool:
     return checkpoint.how == "safetensors" and same
 
 
-def _budgets(checkpoint: Checkpoint, room: MemoryBudget, largest: int) -> tuple[int | None, int | None]:
+def _budgets(
+    checkpoint: Checkpoint, dtype: str | None, room: MemoryBudget, largest: int
+) -> tuple[int | None, int | None]:
     """Bytes that weights may take on the GPU and in host memory, with a margin on both: whole MiB, as the call says."""
     gpu = None
     if room.backend != "host" and room.free is not None:
-        gpu = _whole(room.free - beside(checkpoint.config, room.tokens).margin)
+        gpu = _whole(room.free - margin(checkpoint.config, dtype, room))
     host = room.host
     if host is not None:
         files = (checkpoint.size or 0) if room.maps else 0
-        host = _whole(host - files - largest - _SLACK)
+        host = _whole(host - files - largest - SLACK)
     return gpu, host
 
 

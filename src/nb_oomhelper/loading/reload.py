@@ -13,8 +13,9 @@ from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, TensorSize, measure
 from nb_oomhelper.loading.disk import OFFLOAD_PREFIX, mapped_files, scratch
+from nb_oomhelper.loading.generation import TOKENS
 from nb_oomhelper.loading.loaders import Loader, load_rows, missing
-from nb_oomhelper.loading.placement import TOKENS, MemoryBudget, converts, estimate_placement, half_of, needed
+from nb_oomhelper.loading.placement import MemoryBudget, converts, estimate_placement, half_of, needed
 from nb_oomhelper.loading.statement import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
 from nb_oomhelper.memory.room import device_free, host_free, tightest
 from nb_oomhelper.records.diagnosis import Diagnosis

@@ -43,6 +43,9 @@ class Forecast:
         error: One line about the end, or "".
         line: The user's line that was running then: "train.py:12", "cell:3", or "".
         notes: Why the band is as wide as it is, and what was assumed.
+        batch: Rows of the batch among the call's arguments; None where they show none, or several.
+        trains: Whether autograd goes backward in it.
+        would_fit: The most rows that are expected to fit where so many may not; 0 is none, None is unknown.
         seconds: How long the forecast took.
     """
 
@@ -59,4 +62,7 @@ class Forecast:
     error: str = ""
     line: str = ""
     notes: tuple[Note, ...] = ()
+    batch: int | None = None
+    trains: bool = False
+    would_fit: int | None = None
     seconds: float = 0.0

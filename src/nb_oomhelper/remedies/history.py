@@ -69,7 +69,7 @@ def append(path: Path, outcome: Outcome, event: OomEvent, entry: str | None) -> 
         "failed": outcome.error is not None,
         "ran": outcome.helped,
     }
-    with _open(path, _WAIT, write=True) as connection:
+    with opened(path, _WAIT, write=True) as connection:
         known = [name for name in row if name in _brought_up(connection)]
         blanks = ", ".join(f":{name}" for name in known)
         connection.execute(f"INSERT INTO outcome ({', '.join(known)}) VALUES ({blanks})", row)
@@ -88,7 +88,7 @@ def settle(path: Path, at: float, fix: str, ran: bool) -> None:
     Raises:
         OomHelperError: The file cannot be written or is no history.
     """
-    with _open(path, _WAIT, write=True) as connection:
+    with opened(path, _WAIT, write=True) as connection:
         if "ran" in _brought_up(connection):
             connection.execute("UPDATE outcome SET ran = ? WHERE at = ? AND fix = ? AND ran IS NULL", (ran, at, fix))
 
@@ -108,7 +108,7 @@ def measured_rates(path: Path) -> dict[str, tuple[int, int]]:
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         raise _unusable(path, error) from None
     query = "SELECT fix, SUM(ran != 0), COUNT(ran) FROM outcome WHERE ran IS NOT NULL GROUP BY fix"
-    with _open(path, _GLANCE) as connection:
+    with opened(path, _GLANCE) as connection:
         if "ran" not in _columns(connection):  # an empty file, or one of an earlier version: nothing was measured
             return {}
         return {fix: (int(good), int(total)) for fix, good, total in connection.execute(query)}
@@ -131,8 +131,10 @@ def forget(path: Path) -> int:
             return 0
     except OSError as error:
         raise _unusable(path, error) from None
-    with _open(path, _WAIT, write=True) as connection:
+    with opened(path, _WAIT, write=True) as connection:
         connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is not to be found in the file
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE name = 'forecast'").fetchall():
+            connection.execute(f"DELETE FROM {table}")
         return connection.execute("DELETE FROM outcome").rowcount if _columns(connection) else 0
 
 
@@ -159,8 +161,17 @@ def _brought_up(connection: sqlite3.Connection) -> set[str]:
 
 
 @contextmanager
-def _open(path: Path, wait: float, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-    """The file's connection; what is written through it is written in one transaction, or not at all."""
+def opened(path: Path, wait: float, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """The file's connection; what is written through it is written in one transaction, or not at all.
+
+    Args:
+        path: The history's file.
+        wait: Seconds that another kernel's transaction is waited for.
+        write: Whether something is to be written.
+
+    Raises:
+        OomHelperError: The file cannot be used.
+    """
     connection = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

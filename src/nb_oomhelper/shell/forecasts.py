@@ -5,12 +5,23 @@ from __future__ import annotations
 import ast
 import json
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import CodeType
+from typing import TYPE_CHECKING
 
-from nb_oomhelper.errors import UsageError
+from nb_oomhelper.errors import OomHelperError, UsageError
+from nb_oomhelper.records.note import note
 from nb_oomhelper.shell.core import Core
 
+if TYPE_CHECKING:
+    from nb_oomhelper.memory.peaks import Peak
+    from nb_oomhelper.records.forecast import Forecast
+
+_CELL_DEADLINE = 30.0  # seconds
+_ROUNDS = 3  # of a loop: from the second on a step of training has all that it keeps
+_NEAR = 0.05
+_THROUGH = "_nb_oomhelper_through"
 _OPTIONS = ("--yes", "--json", "--help", "-h")
 
 
@@ -25,6 +36,7 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
     Raises:
         OomHelperError: This is no call, PyTorch is not there, or this process cannot be copied.
     """
+    from nb_oomhelper.forecasting.batches import Batch
     from nb_oomhelper.forecasting.forecast import forecast_call
     from nb_oomhelper.showing.forecast_text import asks, tell
     from nb_oomhelper.showing.notes import for_json
@@ -34,15 +46,87 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
         print(usage())
         return
     language, shell = core.settings.pick_language(), core.services.shell
-    code = _compiled(text)
+    code, batch = _compiled(text), Batch()
     if "--yes" not in options:
         again = f"%oom forecast --yes {'--json ' if '--json' in options else ''}{text}"
         raise UsageError("\n".join(asks(text, again, language)))
-    found = forecast_call(lambda: eval(code, shell.user_ns), text)
+    found = forecast_call(lambda: eval(code, shell.user_ns, {_THROUGH: batch}), text, batch=batch)
     if "--json" in options:
         print(json.dumps(for_json(found), indent=2, ensure_ascii=False))
     else:
         print("\n".join(tell(found, language)))
+
+
+def before_cell(cell: str, core: Core, write: Callable[[str], None]) -> Forecast | None:
+    """Tell what memory a cell would take; where that cannot be, a line says why.
+
+    Args:
+        cell: Its source.
+        core: The extension.
+        write: Takes what is told.
+    """
+    from nb_oomhelper.forecasting.forecast import forecast_call
+    from nb_oomhelper.showing.forecast_text import tell
+    from nb_oomhelper.showing.wording import say
+
+    language, shell = core.settings.pick_language(), core.services.shell
+    try:
+        code, loops = _cell_code(shell.transform_cell(cell))
+        found = forecast_call(
+            lambda: exec(code, shell.user_ns), say("forecast.cell", language), deadline=_CELL_DEADLINE
+        )
+    except (OomHelperError, SyntaxError) as error:
+        write(say("forecast.none", language, why=str(error)))
+        return None
+    if loops:
+        found = replace(found, notes=(*found.notes, note("forecast.rounds", count=_ROUNDS)))
+    write("\n".join(tell(found, language)))
+    return found
+
+
+def after_cell(expected: Forecast, seen: Iterable[Peak], core: Core, write: Callable[[str], None]) -> None:
+    """Tell how near a forecast came to what was measured, and how near they have come here; GPUs only.
+
+    Args:
+        expected: The forecast.
+        seen: What was measured.
+        core: The extension.
+        write: Takes what is told.
+    """
+    from nb_oomhelper.memory.peaks import SAMPLE
+    from nb_oomhelper.remedies.forecast_history import keep
+    from nb_oomhelper.showing.wording import say, say_size
+
+    language, likely = core.settings.pick_language(), expected.allocated.likely
+    peak = next((one for one in seen if f"cuda:{one.device}" == expected.device), None)
+    if peak is None or not peak.peak or expected.ended != "returned":
+        return
+    if peak.sampled:
+        write(say("forecast.not_compared", language, seconds=f"{SAMPLE:g}"))
+        return
+    sizes = {"likely": say_size(likely, language), "real": say_size(peak.peak, language)}
+    write(say("forecast.compared", language, **sizes, error=f"{likely / peak.peak - 1:+.1%}"))
+    path = core.services.history()
+    if path is None:
+        return
+    try:
+        near, count = keep(path, expected.allocated, peak.peak, _NEAR)
+    except OomHelperError:  # `%oom status` tells of a history that cannot be used
+        return
+    write(say("forecast.so_far", language, near=near, count=count, percent=f"{_NEAR:.0%}"))
+
+
+def _cell_code(source: str) -> tuple[CodeType, bool]:
+    """A cell, of whose loops at the top only the first rounds are done, and whether there are such loops."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "get_ipython":
+            raise UsageError("%magics and !commands are not followed")
+    loops = [node for node in tree.body if isinstance(node, ast.For)]
+    for loop in loops:
+        islice = ast.parse('__import__("itertools").islice', mode="eval").body
+        loop.iter = ast.Call(islice, [loop.iter, ast.Constant(_ROUNDS)], [])
+    return compile(ast.fix_missing_locations(tree), "<cell>", "exec"), bool(loops)
 
 
 def add_parser(add: Callable[..., ArgumentParser]) -> None:
@@ -76,4 +160,8 @@ def _compiled(text: str) -> CodeType:
         raise UsageError("%oom forecast wants a call, such as %oom forecast train_step(batch)") from None
     if not any(isinstance(node, ast.Call) for node in ast.walk(tree)):
         raise UsageError("%oom forecast wants a call, such as %oom forecast train_step(batch)")
+    if isinstance(tree.body, ast.Call):  # through what can make its batch smaller
+        called = tree.body
+        called.args.insert(0, called.func)
+        called.func = ast.copy_location(ast.Name(_THROUGH, ast.Load()), called.func)
     return compile(tree, "<forecast>", "eval")

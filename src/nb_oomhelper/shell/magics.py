@@ -52,6 +52,7 @@ class OomMagics(Magics):  # type: ignore[misc]
     @argument(
         "--engines", action="store_true", help="The workers of ipyparallel, Dask and Ray, by the clients there are."
     )
+    @argument("--forecast", action="store_true", help="Above a cell: tell its peak before it runs, too.")
     @output_can_be_silenced
     @line_cell_magic
     def gpumem(self, line: str, cell: str | None = None) -> Any:
@@ -71,15 +72,19 @@ class OomMagics(Magics):  # type: ignore[misc]
 
             %%gpumem
             loss = train_step(batch)
+
+            %%gpumem --forecast     # the same, and before it what is expected, from a run on tensors without bytes
         """
         from nb_oomhelper.memory import usage
         from nb_oomhelper.showing import memory_table
 
         options = parse_argstring(self.gpumem, line)
         if cell is not None:
-            if line.strip():
-                raise MagicUsageError("%%gpumem takes no options: it measures the cell below it")
-            return self._run_metered(cell)
+            if line.split() not in ([], ["--forecast"]):
+                raise MagicUsageError("%%gpumem takes no option but --forecast: it measures the cell below it")
+            return self._run_metered(cell, options.forecast)
+        if options.forecast:
+            raise MagicUsageError("%%gpumem --forecast goes above a cell; %oom forecast CALL is for one call")
         if options.engines:
             if options.by_variable or options.index is not None or (options.live and options.json):
                 raise MagicUsageError("%gpumem --engines goes with --json or --live alone")
@@ -112,11 +117,13 @@ class OomMagics(Magics):  # type: ignore[misc]
             )
         return None
 
-    def _run_metered(self, cell: str) -> Any:
+    def _run_metered(self, cell: str, forecast: bool) -> Any:
         """Run a cell as IPython's own %%time does: an error passes on to the shell, after our line."""
+        from nb_oomhelper.shell import forecasts
         from nb_oomhelper.shell.meter import Meter
 
         shell = self.shell
+        expected = forecasts.before_cell(cell, self._core, print) if forecast else None
         code = shell.transform_cell(cell)
         name = shell.compile.cache(code, shell.displayhook.prompt_count, raw_code=cell)  # for its lines in a traceback
         tree = shell.transform_ast(shell.compile.ast_parse(code, filename=name))
@@ -130,6 +137,8 @@ class OomMagics(Magics):  # type: ignore[misc]
                 return eval(value, shell.user_ns)
             finally:
                 print("\n".join(meter.stop(language, sys.exc_info()[1])))
+                if expected is not None and sys.exc_info()[1] is None:
+                    forecasts.after_cell(expected, meter.seen, self._core, print)
 
     @no_var_expand  # what is pasted to be explained must not be evaluated
     @line_cell_magic
@@ -143,6 +152,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom fix N --run          # and the failed cell after it
             %oom fix N --yes          # the same, for a fix that says what it loses
             %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
+            %oom plan M --context N   # and its KV cache, the longest text and largest batch [--batch B] [--cache D]
             %oom forecast CALL        # whether train_step(batch) will fit, before it is run [--yes] [--json]
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …] [--engines]
             %oom explain FILE         # the out-of-memory errors in a log or a notebook [--json] [--lang en|zh]

@@ -7,15 +7,20 @@ from types import TracebackType
 from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.allocators import allocators_by_gpu, refusals_of
-from nb_oomhelper.memory.peaks import Peaks
+from nb_oomhelper.memory.peaks import Peak, Peaks
 from nb_oomhelper.showing.memory_table import say_caught, say_peak
 
 
 class Meter:
-    """Measures what happens between its start and its stop."""
+    """Measures what happens between its start and its stop.
+
+    Attributes:
+        seen: What was measured, once it has stopped.
+    """
 
     def __init__(self) -> None:
         self._peaks = Peaks()
+        self.seen: list[Peak] = []
 
     def __enter__(self) -> Meter:
         self._refused = refusals_of(allocators_by_gpu())
@@ -32,7 +37,8 @@ class Meter:
             language: "en" or "zh".
             error: What the cell ends with.
         """
-        *gpus, host = [say_peak(one, language) for one in self._peaks.stop()]
+        self.seen = self._peaks.stop()
+        *gpus, host = [say_peak(one, language) for one in self.seen]
         caught = refusals_of(allocators_by_gpu()).since(self._refused, _is_refusal(error))
         return [*gpus, *say_caught(caught, language), host]
 

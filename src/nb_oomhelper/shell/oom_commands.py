@@ -143,24 +143,31 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     explain.add_argument("--lang", choices=("en", "zh"), help="the language; else the one that is set")
     explain.add_argument("file", metavar="FILE", nargs="?", help="a text or a notebook (.ipynb)")
 
-    plan = add(
-        "plan",
-        "MODEL [--device N | --engines] [--dtype D] [--json]",
-        _plan,
-        "show where a model would fit, each way of loading it; nothing is loaded",
-    )
-    plan.add_argument("model", metavar="MODEL", help="a folder, a file, a name in the hub's cache, or a variable")
-    plan.add_argument("--device", metavar="N", type=_number, help="the framework's number of a GPU; else the first")
-    plan.add_argument("--dtype", metavar="D", help="auto, float16, bfloat16, float32 or float64")
-    plan.add_argument("--engines", action="store_true", help="on the workers of ipyparallel, Dask and Ray, and on all")
-    plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
-
+    _add_plan(add)
     forecasts.add_parser(add)
     _add_files(add)
 
     status = add("status", "[--traceback]", _status, "show what is in place, what is missing, and where the history is")
     status.add_argument("--traceback", action="store_true", help="show the traceback of our own last problem")
     return parser, subcommands
+
+
+def _add_plan(add: Callable[..., _Parser]) -> None:
+    plan = add(
+        "plan",
+        "MODEL [--device N | --engines] [--dtype D] [--context N] [--batch B] [--cache D] [--json]",
+        _plan,
+        "show where a model would fit, each way of loading it; nothing is loaded",
+        "With --context, --batch or --cache: keys and values to the byte, the longest text, the largest batch, vLLM.",
+    )
+    plan.add_argument("model", metavar="MODEL", help="a folder, a file, a name in the hub's cache, or a variable")
+    plan.add_argument("--device", metavar="N", type=_number, help="the framework's number of a GPU; else the first")
+    plan.add_argument("--dtype", metavar="D", help="auto, float16, bfloat16, float32 or float64")
+    plan.add_argument("--context", metavar="N", type=_number, help="tokens of a text, its prompt included")
+    plan.add_argument("--batch", metavar="B", type=_number, help="texts side by side")
+    plan.add_argument("--cache", metavar="D", help="what keys and values are kept in: float16, fp8, int4, q8_0, …")
+    plan.add_argument("--engines", action="store_true", help="on the workers of ipyparallel, Dask and Ray, and on all")
+    plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
 
 
 def _add_files(add: Callable[..., _Parser]) -> None:
@@ -267,7 +274,10 @@ def _plan(options: Namespace, core: Core) -> None:
     catalog, language = core.services.catalog(), core.settings.pick_language()
     if options.engines and options.device is not None:
         raise UsageError("%oom plan --engines takes no --device: it tells of each")
-    found = plan(model, device=options.device, dtype=options.dtype, catalog=catalog)
+    text = {"tokens": options.context, "batch": options.batch, "cache": options.cache}
+    if options.engines and any(one is not None for one in text.values()):
+        raise UsageError("%oom plan --engines takes no --context, --batch or --cache")
+    found = plan(model, device=options.device, dtype=options.dtype, catalog=catalog, **text)
     before = load_table.above(found, language)
     if options.engines:
         drawn = on_engines.plan_table(found, before[:-1], language, as_json=options.json)

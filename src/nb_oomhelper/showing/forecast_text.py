@@ -23,6 +23,7 @@ def tell(found: Forecast, language: Language) -> list[str]:
         say(f"forecast.{found.verdict}", language, call=found.call, device=_device(found, language)),
         say("forecast.peak", language, **_sizes(whole, language), room=say_size(found.room, language)),
     ]
+    lines += _would_fit(found, language)
     if found.reserved is not None:
         lines.append(say("forecast.allocated", language, **_sizes(found.allocated, language)))
     kinds = [f"{say(f'forecast_kind.{kind}', language)} {say_size(size, language)}" for kind, size in found.kinds]
@@ -33,6 +34,18 @@ def tell(found: Forecast, language: Language) -> list[str]:
     if found.ended != "returned":
         lines.append(say(f"forecast_end.{found.ended}", language, error=found.error, line=found.line or "?"))
     lines += [say("forecast.note", language, note=say_note(one, language)) for one in found.notes]
+    return lines
+
+
+def _would_fit(found: Forecast, language: Language) -> list[str]:
+    rows, batch = found.would_fit, found.batch
+    if rows is None or not batch:
+        return []
+    if rows == 0:
+        return [say("forecast.not_one", language, batch=batch)]
+    lines = [say("forecast.would_fit", language, rows=rows, batch=batch)]
+    if found.trains:
+        lines.append(say("forecast.accumulate", language, rows=rows, batch=batch, parts=-(-batch // rows)))
     return lines
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.loading.estimate import Estimate
+from nb_oomhelper.loading.estimate import Estimate, Writing
+from nb_oomhelper.loading.generation import VLLM_SHARE, VllmStart
 from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.showing.notes import for_json, say_note
 from nb_oomhelper.showing.rate_text import said_rates
@@ -30,17 +31,37 @@ def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]
     Returns:
         Columns and rows, for `grid`.
     """
-    columns = tuple(say(f"plan.{name}", language) for name in ("way", "gpu", "host", "disk", "verdict", "rates"))
+    columns = [say(f"plan.{name}", language) for name in ("way", "gpu", "host", "disk", "verdict")]
+    columns += [*_text_columns(found.writing, language), say("plan.rates", language)]
     rows = [
         (
             _title(found, catalog, fix, language),
             *_sizes(one, language),
             verdict(one, language),
+            *_text_cells(found.writing, fix, language),
             said_rates(fix, catalog, rates, language) or "–",
         )
         for fix, one in found.rows
     ]
-    return columns, rows
+    return tuple(columns), rows
+
+
+def _text_columns(writing: Writing | None, language: Language) -> tuple[str, ...]:
+    if writing is None:
+        return ()
+    longest = say("plan.longest", language, batch=writing.wanted.batch)
+    return (longest, say("plan.most", language, tokens=writing.wanted.tokens))
+
+
+def _text_cells(writing: Writing | None, fix: str, language: Language) -> tuple[str, ...]:
+    if writing is None:
+        return ()
+    room = dict(writing.rooms).get(fix)
+    if room is None:
+        return ("–", "–")
+    return tuple(
+        say("size.unknown", language) if number is None else f"{number:,}" for number in (room.tokens, room.batch)
+    )
 
 
 def verdict(one: Placement, language: Language) -> str:
@@ -90,16 +111,7 @@ def below(found: Estimate, catalog: Catalog, language: Language) -> list[str]:
         catalog: The knowledge, which has the ways' texts.
         language: "en" or "zh".
     """
-    beside = found.beside
-    lines = [
-        say(
-            "plan.beside",
-            language,
-            cache=say_size(beside.cache, language),
-            activations=say_size(beside.activations, language),
-            formula=say_note(beside.formula, language),
-        )
-    ]
+    lines = _beside(found, language) if found.writing is None else _written(found, found.writing, language)
     if found.backend != "host":
         lines.append(say("plan.context", language, context=say_size(found.context, language)))
     for fix, _ in found.rows:
@@ -108,11 +120,52 @@ def below(found: Estimate, catalog: Catalog, language: Language) -> list[str]:
     return [line.replace("`", "") for line in lines]
 
 
+def _beside(found: Estimate, language: Language) -> list[str]:
+    beside = found.beside
+    cache, activations = say_size(beside.cache, language), say_size(beside.activations, language)
+    formula = say_note(beside.formula, language)
+    first = say("plan.beside", language, cache=cache, activations=activations, formula=formula)
+    return [first, say("plan.more", language)]
+
+
+def _written(found: Estimate, writing: Writing, language: Language) -> list[str]:
+    """What generating takes, and what vLLM would do."""
+    wanted = writing.wanted
+    each = {"tokens": wanted.tokens, "batch": wanted.batch}
+    cache, formula = say_size(writing.cache, language), say_note(writing.formula, language)
+    peak = "plan.peak_unknown" if writing.peak is None else "plan.peak"
+    lines = [
+        say("plan.cache", language, **each, form=writing.form, cache=cache, formula=formula),
+        say(peak, language, peak=say_size(writing.peak, language)),
+    ]
+    return lines if writing.vllm is None else [*lines, *_vllm(found, writing.vllm, wanted.tokens, language)]
+
+
+def _vllm(found: Estimate, start: VllmStart, tokens: int, language: Language) -> list[str]:
+    place = f"{found.backend}:{found.device}"
+    key = "vllm_refuses" if start.starts is False else "vllm"
+    lines = [say(f"plan.{key}", language, share=VLLM_SHARE, takes=say_size(start.takes, language), place=place)]
+    if start.cache is None:
+        return lines
+    if start.cache <= 0:
+        return [*lines, say("plan.vllm_none", language)]
+    cache, made_for = say_size(start.cache, language), found.checkpoint.config and found.checkpoint.config.context
+    if start.tokens is None:
+        lines.append(say("plan.vllm_texts", language, cache=cache, texts=f"{start.texts or 0:,}", tokens=tokens))
+    else:
+        lines.append(say("plan.vllm_tokens", language, cache=cache, count=f"{start.tokens:,}"))
+        if made_for and made_for > start.tokens:
+            lines.append(say("plan.vllm_length", language, context=f"{made_for:,}", count=start.tokens))
+    return lines
+
+
 def to_json(found: Estimate) -> str:
     """Write the estimate as JSON: sizes in bytes, unknown is null, notes in English."""
     whole = for_json(found)
     whole["checkpoint"].pop("tensors")
     whole["rows"] = [{"fix": fix, **one} for fix, one in whole["rows"]]
+    if found.writing is not None:
+        whole["writing"]["rooms"] = [{"fix": fix, **one} for fix, one in whole["writing"]["rooms"]]
     return json.dumps(whole, indent=2, ensure_ascii=False)
 
 

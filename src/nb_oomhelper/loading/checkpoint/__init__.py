@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from nb_oomhelper.loading.checkpoint._cache import FORMS
 from nb_oomhelper.loading.checkpoint._config import read_config
 from nb_oomhelper.loading.checkpoint._files import UnreadableError, check, read_json, whole
 from nb_oomhelper.loading.checkpoint._hub import find_snapshot
@@ -22,7 +23,7 @@ from nb_oomhelper.loading.checkpoint._record import FLOATING, Checkpoint, Config
 from nb_oomhelper.loading.checkpoint._safetensors import read_header
 from nb_oomhelper.records.note import Note, joined, note
 
-__all__ = ["FLOATING", "Checkpoint", "Config", "TensorSize", "measure"]
+__all__ = ["FLOATING", "FORMS", "Checkpoint", "Config", "TensorSize", "measure"]
 
 DEADLINE = 2.0  # seconds
 _SAFE = ".safetensors"
@@ -64,7 +65,8 @@ def measure(
         subfolder: Folder in the folder.
         variant: "fp16" looks for model.fp16.safetensors; where there is none, for the usual names.
         build: Where there is a config.json and nothing of the weights, build the model from it on torch's
-            meta device. That imports torch and transformers, which takes seconds whatever the deadline.
+            meta device; and where it leaves out what keys and values take, ask transformers' class of it. That imports
+            torch and transformers, which takes seconds whatever the deadline.
         deadline: Seconds after which no further file is begun.
 
     Returns:
@@ -126,7 +128,7 @@ def _measure_folder(unknown: Checkpoint, folder: Path, variant: str | None, buil
     if not folder.is_dir():
         raise UnreadableError("checkpoint.no_subfolder")
     said, wrong = _said(folder / "config.json")
-    unknown = replace(unknown, config=None if said is None else read_config(said))
+    unknown = replace(unknown, config=None if said is None else _config(said, fill=build))
     try:
         found = _read_folder(folder, variant, until)
         if found is None and build and said is not None:
@@ -136,6 +138,15 @@ def _measure_folder(unknown: Checkpoint, folder: Path, variant: str | None, buil
     if found is None:
         return replace(unknown, note=wrong or note("checkpoint.no_weights"))
     return _complete(unknown, found, unknown.config)
+
+
+def _config(said: dict[str, Any], *, fill: bool) -> Config:
+    found = read_config(said)
+    if found.cache is not None or not fill:
+        return found
+    from nb_oomhelper.loading.checkpoint._meta import fill_in
+
+    return read_config(fill_in(said))
 
 
 def _said(path: Path) -> tuple[dict[str, Any] | None, Note | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nb_oomhelper.loading.checkpoint._config import TEXT
 from nb_oomhelper.loading.checkpoint._files import UnreadableError, whole
 from nb_oomhelper.loading.checkpoint._record import TensorSize, plain
 
@@ -38,6 +39,29 @@ def build_sizes(folder: Path, said: dict[str, Any]) -> tuple[TensorSize, ...]:
         return _sizes(model)
     except Exception as error:  # whatever a library does not like about a config
         raise UnreadableError("checkpoint.not_built", error=f"{type(error).__name__}: {plain(error)}") from None
+
+
+def fill_in(said: dict[str, Any]) -> dict[str, Any]:
+    """Add to a config.json what transformers' own class of it takes where the file says nothing.
+
+    Args:
+        said: What is in it.
+
+    Returns:
+        The same where transformers is not there, or has no such class.
+    """
+    try:
+        _check_modest(said)
+        from transformers import CONFIG_MAPPING
+
+        config = CONFIG_MAPPING[said["model_type"]].from_dict(dict(said)).get_text_config(decoder=True)
+        told: dict[str, Any] = config.to_dict()
+    except Exception:  # whatever a library does not like about a config
+        return said
+    if not told.get("layer_types") and told.get("sliding_window"):
+        told["layer_types"] = ["sliding_attention"] * config.num_hidden_layers  # as DynamicCache has it
+    own = next((part for name in TEXT if isinstance(part := said.get(name), dict)), said)
+    return said | {TEXT[0]: told | own}
 
 
 def _check_modest(said: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nb_oomhelper.loading.checkpoint._cache import CacheLayers
 from nb_oomhelper.records.note import Note
 
 # Bits of one value, by torch's name of the dtype; those of FLOATING can be stored in another floating dtype.
@@ -79,6 +80,9 @@ class Config:
         vocabulary: Number of tokens known.
         context: Most positions that it was made for.
         quantization: How it is stored quantized ("gptq", "awq", "bitsandbytes", "fp8", …).
+        intermediate: Width inside of a layer's feed-forward part; with experts, of those that a token goes through.
+        reading: Values that one more token of a prompt takes while that is read, keys and values apart.
+        cache: What the layers keep of the tokens that were read.
     """
 
     model_type: str | None = None
@@ -92,21 +96,28 @@ class Config:
     vocabulary: int | None = None
     context: int | None = None
     quantization: str | None = None
+    intermediate: int | None = None
+    reading: int | None = None
+    cache: tuple[CacheLayers, ...] | None = None
 
-    def kv_cache(self, tokens: int, batch: int = 1, itemsize: int = 2) -> int | None:
-        """Predict the bytes that the keys and values of a generation take, once `tokens` are in it.
-
-        2 (keys and values) * layers * kv_heads * head_dim * tokens * batch * itemsize. That is what every
-        layer keeping every token takes: layers with a sliding window or without attention take less.
+    def kv_cache(
+        self, tokens: int, batch: int = 1, form: str = "float16", *, prompt: bool = False, expanded: bool = False
+    ) -> int | None:
+        """Count the bytes that keys, values and states of a generation take, once `tokens` are in them.
 
         Args:
             tokens: Prompt and answer together.
             batch: Sequences side by side; times the beams, where there are several.
-            itemsize: Bytes of one value: 2 for float16 and bfloat16.
+            form: What they are kept in, one of `FORMS`: "float16", "fp8", "int4", "q8_0", ….
+            prompt: As transformers has it while a prompt of so many tokens is read in one go, windows or not.
+            expanded: A latent (DeepSeek) is kept as keys and values, as by transformers before 5.15.
+
+        Returns:
+            None where the config.json does not say enough.
         """
-        if self.layers is None or self.kv_heads is None or self.head_dim is None:
+        if self.cache is None:
             return None
-        return 2 * self.layers * self.kv_heads * self.head_dim * tokens * batch * itemsize
+        return sum(one.size(tokens, batch, form, prompt=prompt, expanded=expanded) for one in self.cache)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
