@@ -102,9 +102,9 @@ def test_the_batch_that_a_forecast_names_runs(tmp_path: Path) -> None:
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
     before = printed(find(cells, "%oom forecast --yes train_step(batch)"))
     assert before.startswith("✗ `train_step(batch)` will not fit on ")
-    assert re.search(r"a batch of \d+ would fit, in place of 65536", before)
+    assert re.search(r"a batch of \d+ would fit, in place of 262144", before)
     (ran,) = [cell for cell in cells if "found.would_fit" in cell.source]
-    assert re.match(r"does_not 65536 → \d+\n", printed(ran))
+    assert re.match(r"does_not 262144 → \d+\n", printed(ran))
     (above,) = [cell for cell in cells if cell.source.startswith("%%gpumem --forecast")]
     assert "✓ `this cell` should fit on " in printed(above)
     (plan,) = find(cells, "%oom plan FOLDER --dtype auto --context 8192 --batch 4").outputs
