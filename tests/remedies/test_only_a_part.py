@@ -67,6 +67,10 @@ class TestLessData:
         (found,) = less(self.one("tree = linkage(X.rolling(7).mean())\n"))
         assert [edit[2] for edit in found.edits] == ["[:3000]"]
 
+    def test_none_of_what_has_a_column_for_each_row(self) -> None:
+        one = replace(self.one(), kept={"X": Kept(shape=(24_000, 24_000))})
+        assert less(one) == []
+
     def test_none_where_the_cell_trains(self) -> None:
         assert less(self.one("loss(X).backward()\n")) == []
         assert (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -49,7 +49,12 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
     }
     names = {name: length for name, length in same.items() if name in written.cell.needs}
     hidden = written.needed - written.cell.used  # read by functions, which would go on reading all
-    if most // step < _LEFT or hidden & names.keys() or names.keys() & written.cell.sets:
+    if (
+        _has_column_for_each_row(written, names, most)
+        or most // step < _LEFT
+        or hidden & names.keys()
+        or names.keys() & written.cell.sets
+    ):
         return
     if edits := take_rows(cell.text, names, step, written.frames):
         asked = event.requested or shortage.needs
@@ -61,6 +66,12 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
             explains=None if asked is None else asked - asked // step,
             in_cell=True,
         )
+
+
+def _has_column_for_each_row(written: Written, names: Iterable[str], rows: int) -> bool:
+    """Whether an array is of all rows with all, as an adjacency matrix: some rows of it would still have all columns."""
+    shapes = (written.kept[name].shape or () for name in names if name in written.kept)
+    return any(rows in shape[1:] for shape in shapes)
 
 
 def _looks_back(written: Written) -> bool:
