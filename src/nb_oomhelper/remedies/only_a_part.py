@@ -69,7 +69,7 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
 
 
 def _has_column_for_each_row(written: Written, names: Iterable[str], rows: int) -> bool:
-    """Whether an array is of all rows with all, as an adjacency matrix: some rows of it would still have all columns."""
+    """Whether an array is of all rows with all, as an adjacency matrix: some rows would still have all columns."""
     shapes = (written.kept[name].shape or () for name in names if name in written.kept)
     return any(rows in shape[1:] for shape in shapes)
 
