@@ -287,7 +287,8 @@ def test_modules_under_their_own_names_are_no_variables() -> None:
 
 
 def test_without_a_cell_nothing_is_offered() -> None:
-    assert inspect_notebook({"batch_size": 4}, "") == Notebook(names=frozenset({"batch_size"}))
+    found = inspect_notebook({"batch_size": 4}, "")
+    assert found == Notebook(names=frozenset({"batch_size"}), marks=found.marks)
 
 
 # -- the code at work ------------------------------------------------------------------------------------------------

@@ -254,8 +254,7 @@ def plan_reload(fix: Fix, load: Load) -> FixPlan | None:
     if absent:
         imports = [f"# pip install {' '.join(dict.fromkeys(absent))}", *imports]
     binds = fix.does.binds | names_bound(imports)
-    if obstacle is None and binds & load.names:
-        obstacle = "shadowed"
+    obstacle = obstacle or ("shadowed" if binds & load.names else None)
     fields = {"imports": "\n".join(imports), "statement": written}
     forget = {"forget": f"{load.call.target} = None"} if obstacle is None else {}
     replaces = not load.row.in_place and not uses_itself(load.call)  # it has no use for what its name stands for
