@@ -97,6 +97,18 @@ def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
     assert not goes_row_by_row(nn.Sequential(nn.Dropout(), nn.Linear(2, 2)))
     assert not goes_row_by_row(nn.ModuleList([nn.LSTM(2, 2)]).eval())  # its rows are steps in time
     assert goes_row_by_row(nn.LSTM(2, 2, batch_first=True))
+    assert not goes_row_by_row(nn.LSTM(2, 2, 2, batch_first=True, dropout=0.1))
+    hooked, normed = nn.Linear(2, 2), nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2))
+    hooked.weight.register_hook(lambda gradient: gradient.clamp(-1, 1))  # of each part, and not of all
+    assert not goes_row_by_row(hooked)
+    assert not goes_row_by_row(normed)  # one step nearer to the norm each time
+    losses = (
+        nn.MSELoss(reduction="sum"),
+        nn.CrossEntropyLoss(nn.Parameter(hooked.bias)),
+        nn.CrossEntropyLoss(ignore_index=0),
+    )
+    assert not any(map(goes_row_by_row, losses))
+    assert all(map(goes_row_by_row, (nn.MSELoss(), nn.CrossEntropyLoss())))
     net = nn.Linear(2, 2)
     assert find_kept({"net": net})["net._modules"].apart
     net.register_forward_hook(lambda *_: None)  # it would see the last part alone

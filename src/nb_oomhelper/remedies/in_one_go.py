@@ -70,8 +70,22 @@ def model_joins_rows(written: Written) -> bool:
     Args:
         written: What the notebook's code says.
     """
-    forwards = (written.function(one) for one in written.definitions if one.name == "forward")
-    return any(one is not None and joins_rows(one[1]) for one in forwards)
+    return any(map(joins_rows, model_code(written)))
+
+
+def model_code(written: Written) -> list[cures.Function]:
+    """Give what the notebook's models do: `forward`, and the functions and methods that may be called by it.
+
+    Args:
+        written: What the notebook's code says.
+    """
+    todo, met, found = {"forward"}, set[str](), list[cures.Function]()
+    while todo:
+        met |= todo
+        functions = [written.function(one) for one in written.definitions if one.name in todo]
+        found += [one[1] for one in functions if one is not None]
+        todo = {word for one in functions if one is not None for word in cures.words_in(one[1])} - met
+    return found
 
 
 def _rows_of(written: Written, place: Place, text: str) -> int | None:
