@@ -118,6 +118,24 @@ def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
     assert list(find_in_one_go(one, EVENT, shortage, find_places(one))) == []
 
 
+@pytest.mark.parametrize(
+    ("gives", "rows", "offered"),
+    [
+        ("x.squeeze()", 1000, True),
+        ("x.squeeze()", 993, False),  # 31 parts of 32 rows, and one of one
+        ("x.squeeze()", 20, False),
+        ("x.squeeze(1)", 20, True),
+        ("self.keep(x)", 1000, False),
+    ],
+)
+def test_a_model_that_takes_axes_away_or_remembers(gives: str, rows: int, offered: bool) -> None:
+    code = f"def forward(self, x):\n    return {gives}\ndef keep(self, x):\n    self.seen.append(x)\n    return x\n"
+    kept = {"net._modules": Kept(), "x": Kept(shape=(rows, 8))}
+    one = replace(written("out = net(x.cuda())", 1, code), kept=kept, autograd=False)
+    shortage = Shortage(needs=100, measured=True, room=60)
+    assert len(list(find_in_one_go(one, EVENT, shortage, find_places(one)))) == offered
+
+
 HOOK = "def make(name):\n    def hook(module, args, output):\n        acts.append(output)\n    return hook\n"
 
 
