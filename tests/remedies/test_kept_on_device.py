@@ -97,6 +97,18 @@ def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
     assert not goes_row_by_row(nn.Sequential(nn.Dropout(), nn.Linear(2, 2)))
     assert not goes_row_by_row(nn.ModuleList([nn.LSTM(2, 2)]).eval())  # its rows are steps in time
     assert goes_row_by_row(nn.LSTM(2, 2, batch_first=True))
+    assert not goes_row_by_row(nn.LSTM(2, 2, 2, batch_first=True, dropout=0.1))
+    hooked, normed = nn.Linear(2, 2), nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2))
+    hooked.weight.register_hook(lambda gradient: gradient.clamp(-1, 1))  # of each part, and not of all
+    assert not goes_row_by_row(hooked)
+    assert not goes_row_by_row(normed)  # one step nearer to the norm each time
+    losses = (
+        nn.MSELoss(reduction="sum"),
+        nn.CrossEntropyLoss(nn.Parameter(hooked.bias)),
+        nn.CrossEntropyLoss(ignore_index=0),
+    )
+    assert not any(map(goes_row_by_row, losses))
+    assert all(map(goes_row_by_row, (nn.MSELoss(), nn.CrossEntropyLoss())))
     net = nn.Linear(2, 2)
     assert find_kept({"net": net})["net._modules"].apart
     net.register_forward_hook(lambda *_: None)  # it would see the last part alone
@@ -104,6 +116,24 @@ def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
     one = replace(written("out = net(x.cuda())", 1), kept=kept, autograd=False)
     shortage = Shortage(needs=100, measured=True, room=60)
     assert list(find_in_one_go(one, EVENT, shortage, find_places(one))) == []
+
+
+@pytest.mark.parametrize(
+    ("gives", "rows", "offered"),
+    [
+        ("x.squeeze()", 1000, True),
+        ("x.squeeze()", 993, False),  # 31 parts of 32 rows, and one of one
+        ("x.squeeze()", 20, False),
+        ("x.squeeze(1)", 20, True),
+        ("self.keep(x)", 1000, False),
+    ],
+)
+def test_a_model_that_takes_axes_away_or_remembers(gives: str, rows: int, offered: bool) -> None:
+    code = f"def forward(self, x):\n    return {gives}\ndef keep(self, x):\n    self.seen.append(x)\n    return x\n"
+    kept = {"net._modules": Kept(), "x": Kept(shape=(rows, 8))}
+    one = replace(written("out = net(x.cuda())", 1, code), kept=kept, autograd=False)
+    shortage = Shortage(needs=100, measured=True, room=60)
+    assert len(list(find_in_one_go(one, EVENT, shortage, find_places(one)))) == offered
 
 
 HOOK = "def make(name):\n    def hook(module, args, output):\n        acts.append(output)\n    return hook\n"

@@ -11,6 +11,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import find_places
 from nb_oomhelper.remedies.step_wise import find_whole_steps
+from nb_oomhelper.source.element import Element
 from tests.makers import EVENT
 from tests.remedies.notebooks import written
 
@@ -24,7 +25,9 @@ HELD = Holdings(
     )
 )
 CELL = "out = net(X)\nloss = loss_fn(out, y)\nopt.zero_grad()\nloss.backward()\nopt.step()\n"
-NET = "loss_fn = nn.MSELoss()\ndef forward(self, x):\n    return {}\n"
+NET = "def forward(self, x):\n    return {}\ndef noise(self, x):\n    return Normal(x, 1).rsample()\n"
+NET += "def remember(self, x):\n    self.last = x\n    return x\n"
+LOSS = frozenset({"MSELoss", "_Loss", "Module", "object"})
 
 
 @pytest.mark.parametrize(
@@ -36,11 +39,36 @@ NET = "loss_fn = nn.MSELoss()\ndef forward(self, x):\n    return {}\n"
         ("self.lin(x)", False, 1000, "train", False),  # the mean of a batch, say
         ("self.lin(x - x.mean(0))", True, 1000, "train", False),
         ("F.dropout(self.lin(x))", True, 1000, "train", False),
+        ("self.noise(self.lin(x))", True, 1000, "train", False),
+        ("self.lin(x).squeeze()", True, 1000, "train", False),  # all pairs, with a column
+        ("self.lin(x)[:, 0]", True, 1000, "train", False),
+        ("self.lin(x[:, 0])", True, 1000, "train", True),
+        ("attention(x, dropout_p=0.1)", True, 1000, "train", False),
+        ("self.remember(x)", True, 1000, "train", False),
     ],
 )
 def test_which_steps(computes: str, apart: bool, rows: int, phase: str, offered: bool) -> None:
-    kept = {"net._modules": Kept(apart=apart), "loss_fn._modules": Kept(apart=True)}
-    kept |= {name: Kept(shape=(rows, 3)) for name in ("X", "y")}
+    kept = {"net._modules": Kept(apart=apart), "loss_fn._modules": Kept(apart=True, owners=LOSS)}
+    kept |= {name: Kept(shape=(rows, 3), dtype="torch.float32") for name in ("X", "y")}
     one = replace(written(CELL, 1, NET.format(computes)), kept=kept)
     found = list(find_whole_steps(one, replace(EVENT, phase=phase), HELD, SHORT, find_places(one)))  # type: ignore[arg-type]
     assert [(each.subject, each.explains) for each in found] == ([("X", 20)] if offered else [])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"loss_fn._modules": Kept(apart=True, owners=LOSS - {"_Loss"})},  # a class of the notebook's
+        {"loss_fn._modules": Kept(apart=True, owners=LOSS | {"Mine"})},
+        {"loss_fn._modules": Kept(apart=False, owners=LOSS)},  # a sum
+        {"y": Kept(shape=(1000, 3), dtype="float32")},  # an array, which has no such parts
+        {"X": Kept(shape=(1000, 3), dtype="torch.float32", element=Element("graph"))},  # another model's
+    ],
+)
+def test_what_is_not_fit_for_parts(other: dict[str, Kept]) -> None:
+    kept = {"net._modules": Kept(), "loss_fn._modules": Kept(owners=LOSS)}
+    kept |= {name: Kept(shape=(1000, 3), dtype="torch.float32") for name in ("X", "y")}
+    one = replace(written(CELL, 1, NET.format("self.lin(x)")), kept=kept)
+    assert len(list(find_whole_steps(one, EVENT, HELD, SHORT, find_places(one)))) == 1
+    one = replace(one, kept=kept | other)
+    assert not list(find_whole_steps(one, EVENT, HELD, SHORT, find_places(one)))

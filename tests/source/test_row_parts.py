@@ -127,6 +127,18 @@ def test_a_function_returns_the_same() -> None:
     assert all(numpy.array_equal(one, other) for one, other in zip(old, new, strict=True))
 
 
+OTHERS = """
+def exp(x):
+    return np.exp(x) / np.exp(x).sum()
+def euclidean_distances(x, y):
+    return x @ y.T / x.max()
+def f(x, y):
+    return x @ y.T
+def apply(x, y, f):
+    return f(x, y)
+def with_default(x, y, old=a):
+    return (x * old) @ y.T
+"""
 RBF = """
 def kernel(x, y, gamma=0.5):
     'Of all with all.'
@@ -158,14 +170,31 @@ def test_a_function_of_the_notebooks_computes_row_by_row(call: str) -> None:
         "return np.sort(x @ y.T, axis=0)",
         "for one in y:\n        x = x + one\n    return x",
         "return kernel(x, y)",
+        "return exp(x @ y.T)",  # the notebook's own
+        "return euclidean_distances(x, y)",
+        "return apply(x, y, other)",
+        "return with_default(x, y)",
     ],
 )
 def test_a_function_that_may_need_other_rows(body: str) -> None:
-    source = f"def kernel(x, y):\n    {body}\ndef predict(z, b):\n    return kernel(z, b).sum(axis=1)\n"
+    source = f"{OTHERS}def kernel(x, y):\n    {body}\ndef predict(z, b):\n    return kernel(z, b).sum(axis=1)\n"
     assert (
         parts(source, (40, 7), line=len(source.splitlines()), function="predict", known=given() | {"z": given()["a"]})
         is None
     )
+
+
+@pytest.mark.parametrize("before", ["", "    f = np.linalg.solve\n"])
+def test_a_name_that_may_stand_for_another_function(before: str) -> None:
+    source = f"{OTHERS}def predict(z, b{'' if before else ', f'}):\n{before}    return f(z, b).sum(axis=1)\n"
+    line = len(source.splitlines())
+    assert parts(source, (40, 7), line=line, function="predict", known=given() | {"z": given()["a"]}) is None
+
+
+def test_few_that_a_function_has_chosen_are_no_view_of_all() -> None:
+    changed = parts("def top(x):\n    return x[:, :k]\nd = top(a @ b.T)\n", (40, 7), line=3)
+    assert changed is not None
+    assert "d_parts.append(d.copy())" in changed
 
 
 def test_repetitions_are_drawn_in_parts() -> None:
@@ -192,6 +221,7 @@ def test_what_few_were_chosen_of_does_not_stay() -> None:
         (REFUSED, "diff = a[:, None] - b\nd = np.sort(diff, axis=0)[0]\n"),
         (REFUSED, "diff = a[:, None] - b\nd = diff.reshape(-1).std()\n"),
         (REFUSED, "d = ((f()[:, None] - b) ** 2).sum(-1)\n"),  # called for each part
+        ((40, 7), "e = np.cos(lat)[:, None] * u\nd = e.max(1)\n"),  # it may be a list
         (REFUSED, "d = (a - b).sum(-1)\n"),
         (REFUSED, "e = near(a[:, None], b)\nd = e.sum(-1)\n"),  # nobody knows what it does with rows
         ((40, 40), "e = a @ a.T\nd = e[::-1].max(axis=1)\n"),

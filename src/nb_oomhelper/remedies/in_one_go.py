@@ -13,9 +13,10 @@ from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows, model_in_parts, pairs_in_parts
-from nb_oomhelper.source.tree import is_at
+from nb_oomhelper.source.tree import is_at, last_name, walk
 
 _PARTS = 32
+_OTHER_AXES = {"1", "2", "3", "-1", "-2"}
 _FEW = 8  # rows, that are too few to go in parts: one large image
 
 
@@ -48,7 +49,7 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
             )
         ):
             rows = _rows_of(written, place, found[0])
-            if rows is None or rows < _FEW or model_joins_rows(written):
+            if rows is None or rows < _FEW or model_joins_rows(written) or _lacks_axis(written, rows):
                 continue
             # how much of it comes out, nobody has seen
             half = None if needs is None or _is_given_back(place) else needs // 2
@@ -64,14 +65,36 @@ def _evaluates(written: Written, event: OomEvent, places: list[Place]) -> bool:
     return said and not learns(written) and not any(cures.trains(node) for place in places for node in place.body)
 
 
+def _lacks_axis(written: Written, rows: int) -> bool:
+    """Whether a part has one row, of which `squeeze()` in a model would take the axis of the rows, too."""
+    last = (rows - 1) % -(-rows // _PARTS) + 1
+    calls = [one for one in walk(model_code(written)) if isinstance(one, ast.Call) and last_name(one.func) == "squeeze"]
+    axes = [{ast.unparse(part) for part in (*one.args, *(key.value for key in one.keywords))} for one in calls]
+    return last == 1 and any(not told & _OTHER_AXES for told in axes)
+
+
 def model_joins_rows(written: Written) -> bool:
     """Tell whether a model of the notebook's computes with several rows of a batch at once, as far as can be read.
 
     Args:
         written: What the notebook's code says.
     """
-    forwards = (written.function(one) for one in written.definitions if one.name == "forward")
-    return any(one is not None and joins_rows(one[1]) for one in forwards)
+    return any(map(joins_rows, model_code(written)))
+
+
+def model_code(written: Written) -> list[cures.Function]:
+    """Give what the notebook's models do: `forward`, and the functions and methods that may be called by it.
+
+    Args:
+        written: What the notebook's code says.
+    """
+    todo, met, found = {"forward"}, set[str](), list[cures.Function]()
+    while todo:
+        met |= todo
+        functions = [written.function(one) for one in written.definitions if one.name in todo]
+        found += [one[1] for one in functions if one is not None]
+        todo = {word for one in functions if one is not None for word in cures.words_in(one[1])} - met
+    return found
 
 
 def _rows_of(written: Written, place: Place, text: str) -> int | None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from nb_oomhelper.introspection import class_mro, class_name, instance_dict
 from nb_oomhelper.records.holdings import Holdings
 
 _PARTS = 16  # models within one, that are looked at
 _MANY = 2_000  # layers of one, that are asked whether they go row by row
-_OF_BATCH = frozenset({"_BatchNorm", "_DropoutNd", "RReLU", "GaussianNoise", "DropPath"})  # in training
+_OF_BATCH = frozenset(
+    {"_BatchNorm", "_DropoutNd", "RReLU", "GaussianNoise", "DropPath", "_SpectralNorm"}
+)  # in training
 _ADAM = ("Adam", "AdamW", "NAdam", "RAdam")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_OF_GRADIENTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _OF_TIME = frozenset({"RNNBase", "MultiheadAttention"})
 
 
@@ -82,15 +88,38 @@ def goes_row_by_row(thing: object) -> bool:
         met.add(id(one))
         names = instance_dict(one)
         kinds = {class_name(kind) for kind in class_mro(type(one))}
-        if names.get("_forward_hooks") or names.get("_forward_pre_hooks"):
+        if any(map(names.get, _HOOKS)) or any(map(_is_hooked, _weights(names))):
+            return False
+        if one is thing and _is_weighted(names):
             return False
         if kinds & _OF_BATCH and (names.get("training") or names.get("track_running_stats") is False):
             return False
-        if kinds & _OF_TIME and not names.get("batch_first"):
+        if kinds & _OF_TIME and (not names.get("batch_first") or (names.get("dropout") and names.get("training"))):
             return False
         below = names.get("_modules")
         todo += list(below.values()) if type(below) is dict else []
     return not todo
+
+
+def _weights(names: Mapping[Any, object]) -> list[object]:
+    own = names.get("_parameters")
+    return list(own.values()) if type(own) is dict else []
+
+
+def _is_hooked(weight: object) -> bool:
+    """Whether a hook sees the gradients of a weight: it may limit those of each part."""
+    torch = sys.modules["torch"]
+    if weight is None or not issubclass(type(weight), torch.Tensor):
+        return False
+    known = (getattr(torch._C.TensorBase, name, None) for name in _OF_GRADIENTS)
+    return any(one is not None and one.__get__(weight) for one in known)
+
+
+def _is_weighted(names: Mapping[Any, object]) -> bool:
+    """Whether it is a loss that is not the mean of what each row has lost."""
+    told = names.get("reduction", "mean") == "mean" and names.get("ignore_index", -100) == -100
+    weights = names.get("_buffers") if "reduction" in names else None
+    return not told or (type(weights) is dict and any(one is not None for one in weights.values()))
 
 
 def still_to_come(held: Holdings) -> int:

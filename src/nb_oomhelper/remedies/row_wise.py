@@ -13,6 +13,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import reads_global
 from nb_oomhelper.source.row_functions import RowFunction
 from nb_oomhelper.source.row_parts import PARTS, RowParts, in_row_parts
+from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.row_values import computes_elementwise
 from nb_oomhelper.source.tree import last_name
 
@@ -40,7 +41,7 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
         functools.cache(lambda name: _is_elementwise(written, name)),
         written.names,
         at_top=one is None,
-        functions=functools.partial(_function_called, written),
+        functions=functools.partial(_function_called, written, "" if one is None else one.owner),
     )
     if found is not None and not (one is None and any(written.is_read_by_functions(name) for name in found.gone)):
         yield Mistake(
@@ -62,14 +63,20 @@ def _saved(written: Written, event: OomEvent, shortage: Shortage, found: RowPart
     return size - 2 * size // PARTS
 
 
-def _function_called(written: Written, call: ast.Call) -> RowFunction | None:
-    """The one function of the notebook, or the one method of `self`, that a call can be of."""
+def _function_called(written: Written, owner: str, call: ast.Call) -> RowFunction | None:
+    """The one function of the notebook, or the one method of `self`, that a call can be of.
+
+    Raises:
+        UnfitError: Several functions of the notebook have that name.
+    """
     name = last_name(call.func)
     method = isinstance(call.func, ast.Attribute)
     if method and ast.unparse(call.func.value) != "self":  # type: ignore[attr-defined]
         return None
     meant = [one for one in written.definitions if one.name == name]
-    found = written.function(meant[0]) if len(meant) == 1 and bool(meant[0].owner) == method else None
+    found = written.function(meant[0]) if len(meant) == 1 and meant[0].owner == (owner if method else "") else None
+    if found is None and meant and not method and any(not one.owner for one in meant):
+        raise UnfitError
     shapes = {path: kept.shape for path, kept in written.kept.items() if kept.shape is not None}
     return None if found is None else RowFunction(text=found[0], node=found[1], shapes=shapes)
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Iterator, Mapping
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
-from nb_oomhelper.remedies.in_one_go import model_joins_rows
+from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.in_one_go import model_code, model_joins_rows
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.cures import words_in
-from nb_oomhelper.source.step_parts import mean_losses, step_in_parts
+from nb_oomhelper.source.cures import Function, words_in
+from nb_oomhelper.source.step_parts import step_in_parts
+from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
 
+_MEANS = frozenset(
+    {"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCEWithLogitsLoss", "BCELoss", "CrossEntropyLoss"}
+)
+_LOSS = frozenset({"_Loss", "_WeightedLoss", "Module", "object"})
+_DRAWING = frozenset(
+    {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "gumbel_softmax"}
+    | {"rsample", "sample", "bernoulli", "bernoulli_", "multinomial", "normal", "normal_", "uniform_", "randint"}
+    | {"exponential_", "rrelu", "random"}
+)
+_FLATTENS = frozenset({"view", "reshape", "flatten", "ravel"})
 _FEW = 64  # rows: fewer are no data
 
 
@@ -32,16 +45,27 @@ def find_whole_steps(
     """
     if event.phase == "infer" or event.stage == "optimizer" or model_joins_rows(written) or _draws(written):
         return
-    texts = (written.read(source) for source in written.sources())
-    losses = {name: kind for text in texts if text is not None for name, kind in mean_losses(text.tree).items()}
-    models = models_in(written, apart=True) - losses.keys()  # a loss is a module, too
     for place in places:
-        shapes = {path: kept.shape for path, kept in written.kept_in(place.definition).items() if kept.shape}
+        kept = written.kept_in(place.definition)
+        losses = _mean_losses({**written.kept, **kept})
+        models = models_in(written, apart=True) - losses.keys()  # a loss is a module, too
+        shapes = {path: one.shape for path, one in kept.items() if one.shape and _is_data(one)}
         for count in {shape[0] for shape in shapes.values() if shape is not None and shape[0] >= _FEW}:
             rows = {path: len(shape) for path, shape in shapes.items() if shape is not None and shape[0] == count}
             found = None
             if place.line is not None:
-                found = step_in_parts(place.text, place.body, place.line, models, rows, losses)
+                found = step_in_parts(
+                    place.text,
+                    place.body,
+                    place.line,
+                    models,
+                    rows,
+                    losses,
+                    written.names,
+                    frozenset() if place.definition else _read_by_functions(written, place),
+                    flat=any(map(_may_be_flat, model_code(written))),
+                    at_top=place.definition is None,
+                )
             if found is not None:
                 half = None if shortage.needs is None else shortage.needs // 2 - still_to_come(held)
                 yield Mistake(
@@ -49,7 +73,47 @@ def find_whole_steps(
                 )
 
 
+def _mean_losses(kept: Mapping[str, Kept]) -> dict[str, str]:
+    """Names of PyTorch's losses that give the mean over all rows, with what they are."""
+    found = {}
+    for path, one in kept.items():
+        name, _, rest = path.partition(".")
+        kinds = one.owners - _LOSS
+        if rest == "_modules" and one.apart and "_Loss" in one.owners and len(kinds) == 1 and kinds <= _MEANS:
+            found[name] = next(iter(kinds))
+    return found
+
+
+def _is_data(one: Kept) -> bool:
+    """Whether it is a tensor that nothing goes back through: what lies before it would be gone after the first part."""
+    return one.dtype.startswith("torch.") and (one.element is None or one.element.kind not in ("graph", "number"))
+
+
+def _read_by_functions(written: Written, place: Place) -> frozenset[str]:
+    bound = {one.id for one in walk(place.body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)}
+    return frozenset(name for name in bound if written.is_read_by_functions(name))
+
+
 def _draws(written: Written) -> bool:
     """Whether a model of the notebook's draws random numbers: in parts it would draw others."""
-    forwards = (written.function(one) for one in written.definitions if one.name == "forward")
-    return any("dropout" in words_in(one[1]) for one in forwards if one is not None)
+    code = model_code(written)
+    given = {one.arg for one in walk(code) if isinstance(one, ast.keyword)}
+    return "dropout_p" in given or any(_DRAWING & words_in(one) for one in code)
+
+
+def _may_be_flat(function: Function) -> bool:
+    """Whether a model of the notebook's may give no column, or no axis at all for a part of one row."""
+    return "squeeze" in words_in(function) or any(
+        isinstance(one, ast.Subscript) or (isinstance(one, ast.Call) and last_name(one.func) in _FLATTENS)
+        for one in _given_back(function)
+    )
+
+
+def _given_back(function: Function) -> Iterator[ast.expr]:
+    """What a function returns; of a name, what was bound to it last."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Return) and node.value is not None:
+            name = node.value.id if isinstance(node.value, ast.Name) else ""
+            made = [value for one in walk(function.body) for target, value in pairs(one) if is_name(target, name)]
+            before = [one for one in made if one.lineno < node.lineno]
+            yield max(before, key=lambda one: one.lineno) if before else node.value

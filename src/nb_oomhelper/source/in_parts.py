@@ -79,6 +79,8 @@ def joins_rows(forward: ast.AST) -> bool:
     for node in ast.walk(forward):
         if isinstance(node, ast.Attribute) and node.attr in ("T", "H", "training"):
             return True
+        if _remembers(node):
+            return True
         if not isinstance(node, ast.Call):
             continue
         name = last_name(node.func)
@@ -91,6 +93,15 @@ def joins_rows(forward: ast.AST) -> bool:
         if first and name not in ("unsqueeze", "squeeze"):
             return True
     return False
+
+
+def _remembers(node: ast.AST) -> bool:
+    """Whether something stays of what a model has seen: of the last part then, or of each."""
+    if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+        return isinstance(node, ast.Attribute) or isinstance(node.value, ast.Attribute)
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return isinstance(node, ast.Global)
+    return node.func.attr in ("append", "extend", "update") and isinstance(node.func.value, ast.Attribute)
 
 
 def _is_model(function: ast.expr, models: Collection[str]) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.cures import Function
@@ -46,12 +46,21 @@ class RowFunction:
         given = dict(zip(names, call.args, strict=False))
         return given | {name: value for name, value in keywords.items() if name is not None}
 
+    def left_out(self, given: Mapping[str, ast.expr]) -> set[str]:
+        """Give the parameters whose default stands for something that was there when the function was made.
+
+        Args:
+            given: What a call hands over, by parameter.
+        """
+        told = self.node.args
+        names = [one.arg for one in (*told.posonlyargs, *told.args)]
+        defaults = dict(zip(reversed(names), reversed(told.defaults), strict=False))
+        defaults |= {one.arg: value for one, value in zip(told.kwonlyargs, told.kw_defaults, strict=True) if value}
+        return {name for name, value in defaults.items() if name not in given and not isinstance(value, ast.Constant)}
+
     def own_names(self) -> set[str]:
         """Give the names that are its own: what lies under them outside is something else."""
-        arguments = {one.arg for one in ast.walk(self.node.args) if isinstance(one, ast.arg)}
-        return arguments | {
-            one.id for one in walk(self.node.body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)
-        }
+        return bound_in(self.text.tree, self.node.body)
 
     def statements(self) -> Iterator[tuple[str | None, ast.expr]]:
         """Give what it computes one by one, with the name for it; None for what it gives back, which is the last.
@@ -72,6 +81,18 @@ class RowFunction:
         raise UnfitError
 
 
+def bound_in(tree: ast.AST, body: list[ast.stmt]) -> set[str]:
+    """Give the names that some statements bind, or that are parameters of the function that they are.
+
+    Args:
+        tree: The whole source.
+        body: The statements.
+    """
+    functions = [one for one in ast.walk(tree) if isinstance(one, Function) and one.body is body]
+    arguments = {arg.arg for one in functions for arg in ast.walk(one.args) if isinstance(arg, ast.arg)}
+    return arguments | {one.id for one in walk(body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)}
+
+
 Find = Callable[[ast.Call], RowFunction | None]
 
 
@@ -85,10 +106,12 @@ class FunctionReader(RowReader):
 
     Attributes:
         functions: Finds the function of the notebook that is called.
+        own: Names that stand there for something of their own, and for no function of the notebook.
         depth: In how many functions what is read stands.
     """
 
     functions: Find = staticmethod(no_function)
+    own: Collection[str] = ()
     depth = 0
 
     def result(self, function: RowFunction) -> Rows | None:
@@ -110,10 +133,20 @@ class FunctionReader(RowReader):
             self.know(name, value, rows)
         raise UnfitError
 
+    def _of_call(self, node: ast.Call) -> Rows | None:
+        """A function of the notebook may have the name of a known one: `def softmax(x):`."""
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in self.own:
+            return self._same(node)
+        found = None if not name or self.elementwise(name) else self.functions(node)
+        if found is None:
+            return super()._of_call(node)
+        return self._of_function(node, found) if self.depth < _DEEPEST else self._same(node)
+
     def _along(
         self, node: ast.Call, name: str, operands: list[ast.expr], given: Mapping[str | None, ast.expr]
     ) -> Rows | None:
-        found = self.functions(node) if self.depth < _DEEPEST else None
+        found = self.functions(node) if isinstance(node.func, ast.Attribute) and self.depth < _DEEPEST else None
         return super()._along(node, name, operands, given) if found is None else self._of_function(node, found)
 
     def _of_function(self, node: ast.Call, function: RowFunction) -> Rows | None:
@@ -127,7 +160,8 @@ class FunctionReader(RowReader):
         owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
         shapes |= {path: shape for path, shape in self._shapes.items() if owner == "self" and root_of(path) == owner}
         inner = FunctionReader(function.text, shapes, (self._length,) * self._ndim, self.elementwise, self.part)
-        inner.functions, inner.depth = self.functions, self.depth + 1
+        inner.functions, inner.depth, inner.own = self.functions, self.depth + 1, own
+        inner._unknown |= function.left_out(arguments)
         for name, one in arguments.items():
             self._hand_on(inner, name, one, rows[name])
 
@@ -135,7 +169,7 @@ class FunctionReader(RowReader):
         if inner.edits or inner.drawn:  # something there would have to be cut
             raise UnfitError
         self.called.append(node)
-        return given and replace(given, view=False)
+        return given
 
     def know(self, name: str, value: ast.expr, rows: Rows | None) -> None:
         """Note what a name stands for from now on.

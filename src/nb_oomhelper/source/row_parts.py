@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.letting_go import is_on_the_way
-from nb_oomhelper.source.row_functions import Find, FunctionReader, no_function
+from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in, no_function
 from nb_oomhelper.source.row_sources import Rows, UnfitError
 from nb_oomhelper.source.row_totals import SIMPLE, read_totals
 from nb_oomhelper.source.row_values import RowReader
@@ -92,10 +92,11 @@ def in_row_parts(
     if block is None or part is None:
         return None
     at = next(at for at, one in enumerate(block) if is_at(one, line))
+    own = bound_in(text.tree, body)
     for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
         reader = FunctionReader(text, shapes, refused, elementwise, part)
         reader.may_be_few = not at_top or refused[0] < PARTS
-        reader.functions = functions
+        reader.functions, reader.own = functions, own
         run = _read(text, reader, block[first:last], block[last:])
         if run is None or len(run.inside) + len(run.hoisted) <= at - first:
             continue

@@ -123,6 +123,8 @@ class Sources:
     def _cut(self, node: ast.expr, ndim: int | None) -> Rows:
         inner = _operand(node)
         if inner is not None:
+            if shape_of(inner, self._shapes) is None:
+                raise UnfitError  # it may be a list
             return self._cut(inner, ndim)
         if not isinstance(node, (ast.Name, ast.Attribute)) or any(isinstance(one, ast.Call) for one in ast.walk(node)):
             raise UnfitError  # all of it would be computed for each part
@@ -155,7 +157,11 @@ def _operand(node: ast.expr) -> ast.expr | None:
     """What NumPy computes element by element of one array: `lat` of `np.cos(lat)`."""
     if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
         return None
-    known = isinstance(node.func, ast.Attribute) and is_module(node.func.value) and node.func.attr in ELEMENTWISE
+    known = (
+        isinstance(node.func, ast.Attribute)
+        and is_module(node.func.value)
+        and node.func.attr in ELEMENTWISE - {"where"}
+    )
     return node.args[0] if known else None
 
 
