@@ -307,7 +307,7 @@ def test_a_text_that_is_too_long_does_not_fit(folder: Path) -> None:
     assert plan(folder, dtype="auto", tokens=16).rows[0][1].fits is not False
     assert plan(folder, dtype="auto", tokens=1 << 30).rows[0][1].fits is False
     assert plan(folder, dtype="auto").writing is None
-    with pytest.raises(UsageError, match="whole numbers, from 1 on"):
+    with pytest.raises(UsageError, match="whole numbers from 1 to"):
         plan(folder, tokens=0)
     with pytest.raises(UsageError, match="cache is one of float64"):
         plan(folder, cache="int3")
@@ -320,7 +320,20 @@ def test_where_reading_is_not_known_nothing_is_said_to_fit(folder: Path) -> None
     assert found.writing is not None
     assert (found.writing.cache, found.writing.peak) == (2 * 2048 * 16 * 2, None)
     assert found.rows[0][1].fits is None
-    assert "not known for this model" in "\n".join(load_table.below(found, load_catalog(), "en"))
+    assert "unknown for this model" in "\n".join(load_table.below(found, load_catalog(), "en"))
+    assert "? unknown" in load_table.table(found, load_catalog(), {}, "en")[1][0]  # and not that it is tight
+
+
+def test_what_is_not_known_is_said_once(folder: Path) -> None:
+    found = plan(folder, dtype="auto", tokens=1 << 18)
+    assert found.writing is not None
+    told = "\n".join(load_table.below(found, load_catalog(), "en"))
+    assert "32 layers × 2048 values × 262144 tokens × 2 bytes" in told
+    assert "the model was made for texts of 131,072 tokens at most" in told
+    bare = replace(found, checkpoint=replace(found.checkpoint, config=None))
+    told = "\n".join(load_table.below(replace(bare, writing=replace(found.writing, cache=None)), load_catalog(), "en"))
+    assert "KV cache of 1 × 262144 tokens: unknown:" in told
+    assert "made for" not in told
 
 
 def test_how_it_was_counted_is_told() -> None:

@@ -203,8 +203,9 @@ def formula_of(config: Config | None, wanted: Generation, form: str) -> Note:
     """
     if config is None or config.cache is None:
         return note("formula.unknown")
-    plain, expanded = FORMS[form] % 64 == 0, _expands()
-    each = note("formula.bytes" if plain else "formula.of_64", bytes=FORMS[form] // 64 if plain else FORMS[form])
+    size, rest = divmod(FORMS[form], 64)
+    whole = note("formula.byte") if size == 1 else note("formula.bytes", bytes=size)
+    each, expanded = note("formula.of_64", bytes=FORMS[form]) if rest else whole, _expands()
     parts = []
     for one in config.cache:
         tokens = wanted.batch * (wanted.tokens if one.window is None else min(wanted.tokens, one.window))
