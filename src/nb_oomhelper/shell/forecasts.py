@@ -72,9 +72,7 @@ def before_cell(cell: str, core: Core, write: Callable[[str], None]) -> Forecast
     language, shell = core.settings.pick_language(), core.services.shell
     try:
         code, loops = _cell_code(shell.transform_cell(cell))
-        found = forecast_call(
-            lambda: exec(code, shell.user_ns), say("forecast.cell", language), deadline=_CELL_DEADLINE
-        )
+        found = forecast_call(lambda: exec(code, shell.user_ns), "", deadline=_CELL_DEADLINE)
     except (OomHelperError, SyntaxError) as error:
         write(say("forecast.none", language, why=str(error)))
         return None
@@ -118,7 +116,7 @@ def after_cell(expected: Forecast, seen: Iterable[Peak], core: Core, write: Call
 
 def _cell_code(source: str) -> tuple[CodeType, bool]:
     """A cell, of whose loops at the top only the first rounds are done, and whether there are such loops."""
-    tree = ast.parse(source)
+    tree = ast.parse(source, "<cell>")
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == "get_ipython":
             raise UsageError("%magics and !commands are not followed")
