@@ -73,8 +73,10 @@ def before_cell(cell: str, core: Core, write: Callable[[str], None]) -> Forecast
     try:
         code, loops = _cell_code(shell.transform_cell(cell))
         found = forecast_call(lambda: exec(code, shell.user_ns), "", deadline=_CELL_DEADLINE)
-    except (OomHelperError, SyntaxError) as error:
-        write(say("forecast.none", language, why=str(error)))
+    except Exception as error:  # the cell itself is to run, whatever fails here
+        if not isinstance(error, OomHelperError | SyntaxError):
+            core.services.failed(error)
+        write(say("forecast.none", language, why=str(error) or type(error).__name__))
         return None
     if loops:
         found = replace(found, notes=(*found.notes, note("forecast.rounds", count=_ROUNDS)))
