@@ -106,7 +106,7 @@ def test_the_batch_that_a_forecast_names_runs(tmp_path: Path) -> None:
     (ran,) = [cell for cell in cells if "found.would_fit" in cell.source]
     assert re.match(r"does_not 262144 → \d+\n", printed(ran))
     (above,) = [cell for cell in cells if cell.source.startswith("%%gpumem --forecast")]
-    assert "✓ `this cell` should fit on " in printed(above)
+    assert "✓ this cell should fit on " in printed(above)
     (plan,) = find(cells, "%oom plan FOLDER --dtype auto --context 8192 --batch 4").outputs
     kept = "22 layers × 512 values × 2048 tokens × 2 bytes + 4 layers × 512 values × 32768 tokens × 2 bytes"
     assert kept in plan.data["text/plain"]

@@ -12,12 +12,13 @@ import pytest
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.knowledge.catalog import load_catalog
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.loading import generation
 from nb_oomhelper.loading.checkpoint import Config
 from nb_oomhelper.loading.checkpoint._cache import CacheLayers
 from nb_oomhelper.loading.checkpoint._config import read_config
 from nb_oomhelper.loading.checkpoint._meta import fill_in
 from nb_oomhelper.loading.estimate import plan
-from nb_oomhelper.loading.generation import Generation, find_room, formula_of, needed_for, start_vllm
+from nb_oomhelper.loading.generation import Generation, cache_size, find_room, formula_of, needed_for, start_vllm
 from nb_oomhelper.records.memory import DeviceMemory
 from nb_oomhelper.showing import load_table
 from nb_oomhelper.showing.notes import say_note
@@ -165,8 +166,11 @@ def test_what_is_not_known_is_not_guessed(said: dict[str, Any]) -> None:
 def test_quantized() -> None:
     """64 values: in 4 bits 32 bytes and two of 16 bits, as quanto and HQQ have it; in fp8 64 bytes."""
     config = Config(cache=(CacheLayers(count=2, width=64),))
-    sizes = {form: config.kv_cache(10, 1, form) for form in ("float32", "fp8", "int8", "int4", "int2", "q8_0", "q4_0")}
-    one = {"float32": 256, "fp8": 64, "int8": 68, "int4": 36, "int2": 20, "q8_0": 68, "q4_0": 36}
+    sizes = {
+        form: config.kv_cache(10, 1, form)
+        for form in ("float64", "float32", "fp8", "int8", "int4", "int2", "q8_0", "q4_0")
+    }
+    one = {"float64": 512, "float32": 256, "fp8": 64, "int8": 68, "int4": 36, "int2": 20, "q8_0": 68, "q4_0": 36}
     assert sizes == {form: 2 * 10 * size for form, size in one.items()}
 
 
@@ -200,6 +204,7 @@ def test_the_longest_text_is_the_longest_that_fits() -> None:
     assert find_room(LLAMA, wanted, "bfloat16", 0).tokens == 0
     assert find_room(replace(LLAMA, cache=None), wanted, "bfloat16", GIB).tokens is None
     assert find_room(LLAMA, wanted, "bfloat16", None).batch is None
+    assert needed_for(LLAMA, wanted, "float64") == 4 * (needed_for(LLAMA, wanted, "bfloat16") or 0)
 
 
 def test_the_prompt_is_what_is_largest() -> None:
@@ -302,9 +307,9 @@ def test_a_text_that_is_too_long_does_not_fit(folder: Path) -> None:
     assert plan(folder, dtype="auto", tokens=16).rows[0][1].fits is not False
     assert plan(folder, dtype="auto", tokens=1 << 30).rows[0][1].fits is False
     assert plan(folder, dtype="auto").writing is None
-    with pytest.raises(UsageError, match="whole numbers, from 1 on"):
+    with pytest.raises(UsageError, match="whole numbers from 1 to"):
         plan(folder, tokens=0)
-    with pytest.raises(UsageError, match="cache is one of float32"):
+    with pytest.raises(UsageError, match="cache is one of float64"):
         plan(folder, cache="int3")
 
 
@@ -315,7 +320,20 @@ def test_where_reading_is_not_known_nothing_is_said_to_fit(folder: Path) -> None
     assert found.writing is not None
     assert (found.writing.cache, found.writing.peak) == (2 * 2048 * 16 * 2, None)
     assert found.rows[0][1].fits is None
-    assert "not known for this model" in "\n".join(load_table.below(found, load_catalog(), "en"))
+    assert "unknown for this model" in "\n".join(load_table.below(found, load_catalog(), "en"))
+    assert "? unknown" in load_table.table(found, load_catalog(), {}, "en")[1][0]  # and not that it is tight
+
+
+def test_what_is_not_known_is_said_once(folder: Path) -> None:
+    found = plan(folder, dtype="auto", tokens=1 << 18)
+    assert found.writing is not None
+    told = "\n".join(load_table.below(found, load_catalog(), "en"))
+    assert "32 layers × 2048 values × 262144 tokens × 2 bytes" in told
+    assert "the model was made for texts of 131,072 tokens at most" in told
+    bare = replace(found, checkpoint=replace(found.checkpoint, config=None))
+    told = "\n".join(load_table.below(replace(bare, writing=replace(found.writing, cache=None)), load_catalog(), "en"))
+    assert "KV cache of 1 × 262144 tokens: unknown:" in told
+    assert "made for" not in told
 
 
 def test_how_it_was_counted_is_told() -> None:
@@ -323,3 +341,12 @@ def test_how_it_was_counted_is_told() -> None:
     told = say_note(formula_of(config, Generation(tokens=100, batch=2), "q4_0"), "en")
     assert told == "3 layers × 64 values × 16 tokens × 36/64 bytes + 1 layers × 32 bytes"
     assert say_note(formula_of(None, Generation(tokens=1), "float16"), "en") == "unknown"
+
+
+def test_of_a_latent_the_width_is_told_that_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, wanted = read_config(LATENT), Generation(tokens=10)
+    for version, values in (("5.14.0", 4 * (8 + 4 + 12)), ("5.15.0", 8 + 4)):
+        monkeypatch.setattr(generation, "installed_version", {"transformers": version}.get)
+        assert cache_size(config, wanted, "float16") == 4 * values * 10 * 2
+        told = say_note(formula_of(config, wanted, "float16"), "en")
+        assert told == f"4 layers × {values} values × 10 tokens × 2 bytes"

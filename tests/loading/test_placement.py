@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nb_oomhelper.loading.checkpoint import Checkpoint, Config, TensorSize
 from nb_oomhelper.loading.checkpoint._cache import CacheLayers
-from nb_oomhelper.loading.generation import beside
+from nb_oomhelper.loading.generation import Generation, beside
 from nb_oomhelper.loading.placement import MemoryBudget, estimate_placement, half_of
 from nb_oomhelper.records.remedy import LoadOption, Placement
 from nb_oomhelper.showing.notes import say_note
@@ -164,6 +164,20 @@ def test_room_on_disk_counts_only_where_something_is_written() -> None:
     assert as_stored.fits is True  # the files themselves serve
     assert converted is not None
     assert converted.fits is False
+
+
+def test_a_text_to_write_wants_room_wherever_the_weights_are() -> None:
+    model = checkpoint(config=replace(CONFIG, reading=1 << 14))
+    short = replace(GPU, others=((1, 4 * GIB),), wanted=Generation(tokens=16))
+    long = replace(short, wanted=Generation(tokens=1 << 20))  # its keys and values take 32 GiB
+    for way in ("as_asked", "spread", "host", "device"):
+        assert places(way, room=short, of=model)[3] is True, way
+        assert places(way, room=long, of=model)[3] is False, way
+        assert places(way, room=short)[3] is None, way  # nobody knows what reading its prompt takes
+    full = replace(HOST, host=GIB + 2 * GIB, wanted=Generation(tokens=1 << 16))
+    found = estimate_placement(("offload",), model, "auto", full)
+    assert found is not None
+    assert found.disk  # what the text wants is left free of weights
 
 
 def test_nothing_is_known_of_an_unknown_checkpoint() -> None:

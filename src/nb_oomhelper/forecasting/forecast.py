@@ -66,7 +66,7 @@ def forecast_call(
 
     Args:
         call: Takes nothing.
-        text: What to call it.
+        text: What to call it; "" for a whole cell.
         deadline: Seconds after which it is cut off.
         devices: What is known of CUDA's devices; None asks.
         batch: What `call` calls the user's function with, where that shows how large a batch is.

@@ -163,7 +163,7 @@ def _wanted(tokens: int | None, batch: int | None, cache: str | None) -> Generat
     if tokens is None and batch is None and cache is None:
         return None
     if not all(1 <= number < _MOST for number in (TOKENS if tokens is None else tokens, 1 if batch is None else batch)):
-        raise UsageError("tokens and batch are whole numbers, from 1 on")
+        raise UsageError(f"a text's length in tokens and the batch are whole numbers from 1 to {_MOST - 1:,}")
     if cache is not None and cache not in FORMS:
         raise UsageError(f"cache is one of {', '.join(FORMS)}, not {cache!r}")
     return Generation(tokens=tokens or TOKENS, batch=batch or 1, form=cache)

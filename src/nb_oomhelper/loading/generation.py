@@ -136,9 +136,13 @@ def cache_size(config: Config | None, wanted: Generation, form: str, *, prompt: 
     """
     if config is None:
         return None
+    return config.kv_cache(wanted.tokens, wanted.batch, form, prompt=prompt, expanded=_expands())
+
+
+def _expands() -> bool:
+    """Whether the transformers that is installed keeps a latent as keys and values."""
     have = release_of(installed_version("transformers") or "")
-    old = have is not None and tuple(have) < _LATENT
-    return config.kv_cache(wanted.tokens, wanted.batch, form, prompt=prompt, expanded=old)
+    return have is not None and tuple(have) < _LATENT
 
 
 def needed_for(config: Config | None, wanted: Generation, dtype: str | None) -> int | None:
@@ -153,7 +157,7 @@ def needed_for(config: Config | None, wanted: Generation, dtype: str | None) -> 
     cache = cache_size(config, wanted, form, prompt=True)
     if config is None or cache is None or config.reading is None:
         return None
-    itemsize = 4 if dtype == "float32" else 2
+    itemsize = max(2, FORMS.get(dtype or "", 0) // 64)
     return cache + config.reading * itemsize * wanted.tokens * wanted.batch
 
 
@@ -199,13 +203,14 @@ def formula_of(config: Config | None, wanted: Generation, form: str) -> Note:
     """
     if config is None or config.cache is None:
         return note("formula.unknown")
-    plain = FORMS[form] % 64 == 0
-    each = note("formula.bytes" if plain else "formula.of_64", bytes=FORMS[form] // 64 if plain else FORMS[form])
+    size, rest = divmod(FORMS[form], 64)
+    whole = note("formula.byte") if size == 1 else note("formula.bytes", bytes=size)
+    each, expanded = note("formula.of_64", bytes=FORMS[form]) if rest else whole, _expands()
     parts = []
     for one in config.cache:
         tokens = wanted.batch * (wanted.tokens if one.window is None else min(wanted.tokens, one.window))
-        if one.width:
-            parts.append(note("formula.layers", layers=one.count, width=one.width, tokens=tokens, each=each))
+        if width := one.values(expanded=expanded):
+            parts.append(note("formula.layers", layers=one.count, width=width, tokens=tokens, each=each))
         else:
             parts.append(note("formula.states", layers=one.count, bytes=one.size(1, wanted.batch, form) // one.count))
     return joined(*parts, key="formula.plus") or note("formula.unknown")

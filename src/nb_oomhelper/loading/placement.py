@@ -105,7 +105,7 @@ def estimate_placement(
     if "device" in options:
         return _elsewhere(_size(checkpoint, made), made, room, checkpoint.config)
     if "host" in options:
-        fits = _fits(before, room.host, margin(checkpoint.config, dtype, replace(room, backend="host")))
+        fits = _works(before, room.host, checkpoint.config, dtype, replace(room, backend="host"))
         return None if room.backend == "host" else _placed(room, made, host=before, fits=fits)
     if "spread" in options or "offload" in options:
         return _spread(checkpoint, made, room, asked=dtype, disk="offload" in options)
@@ -128,10 +128,17 @@ def _one(size: int | None, checkpoint: Checkpoint, dtype: str | None, room: Memo
     """All of it on the device."""
     on_host = room.backend == "host"
     whole, free = (needed(checkpoint, dtype, room), room.host) if on_host else (size, room.free)
-    kept, spare = _kept(checkpoint.config, dtype, room), margin(checkpoint.config, dtype, room)
-    fits = _fits(None if whole is None else whole + kept, free, spare - kept)
-    fits = fits and _told(checkpoint.config, room)
+    fits = _works(whole, free, checkpoint.config, dtype, room)
     return _placed(room, dtype, host=size, fits=fits) if on_host else _placed(room, dtype, gpu=size, fits=fits)
+
+
+def _works(
+    size: int | None, free: int | None, config: Config | None, dtype: str | None, room: MemoryBudget
+) -> bool | None:
+    """Whether one device has room for weights and for what is to be done with them."""
+    kept, spare = _kept(config, dtype, room), margin(config, dtype, room)
+    fits = _fits(None if size is None else size + kept, free, spare - kept)
+    return fits and _told(config, room)
 
 
 def _kept(config: Config | None, dtype: str | None, room: MemoryBudget) -> int:
@@ -181,8 +188,8 @@ def _elsewhere(size: int | None, dtype: str | None, room: MemoryBudget, config: 
     if not room.others:
         return None
     device, free = room.others[0]
-    spare = SPARE if room.wanted is None else margin(config, dtype, room)
-    return Placement(gpu=size, host=0, disk=0, fits=_fits(size, free, spare), device=device, dtype=dtype)
+    fits = _fits(size, free, SPARE) if room.wanted is None else _works(size, free, config, dtype, room)
+    return Placement(gpu=size, host=0, disk=0, fits=fits, device=device, dtype=dtype)
 
 
 def _spread(
@@ -208,6 +215,9 @@ def _spread(
     fits: bool | None = on_disk == 0 if not disk else None
     if disk and room.disk is not None:
         fits = written <= room.disk
+    fits = fits and _told(checkpoint.config, room)
+    if room.wanted is not None and on_gpu == 0:  # the text is written where the weights are
+        fits = fits and _works(on_host, room.host, checkpoint.config, dtype, replace(room, backend="host"))
     budget = _budget_text(room, gpu, host)
     return _placed(room, dtype, gpu=on_gpu, host=on_host, disk=on_disk, fits=fits, budget=budget)
 
@@ -228,7 +238,8 @@ def _budgets(
     host = room.host
     if host is not None:
         files = (checkpoint.size or 0) if room.maps else 0
-        host = _whole(host - files - largest - SLACK)
+        spare = margin(checkpoint.config, dtype, room) if room.backend == "host" else SLACK
+        host = _whole(host - files - largest - spare)
     return gpu, host
 
 

@@ -25,7 +25,7 @@ class Forecast:
     """The peak that a call is expected to reach; nothing has been run on the device.
 
     Attributes:
-        call: Its text.
+        call: Its text; "" for a whole cell.
         device: "cuda:0", or "host".
         verdict: Whether it fits; "tight" where that is within the band, "unknown" where free memory is not known or
             the call could not be followed to its end and fits as far as it was.

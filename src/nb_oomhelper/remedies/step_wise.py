@@ -12,6 +12,7 @@ from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.in_one_go import model_code, model_joins_rows
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.model_weights import still_to_come
+from nb_oomhelper.remedies.on_the_way import gathers
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function, words_in
@@ -69,7 +70,13 @@ def find_whole_steps(
             if found is not None:
                 half = None if shortage.needs is None else shortage.needs // 2 - still_to_come(held)
                 yield Mistake(
-                    kind="step_in_parts", subject=found[0], place=place, edits=found[1], explains=half, in_cell=True
+                    kind="step_in_parts",
+                    subject=found[0],
+                    place=place,
+                    edits=found[1],
+                    explains=half,
+                    in_cell=True,
+                    partly=gathers(written, places, event.backend, ()),
                 )
 
 

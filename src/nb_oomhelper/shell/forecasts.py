@@ -72,11 +72,11 @@ def before_cell(cell: str, core: Core, write: Callable[[str], None]) -> Forecast
     language, shell = core.settings.pick_language(), core.services.shell
     try:
         code, loops = _cell_code(shell.transform_cell(cell))
-        found = forecast_call(
-            lambda: exec(code, shell.user_ns), say("forecast.cell", language), deadline=_CELL_DEADLINE
-        )
-    except (OomHelperError, SyntaxError) as error:
-        write(say("forecast.none", language, why=str(error)))
+        found = forecast_call(lambda: exec(code, shell.user_ns), "", deadline=_CELL_DEADLINE)
+    except Exception as error:  # the cell itself is to run, whatever fails here
+        if not isinstance(error, OomHelperError | SyntaxError):
+            core.services.failed(error)
+        write(say("forecast.none", language, why=str(error) or type(error).__name__))
         return None
     if loops:
         found = replace(found, notes=(*found.notes, note("forecast.rounds", count=_ROUNDS)))
@@ -118,7 +118,7 @@ def after_cell(expected: Forecast, seen: Iterable[Peak], core: Core, write: Call
 
 def _cell_code(source: str) -> tuple[CodeType, bool]:
     """A cell, of whose loops at the top only the first rounds are done, and whether there are such loops."""
-    tree = ast.parse(source)
+    tree = ast.parse(source, "<cell>")
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == "get_ipython":
             raise UsageError("%magics and !commands are not followed")

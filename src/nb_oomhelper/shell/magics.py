@@ -6,6 +6,7 @@ import ast
 import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as MagicUsageError
@@ -52,7 +53,11 @@ class OomMagics(Magics):  # type: ignore[misc]
     @argument(
         "--engines", action="store_true", help="The workers of ipyparallel, Dask and Ray, by the clients there are."
     )
-    @argument("--forecast", action="store_true", help="Above a cell: tell its peak before it runs, too.")
+    @argument(
+        "--forecast",
+        action="store_true",
+        help="Above a cell: tell its peak before it runs, too; for that it is run once more, in a copy of this process.",
+    )
     @output_can_be_silenced
     @line_cell_magic
     def gpumem(self, line: str, cell: str | None = None) -> Any:
@@ -138,7 +143,8 @@ class OomMagics(Magics):  # type: ignore[misc]
             finally:
                 print("\n".join(meter.stop(language, sys.exc_info()[1])))
                 if expected is not None and sys.exc_info()[1] is None:
-                    forecasts.after_cell(expected, meter.seen, self._core, print)
+                    told = partial(forecasts.after_cell, expected, meter.seen, self._core, print)
+                    self._core.services.attempt(told, None)
 
     @no_var_expand  # what is pasted to be explained must not be evaluated
     @line_cell_magic

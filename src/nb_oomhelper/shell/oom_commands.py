@@ -205,7 +205,7 @@ def _add_files(add: Callable[..., _Parser]) -> None:
 
 def _number(word: str) -> int:
     if not word.isdecimal():
-        raise ArgumentTypeError(f"{word!r} is no number")
+        raise ArgumentTypeError(f"{word!r} is no whole number from 0 on")
     return int(word)
 
 

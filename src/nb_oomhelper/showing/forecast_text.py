@@ -19,8 +19,9 @@ def tell(found: Forecast, language: Language) -> list[str]:
         The verdict first, then a line each.
     """
     whole = found.reserved or found.allocated
+    call = f"`{found.call}`" if found.call else say("forecast.cell", language)
     lines = [
-        say(f"forecast.{found.verdict}", language, call=found.call, device=_device(found, language)),
+        say(f"forecast.{found.verdict}", language, call=call, device=_device(found, language)),
         say("forecast.peak", language, **_sizes(whole, language), room=say_size(found.room, language)),
     ]
     lines += _would_fit(found, language)

@@ -37,7 +37,7 @@ def table(found: Estimate, catalog: Catalog, rates: Mapping[str, tuple[int, int]
         (
             _title(found, catalog, fix, language),
             *_sizes(one, language),
-            verdict(one, language),
+            _verdict(one, found.writing, language),
             *_text_cells(found.writing, fix, language),
             said_rates(fix, catalog, rates, language) or "–",
         )
@@ -62,6 +62,12 @@ def _text_cells(writing: Writing | None, fix: str, language: Language) -> tuple[
     return tuple(
         say("size.unknown", language) if number is None else f"{number:,}" for number in (room.tokens, room.batch)
     )
+
+
+def _verdict(one: Placement, writing: Writing | None, language: Language) -> str:
+    if writing is not None and writing.peak is None and one.fits is None:
+        return say("plan.unknown", language)
+    return verdict(one, language)
 
 
 def verdict(one: Placement, language: Language) -> str:
@@ -93,7 +99,8 @@ def above(found: Estimate, language: Language) -> list[str]:
     else:
         size = say_size(checkpoint.size, language)
         how = say(f"plan.{checkpoint.how}", language)
-        first = say("plan.size", language, model=found.model, size=size, dtypes=dtypes or "?", how=how)
+        key = "plan.computed" if checkpoint.how == "config" else "plan.size"
+        first = say(key, language, model=found.model, size=size, dtypes=dtypes or "?", how=how)
     lines = [first]
     if checkpoint.size is not None and checkpoint.note:
         lines.append(say("plan.note", language, note=say_note(checkpoint.note, language)))
@@ -133,11 +140,15 @@ def _written(found: Estimate, writing: Writing, language: Language) -> list[str]
     wanted = writing.wanted
     each = {"tokens": wanted.tokens, "batch": wanted.batch}
     cache, formula = say_size(writing.cache, language), say_note(writing.formula, language)
+    kept = "plan.cache_unknown" if writing.cache is None else "plan.cache"
     peak = "plan.peak_unknown" if writing.peak is None else "plan.peak"
     lines = [
-        say("plan.cache", language, **each, form=writing.form, cache=cache, formula=formula),
+        say(kept, language, **each, form=writing.form, cache=cache, formula=formula),
         say(peak, language, peak=say_size(writing.peak, language)),
     ]
+    made_for = _made_for(found)
+    if made_for is not None and made_for < wanted.tokens:
+        lines.append(say("plan.made_for", language, context=f"{made_for:,}"))
     return lines if writing.vllm is None else [*lines, *_vllm(found, writing.vllm, wanted.tokens, language)]
 
 
@@ -147,9 +158,9 @@ def _vllm(found: Estimate, start: VllmStart, tokens: int, language: Language) ->
     lines = [say(f"plan.{key}", language, share=VLLM_SHARE, takes=say_size(start.takes, language), place=place)]
     if start.cache is None:
         return lines
-    if start.cache <= 0:
+    if start.cache <= 0 or start.tokens == 0:
         return [*lines, say("plan.vllm_none", language)]
-    cache, made_for = say_size(start.cache, language), found.checkpoint.config and found.checkpoint.config.context
+    cache, made_for = say_size(start.cache, language), _made_for(found)
     if start.tokens is None:
         lines.append(say("plan.vllm_texts", language, cache=cache, texts=f"{start.texts or 0:,}", tokens=tokens))
     else:
@@ -157,6 +168,12 @@ def _vllm(found: Estimate, start: VllmStart, tokens: int, language: Language) ->
         if made_for and made_for > start.tokens:
             lines.append(say("plan.vllm_length", language, context=f"{made_for:,}", count=start.tokens))
     return lines
+
+
+def _made_for(found: Estimate) -> int | None:
+    """Tokens of the longest text that the model was made for."""
+    config = found.checkpoint.config
+    return config.context if config else None
 
 
 def to_json(found: Estimate) -> str:

@@ -31,7 +31,8 @@ MESSAGES = Messages(
             "cuda.word",
             "cuda",
             r"GPU out of memory|ran out of (?:GPU|CUDA|device) memory|CUDA ran out of memory"
-            r"|(?:[Nn]ot? enough|[Ii]nsufficient) (?:VRAM|(?:GPU|gpu|CUDA|video) (?:memory|RAM))\b",
+            r"|(?<!s with )(?<!case of )(?<![Ii]f there is )(?:[Nn]ot? enough|[Ii]nsufficient)"  # an advice is none
+            r" (?:VRAM|(?:GPU|gpu|CUDA|video) (?:memory|RAM))\b",
             probable=True,
         ),
         Rule("hip.runtime", "hip", r"hipError(?:OutOfMemory|MemoryAllocation)"),

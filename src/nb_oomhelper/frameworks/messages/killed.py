@@ -41,7 +41,8 @@ MESSAGES = Messages(
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
-        _gone("linux.oom_killer", "other", r"Memory cgroup out of memory|oom[-_]kill event|OOMKilled"),  # Kubernetes
+        _gone("linux.oom_killer", "other", r"Memory cgroup out of memory|oom[-_]kill event"),
+        _gone("linux.oom_killer", "other", r"OOMKilled(?!['\"]{0,2} ?[:=] ?[Ff]alse)"),  # Kubernetes, Docker
     ),
     fields={
         "allocated": r"where the task .{0,300}? was running was (\d[\d.]{0,12}[KMGT]?i?B) /",

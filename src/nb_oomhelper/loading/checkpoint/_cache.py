@@ -16,6 +16,7 @@ from nb_oomhelper.loading.checkpoint._files import whole
 # Bytes of 64 values. int8, int4 and int2 are transformers' QuantizedCache (quanto, HQQ: a scale and a zero point of 16
 # bits for 64 values), q8_0 and q4_0 llama.cpp's (a scale of 16 bits for 32 values).
 FORMS = {
+    "float64": 512,
     "float32": 256,
     "float16": 128,
     "bfloat16": 128,
@@ -65,6 +66,14 @@ class CacheLayers:
     wide_state: int = 0
     expanded: int = 0
 
+    def values(self, *, expanded: bool) -> int:
+        """Values that one layer keeps of one token.
+
+        Args:
+            expanded: A latent is kept as the keys and values made of it.
+        """
+        return (self.expanded if expanded else 0) or self.width
+
     def size(self, tokens: int, batch: int, form: str, *, prompt: bool = False, expanded: bool = False) -> int:
         """Count the bytes that these layers keep.
 
@@ -76,9 +85,9 @@ class CacheLayers:
             expanded: A latent is kept as the keys and values made of it.
         """
         kept = tokens if prompt or self.window is None else min(tokens, self.window)
-        values = self.count * kept * batch * ((self.expanded if expanded else 0) or self.width)
+        values = self.count * kept * batch * self.values(expanded=expanded)
         states = self.count * batch
-        itemsize = 4 if form == "float32" else 2
+        itemsize = max(2, FORMS[form] // _BLOCK)
         return -(-values * FORMS[form] // _BLOCK) + states * (self.state * itemsize + self.wide_state * 4)
 
 
