@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,18 @@ def test_which_steps(computes: str, apart: bool, rows: int, phase: str, offered:
     one = replace(written(CELL, 1, NET.format(computes)), kept=kept)
     found = list(find_whole_steps(one, replace(EVENT, phase=phase), HELD, SHORT, find_places(one)))  # type: ignore[arg-type]
     assert [(each.subject, each.explains) for each in found] == ([("X", 20)] if offered else [])
+
+
+def test_no_promise_where_each_run_is_kept() -> None:
+    cell = "runs = {}\nfor name in names:\n    net = make()\n"
+    cell += textwrap.indent(CELL, "    ") + "    runs[name] = net\n"
+    kept = {"net._modules": Kept(), "loss_fn._modules": Kept(apart=True, owners=LOSS)}
+    kept |= {name: Kept(shape=(1000, 3), dtype="torch.float32") for name in ("X", "y")}
+    kept["runs"] = Kept(call="clear", size={"cuda": 1 << 30})
+    for code, partly in ((CELL, False), (cell, True)):
+        one = replace(written(code, code[: code.index("out = ")].count("\n") + 1, NET.format("self.lin(x)")), kept=kept)
+        found = find_whole_steps(one, replace(EVENT, phase="train"), HELD, SHORT, find_places(one))
+        assert [each.partly for each in found] == [partly]
 
 
 @pytest.mark.parametrize(
