@@ -9,7 +9,7 @@ import pytest
 
 from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.records.remedy import Shortage
-from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.elements import Kept, Step
 from nb_oomhelper.remedies.places import find_places
 from nb_oomhelper.remedies.step_wise import find_whole_steps
 from nb_oomhelper.source.element import Element
@@ -85,3 +85,15 @@ def test_what_is_not_fit_for_parts(other: dict[str, Kept]) -> None:
     assert len(list(find_whole_steps(one, EVENT, HELD, SHORT, find_places(one)))) == 1
     one = replace(one, kept=kept | other)
     assert not list(find_whole_steps(one, EVENT, HELD, SHORT, find_places(one)))
+
+
+@pytest.mark.parametrize(("given", "offered"), [("X, y", True), ("X, y, loss_fn", False), ("net, X, y", False)])
+def test_what_a_function_is_given_may_be_another(given: str, offered: bool) -> None:
+    code = NET.format("self.lin(x)") + f"def step({given}):\n" + textwrap.indent(CELL, "    ")
+    one = written("step()", 1, code)
+    step = next(each for each in one.definitions if each.name == "step")
+    rows = {name: Kept(shape=(1000, 3), dtype="torch.float32") for name in ("X", "y")}
+    steps = (*one.steps, Step(function="step", file=step.file, first=step.line, line=step.line + 1))
+    kept = {"net._modules": Kept(), "loss_fn._modules": Kept(owners=LOSS)}
+    one = replace(one, steps=steps, local={(step.file, step.line): rows}, kept=kept)
+    assert len(list(find_whole_steps(one, EVENT, HELD, SHORT, find_places(one)))) == offered

@@ -65,6 +65,9 @@ FUNCTION = "def step(x):\n    return x + 1"
         ("c = {'bs': 64}", "c.clear()", 'c["bs"]', "gone"),
         (FUNCTION, FUNCTION, "step", ""),  # its cell was run once more
         (FUNCTION, "def step(x):\n    return x + 2", "step", "changed"),
+        ("def step(x, bs=64):\n    return x", "def step(x, bs=8):\n    return x", "step", "changed"),
+        ("def step(*, bs=64):\n    return bs", "def step(*, bs=8):\n    return bs", "step", "changed"),
+        ("def step(x=[1]):\n    return x", "def step(x=[1]):\n    return x", "step", ""),
         ("x = 1", "y = 1", "f(x)", ""),  # no name of the user's: nobody can tell
     ],
 )

@@ -268,10 +268,16 @@ def test_what_a_function_is_given_may_be_a_number_already() -> None:
     found: dict[str, Any] = {}
     exec(cure, found)
     meter = found["Meter"]()
-    meter.sum = 0
-    for val in (numpy.ones(()), 2, 0.5):
-        meter.update(val, 2)
-    assert (meter.sum, type(meter.sum)) == (7, float)
+    torch = pytest.importorskip("torch")
+    for given, expected in (
+        ((torch.ones((), requires_grad=True), 2, 0.5), 7),
+        ((numpy.ones(2), [0.5, 1] * numpy.ones(2)), [3, 4]),
+    ):
+        meter.sum = 0
+        for val in given:
+            meter.update(val, 2)
+        assert not getattr(meter.sum, "requires_grad", False)
+        assert numpy.array_equal(meter.sum, expected)  # of several numbers, too
 
 
 def test_several_in_one_go() -> None:

@@ -33,6 +33,7 @@ def given() -> dict[str, Any]:
         "u": b[:, 0],
         "w": rng.random(3),
         "s": rng.random((40, 40)),
+        "listed": list(range(40)),
         "ids": rng.integers(0, 50, (40, 3)),
         "n": 40,
         "k": 2,
@@ -61,7 +62,16 @@ def parts(
         return None if function is None else RowFunction(text=text, node=function, shapes=shapes)
 
     found = in_row_parts(
-        text, body, line, shapes, refused, {"far"}.__contains__, taken, at_top=node is None, functions=called
+        text,
+        body,
+        line,
+        shapes,
+        refused,
+        {"far"}.__contains__,
+        taken,
+        at_top=node is None,
+        functions=called,
+        whole={"listed"},
     )
     changed = None if found is None else write_edits(text, found.edits)
     return None if changed is None else changed.source
@@ -92,6 +102,7 @@ def run(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
         ((40, 3), "e = a - a.mean(axis=0)\nd = e.T @ e / (len(a) - 1)\n"),
         ((40, 3, 50), "e = np.eye(50)[ids]\nf = e.mean(axis=1)\nd = f @ np.ones((50, 9))\n"),
         ((40, 9), "e = np.cumsum(rng.choice([-1, 1], size=(n, 9)), axis=1)\nf = e[:, -1]\nd = abs(e).max(1) + f\n"),
+        ((40, 7), "e = a @ b.T\nd = e.max(1) * listed\n"),
         ((40, 9, 3), "e = rng.choice(a, size=(n, 9))\nd = e.mean(axis=1)\n"),
         ((40, 7), "e = v[:, None] - u\nd = (np.cos(v)[:, None] * np.cos(u) * np.sin(e)).argmin(axis=1)\n"),
         ((40, 40), "e = np.cos(v)[:, None] * np.cos(v)\nd = e.argmax(1), (e + np.sin(v)[None, :]).min(1)\n"),
@@ -191,6 +202,18 @@ def test_a_name_that_may_stand_for_another_function(before: str) -> None:
     assert parts(source, (40, 7), line=line, function="predict", known=given() | {"z": given()["a"]}) is None
 
 
+@pytest.mark.parametrize("name", ["mean", "max", "sum"])
+def test_the_notebooks_own_totals(name: str) -> None:
+    source = (
+        f"def {name}(x):\n    return np.median(x)\ndef total(a, b):\n    e = a[:, None] - b\n    return {name}(e)\n"
+    )
+    assert parts(source, line=4, function="total") is None
+
+
+def test_a_name_of_the_users_for_what_is_called() -> None:
+    assert parts("e = a @ b.T\nd = e.sum(0)\n", (40, 7), taken=("sum",)) is None  # of `from numpy import *`
+
+
 def test_few_that_a_function_has_chosen_are_no_view_of_all() -> None:
     changed = parts("def top(x):\n    return x[:, :k]\nd = top(a @ b.T)\n", (40, 7), line=3)
     assert changed is not None
@@ -222,6 +245,9 @@ def test_what_few_were_chosen_of_does_not_stay() -> None:
         (REFUSED, "diff = a[:, None] - b\nd = diff.reshape(-1).std()\n"),
         (REFUSED, "d = ((f()[:, None] - b) ** 2).sum(-1)\n"),  # called for each part
         ((40, 7), "e = np.cos(lat)[:, None] * u\nd = e.max(1)\n"),  # it may be a list
+        ((40, 7), "e = np.outer(series, u)\nd = e.max(1)\n"),
+        ((40, 7), "e = (a @ b.T) * listed\nd = e.max(1)\n"),
+        ((40, 7), "sum = np.max\ne = a @ b.T\nd = e.sum(0)\n"),
         (REFUSED, "d = (a - b).sum(-1)\n"),
         (REFUSED, "e = near(a[:, None], b)\nd = e.sum(-1)\n"),  # nobody knows what it does with rows
         ((40, 40), "e = a @ a.T\nd = e[::-1].max(axis=1)\n"),

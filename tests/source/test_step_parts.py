@@ -115,6 +115,8 @@ def test_it_learns_the_same(source: str, count: int) -> None:
         ("loss.backward()", "loss.backward(retain_graph=True)"),
         ("    opt.zero_grad()\n", "    out = out * 2\n"),
         ("net(X)", "net(Z)"),
+        ("for epoch in range(3):", "for loss_fn in others:"),
+        ("for epoch in range(3):", "for net in others:"),
         ("for epoch in range(3):", "for X, y in loader:"),  # a batch, which can be smaller
         ("    out = net(X)", "    y = ys[epoch]\n    out = net(X)"),
         ("net(X)", "net(X, h)"),

@@ -42,6 +42,7 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
         written.names,
         at_top=one is None,
         functions=functools.partial(_function_called, written, "" if one is None else one.owner),
+        whole=_whole(written, place, refused[0]),
     )
     if found is not None and not (one is None and any(written.is_read_by_functions(name) for name in found.gone)):
         yield Mistake(
@@ -52,6 +53,13 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
             explains=_saved(written, event, shortage, found),
             in_cell=True,
         )
+
+
+def _whole(written: Written, place: Place, rows: int) -> set[str]:
+    """Names of lists and pandas' tables with so many rows."""
+    kept = {**written.kept, **written.kept_in(place.definition)}
+    lists = {name for name, one in kept.items() if one.items == rows}
+    return lists | {name for name, (count, _) in written.rows.items() if count == rows and name not in kept}
 
 
 def _saved(written: Written, event: OomEvent, shortage: Shortage, found: RowParts) -> int | None:

@@ -16,6 +16,7 @@ from nb_oomhelper.remedies.on_the_way import gathers
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function, words_in
+from nb_oomhelper.source.row_functions import bound_in
 from nb_oomhelper.source.step_parts import step_in_parts
 from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
 
@@ -48,8 +49,9 @@ def find_whole_steps(
         return
     for place in places:
         kept = written.kept_in(place.definition)
-        losses = _mean_losses({**written.kept, **kept})
-        models = models_in(written, apart=True) - losses.keys()  # a loss is a module, too
+        own = {name for name in bound_in(place.text.tree, place.body) if f"{name}._modules" not in kept}
+        losses = {name: kind for name, kind in _mean_losses({**written.kept, **kept}).items() if name not in own}
+        models = models_in(written, apart=True) - losses.keys() - own  # a loss is a module, too
         shapes = {path: one.shape for path, one in kept.items() if one.shape and _is_data(one)}
         for count in {shape[0] for shape in shapes.values() if shape is not None and shape[0] >= _FEW}:
             rows = {path: len(shape) for path, shape in shapes.items() if shape is not None and shape[0] == count}

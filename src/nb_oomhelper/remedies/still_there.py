@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import FunctionType
+from types import FunctionType, NoneType
 from typing import Literal
 
 from nb_oomhelper.introspection import class_name
@@ -26,7 +26,8 @@ class Mark:
 
     Attributes:
         kind: Name of its class.
-        number: The value of a whole number, the hash of a function's code, the address of anything else.
+        number: The value of a whole number, the hash of a function's code and plain defaults, the address
+            of anything else.
         alive: Refers weakly to it, since an address is given away once it is free; None where its class allows none.
     """
 
@@ -59,11 +60,21 @@ def _mark(thing: object) -> Mark:
     if type(thing) is int:
         return Mark(kind, thing)
     if type(thing) is FunctionType:  # defined once more as it was, it is the same
-        return Mark(kind, hash(thing.__code__))
+        return Mark(kind, hash((thing.__code__, *map(_default, thing.__defaults__ or ()), *_by_name(thing))))
     try:
         return Mark(kind, id(thing), weakref.ref(thing))
     except TypeError:
         return Mark(kind, id(thing))
+
+
+def _by_name(function: FunctionType) -> list[object]:
+    return [(name, _default(value)) for name, value in (function.__kwdefaults__ or {}).items()]
+
+
+def _default(value: object) -> object:
+    """A default as far as it can be compared: of anything but a plain value its class."""
+    plain = any(type(value) is kind for kind in (int, float, bool, str, NoneType))
+    return (class_name(type(value)), value if plain else None)
 
 
 def only_wanted(marks: Mapping[str, Mark], plans: Iterable[FixPlan]) -> dict[str, Mark]:

@@ -133,6 +133,15 @@ class FunctionReader(RowReader):
             self.know(name, value, rows)
         raise UnfitError
 
+    def is_users(self, call: ast.Call) -> bool:
+        """As of `Sources`: also one that has the name of a known function."""
+        if not isinstance(call.func, ast.Name):
+            return False
+        try:
+            return call.func.id in self.own or super().is_users(call) or self.functions(call) is not None
+        except UnfitError:
+            return True
+
     def _of_call(self, node: ast.Call) -> Rows | None:
         """A function of the notebook may have the name of a known one: `def softmax(x):`."""
         name = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -161,7 +170,7 @@ class FunctionReader(RowReader):
         shapes |= {path: shape for path, shape in self._shapes.items() if owner == "self" and root_of(path) == owner}
         inner = FunctionReader(function.text, shapes, (self._length,) * self._ndim, self.elementwise, self.part)
         inner.functions, inner.depth, inner.own = self.functions, self.depth + 1, own
-        inner._unknown |= function.left_out(arguments)
+        inner.leave(function.left_out(arguments))
         for name, one in arguments.items():
             self._hand_on(inner, name, one, rows[name])
 

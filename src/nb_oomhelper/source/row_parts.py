@@ -16,6 +16,7 @@ from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import is_at, last_name, names_in, reads_by_name, walk
 
 PARTS = 32
+_BUILTINS = frozenset({"sum", "len"})  # what is written calls them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ def in_row_parts(
     *,
     at_top: bool,
     functions: Find = no_function,
+    whole: Collection[str] = (),
 ) -> RowParts | None:
     """Write a loop over parts of the rows around what makes a large array, and what takes little of each row.
 
@@ -82,6 +84,7 @@ def in_row_parts(
         taken: Names that must stay as they are.
         at_top: The statements are a cell's: what they bind stays.
         functions: Finds the function of the notebook that is called.
+        whole: Names of what has as many rows, and cannot be cut: lists, tables.
 
     Returns:
         The changes; None where it cannot be.
@@ -89,14 +92,15 @@ def in_row_parts(
     block = None if reads_by_name(body) else _block_at(body, line)
     used = {one.id for one in walk(body) if isinstance(one, ast.Name)}.union(taken if at_top else ())
     part = next((one for one in ("part", "rows", "part_rows") if one not in used), None)
-    if block is None or part is None:
+    own = bound_in(text.tree, body)
+    if block is None or part is None or _BUILTINS & own.union(taken):
         return None
     at = next(at for at, one in enumerate(block) if is_at(one, line))
-    own = bound_in(text.tree, body)
     for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
         reader = FunctionReader(text, shapes, refused, elementwise, part)
         reader.may_be_few = not at_top or refused[0] < PARTS
         reader.functions, reader.own = functions, own
+        reader.leave(whole)
         run = _read(text, reader, block[first:last], block[last:])
         if run is None or len(run.inside) + len(run.hoisted) <= at - first:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from nb_oomhelper.source.collecting import put_behind
@@ -77,6 +77,22 @@ class Sources:
         if not told or not is_quiet(node, [*self.drawn, *self.called], self.elementwise):
             raise UnfitError
 
+    def is_users(self, call: ast.Call) -> bool:
+        """Tell whether a call may be of a function of the notebook, whatever its name.
+
+        Args:
+            call: The call.
+        """
+        return isinstance(call.func, ast.Name) and self.elementwise(call.func.id)
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Let nothing go together with names that nobody knows how to cut.
+
+        Args:
+            names: The names.
+        """
+        self._unknown |= {*names}
+
     def bind(self, name: str, value: ast.expr) -> None:
         """Note that a name is bound anew before the loop.
 
@@ -123,14 +139,12 @@ class Sources:
     def _cut(self, node: ast.expr, ndim: int | None) -> Rows:
         inner = _operand(node)
         if inner is not None:
-            if shape_of(inner, self._shapes) is None:
-                raise UnfitError  # it may be a list
             return self._cut(inner, ndim)
         if not isinstance(node, (ast.Name, ast.Attribute)) or any(isinstance(one, ast.Call) for one in ast.walk(node)):
             raise UnfitError  # all of it would be computed for each part
         shape = shape_of(node, self._shapes)
-        if self._unknown & names_in(node) or (shape is not None and shape[0] != self._length):
-            raise UnfitError
+        if self._unknown & names_in(node) or shape is None or shape[:1] != (self._length,):
+            raise UnfitError  # without a shape it may be a list, or a table with an index of its own
         written = self.text.text[slice(*self.text.span(node))]
         self.edits += put_behind(self.text, node, f"[{self.part}]")
         self.counts.append(f"len({written})")

@@ -77,7 +77,14 @@ def _total(reader: RowReader, call: ast.Call | ast.BinOp) -> tuple[str, str, lis
     operand = call.func.value if method else call.args[0] if call.args else None  # type: ignore[attr-defined]
     axes = [*(call.args if method else call.args[1:]), *(one.value for one in call.keywords if one.arg == "axis")]
     others = {one.arg for one in call.keywords} - {"axis"}
-    if name not in _TOTALS or operand is None or others or len(axes) > 1 or (axes and ast.unparse(axes[0]) != "0"):
+    if (
+        name not in _TOTALS
+        or reader.is_users(call)
+        or operand is None
+        or others
+        or len(axes) > 1
+        or (axes and ast.unparse(axes[0]) != "0")
+    ):
         return None
     rows, edits = _looked_at(reader, operand)
     if rows is None or rows.ndim == 1:

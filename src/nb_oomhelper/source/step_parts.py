@@ -115,10 +115,15 @@ def _goes_backward(node: ast.stmt) -> bool:
 
 
 def _is_batch(body: list[ast.stmt], step: _Step, names: Collection[str]) -> bool:
-    """Whether a loop gives other rows to each step: then its batch can be smaller, which costs less time."""
+    """Whether a loop gives other rows to each step: then its batch can be smaller, which costs less time.
+
+    Or another model, or loss, of which nobody knows yet.
+    """
     loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and step.backward in ast.walk(one)]
     bound = (one for one in walk(loops) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
-    return any(one.id in names for one in bound)
+    tried = {name for one in loops if isinstance(one, ast.For) for name in names_in(one.target)}
+    called = {name for one in (step.call, step.loss.value) for name in names_in(one.func)}  # type: ignore[attr-defined]
+    return any(one.id in names for one in bound) or bool(tried & called)
 
 
 def _named(node: ast.AST) -> list[ast.Name]:

@@ -44,13 +44,13 @@ def find_additions(
 
 
 def _made_number(text: SourceText, body: list[ast.stmt], node: ast.expr) -> list[Edit]:
-    """`(x * n).item()`; of what a function is given, others may give it numbers already."""
+    """`(x * n).item()`; a function may be given numbers already, or many of them, by others."""
     given = {one.arg for function in ast.walk(text.tree) if _is_body(function, body) for one in _arguments(function)}
     names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
     if not names or names - given or any(isinstance(one, ast.Call) for one in ast.walk(node)):
         return put_behind(text, node, ".item()")
     start, end = text.span(node)
-    return [(start, start, "getattr("), (end, end, f', "item", lambda: {text.text[start:end]})()')]
+    return [(start, start, "getattr("), (end, end, f', "detach", lambda: {text.text[start:end]})()')]
 
 
 def _is_body(function: ast.AST, body: list[ast.stmt]) -> bool:
