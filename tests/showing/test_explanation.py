@@ -139,3 +139,10 @@ def test_a_limit_on_the_host_is_none_of_pytorchs() -> None:
         assert any(in_advice in line for line in report.advice)
         assert not any("torch.cuda" in line for line in report.advice)
         assert ("that process" in report.cause_rows[0].text) is (text is YARN)
+
+
+def test_a_java_virtual_machine_may_have_printed_it_itself() -> None:
+    error = "java.lang.OutOfMemoryError: Java heap space"
+    assert "such as Spark's." in text_of(error)
+    assert "not of the process that printed it" not in text_of(error)
+    assert "not of the process that printed it" in text_of(f"py4j.protocol.Py4JJavaError: o1.fit.\n: {error}")
