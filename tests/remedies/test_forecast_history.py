@@ -30,6 +30,15 @@ def test_near_is_counted_and_forgotten(tmp_path: Path) -> None:
     assert keep(path, band(100), 100, 0.05) == (1, 1)
 
 
+def test_a_later_versions_table_works_on(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    keep(path, band(100), 100, 0.05)
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE forecast ADD COLUMN device TEXT")
+    connection.close()
+    assert keep(path, band(100), 100, 0.05) == (2, 2)
+
+
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     path.write_text("something else, for long enough that nobody takes it for an empty file" * 10)

@@ -123,3 +123,26 @@ def test_for_programs_where_there_is_none() -> None:
     assert told["found"] == []
     assert told["other_errors"] == [{"type": "ValueError", "line": 2, "cell": None, "execution_count": None}]
     assert told["sizes"][0]["bytes"] == 2 << 30
+
+
+YARN = "ERROR YarnScheduler: Container killed by YARN for exceeding memory limits. 9.3 GB of 9 GB physical memory used."
+DUCKDB = (
+    "duckdb.OutOfMemoryException: Out of Memory Error: failed to allocate data of size 2.0 MiB (99 MiB/100 MiB used)"
+)
+
+
+def test_a_limit_on_the_host_is_none_of_pytorchs() -> None:
+    for text, in_advice in ((YARN, "spark.executor.memory"), (DUCKDB, "The library has a limit of its own: raise it")):
+        (case,) = explained(text)[1]
+        report = write(case, catalog(), "en")
+        assert any(row.kind == "limit" for row in report.cause_rows)
+        assert any(in_advice in line for line in report.advice)
+        assert not any("torch.cuda" in line for line in report.advice)
+        assert ("that process" in report.cause_rows[0].text) is (text is YARN)
+
+
+def test_a_java_virtual_machine_may_have_printed_it_itself() -> None:
+    error = "java.lang.OutOfMemoryError: Java heap space"
+    assert "such as Spark's." in text_of(error)
+    assert "not of the process that printed it" not in text_of(error)
+    assert "not of the process that printed it" in text_of(f"py4j.protocol.Py4JJavaError: o1.fit.\n: {error}")

@@ -152,6 +152,7 @@ def test_keys_that_are_put_together() -> None:
         "copies_part",
         "too_large_machine",
         "too_large_limit",
+        "limit_there",
         "failed_cell_library",
         "too_large_buffer",
     }

@@ -31,7 +31,7 @@ def keep(path: Path, expected: Band, real: int, within: float) -> tuple[int, int
     with opened(path, _WAIT, write=True) as connection:
         connection.execute(f"CREATE TABLE IF NOT EXISTS forecast ({_COLUMNS})")
         row = (time.time(), expected.low, expected.likely, expected.high, real)
-        connection.execute("INSERT INTO forecast VALUES (?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO forecast (at, low, likely, high, real) VALUES (?, ?, ?, ?, ?)", row)
         query = "SELECT likely, real FROM forecast ORDER BY at DESC LIMIT ?"
         newest = connection.execute(query, (_NEWEST,)).fetchall()
     near = sum(abs(likely - measured) <= within * measured for likely, measured in newest)

@@ -56,7 +56,7 @@ class OomMagics(Magics):  # type: ignore[misc]
     @argument(
         "--forecast",
         action="store_true",
-        help="Above a cell: its peak before it runs, too; for that it is run once more, in a copy of the process.",
+        help="Above a cell: tell its peak before it runs, too; it is run once more for that, in a copy of this kernel.",
     )
     @output_can_be_silenced
     @line_cell_magic

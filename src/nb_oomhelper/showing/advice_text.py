@@ -33,6 +33,10 @@ def _keys(case: Case) -> Iterator[str]:
     """What bears on it, by its causes, its process, what was going on, and whose memory it is."""
     event = case.event
     causes = {cause.kind for cause in case.diagnosis.causes}
+    if event.backend == "host" and "limit" in causes:  # what is said of one is of PyTorch's, on a GPU
+        causes.remove("limit")
+        if event.remote is None:
+            yield "limit_host"
     yield from (kind for kind in _BY_CAUSE if kind in causes)
     if event.remote is not None and knows(f"advice.{event.remote}"):
         yield event.remote

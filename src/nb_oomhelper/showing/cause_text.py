@@ -63,6 +63,7 @@ def _cause(cause: Cause, case: Case, language: Language) -> str:
         "child_process": _several(cause),
         "fragmentation": "" if cause.largest is None else "_largest",
         "too_large": bound_of(case),
+        "limit": "_there" if case.event.remote else "",
         "failed_cell": "" if cause.user_line is None else "_library",
         "variable": "_shared"
         if len(cause.names) > 1

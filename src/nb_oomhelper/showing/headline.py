@@ -150,6 +150,8 @@ def _told(case: Case, language: Language) -> str:
     found, event = case.diagnosis, case.event
     if event.remote == "command":
         whose = say("told.command", language)
+    elif event.remote == "java" and not event.exception_type:  # it may have printed this itself
+        whose = say("told.java", language, who=say_who(event, language))
     elif event.remote is not None:
         whose = say("told.remote", language, who=say_who(event, language))
     else:
