@@ -117,7 +117,7 @@ def _goes_along_rows(call: ast.Call) -> bool:
     if name in _ALL | _JOINS and not told and not call.keywords:
         return True
     if name == "permute":
-        return bool(told) and 0 not in _numbers(told)[:1]
+        return _numbers(told) == [1, 0]  # of more axes it mostly parts q, k and v
     axes += told[:1] if name in _ALL | _ALONG else told[:2] if name in _TURNS else []
     return 0 in _numbers(axes)
 
