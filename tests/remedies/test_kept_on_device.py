@@ -101,6 +101,9 @@ def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
     hooked, normed = nn.Linear(2, 2), nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2))
     hooked.weight.register_hook(lambda gradient: gradient.clamp(-1, 1))  # of each part, and not of all
     assert not goes_row_by_row(hooked)
+    assert not goes_row_by_row(nn.Embedding(9, 2, scale_grad_by_freq=True))
+    assert not goes_row_by_row(nn.InstanceNorm1d(2, track_running_stats=True))
+    assert goes_row_by_row(nn.InstanceNorm1d(2))
     assert not goes_row_by_row(normed)  # one step nearer to the norm each time
     losses = (
         nn.MSELoss(reduction="sum"),

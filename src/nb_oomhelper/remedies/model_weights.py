@@ -90,6 +90,8 @@ def goes_row_by_row(thing: object) -> bool:
         kinds = {class_name(kind) for kind in class_mro(type(one))}
         if any(map(names.get, _HOOKS)) or any(map(_is_hooked, _weights(names))):
             return False
+        if names.get("scale_grad_by_freq") or (names.get("training") and names.get("track_running_stats")):
+            return False
         if one is thing and _is_weighted(names):
             return False
         if kinds & _OF_BATCH and (names.get("training") or names.get("track_running_stats") is False):

@@ -23,6 +23,25 @@ _REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
 _ONE = frozenset({"argmax", "argmin"})
 _MIXES = frozenset({"t", "cdist", "pdist", "cov", "corrcoef", "rand", "randn", "rand_like", "randn_like", "randperm"})
 _ALL = frozenset({"mean", "sum", "std", "var", "max", "min", "norm", "prod", "median"})
+_ALONG = frozenset(
+    {
+        "softmax",
+        "log_softmax",
+        "cumsum",
+        "cumprod",
+        "cat",
+        "concat",
+        "sort",
+        "argsort",
+        "flip",
+        "logsumexp",
+        "normalize",
+    }
+    | {"argmax", "argmin", "amax", "amin", "var_mean", "std_mean", "cummax", "cummin"}
+)
+_JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack"})
+_TURNS = frozenset({"transpose", "swapaxes", "swapdims", "movedim", "roll"})
+_FUNCTIONAL = ("torch", "F", "nn.functional", "torch.nn.functional")
 _MAKERS = frozenset({"from_numpy", "as_tensor", "tensor", "Tensor", "FloatTensor"})
 _TENSOR = frozenset(
     {"cpu", "numpy", "softmax", "sigmoid", "argmax", "max", "min", "mean", "sum", "squeeze", "detach", "float", "shape"}
@@ -83,16 +102,30 @@ def joins_rows(forward: ast.AST) -> bool:
             return True
         if not isinstance(node, ast.Call):
             continue
-        name = last_name(node.func)
-        method = isinstance(node.func, ast.Attribute) and not node.args and not node.keywords
-        if name in _MIXES or (name in _ALL and method):
-            return True
-        along = [one.value for one in node.keywords if one.arg in ("dim", "axis")]
-        along += node.args[:2] if name in _ALL and isinstance(node.func, ast.Attribute) else []
-        first = any(isinstance(one, ast.Constant) and type(one.value) is int and one.value == 0 for one in along)
-        if first and name not in ("unsqueeze", "squeeze"):
+        if last_name(node.func) in _MIXES or _goes_along_rows(node):
             return True
     return False
+
+
+def _goes_along_rows(call: ast.Call) -> bool:
+    """Whether a call takes the first axis away, sorts along it, or puts it elsewhere, as far as can be read."""
+    name = last_name(call.func)
+    if not isinstance(call.func, ast.Attribute) or name in ("unsqueeze", "squeeze"):
+        return False
+    told = call.args[1:] if ast.unparse(call.func.value) in _FUNCTIONAL else call.args
+    axes = [one.value for one in call.keywords if one.arg in ("dim", "axis")]
+    if name in _ALL | _JOINS and not told and not call.keywords:
+        return True
+    if name == "permute":
+        return _numbers(told) == [1, 0]  # of more axes it mostly parts q, k and v
+    axes += told[:1] if name in _ALL | _ALONG else told[:2] if name in _TURNS else []
+    return 0 in _numbers(axes)
+
+
+def _numbers(nodes: list[ast.expr]) -> list[int]:
+    """The whole numbers that stand there, also in tuples and lists."""
+    parts = [part for one in nodes for part in (one.elts if isinstance(one, (ast.Tuple, ast.List)) else [one])]
+    return [one.value for one in parts if isinstance(one, ast.Constant) and type(one.value) is int]
 
 
 def _remembers(node: ast.AST) -> bool:
@@ -101,7 +134,9 @@ def _remembers(node: ast.AST) -> bool:
         return isinstance(node, ast.Attribute) or isinstance(node.value, ast.Attribute)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return isinstance(node, ast.Global)
-    return node.func.attr in ("append", "extend", "update") and isinstance(node.func.value, ast.Attribute)
+    inner, name = ast.unparse(node.func.value), node.func.attr
+    grows = name in ("append", "extend", "update") and isinstance(node.func.value, ast.Attribute)
+    return grows or (name.endswith("_") and inner.startswith("self."))  # `self.seen.add_(1)`
 
 
 def _is_model(function: ast.expr, models: Collection[str]) -> bool:
