@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, Config, TensorSize
-from nb_oomhelper.loading.generation import SPARE, TOKENS, Generation, beside, cache_size, needed_for
+from nb_oomhelper.loading.generation import SPARE, Generation, beside, cache_size, needed_for
 from nb_oomhelper.records.remedy import LoadOption, Placement
 
 _MIB = 1 << 20
@@ -31,8 +31,7 @@ class MemoryBudget:
         maps: Address space is what bounds the host: files that are mapped count as well.
         disk: Bytes of room in `folder`.
         folder: Where weights can be put on disk, or None where there is no such place.
-        tokens: Length of the text that room is left for.
-        wanted: What is to be generated, where that was said; it counts in place of `tokens`.
+        wanted: What is to be generated, where that was said; else room is left for a text of `TOKENS`.
         whole: False where more may come back than was found.
     """
 
@@ -44,7 +43,6 @@ class MemoryBudget:
     maps: bool = False
     disk: int | None = None
     folder: str | None = None
-    tokens: int = TOKENS
     wanted: Generation | None = None
     whole: bool = True
 
@@ -64,7 +62,7 @@ def margin(config: Config | None, dtype: str | None, room: MemoryBudget) -> int:
         return least + told
     if room.wanted is not None:
         return least + (cache_size(config, room.wanted, room.wanted.in_form(made), prompt=True) or 0)
-    return least if room.backend == "host" else beside(config, room.tokens).margin
+    return least if room.backend == "host" else beside(config).margin
 
 
 def half_of(checkpoint: Checkpoint, backend: str) -> str:

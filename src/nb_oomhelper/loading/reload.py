@@ -13,7 +13,6 @@ from nb_oomhelper.knowledge.render import render
 from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.checkpoint import FLOATING, Checkpoint, TensorSize, measure
 from nb_oomhelper.loading.disk import OFFLOAD_PREFIX, mapped_files, scratch
-from nb_oomhelper.loading.generation import TOKENS
 from nb_oomhelper.loading.loaders import Loader, load_rows, missing
 from nb_oomhelper.loading.placement import MemoryBudget, converts, estimate_placement, half_of, needed
 from nb_oomhelper.loading.statement import argument, asked_dtype, blank_call, literal, names_bound, restate, uses_itself
@@ -188,7 +187,7 @@ def measured(call: FailedCall, seconds: float) -> Checkpoint:
 
 
 def room_for(
-    snapshot: MemorySnapshot, backend: str, device: int | None, gone: frozenset[int] = frozenset(), tokens: int = TOKENS
+    snapshot: MemorySnapshot, backend: str, device: int | None, gone: frozenset[int] = frozenset()
 ) -> MemoryBudget:
     """Tell what a load may take, once some holders are gone.
 
@@ -196,7 +195,6 @@ def room_for(
         snapshot: Memory now, with its holders.
         backend, device: Where the model is to go: "cuda" and an ordinal, or "host" and None.
         gone: Those holders: indexes of rows of the snapshot's holdings.
-        tokens: Length of the text that room is left for.
     """
     held = snapshot.holdings
     back = held.freed_by(gone)
@@ -215,7 +213,6 @@ def room_for(
         maps=tightest(snapshot.host)[0] == "RLIMIT_AS",
         disk=disk,
         folder=folder,
-        tokens=tokens,
         whole=held.searched == held.total and not unsure,
     )
 
