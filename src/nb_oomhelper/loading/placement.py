@@ -31,7 +31,7 @@ class MemoryBudget:
         maps: Address space is what bounds the host: files that are mapped count as well.
         disk: Bytes of room in `folder`.
         folder: Where weights can be put on disk, or None where there is no such place.
-        wanted: What is to be generated, where that was said; else room for a text of `TOKENS` is left.
+        wanted: What is to be generated, where that was said; else room is left for a text of `TOKENS`.
         whole: False where more may come back than was found.
     """
 

@@ -56,10 +56,10 @@ def fill_in(said: dict[str, Any]) -> dict[str, Any]:
 
         config = CONFIG_MAPPING[said["model_type"]].from_dict(dict(said)).get_text_config(decoder=True)
         told: dict[str, Any] = config.to_dict()
+        if not told.get("layer_types") and told.get("sliding_window"):
+            told["layer_types"] = ["sliding_attention"] * config.num_hidden_layers  # as DynamicCache has it
     except Exception:  # whatever a library does not like about a config
         return said
-    if not told.get("layer_types") and told.get("sliding_window"):
-        told["layer_types"] = ["sliding_attention"] * config.num_hidden_layers  # as DynamicCache has it
     own = next((part for name in TEXT if isinstance(part := said.get(name), dict)), said)
     return said | {TEXT[0]: told | own}
 
