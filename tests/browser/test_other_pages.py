@@ -57,13 +57,11 @@ def run_out(page: Page, kind: str) -> Locator:
         page.wait_for_timeout(3000)  # it asks the kernel for widgets first, and until then shows none
         page.evaluate("Jupyter.notebook.execute_all_cells()")
         return page.locator(PANEL).first
-    first = page.locator(".jp-Notebook-cell").first
-    while "1" not in first.locator(".jp-InputPrompt").inner_text(timeout=60_000):  # no kernel yet: nothing ran
-        first.locator(".cm-content").click()
+    expect(page.locator(".jp-Toolbar-kernelName")).to_contain_text("Python", timeout=60_000)  # before: a dialog asks
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
+    page.locator(".jp-Notebook-cell").first.locator(".cm-content").click()
+    for _ in range(3):
         page.keyboard.press("Shift+Enter")
-        page.wait_for_timeout(500)
-    page.keyboard.press("Shift+Enter")
-    page.keyboard.press("Shift+Enter")
     return page.locator(PANEL).first
 
 
