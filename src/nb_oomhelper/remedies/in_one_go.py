@@ -12,10 +12,9 @@ from nb_oomhelper.remedies.on_the_way import learns
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
-from nb_oomhelper.source.in_parts import joins_rows, model_in_parts, pairs_in_parts
+from nb_oomhelper.source.in_parts import PARTS, joins_rows, model_in_parts, pairs_in_parts
 from nb_oomhelper.source.tree import is_at, last_name, walk
 
-_PARTS = 32
 _OTHER_AXES = {"1", "2", "3", "-1", "-2"}
 _FEW = 8  # rows, that are too few to go in parts: one large image
 
@@ -39,7 +38,7 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
             continue
         needs = shortage.needs
         if not detached and (found := pairs_in_parts(place.text, place.body, place.line)):
-            left = None if needs is None else needs - needs // _PARTS
+            left = None if needs is None else needs - needs // PARTS
             yield Mistake(
                 kind="pairs_in_parts", subject=found[0], place=place, edits=found[1], explains=left, in_cell=True
             )
@@ -49,7 +48,7 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
             )
         ):
             rows = _rows_of(written, place, found[0])
-            if rows is None or rows < _FEW or model_joins_rows(written) or _lacks_axis(written, rows):
+            if rows is None or rows < _FEW or any(map(joins_rows, model_code(written))) or _lacks_axis(written, rows):
                 continue
             # how much of it comes out, nobody has seen
             half = None if needs is None or _is_given_back(place) else needs // 2
@@ -67,19 +66,10 @@ def _evaluates(written: Written, event: OomEvent, places: list[Place]) -> bool:
 
 def _lacks_axis(written: Written, rows: int) -> bool:
     """Whether a part has one row, of which `squeeze()` in a model would take the axis of the rows, too."""
-    last = (rows - 1) % -(-rows // _PARTS) + 1
+    last = (rows - 1) % -(-rows // PARTS) + 1
     calls = [one for one in walk(model_code(written)) if isinstance(one, ast.Call) and last_name(one.func) == "squeeze"]
     axes = [{ast.unparse(part) for part in (*one.args, *(key.value for key in one.keywords))} for one in calls]
     return last == 1 and any(not told & _OTHER_AXES for told in axes)
-
-
-def model_joins_rows(written: Written) -> bool:
-    """Tell whether a model of the notebook's computes with several rows of a batch at once, as far as can be read.
-
-    Args:
-        written: What the notebook's code says.
-    """
-    return any(map(joins_rows, model_code(written)))
 
 
 def model_code(written: Written) -> list[cures.Function]:

@@ -11,8 +11,9 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import Mistake, Place, refused_shape
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import reads_global
+from nb_oomhelper.source.in_parts import PARTS
 from nb_oomhelper.source.row_functions import RowFunction
-from nb_oomhelper.source.row_parts import PARTS, RowParts, in_row_parts
+from nb_oomhelper.source.row_parts import RowParts, in_row_parts
 from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.row_values import computes_elementwise
 from nb_oomhelper.source.tree import last_name

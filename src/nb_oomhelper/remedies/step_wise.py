@@ -9,16 +9,18 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
-from nb_oomhelper.remedies.in_one_go import model_code, model_joins_rows
+from nb_oomhelper.remedies.in_one_go import model_code
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.on_the_way import gathers
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function, words_in
+from nb_oomhelper.source.in_parts import joins_rows
 from nb_oomhelper.source.row_functions import bound_in
+from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.step_parts import step_in_parts
-from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
+from nb_oomhelper.source.tree import is_name, last_name, names_bound, pairs, walk
 
 _MEANS = frozenset(
     {"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCEWithLogitsLoss", "BCELoss", "CrossEntropyLoss"}
@@ -45,41 +47,51 @@ def find_whole_steps(
         shortage: What the cell needs.
         places: Where it may be written.
     """
-    if event.phase == "infer" or event.stage == "optimizer" or model_joins_rows(written) or _draws(written):
+    if event.phase == "infer" or event.stage == "optimizer":
         return
+    code = model_code(written)
+    if any(map(joins_rows, code)) or _draws(code):
+        return
+    flat = any(map(_may_be_flat, code))
+    half = None if shortage.needs is None else shortage.needs // 2 - still_to_come(held)
     for place in places:
-        kept = written.kept_in(place.definition)
-        own = {name for name in bound_in(place.text.tree, place.body) if f"{name}._modules" not in kept}
-        losses = {name: kind for name, kind in _mean_losses({**written.kept, **kept}).items() if name not in own}
-        models = models_in(written, apart=True) - losses.keys() - own  # a loss is a module, too
-        shapes = {path: one.shape for path, one in kept.items() if one.shape and _is_data(one)}
-        for count in {shape[0] for shape in shapes.values() if shape is not None and shape[0] >= _FEW}:
-            rows = {path: len(shape) for path, shape in shapes.items() if shape is not None and shape[0] == count}
-            found = None
-            if place.line is not None:
-                found = step_in_parts(
-                    place.text,
-                    place.body,
-                    place.line,
-                    models,
-                    rows,
-                    losses,
-                    written.names,
-                    frozenset() if place.definition else _read_by_functions(written, place),
-                    flat=any(map(_may_be_flat, model_code(written))),
-                    at_top=place.definition is None,
-                )
-            if found is not None:
-                half = None if shortage.needs is None else shortage.needs // 2 - still_to_come(held)
-                yield Mistake(
-                    kind="step_in_parts",
-                    subject=found[0],
-                    place=place,
-                    edits=found[1],
-                    explains=half,
-                    in_cell=True,
-                    partly=gathers(written, places, event.backend, ()),
-                )
+        for name, edits in _in_parts(written, place, flat=flat):
+            yield Mistake(
+                kind="step_in_parts",
+                subject=name,
+                place=place,
+                edits=edits,
+                explains=half,
+                in_cell=True,
+                partly=gathers(written, places, event.backend, ()),
+            )
+
+
+def _in_parts(written: Written, place: Place, *, flat: bool) -> Iterator[tuple[str, list[Edit]]]:
+    """The step that was running in a place, for each number of rows that tensors there have."""
+    if place.line is None:
+        return
+    kept = written.kept_in(place.definition)
+    own = {name for name in bound_in(place.text.tree, place.body) if f"{name}._modules" not in kept}
+    losses = {name: kind for name, kind in _mean_losses({**written.kept, **kept}).items() if name not in own}
+    models = models_in(written, apart=True) - losses.keys() - own  # a loss is a module, too
+    read = frozenset[str]() if place.definition else _read_by_functions(written, place)
+    shapes = {path: one.shape for path, one in kept.items() if one.shape and _is_data(one)}
+    for count in {shape[0] for shape in shapes.values() if shape[0] >= _FEW}:
+        found = step_in_parts(
+            place.text,
+            place.body,
+            place.line,
+            models,
+            {path: len(shape) for path, shape in shapes.items() if shape[0] == count},
+            losses,
+            written.names,
+            read,
+            flat=flat,
+            at_top=place.definition is None,
+        )
+        if found is not None:
+            yield found
 
 
 def _mean_losses(kept: Mapping[str, Kept]) -> dict[str, str]:
@@ -99,13 +111,11 @@ def _is_data(one: Kept) -> bool:
 
 
 def _read_by_functions(written: Written, place: Place) -> frozenset[str]:
-    bound = {one.id for one in walk(place.body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)}
-    return frozenset(name for name in bound if written.is_read_by_functions(name))
+    return frozenset(name for name in names_bound(place.body) if written.is_read_by_functions(name))
 
 
-def _draws(written: Written) -> bool:
+def _draws(code: list[Function]) -> bool:
     """Whether a model of the notebook's draws random numbers: in parts it would draw others."""
-    code = model_code(written)
     given = {one.arg for one in walk(code) if isinstance(one, ast.keyword)}
     return "dropout_p" in given or any(_DRAWING & words_in(one) for one in code)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from nb_oomhelper.source.moving import moves
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
+    blocks_of,
     is_at,
     is_name,
     last_name,
@@ -18,7 +19,7 @@ from nb_oomhelper.source.tree import (
     walk,
 )
 
-_PARTS = 32
+PARTS = 32
 _REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
 _ONE = frozenset({"argmax", "argmin"})
 _MIXES = frozenset({"t", "cdist", "pdist", "cov", "corrcoef", "rand", "randn", "rand_like", "randn_like", "randperm"})
@@ -41,7 +42,7 @@ _ALONG = frozenset(
 )
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack"})
 _TURNS = frozenset({"transpose", "swapaxes", "swapdims", "movedim", "roll"})
-_FUNCTIONAL = ("torch", "F", "nn.functional", "torch.nn.functional")
+FUNCTIONAL = frozenset({"torch", "F", "nn.functional", "torch.nn.functional"})
 _MAKERS = frozenset({"from_numpy", "as_tensor", "tensor", "Tensor", "FloatTensor"})
 _TENSOR = frozenset(
     {"cpu", "numpy", "softmax", "sigmoid", "argmax", "max", "min", "mean", "sum", "squeeze", "detach", "float", "shape"}
@@ -84,7 +85,7 @@ def model_in_parts(
         start, end = text.span(call)
         first, last = text.span(whole)
         inner = f"{text.text[start:first]}part{text.text[last:end]}"
-        written = f"torch.cat([{inner}{behind} for part in {text.text[first:last]}.chunk({_PARTS})])"
+        written = f"torch.cat([{inner}{behind} for part in {text.text[first:last]}.chunk({PARTS})])"
         return ast.unparse(whole), [(start, end, written)]
     return None
 
@@ -112,7 +113,7 @@ def _goes_along_rows(call: ast.Call) -> bool:
     name = last_name(call.func)
     if not isinstance(call.func, ast.Attribute) or name in ("unsqueeze", "squeeze"):
         return False
-    told = call.args[1:] if ast.unparse(call.func.value) in _FUNCTIONAL else call.args
+    told = call.args[1:] if ast.unparse(call.func.value) in FUNCTIONAL else call.args
     axes = [one.value for one in call.keywords if one.arg in ("dim", "axis")]
     if name in _ALL | _JOINS and not told and not call.keywords:
         return True
@@ -220,7 +221,7 @@ def _deleted(
 ) -> list[Edit] | None:
     """The edits that take `del table` out; None where it is bound elsewhere, or what it is made of meanwhile."""
     name = made.targets[0].id  # type: ignore[attr-defined]
-    block = next((one for one in _blocks(body) if made in one and use in one), None)
+    block = next((one for one in blocks_of(body) if made in one and use in one), None)
     if block is None:
         return None
     between = block[block.index(made) + 1 : block.index(use)]
@@ -234,15 +235,6 @@ def _deleted(
     if name in outer or len(others) != 1 + len(gone) or any(len(one.targets) != 1 for one in gone):
         return None
     return [(*text.span(one), "pass") for one in gone]
-
-
-def _blocks(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
-    yield body
-    for node in walk(body):
-        for part in ("body", "orelse", "finalbody"):
-            inner = getattr(node, part, None)
-            if isinstance(inner, list) and isinstance(node, ast.stmt):
-                yield inner
 
 
 def _is_table(node: ast.AST) -> bool:
@@ -291,7 +283,7 @@ def _written(
     read_at = text.span(read)
     inner = f"({inner})" if isinstance(table, ast.BinOp) and text.text[read_at[0] - 1 : read_at[0]] != "(" else inner
     step = f"{text.text[start : read_at[0]]}{inner}{text.text[read_at[1] : stop]}"
-    parts = f"[{step} for part in {ast.unparse(rows)}.chunk({_PARTS})]"
+    parts = f"[{step} for part in {ast.unparse(rows)}.chunk({PARTS})]"
     if one:
         return [(start, stop, f"torch.cat({parts})")]
     target = statement.targets[0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
-from nb_oomhelper.source.tree import is_name, last_name, needs_error, pairs, walk
+from nb_oomhelper.source.tree import blocks_of, is_name, last_name, names_in, needs_error, pairs, walk
 
 _KEYED = frozenset({"keys", "names", "levels", None})  # of `concat`: they tell the parts apart
 
@@ -30,7 +30,7 @@ def retry_after(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]
 
 
 def _moved_out(text: SourceText, node: ast.Try, handler: ast.ExceptHandler) -> list[Edit]:
-    needs = [at for at, one in enumerate(handler.body) if _names(one) & {handler.name} or needs_error(one)]
+    needs = [at for at, one in enumerate(handler.body) if names_in(one) & {handler.name} or needs_error(one)]
     moved = handler.body[needs[-1] + 1 if needs else 0 :]
     start, line = text.span(node)[0], text.line_start(text.span(node)[0])
     indent = text.text[line:start]
@@ -62,18 +62,18 @@ def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Col
         name: The sum.
         graphs: What is known to have a graph, by path: the parts must not share one.
     """
-    for block in _blocks(body):
+    for block in blocks_of(body):
         for at, loop in enumerate(block):
             if isinstance(loop, (ast.For, ast.While)) and (added := _added(loop.body, name)) is not None:
                 rest = block[at + 1 :]
                 calls = [one for one in rest if _is_backward(one, name)]
                 between = rest[: rest.index(calls[0])] if calls else []
-                if len(calls) != 1 or any(_names(one) & {name} for one in between) or _trains(loop.body):
+                if len(calls) != 1 or any(names_in(one) & {name} for one in between) or _trains(loop.body):
                     return []
                 first = [one for one in between if _is_zeroing(one)]  # gradients come with the loop then
                 if _trains([one for one in between if one not in first]) or shares_graph([loop], graphs, name):
                     return []
-                if first and any(_names(one) & _stored(loop) for one in first):
+                if first and any(names_in(one) & _stored(loop) for one in first):
                     return []
                 return _sent_back(text, added, calls[0], name, _moved_up(text, loop, first))
     return []
@@ -81,7 +81,7 @@ def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Col
 
 def _added(body: list[ast.stmt], name: str) -> tuple[ast.stmt, ast.expr] | None:
     """The one statement that adds to the sum, with what it adds; None where the sum is used beside it."""
-    using = [one for one in body if _names(one) & {name}]
+    using = [one for one in body if names_in(one) & {name}]
     if len(using) != 1:
         return None
     node = using[0]
@@ -160,7 +160,7 @@ def concat_once(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
         body: The statements to look in.
     """
     tried = {id(one) for node in walk(body) if isinstance(node, ast.Try) for one in ast.walk(node)}
-    for block in _blocks(body):
+    for block in blocks_of(body):
         for at, loop in enumerate(block):
             if id(loop) in tried:
                 continue  # what has been put together by an error is there behind it
@@ -272,16 +272,3 @@ def _is_empty(node: ast.stmt) -> bool:
 def _begins_line(text: SourceText, node: ast.stmt) -> bool:
     start = text.span(node)[0]
     return not text.text[text.line_start(start) : start].strip()
-
-
-def _blocks(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
-    yield body
-    for node in walk(body):
-        for name in ("body", "orelse", "finalbody"):
-            inner = getattr(node, name, None)
-            if isinstance(inner, list) and isinstance(node, ast.stmt):
-                yield inner
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from nb_oomhelper.source.in_parts import PARTS
 from nb_oomhelper.source.letting_go import is_on_the_way
 from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in, no_function
 from nb_oomhelper.source.row_sources import Rows, UnfitError
@@ -15,7 +16,6 @@ from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import is_at, last_name, names_in, reads_by_name, walk
 
-PARTS = 32
 _BUILTINS = frozenset({"sum", "len"})  # what is written calls them
 
 

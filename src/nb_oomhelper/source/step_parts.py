@@ -6,11 +6,11 @@ import ast
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from nb_oomhelper.source.in_parts import FUNCTIONAL, PARTS
 from nb_oomhelper.source.moving import moves, what_moves
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, is_name, last_name, names_in, walk
+from nb_oomhelper.source.tree import is_at, is_name, last_name, names_bound, names_in, walk
 
-_PARTS = 32
 _FUNCTIONS = frozenset(
     {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "binary_cross_entropy"}
     | {"cross_entropy"}
@@ -18,7 +18,6 @@ _FUNCTIONS = frozenset(
 _FLATTENS = frozenset({"view", "reshape", "flatten", "squeeze", "ravel"})
 _CONVERTS = frozenset({"to", "cuda", "type", "type_as"})
 _KEEPS = frozenset({"float", "double", "half", "bfloat16", "long", "int", "bool", "contiguous", "sigmoid", "tanh"})
-_MODULES = frozenset({"F", "nn.functional", "torch.nn.functional", "torch"})
 _BUILTINS = frozenset({"sum", "zip", "len"})
 _SHOWS = frozenset({"item", "detach"})
 
@@ -120,10 +119,9 @@ def _is_batch(body: list[ast.stmt], step: _Step, names: Collection[str]) -> bool
     Or another model, or loss, of which nobody knows yet.
     """
     loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and step.backward in ast.walk(one)]
-    bound = (one for one in walk(loops) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
     tried = {name for one in loops if isinstance(one, ast.For) for name in names_in(one.target)}
     called = {name for one in (step.call, step.loss.value) for name in names_in(one.func)}  # type: ignore[attr-defined]
-    return any(one.id in names for one in bound) or bool(tried & called)
+    return not names_bound(loops).isdisjoint(names) or bool(tried & called)
 
 
 def _named(node: ast.AST) -> list[ast.Name]:
@@ -141,7 +139,7 @@ def _is_mean(node: ast.expr, losses: Mapping[str, str]) -> bool:
 
 
 def _is_of_torch(function: ast.Attribute) -> bool:
-    return ast.unparse(function.value) in _MODULES
+    return ast.unparse(function.value) in FUNCTIONAL
 
 
 def _is_row_by_row(step: _Step, target: str, axes: int, losses: Mapping[str, str], *, flat: bool) -> bool:
@@ -259,7 +257,7 @@ def _written(text: SourceText, step: _Step, cut: list[str], taken: Collection[st
     inner[-1] += f" * (len({parts[0]}) / len({cut[0]}))"
     lines = [
         f"{whole} = []",
-        f"for {', '.join(parts)} in zip({', '.join(f'{name}.chunk({_PARTS})' for name in cut)}):",
+        f"for {', '.join(parts)} in zip({', '.join(f'{name}.chunk({PARTS})' for name in cut)}):",
         *(f"    {one}".replace("\n", "\n    ") for one in (*inner, f"{loss}.backward()")),
         f"    {whole}.append({loss}.detach())",
         f"{loss} = sum({whole})",

@@ -73,6 +73,29 @@ def names_in(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
+def names_bound(body: Iterable[ast.AST]) -> set[str]:
+    """Give the names that some code binds, or deletes.
+
+    Args:
+        body: The code.
+    """
+    return {one.id for one in walk(body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)}
+
+
+def blocks_of(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
+    """Give some statements, and the statements in each block within them.
+
+    Args:
+        body: The statements.
+    """
+    yield body
+    for node in walk(body):
+        for part in ("body", "orelse", "finalbody"):
+            inner = getattr(node, part, None)
+            if isinstance(inner, list) and isinstance(node, ast.stmt):
+                yield inner
+
+
 def reads_by_name(body: Iterable[ast.AST]) -> bool:
     """Tell whether code may read any name, by a text or all at once: `eval("a + b")`, `locals()`, `duckdb.sql(…)`.
 
