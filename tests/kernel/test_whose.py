@@ -59,7 +59,8 @@ def test_an_own_fix_is_only_shown_until_its_content_is_trusted(kernel: Kernel, t
     assert "is only shown: copy its code" in kernel.execute(f"%oom fix {number()}").stdout
     assert f"{file}\ntrusted: 1." in kernel.execute(trust).stdout
     kernel.execute(f"with open({str(file)!r}, 'a') as f: f.write('# changed')")
-    kernel.execute("%config OOMHelper.knowledge_dir = ''")  # the files are read again with the folder
+    kernel.execute("%config OOMHelper.knowledge_dir = ''")
+    kernel.execute("%oom trust")  # what is read for another folder takes the place of what was read
     kernel.execute(f"%config OOMHelper.knowledge_dir = {str(own)!r}")
     assert kernel.execute("%oom trust").stdout == f"only shown: {file}\n"
     assert "is only shown: copy its code" in kernel.execute(f"%oom fix {number()}").stdout
