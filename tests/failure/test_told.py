@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import textwrap
 from collections.abc import Mapping
@@ -283,6 +284,35 @@ def test_a_message_may_lie_anywhere_between_other_lines(lines: int) -> None:
     (told,) = read("\n".join(text)).found
     assert (told.spot.line, told.event.capacity, told.times) == (lines + 1, round(23.65 * GIB), 1)
     assert told.event.message.startswith("CUDA")
+
+
+SAYS = {
+    "xgboost": "[10:00:00] Memory allocation error on worker 0: bad alloc\n- Free memory: 1000\n- Requested memory: 2000",
+    "pytorch": CUDA,
+    "numpy": ARRAY,
+    "tensorflow": "OOM when allocating tensor with shape[10,20] and type float on /job:localhost/device:GPU:0",
+    "jax": "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1073741824 bytes.",
+}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(SAYS)), ids="-".join)
+def test_errors_of_several_frameworks_come_in_the_order_of_their_lines(order: tuple[str, ...]) -> None:
+    found = read("\n".join(SAYS[name] for name in order)).found
+    assert [told.event.framework for told in found] == list(order)
+    assert [told.event.requested for told in found] == [read(SAYS[name]).found[0].event.requested for name in order]
+
+
+def test_what_a_program_says_once_more_in_other_words_is_no_further_error() -> None:
+    told = one(
+        """\
+        [10:00:00] Memory allocation error on worker 0: bad alloc
+        - Free memory: 1000
+        - Requested memory: 2000
+        terminate called after throwing an instance of 'thrust::system::system_error'
+        what():  cudaErrorMemoryAllocation
+        """
+    )
+    assert (told.event.framework, told.event.requested) == ("xgboost", 2000)
 
 
 def test_what_only_speaks_of_it_yields_to_an_error() -> None:

@@ -14,6 +14,7 @@ from nb_oomhelper.failure.places import Place, user_location
 from nb_oomhelper.failure.printed import Group, Raised, Row, groups_of, rows_of
 from nb_oomhelper.failure.remote import is_named_in
 from nb_oomhelper.failure.workers import read_worker
+from nb_oomhelper.frameworks import messages
 from nb_oomhelper.frameworks._messages import SIZE
 from nb_oomhelper.records.event import FailedCall, OomEvent, Remote
 from nb_oomhelper.records.told import Reading, Spot, Told
@@ -22,6 +23,7 @@ _FOUND = 50  # errors that are told one by one
 _NAMED = 12  # sizes, and kinds of other errors, that are told where there is none
 _IN_A_ROW = 40  # of one group of rows
 _SIZES = re.compile(SIZE)
+_PASSED_ON = frozenset(rule.format for known in messages.GENERAL for rule in known.rules)
 _PACKAGE = re.compile(r"[/\\](?:site|dist)-packages[/\\](\w{1,80})[/\\]")
 _STANDARD = re.compile(r"/lib/python\d[\w.]{0,8}/(?!(?:site|dist)-packages/)")  # of whatever machine the text is from
 
@@ -174,8 +176,8 @@ def _of_class(texts: tuple[str, ...], kind: str) -> OomEvent | None:
 def _messages(texts: tuple[str, ...]) -> tuple[tuple[OomEvent, int], ...]:
     """The messages in some lines, with the place of the line where each begins.
 
-    The rules find the last message of a text. It begins in the last line without which it is not found; what stands
-    before that line is read again.
+    The rules find one message of a text, and of a framework's the last. It begins in the last line without which it is
+    not found; what stands before that line is read again, and what stands after it, for a message of another framework.
     """
     found: list[tuple[OomEvent, int]] = []
     end = len(texts)
@@ -184,9 +186,33 @@ def _messages(texts: tuple[str, ...]) -> tuple[tuple[OomEvent, int], ...]:
         if event is None:
             break
         begin = _begin(texts[:end], event)
-        found.append((detect_text("\n".join(texts[begin:end])) or event, begin))
+        later = [(one, begin + at) for one, at in _later(texts[begin:end])]
+        own = texts[begin : later[0][1] if later else end]
+        found = [(detect_text("\n".join(own)) or event, begin), *later, *found]
         end = begin
-    return tuple(reversed(found))
+    return tuple(found)
+
+
+def _later(texts: tuple[str, ...]) -> list[tuple[OomEvent, int]]:
+    """Further messages in some lines, beside the one that begins in the first of them."""
+    found = []
+    for one, after in _messages(texts[1:]):
+        own = detect_text("\n".join(texts[: after + 1]))  # without the figures of what comes then
+        if own is not None and _is_another(one, own):
+            found.append((one, after + 1))
+    return found
+
+
+def _is_another(later: OomEvent, event: OomEvent) -> bool:
+    """Whether a message tells of another failure than one above it.
+
+    A program may say the same once more: in its own words, or in those of CUDA or C++ that it passes on.
+    """
+    if later.backend != event.backend:
+        return True
+    if later.framework == event.framework or later.format in _PASSED_ON:
+        return False
+    return later.requested is None or later.requested != event.requested
 
 
 def _begin(texts: tuple[str, ...], event: OomEvent) -> int:
