@@ -287,7 +287,7 @@ def test_a_message_may_lie_anywhere_between_other_lines(lines: int) -> None:
 
 
 SAYS = {
-    "xgboost": "[10:00:00] Memory allocation error on worker 0: bad alloc\n- Free memory: 1000\n- Requested memory: 2000",
+    "xgboost": "[10:00:00] Memory allocation error on worker 0: x\n- Free memory: 1000\n- Requested memory: 2000",
     "pytorch": CUDA,
     "numpy": ARRAY,
     "tensorflow": "OOM when allocating tensor with shape[10,20] and type float on /job:localhost/device:GPU:0",
