@@ -353,8 +353,6 @@ LOOKALIKES = [
     ("shop.OutOfMemoryError", "Allocation on device failed"),
     ("java.lang.OutOfMemoryError", "unable to create new native thread"),
     ("redis.exceptions.OutOfMemoryError", "command not allowed when used memory > 'maxmemory'."),
-    ("psycopg2.errors.OutOfMemory", "out of memory"),
-    ("sqlite3.OperationalError", "out of memory"),
     (
         "RuntimeError",
         "DataLoader worker (pid 12) is killed by signal: Bus error. Its workers are out of shared memory.",

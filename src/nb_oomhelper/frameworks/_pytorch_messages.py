@@ -17,6 +17,14 @@ from nb_oomhelper.units import parse_bytes
 _ORDINALS = 1_024  # a device number above this is a broken one
 
 
+# What is no error: "to avoid …", "if you get …", what a program prints or asks a text for, and what happens in general
+_ADVICE = (
+    r"(?<!void )(?<!void a )(?<!event )(?<!run into )(?<!you get )(?<!you see )(?<!case of )"
+    r"(?<!print\([\"'])(?<!print\(f[\"'])"
+)
+_NO_ADVICE = r"(?! (?:errors|issues|problems)\b)(?!\.?[\"'] in\b)"
+
+
 def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]:
     """The formats of c10/cuda/CUDACachingAllocator.cpp, whose file for ROCm only says HIP for CUDA."""
     trigger = f"{word} out of memory"
@@ -37,7 +45,8 @@ def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]
 
 def _word(form: str, backend: str, trigger: str) -> tuple[Rule, Rule]:
     """A sentence that only speaks of it: sure where PyTorch's own class says so."""
-    return Rule(form, backend, trigger, kind=_CLASS, known=True), Rule(form, backend, trigger, probable=True)
+    spoken = rf"{_ADVICE}{trigger}{_NO_ADVICE}"
+    return Rule(form, backend, trigger, kind=_CLASS, known=True), Rule(form, backend, spoken, probable=True)
 
 
 def _accelerator(word: str) -> tuple[Rule, ...]:
@@ -80,7 +89,11 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.hip.error", "hip", "HIP error: out of memory"),
     Rule("pt.device.error", "other", r"\b[A-Z]{2,8} error: out of memory"),
     Rule("pt.cuda.driver", "cuda", "CUDA driver error: out of memory"),  # expandable segments, 2.1 on
-    Rule("pt.thc", "cuda", r"cuda runtime error \(2\) ?: out of memory"),  # up to 1.0
+    Rule(
+        "pt.thc",
+        "cuda",
+        r"cuda runtime error \(2\) ?: out of memory|THCudaCheck FAIL .{1,200} error=2 ?: out of memory",
+    ),
     Rule("pt.triton", "cuda", r"Triton Error \[CUDA\]: out of memory"),  # a kernel that Triton loads
     Rule("pt.nccl", "cuda", "Cuda failure (?:2 )?'out of memory'"),  # NCCL's last error, in torch/csrc/distributed
     Rule("pt.cpu_win", "host", r"(?:DefaultCPUAllocator|\$ Torch): not enough memory"),
@@ -89,7 +102,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.mmap", "host", r"unable to mmap \d+ bytes from file", r"Cannot allocate memory \(12\)"),
     Rule("pt.shm", "host", r"(?i:unable to (?:allocate|open)) shared memory", r"Cannot allocate memory \(12\)"),
     Rule("pt.class", "cuda", "^", kind=_CLASS, known=True),  # any text
-    Rule("pt.class", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: ", probable=True),  # in a log
+    Rule("pt.class", "cuda", r"(?<!except )\btorch\.(?:cuda\.)?OutOfMemoryError: ", probable=True),  # in a log
     # An index out of range makes the same sentences: pytorch/pytorch issues tell to run synchronously.
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", probable=True, without=_ASSERT),
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED", probable=True, without=_ASSERT),
@@ -97,6 +110,8 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.hipblas_alloc", "hip", "HIPBLAS_STATUS_ALLOC_FAILED|miopenStatusAllocFailed", probable=True),
     Rule("pt.cudnn_alloc", "cuda", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", probable=True),
     Rule("pt.cudnn_no_algorithm", "cuda", "Unable to find a valid cuDNN algorithm", probable=True),
+    Rule("pt.cudnn_no_algorithm", "cuda", "(?:FIND|GET) was unable to find an engine to execute", probable=True),
+    Rule("pt.onednn", "host", "could not create a memory object", probable=True),
     Rule("pt.cufft_alloc", "cuda", "cuFFT error: CUFFT_ALLOC_FAILED", probable=True),  # ATen/native/cuda/CuFFTUtils.h
     Rule("pt.nccl_host", "host", "Failed to CUDA host alloc", probable=True),  # NCCL, src/include/alloc.h
     Rule("pt.nccl_calloc", "cuda", r"Failed to CUDA (?:calloc|malloc)", probable=True),

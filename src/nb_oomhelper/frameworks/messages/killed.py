@@ -32,6 +32,12 @@ MESSAGES = Messages(
         Rule("ray.node_oom", "host", r"More than \d{1,3}% of the memory on node", remote="ray"),  # older
         Rule("ray.node_oom", "host", "^", kind=rf"{_RAY}OutOfMemoryError$", known=True, remote="ray"),
         Rule("ray.store_full", "host", "^", kind=rf"{_RAY}ObjectStoreFullError$", known=True, remote="ray"),
+        Rule(
+            "ray.node_oom",
+            "host",
+            r"\b[1-9]\d{0,6} Workers \(tasks / actors\) killed due to memory pressure",
+            remote="ray",
+        ),
         _gone("ray.killed", "ray", "killed by SIGKILL by OOM killer"),
         Rule("ray.died", "host", "was killed by the OOM killer due to high memory usage", probable=True, remote="ray"),
         _gone("ray.died", "ray", "^", kind=rf"{_RAY}WorkerCrashedError$", known=True),
@@ -41,6 +47,28 @@ MESSAGES = Messages(
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
+        _gone("shell.killed", "command", r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b"),
+        _gone("shell.killed", "command", r"exit(?:ed with)? (?:status|code):? ?(?:137|-9)\b(?!\d)"),
+        _gone(
+            "compiler.killed",
+            "command",
+            r"Killed signal terminated program|internal compiler error: Killed|died (?:due to|of) signal 9\b",
+        ),
+        Rule(
+            "batch.limit",
+            "host",
+            r"slurmstepd: error: .{0,40}?[Ee]xceeded (?:\w{1,10} ){0,2}memory limit",
+            remote="other",
+        ),
+        Rule("batch.limit", "host", r"PBS: job killed: v?mem \d{1,20}(?:kb)? exceeded limit", remote="other"),
+        Rule("batch.limit", "host", r"\bTERM_MEMLIMIT\b", remote="other"),  # LSF
+        Rule("hosted.memory", "host", r"session crashed after using all available RAM", remote="other"),  # Colab
+        Rule(
+            "hosted.memory", "host", r"notebook tried to allocate more memory than is available", remote="other"
+        ),  # Kaggle
+        Rule(
+            "hosted.memory", "host", r"use an instance type with more memory", probable=True, remote="other"
+        ),  # SageMaker
         _gone("linux.oom_killer", "other", r"Memory cgroup out of memory|oom[-_]kill event"),
         _gone("linux.oom_killer", "other", r"OOMKilled(?!['\"]{0,2} ?[:=] ?[Ff]alse)"),  # Kubernetes, Docker
     ),

@@ -15,6 +15,7 @@ MESSAGES = Messages(
         Rule("ggml.cudamalloc", "cuda", r"alloc_buffer: allocating [\d.]{1,12} MiB on device"),
         Rule("ggml.cuda", "cuda", r"ggml_cuda\w{0,40}: out of memory"),
         Rule("ggml.cudamalloc", "cuda", r"cudaMalloc failed: out of memory"),
+        Rule("ggml.cuda", "cuda", r"CUDA error \d{1,4} at \S{0,200}ggml-cuda\S{0,40}: out of memory"),  # to 2023
         Rule("ggml.cuda", "cuda", r"CUDA error: out of memory", r"ggml|current device: \d"),
         Rule("ggml.buffer", "cuda", r"(?:failed|unable) to allocate CUDA\d{0,3}\w{0,12} buffer"),
         Rule("ggml.buffer", "hip", r"(?:failed|unable) to allocate ROCm\d{0,3}\w{0,12} buffer"),

@@ -10,7 +10,8 @@ from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
 from nb_oomhelper.records.event import OomEvent
 
 _OOM = "OOM when allocating tensor"
-_ON_HOST = r"device:CPU:|allocator (?:mkl)?cpu\b"
+# The first place of these: nodes are printed after it, some of them on the other device.
+_ON_HOST = r"^(?:(?!device:).){0,800}device:CPU:|^(?:(?!allocator ).){0,800}allocator (?:mkl)?cpu\b"
 # shape[2,3] and type float; "of shape [2,3]"; the oldest "shapedim { size: 2 } dim { size: 3 }"
 _SHAPE = re.compile(r"(?:with|of) shape ?(\[[\d, ]{0,300}\]|(?:dim \{ size: \d{1,15} \} ?){1,16})")
 _DTYPE = re.compile(r"and type (\w{1,20})")

@@ -11,7 +11,16 @@ MESSAGES = Messages(
     rules=(
         Rule("xgb.mem_alloc", "cuda", r"Memory allocation error on worker \d+"),
         Rule("xgb.cuda", "cuda", r"cudaErrorMemoryAllocation|out of memory", kind=r"^xgboost\.", known=True),
-        Rule("xgb.host", "host", r"std::bad_alloc|bad allocation|Unable to allocate", kind=r"^xgboost\.", known=True),
+        Rule(
+            "xgb.host",
+            "host",
+            r"std::bad_alloc|bad allocation|bad_malloc|Unable to allocate",
+            kind=r"^xgboost\.",
+            known=True,
+        ),
     ),
-    fields={"free": rf"Free memory: {_NUMBER}", "requested": rf"Requested memory: {_NUMBER}"},
+    fields={
+        "free": rf"Free memory: {_NUMBER}",
+        "requested": rf"Requested memory: {_NUMBER}|bad_malloc: Failed to allocate {_NUMBER}",
+    },
 )
