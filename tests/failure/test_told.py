@@ -315,6 +315,19 @@ def test_what_a_program_says_once_more_in_other_words_is_no_further_error() -> N
     assert (told.event.framework, told.event.requested) == ("xgboost", 2000)
 
 
+@pytest.mark.parametrize("marks", ["`", "**", "```"])
+def test_marks_of_code_and_bold_text_are_no_part_of_a_line(marks: str) -> None:
+    text = f'{marks}Traceback (most recent call last):\n  File "a.py", line 3, in f\n    x = x * 9\nMemoryError {marks}'
+    assert (one(text).event.format, one(text).event.line) == ("python.memory", 3)
+
+
+def test_memory_that_was_to_be_pinned_is_the_hosts() -> None:
+    text = SCRIPT.replace(CUDA, "CUDA error: out of memory").replace("torch/_tensor.py", "torch/utils/data/x.py")
+    assert one(text).event.backend == "cuda"
+    assert one(text.replace("in inner", "in pin_memory")).event.format == "pt.pinned"
+    assert one(text.replace("in inner", "in pin_memory")).event.backend == "host"
+
+
 def test_what_only_speaks_of_it_yields_to_an_error() -> None:
     words = "retrying after CUDA out of memory"
     assert one(words).event.certainty == "probable"

@@ -23,6 +23,7 @@ _BEFORE = re.compile(
     r"|\[(?:rank|default)\d{1,6}\]:? ?|\[\d{1,6}\](?:<std(?:out|err)>:|:) ?"
     r"|\(\w[^()]{0,80}\bpid=\d{1,9}[^()]{0,80}\) ?| {0,40}(?:\| ){1,8}|(?:> ?){1,8}"
 )
+_MARKS = ("`", "*")  # of code and of bold text around a line
 _HEADER = re.compile(r".{0,200}Traceback \(most recent call last\):?\s{0,9}$")
 _LINKS = (
     "During handling of the above exception, another exception occurred",
@@ -95,6 +96,7 @@ def rows_of(text: str, first: int) -> Iterator[Row]:
             if not (before := _BEFORE.match(clean)):
                 break
             clean = clean[before.end() :]
+        clean = clean.strip("`*") if clean[:1] in _MARKS or clean[-1:] in _MARKS else clean
         begin = 0
         while len(clean) - begin > _LONGEST:  # between words, for a figure must stay whole
             end = clean.rfind(" ", begin + _LONGEST // 2, begin + _LONGEST) + 1 or begin + _LONGEST

@@ -14,7 +14,7 @@ from nb_oomhelper.failure.places import Place, user_location
 from nb_oomhelper.failure.printed import Group, Raised, Row, groups_of, rows_of
 from nb_oomhelper.failure.remote import is_named_in
 from nb_oomhelper.failure.workers import read_worker
-from nb_oomhelper.frameworks import messages
+from nb_oomhelper.frameworks import TELLS_NO_MEMORY, messages
 from nb_oomhelper.frameworks._messages import SIZE
 from nb_oomhelper.records.event import FailedCall, OomEvent, Remote
 from nb_oomhelper.records.told import Reading, Spot, Told
@@ -125,6 +125,8 @@ def _located(event: OomEvent, row: Row, error: Raised) -> Told:
     """Add what the traceback says."""
     places = [one for one in error.places if not _STANDARD.search(one.file)]
     function, line = user_location(places)
+    if event.format in TELLS_NO_MEMORY and error.places and "pin_memory" in error.places[-1].function:
+        event = replace(event, backend="host", device=None, format="pt.pinned")
     phase, stage = read_phase(error.places), read_stage(error.places)
     event = replace(event, phase=phase, stage=stage, function=function, line=line, call=_loader(error.places))
     return Told(event=event, spot=Spot(line=row.line), file=_file(places, function, line))

@@ -17,9 +17,11 @@ from nb_oomhelper.units import parse_bytes
 _ORDINALS = 1_024  # a device number above this is a broken one
 
 
-# What is no error: "to avoid …", "if you get …", what a program prints or asks a text for, and what happens in general
+# What is no error: "to avoid …", "if you get …", a headline, what a program prints or asks a text for, and what
+# happens in general
 _ADVICE = (
-    r"(?<!void )(?<!void a )(?<!event )(?<!run into )(?<!you get )(?<!you see )(?<!case of )"
+    r"(?<!void )(?<!void a )(?<!event )(?<!run into )(?<!you get )(?<!you see )(?<!case of )(?<!does )(?<!hat is )"
+    r"(?<![Ff]ix )(?<![Ff]ixing )(?<!olve )(?<!olving )(?<!andle )(?<!andling )(?<!atch )(?<!bout )"
     r"(?<!print\([\"'])(?<!print\(f[\"'])"
 )
 _NO_ADVICE = r"(?! (?:errors|issues|problems)\b)(?!\.?[\"'] in\b)"
@@ -103,6 +105,8 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.shm", "host", r"(?i:unable to (?:allocate|open)) shared memory", r"Cannot allocate memory \(12\)"),
     Rule("pt.class", "cuda", "^", kind=_CLASS, known=True),  # any text
     Rule("pt.class", "cuda", r"(?<!except )\btorch\.(?:cuda\.)?OutOfMemoryError: ", probable=True),  # in a log
+    # a report's field, as ComfyUI and others write one
+    Rule("pt.class", "cuda", r"[:：]\W{1,4}torch\.(?:cuda\.)?OutOfMemoryError\b", probable=True),
     # An index out of range makes the same sentences: pytorch/pytorch issues tell to run synchronously.
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", probable=True, without=_ASSERT),
     Rule("pt.cublas_alloc", "cuda", "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED", probable=True, without=_ASSERT),

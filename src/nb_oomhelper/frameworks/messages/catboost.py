@@ -41,6 +41,7 @@ MESSAGES = _Messages(
     module="_catboost",
     rules=(
         Rule("catboost.cuda", "cuda", r"stack_like_memory_pool\.h|TOutOfMemoryError", r"Out of memory\. Requested"),
+        Rule("catboost.cuda", "cuda", r"(?i:out of memory\. requested) \d[\d.]{0,20} ?(?:MB)?; (?i:free) \d"),
         Rule("catboost.cuda", "cuda", r"(?i:out of memory)", kind=_CLASS, known=True),
         Rule("catboost.ctrs", "cuda", r"not enough memory for tree-ctrs"),
         Rule("catboost.host", "host", r"std::bad_alloc|bad allocation", kind=_CLASS, known=True),

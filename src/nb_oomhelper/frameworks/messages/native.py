@@ -15,7 +15,7 @@ MESSAGES = Messages(
         Rule("cpp.bad_alloc", "host", r"\bstd::bad_alloc\b", without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
         Rule("go.memory", "host", r"fatal error: runtime: (?:out of|cannot allocate) memory", remote="command"),
         Rule(
-            "cpp.enomem", "host", r"(?<!\[Errno 12\] )\bCannot allocate memory\b", probable=True
+            "cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True
         ),  # what the system says, passed on
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),
         Rule("host.word", "host", r"ran out of (?:CPU|host|system|main) memory", probable=True),

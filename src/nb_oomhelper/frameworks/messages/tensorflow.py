@@ -58,9 +58,6 @@ MESSAGES = _Messages(
             "cuda",
             r"CUDA runtime implicit initialization on GPU:\d+ failed\. Status: out of memory",
         ),
-        # the CPU's memory was copied to a GPU that had no room for it; there is no word for memory
-        Rule("tf.dst_not_initialized", "cuda", "(?:Dst|dst) tensor is not initialized", probable=True),
-        Rule("tf.convolution", "cuda", "Failed to get convolution algorithm", probable=True),  # cuDNN found no room
         # what the allocator logs before the error, unless it says that nothing has failed
         Rule(
             "tf.bfc_log",
@@ -70,6 +67,12 @@ MESSAGES = _Messages(
             probable=True,
             without="not a failure",
         ),
+        Rule(
+            "tf.bfc_log", "cuda", r"bfc_allocator\.cc:\d{1,5}\] Ran out of memory trying to allocate", probable=True
+        ),  # to 0.8
+        # the CPU's memory was copied to a GPU that had no room for it; there is no word for memory
+        Rule("tf.dst_not_initialized", "cuda", "(?:Dst|dst) tensor is not initialized", probable=True),
+        Rule("tf.convolution", "cuda", "Failed to get convolution algorithm", probable=True),  # cuDNN found no room
     ),
     fields={
         "requested": rf"trying to allocate ({SIZE})",
