@@ -328,6 +328,27 @@ def test_memory_that_was_to_be_pinned_is_the_hosts() -> None:
     assert one(text.replace("in inner", "in pin_memory")).event.backend == "host"
 
 
+def test_what_cuda_has_logged_before_a_program_says_it_is_the_same_error() -> None:
+    told = one(
+        """\
+        E cuda_driver.cc:771] failed to alloc 2147483648 bytes unified memory; result: CUDA_ERROR_OUT_OF_MEMORY
+        E pjrt_client.cc:85] Execution failed: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4096 bytes.
+        """
+    )
+    assert (told.event.framework, told.event.requested) == ("jax", 4096)
+
+
+def test_an_error_within_a_traceback_of_an_unknown_log() -> None:
+    lines = ["Traceback (most recent call last):", '  File "a.py", line 3', f"RuntimeError: {CUDA}"]
+    text = "\n".join(f"[job:ERRR] {line}" for line in lines)
+    assert one(text).event.requested == 2 * GIB
+
+
+def test_what_stands_before_a_traceback_on_its_line() -> None:
+    text = f'RuntimeError("{CUDA}")Traceback (most recent call last):\n  File "a.py", line 3, in f\n    x = 1\n'
+    assert one(text).event.requested == 2 * GIB
+
+
 def test_what_only_speaks_of_it_yields_to_an_error() -> None:
     words = "retrying after CUDA out of memory"
     assert one(words).event.certainty == "probable"

@@ -25,6 +25,7 @@ _BEFORE = re.compile(
 )
 _MARKS = ("`", "*")  # of code and of bold text around a line
 _HEADER = re.compile(r".{0,200}Traceback \(most recent call last\):?\s{0,9}$")
+_GLUED = re.compile(r"(.{1,200}[^\s\[(])Traceback")  # what a program has printed without a line's end
 _LINKS = (
     "During handling of the above exception, another exception occurred",
     "The above exception was the direct cause of the following exception",
@@ -131,6 +132,8 @@ class _Reader:
     def take(self, row: Row) -> Iterator[Group]:
         text = row.text
         if "Traceback" in text and _HEADER.match(text):
+            if glued := _GLUED.match(text):
+                yield from self._rest(Row(row.line, glued[1]))
             yield from self._begin(linked="Original" in text)
         elif text.startswith(_LINKS):
             self._message, self._linked = None, True
@@ -168,6 +171,8 @@ class _Reader:
 
     def _error_in(self, text: str) -> re.Match[str] | None:
         if not self._inside:
+            return _ERROR.search(text[:300])
+        if text[:1] == "[":  # what a log has put before the line; code is indented
             return _ERROR.search(text[:300])
         return _ERROR.match(text[:300]) or (_LAST.match(text[:300]) if self._places else None)
 

@@ -189,8 +189,10 @@ def _messages(texts: tuple[str, ...]) -> tuple[tuple[OomEvent, int], ...]:
             break
         begin = _begin(texts[:end], event)
         later = [(one, begin + at) for one, at in _later(texts[begin:end])]
-        own = texts[begin : later[0][1] if later else end]
-        found = [(detect_text("\n".join(own)) or event, begin), *later, *found]
+        own = detect_text("\n".join(texts[begin : later[0][1] if later else end])) or event
+        found = [*later, *found]
+        if not (found and _is_passed_on(own, found[0][0])):
+            found = [(own, begin), *found]
         end = begin
     return tuple(found)
 
@@ -212,9 +214,17 @@ def _is_another(later: OomEvent, event: OomEvent) -> bool:
     """
     if later.backend != event.backend:
         return True
+    if _is_passed_on(event, later):
+        return True
     if later.framework == event.framework or later.format in _PASSED_ON:
         return False
     return later.requested is None or later.requested != event.requested
+
+
+def _is_passed_on(event: OomEvent, later: OomEvent) -> bool:
+    """Whether a message is only what CUDA or C++ has said, of what a program then tells in its own words."""
+    general = event.format in _PASSED_ON and later.format not in _PASSED_ON
+    return general and event.backend == later.backend and event.requested in (None, later.requested)
 
 
 def _begin(texts: tuple[str, ...], event: OomEvent) -> int:

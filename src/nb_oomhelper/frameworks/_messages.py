@@ -17,7 +17,7 @@ from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.units import parse_bytes
 
 # A size as frameworks print it. The number is bounded so that a search stays linear in the text.
-SIZE = r"\d[\d.,]{0,30} ?(?:bytes?|[KMGTPE]i?B)\b"
+SIZE = r"\d[\d.,]{0,30} ?(?:bytes?|[KMGTPE]i?B)(?![^\W_])"
 
 _HALF = 64 << 10  # characters kept of either end of a long text: wrappers put the message last
 _WINDOW = 6_000  # the longest message seen has 1,100; each process on the device adds 50
@@ -28,6 +28,8 @@ _COLOR = re.compile(  # what was pasted has often lost the escape character; the
     r"\x1b\[[\d;]{0,20}[A-Za-z]|\[\d{1,3}(?:;\d{1,3}){0,5}m|\x1b\][^\x07\x1b]{0,300}(?:\x07|\x1b\\)"
 )
 _QUOTED = re.compile(r"^[ \t]*[>|│]+|│[ \t]*$|\\n", re.MULTILINE)  # e-mail, groups of exceptions, rich, a repr
+_ALONE = re.compile(r"^[ \t]*Killed(?:: 9)?[ \t]*\r?$", re.MULTILINE)  # all that a shell says of a command that was
+_SHELL = "shell: Killed"
 _compiled = cache(re.compile)
 
 
@@ -181,9 +183,13 @@ def event_of(name: str, match: Match, text: str, exception_type: str, fields: Ma
 
 @lru_cache(maxsize=1)  # every recognizer asks for it; who has asked them all empties it
 def squeeze(text: str) -> str:
-    """One blank for each run of white space, no colors, no marks of quoting, and of a long text both ends only."""
+    """One blank for each run of white space, no colors, no marks of quoting, and of a long text both ends only.
+
+    What tells only by standing alone on its line says so.
+    """
     if len(text) > 2 * _HALF:
         text = f"{text[:_HALF]} … {text[-_HALF:]}"
+    text = _ALONE.sub(_SHELL, text) if "Killed" in text else text
     return " ".join(_QUOTED.sub(" ", _COLOR.sub("", text.replace("\0", ""))).split())  # UTF-16 that was read as bytes
 
 

@@ -44,10 +44,11 @@ MESSAGES = Messages(
         _gone("launcher.killed", "launcher", r"process \d+ terminated with signal SIGKILL"),
         _gone("launcher.killed", "launcher", r"Signal 9 \(SIGKILL\) received by PID"),
         _gone("launcher.killed", "launcher", r"failed \(exitcode: -9\) local_rank"),  # torchrun's log
+        _gone("launcher.killed", "launcher", r"exits with return code = -9\b"),  # DeepSpeed's
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
-        _gone("shell.killed", "command", r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b"),
+        _gone("shell.killed", "command", r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b"),
         _gone("shell.killed", "command", r"exit(?:ed with)? (?:status|code):? ?(?:137|-9)\b(?!\d)"),
         _gone(
             "compiler.killed",
@@ -61,7 +62,7 @@ MESSAGES = Messages(
             remote="other",
         ),
         Rule("batch.limit", "host", r"PBS: job killed: v?mem \d{1,20}(?:kb)? exceeded limit", remote="other"),
-        Rule("batch.limit", "host", r"\bTERM_MEMLIMIT\b", remote="other"),  # LSF
+        Rule("batch.limit", "host", r"TERM_MEMLIMIT\b", remote="other"),  # LSF
         Rule("hosted.memory", "host", r"session crashed after using all available RAM", remote="other"),  # Colab
         Rule(
             "hosted.memory", "host", r"notebook tried to allocate more memory than is available", remote="other"
@@ -69,7 +70,7 @@ MESSAGES = Messages(
         Rule(
             "hosted.memory", "host", r"use an instance type with more memory", probable=True, remote="other"
         ),  # SageMaker
-        _gone("linux.oom_killer", "other", r"Memory cgroup out of memory|oom[-_]kill event"),
+        _gone("linux.oom_killer", "other", r"Memory cgroup out of memory|oom[-_]kill event|invoked oom-killer"),
         _gone("linux.oom_killer", "other", r"OOMKilled(?!['\"]{0,2} ?[:=] ?[Ff]alse)"),  # Kubernetes, Docker
     ),
     fields={

@@ -8,7 +8,14 @@ MESSAGES = Messages(
     name="llama.cpp",
     module="llama_cpp",
     rules=(
-        Rule("ollama.memory", "host", r"model requires more system memory"),
+        Rule("ollama.memory", "host", r"model requires more system memory", remote="server"),
+        Rule(
+            "ollama.word",
+            "host",
+            r"you may not have enough (?:available )?memory to run",
+            probable=True,
+            remote="server",
+        ),
         Rule("ggml.aligned", "host", r"insufficient memory \(attempted to allocate"),
         Rule("ggml.host", "host", r"(?:failed|unable) to allocate \w{0,20}(?:CPU|Host)\w{0,12} buffer"),
         Rule("ggml.pinned", "host", r"failed to allocate [\d.]{1,12} MiB of pinned memory", "out of memory"),

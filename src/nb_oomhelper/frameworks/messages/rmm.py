@@ -15,7 +15,7 @@ MESSAGES = Messages(
         ),
         Rule("rmm.pool_max", "cuda", r"out_of_memory: RMM failure"),
         Rule("rmm.pool_max", "cuda", r"(?:Maximum pool size exceeded|Exceeded memory limit) \(failed to allocate"),
-        Rule("rmm.oom", "cuda", r"out_of_memory: CUDA error"),
+        Rule("rmm.oom", "cuda", r"out_of_memory: CUDA error|bad_alloc: out_of_memory"),
         Rule("rmm.cut", "cuda", r"std::bad_alloc: CUDA error at: ?\S{1,300}$", probable=True),
         Rule("rmm.oom", "cuda", r"\bRMM_ERROR_OUT_OF_MEMORY\b"),  # before 0.12
         Rule("rapids.error", "cuda", r"CUDA error encountered at", "cudaErrorMemoryAllocation"),  # cuDF, RAFT, cuML

@@ -9,8 +9,8 @@ MESSAGES = Messages(
     module="_tkinter",
     rules=(
         Rule("tk.image", "host", r"not enough free memory for image buffer"),
-        Rule("tk.image", "host", r"^Fail to (?:allocate|create) (?:bitmap|pixmap)|\bFail to allocate bitmap\b"),
-        Rule("tcl.alloc", "host", r"\bunable to (?:re)?alloc \d{1,20} bytes"),
+        Rule("tk.image", "host", r"Fail to (?:allocate|create) (?:bitmap|pixmap)"),
+        Rule("tcl.alloc", "host", r"unable to (?:re)?alloc \d{1,20} bytes"),
     ),
     fields={"requested": r"alloc (\d{1,20} bytes)"},
 )

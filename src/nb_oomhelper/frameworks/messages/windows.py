@@ -23,7 +23,7 @@ _SENTENCES = (
     "wisselbestand is te klein",
     "Disk belleği dosyası",
 )
-_NUMBER = r"(?:WinError |os error |Errno |error code: ?<|error code[:=]? ?|Error )"
+_NUMBER = r"(?:WinError |os error |[Ee]rrno[ =]|GetLastError\(|error code: ?<|error code[:=]? ?|[Ee]rror )"
 MESSAGES = Messages(
     name="windows",
     module="",
