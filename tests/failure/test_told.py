@@ -377,6 +377,24 @@ def test_encodings(encoding: str, tmp_path: Path) -> None:
     assert (told.spot.line, told.event.requested) == (2, 2 * GIB)
 
 
+def test_a_traceback_that_was_cut_before_its_last_line_was_begun_with_its_class() -> None:
+    cut = OLDER.replace("RuntimeError", "MemoryError", 1).partition("\n\n")[0] + "\n"
+    assert one(cut).event.format == "python.memory"
+    assert one(cut + "and what came then\nwas another thing").event.requested is None
+    assert one(cut + "MemoryError: " + ARRAY).event.requested == 8 << 40
+    assert one(cut + "MemoryError: ").event.requested is None
+
+
+def test_what_a_program_says_in_two_lines_is_one_error() -> None:
+    told = one(
+        """\
+        [E] Error[2]: OutOfMemory (no further information)
+        [E] Requested amount of GPU memory (4194304 bytes) could not be allocated.
+        """
+    )
+    assert told.event.requested == 4 << 20
+
+
 def test_a_log_that_was_cut_while_it_was_written_begins_with_zeros(tmp_path: Path) -> None:
     assert in_file(tmp_path, bytes(1 << 20) + SCRIPT.encode()).found
 

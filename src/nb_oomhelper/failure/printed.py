@@ -25,6 +25,7 @@ _BEFORE = re.compile(
 )
 _MARKS = ("`", "*")  # of code and of bold text around a line
 _HEADER = re.compile(r".{0,200}Traceback \(most recent call last\):?\s{0,9}$")
+_NAMED = re.compile(r"(\w{0,40}MemoryError)\s{2,80}Traceback")  # as IPython begins one
 _GLUED = re.compile(r"(.{1,200}[^\s\[(])Traceback")  # what a program has printed without a line's end
 _LINKS = (
     "During handling of the above exception, another exception occurred",
@@ -126,6 +127,7 @@ class _Reader:
         self._loose = 0
         self._places: list[Place] = []
         self._inside = False  # of a traceback: its calls and their code
+        self._named: Row | None = None  # the class of the traceback that was begun, until its error comes
         self._linked = False  # what comes next belongs to what came last
         self._message: Raised | None = None
 
@@ -135,6 +137,7 @@ class _Reader:
             if glued := _GLUED.match(text):
                 yield from self._rest(Row(row.line, glued[1]))
             yield from self._begin(linked="Original" in text)
+            self._named = Row(row.line, named[1]) if (named := _NAMED.match(text)) else None
         elif text.startswith(_LINKS):
             self._message, self._linked = None, True
         elif place := _place_of(text):
@@ -154,6 +157,9 @@ class _Reader:
         if self._group.errors or self._group.loose:
             yield self._group
         self._group, self._loose = Group(), 0
+        if self._named is not None:  # it was cut before the error's line
+            yield Group([Raised(self._named.text, [Row(self._named.line, "")], self._places)])
+            self._named = None
 
     def _begin(self, *, linked: bool) -> Iterator[Group]:
         """A traceback begins: of an error of its own, or of one that belongs to the last."""
@@ -177,6 +183,7 @@ class _Reader:
         return _ERROR.match(text[:300]) or (_LAST.match(text[:300]) if self._places else None)
 
     def _raised(self, found: re.Match[str], row: Row) -> Iterator[Group]:
+        self._named = None
         if not self._inside and not self._linked and not self._carries():
             yield from self.end()
         named = found.re is _ERROR  # else what looks like a class may be the message's first word

@@ -191,7 +191,7 @@ def _messages(texts: tuple[str, ...]) -> tuple[tuple[OomEvent, int], ...]:
         later = [(one, begin + at) for one, at in _later(texts[begin:end])]
         own = detect_text("\n".join(texts[begin : later[0][1] if later else end])) or event
         found = [*later, *found]
-        if not (found and _is_passed_on(own, found[0][0])):
+        if not (found and (_is_passed_on(own, found[0][0]) or _goes_on(own, begin, *found[0]))):
             found = [(own, begin), *found]
         end = begin
     return tuple(found)
@@ -225,6 +225,12 @@ def _is_passed_on(event: OomEvent, later: OomEvent) -> bool:
     """Whether a message is only what CUDA or C++ has said, of what a program then tells in its own words."""
     general = event.format in _PASSED_ON and later.format not in _PASSED_ON
     return general and event.backend == later.backend and event.requested in (None, later.requested)
+
+
+def _goes_on(event: OomEvent, begin: int, later: OomEvent, after: int) -> bool:
+    """Whether the next line of the same program has the figures that a message lacks."""
+    same = (event.framework, event.backend) == (later.framework, later.backend)
+    return same and after == begin + 1 and _known(event) < _known(later)
 
 
 def _begin(texts: tuple[str, ...], event: OomEvent) -> int:

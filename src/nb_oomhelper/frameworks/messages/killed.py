@@ -49,7 +49,7 @@ MESSAGES = Messages(
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
         _gone("shell.killed", "command", r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b"),
-        _gone("shell.killed", "command", r"exit(?:ed with)? (?:status|code):? ?(?:137|-9)\b(?!\d)"),
+        _gone("shell.killed", "command", r"[Ee]xit(?:ed with)? (?:status|code)(?: is|:)? ?(?:137|-9)\b"),
         _gone(
             "compiler.killed",
             "command",

@@ -9,6 +9,12 @@ MESSAGES = Messages(
     module="lxml",
     rules=(
         Rule("libxml.memory", "host", r"Memory allocation failed ?: "),
-        Rule("libxml.memory", "host", r"\bxml\w{2,40}: out of memory|\bout of memory error\b", kind=r"^lxml\."),
+        Rule(
+            "libxml.memory",
+            "host",
+            r"\bxml\w{2,40}: out of memory|\bout of memory error\b",
+            kind=r"^lxml\.",
+            known=True,
+        ),
     ),
 )

@@ -17,6 +17,8 @@ MESSAGES = Messages(
         Rule(
             "cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True
         ),  # what the system says, passed on
+        Rule("sdl.memory", "host", "^Out of memory$", kind=r"^pygame\.", known=True),
+        Rule("sdl.memory", "host", r"\bpygame\.error: Out of memory"),
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),
         Rule("host.word", "host", r"ran out of (?:CPU|host|system|main) memory", probable=True),
         Rule("macos.malloc", "host", r"malloc: \*{3} \w{4,20}\(size=\d{1,20}\) failed"),
