@@ -38,7 +38,7 @@ def page_picture(page: Page, shown: Locator, name: str, folder: Path) -> None:
     if kept := os.environ.get("PICTURES"):
         from PIL import Image
 
-        Image.open(folder / name).quantize(48).save(ROOT / kept / name, optimize=True)
+        Image.open(folder / name).quantize(160).save(ROOT / kept / name, optimize=True)
 
 
 def faults(panel: Locator) -> list[str]:

@@ -711,6 +711,10 @@ def test_an_outcome_on_the_host() -> None:
         "Unchanged, the cell needs at least 4.00 GiB, which is free now; "
         "whether that is enough shows only when it runs.",
     ]
+    assert tell(replace(outcome, ran=True), rich_case(), catalog(), "en")[1] == (
+        "Release the failed cell: done in < 0.1 s. "
+        "With what the cell has made, 1.00 GiB more is held than before (3.00 GiB → 4.00 GiB resident)."
+    )
 
 
 STEPS = (
