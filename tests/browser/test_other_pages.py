@@ -11,34 +11,13 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from tests.browser.lab import Lab, LabServer, write_notebook
-from tests.browser.panel import LOAD, PANEL, button, page_picture
+from tests.browser.panel import FAIL, LOAD, PANEL, PRINTED, SET_UP, VIEW, button, page_picture
 from tests.conftest import missing
 from tests.kernel.driver import private_env
 
 pytestmark = pytest.mark.browser
 
-# An ordinary notebook, whose first button makes the cell run. One GiB of room is where panels once took a Voila kernel
-# with them.
-SET_UP = """\
-import resource, psutil
-import numpy as np
-limit = psutil.Process().memory_info().vms + (1 << 30)
-resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-
-texts = [f"review {number}" for number in range(50_000)]
-def embed(texts, size):
-    vectors = np.zeros((len(texts), size))
-    for row, text in enumerate(texts):
-        vectors[row, hash(text) % size] = 1
-    return vectors
-
-vectors = embed(texts, size=1200)"""
-FAIL = """\
-vectors = embed(texts, size=2000)
-print(vectors.shape)"""
-PRINTED = "(50000, 2000)"
 RAN = "✓ The cell finished without an error."
-VIEW: ViewportSize = {"width": 1000, "height": 720}
 TALL: ViewportSize = {"width": 1000, "height": 1300}  # Notebook 7 takes cells out of the page that are not in view
 TERMINAL = """<style>
 body { background: #16181d; color: #ddd; font: 13px/1.35 monospace; margin: 12px; } pre { margin: 0; }

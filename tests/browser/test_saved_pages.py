@@ -16,8 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from nb_oomhelper.showing.case_record import MIME
 from tests.browser.lab import write_notebook
-from tests.browser.panel import LOAD, REPORT, page_picture
-from tests.browser.test_other_pages import FAIL, SET_UP, VIEW
+from tests.browser.panel import FAIL, LOAD, REPORT, SET_UP, VIEW, page_picture
 from tests.conftest import missing
 from tests.kernel.driver import private_env
 from tests.page import Page as Markup
