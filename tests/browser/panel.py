@@ -1,4 +1,4 @@
-"""The panel in the page: its buttons, pictures of it, and what does not fit in it."""
+"""The panel in the page: a notebook that brings it, its buttons, pictures of it, and what does not fit in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, ViewportSize
 
 from tests.browser.lab import Lab
 from tests.conftest import ROOT, missing
@@ -16,6 +16,27 @@ from tests.conftest import ROOT, missing
 LOAD = "%load_ext nb_oomhelper\n%config OOMHelper.refresh_seconds = 0.5"
 PANEL = ".oomh:not(.oomh-static)"  # the one with buttons
 REPORT = ".oomh-static"  # what is saved
+VIEW: ViewportSize = {"width": 1000, "height": 720}
+# An ordinary notebook, whose first button makes the cell run. One GiB of room is where panels once took a Voila kernel
+# with them.
+SET_UP = """\
+import resource, psutil
+import numpy as np
+limit = psutil.Process().memory_info().vms + (1 << 30)
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+texts = [f"review {number}" for number in range(50_000)]
+def embed(texts, size):
+    vectors = np.zeros((len(texts), size))
+    for row, text in enumerate(texts):
+        vectors[row, hash(text) % size] = 1
+    return vectors
+
+vectors = embed(texts, size=1200)"""
+FAIL = """\
+vectors = embed(texts, size=2000)
+print(vectors.shape)"""
+PRINTED = "(50000, 2000)"
 
 
 def button(panel: Locator, name: str, nth: int = 0) -> Locator:
@@ -38,7 +59,7 @@ def page_picture(page: Page, shown: Locator, name: str, folder: Path) -> None:
     if kept := os.environ.get("PICTURES"):
         from PIL import Image
 
-        Image.open(folder / name).quantize(48).save(ROOT / kept / name, optimize=True)
+        Image.open(folder / name).quantize(160).save(ROOT / kept / name, optimize=True)
 
 
 def faults(panel: Locator) -> list[str]:

@@ -187,7 +187,7 @@ class TestHistory:
             )
             panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
             panel.click("Code")
-            assert ("here 1 of 1 cells ran" in panel.text) == (total == 1)
+            assert ("here 1 of 1 cell ran" in panel.text) == (total == 1)
             panel.only()
             kernel.execute("limit(1 << 30)")
             assert kernel.execute("train_step(128 << 20)").status == "ok"

@@ -339,7 +339,7 @@ def test_what_is_not_known_is_said_once(folder: Path) -> None:
 def test_how_it_was_counted_is_told() -> None:
     config = Config(cache=(CacheLayers(count=3, width=64, window=8), CacheLayers(count=1, state=8)))
     told = say_note(formula_of(config, Generation(tokens=100, batch=2), "q4_0"), "en")
-    assert told == "3 layers × 64 values × 16 tokens × 36/64 bytes + 1 layers × 32 bytes"
+    assert told == "3 layers × 64 values × 16 tokens × 36/64 bytes + 1 layer × 32 bytes"
     assert say_note(formula_of(None, Generation(tokens=1), "float16"), "en") == "unknown"
 
 

@@ -289,6 +289,15 @@ for _ in range(8):
     cam(torch.ones(2048, 512))
 #---
 """,
+    "wide": """
+import numpy as np
+#---
+
+def grid(n):
+    return np.ones((n, 1 << 30))
+grid(1 << 16)
+#---
+""",
 }
 
 
@@ -367,6 +376,11 @@ def test_errors_that_keep_frames(found: Any) -> None:
 def test_the_old_one_goes_first(found: Any) -> None:
     (mend,), _, _ = found["old one"]
     assert (mend["kind"], mend["after"]) == ("old_first", "model = None\nmodel = make()")
+
+
+def test_what_is_found_in_a_function_and_in_its_cell_is_offered_once(found: Any) -> None:
+    (mend,), _, _ = found["wide"]
+    assert (mend["kind"], mend["after"]) == ("float32", "return np.ones((n, 1 << 30), dtype=np.float32)")
 
 
 def test_a_sum_at_the_top(found: Any) -> None:

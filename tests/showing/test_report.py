@@ -288,7 +288,7 @@ def test_fixes() -> None:
         "may be enough",
         say("fix.risk_loads", "en"),
     )
-    assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1 cells ran"
+    assert offload.rates == "claimed 95 % (CUDA-OOM-001) · here 0 of 1 cell ran"
     assert "`llm`" in offload.loses
     deletion = rows["delete-variable" + STARS]
     assert deletion.title == "Delete `*bold*`"
@@ -605,6 +605,7 @@ def test_what_the_cell_does_twice_is_said_before_it_runs_again() -> None:
     ("facts", "said"),
     [
         ({}, "it holds on to **2.00 GiB** that it does not need"),
+        ({"fix": "float32"}, "with float32 it takes **2.00 GiB** less"),  # that array was never made
         ({"steps": 8}, "**This cell can run** after one fix."),  # a smaller batch: nothing was kept in vain
         ({"partial": True}, "**This cell can run** with a part of what it works on or keeps."),
     ],
@@ -710,6 +711,10 @@ def test_an_outcome_on_the_host() -> None:
         "Unchanged, the cell needs at least 4.00 GiB, which is free now; "
         "whether that is enough shows only when it runs.",
     ]
+    assert tell(replace(outcome, ran=True), rich_case(), catalog(), "en")[1] == (
+        "Release the failed cell: done in < 0.1 s. "
+        "With what the cell has made, 1.00 GiB more is held than before (3.00 GiB → 4.00 GiB resident)."
+    )
 
 
 STEPS = (
@@ -735,7 +740,7 @@ def test_what_each_step_freed_with_the_two_figures_apart() -> None:
         "- CUDA memory shared with other processes could not be released: RuntimeError",
         "Still held: `y` 1.00 GiB.",
     ]
-    assert "已回收垃圾对象（分配器 2.00 GiB，驱动 无变化）" in summary(outcome, "zh")[4]
+    assert "已回收垃圾对象（分配器 2.00 GiB，驱动无变化）" in summary(outcome, "zh")[4]
     told = tell(replace(outcome, fix="release-failed-cell"), rich_case(), catalog(), "en")  # only what it is about
     assert told[-1] == (
         "Step by step: garbage collected (allocator 2.00 GiB, driver nothing); PyTorch's CUDA cache emptied"

@@ -229,6 +229,9 @@ def test_say() -> None:
     assert say("fix.frees", "en", size="{size}", unused=1) == "frees {size}"
     assert [say_list(words, "zh") for words in ((), ("a",), ("a", "b", "c"))] == ["", "a", "a、b、c"]
     assert say_list(("a", "b"), "en", "list.then") == "a; b"
+    assert [say("status.devices", "en", count=count) for count in (0, 1, 2)] == ["0 devices", "1 device", "2 devices"]
+    assert [say("fold.more", "en", count=count) for count in (1, 4)] == ["1 more fix", "4 more fixes"]
+    assert [say("fix.frees", "zh", size=size) for size in ("未知", "1 字节")] == ["释放未知", "释放 1 字节"]
     with pytest.raises(KeyError):
         say("fix.nothere", "en")
     with pytest.raises(KeyError):
@@ -259,7 +262,7 @@ def test_notes_are_said_in_either_language() -> None:
     assert say_note(found, "zh") == "无法读取名称、内存：当前用户没有权限；NVIDIA 驱动没有响应"
     assert joined() is joined(None) is None
     limit = note("gpumem.limit", limit="`**x**`", size=size_note(1 << 30), left=size_note(None))
-    assert say_note(limit, "zh") == "受 '*x*' 限制为 1.00 GiB，剩余 未知"
+    assert say_note(limit, "zh") == "受 '*x*' 限制为 1.00 GiB，剩余未知"
     assert for_json({"notes": (limit, None)}) == {"notes": ["limited by '*x*' to 1.00 GiB: unknown left", None]}
 
 

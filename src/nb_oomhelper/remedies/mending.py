@@ -25,6 +25,7 @@ _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item"
 _ALL_ROWS = frozenset(
     {"by_parts", "sparse", "still_sparse", "pairs_in_parts", "model_in_parts", "step_in_parts"}
 )  # none is left out
+_ONCE = frozenset({"float32", "by_parts"})  # their texts do not say where: the one that explains most is offered
 _LAST = frozenset({"less_data", "fewer_results"})  # with them something else comes out
 _GRAPHS = frozenset({"append_item", "append_detach", "add_item", "backward_each"})
 
@@ -88,7 +89,15 @@ def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shor
     made = [(group, mend) for group in groups.values() if (mend := _mend(written, held, group)) is not None]
     mends = [replace(mend, partly=mend.partly or any(_is_left(one, group) for one in found)) for group, mend in made]
     mends.sort(key=lambda one: (one.kind in _LAST, -(one.explains or 0)))
-    return mends
+    told: dict[tuple[str, ...], Mend] = {}
+    for mend in mends:
+        told.setdefault(_told_by(mend), mend)
+    return list(told.values())
+
+
+def _told_by(mend: Mend) -> tuple[str, ...]:
+    """What tells a mend from the others: a function of the failed cell is read by itself and with the cell."""
+    return (mend.kind, *([] if mend.kind in _ONCE else [mend.subject, mend.definition, mend.code]))
 
 
 def _is_left(other: Mistake, group: Sequence[Mistake]) -> bool:

@@ -61,7 +61,8 @@ def say_verdict(case: Case, language: Language) -> str:
     if best.partial:
         return say("headline.can_partly", language)
     if best.explains is not None and not best.steps:  # a smaller size needs less; nothing was kept in vain
-        return say("headline.can_mend", language, size=_bold(best.explains, language))
+        mended = f"mended.{best.fix.replace('-', '_')}"  # what is needed, though not in that form or at that place
+        return say(mended if knows(mended) else "headline.can_mend", language, size=_bold(best.explains, language))
     needs, room = case.diagnosis.rerun, best.room
     if best.reruns or needs is None or room is None or room < needs:
         return say("headline.can", language)

@@ -250,9 +250,10 @@ def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> st
     figure = "resident" if host else "allocated"
     before = outcome.before.resident if host else outcome.before.allocated
     after = outcome.after.resident if host else outcome.after.allocated
-    freed = outcome.freed  # a load can leave more behind than the release before it gave back
+    freed = outcome.freed  # a load can leave more behind than the release before it gave back, and so can the cell
+    took = "outcome.took_ran" if outcome.ran else "outcome.took"
     return say(
-        "outcome.freed_nothing" if is_noise(freed) else "outcome.took" if freed and freed < 0 else "outcome.freed",
+        "outcome.freed_nothing" if is_noise(freed) else took if freed and freed < 0 else "outcome.freed",
         language,
         title=title,
         freed=say_size(None if freed is None else abs(freed), language),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import locale
 import os
+import re
+import string
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
@@ -14,6 +16,7 @@ from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.units import format_bytes
 
 _NOISE = 1 << 20  # bytes by which a reading changes by itself
+_APART = re.compile(r"[\u4e00-\u9fff] [\u4e00-\u9fff]")  # Chinese characters have a space beside other letters only
 
 
 def say(key: str, language: Language, **fields: Any) -> str:
@@ -22,11 +25,16 @@ def say(key: str, language: Language, **fields: Any) -> str:
     Args:
         key: "section.name", as in the file.
         language: "en" or "zh".
-        fields: What its braces stand for.
+        fields: What its braces stand for; `{count:s}` is the ending of a plural, "" where `count` is 1.
     """
     section, _, name = key.partition(".")
     text: str = _sentences()[section][name][language]
-    return text.format(**fields)
+    said = ""
+    for literal, field, ending, _ in string.Formatter().parse(text):
+        said = _close_up(said, literal)
+        if field is not None:
+            said = _close_up(said, str(fields[field]) if not ending else "" if str(fields[field]) == "1" else ending)
+    return said
 
 
 def knows(key: str) -> bool:
@@ -94,6 +102,13 @@ def pick_language(setting: str) -> Language:
     variables = ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE")
     first = next((os.environ[name] for name in variables if os.environ.get(name)), locale.getlocale()[0] or "")
     return "zh" if first.lower().startswith("zh") else "en"
+
+
+def _close_up(text: str, more: str) -> str:
+    """Put two pieces together, without the space that would part two Chinese characters there."""
+    if _APART.fullmatch(text[-2:] + more[:1]):
+        return text[:-1] + more
+    return text + (more[1:] if _APART.fullmatch(text[-1:] + more[:2]) else more)
 
 
 @functools.cache
