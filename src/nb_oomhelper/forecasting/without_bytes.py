@@ -7,6 +7,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -93,8 +94,27 @@ class _Run:
                 return run.operate(func, args, kwargs or {})
 
         self.tracker.begin(_living_tensors(self._torch))
+        self._let_data_be_set()
         with self._mode, Mode():
             yield
+
+    def _let_data_be_set(self) -> None:
+        """`parameter.data = …`: a real tensor stays what it is, and from then on stands for the one without bytes."""
+        known = self._torch._C.TensorBase.data
+
+        def put(tensor: Any, value: Any) -> None:
+            fits = isinstance(value, self._fake) and not isinstance(tensor, self._fake)
+            if not fits or (tensor.shape, tensor.dtype) != (value.shape, value.dtype):
+                known.__set__(tensor, value)
+            elif value.untyped_storage()._cdata != self._mode.from_tensor(tensor).untyped_storage()._cdata:
+                self.tracker.gone(tensor)
+                self._mode.fake_tensor_converter.set_tensor_memo(tensor, value)
+                self._kept[id(tensor)] = (weakref.ref(tensor, partial(self._forget, id(tensor))), value)
+
+        self._torch.Tensor.data = property(known.__get__, put)
+
+    def _forget(self, name: int, _: Any) -> None:
+        self._kept.pop(name, None)
 
     def operate(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Do one operation: for real on the host, without bytes on the device."""
@@ -126,7 +146,7 @@ class _Run:
             return
         name, fake = id(tensor), self._mode.from_tensor(tensor)
         self.tracker.same(tensor, fake)
-        self._kept[name] = (weakref.ref(tensor, lambda _: self._kept.pop(name, None)), fake)
+        self._kept[name] = (weakref.ref(tensor, partial(self._forget, name)), fake)
 
     def _on_host(self, given: list[Any], kwargs: Any) -> bool:
         """Whether an operation has to do with real tensors of the host alone; never where that is what is followed."""
