@@ -7,9 +7,11 @@ tensors.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import sys
+from types import ModuleType
 from typing import Any
 
 from benchmarks.forecast_steps import Recipe, recipes
@@ -34,9 +36,8 @@ def main() -> None:
 
 
 def _preflight(recipe: Recipe, batch: int) -> int | None:
-    from torch_preflight import vram
-    from torch_preflight.vram.providers import meta
-
+    vram = importlib.import_module("torch_preflight.vram")
+    meta = importlib.import_module("torch_preflight.vram.providers.meta")
     kinds = {"sgd": "sgd-momentum", "adamw_8bit": "adamw-8bit", "": "adamw"}
     precision = "amp" if recipe.half else {"bfloat16": "pure-bf16", "float16": "pure-fp16"}.get(recipe.dtype, "fp32")
     config = vram.RunConfig(
@@ -49,9 +50,9 @@ def _preflight(recipe: Recipe, batch: int) -> int | None:
         flash_attention=True,
         inference_only=not recipe.optimizer,
     )
-    setattr(sys.modules[__name__], "model_of_step", recipe.model)
-    sys.modules["step_to_estimate"] = sys.modules[__name__]
-    profile = meta.profile("step_to_estimate:model_of_step", config)
+    sys.modules["step_to_estimate"] = module = ModuleType("step_to_estimate")
+    module.__dict__["model"] = recipe.model
+    profile = meta.profile("step_to_estimate:model", config)
     if profile.activation_bytes_per_sample is None:
         return None  # it has found no form of input for this model
     report = vram.estimate_config(profile, config)

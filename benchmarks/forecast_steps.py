@@ -1,7 +1,8 @@
-"""The steps whose memory `benchmarks.forecast` forecasts: models in small and one of 1.4 G parameters, in two batches."""
+"""The steps whose memory `benchmarks.forecast` forecasts: small models and one of 1.4 G parameters, in two batches."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -84,9 +85,7 @@ def _optimizer(name: str, kept: list[Any]) -> Any:
     import torch
 
     if name == "adamw_8bit":
-        import bitsandbytes
-
-        return bitsandbytes.optim.AdamW8bit(kept)
+        return importlib.import_module("bitsandbytes").optim.AdamW8bit(kept)
     if name == "adafactor":
         return torch.optim.Adafactor(kept)
     return torch.optim.AdamW(kept) if name == "adamw" else torch.optim.SGD(kept, lr=0.1, momentum=0.9)
@@ -155,10 +154,9 @@ def _resnet() -> Any:
 
 
 def _unet() -> Any:
-    from diffusers import UNet2DModel
-
+    made: Any = importlib.import_module("diffusers").UNet2DModel
     wide, down, up = (32, 64, 64), ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"), ("UpBlock2D", "AttnUpBlock2D")
-    return UNet2DModel(
+    return made(
         sample_size=32,
         block_out_channels=wide,
         layers_per_block=1,

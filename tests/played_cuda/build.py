@@ -1,7 +1,8 @@
 """Compile the played CUDA for an installed PyTorch: one library under the names of all that the wheel links to.
 
-What our own C files do not have and PyTorch (or bitsandbytes, where that lies beside it) links to becomes a function that
-does nothing: it says that all went well for the libraries of mathematics, and that it failed for the others. `PLAYED_TRACE=1` prints their names when called.
+What our own C files do not have and PyTorch links to, or bitsandbytes where that lies beside it, becomes a function
+that does nothing: it says that all went well for the libraries of mathematics, and that it failed for the others.
+`PLAYED_TRACE=1` prints their names when called.
 """
 
 from __future__ import annotations

@@ -13,8 +13,10 @@ from types import FrameType
 from typing import Any
 
 from nb_oomhelper.failure.places import is_users
+from nb_oomhelper.forecasting.cell_run import CellRun
 from nb_oomhelper.forecasting.inside import Inside
 from nb_oomhelper.forecasting.known_values import KnownValues
+from nb_oomhelper.forecasting.loops import Loops
 from nb_oomhelper.forecasting.process_copy import DeadlineError, RetryError
 from nb_oomhelper.forecasting.stand_ins import Devices
 from nb_oomhelper.forecasting.trace import Trace
@@ -26,11 +28,11 @@ class ValueWantedError(BaseException):
     """The call wants a number that only the device could compute; no `except Exception` catches it."""
 
 
-def follow(call: Callable[[], Any], torch: Any, device: str, devices: Devices) -> Trace:
+def follow(call: Callable[[], Any] | CellRun, torch: Any, device: str, devices: Devices) -> Trace:
     """Run a call on tensors without bytes.
 
     Args:
-        call: Takes nothing; it may do anything.
+        call: Takes nothing; it may do anything. Or a cell.
         torch: The module.
         device: Type of the device that is followed: "cuda", "cpu".
         devices: What is known of CUDA's.
@@ -43,9 +45,13 @@ def follow(call: Callable[[], Any], torch: Any, device: str, devices: Devices) -
     """
     _try_autograd(torch)
     run = _Run(torch, device, devices)
+    loops = Loops(torch, run.trace, run.say)
     with run.modes(), _hooks(run.tracker) as kept:
         try:
-            kept.append(call())
+            if isinstance(call, CellRun):
+                call.run(run.trace, loops)
+            else:
+                kept.append(call())
         except DeadlineError as error:
             _note_end(run.trace, "deadline", error)
             run.trace.error = ""
@@ -78,7 +84,7 @@ class _Run:
         self._mode = fakes.FakeTensorMode(allow_non_fake_inputs=True)
         self.tracker = Tracker(torch, device)
         self.trace = self.tracker.trace
-        self._inside = Inside(torch, self.tracker, devices, self._say)
+        self._inside = Inside(torch, self.tracker, devices, self.say)
         self._known = KnownValues(torch, fakes.FakeTensor, _tensors, host=device == "cpu")
         self._kept: dict[int, tuple[Any, Any]] = {}
 
@@ -183,14 +189,14 @@ class _Run:
         if known and all(one is not None for one in known):
             return self._real(func, (*known, *args[len(known) :]), {})
         if name == "aten::equal" or (given is not None and given.dtype is self._torch.bool):
-            self._say("assumed_false")
+            self.say("assumed_false")
             return False
         if given is not None and given.dtype.is_floating_point:
-            self._say("assumed_zero")
+            self.say("assumed_zero")
             return 0.0
         raise ValueWantedError(f"{name}: a number")
 
-    def _say(self, key: str) -> None:
+    def say(self, key: str) -> None:
         """Note what could not be known, and where it was first."""
         if key not in {known for known, _ in self.trace.notes}:
             self.trace.notes.append((key, _line_of(sys._getframe())))
