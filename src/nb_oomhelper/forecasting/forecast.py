@@ -24,7 +24,7 @@ from nb_oomhelper.forecasting.judging import (
     replay_on_host,
     width,
 )
-from nb_oomhelper.forecasting.process_copy import CopyError, run_in_copy
+from nb_oomhelper.forecasting.process_copy import LATE, CopyError, run_in_copy
 from nb_oomhelper.forecasting.stand_ins import Devices, hush, look_at_devices, stand_in
 from nb_oomhelper.forecasting.trace import Trace
 from nb_oomhelper.forecasting.without_bytes import follow
@@ -165,9 +165,17 @@ def follow_call(
     try:
         trace: Trace = run_in_copy(work, deadline)
     except CopyError as error:
-        last = str(error).strip().splitlines()[-1:]
-        raise OomHelperError(f"no forecast: the copy of this process gave no answer ({''.join(last)})") from error
+        raise OomHelperError(f"no forecast: {_no_answer(str(error))}") from error
     return trace
+
+
+def _no_answer(why: str) -> str:
+    """Why there was none."""
+    last = "".join(why.strip().splitlines()[-1:])
+    if last == LATE:
+        return "the call did not end in time, and waits for what a copy of this process has not: threads, processes"
+    past = " in the call: something in it works past PyTorch" if last.startswith("SIG") else ""
+    return f"the copy of this process gave no answer ({last}{past})"
 
 
 def _ends(trace: Trace) -> dict[str, Any]:
@@ -185,16 +193,16 @@ def _on_device(
     below, above, notes = width(trace, found.allocated - found.held, settings, _second_workspace(trace))
     room = _room(snapshot, started)
 
-    def fits(spare: int) -> bool | None:
-        if room is None:
-            return None
-        return found.reserved <= room + spare or not replay(trace, settings, segments, room + spare).full
-
+    spares = _page(below), 0, -_page(above)
+    verdicts = {
+        judge((_fits(trace, settings, order, room, spare) for spare in spares), trace.ended)
+        for order in (segments, segments[::-1])
+    }
     if not started:
         notes = (*notes, note("forecast.context", size=note("size", bytes=_CONTEXT)))
     return {
         "device": f"cuda:{number}",
-        "verdict": judge((fits(below), fits(0), fits(-above)), trace.ended),
+        "verdict": verdicts.pop() if len(verdicts) == 1 else "tight" if trace.ended == "returned" else "unknown",
         "allocated": band(found.allocated, below, above),
         "reserved": None if "backend" in settings.others else _reserved_band(found, other, below, above),
         "kinds": tuple(found.kinds.items()),
@@ -203,6 +211,13 @@ def _on_device(
         "room": room,
         "notes": notes,
     }
+
+
+def _fits(
+    trace: Trace, settings: Settings, segments: list[dict[str, Any]], room: int | None, spare: int
+) -> bool | None:
+    """Whether there is room for it all; None is unknown. Segments are emptied where that makes room."""
+    return None if room is None else not replay(trace, settings, segments, room + spare).full
 
 
 def _reserved_band(found: Replayed, other: Replayed, below: int, above: int) -> Band:

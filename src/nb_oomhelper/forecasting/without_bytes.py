@@ -13,6 +13,13 @@ from types import FrameType
 from typing import Any
 
 from nb_oomhelper.failure.places import is_users
+from nb_oomhelper.forecasting.beside_operations import (
+    let_arrays_be_made,
+    let_data_be_set,
+    let_nothing_be_compiled,
+    that_has_run,
+    threads_within,
+)
 from nb_oomhelper.forecasting.cell_run import CellRun
 from nb_oomhelper.forecasting.inside import Inside
 from nb_oomhelper.forecasting.known_values import KnownValues
@@ -46,12 +53,15 @@ def follow(call: Callable[[], Any] | CellRun, torch: Any, device: str, devices: 
     _try_autograd(torch)
     run = _Run(torch, device, devices)
     loops = Loops(torch, run.trace, run.say)
-    with run.modes(), _hooks(run.tracker) as kept:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        run.trace.notes.append(("distributed", ""))
+    with run.modes(), _hooks(run.tracker, run.say) as kept:
         try:
             if isinstance(call, CellRun):
                 call.run(run.trace, loops)
             else:
-                kept.append(call())
+                kept.append(that_has_run(call()))
         except DeadlineError as error:
             _note_end(run.trace, "deadline", error)
             run.trace.error = ""
@@ -100,24 +110,26 @@ class _Run:
                 return run.operate(func, args, kwargs or {})
 
         self.tracker.begin(_living_tensors(self._torch))
-        self._let_data_be_set()
-        with self._mode, Mode():
+        let_data_be_set(self._torch, self._fake, self._put)
+        let_arrays_be_made(self._torch, self._fake, self._values)
+        let_nothing_be_compiled(self._torch, self.say)
+        with self._mode, Mode(), threads_within(lambda: (self._mode, Mode())):
             yield
 
-    def _let_data_be_set(self) -> None:
-        """`parameter.data = …`: a real tensor stays what it is, and from then on stands for the one without bytes."""
-        known = self._torch._C.TensorBase.data
+    def _put(self, tensor: Any, value: Any) -> None:
+        """From now on a real tensor stands for that one without bytes."""
+        if value.untyped_storage()._cdata != self._mode.from_tensor(tensor).untyped_storage()._cdata:
+            self.tracker.gone(tensor)
+            self._mode.fake_tensor_converter.set_tensor_memo(tensor, value)
+            self._kept[id(tensor)] = (weakref.ref(tensor, partial(self._forget, id(tensor))), value)
 
-        def put(tensor: Any, value: Any) -> None:
-            fits = isinstance(value, self._fake) and not isinstance(tensor, self._fake)
-            if not fits or (tensor.shape, tensor.dtype) != (value.shape, value.dtype):
-                known.__set__(tensor, value)
-            elif value.untyped_storage()._cdata != self._mode.from_tensor(tensor).untyped_storage()._cdata:
-                self.tracker.gone(tensor)
-                self._mode.fake_tensor_converter.set_tensor_memo(tensor, value)
-                self._kept[id(tensor)] = (weakref.ref(tensor, partial(self._forget, id(tensor))), value)
-
-        self._torch.Tensor.data = property(known.__get__, put)
+    def _values(self, tensor: Any) -> Any:
+        """What is known of its values, else zeros."""
+        value = self._real(self._known.of, (tensor,), {})
+        if value is None:
+            self.say("assumed_zero")
+            value = self._real(self._torch.zeros, (tensor.shape,), {"dtype": tensor.dtype})
+        return value
 
     def _forget(self, name: int, _: Any) -> None:
         self._kept.pop(name, None)
@@ -207,12 +219,14 @@ def _living_tensors(torch: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _hooks(tracker: Tracker) -> Iterator[list[Any]]:
+def _hooks(tracker: Tracker, say: Callable[[str], None]) -> Iterator[list[Any]]:
     """PyTorch's hooks for all modules and all optimizers; the list keeps what the call gives until it was looked at."""
     modules, found = sys.modules["torch.nn.modules.module"], []
     optimizers = sys.modules.get("torch.optim.optimizer")
 
     def enter(module: Any, args: Any) -> None:  # noqa: ARG001
+        if type(module).__name__ == "OptimizedModule":
+            say("compiled")
         tracker.modules.enter(module)
 
     def leave(module: Any, args: Any, given: Any) -> None:  # noqa: ARG001
@@ -277,7 +291,7 @@ def _tensors(found: Any) -> Iterator[Any]:
 
 def _note_end(trace: Trace, how: str, error: BaseException) -> None:
     trace.ended = how
-    trace.error = next(iter(traceback.format_exception_only(error)[-1:]), "").strip()[:400]
+    trace.error = " ".join("".join(traceback.format_exception_only(error)).split())[:300]
     if how == "values":
         trace.error = str(error)
     frames = [link for link, _ in traceback.walk_tb(error.__traceback__)]
