@@ -44,7 +44,10 @@ OUTSIDE: dict[str, set[str]] = {
     "wcwidth": {"showing.grid"},
     "mcp": {"mcp_server"},
     # builds a model from its config, on request; follows a call of the user's, where torch is imported already
-    "torch": {"loading.checkpoint._meta", "forecasting.forecast", "forecasting.without_bytes"},
+    "torch": {
+        "loading.checkpoint._meta",
+        *("forecasting.forecast", "forecasting.without_bytes", "forecasting.beside_operations"),
+    },
     "transformers": {"loading.checkpoint._meta"},
     "ipywidgets": {
         "showing.frontends._live",

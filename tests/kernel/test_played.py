@@ -8,7 +8,7 @@ import pytest
 
 from nb_oomhelper.showing.case_record import MIME
 from tests.conftest import PlayDevice, StartKernel
-from tests.kernel.cells import LOAD, shown
+from tests.kernel.cells import LOAD, Panel, shown
 from tests.kernel.notebooks import find, printed, run
 from tests.played_cuda import PYTHON, another_process
 
@@ -49,3 +49,42 @@ def test_a_forecast_above_a_cell_is_held_against_what_was_measured(played_kernel
     assert "an earlier peak was higher" in again.stdout
     assert "forecasts on this machine" not in again.stdout
     assert "forecast 2.00 GiB, measured 2.00 GiB: +0.0%" in told.stdout
+
+
+TRAINING = """
+import torch
+from torch import nn
+model = nn.Sequential(nn.Linear(1024, 4096), nn.GELU(), nn.Linear(4096, 4096), nn.GELU(), nn.Linear(4096, 64)).cuda()
+optimizer = torch.optim.AdamW(model.parameters())
+loader = torch.utils.data.DataLoader(torch.randn(40000, 1024), batch_size=32768)
+seen = []"""
+STEPS = """
+for rows in loader:
+    loss = model(rows.cuda()).pow(2).mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    seen.append(1)"""
+
+
+def test_after_an_error_a_forecast_finds_the_batch_that_runs(played_kernel: StartKernel) -> None:
+    """A larger one than the linear rule takes; it is asked before the cell is followed, and nothing is changed then."""
+    kernel = played_kernel("2500MiB")
+    kernel.execute(LOAD + TRAINING)
+    panel = Panel(kernel, kernel.execute(STEPS, stop_on_error=False))
+    held = kernel.eval("[torch.cuda.memory_allocated(), torch.cuda.memory_reserved()]")
+    assert "32768 → 10922" in panel.text
+    panel.click("Find what fits")
+    assert "in copies of this process" in panel.text
+    panel.click("Cancel")
+    panel.click("Find what fits")
+    panel.click("Forecast")
+    assert "✓ forecast: peak" in panel.text
+    assert "32768 → 16384" in panel.text
+    assert "Find what fits" not in panel.buttons
+    assert kernel.eval("[torch.cuda.memory_allocated(), torch.cuda.memory_reserved()]") == held
+    assert kernel.eval("[len(seen), loader.batch_size]") == [0, 32768]
+    panel.click("Fix and run")
+    panel.click("Run anyway")
+    assert kernel.eval("len(seen)") > 1
+    assert "✓ The cell finished without an error" in panel.text

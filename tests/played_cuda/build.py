@@ -1,7 +1,8 @@
 """Compile the played CUDA for an installed PyTorch: one library under the names of all that the wheel links to.
 
-What our own C files do not have and PyTorch links to becomes a function that does nothing: it says that all went well
-for the libraries of mathematics, and that it failed for the others. `PLAYED_TRACE=1` prints their names when called.
+What our own C files do not have and PyTorch links to, or bitsandbytes where that lies beside it, becomes a function
+that does nothing: it says that all went well for the libraries of mathematics, and that it failed for the others.
+`PLAYED_TRACE=1` prints their names when called.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def build(torch: Path, folder: Path) -> Path:
         subprocess.CalledProcessError: A tool failed; its messages are on standard error.
     """
     cudnn = check(torch)
-    files = [*torch.glob("lib/lib*.so"), *torch.glob("_C*.so")]
+    files = [*torch.glob("lib/lib*.so"), *torch.glob("_C*.so"), *torch.parent.glob("bitsandbytes/*_cuda13?.so")]
     symbols = _wanted(files)
     library, stubs, versions = folder / "libplayed.so", folder / "stubs.c", folder / "versions.map"
     stubs.write_text(_HEAD + "".join(map(_stub, sorted(set().union(*symbols.values())))), encoding="utf-8")

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.plain
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 NOT_FRONTENDS = {
-    *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_readout", "_live"),
+    *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_foresee", "_readout", "_live"),
     *("_body", "_elsewhere", "_fix_list", "_diff", "_markup", "_static", "_terminal"),
 }  # what they share, and %gpumem --live
 SPARSE = Report(
@@ -229,6 +229,7 @@ def actions(language: Language = "en") -> Actions:
         language=lambda: language,
         run=refuse,
         rerun=refuse,
+        forecast=refuse,
         read=read,
         on_main=refuse,
         busy=lambda: False,

@@ -229,6 +229,11 @@ class CachingAllocator:
         if self.reserved + size > self._room:
             raise NoRoomError
 
+    def begin_anew(self) -> None:
+        """Give back what is free, and count the most from here on."""
+        self._empty_cache()
+        self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
+
     def _empty_cache(self) -> None:
         """Give whole free segments back."""
         for pool in self._pools.values():

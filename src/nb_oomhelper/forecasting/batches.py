@@ -62,6 +62,19 @@ def largest_batch(first: Forecast, forecast: Callable[[int], Forecast]) -> int |
     return half if known[half].verdict == "fits" else None
 
 
+def fitting_part(one: tuple[float, Forecast], other: tuple[float, Forecast]) -> float | None:
+    """Find the part of a size that fits, by the line through two; None where nothing grows with the size.
+
+    Args:
+        one, other: A part of the size, and what is expected then.
+    """
+    (more, upper), (less, lower) = sorted((one, other), key=lambda pair: -pair[0])
+    if upper.room is None or more <= less or any(found.ended != "returned" for found in (upper, lower)):
+        return None
+    each = (_most(upper) - _most(lower)) / (more - less)
+    return None if each <= 0 else max(0.0, more - (_most(upper) - upper.room) / each)
+
+
 def _on_the_line(first: Forecast, half: Forecast) -> int | None:
     """The rows at which the most that is expected is what there is room for."""
     if half.ended != "returned" or first.batch is None or first.room is None:

@@ -13,8 +13,18 @@ from typing import Any
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.forecasting.allocator import LARGE_SEGMENT, Settings, read_settings
 from nb_oomhelper.forecasting.batches import Batch, largest_batch
-from nb_oomhelper.forecasting.judging import Replayed, band, by_age, judge, replay, replay_on_host, width
-from nb_oomhelper.forecasting.process_copy import CopyError, run_in_copy
+from nb_oomhelper.forecasting.cell_run import CellRun
+from nb_oomhelper.forecasting.judging import (
+    Replayed,
+    band,
+    by_age,
+    given_back,
+    judge,
+    replay,
+    replay_on_host,
+    width,
+)
+from nb_oomhelper.forecasting.process_copy import LATE, CopyError, run_in_copy
 from nb_oomhelper.forecasting.stand_ins import Devices, hush, look_at_devices, stand_in
 from nb_oomhelper.forecasting.trace import Trace
 from nb_oomhelper.forecasting.without_bytes import follow
@@ -55,21 +65,23 @@ def forecast(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Forecast
 
 
 def forecast_call(
-    call: Callable[[], Any],
+    call: Callable[[], Any] | CellRun,
     text: str,
     *,
     deadline: float = DEADLINE,
     devices: Devices | None = None,
     batch: Batch | None = None,
+    host: bool = False,
 ) -> Forecast:
     """Tell what memory a call would take, and what batch would fit where it may not.
 
     Args:
-        call: Takes nothing.
+        call: Takes nothing; or a cell.
         text: What to call it; "" for a whole cell.
         deadline: Seconds after which it is cut off.
         devices: What is known of CUDA's devices; None asks.
         batch: What `call` calls the user's function with, where that shows how large a batch is.
+        host: It is about host memory, though there may be a CUDA device.
 
     Raises:
         UsageError: PyTorch is not imported here.
@@ -79,7 +91,7 @@ def forecast_call(
     if torch is None:
         raise UsageError("there is nothing of PyTorch's here yet: a forecast follows calls of PyTorch's")
     begun = time.perf_counter()
-    kind, known, tell = _followed(torch, devices)
+    kind, known, tell = _followed(torch, devices, host=host)
 
     def forecast_rows(rows: int | None) -> Forecast:
         if batch is not None:
@@ -94,9 +106,11 @@ def forecast_call(
     return replace(found, seconds=time.perf_counter() - begun)
 
 
-def _followed(torch: Any, devices: Devices | None) -> tuple[str, Devices, Callable[[Trace], dict[str, Any]]]:
+def _followed(
+    torch: Any, devices: Devices | None, *, host: bool
+) -> tuple[str, Devices, Callable[[Trace], dict[str, Any]]]:
     """The type of the device that is meant, what is known of it, and what makes figures of a trace there."""
-    if not torch.cuda.is_available():
+    if host or not torch.cuda.is_available():
         return "cpu", Devices(1), _on_host
     settings = read_settings(os.environ)
     segments = read_held(torch, settings)
@@ -117,7 +131,7 @@ def read_held(torch: Any, settings: Settings) -> list[dict[str, Any]]:
 
 
 def follow_call(
-    call: Callable[[], Any],
+    call: Callable[[], Any] | CellRun,
     torch: Any,
     device: str,
     devices: Devices,
@@ -127,7 +141,7 @@ def follow_call(
     """Run a call on tensors without bytes in a copy of this process.
 
     Args:
-        call: Takes nothing.
+        call: Takes nothing; or a cell.
         torch: The module.
         device: Type of the device that is followed.
         devices: What is known of CUDA's.
@@ -151,9 +165,17 @@ def follow_call(
     try:
         trace: Trace = run_in_copy(work, deadline)
     except CopyError as error:
-        last = str(error).strip().splitlines()[-1:]
-        raise OomHelperError(f"no forecast: the copy of this process gave no answer ({''.join(last)})") from error
+        raise OomHelperError(f"no forecast: {_no_answer(str(error))}") from error
     return trace
+
+
+def _no_answer(why: str) -> str:
+    """Why there was none."""
+    last = "".join(why.strip().splitlines()[-1:])
+    if last == LATE:
+        return "the call did not end in time, and waits for what a copy of this process has not: threads, processes"
+    past = " in the call: something in it works past PyTorch" if last.startswith("SIG") else ""
+    return f"the copy of this process gave no answer ({last}{past})"
 
 
 def _ends(trace: Trace) -> dict[str, Any]:
@@ -171,16 +193,16 @@ def _on_device(
     below, above, notes = width(trace, found.allocated - found.held, settings, _second_workspace(trace))
     room = _room(snapshot, started)
 
-    def fits(spare: int) -> bool | None:
-        if room is None:
-            return None
-        return found.reserved <= room + spare or not replay(trace, settings, segments, room + spare).full
-
+    spares = _page(below), 0, -_page(above)
+    verdicts = {
+        judge((_fits(trace, settings, order, room, spare) for spare in spares), trace.ended)
+        for order in (segments, segments[::-1])
+    }
     if not started:
         notes = (*notes, note("forecast.context", size=note("size", bytes=_CONTEXT)))
     return {
         "device": f"cuda:{number}",
-        "verdict": judge((fits(below), fits(0), fits(-above)), trace.ended),
+        "verdict": verdicts.pop() if len(verdicts) == 1 else "tight" if trace.ended == "returned" else "unknown",
         "allocated": band(found.allocated, below, above),
         "reserved": None if "backend" in settings.others else _reserved_band(found, other, below, above),
         "kinds": tuple(found.kinds.items()),
@@ -189,6 +211,13 @@ def _on_device(
         "room": room,
         "notes": notes,
     }
+
+
+def _fits(
+    trace: Trace, settings: Settings, segments: list[dict[str, Any]], room: int | None, spare: int
+) -> bool | None:
+    """Whether there is room for it all; None is unknown. Segments are emptied where that makes room."""
+    return None if room is None else not replay(trace, settings, segments, room + spare).full
 
 
 def _reserved_band(found: Replayed, other: Replayed, below: int, above: int) -> Band:
@@ -225,6 +254,7 @@ def _on_host(trace: Trace) -> dict[str, Any]:
     with open_driver(current_shell()) as driver:
         snapshot = take_snapshot(driver, backend="host", device=None)
     found, free = replay_on_host(trace), host_free(snapshot.host)
+    free = None if free is None else free + given_back(trace)
     below, above, notes = width(trace, found.allocated, Settings(), 0)
     return {
         "device": "host",

@@ -55,6 +55,9 @@ def replay(
     places: dict[int, int] = {}
     try:
         for index, event in enumerate(trace.events):
+            if index == trace.begins > 0:
+                allocator.begin_anew()
+                found.held, found.peak = allocator.allocated, index
             if event >= 0:
                 places[event] = allocator.allocate(trace.blocks[event].size)
                 if allocator.allocated == allocator.peak_allocated:
@@ -96,6 +99,8 @@ def replay_on_host(trace: Trace) -> Replayed:
     """Add up what a trace has on the host, where each tensor is given back at once."""
     found, now, live = Replayed(), 0, set[int]()
     for index, event in enumerate(trace.events):
+        if index < trace.begins:
+            continue
         number = event if event >= 0 else -event - 1
         if event >= 0:
             live.add(number)
@@ -106,6 +111,15 @@ def replay_on_host(trace: Trace) -> Replayed:
             found.allocated, found.peak = now, index
     found.kinds = _kinds(trace, None, found)
     return found
+
+
+def given_back(trace: Trace) -> int:
+    """Add up what the host gets back before a call begins.
+
+    Args:
+        trace: What was followed.
+    """
+    return sum(trace.blocks[-event - 1].size for event in trace.events[: trace.begins] if event < 0)
 
 
 def _kinds(trace: Trace, settings: Settings | None, found: Replayed) -> dict[str, int]:

@@ -21,6 +21,7 @@ from typing import Any
 
 _GRACE = 5.0  # seconds after the deadline in which the copy may still tell what it knows
 _RETRY, _FAILED = b"R", b"F"
+LATE = "late"  # the error's text where the call neither ended in time nor let itself be interrupted
 
 
 class CopyError(Exception):
@@ -53,8 +54,8 @@ def run_in_copy(work: Callable[[], Any], deadline: float) -> Any:
     answer = _attempt(os.fork, work, deadline)
     if answer == _RETRY:  # autograd refuses its work in a fork that it knows of, once there was a backward pass
         answer = _attempt(_silent_fork(), work, deadline)
-    if not answer or answer == _RETRY:
-        raise CopyError("died")
+    if answer == _RETRY:
+        raise CopyError("autograd")
     if answer.startswith(_FAILED):
         raise CopyError(answer[1:].decode())
     return pickle.loads(answer)  # written by our own copy, over a pipe that nobody else has
@@ -95,11 +96,22 @@ def _attempt(fork: Callable[[], int], work: Callable[[], Any], deadline: float) 
         os.close(reader)
         _be_the_copy(work, writer, deadline)
     os.close(writer)
+    ended, until = 0, time.monotonic() + deadline + _GRACE
     try:
-        return _read(reader, time.monotonic() + deadline + _GRACE)
+        answer = _read(reader, until)
+        late = not answer and time.monotonic() >= until
     finally:
         os.close(reader)
-        _end(number)
+        ended = _end(number)
+    if not answer:
+        raise CopyError(LATE if late else _said(ended))
+    return answer
+
+
+def _said(ended: int) -> str:
+    """How the copy has ended without an answer."""
+    number = os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
+    return signal.Signals(number).name if number in list(signal.Signals) else "died"
 
 
 def _be_the_copy(work: Callable[[], Any], writer: int, deadline: float) -> None:
@@ -149,11 +161,12 @@ def _read(reader: int, until: float) -> bytes:
     return bytes(found)
 
 
-def _end(number: int) -> None:
-    """End the copy and what it has started, and take its number off the list of processes."""
+def _end(number: int) -> int:
+    """End the copy and what it has started, and take its number off the list of processes; how it has ended."""
     with contextlib.suppress(OSError):
         os.killpg(number, signal.SIGKILL)
     with contextlib.suppress(OSError):
         os.kill(number, signal.SIGKILL)
     with contextlib.suppress(OSError):
-        os.waitpid(number, 0)
+        return os.waitpid(number, 0)[1]
+    return 0

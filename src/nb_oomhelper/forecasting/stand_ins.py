@@ -76,7 +76,7 @@ def stand_in(torch: Any, devices: Devices) -> None:
     """
     if "torch._dynamo" in sys.modules:
         torch.compiler.set_stance("force_eager")
-    torch.compile = lambda model=None, **_: model if model is not None else lambda one: one
+    _write_nothing(torch)
     answers = _answers(devices)
     for name in dir(torch._C):
         one = getattr(torch._C, name)
@@ -88,6 +88,16 @@ def stand_in(torch: Any, devices: Devices) -> None:
     fakes.FakeTensorMode.avoid_device_init = property(lambda _: True)  # nor is it told which device is current
     torch.set_num_threads(1)  # a fork has none of OpenMP's threads
     torch.autograd.set_multithreading_enabled(False)  # nor of autograd's
+
+
+def _write_nothing(torch: Any) -> None:
+    """Weights have no bytes that could be written, and a file of them is the user's."""
+    torch.save = _nothing()
+    for name in ("safetensors.torch", "transformers.modeling_utils"):
+        module = sys.modules.get(name)
+        for function in ("save_file", "save_model", "safe_save_file"):
+            if hasattr(module, function):
+                setattr(module, function, _nothing())
 
 
 def hush() -> None:

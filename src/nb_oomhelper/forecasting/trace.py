@@ -39,6 +39,8 @@ class Trace:
         line: The line of the caller's that was running then, as "file:line", or "".
         batch: Rows of the batch among the call's arguments, or None.
         trains: Whether autograd goes backward in it.
+        begins: Index into `events` from which the call counts: what comes before gives back what was kept.
+        now: Bytes that are there.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -50,6 +52,12 @@ class Trace:
     line: str = ""
     batch: int | None = None
     trains: bool = False
+    begins: int = 0
+    now: int = 0
+
+    def begin(self) -> None:
+        """Let the call begin here."""
+        self.begins = len(self.events)
 
     def allocate(self, size: int, kind: Kind = "temporaries") -> int:
         """Add a block that the call makes.
@@ -63,6 +71,7 @@ class Trace:
         """
         self.blocks.append(Block(size, kind))
         self.events.append(len(self.blocks) - 1)
+        self.now += size
         return len(self.blocks) - 1
 
     def held(self, size: int, address: int, kind: Kind) -> int:
@@ -77,11 +86,13 @@ class Trace:
             Its number.
         """
         self.blocks.append(Block(size, kind, address))
+        self.now += size
         return len(self.blocks) - 1
 
     def free(self, number: int) -> None:
         """Note that nothing refers to a block any more."""
         self.events.append(-number - 1)
+        self.now -= self.blocks[number].size
 
     def place_at(self, index: int) -> str:
         """The module that was running at an event; "" outside of all."""

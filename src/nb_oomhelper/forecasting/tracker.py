@@ -62,6 +62,16 @@ class Tracker:
     def _forget(self, name: int) -> Callable[[Any], None]:
         return lambda _: self._live.pop(name, None) and None
 
+    def gone(self, tensor: Any) -> None:
+        """Note that the storage of a real tensor is another one's from now on, and its own is given back.
+
+        Args:
+            tensor: On any device.
+        """
+        found = self._live.pop(tensor.untyped_storage()._cdata, None)
+        if found is not None:
+            self.trace.free(found[0])
+
     def see(self, found: Iterable[Any]) -> None:
         """Note the tensors that an operation gives."""
         for tensor in found:

@@ -7,13 +7,23 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from nb_oomhelper.failure.places import is_users
+from nb_oomhelper.forecasting.beside_operations import (
+    let_arrays_be_made,
+    let_data_be_set,
+    let_nothing_be_compiled,
+    that_has_run,
+    threads_within,
+)
+from nb_oomhelper.forecasting.cell_run import CellRun
 from nb_oomhelper.forecasting.inside import Inside
 from nb_oomhelper.forecasting.known_values import KnownValues
+from nb_oomhelper.forecasting.loops import Loops
 from nb_oomhelper.forecasting.process_copy import DeadlineError, RetryError
 from nb_oomhelper.forecasting.stand_ins import Devices
 from nb_oomhelper.forecasting.trace import Trace
@@ -25,11 +35,11 @@ class ValueWantedError(BaseException):
     """The call wants a number that only the device could compute; no `except Exception` catches it."""
 
 
-def follow(call: Callable[[], Any], torch: Any, device: str, devices: Devices) -> Trace:
+def follow(call: Callable[[], Any] | CellRun, torch: Any, device: str, devices: Devices) -> Trace:
     """Run a call on tensors without bytes.
 
     Args:
-        call: Takes nothing; it may do anything.
+        call: Takes nothing; it may do anything. Or a cell.
         torch: The module.
         device: Type of the device that is followed: "cuda", "cpu".
         devices: What is known of CUDA's.
@@ -42,9 +52,16 @@ def follow(call: Callable[[], Any], torch: Any, device: str, devices: Devices) -
     """
     _try_autograd(torch)
     run = _Run(torch, device, devices)
-    with run.modes(), _hooks(run.tracker) as kept:
+    loops = Loops(torch, run.trace, run.say)
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        run.trace.notes.append(("distributed", ""))
+    with run.modes(), _hooks(run.tracker, run.say) as kept:
         try:
-            kept.append(call())
+            if isinstance(call, CellRun):
+                call.run(run.trace, loops)
+            else:
+                kept.append(that_has_run(call()))
         except DeadlineError as error:
             _note_end(run.trace, "deadline", error)
             run.trace.error = ""
@@ -77,7 +94,7 @@ class _Run:
         self._mode = fakes.FakeTensorMode(allow_non_fake_inputs=True)
         self.tracker = Tracker(torch, device)
         self.trace = self.tracker.trace
-        self._inside = Inside(torch, self.tracker, devices, self._say)
+        self._inside = Inside(torch, self.tracker, devices, self.say)
         self._known = KnownValues(torch, fakes.FakeTensor, _tensors, host=device == "cpu")
         self._kept: dict[int, tuple[Any, Any]] = {}
 
@@ -93,8 +110,29 @@ class _Run:
                 return run.operate(func, args, kwargs or {})
 
         self.tracker.begin(_living_tensors(self._torch))
-        with self._mode, Mode():
+        let_data_be_set(self._torch, self._fake, self._put)
+        let_arrays_be_made(self._torch, self._fake, self._values)
+        let_nothing_be_compiled(self._torch, self.say)
+        with self._mode, Mode(), threads_within(lambda: (self._mode, Mode())):
             yield
+
+    def _put(self, tensor: Any, value: Any) -> None:
+        """From now on a real tensor stands for that one without bytes."""
+        if value.untyped_storage()._cdata != self._mode.from_tensor(tensor).untyped_storage()._cdata:
+            self.tracker.gone(tensor)
+            self._mode.fake_tensor_converter.set_tensor_memo(tensor, value)
+            self._kept[id(tensor)] = (weakref.ref(tensor, partial(self._forget, id(tensor))), value)
+
+    def _values(self, tensor: Any) -> Any:
+        """What is known of its values, else zeros."""
+        value = self._real(self._known.of, (tensor,), {})
+        if value is None:
+            self.say("assumed_zero")
+            value = self._real(self._torch.zeros, (tensor.shape,), {"dtype": tensor.dtype})
+        return value
+
+    def _forget(self, name: int, _: Any) -> None:
+        self._kept.pop(name, None)
 
     def operate(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Do one operation: for real on the host, without bytes on the device."""
@@ -126,7 +164,7 @@ class _Run:
             return
         name, fake = id(tensor), self._mode.from_tensor(tensor)
         self.tracker.same(tensor, fake)
-        self._kept[name] = (weakref.ref(tensor, lambda _: self._kept.pop(name, None)), fake)
+        self._kept[name] = (weakref.ref(tensor, partial(self._forget, name)), fake)
 
     def _on_host(self, given: list[Any], kwargs: Any) -> bool:
         """Whether an operation has to do with real tensors of the host alone; never where that is what is followed."""
@@ -163,14 +201,14 @@ class _Run:
         if known and all(one is not None for one in known):
             return self._real(func, (*known, *args[len(known) :]), {})
         if name == "aten::equal" or (given is not None and given.dtype is self._torch.bool):
-            self._say("assumed_false")
+            self.say("assumed_false")
             return False
         if given is not None and given.dtype.is_floating_point:
-            self._say("assumed_zero")
+            self.say("assumed_zero")
             return 0.0
         raise ValueWantedError(f"{name}: a number")
 
-    def _say(self, key: str) -> None:
+    def say(self, key: str) -> None:
         """Note what could not be known, and where it was first."""
         if key not in {known for known, _ in self.trace.notes}:
             self.trace.notes.append((key, _line_of(sys._getframe())))
@@ -181,12 +219,14 @@ def _living_tensors(torch: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _hooks(tracker: Tracker) -> Iterator[list[Any]]:
+def _hooks(tracker: Tracker, say: Callable[[str], None]) -> Iterator[list[Any]]:
     """PyTorch's hooks for all modules and all optimizers; the list keeps what the call gives until it was looked at."""
     modules, found = sys.modules["torch.nn.modules.module"], []
     optimizers = sys.modules.get("torch.optim.optimizer")
 
     def enter(module: Any, args: Any) -> None:  # noqa: ARG001
+        if type(module).__name__ == "OptimizedModule":
+            say("compiled")
         tracker.modules.enter(module)
 
     def leave(module: Any, args: Any, given: Any) -> None:  # noqa: ARG001
@@ -251,7 +291,7 @@ def _tensors(found: Any) -> Iterator[Any]:
 
 def _note_end(trace: Trace, how: str, error: BaseException) -> None:
     trace.ended = how
-    trace.error = next(iter(traceback.format_exception_only(error)[-1:]), "").strip()[:400]
+    trace.error = " ".join("".join(traceback.format_exception_only(error)).split())[:300]
     if how == "values":
         trace.error = str(error)
     frames = [link for link, _ in traceback.walk_tb(error.__traceback__)]

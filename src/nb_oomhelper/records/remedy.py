@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nb_oomhelper.records.forecast import Forecast
 from nb_oomhelper.records.memory import Measure
 from nb_oomhelper.records.note import Note
 
@@ -114,6 +115,9 @@ class FixPlan:
         guess: Nothing tells beforehand whether it helps.
         partial: What comes out of the cell then is of a part of its data only.
         steps: For a smaller batch: in how many parts the old one is done; else 0.
+        ratio: For the same: the new size as a part of the old one; else 0.
+        foreseeable: A forecast can tell whether it fits: it runs the cell, of PyTorch's, with another size.
+        forecast: That forecast, once somebody has asked for it.
         next_smaller: The same with a smaller size, to be offered where this one ran out of memory again; or None.
         obstacle: Why it is only shown, as a key of a sentence, or "".
     """
@@ -151,6 +155,9 @@ class FixPlan:
     guess: bool = False
     partial: bool = False
     steps: int = 0
+    ratio: float = 0.0
+    foreseeable: bool = False
+    forecast: Forecast | None = None
     next_smaller: FixPlan | None = None
     obstacle: str = ""
 

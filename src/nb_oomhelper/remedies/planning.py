@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -170,9 +171,41 @@ def _changes(
             guess=fix.guess,
             partial=fix.partial,
             predicted=target.frees,
+            foreseeable=_is_foreseeable(target, event),
             **_mended(target),
         )
         yield one if target.frees is None else predict_effect(one, snapshot, diagnosis)
+
+
+def _is_foreseeable(target: fix_targets.FixTarget, event: OomEvent) -> bool:
+    """Whether a forecast can be asked for: of the cell with a smaller size, where that is of PyTorch, and forks are."""
+    here = event.remote is None and event.backend in ("cuda", "host") and hasattr(os, "fork")
+    return here and target.size is not None and target.reruns and event.framework == "pytorch"
+
+
+def resized(
+    plan: FixPlan,
+    share: float,
+    catalog: Catalog,
+    event: OomEvent,
+    snapshot: MemorySnapshot,
+    diagnosis: Diagnosis,
+    notebook: Notebook,
+) -> FixPlan | None:
+    """Make a plan anew with another size, or None where it cannot be made.
+
+    Args:
+        plan: It makes a size smaller.
+        share: The part of the old size that is wanted; the new one is the next below it that can be written.
+        catalog, event, snapshot, diagnosis, notebook: As for `plan`.
+    """
+    trains = event.phase == "train" or (event.phase == "unknown" and bool(notebook.trainers))
+    fix, fit = catalog.fix(plan.fix), Fit(share=share, trains=trains)
+    for one in _with_next(fix, event, snapshot, diagnosis, notebook, fit):
+        if (one.targets, one.reruns, one.changed_cell) == (plan.targets, plan.reruns, plan.changed_cell):
+            trusted = _trusted(_unshadowed(one, notebook), fix)
+            return replace(trusted, number=plan.number, shortage=plan.shortage)
+    return None
 
 
 def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
@@ -180,7 +213,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
     if target.size is not None:
         size = target.size
         told = {"before": size.before, "after": size.after, "changed_cell": size.cell, "steps": size.steps}
-        return told | {"explains": target.explains, "in_cell": True}
+        return told | {"ratio": size.ratio, "explains": target.explains, "in_cell": True}
     if mend is None:
         return {"explains": target.explains, "in_cell": True}
     return {

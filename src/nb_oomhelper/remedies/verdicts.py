@@ -14,6 +14,7 @@ from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
 _ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
 _SMALL_STEPS = 8  # requests like the failed one, from which on a cell makes many, and nobody knows how many are to come
 _SPARE = 0.05  # of what the cell needs at least, so much more must be there before it is expected to run
+_FORESEEN: dict[str, Verdict] = {"fits": "runs", "tight": "may", "does_not": "again"}
 Loss = Literal[0, 1, 2, 3]
 
 
@@ -76,6 +77,8 @@ def judge(plan: FixPlan, shortage: Shortage) -> FixPlan:
     """
     if plan.tried:
         return replace(plan, verdict="again", shortage=shortage)
+    if plan.forecast is not None and plan.forecast.verdict != "unknown":
+        return replace(plan, verdict=_FORESEEN[plan.forecast.verdict], shortage=shortage)
     if shortage.certain:
         return replace(plan, verdict=_verdict(plan, shortage), shortage=shortage)
     doubtful = replace(plan, shortage=shortage, fits=plan.fits and None, whole_cell_fits=plan.whole_cell_fits and None)

@@ -6,12 +6,10 @@ import ast
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from types import CodeType
 from typing import TYPE_CHECKING
 
 from nb_oomhelper.errors import OomHelperError, UsageError
-from nb_oomhelper.records.note import note
 from nb_oomhelper.shell.core import Core
 
 if TYPE_CHECKING:
@@ -19,10 +17,9 @@ if TYPE_CHECKING:
     from nb_oomhelper.records.forecast import Forecast
 
 _CELL_DEADLINE = 30.0  # seconds
-_ROUNDS = 3  # of a loop: from the second on a step of training has all that it keeps
 _NEAR = 0.05
 _THROUGH = "_nb_oomhelper_through"
-_OPTIONS = ("--yes", "--json", "--help", "-h")
+_OPTIONS = ("--yes", "--json", "--fix", "--help", "-h")
 
 
 def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
@@ -45,6 +42,9 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
     if options & {"--help", "-h"}:
         print(usage())
         return
+    if "--fix" in options:
+        _forecast_fix(text, options, core)
+        return
     language, shell = core.settings.pick_language(), core.services.shell
     code, batch = _compiled(text), Batch()
     if "--yes" not in options:
@@ -57,6 +57,33 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
         print("\n".join(tell(found, language)))
 
 
+def _forecast_fix(number: str, options: set[str], core: Core) -> None:
+    """Say which size makes the failed cell fit, and let the fix have it; without `--yes` only what would be run."""
+    from nb_oomhelper.shell.fix_forecasts import forecast_fix
+    from nb_oomhelper.shell.oom_files import last
+    from nb_oomhelper.showing.fix_text import say_fix
+    from nb_oomhelper.showing.forecast_text import asks, tell
+    from nb_oomhelper.showing.markup import unmarked
+    from nb_oomhelper.showing.notes import for_json
+    from nb_oomhelper.showing.wording import say
+
+    if not number.isdecimal():
+        raise UsageError("%oom forecast --fix wants the number of a fix, such as %oom forecast --fix 1")
+    case, language = last(core), core.settings.pick_language()
+    if "--yes" not in options:
+        raise UsageError("\n".join(asks("", f"%oom forecast --yes --fix {number}", language)))
+    plan = forecast_fix(case, int(number), core.services)
+    core.panels.screen.refresh(case, language)
+    if plan.forecast is None:
+        return
+    if "--json" in options:
+        print(json.dumps(for_json(plan.forecast), indent=2, ensure_ascii=False))
+        return
+    row = say_fix(case, plan, core.services.catalog(), language)
+    title = say("list.of", language, head=unmarked(row.title), text=row.verdict)
+    print("\n".join([f"{plan.number}  {title}", *tell(plan.forecast, language)[1:]]))
+
+
 def before_cell(cell: str, core: Core, write: Callable[[str], None]) -> Forecast | None:
     """Tell what memory a cell would take; where that cannot be, a line says why.
 
@@ -65,21 +92,20 @@ def before_cell(cell: str, core: Core, write: Callable[[str], None]) -> Forecast
         core: The extension.
         write: Takes what is told.
     """
+    from nb_oomhelper.forecasting.cell_run import CellRun
     from nb_oomhelper.forecasting.forecast import forecast_call
     from nb_oomhelper.showing.forecast_text import tell
     from nb_oomhelper.showing.wording import say
 
     language, shell = core.settings.pick_language(), core.services.shell
     try:
-        code, loops = _cell_code(shell.transform_cell(cell))
-        found = forecast_call(lambda: exec(code, shell.user_ns), "", deadline=_CELL_DEADLINE)
+        run = CellRun(shell.transform_cell(cell), shell.user_ns)
+        found = forecast_call(run, "", deadline=_CELL_DEADLINE)
     except Exception as error:  # the cell itself is to run, whatever fails here
         if not isinstance(error, OomHelperError | SyntaxError):
             core.services.failed(error)
         write(say("forecast.none", language, why=str(error) or type(error).__name__))
         return None
-    if loops:
-        found = replace(found, notes=(*found.notes, note("forecast.rounds", count=_ROUNDS)))
     write("\n".join(tell(found, language)))
     return found
 
@@ -116,30 +142,18 @@ def after_cell(expected: Forecast, seen: Iterable[Peak], core: Core, write: Call
     write(say("forecast.so_far", language, near=near, count=count, percent=f"{_NEAR:.0%}"))
 
 
-def _cell_code(source: str) -> tuple[CodeType, bool]:
-    """A cell, of whose loops at the top only the first rounds are done, and whether there are such loops."""
-    tree = ast.parse(source, "<cell>")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id == "get_ipython":
-            raise UsageError("%magics and !commands are not followed")
-    loops = [node for node in tree.body if isinstance(node, ast.For)]
-    for loop in loops:
-        islice = ast.parse('__import__("itertools").islice', mode="eval").body
-        loop.iter = ast.Call(islice, [loop.iter, ast.Constant(_ROUNDS)], [])
-    return compile(ast.fix_missing_locations(tree), "<cell>", "exec"), bool(loops)
-
-
 def add_parser(add: Callable[..., ArgumentParser]) -> None:
     """Say what it takes, for its help and that of `%oom`."""
     told = add(
         "forecast",
-        "[--yes] [--json] CALL",
+        "[--yes] [--json] CALL | --fix N",
         lambda *_: None,
         "say what memory a call would take, before it is run",
         "The call is run on tensors without bytes, in a copy of this process; --yes says that it may be.",
     )
     told.add_argument("--yes", action="store_true", help="run it so; else only what would be run is shown")
     told.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
+    told.add_argument("--fix", metavar="N", help="of fix N of the last panel: the size with which the failed cell fits")
     told.add_argument("call", metavar="CALL", nargs="...", help="such as train_step(batch)")
 
 

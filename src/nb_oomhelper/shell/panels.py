@@ -18,6 +18,7 @@ from nb_oomhelper.services import Services
 from nb_oomhelper.shell import on_engines, say
 from nb_oomhelper.shell.attempts import follow, note_run
 from nb_oomhelper.shell.cells import Cells
+from nb_oomhelper.shell.fix_forecasts import forecast_fix
 from nb_oomhelper.shell.reruns import Reruns
 from nb_oomhelper.shell.settings import OOMHelper
 from nb_oomhelper.showing import frontends
@@ -102,6 +103,7 @@ class Panels:
             language=self._settings.pick_language,
             run=self.run,
             rerun=self.rerun,
+            forecast=lambda case, number: forecast_fix(case, number, self._services),
             read=lambda case: read_again(case, self._services),
             on_main=self._cells.on_main,
             busy=self._cells.busy,

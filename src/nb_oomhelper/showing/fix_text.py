@@ -10,6 +10,7 @@ from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
+from nb_oomhelper.records.forecast import Forecast
 from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.markup import code
 from nb_oomhelper.showing.outcome_text import blanks, fix_title, places, texts
@@ -112,6 +113,8 @@ def _effect(plan: FixPlan, case: Case, language: Language) -> str:
         return say("fix.done", language)
     if plan.placement is not None:
         return places(plan.placement, language) or say("fix.places_unknown", language)
+    if plan.predicted is None and plan.forecast is not None:  # which says what is needed in all
+        return ""
     if plan.predicted is None and plan.explains is not None:
         return say("fix.saves", language, size=say_size(plan.explains, language))
     if plan.predicted is None:
@@ -142,12 +145,23 @@ def _is_done(plan: FixPlan, case: Case) -> bool:
 
 def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
     """Whether the cell runs then; where nobody knows, or it does not, why."""
+    if plan.forecast is not None and not plan.tried:
+        return _foreseen(plan.forecast, language)
     if plan.verdict == "runs":
         return say("verdict.runs_load" if plan.loads else "verdict.runs", language)
     why = _may if plan.verdict == "may" else _again
     needs, room = _needs(plan, case), _room(plan, case)
     said = {"needs": say_size(needs, language), "room": say_size(room, language)}
     return say(f"verdict.{why(plan, needs, room)}", language, **said)
+
+
+def _foreseen(found: Forecast, language: Language) -> str:
+    if found.verdict == "unknown":
+        key = "late" if found.ended == "deadline" else "unknown"
+        return say(f"foreseen.{key}", language, line=found.line or "?", error=found.error)
+    likely = (found.reserved or found.allocated).likely
+    sizes = {"likely": say_size(likely, language), "room": say_size(found.room, language)}
+    return say(f"foreseen.{found.verdict}", language, **sizes)
 
 
 def _may(plan: FixPlan, needs: int | None, room: int | None) -> str:

@@ -54,12 +54,12 @@ def asks(call: str, line: str, language: Language) -> list[str]:
     """Say before a forecast what is run for it, and what that may do.
 
     Args:
-        call: The user's call.
+        call: The user's call; "" for the failed cell with a fix, in several sizes.
         line: The command that goes on.
         language: "en" or "zh".
     """
     return [
-        say("forecast.runs", language, call=call),
+        say("forecast.runs", language, call=call) if call else say("forecast.runs_fix", language),
         say("forecast.risk", language),
         say("oom.confirm", language, line=line),
     ]

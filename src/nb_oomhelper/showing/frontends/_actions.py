@@ -10,7 +10,7 @@ from nb_oomhelper.engines import Function, WorkerReply
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.memory import MemorySnapshot
-from nb_oomhelper.records.remedy import Outcome
+from nb_oomhelper.records.remedy import FixPlan, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class Actions:
         run: Run a plan of a case by its number, on the thread of the call.
         rerun: Run the failed cell again, note in the last outcome how it fared, and call back: with the new case
             where it ran out of memory again, else with None.
+        forecast: Find the size with which a fix makes the failed cell fit, by its number; its plan has it then.
         read: Memory now, on the case's device.
         on_main: Run this on the main thread, and let the click last until it calls what it is given;
             the second is called where that has to wait for a running cell.
@@ -37,6 +38,7 @@ class Actions:
     language: Callable[[], Language]
     run: Callable[[Case, int], Outcome]
     rerun: Callable[[Case, Callable[[Case | None], None]], None]
+    forecast: Callable[[Case, int], FixPlan]
     read: Callable[[Case], MemorySnapshot]
     on_main: Callable[[Callable[[Callable[[], None]], None], Callable[[], None]], None]
     busy: Callable[[], bool]

@@ -13,6 +13,7 @@ from nb_oomhelper.showing.frontends._clicks import Clicks
 from nb_oomhelper.showing.frontends._elsewhere import Elsewhere
 from nb_oomhelper.showing.frontends._entry_forms import EntryForms
 from nb_oomhelper.showing.frontends._fix_list import FixList
+from nb_oomhelper.showing.frontends._foresee import asking
 from nb_oomhelper.showing.frontends._markup import lines as lines_of
 from nb_oomhelper.showing.frontends._readout import Readout
 from nb_oomhelper.showing.frontends._widgets import Buttons, Parts, Said
@@ -60,8 +61,7 @@ class Body:
         """
         self.language: Language = report.language
         self.case, self._panel, self._actions = case, panel, actions
-        self._clicks = Clicks(case, actions, self)
-        self._folded = True  # of a case that is solved
+        self._clicks, self._folded = Clicks(case, actions, self), True  # folded is a case that is solved
         self._build(report)
         self.readout = Readout(case, actions, self._now, self._panel.parts, self.language, self._clicks.ticked)
 
@@ -96,9 +96,8 @@ class Body:
         self._more: Any = None
         self._again: Any = None
         self._said = Said(parts, _outcome(self.case, self._actions, self.language))
-        self._rows = FixList(
-            report, buttons, self._clicks.start, cell=bool(self.case.cell), changed=self._panel.arrange
-        )
+        starts = self._clicks.start, asking(self.case, self._actions, self, self._clicks.start_work)
+        self._rows = FixList(report, buttons, *starts, self._panel.arrange, cell=bool(self.case.cell))
         self._elsewhere = Elsewhere(self.case, self._actions, buttons, self._clicks.start_work, self.show_outcome)
         self._elsewhere.write(language)
         self._picture = parts.html(_html.style() + _html.picture(report))
@@ -108,8 +107,9 @@ class Body:
         self._forms = EntryForms(entry, buttons, language, self._panel.arrange)
         self._feet = parts.box(_there([self._rows.fold, self._folds, self._forms.fold]), "oomh-folds")
 
-    def _write(self, report: Report) -> None:
-        """Put the report's words into the widgets."""
+    def _write(self) -> Report:
+        """Put the words of the case as it is now into the widgets."""
+        report = self.report()
         self._head.value = _html.top(report)
         self._rows.write(report)
         self._picture.value = _html.style() + _html.picture(report)
@@ -120,6 +120,7 @@ class Body:
         if self._again is not None:
             self._again.description = say("button.again", report.language)
         self._arrange(report)
+        return report
 
     def _arrange(self, report: Report) -> None:
         """Show everything, or of a case that is solved two lines."""
@@ -146,7 +147,7 @@ class Body:
         """Show everything in the other language."""
         self.language = self.readout.language = _OTHER[self.language]
         self._said.tell(_outcome(self.case, self._actions, self.language))
-        self._write(self.report())
+        self._write()
 
     # what is seen of a click
 
@@ -167,20 +168,20 @@ class Body:
         """Show what a fix did, how the cell fared after it, and what is left to do."""
         # a reload has done the cell's work in its own way: the cell would only undo it
         wanted = self.case.cell and not outcome.loaded and not outcome.ran
-        made = self._again or (wanted and self._buttons.make(self._clicks.start_again, "oomh-again"))
-        self._again = made if wanted else None
-        report = self.report()
-        self._folded = report.solved
+        again = self._again or (wanted and self._buttons.make(self._clicks.start_again, "oomh-again"))
+        self._again = again if wanted else None
+        self._folded = is_solved(self.case)
         self._said.tell(_outcome(self.case, self._actions, self.language))
         self.readout.look()
-        self._write(report)
-        self._panel.keep(report)
+        self._panel.keep(self._write())
 
     def refresh(self) -> None:
         """Show what was run elsewhere, by a magic."""
         if self.case.outcomes and not self._clicks.running:
             self.show_outcome(self.case.outcomes[-1])
             self.rest()
+        elif not self._clicks.running:
+            self.show_error("", anew=True)
 
     def rest(self) -> None:
         """Nothing runs any more: show how the case stands."""
@@ -191,10 +192,10 @@ class Body:
         self._panel.adopt(case)
 
     def show_error(self, text: str, anew: bool = False) -> None:
-        """Show an error of ours where an outcome would stand, and what is left to do if that has changed."""
-        self._said.tell(_html.notes([text]))
+        """Show an error of ours, or none, where an outcome would stand, and what is left to do if that has changed."""
+        self._said.tell(_html.notes([text] if text else []))
         if anew:
-            self._write(self.report())
+            self._panel.keep(self._write())
 
 
 def _outcome(case: Case, actions: Actions, language: Language) -> str:

@@ -10,6 +10,7 @@ from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.fix_text import FixRow
 from nb_oomhelper.showing.frontends import _html
 from nb_oomhelper.showing.frontends._diff import short_change, whole_code
+from nb_oomhelper.showing.frontends._foresee import Ask, Foresee
 from nb_oomhelper.showing.frontends._markup import lines
 from nb_oomhelper.showing.frontends._widgets import Buttons
 from nb_oomhelper.showing.markup import unmarked
@@ -27,18 +28,22 @@ class FixList:
         rest: The box of the others; None until they are asked for.
     """
 
-    def __init__(self, report: Report, buttons: Buttons, start: Start, *, cell: bool, changed: Callable[[], None]):
+    def __init__(
+        self, report: Report, buttons: Buttons, start: Start, ask: Ask, changed: Callable[[], None], *, cell: bool
+    ):
         """Make the widgets that are seen at first.
 
         Args:
             report: The case in words.
             buttons: What makes their buttons.
             start: Runs one, and the cell after it if that is true.
-            cell: Whether the failed cell is known, so that it can be run.
+            ask: Asks for the forecast of one.
             changed: Called when `rest` has come.
+            cell: Whether the failed cell is known, so that it can be run.
         """
         self.rest: Any = None
-        self._buttons, self._start, self._cell, self._changed = buttons, start, cell, changed
+        self._buttons, self._cell, self._changed = buttons, cell, changed
+        self._start, self._ask = start, ask
         self._made: dict[int, FixWidget] = {}  # by the number of the plan
         self._enabled = True
         self._report = report
@@ -86,8 +91,8 @@ class FixList:
     def _widget(self, row: FixRow, *, first: bool) -> FixWidget:
         number = row.plan.number
         if number not in self._made:
-            args = (row, self._report.language, first)
-            self._made[number] = FixWidget(*args, buttons=self._buttons, start=self._start, cell=self._cell)
+            args = (row, self._report.language, first, self._buttons, self._start, self._ask)
+            self._made[number] = FixWidget(*args, cell=self._cell)
             if not self._enabled:
                 self._made[number].enable(False)
         else:
@@ -120,7 +125,7 @@ class FixWidget:
     """One fix in the panel: its row, its code, and the question before something is lost."""
 
     def __init__(
-        self, row: FixRow, language: Language, first: bool, *, buttons: Buttons, start: Start, cell: bool
+        self, row: FixRow, language: Language, first: bool, buttons: Buttons, start: Start, ask: Ask, *, cell: bool
     ) -> None:
         """Make the widgets.
 
@@ -130,6 +135,7 @@ class FixWidget:
             first: It is the one to try now.
             buttons: What makes its buttons.
             start: Runs it, and the cell after it if that is true.
+            ask: Asks for its forecast.
             cell: Whether the failed cell is known, so that it can be run.
         """
         self.done = False
@@ -147,14 +153,25 @@ class FixWidget:
         wanted = [name for name, on in (("run", runs), ("only", not copied and not self._whole)) if on]
         self._runs = {name: buttons.make(asks[name], **self._words(name)) for name in wanted}
         self._show = buttons.make(self._toggle, **self._words("code"))
+        self._foresee = None
+        if row.plan.foreseeable and not copied:
+            self._foresee = Foresee(buttons, lambda: ask(self.plan.number), self._arrange)
         self._text = self._parts.html(_html.fix(row, inline=first), "oomh-fix-text")
-        self.root = self._parts.box([self._text, *self._runs.values(), self._show], "oomh-row")
+        self.root = self._parts.box([], "oomh-row")
+        self._arrange()
         self._settle()
 
     @property
     def plan(self) -> FixPlan:
         """The fix; after a load others lose what was loaded, and say so."""
         return self._row.plan
+
+    def _arrange(self) -> None:
+        """Show the widgets that there are."""
+        foresee = self._foresee
+        buttons = [*self._runs.values(), *([foresee.button] if foresee else []), self._show]
+        below = [foresee and foresee.question, self._confirm and self._confirm.root, self._code]
+        self.root.children = [self._text, *buttons, *(one for one in below if one)]
 
     def write(self, row: FixRow, language: Language, first: bool) -> None:
         """Put the row's words into its widgets.
@@ -179,6 +196,8 @@ class FixWidget:
         """Let the buttons that run something be pressed, or not."""
         for button in self._runs.values():
             button.disabled = not enabled
+        if self._foresee is not None:
+            self._foresee.enable(enabled)
         if enabled:
             self._settle()
 
@@ -204,6 +223,8 @@ class FixWidget:
 
     def _settle(self) -> None:
         """A fix that did its work cannot be run twice by a second click, nor one that no longer applies at all."""
+        if self._foresee is not None:
+            self._foresee.write(self.plan, self._language, done=self.done)
         for button in self._runs.values():
             self._parts.hide(button, self.plan.applicability == "display_only")
         if self.done:
@@ -219,7 +240,7 @@ class FixWidget:
             return
         if self._confirm is None:
             self._confirm = Confirm(self._question(), self._language, self._buttons, self._answer)
-            self.root.children = [*self.root.children, self._confirm.root]
+            self._arrange()
         self._confirm.write(self._question(), self._language)
         self._parts.hide(self._confirm.root, False)
         self._unfold()  # what is asked for is what is shown
@@ -240,7 +261,7 @@ class FixWidget:
     def _unfold(self) -> None:
         if self._code is None:
             self._code = self._parts.html(whole_code(self._row, self._language, noted=self._first), "oomh-whole-code")
-            self.root.children = [*self.root.children, self._code]
+            self._arrange()
         self._parts.hide(self._code, False)
 
     def _toggle(self) -> None:
