@@ -125,9 +125,10 @@ class OomMagics(Magics):  # type: ignore[misc]
     def _run_metered(self, cell: str, forecast: bool) -> Any:
         """Run a cell as IPython's own %%time does: an error passes on to the shell, after our line."""
         from nb_oomhelper.shell import forecasts
-        from nb_oomhelper.shell.meter import Meter
+        from nb_oomhelper.shell.meter import Meter, tell_mistakes
 
         shell = self.shell
+        self._core.services.attempt(partial(tell_mistakes, cell, self._core, print), None)
         expected = forecasts.before_cell(cell, self._core, print) if forecast else None
         code = shell.transform_cell(cell)
         name = shell.compile.cache(code, shell.displayhook.prompt_count, raw_code=cell)  # for its lines in a traceback
