@@ -119,6 +119,10 @@ def below(found: Estimate, catalog: Catalog, language: Language) -> list[str]:
         language: "en" or "zh".
     """
     lines = _beside(found, language) if found.writing is None else _written(found, found.writing, language)
+    if found.layers is not None:
+        one = found.layers
+        sizes = {"size": say_size(one.size, language), "cache": say_size(one.cache, language)}
+        lines.append(say("plan.layers", language, count=one.count, of=one.of, tokens=one.tokens, **sizes))
     if found.backend != "host":
         lines.append(say("plan.context", language, context=say_size(found.context, language)))
     for fix, _ in found.rows:

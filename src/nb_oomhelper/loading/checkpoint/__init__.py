@@ -17,6 +17,7 @@ from typing import Any
 from nb_oomhelper.loading.checkpoint._cache import FORMS
 from nb_oomhelper.loading.checkpoint._config import read_config
 from nb_oomhelper.loading.checkpoint._files import UnreadableError, check, read_json, whole
+from nb_oomhelper.loading.checkpoint._gguf import one_model, read_ggufs
 from nb_oomhelper.loading.checkpoint._hub import find_snapshot
 from nb_oomhelper.loading.checkpoint._parts import WeightsRead, failed, left_out, summed
 from nb_oomhelper.loading.checkpoint._record import FLOATING, Checkpoint, Config, TensorSize, by_dtype, plain, total
@@ -26,7 +27,7 @@ from nb_oomhelper.records.note import Note, joined, note
 __all__ = ["FLOATING", "FORMS", "Checkpoint", "Config", "TensorSize", "measure"]
 
 DEADLINE = 2.0  # seconds
-_SAFE = ".safetensors"
+_SAFE, _GGUF = ".safetensors", ".gguf"
 # Weights in the order in which transformers (5.23) and diffusers look for them; an index names shards.
 _WHOLE = (
     "model.safetensors",
@@ -116,7 +117,7 @@ def _complete(unknown: Checkpoint, found: WeightsRead, config: Config | None) ->
         tensors=found.tensors,
         size=found.size,
         dtypes=by_dtype(found.tensors),
-        config=config,
+        config=found.config or config,
         note=found.note,
     )
 
@@ -215,7 +216,8 @@ def _read_loose(folder: Path, until: float) -> WeightsRead | None:
             return summed(
                 parts, note("checkpoint.together", count=len(chosen)) if len(chosen) > 1 else None, prefix=False
             )
-    return None
+    ggufs = [name for name in names if name.endswith(_GGUF)]
+    return _read_file(folder / one_model(ggufs), until) if ggufs else None
 
 
 # -- several files ---------------------------------------------------------------------------------------------------
@@ -286,6 +288,8 @@ def _read_file(path: Path, until: float) -> WeightsRead:
         if path.name.endswith(_SAFE):
             tensors = read_header(path, until)
             return WeightsRead(how="safetensors", size=total(tensors), tensors=tensors)
+        if path.name.endswith(_GGUF):
+            return read_ggufs(path, until)
         from nb_oomhelper.loading.checkpoint._torch import read_saved  # zipfile and pickletools, which few need today
 
         saved = read_saved(path, until)

@@ -82,7 +82,7 @@ def read_saved(path: Path, until: float) -> Saved:
         if start[:1] == b"\x80":
             return _read_legacy(file, size, until)
     if start == b"GGUF":
-        raise UnreadableError("checkpoint.gguf")
+        raise UnreadableError("checkpoint.gguf_name")
     raise UnreadableError("checkpoint.unknown_format")
 
 
