@@ -46,6 +46,7 @@ OUTSIDE: dict[str, set[str]] = {
     # builds a model from its config, on request; follows a call of the user's, where torch is imported already
     "torch": {"loading.checkpoint._meta", "forecasting.forecast", "forecasting.without_bytes"},
     "transformers": {"loading.checkpoint._meta"},
+    "huggingface_hub": {"loading.checkpoint._online"},  # on request
     "ipywidgets": {
         "showing.frontends._live",
         "showing.frontends._panel",

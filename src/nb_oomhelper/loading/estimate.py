@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loading.checkpoint import FLOATING, FORMS, Checkpoint, measure
+from nb_oomhelper.loading.checkpoint import FLOATING, FORMS, Checkpoint, measure, measure_online
 from nb_oomhelper.loading.generation import (
     SPARE,
     TOKENS,
@@ -40,6 +40,7 @@ _ROW = "transformers"  # the loader whose options are weighed
 WHOLE: tuple[LoadOption, ...] = ("as_asked", "half", "8bit", "4bit")
 """Ways of loading that keep a model on one device."""
 _AS_STORED = frozenset({"as_asked", "device", "host"})  # ways that leave the weights as they are, for llama.cpp
+NOT_HERE = "checkpoint.not_here"
 _MOST = 1 << 40  # tokens, or texts
 _DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
 
@@ -108,9 +109,10 @@ def plan(
     batch: int | None = None,
     cache: str | None = None,
     revision: str | None = None,
+    online: bool = False,
     catalog: Catalog | None = None,
 ) -> Estimate:
-    """Weigh every way of loading a model that is on this machine. Nothing is loaded.
+    """Weigh every way of loading a model. Nothing is loaded.
 
     Args:
         model: A folder, a file, or a name in the hub's cache.
@@ -121,6 +123,7 @@ def plan(
         cache: What keys and values are kept in: "float16", "fp8", "int8", "int4", "int2" (QuantizedCache), "q8_0",
             "q4_0" (llama.cpp); None for what the model computes in. With any of these three there is `writing`.
         revision: Branch, tag or commit in the hub's cache.
+        online: Ask the hub for the headers of a model that is not here; else nothing goes over the network.
         catalog: The knowledge; None reads the packaged one.
 
     Returns:
@@ -140,6 +143,8 @@ def plan(
     with open_driver(current_shell()) as driver:
         backend, ordinal = _place(driver, device)
         checkpoint = measure(model, revision=revision, build=True)  # it may import torch, and take its time
+        if online and checkpoint.note is not None and checkpoint.note.key == NOT_HERE:
+            checkpoint = measure_online(os.fspath(model), revision=revision)
         snapshot = take_snapshot(driver, backend=backend, device=ordinal, framework="pytorch")
     room = replace(room_for(snapshot, backend, ordinal), wanted=wanted)
     gguf = checkpoint.how == "gguf"

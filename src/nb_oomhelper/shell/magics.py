@@ -158,7 +158,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom fix N                # run fix N of it: exactly the code that the panel shows
             %oom fix N --run          # and the failed cell after it
             %oom fix N --yes          # the same, for a fix that says what it loses
-            %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
+            %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--online] [--json]
             %oom plan M --context N   # and its KV cache, the longest text and largest batch [--batch B] [--cache D]
             %oom forecast CALL        # whether train_step(batch) will fit, before it is run [--yes] [--json]
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …] [--engines]

@@ -9,11 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from nb_oomhelper.loading.checkpoint._cache import CacheLayers
-from nb_oomhelper.loading.checkpoint._files import UnreadableError
+from nb_oomhelper.loading.checkpoint._files import Place, UnreadableError
 from nb_oomhelper.loading.checkpoint._gguf_header import LONGEST_LIST, Described, read_gguf
 from nb_oomhelper.loading.checkpoint._parts import WeightsRead, summed
 from nb_oomhelper.loading.checkpoint._record import Config, plain, total
@@ -26,7 +25,7 @@ _HEADS = "attention.head_count"
 _STATES = (".ssm.", ".wkv.", ".shortconv.", ".kv_lora_rank", ".shared_kv_layers", ".full_attention_interval")
 
 
-def read_ggufs(path: Path, until: float) -> WeightsRead:
+def read_ggufs(path: Place, until: float) -> WeightsRead:
     """Read a GGUF file, and of a model that is split the files beside it.
 
     Args:
@@ -44,7 +43,7 @@ def read_ggufs(path: Path, until: float) -> WeightsRead:
     return replace(summed(parts, None, prefix=False), config=config)
 
 
-def _attempt_gguf(path: Path, known: Described | None, until: float) -> WeightsRead | UnreadableError:
+def _attempt_gguf(path: Place, known: Described | None, until: float) -> WeightsRead | UnreadableError:
     try:
         tensors = (known or read_gguf(path, until)).tensors
     except UnreadableError as error:
@@ -52,7 +51,7 @@ def _attempt_gguf(path: Path, known: Described | None, until: float) -> WeightsR
     return WeightsRead(how="gguf", size=total(tensors), tensors=tensors)
 
 
-def shards_of(path: Path, said: Mapping[str, Any]) -> list[str]:
+def shards_of(path: Place, said: Mapping[str, Any]) -> list[str]:
     """Give the names of all files of a model that is split, this one among them; of one file, its own.
 
     Args:

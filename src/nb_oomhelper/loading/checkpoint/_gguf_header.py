@@ -10,10 +10,9 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from nb_oomhelper.loading.checkpoint._files import UnreadableError, check, opened
+from nb_oomhelper.loading.checkpoint._files import Place, UnreadableError, check, opened
 from nb_oomhelper.loading.checkpoint._record import TensorSize, plain
 
 MAGIC = b"GGUF"
@@ -82,7 +81,7 @@ class Described:
     data: int
 
 
-def read_gguf(path: Path, until: float) -> Described:
+def read_gguf(path: Place, until: float) -> Described:
     """Read the header of a file.
 
     Args:

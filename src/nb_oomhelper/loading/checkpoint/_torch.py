@@ -13,10 +13,9 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from nb_oomhelper.loading.checkpoint._files import LateError, UnreadableError, check, opened
+from nb_oomhelper.loading.checkpoint._files import LateError, Place, UnreadableError, check, opened
 from nb_oomhelper.loading.checkpoint._pickle import Storage, Tensor, follow, walk
 from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
 from nb_oomhelper.records.note import Note, note
@@ -64,7 +63,7 @@ class Saved:
     note: Note | None = None
 
 
-def read_saved(path: Path, until: float) -> Saved:
+def read_saved(path: Place, until: float) -> Saved:
     """Read what a file of torch.save holds; each storage counts once, however many tensors show it.
 
     Args:
