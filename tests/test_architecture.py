@@ -49,6 +49,7 @@ OUTSIDE: dict[str, set[str]] = {
         *("forecasting.forecast", "forecasting.without_bytes", "forecasting.beside_operations"),
     },
     "transformers": {"loading.checkpoint._meta"},
+    "huggingface_hub": {"loading.checkpoint._online"},  # on request
     "ipywidgets": {
         "showing.frontends._live",
         "showing.frontends._panel",

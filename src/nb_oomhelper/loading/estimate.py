@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from nb_oomhelper.errors import KnowledgeError, UsageError
 from nb_oomhelper.knowledge.catalog import Catalog, load_catalog
 from nb_oomhelper.knowledge.versions import installed_version
-from nb_oomhelper.loading.checkpoint import FLOATING, FORMS, Checkpoint, measure
+from nb_oomhelper.loading.checkpoint import FLOATING, FORMS, Checkpoint, measure, measure_online
 from nb_oomhelper.loading.generation import (
     SPARE,
     TOKENS,
@@ -24,6 +24,7 @@ from nb_oomhelper.loading.generation import (
     needed_for,
     start_vllm,
 )
+from nb_oomhelper.loading.layers import LayersOnGpu, layers_on_gpu
 from nb_oomhelper.loading.loaders import load_rows, spell
 from nb_oomhelper.loading.placement import SLACK, MemoryBudget, estimate_placement
 from nb_oomhelper.loading.reload import room_for
@@ -38,6 +39,8 @@ from nb_oomhelper.session import current_shell
 _ROW = "transformers"  # the loader whose options are weighed
 WHOLE: tuple[LoadOption, ...] = ("as_asked", "half", "8bit", "4bit")
 """Ways of loading that keep a model on one device."""
+_AS_STORED = frozenset({"as_asked", "device", "host"})  # ways that leave the weights as they are, for llama.cpp
+NOT_HERE = "checkpoint.not_here"
 _MOST = 1 << 40  # tokens, or texts
 _DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
 
@@ -80,6 +83,7 @@ class Estimate:
         beside: What a forward pass takes beside the weights, estimated.
         rows: Fix id and placement, the least loss first.
         writing: What generating text takes, where that was asked for.
+        layers: Of a GGUF file that does not fit on the GPU: how many of its layers would.
     """
 
     model: str
@@ -93,6 +97,7 @@ class Estimate:
     beside: ForwardPassEstimate
     rows: tuple[tuple[str, Placement], ...]
     writing: Writing | None = None
+    layers: LayersOnGpu | None = None
 
 
 def plan(
@@ -104,9 +109,10 @@ def plan(
     batch: int | None = None,
     cache: str | None = None,
     revision: str | None = None,
+    online: bool = False,
     catalog: Catalog | None = None,
 ) -> Estimate:
-    """Weigh every way of loading a model that is on this machine. Nothing is loaded.
+    """Weigh every way of loading a model. Nothing is loaded.
 
     Args:
         model: A folder, a file, or a name in the hub's cache.
@@ -117,6 +123,7 @@ def plan(
         cache: What keys and values are kept in: "float16", "fp8", "int8", "int4", "int2" (QuantizedCache), "q8_0",
             "q4_0" (llama.cpp); None for what the model computes in. With any of these three there is `writing`.
         revision: Branch, tag or commit in the hub's cache.
+        online: Ask the hub for the headers of a model that is not here; else nothing goes over the network.
         catalog: The knowledge; None reads the packaged one.
 
     Returns:
@@ -132,16 +139,23 @@ def plan(
     row = load_rows().row(_ROW)
     if row is None:
         raise KnowledgeError(f"loaders.toml has no row {_ROW!r}")
-    asked = dtype or spell(row, "$default_dtype", {}, installed_version)
+    told = dtype or spell(row, "$default_dtype", {}, installed_version)
     with open_driver(current_shell()) as driver:
         backend, ordinal = _place(driver, device)
         checkpoint = measure(model, revision=revision, build=True)  # it may import torch, and take its time
+        if online and checkpoint.note is not None and checkpoint.note.key == NOT_HERE:
+            checkpoint = measure_online(os.fspath(model), revision=revision)
         snapshot = take_snapshot(driver, backend=backend, device=ordinal, framework="pytorch")
     room = replace(room_for(snapshot, backend, ordinal), wanted=wanted)
+    gguf = checkpoint.how == "gguf"
+    if gguf and dtype not in (None, "auto"):
+        raise UsageError("a GGUF file is used as it is stored: no dtype goes with it")
+    asked = "auto" if gguf else told
     weighed = [
         (fix.id, found)
         for fix in (catalog or load_catalog()).fixes
         if fix.options and all(row.option(name) for name in fix.options)
+        if not gguf or _AS_STORED.issuperset(fix.options)
         if (found := estimate_placement(fix.options, checkpoint, asked, room)) is not None
     ]
     return Estimate(
@@ -156,6 +170,7 @@ def plan(
         beside=beside(checkpoint.config),
         rows=tuple(weighed),
         writing=None if wanted is None else _write(wanted, checkpoint, asked, room, tuple(weighed), snapshot),
+        layers=layers_on_gpu(checkpoint, wanted or Generation(tokens=TOKENS), room) if gguf else None,
     )
 
 
@@ -194,7 +209,7 @@ def _write(
         peak=needed_for(config, wanted, computed),
         formula=formula_of(config, wanted, form),
         rooms=tuple(rooms),
-        vllm=start_vllm(config, wanted, half, on_gpu),
+        vllm=None if checkpoint.how == "gguf" else start_vllm(config, wanted, half, on_gpu),
     )
 
 
@@ -229,7 +244,8 @@ def fit_whole(found: Estimate, backend: str, free: int | None) -> dict[LoadOptio
     """
     host = free if backend == "host" else None
     room = MemoryBudget(backend=backend, device=None if backend == "host" else 0, free=free, host=host)
-    weighed = {way: estimate_placement((way,), found.checkpoint, found.dtype, room) for way in WHOLE}
+    ways = [way for way in WHOLE if found.checkpoint.how != "gguf" or way in _AS_STORED]
+    weighed = {way: estimate_placement((way,), found.checkpoint, found.dtype, room) for way in ways}
     return {way: one for way, one in weighed.items() if one is not None}
 
 

@@ -125,9 +125,10 @@ class OomMagics(Magics):  # type: ignore[misc]
     def _run_metered(self, cell: str, forecast: bool) -> Any:
         """Run a cell as IPython's own %%time does: an error passes on to the shell, after our line."""
         from nb_oomhelper.shell import forecasts
-        from nb_oomhelper.shell.meter import Meter
+        from nb_oomhelper.shell.meter import Meter, tell_mistakes
 
         shell = self.shell
+        self._core.services.attempt(partial(tell_mistakes, cell, self._core, print), None)
         expected = forecasts.before_cell(cell, self._core, print) if forecast else None
         code = shell.transform_cell(cell)
         name = shell.compile.cache(code, shell.displayhook.prompt_count, raw_code=cell)  # for its lines in a traceback
@@ -157,7 +158,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom fix N                # run fix N of it: exactly the code that the panel shows
             %oom fix N --run          # and the failed cell after it
             %oom fix N --yes          # the same, for a fix that says what it loses
-            %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--json]; nothing is loaded
+            %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--online] [--json]
             %oom plan M --context N   # and its KV cache, the longest text and largest batch [--batch B] [--cache D]
             %oom forecast CALL        # whether train_step(batch) will fit, before it is run [--yes] [--json]
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …] [--engines]

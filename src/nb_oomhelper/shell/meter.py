@@ -1,14 +1,32 @@
-"""`%%gpumem`: how much memory a cell took, in words."""
+"""`%%gpumem`: which mistakes a cell's code shows before it runs, and how much memory it took, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from nb_oomhelper.failure.detection import detect
+from nb_oomhelper.holders.scope import scope_of
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.memory.allocators import allocators_by_gpu, refusals_of
 from nb_oomhelper.memory.peaks import Peak, Peaks
+from nb_oomhelper.remedies.foreseen import foresee
+from nb_oomhelper.shell.core import Core
+from nb_oomhelper.showing.foreseen_text import tell
 from nb_oomhelper.showing.memory_table import say_caught, say_peak
+
+
+def tell_mistakes(cell: str, core: Core, write: Callable[[str], None]) -> None:
+    """Tell of mistakes that the code of a cell shows, a line each; nothing of it is run.
+
+    Args:
+        cell: Its source.
+        core: The extension.
+        write: Takes what is told.
+    """
+    where = scope_of(core.services.shell)
+    for line in tell(foresee(where.variables, cell, where.inputs), core.settings.pick_language()):
+        write(line)
 
 
 class Meter:

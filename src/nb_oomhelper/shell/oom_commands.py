@@ -155,7 +155,7 @@ def _parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 def _add_plan(add: Callable[..., _Parser]) -> None:
     plan = add(
         "plan",
-        "MODEL [--device N | --engines] [--dtype D] [--context N] [--batch B] [--cache D] [--json]",
+        "MODEL [--device N | --engines] [--dtype D] [--context N] [--batch B] [--cache D] [--online] [--json]",
         _plan,
         "show where a model would fit, each way of loading it; nothing is loaded",
         "With --context, --batch or --cache: keys and values to the byte, the longest text, the largest batch, vLLM.",
@@ -167,6 +167,7 @@ def _add_plan(add: Callable[..., _Parser]) -> None:
     plan.add_argument("--batch", metavar="B", type=_number, help="texts side by side")
     plan.add_argument("--cache", metavar="D", help="what keys and values are kept in: float16, fp8, int4, q8_0, …")
     plan.add_argument("--engines", action="store_true", help="on the workers of ipyparallel, Dask and Ray, and on all")
+    plan.add_argument("--online", action="store_true", help="ask the hub for the headers of a model that is not here")
     plan.add_argument("--json", action="store_true", help="print it for programs: sizes in bytes, unknown is null")
 
 
@@ -277,7 +278,7 @@ def _plan(options: Namespace, core: Core) -> None:
     text = {"tokens": options.context, "batch": options.batch, "cache": options.cache}
     if options.engines and any(one is not None for one in text.values()):
         raise UsageError("%oom plan --engines takes no --context, --batch or --cache")
-    found = plan(model, device=options.device, dtype=options.dtype, catalog=catalog, **text)
+    found = plan(model, device=options.device, dtype=options.dtype, online=options.online, catalog=catalog, **text)
     before = load_table.above(found, language)
     if options.engines:
         drawn = on_engines.plan_table(found, before[:-1], language, as_json=options.json)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from nb_oomhelper.knowledge.catalog import Catalog
 from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.loading.estimate import Estimate, Writing
+from nb_oomhelper.loading.checkpoint import is_name
+from nb_oomhelper.loading.estimate import NOT_HERE, Estimate, Writing
 from nb_oomhelper.loading.generation import VLLM_SHARE, VllmStart
 from nb_oomhelper.records.remedy import Placement
 from nb_oomhelper.showing.notes import for_json, say_note
@@ -99,11 +100,14 @@ def above(found: Estimate, language: Language) -> list[str]:
     else:
         size = say_size(checkpoint.size, language)
         how = say(f"plan.{checkpoint.how}", language)
-        key = "plan.computed" if checkpoint.how == "config" else "plan.size"
+        here = "plan.size" if checkpoint.folder is not None or checkpoint.how == "memory" else "plan.size_online"
+        key = "plan.computed" if checkpoint.how == "config" else here
         first = say(key, language, model=found.model, size=size, dtypes=dtypes or "?", how=how)
     lines = [first]
     if checkpoint.size is not None and checkpoint.note:
         lines.append(say("plan.note", language, note=say_note(checkpoint.note, language)))
+    if checkpoint.note is not None and checkpoint.note.key == NOT_HERE and "/" in found.model and is_name(found.model):
+        lines.append(say("plan.online", language, model=found.model))
     free, host = say_size(found.free, language), say_size(found.host, language)
     if found.backend == "host":
         return [*lines, say("plan.room_host", language, host=host)]
@@ -119,6 +123,10 @@ def below(found: Estimate, catalog: Catalog, language: Language) -> list[str]:
         language: "en" or "zh".
     """
     lines = _beside(found, language) if found.writing is None else _written(found, found.writing, language)
+    if found.layers is not None:
+        one = found.layers
+        sizes = {"size": say_size(one.size, language), "cache": say_size(one.cache, language)}
+        lines.append(say("plan.layers", language, count=one.count, of=one.of, tokens=one.tokens, **sizes))
     if found.backend != "host":
         lines.append(say("plan.context", language, context=say_size(found.context, language)))
     for fix, _ in found.rows:

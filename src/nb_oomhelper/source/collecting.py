@@ -14,7 +14,7 @@ from nb_oomhelper.source.tree import is_at, last_name, pairs, parents_of, walk
 _ADDS = frozenset({"append", "appendleft", "add"})
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)  # `.item()` can be written right behind them
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_REDUCTIONS = frozenset(
+REDUCTIONS = frozenset(
     {"cross_entropy", "mse_loss", "nll_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy", "kl_div"}
     | {"binary_cross_entropy_with_logits", "mean", "sum"}
 )
@@ -254,7 +254,7 @@ def _losses(body: list[ast.stmt]) -> frozenset[str]:
         if isinstance(called, ast.Attribute) and called.attr == "backward" and isinstance(called.value, ast.Name):
             found.add(called.value.id)
         for target, value in pairs(node):
-            if isinstance(target, ast.Name) and isinstance(value, ast.Call) and last_name(value.func) in _REDUCTIONS:
+            if isinstance(target, ast.Name) and isinstance(value, ast.Call) and last_name(value.func) in REDUCTIONS:
                 arguments = {one.arg for one in value.keywords} & {"dim", "axis", "reduction", "keepdim"}
                 if not arguments and (last_name(value.func) not in ("mean", "sum") or not value.args):
                     found.add(target.id)

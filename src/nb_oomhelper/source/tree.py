@@ -64,6 +64,13 @@ def last_name(function: ast.expr) -> str | None:
     return function.id if isinstance(function, ast.Name) else None
 
 
+def is_path(node: ast.expr) -> bool:
+    """Tell whether an expression is a name with attributes and keys behind it."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
 def names_in(node: ast.AST) -> set[str]:
     """Give the names of variables in some code.
 

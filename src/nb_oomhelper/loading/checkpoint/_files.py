@@ -11,9 +11,10 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, cast
 
 from nb_oomhelper.records.note import Note, note
 
@@ -53,13 +54,60 @@ def check(until: float) -> None:
         raise LateError("checkpoint.late")
 
 
+class Place(Protocol):
+    """A file or folder: as much of `pathlib.Path` as is asked for here, so that it may lie elsewhere."""
+
+    @property
+    def name(self) -> str:
+        """Its last name."""
+
+    @property
+    def parent(self) -> Place:
+        """The folder that it is in."""
+
+    def __truediv__(self, name: str, /) -> Place: ...
+
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder."""
+
+
+class Elsewhere(Place, Protocol):
+    """A file or folder that is not on this machine."""
+
+    def opened(self) -> AbstractContextManager[tuple[BinaryIO, int]]:
+        """Open the file and tell its size in bytes; raises `UnreadableError`."""
+
+    def names(self) -> list[str]:
+        """Give the names of the files that are right in the folder."""
+
+
+def names_in(folder: Place, most: int) -> list[str]:
+    """Give the names of the files that are right in a folder, sorted.
+
+    Args:
+        folder: The folder.
+        most: How many are looked at.
+    """
+    if not isinstance(folder, Path):
+        return sorted(cast("Elsewhere", folder).names()[:most])
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in islice(entries, most) if entry.is_file())
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def opened(path: Place) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file and tell its size in bytes.
 
     Raises:
         UnreadableError: It cannot be opened, or is no regular file.
     """
+    if not isinstance(path, Path):
+        with cast("Elsewhere", path).opened() as there:
+            yield there
+        return
     try:
         descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
@@ -77,7 +125,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
             raise UnreadableError("checkpoint.io_error", error=error.strerror) from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """Read a file that is one JSON object.
 
     Raises:

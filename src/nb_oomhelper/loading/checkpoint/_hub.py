@@ -17,6 +17,11 @@ _REVISION = re.compile(r"[\w.+-]+(?:/[\w.+-]+)*", re.ASCII)
 _LONGEST = 200  # characters of a reference; a commit has 40
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a text may be the name of a model on the hub: "org/name", or "name" for a few old ones."""
+    return _NAME.fullmatch(name) is not None and ".." not in name and not name.startswith(".")
+
+
 def find_snapshot(name: str, cache_dir: Path | None, revision: str | None) -> Path | None:
     """Find the folder with a model's files.
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from nb_oomhelper.loading.checkpoint._files import UnreadableError
-from nb_oomhelper.loading.checkpoint._record import TensorSize, plain, total
+from nb_oomhelper.loading.checkpoint._record import Config, TensorSize, plain, total
 from nb_oomhelper.records.note import Note, joined, note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsRead:
-    """What one look at weights gave: as in `Checkpoint`, which has its source and config besides."""
+    """What one look at weights gave: as in `Checkpoint`, which has its source besides, and mostly another's config."""
 
-    how: Literal["safetensors", "index", "pickle", "config"]
+    how: Literal["safetensors", "index", "pickle", "gguf", "config"]
     size: int
+    config: Config | None = None
     tensors: tuple[TensorSize, ...] = ()
     note: Note | None = None
 
@@ -45,7 +46,7 @@ def summed(parts: Mapping[str, WeightsRead | UnreadableError], first: Note | Non
     known = all(part.tensors or not part.size for part in good.values())
     notes = [note("checkpoint.of", name=plain(name), why=part.note) for name, part in good.items() if part.note]
     return WeightsRead(
-        how="safetensors" if all(part.how == "safetensors" for part in good.values()) else "pickle",
+        how=kinds.pop() if len(kinds := {part.how for part in good.values()}) == 1 else "pickle",
         size=total(tensors.values()) if known else sum(part.size for part in good.values()),
         tensors=tuple(tensors.values()) if known else (),
         note=joined(first, *notes, left_out("checkpoint.parts_out", bad, len(parts)) if bad else None),

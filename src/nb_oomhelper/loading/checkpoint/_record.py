@@ -127,8 +127,8 @@ class Checkpoint:
     Attributes:
         source: The folder, file or name as it was asked for.
         how: What tells the size: the headers of safetensors files; an index, whose shards are not all
-            there; torch's own files; the config alone (nothing of the weights is there); memory, where the
-            model is already; or nothing.
+            there; torch's own files; headers of GGUF files; the config alone (nothing of the weights is
+            there); memory, where the model is already; or nothing.
         tensors: What is stored, in the order of the files; empty where only a total is known.
         size: Bytes as stored, or None for unknown.
         dtypes: Bytes by dtype, largest first; empty where only a total is known.
@@ -138,7 +138,7 @@ class Checkpoint:
     """
 
     source: str
-    how: Literal["safetensors", "index", "pickle", "config", "memory", "unknown"]
+    how: Literal["safetensors", "index", "pickle", "gguf", "config", "memory", "unknown"]
     tensors: tuple[TensorSize, ...] = field(default=(), repr=False)  # hundreds of them
     size: int | None = None
     dtypes: tuple[tuple[str, int], ...] = ()

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import math
 import struct
-from pathlib import Path
 from typing import Any
 
-from nb_oomhelper.loading.checkpoint._files import LONGEST_JSON, UnreadableError, check, opened, parse_json, whole
+from nb_oomhelper.loading.checkpoint._files import (
+    LONGEST_JSON,
+    Place,
+    UnreadableError,
+    check,
+    opened,
+    parse_json,
+    whole,
+)
 from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
 
 _DTYPES = {
@@ -42,7 +49,7 @@ _DTYPES = {
 _MOST_DIMENSIONS = 64  # as many as torch allows
 
 
-def read_header(path: Path, until: float) -> tuple[TensorSize, ...]:
+def read_header(path: Place, until: float) -> tuple[TensorSize, ...]:
     """Read what a safetensors file holds, in the order in which it is stored.
 
     Args:

@@ -13,10 +13,9 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from nb_oomhelper.loading.checkpoint._files import LateError, UnreadableError, check, opened
+from nb_oomhelper.loading.checkpoint._files import LateError, Place, UnreadableError, check, opened
 from nb_oomhelper.loading.checkpoint._pickle import Storage, Tensor, follow, walk
 from nb_oomhelper.loading.checkpoint._record import BITS, TensorSize, plain
 from nb_oomhelper.records.note import Note, note
@@ -64,7 +63,7 @@ class Saved:
     note: Note | None = None
 
 
-def read_saved(path: Path, until: float) -> Saved:
+def read_saved(path: Place, until: float) -> Saved:
     """Read what a file of torch.save holds; each storage counts once, however many tensors show it.
 
     Args:
@@ -82,7 +81,7 @@ def read_saved(path: Path, until: float) -> Saved:
         if start[:1] == b"\x80":
             return _read_legacy(file, size, until)
     if start == b"GGUF":
-        raise UnreadableError("checkpoint.gguf")
+        raise UnreadableError("checkpoint.gguf_name")
     raise UnreadableError("checkpoint.unknown_format")
 
 
