@@ -20,6 +20,7 @@ from nb_oomhelper.remedies.let_go import find_let_go
 from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.only_a_part import find_fewer_results, find_less_data
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
+from nb_oomhelper.remedies.rows_at_once import find_rows_at_once
 from nb_oomhelper.remedies.step_wise import find_whole_steps
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
@@ -67,6 +68,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_let_go(written, held, shortage, places)
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
+    yield from find_rows_at_once(written, event, shortage, places)
     yield from find_less_data(written, event, shortage, places)
     yield from find_fewer_results(written, event, held, places)
 
