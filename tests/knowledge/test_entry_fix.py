@@ -252,6 +252,7 @@ class TestFixes:
             ("by-parts", "unsafe", (), "mistake"),
             ("model-in-parts", "unsafe", (), "mistake"),
             ("pairs-in-parts", "unsafe", (), "mistake"),
+            ("rows-apart", "unsafe", (), "mistake"),
             ("no-grad-function", "unsafe", (), "mistake"),
             ("step-in-parts", "unsafe", (), "mistake"),
             ("no-grad", "unsafe", (), "cell"),

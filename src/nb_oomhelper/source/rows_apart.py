@@ -213,13 +213,10 @@ def _call(text: SourceText, value: ast.expr, inputs: list[str]) -> str:
     """`nb_oomhelper.in_parts(predict, x)`, where the call is of the tables alone; else with a lambda."""
     start, end = text.span(value)
     names = ", ".join(inputs)
-    if (
-        isinstance(value, ast.Call)
-        and not value.keywords
-        and not any(isinstance(one, ast.Call) for one in ast.walk(value.func))
-    ):
-        if [one.id if isinstance(one, ast.Name) else "" for one in value.args] == inputs:
-            one, two = text.span(value.func)
+    if isinstance(value, ast.Call) and not value.keywords:
+        plain = not any(isinstance(one, ast.Call) for one in ast.walk(value.func))
+        one, two = text.span(value.func)
+        if plain and [getattr(one, "id", "") for one in value.args] == inputs:
             return f"nb_oomhelper.in_parts({text.text[one:two]}, {names})"
     return f"nb_oomhelper.in_parts(lambda {names}: {text.text[start:end]}, {names})"
 
