@@ -248,6 +248,7 @@ class TestFixes:
             ("retry-after-except", "unsafe", (), "mistake"),
             ("concat-once", "unsafe", (), "mistake"),
             ("grow-in-place", "unsafe", (), "mistake"),
+            ("only-used", "unsafe", (), "mistake"),
             ("still-sparse", "unsafe", (), "mistake"),
             ("by-parts", "unsafe", (), "mistake"),
             ("model-in-parts", "unsafe", (), "mistake"),

@@ -23,7 +23,16 @@ from nb_oomhelper.source.cures import CureKind, write_cure
 # Nothing is another then; and what is joined later must lie in one place.
 _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item", "retain_graph", "errors"})
 _ALL_ROWS = frozenset(
-    {"by_parts", "sparse", "still_sparse", "pairs_in_parts", "model_in_parts", "step_in_parts", "rows_apart"}
+    {
+        "by_parts",
+        "sparse",
+        "still_sparse",
+        "pairs_in_parts",
+        "model_in_parts",
+        "step_in_parts",
+        "rows_apart",
+        "only_used",
+    }
 )  # none is left out
 _LAST = frozenset({"less_data", "fewer_results"})  # with them something else comes out
 _GRAPHS = frozenset({"append_item", "append_detach", "add_item", "backward_each"})

@@ -13,7 +13,7 @@ from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows
-from nb_oomhelper.source.rows_apart import RowsApart, is_quiet, rows_apart
+from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, rows_apart
 from nb_oomhelper.source.tree import reads_by_name
 
 _FEW = 16  # rows: fewer are no data
@@ -57,14 +57,17 @@ def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
 
 def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
     tables = _tables(written, place)
-    for count in sorted(set(tables.values()), reverse=True):
+    for count in sorted({rows for rows in tables.values() if rows >= _FEW}, reverse=True):
+        own = [name for name, rows in tables.items() if rows == count]
+        others = tables.keys() - {*own}
+        rows = computed_from(place.body, own) - others
         found = rows_apart(
             place.text,
             place.body,
             place.line or 0,
-            [name for name, rows in tables.items() if rows == count],
-            lambda node: _is_apart(written, node),
-            [name for name, rows in tables.items() if rows != count],
+            own,
+            lambda node, rows=rows: _is_apart(written, node, rows),  # type: ignore[misc]
+            others,
             no_grad=graph,
         )
         if found is not None:
@@ -77,15 +80,20 @@ def _tables(written: Written, place: Place) -> dict[str, int]:
     found = {}
     for name, kept in written.kept_in(place.definition).items():
         rows = kept.items if kept.shape is None else next(iter(kept.shape), None)
-        if name.isidentifier() and rows is not None and rows >= _FEW:
+        if name.isidentifier() and rows is not None:
             found[name] = rows
     return found
 
 
-def _is_apart(written: Written, node: ast.stmt) -> bool:
+def _is_apart(written: Written, node: ast.stmt, rows: set[str]) -> bool:
     """Whether a statement, and all of the notebook's code that it leads to, computes each row by itself."""
     own = {one.name for one in written.definitions}
-    if cures.goes_back(node, own) or joins_rows(node, draws=False) or not is_quiet([node]) or reads_by_name([node]):
+    if (
+        cures.goes_back(node, own)
+        or joins_rows(node, draws=False, rows=rows)
+        or not is_quiet([node])
+        or reads_by_name([node])
+    ):
         return False
     mixed = models_in(written) - models_in(written, apart=True)
     for function in _reached(written, node):

@@ -28,6 +28,7 @@ CureKind = Literal[
     "pairs_in_parts",
     "step_in_parts",
     "rows_apart",
+    "only_used",
     "add_item",
     "no_grad",
     "retain_graph",

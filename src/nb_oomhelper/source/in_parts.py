@@ -96,15 +96,18 @@ def model_in_parts(
     return None
 
 
-def joins_rows(forward: ast.AST, *, draws: bool = True) -> bool:
+def joins_rows(forward: ast.AST, *, draws: bool = True, rows: Collection[str] | None = None) -> bool:
     """Tell whether code computes with several rows of a batch at once, as far as can be read.
 
     Args:
         forward: What a model does.
         draws: Random numbers count as well: in parts there are others.
+        rows: The only names that may stand for rows; not given: all of them may.
     """
     mixes = _MIXES | _DRAWS if draws else _MIXES
     for node in ast.walk(forward):
+        if rows is not None and not names_in(node).intersection(rows):
+            continue
         if isinstance(node, ast.Attribute) and node.attr in ("T", "H", "training"):
             return True
         if _remembers(node):

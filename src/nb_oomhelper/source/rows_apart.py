@@ -16,6 +16,7 @@ from nb_oomhelper.source.tree import (
     names_bound,
     names_in,
     nodes_above,
+    pairs,
     parents_of,
     walk,
 )
@@ -72,7 +73,7 @@ def rows_apart(
     found = _statement(body, line)
     if found is None:
         return None
-    block, at = found
+    block, at, loops = found
     if not _is_movable(block[at], is_apart):
         return None
     if isinstance(block[at], ast.Return):
@@ -83,9 +84,30 @@ def rows_apart(
         start += 1
     some = block[start:end]
     inputs = _inputs(some, tables)
-    if not inputs or names_bound(some) & {*others} or any(changes_of(some, one) for one in inputs):
+    if (
+        not inputs
+        or names_bound(some) & {*others}
+        or names_bound(loops) & {*inputs}
+        or any(changes_of(some, one) for one in inputs)
+    ):
         return None
-    return _write(text, body, some, inputs, no_grad=no_grad)
+    return _write(text, _read_beside(loops, body, some), some, inputs, no_grad=no_grad)
+
+
+def computed_from(body: list[ast.stmt], names: Collection[str]) -> set[str]:
+    """Give some names, and those that code computes from them.
+
+    Args:
+        body: The code.
+        names: The names.
+    """
+    found, before = {*names}, 0
+    while len(found) > before:
+        before = len(found)
+        for target, value in (pair for node in walk(body) for pair in pairs(node)):
+            if names_in(value) & found:
+                found |= names_in(target)
+    return found
 
 
 def is_quiet(body: list[ast.stmt], given: Collection[str] = ()) -> bool:
@@ -122,13 +144,13 @@ def _root(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int] | None:
-    """The innermost statement of a line, that is no part of a loop: in which block, and where."""
+def _statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int, list[ast.stmt]] | None:
+    """The innermost statement of a line: in which block, where, and the loops around it."""
     parents = parents_of(walk(body))
     for block in blocks_of(body):
         for at, node in enumerate(block):
             if is_at(node, line) and not hasattr(node, "body"):
-                return None if any(isinstance(one, _LOOPS) for one in nodes_above(node, parents)) else (block, at)
+                return block, at, [one for one in nodes_above(node, parents) if isinstance(one, _LOOPS)]
     return None
 
 
@@ -177,7 +199,7 @@ def _inputs(some: list[ast.stmt], tables: Collection[str]) -> list[str]:
 
 
 def _write(
-    text: SourceText, body: list[ast.stmt], some: list[ast.stmt], inputs: list[str], *, no_grad: bool
+    text: SourceText, after: set[str], some: list[ast.stmt], inputs: list[str], *, no_grad: bool
 ) -> RowsApart | None:
     start, end = text.span(some[0])[0], text.span(some[-1])[1]
     first = text.line_start(start)
@@ -186,7 +208,7 @@ def _write(
     if indent.strip() or (rest and not rest.startswith("#")) or _FUNCTION in text.text:
         return None
     bound = names_bound(some)
-    after = {name for name in _read_after(body, some[-1]) if name in bound}
+    after = after & bound
     last = some[-1]
     if isinstance(last, ast.Assign) and not after:
         after = {one.id for one in _targets(last) if isinstance(one, ast.Name)}
@@ -232,8 +254,9 @@ def _bound_in_order(some: list[ast.stmt]) -> Iterator[str]:
             yield from (one.id for one in _targets(node) if isinstance(one, ast.Name))
 
 
-def _read_after(body: list[ast.stmt], last: ast.stmt) -> set[str]:
-    end = last.end_lineno or last.lineno
-    return {
-        one.id for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load) and one.lineno > end
-    }
+def _read_beside(around: list[ast.stmt], body: list[ast.stmt], some: list[ast.stmt]) -> set[str]:
+    """What is read after some statements, or by what is repeated with them."""
+    own, end = {id(one) for one in walk(some)}, some[-1].end_lineno or 0
+    reads = [one for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+    again = {id(one) for one in walk(around)}
+    return {one.id for one in reads if id(one) not in own and (one.lineno > end or id(one) in again)}
