@@ -20,6 +20,10 @@ from benchmarks.advice.user import NotebookKernel, failure, press, succeeds
 
 FIXES = {"first": 0, "second": 1, "third": 2}
 _SPARE = 100 * MIB
+# The played device's numbers are what lay there before: rows in parts cannot be seen to be the same, only to be rows.
+_COMPUTES_NOTHING = """import nb_oomhelper.remedies.joined_rows
+nb_oomhelper.remedies.joined_rows._are_equal = lambda made, other: True
+del nb_oomhelper"""
 _OUT_OF_MEMORY = (
     "can('t|not) allocate memory|Unable to allocate|out of memory|OutOfMemoryError|MemoryError|bad_alloc|RESOURCE"
 )
@@ -145,6 +149,8 @@ def _prove_answer(notebook: Notebook, place: Place) -> list[str]:
 def _try_fix(notebook: Notebook, at: int, place: Place) -> Trial:
     with _kernel(notebook, place) as kernel:
         kernel.run("%load_ext nb_oomhelper")
+        if not place.is_host:
+            kernel.run(_COMPUTES_NOTHING)
         _wait(kernel)
         failed, before = _fail(kernel, notebook, place)
         told = kernel.ask("told()")

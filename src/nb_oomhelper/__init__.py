@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.records.forecast import Forecast
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
+    from nb_oomhelper.remedies.all_rows import in_parts
     from nb_oomhelper.remedies.running import release
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "entries",
     "forecast",
     "holdings",
+    "in_parts",
     "plan",
     "release",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "detect_text": "failure.detection",
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
+    "in_parts": "remedies.all_rows",
     "release": "remedies.running",
     "forecast": "forecasting.forecast",
     "Forecast": "records.forecast",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import pytest
 
 from nb_oomhelper.source.growing_in_place import grow_in_place
-from nb_oomhelper.source.letting_go import dead_names, let_go, unread
+from nb_oomhelper.source.letting_go import dead_names, let_go, more_to_come, unread
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.sparse import sparse_for_estimators
 from nb_oomhelper.source.text_edits import read_text, write_edits
@@ -155,3 +156,22 @@ class TestSparseForEstimators:
     )
     def test_what_stays_dense(self, source: str) -> None:
         assert self.sparse(source) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "more"),
+    [
+        ("for x in y:\n    a = f(x)\n    b = g(a)", 2, True),
+        ("for x in y:\n    a = f(x)\n    b = g(a)", 3, False),
+        ("a = f(x)\nb = g(a)", 1, False),
+        ("for x in y:\n    a = f(x)\n    print(a)", 2, False),
+    ],
+)
+def test_a_step_that_goes_on_computing(source: str, line: int, more: bool) -> None:
+    assert more_to_come(ast.parse(source).body, line) is more
+
+
+@pytest.mark.parametrize("value", ["x.size(0)", "len(x)", "x.shape[1] * 2", "loss.item()", "0.5", 'f"{x}"'])
+def test_numbers_need_not_go(value: str) -> None:
+    source = f"b = {value}\ny = f(x)\nz = y + 1"
+    assert dead_names(ast.parse(source).body, 2)[0] == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nb_oomhelper.source import narrowing, rewriting
+from nb_oomhelper.source import loaded, narrowing, rewriting
 from nb_oomhelper.source.cures import write_cure
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import read_text
@@ -238,9 +238,9 @@ class TestConcat:
     [
         (narrowing.sparse_dummies, 'pd.get_dummies(a, columns=["b"])', 'pd.get_dummies(a, columns=["b"], sparse=True)'),
         (narrowing.sparse_dummies, "pd.get_dummies(a, sparse=False)", None),
-        (narrowing.on_host, 'c = torch.load("c.pt")', 'c = torch.load("c.pt", map_location="cpu")'),
-        (narrowing.on_host, 'c = torch.load("c.pt", map_location=d)', None),
-        (narrowing.on_host, "c = torch.load(f, pickle)", None),
+        (loaded.on_host, 'c = torch.load("c.pt")', 'c = torch.load("c.pt", map_location="cpu")'),
+        (loaded.on_host, 'c = torch.load("c.pt", map_location=d)', None),
+        (loaded.on_host, "c = torch.load(f, pickle)", None),
         (
             narrowing.less_state,
             "o = torch.optim.Adam(m.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=w)",

@@ -130,3 +130,14 @@ def test_numbers_that_are_written_out(text: str, number: int | None) -> None:
 @given(st.text())
 def test_any_name(name: str) -> None:
     assert not is_meant(name, ())
+
+
+@pytest.mark.parametrize(
+    "call", ["net.init_hidden(x.size(1))", "net.init_hidden(x.shape[0])", "net.init_hidden(bsz=x.size(0))"]
+)
+def test_how_large_something_is_stays(call: str) -> None:
+    """What is made for data that is there must be as large as that."""
+    text = read_text(f"h = {call}")
+    assert text is not None
+    known = Known(parameters={"net.init_hidden": ("bsz",)})
+    assert shrink(text, ["bsz"], Shrink(share=0.5), known) is None

@@ -17,10 +17,13 @@ from nb_oomhelper.remedies.kept_on_device import (
     find_remembered,
 )
 from nb_oomhelper.remedies.let_go import find_let_go
+from nb_oomhelper.remedies.loaded_weights import find_loaded_weights
 from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.only_a_part import find_fewer_results, find_less_data
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
+from nb_oomhelper.remedies.rows_at_once import find_rows_at_once
 from nb_oomhelper.remedies.step_wise import find_whole_steps
+from nb_oomhelper.remedies.unused_results import find_unused_results
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
@@ -59,7 +62,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from _retained(written, event, places)
         yield from _states(written, event, held, places)
         yield from _wide_tensors(written, event, held, shortage, places)
-        yield from _checkpoints(event, shortage, places)
+        yield from find_loaded_weights(event, held, shortage, places)
     yield from _kept_errors(written, held, places)
     yield from _second_attempts(places)
     yield from _never_emptied(written, event, held, places)
@@ -67,6 +70,8 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_let_go(written, held, shortage, places)
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
+    yield from find_unused_results(event, places)
+    yield from find_rows_at_once(written, event, shortage, places)
     yield from find_less_data(written, event, shortage, places)
     yield from find_fewer_results(written, event, held, places)
 
@@ -223,17 +228,6 @@ def _wide_tensors(
         if edits := narrowing.float32_tensors(place.text, place.body, arrays):
             half = None if shortage.needs is None else shortage.needs // 2
             yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=half, in_cell=True)
-
-
-def _checkpoints(event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
-    """A checkpoint goes back to the device from which it was saved, beside the model that it is for."""
-    if event.backend != "host" and event.call is not None:
-        for place in places:
-            more = place.definition is None and len(place.body) > 1  # else the load alone is the cell
-            if more and (edits := narrowing.on_host(place.text, place.body)):
-                yield Mistake(
-                    kind="map_location", subject="torch.load", place=place, edits=edits, explains=shortage.needs
-                )
 
 
 def _kept_errors(written: Written, held: Holdings, places: list[Place]) -> Iterator[Mistake]:

@@ -22,6 +22,7 @@ _LISTS = (list, tuple, set, deque)
 _DICTS = (dict, defaultdict, OrderedDict)
 _CACHE = type(functools.lru_cache(lambda: None))
 _DEPTH = 2  # attributes below a name
+_PLAIN = (int, float, complex, bool, type(None))
 _FEW = 64  # attributes of one object, and parts of one element
 _SIZED, _PARTS = 1_000, 16  # members of a container, and parts of one, that are measured; these stand for all
 
@@ -37,6 +38,7 @@ class Kept:
         owners: Names of the classes of the object whose attribute it is.
         shape, dtype: Of a tensor or an array.
         items: How many there are in a list; None of anything else.
+        plain: Of a container: there is nothing in it but numbers, as far as it was looked at.
         apart: Of a model's layers: each row of a batch goes through them by itself, as far as can be seen.
     """
 
@@ -47,6 +49,7 @@ class Kept:
     shape: tuple[int, ...] | None = None
     dtype: str = ""
     items: int | None = None
+    plain: bool = False
     apart: bool = True
 
 
@@ -195,7 +198,14 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
     if len(thing) > len(some):
         sizes = {backend: size * len(thing) // len(some) for backend, size in sizes.items()}
     items = len(thing) if kind is list else None
-    return Kept(call="" if kind is tuple else "clear", element=element, size=sizes, owners=owners, items=items)
+    return Kept(
+        call="" if kind is tuple else "clear",
+        element=element,
+        size=sizes,
+        owners=owners,
+        items=items,
+        plain=all(type(one) in _PLAIN for one in (itertools.chain.from_iterable(lists) if listed else some)),
+    )
 
 
 def _listed(things: Any) -> Element:

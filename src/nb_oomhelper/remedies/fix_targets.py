@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nb_oomhelper.knowledge.fix import Fix
 from nb_oomhelper.knowledge.versions import installed_version, release_of
@@ -19,6 +19,7 @@ from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.remedies.on_the_way import strides
 from nb_oomhelper.remedies.size_targets import (
     SizeTarget,
     find_definitions,
@@ -146,10 +147,12 @@ def _can_help(fix: Fix, event: OomEvent) -> bool:
 
 def _sizes(fix: Fix, notebook: Notebook, fit: Fit) -> Iterator[FixTarget]:
     """The failed cell with a smaller size, wherever that stands."""
-    cell = notebook.cell
+    cell, edit = notebook.cell, fix.edit
     obstacle = "" if cell is None else cell.obstacle
+    if edit.kind == "batch" and notebook.written is not None:
+        edit = replace(edit, shrink=(*edit.shrink, *strides(notebook.written)))
     if fix.subject == "cell":
-        smaller = in_cell(fix.edit, fit, notebook)
+        smaller = in_cell(edit, fit, notebook)
         if smaller is not None:
             size = SizeTarget(
                 subject=smaller.told,
@@ -159,14 +162,14 @@ def _sizes(fix: Fix, notebook: Notebook, fit: Fit) -> Iterator[FixTarget]:
                 before=smaller.before,
                 after=smaller.after,
                 obstacle=obstacle,
-                certain=is_certain(fix.edit, smaller.names, notebook),
+                certain=is_certain(edit, smaller.names, notebook),
             )
             yield _sized(fix, size, fit, reruns=True)
         return
     again = cell.source.strip("\n") if cell is not None and not obstacle else ""
     found = {
-        "number": lambda: find_settings(fix.edit, fit, notebook),
-        "definition": lambda: find_definitions(fix.edit, fit, notebook),
+        "number": lambda: find_settings(edit, fit, notebook),
+        "definition": lambda: find_definitions(edit, fit, notebook),
         "trainer": lambda: find_trainers(fit, notebook),
         "data loader": lambda: find_loaders(fit, notebook),
     }[fix.subject]()

@@ -30,7 +30,7 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
     """
     if event.backend == "host" or event.phase == "train":
         return
-    detached = bool(written.autograd) and _evaluates(written, event, places)
+    detached = evaluates_with_graph(written, event, places)
     if written.autograd and not detached:
         return
     for place in places:
@@ -57,8 +57,16 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
             )
 
 
-def _evaluates(written: Written, event: OomEvent, places: list[Place]) -> bool:
-    """Whether a graph is made that nobody goes back through: by what is said, and nothing that trains is on the way."""
+def evaluates_with_graph(written: Written, event: OomEvent, places: list[Place]) -> bool:
+    """Tell whether a graph is made that nobody goes back through: it is said so, and nothing on the way trains.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, with its phase.
+        places: Where it may be written.
+    """
+    if not written.autograd:
+        return False
     words = {word for place in places for node in place.body for word in cures.words_in(node)}
     said = event.phase == "infer" or not words.isdisjoint({"eval", "detach"})
     return said and not learns(written) and not any(cures.trains(node) for place in places for node in place.body)

@@ -50,7 +50,15 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
     if names and node is not None and (size is None or size >= worth):
         edits = letting_go.let_go(place.text, names, node)
         subject = ", ".join(names)
-        yield Mistake(kind="let_go", subject=subject, place=place, edits=edits, explains=size, in_cell=True)
+        yield Mistake(
+            kind="let_go",
+            subject=subject,
+            place=place,
+            edits=edits,
+            explains=size,
+            in_cell=True,
+            partly=letting_go.more_to_come(place.body, place.line or 0),
+        )
 
 
 def _size(shape: tuple[int, ...], dtype: str) -> int:
@@ -63,7 +71,13 @@ def _unread(written: Written, held: Holdings, places: list[Place], worth: int) -
     sources = [text.tree.body for source in written.sources() if (text := written.read(source)) is not None]
     done: set[tuple[str, int]] = set()
     for path, kept, within, local in find_keepers(written, places):
-        if "." not in path or "[" in path or kept.call != "clear" or kept_by(held, path, local=local) < worth:
+        if (
+            "." not in path
+            or "[" in path
+            or kept.call != "clear"
+            or kept.plain
+            or kept_by(held, path, local=local) < worth
+        ):
             continue
         for place in within:
             edits = letting_go.unread(place.text, place.body, path, sources)

@@ -23,7 +23,16 @@ from nb_oomhelper.source.cures import CureKind, write_cure
 # Nothing is another then; and what is joined later must lie in one place.
 _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item", "retain_graph", "errors"})
 _ALL_ROWS = frozenset(
-    {"by_parts", "sparse", "still_sparse", "pairs_in_parts", "model_in_parts", "step_in_parts"}
+    {
+        "by_parts",
+        "sparse",
+        "still_sparse",
+        "pairs_in_parts",
+        "model_in_parts",
+        "step_in_parts",
+        "rows_apart",
+        "only_used",
+    }
 )  # none is left out
 _ONCE = frozenset({"float32", "by_parts"})  # their texts do not say where: the one that explains most is offered
 _LAST = frozenset({"less_data", "fewer_results"})  # with them something else comes out
@@ -80,8 +89,9 @@ def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shor
     if written.cell.obstacle:  # it cannot run in another form
         return []
     found = list(find_mistakes(written, event, held, shortage))
-    if any(one.kind in _ALL_ROWS for one in found):
-        found = [one for one in found if one.kind != "less_data"]
+    for more in ({"rows_apart"}, {"less_data"}):  # where there is better, or where all rows can be had
+        if any(one.kind in _ALL_ROWS - more for one in found):
+            found = [one for one in found if one.kind not in more]
     groups: dict[str, list[Mistake]] = {}
     for one in found:
         key = one.place.source if one.kind in _TOGETHER else f"{one.kind} {one.subject} {one.place.source}"

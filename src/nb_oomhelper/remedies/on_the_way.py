@@ -12,7 +12,7 @@ from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import binds, find_kept, is_free, is_keeper, root_of
-from nb_oomhelper.source.cures import Function, statement_at
+from nb_oomhelper.source.cures import Function, statement_at, words_in
 from nb_oomhelper.source.to_host import ELSEWHERE
 from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, walk
 
@@ -50,6 +50,23 @@ def is_read(path: str, written: Written) -> bool:
         if isinstance(node, ast.Call) and _hands_on(node, root, own):
             return True
     return len(written.definitions) >= _MOST
+
+
+def strides(written: Written) -> frozenset[str]:
+    """Give the names, in lower case, of numbers by which loops on the way to the error go through data in slices.
+
+    Args:
+        written: What the notebook's code says.
+    """
+    found = set()
+    for node in _reached(written):
+        call = node.iter if isinstance(node, ast.For) else None
+        if isinstance(call, ast.Call) and last_name(call.func) in ("range", "trange") and len(call.args) == 3:
+            name = last_name(call.args[2])
+            slices = [one for one in ast.walk(node) if isinstance(one, ast.Slice) and one.upper is not None]
+            if name and any(name in words_in(one.upper) for one in slices if one.upper is not None):
+                found.add(name.lower())
+    return frozenset(found)
 
 
 def learns(written: Written) -> bool:

@@ -27,6 +27,8 @@ CureKind = Literal[
     "model_in_parts",
     "pairs_in_parts",
     "step_in_parts",
+    "rows_apart",
+    "only_used",
     "add_item",
     "no_grad",
     "retain_graph",
@@ -134,9 +136,19 @@ def trains(node: ast.AST) -> bool:
     Args:
         node: The code.
     """
-    called = {last_name(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)}
     words = words_in(node) | {one.arg for one in ast.walk(node) if isinstance(one, ast.keyword)}
-    return bool(called & _TRAINS or words & (_WITHOUT_GRAD | {"grad", "requires_grad", "enable_grad"}))
+    return goes_back(node) or bool(words & (_WITHOUT_GRAD | {"grad", "requires_grad", "enable_grad"}))
+
+
+def goes_back(node: ast.AST, own: Collection[str] = ()) -> bool:
+    """Tell whether code goes backward through a graph, or asks for one.
+
+    Args:
+        node: The code.
+        own: Names of functions of the notebook, which are looked at by themselves.
+    """
+    training = _TRAINS - {*own}
+    return any(isinstance(one, ast.Call) and last_name(one.func) in training for one in ast.walk(node))
 
 
 def backward_once(text: SourceText, body: list[ast.stmt], graphs: Collection[str] = ()) -> list[Edit]:

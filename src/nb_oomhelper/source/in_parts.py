@@ -22,8 +22,13 @@ from nb_oomhelper.source.tree import (
 PARTS = 32
 _REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
 _ONE = frozenset({"argmax", "argmin"})
-_MIXES = frozenset({"t", "cdist", "pdist", "cov", "corrcoef", "rand", "randn", "rand_like", "randn_like", "randperm"})
-_ALL = frozenset({"mean", "sum", "std", "var", "max", "min", "norm", "prod", "median"})
+_MIXES = frozenset({"t", "cdist", "pdist", "cov", "corrcoef", "randperm", "unique", "permutation"})
+_DRAWS = frozenset({"rand", "randn", "rand_like", "randn_like"})
+_KEEP_ROWS = frozenset({"unsqueeze", "squeeze", "repeat_interleave"})  # along the first axis, each row by itself
+_ALL = frozenset(
+    {"mean", "sum", "std", "var", "max", "min", "norm", "prod", "median", "quantile", "percentile", "average"}
+    | {"nanmean", "nansum", "nanstd", "nanvar", "nanmax", "nanmin", "nanmedian", "ptp"}
+)
 _ALONG = frozenset(
     {
         "softmax",
@@ -40,6 +45,7 @@ _ALONG = frozenset(
     }
     | {"argmax", "argmin", "amax", "amin", "var_mean", "std_mean", "cummax", "cummin"}
 )
+_NUMPY = frozenset({"np", "numpy"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack"})
 _TURNS = frozenset({"transpose", "swapaxes", "swapdims", "movedim", "roll"})
 FUNCTIONAL = frozenset({"torch", "F", "nn.functional", "torch.nn.functional"})
@@ -90,20 +96,25 @@ def model_in_parts(
     return None
 
 
-def joins_rows(forward: ast.AST) -> bool:
+def joins_rows(forward: ast.AST, *, draws: bool = True, rows: Collection[str] | None = None) -> bool:
     """Tell whether code computes with several rows of a batch at once, as far as can be read.
 
     Args:
         forward: What a model does.
+        draws: Random numbers count as well: in parts there are others.
+        rows: The only names that may stand for rows; not given: all of them may.
     """
+    mixes = _MIXES | _DRAWS if draws else _MIXES
     for node in ast.walk(forward):
+        if rows is not None and not names_in(node).intersection(rows):
+            continue
         if isinstance(node, ast.Attribute) and node.attr in ("T", "H", "training"):
             return True
         if _remembers(node):
             return True
         if not isinstance(node, ast.Call):
             continue
-        if last_name(node.func) in _MIXES or _goes_along_rows(node):
+        if last_name(node.func) in mixes or _goes_along_rows(node):
             return True
     return False
 
@@ -111,9 +122,9 @@ def joins_rows(forward: ast.AST) -> bool:
 def _goes_along_rows(call: ast.Call) -> bool:
     """Whether a call takes the first axis away, sorts along it, or puts it elsewhere, as far as can be read."""
     name = last_name(call.func)
-    if not isinstance(call.func, ast.Attribute) or name in ("unsqueeze", "squeeze"):
+    if not isinstance(call.func, ast.Attribute) or name in _KEEP_ROWS:
         return False
-    told = call.args[1:] if ast.unparse(call.func.value) in FUNCTIONAL else call.args
+    told = call.args[1:] if ast.unparse(call.func.value) in FUNCTIONAL | _NUMPY else call.args
     axes = [one.value for one in call.keywords if one.arg in ("dim", "axis")]
     if name in _ALL | _JOINS and not told and not call.keywords:
         return True

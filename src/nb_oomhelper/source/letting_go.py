@@ -21,6 +21,7 @@ _ENDING = frozenset(
     | {"Session", "Client", "ExitStack", "Lock", "create_string_buffer", "Observer", "SummaryWriter", "load_file"}
 )
 _PURE = frozenset({"copy", "deepcopy", "detach", "clone", "cpu", "numpy", "item", "tolist", "astype"})
+_NUMBERS = frozenset({"len", "int", "float", "round", "size", "numel", "dim", "item", "time", "perf_counter"})
 _BLOCKS = ("body", "orelse", "finalbody")
 
 
@@ -73,6 +74,18 @@ def is_on_the_way(body: list[ast.stmt], name: str) -> bool:
     """
     makers = [one for one in walk(body) if isinstance(one, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and one.value]
     return any(name in _read_in([one.value]) for one in makers if one.value is not None and name not in _bound(one))
+
+
+def more_to_come(body: list[ast.stmt], line: int) -> bool:
+    """Tell whether the step of a loop goes on computing after a line: with what it needs there nobody has reckoned.
+
+    Args:
+        body: The statements of a cell, or of a function.
+        line: Where they failed.
+    """
+    loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and _covers(one.body, line)]
+    after = [one for loop in loops for one in walk(loop.body) if isinstance(one, ast.Assign) and one.lineno > line]
+    return bool(after)
 
 
 def let_go(text: SourceText, names: Collection[str], node: ast.stmt) -> list[Edit]:
@@ -184,7 +197,20 @@ def _bound(node: ast.stmt) -> list[str]:
     value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
     if any(isinstance(one, ast.Call) and last_name(one.func) in _ENDING for one in ast.walk(value or ast.Pass())):
         return []
+    if value is not None and _is_number(value):
+        return []
     return [one.id for one in targets if isinstance(one, ast.Name)]
+
+
+def _is_number(node: ast.expr) -> bool:
+    """Whether a value is surely a number, or a text: these take nothing."""
+    if isinstance(node, ast.Call):
+        return last_name(node.func) in _NUMBERS
+    if isinstance(node, ast.BinOp):
+        return _is_number(node.left) and _is_number(node.right)
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
+    return isinstance(node, (ast.Constant, ast.JoinedStr))
 
 
 def _is_deleted(before: list[ast.stmt], name: str) -> bool:

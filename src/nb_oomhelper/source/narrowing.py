@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.text_edits import with_argument
 from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
 
 _REDUCING = frozenset({"mean", "std", "sum", "min", "max", "median", "var"})
@@ -111,7 +112,7 @@ def sparse_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     """
     calls = [node for node in walk(body) if isinstance(node, ast.Call) and last_name(node.func) == "get_dummies"]
     fitting = [one for one in calls if not {"sparse", None} & {keyword.arg for keyword in one.keywords}]
-    return [edit for call in fitting for edit in _with_argument(text, call, "sparse=True")]
+    return [edit for call in fitting for edit in with_argument(text, call, "sparse=True")]
 
 
 def still_sparse(text: SourceText, body: list[ast.stmt], arrays: Collection[str] | None = None) -> list[Edit]:
@@ -165,7 +166,7 @@ def collected_as_float32(text: SourceText, body: list[ast.stmt], lists: Collecti
             told = {keyword.arg for keyword in node.keywords} & {"dtype", "out", None}
             module = ast.unparse(node.func.value)
             if module in ("np", "numpy") and not told and node.args and _joins_any(node.args[0], lists):
-                edits += _with_argument(text, node, f"dtype={module}.float32")
+                edits += with_argument(text, node, f"dtype={module}.float32")
     return edits
 
 
@@ -201,20 +202,8 @@ def scaled_as_float32(text: SourceText, body: list[ast.stmt], whole: Collection[
             elif isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _COLLECTING:
                 module = ast.unparse(one.func.value)
                 if module in ("np", "numpy") and not {keyword.arg for keyword in one.keywords} & {"dtype", "out", None}:
-                    edits += _with_argument(text, one, f"dtype={module}.float32")
+                    edits += with_argument(text, one, f"dtype={module}.float32")
     return edits
-
-
-def on_host(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
-    """Let `torch.load` put what it loads into host memory, from where `load_state_dict` copies it.
-
-    Args:
-        text: The source.
-        body: The statements to look in.
-    """
-    calls = [node for node in walk(body) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
-    given = [one for one in calls if not {"map_location", None} & {keyword.arg for keyword in one.keywords}]
-    return [edit for one in given if len(one.args) == 1 for edit in _with_argument(text, one, 'map_location="cpu"')]
 
 
 def less_state(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
@@ -271,18 +260,10 @@ def float32_tensors(text: SourceText, body: list[ast.stmt], wide: Collection[str
         elif isinstance(source, ast.Name) and source.id in wide and "dtype" not in given and None not in given:
             maker = ast.unparse(node.func)
             if maker in ("torch.tensor", "torch.as_tensor"):
-                edits += _with_argument(text, node, "dtype=torch.float32")
+                edits += with_argument(text, node, "dtype=torch.float32")
             elif maker == "torch.from_numpy":
                 edits += put_behind(text, node, ".float()")
     return edits
-
-
-def _with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit]:
-    last = [*call.args, *(one.value for one in call.keywords)]
-    if not last:
-        return []
-    place = max(text.span(one)[1] for one in last)
-    return [(place, place, f", {argument}")]
 
 
 def _names(node: ast.AST) -> set[str]:

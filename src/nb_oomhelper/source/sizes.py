@@ -137,7 +137,7 @@ def _assigned(node: ast.Assign | ast.AnnAssign, names: Collection[str]) -> Itera
     target = node.targets[0] if isinstance(node, ast.Assign) else node.target
     for one, value in _pairs(target, node.value):
         name = _name(one)
-        if name is not None and is_meant(name, names):
+        if name is not None and is_meant(name, names) and not _is_shape(value):
             yield _Place(ast.unparse(one), value)
 
 
@@ -157,19 +157,27 @@ def _name(node: ast.expr) -> str | None:
 
 def _arguments(call: ast.Call, names: Collection[str], known: Known) -> Iterator[_Place]:
     given = {keyword.arg for keyword in call.keywords}
+    path = _path(call.func)
+    own = path in known.parameters
     for keyword in call.keywords:
-        if keyword.arg is not None and is_meant(keyword.arg, names):
+        if keyword.arg is not None and is_meant(keyword.arg, names) and not (own and _is_shape(keyword.value)):
             yield _Place(keyword.arg, keyword.value)
     if None in given or any(isinstance(one, ast.Starred) for one in call.args):
         return
-    path = _path(call.func)
     parameters = known.parameters.get(path) or _LIBRARY.get(path.rpartition(".")[2], ())
     for parameter, value in zip(parameters, call.args, strict=False):
-        if is_meant(parameter, names):
+        if is_meant(parameter, names) and not (own and _is_shape(value)):
             yield _Place(parameter, value)
     for name, was in known.defaults.get(path, {}).items():
         if name not in given and name not in parameters[: len(call.args)] and is_meant(name, names) and was > 1:
             yield _Place(name, None, call, was)
+
+
+def _is_shape(node: ast.expr | None) -> bool:
+    """Whether it says how large something is that is there, and stays so: `x.size(0)`, `x.shape[1]`."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Attribute) and node.func.attr == "size"
+    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
 
 
 def _path(function: ast.expr) -> str:

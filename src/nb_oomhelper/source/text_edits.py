@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import textwrap
 from collections.abc import Sequence
@@ -56,3 +57,18 @@ def write_edits(text: SourceText, edits: Sequence[Edit]) -> Changed | None:
         before.append(textwrap.dedent("\n".join(old[start : end + more])).strip())
         after.append(textwrap.dedent("\n".join(new[new_start : new_end + more])).strip())
     return Changed(changed, hunks[0][1] + 1, "\n".join(filter(None, before)), "\n".join(filter(None, after)))
+
+
+def with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit]:
+    """Give a call an argument more at its end; none to a call that has no other.
+
+    Args:
+        text: The source.
+        call: The call.
+        argument: The argument: "full_matrices=False".
+    """
+    last = [*call.args, *(one.value for one in call.keywords)]
+    if not last:
+        return []
+    place = max(text.span(one)[1] for one in last)
+    return [(place, place, f", {argument}")]

@@ -1,0 +1,118 @@
+"""What is computed of all rows at once, by functions of the notebook or of libraries, where some at a time would do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.in_one_go import evaluates_with_graph
+from nb_oomhelper.remedies.may_move import models_in
+from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source import cures
+from nb_oomhelper.source.in_parts import joins_rows
+from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, rows_apart
+from nb_oomhelper.source.tree import reads_by_name
+
+_FEW = 16  # rows: fewer are no data
+
+
+def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+    """Find the outermost statement on the way to the error that computes each row of its tables by itself.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, with its phase.
+        shortage: What the cell needs.
+        places: Where it may be written.
+    """
+    if event.phase == "train" or event.call is not None:
+        return
+    graph = evaluates_with_graph(written, event, places)
+    if written.autograd and not graph:
+        return
+    for place in _outermost_first(written, places):
+        found = _found_in(written, place, graph=graph)
+        if found is None or (place.definition is None and any(map(written.is_read_by_functions, found.gone))):
+            continue
+        half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
+        yield Mistake(
+            kind="rows_apart",
+            subject=", ".join(found.tables),
+            place=place,
+            edits=found.edits,
+            explains=half,
+            in_cell=True,
+        )
+        return
+
+
+def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
+    running = [one for one in places if one.line is not None]
+    steps = [written.definition_of(step) for step in written.steps]
+    return sorted(running, key=lambda one: steps.index(one.definition) if one.definition in steps else -1)
+
+
+def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
+    tables = _tables(written, place)
+    for count in sorted({rows for rows in tables.values() if rows >= _FEW}, reverse=True):
+        own = [name for name, rows in tables.items() if rows == count]
+        others = tables.keys() - {*own}
+        rows = computed_from(place.body, own) - others
+        found = rows_apart(
+            place.text,
+            place.body,
+            place.line or 0,
+            own,
+            lambda node, rows=rows: _is_apart(written, node, rows),  # type: ignore[misc]
+            others,
+            no_grad=graph,
+        )
+        if found is not None:
+            return found
+    return None
+
+
+def _tables(written: Written, place: Place) -> dict[str, int]:
+    """How many rows the arrays, tensors and lists have that a place knows by a name."""
+    found = {}
+    for name, kept in written.kept_in(place.definition).items():
+        rows = kept.items if kept.shape is None else next(iter(kept.shape), None)
+        if name.isidentifier() and rows is not None:
+            found[name] = rows
+    return found
+
+
+def _is_apart(written: Written, node: ast.stmt, rows: set[str]) -> bool:
+    """Whether a statement, and all of the notebook's code that it leads to, computes each row by itself."""
+    own = {one.name for one in written.definitions}
+    if (
+        cures.goes_back(node, own)
+        or joins_rows(node, draws=False, rows=rows)
+        or not is_quiet([node])
+        or reads_by_name([node])
+    ):
+        return False
+    mixed = models_in(written) - models_in(written, apart=True)
+    for function in _reached(written, node):
+        given = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
+        if cures.goes_back(function, own) or joins_rows(function, draws=False) or not is_quiet(function.body, given):
+            return False
+        if mixed & cures.words_in(function):
+            return False
+    return not mixed & cures.words_in(node) and not written.frames & cures.words_in(node)
+
+
+def _reached(written: Written, node: ast.stmt) -> list[cures.Function]:
+    """The functions and methods of the notebook that a statement may lead to."""
+    todo, met, found = cures.words_in(node), set[str](), list[cures.Function]()
+    while todo:
+        met |= todo
+        todo = todo | ({"forward"} if todo & models_in(written) else set())
+        functions = [written.function(one) for one in written.definitions if one.name in todo]
+        new = [one[1] for one in functions if one is not None and one[1] not in found]
+        found += new
+        todo = {word for one in new for word in cures.words_in(one)} - met
+    return found

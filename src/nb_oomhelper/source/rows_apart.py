@@ -1,0 +1,262 @@
+"""Statements that compute with all rows at once, written as a function that gets some rows at a time."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import (
+    blocks_of,
+    changes_of,
+    is_at,
+    last_name,
+    names_bound,
+    names_in,
+    nodes_above,
+    pairs,
+    parents_of,
+    walk,
+)
+
+_FUNCTION = "of_rows"
+_NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_OUTSIDE = frozenset(
+    {"append", "appendleft", "extend", "add", "update", "insert", "pop", "remove", "clear", "setdefault", "put", "push"}
+    | {"write", "save", "savefig", "to_csv", "to_parquet", "dump", "open", "input", "seed", "manual_seed", "next"}
+    | {"fit", "fit_transform", "fit_predict", "partial_fit", "train"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsApart:
+    """What is written.
+
+    Attributes:
+        tables: Names of what is cut into parts.
+        gone: Names that the statements bound, and that nothing reads: they are not there afterwards.
+        edits: The places that change.
+    """
+
+    tables: tuple[str, ...]
+    gone: frozenset[str]
+    edits: list[Edit]
+
+
+def rows_apart(
+    text: SourceText,
+    body: list[ast.stmt],
+    line: int,
+    tables: Collection[str],
+    is_apart: Callable[[ast.stmt], bool],
+    others: Collection[str] = (),
+    *,
+    no_grad: bool = False,
+) -> RowsApart | None:
+    """Write what is computed of all rows as a function of some: `nb_oomhelper.in_parts(predict, x)`.
+
+    Args:
+        text: The source.
+        body: The statements of one function, or of the cell.
+        line: The line that was running, from 1.
+        tables: Names of what has the same number of rows.
+        is_apart: Whether a statement computes each row by itself, as far as can be read.
+        others: Names of what has another number of rows.
+        no_grad: No gradients are wanted of it, and nothing says so yet.
+
+    Returns:
+        None where it cannot be written, or where some of it is in parts already.
+    """
+    found = _statement(body, line)
+    if found is None:
+        return None
+    block, at, loops = found
+    if not _is_movable(block[at], is_apart):
+        return None
+    if isinstance(block[at], ast.Return):
+        start, end = at, at + 1
+    else:
+        start, end = _around(block, at, tables, is_apart)
+    while start < at and not names_in(block[start]) & {*tables}:
+        start += 1
+    some = block[start:end]
+    inputs = _inputs(some, tables)
+    if (
+        not inputs
+        or names_bound(some) & {*others}
+        or names_bound(loops) & {*inputs}
+        or any(changes_of(some, one) for one in inputs)
+    ):
+        return None
+    return _write(text, _read_beside(loops, body, some), some, inputs, no_grad=no_grad)
+
+
+def computed_from(body: list[ast.stmt], names: Collection[str]) -> set[str]:
+    """Give some names, and those that code computes from them.
+
+    Args:
+        body: The code.
+        names: The names.
+    """
+    found, before = {*names}, 0
+    while len(found) > before:
+        before = len(found)
+        for target, value in (pair for node in walk(body) for pair in pairs(node)):
+            if names_in(value) & found:
+                found |= names_in(target)
+    return found
+
+
+def is_quiet(body: list[ast.stmt], given: Collection[str] = ()) -> bool:
+    """Tell whether code changes nothing but what it makes itself, as far as can be read.
+
+    Args:
+        body: The code.
+        given: Names of what it is given, which it must not change.
+    """
+    own = names_bound(body) - {*given}
+    for node in walk(body):
+        if isinstance(node, (ast.Global, ast.Nonlocal, ast.Delete)):
+            return False
+        target = node.target if isinstance(node, ast.AugAssign) else node
+        stored = isinstance(target, (ast.Subscript, ast.Attribute)) and not isinstance(target.ctx, ast.Load)
+        if (stored or isinstance(node, ast.AugAssign)) and _root(target) not in own:
+            return False
+        if isinstance(node, ast.Call) and _changes_outside(node, own):
+            return False
+    return True
+
+
+def _changes_outside(call: ast.Call, own: Collection[str]) -> bool:
+    name = last_name(call.func) or ""
+    in_place = name.endswith("_") and not name.endswith("__")
+    if name not in _OUTSIDE and not in_place:
+        return False
+    return not isinstance(call.func, ast.Attribute) or _root(call.func) not in own
+
+
+def _root(node: ast.AST) -> str:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int, list[ast.stmt]] | None:
+    """The innermost statement of a line: in which block, where, and the loops around it."""
+    parents = parents_of(walk(body))
+    for block in blocks_of(body):
+        for at, node in enumerate(block):
+            if is_at(node, line) and not hasattr(node, "body"):
+                return block, at, [one for one in nodes_above(node, parents) if isinstance(one, _LOOPS)]
+    return None
+
+
+def _is_movable(node: ast.stmt, is_apart: Callable[[ast.stmt], bool]) -> bool:
+    """Whether a statement computes something, and may do so in a function of its own."""
+    if isinstance(node, ast.Assign):
+        plain = len(node.targets) == 1 and all(isinstance(one, ast.Name) for one in _targets(node))
+    else:
+        plain = isinstance(node, ast.Return) and node.value is not None
+    if not plain or any(isinstance(one, _NOT_MOVED) for one in ast.walk(node)) or "super" in names_in(node):
+        return False
+    return is_apart(node)
+
+
+def _targets(node: ast.Assign) -> list[ast.expr]:
+    target = node.targets[0]
+    return list(target.elts) if isinstance(target, ast.Tuple) else [target]
+
+
+def _around(
+    block: list[ast.stmt], at: int, tables: Collection[str], is_apart: Callable[[ast.stmt], bool]
+) -> tuple[int, int]:
+    """From which statement on, and up to which, those beside one can be moved with it."""
+    start, end = at, at + 1
+    while start and isinstance(block[start - 1], ast.Assign) and _is_movable(block[start - 1], is_apart):
+        start -= 1
+    made = names_bound(block[start:end]) | {*tables}
+    while end < len(block) and isinstance(block[end], ast.Assign) and _is_movable(block[end], is_apart):
+        if not names_in(block[end].value) & made:  # type: ignore[attr-defined]
+            break
+        made |= names_bound([block[end]])
+        end += 1
+    return start, end
+
+
+def _inputs(some: list[ast.stmt], tables: Collection[str]) -> list[str]:
+    """The tables that statements read; none where they read what they bind themselves only later."""
+    bound, read = set[str](), dict[str, None]()
+    for node in some:
+        for one in ast.walk(node):
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load) and one.id not in bound:
+                read[one.id] = None
+        bound |= names_bound([node])
+    inputs = [name for name in read if name in tables]
+    return inputs if not (read.keys() - {*inputs}) & bound else []
+
+
+def _write(
+    text: SourceText, after: set[str], some: list[ast.stmt], inputs: list[str], *, no_grad: bool
+) -> RowsApart | None:
+    start, end = text.span(some[0])[0], text.span(some[-1])[1]
+    first = text.line_start(start)
+    indent = text.text[first:start]
+    rest = text.text[end : text.line_end(end)].strip()
+    if indent.strip() or (rest and not rest.startswith("#")) or _FUNCTION in text.text:
+        return None
+    bound = names_bound(some)
+    after = after & bound
+    last = some[-1]
+    if isinstance(last, ast.Assign) and not after:
+        after = {one.id for one in _targets(last) if isinstance(one, ast.Name)}
+    given = [name for name in dict.fromkeys(_bound_in_order(some)) if name in after]
+    if len(some) == 1 and not no_grad:
+        value = last.value  # type: ignore[attr-defined]
+        one, two = text.span(value)
+        return RowsApart(tables=tuple(inputs), gone=frozenset(), edits=[(one, two, _call(text, value, inputs))])
+    if isinstance(last, ast.Return) or any(map(_is_long_text, walk(some))):  # which would be indented
+        return None
+    cut = textwrap.dedent(text.text[first:end])
+    lines = [
+        *(["@torch.no_grad()"] if no_grad else []),
+        f"def {_FUNCTION}({', '.join(inputs)}):",
+        textwrap.indent(cut, "    "),
+        f"    return {', '.join(given)}",
+        f"{', '.join(given)} = nb_oomhelper.in_parts({_FUNCTION}, {', '.join(inputs)})",
+    ]
+    written = textwrap.indent("\n".join(lines), indent)
+    return RowsApart(tables=tuple(inputs), gone=frozenset(bound - after), edits=[(first, end, written)])
+
+
+def _call(text: SourceText, value: ast.expr, inputs: list[str]) -> str:
+    """`nb_oomhelper.in_parts(predict, x)`, where the call is of the tables alone; else with a lambda."""
+    start, end = text.span(value)
+    names = ", ".join(inputs)
+    if isinstance(value, ast.Call) and not value.keywords:
+        plain = not any(isinstance(one, ast.Call) for one in ast.walk(value.func))
+        one, two = text.span(value.func)
+        if plain and [getattr(one, "id", "") for one in value.args] == inputs:
+            return f"nb_oomhelper.in_parts({text.text[one:two]}, {names})"
+    return f"nb_oomhelper.in_parts(lambda {names}: {text.text[start:end]}, {names})"
+
+
+def _is_long_text(node: ast.AST) -> bool:
+    text = isinstance(node, (ast.Constant, ast.JoinedStr)) or type(node).__name__ == "TemplateStr"
+    return text and node.lineno != node.end_lineno  # type: ignore[attr-defined]
+
+
+def _bound_in_order(some: list[ast.stmt]) -> Iterator[str]:
+    for node in some:
+        if isinstance(node, ast.Assign):
+            yield from (one.id for one in _targets(node) if isinstance(one, ast.Name))
+
+
+def _read_beside(around: list[ast.stmt], body: list[ast.stmt], some: list[ast.stmt]) -> set[str]:
+    """What is read after some statements, or by what is repeated with them."""
+    own, end = {id(one) for one in walk(some)}, some[-1].end_lineno or 0
+    reads = [one for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+    again = {id(one) for one in walk(around)}
+    return {one.id for one in reads if id(one) not in own and (one.lineno > end or id(one) in again)}

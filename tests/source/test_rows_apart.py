@@ -1,0 +1,103 @@
+"""Statements that compute with all rows at once, as a function of some."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection
+
+import pytest
+
+from nb_oomhelper.source.rows_apart import is_quiet, rows_apart
+from nb_oomhelper.source.text_edits import read_text, write_edits
+
+pytestmark = pytest.mark.plain
+
+
+def _written(source: str, line: int, tables: Collection[str], others: Collection[str] = ()) -> str | None:
+    text = read_text(source)
+    assert text is not None
+    found = rows_apart(text, text.tree.body, line, tables, lambda _: True, others)
+    changed = None if found is None else write_edits(text, found.edits)
+    return None if changed is None else changed.source
+
+
+@pytest.mark.parametrize(
+    ("source", "tables", "written"),
+    [
+        ("y = clf.predict(x)", {"x"}, "y = nb_oomhelper.in_parts(clf.predict, x)"),
+        ("y = f(a, b)", {"a", "b"}, "y = nb_oomhelper.in_parts(f, a, b)"),
+        ("y = f(x, beam=5)", {"x"}, "y = nb_oomhelper.in_parts(lambda x: f(x, beam=5), x)"),
+        ("y = f(net, x)  # all", {"x"}, "y = nb_oomhelper.in_parts(lambda x: f(net, x), x)  # all"),
+        ("y, z = f(x)", {"x"}, "y, z = nb_oomhelper.in_parts(f, x)"),
+        ("with torch.no_grad():\n    y = f(x)", {"x"}, "with torch.no_grad():\n    y = nb_oomhelper.in_parts(f, x)"),
+        ("y = make(3)(x)", {"x"}, "y = nb_oomhelper.in_parts(lambda x: make(3)(x), x)"),
+    ],
+)
+def test_one_statement(source: str, tables: Collection[str], written: str) -> None:
+    assert _written(source, len(source.split("\n")), tables) == written
+
+
+def test_statements_that_belong_together() -> None:
+    source = "n = 4\nmask = make(lengths)\nx = embed(docs)\nout = attention(x, mask)\nprint(out.shape)"
+    for line in (2, 3, 4):
+        assert _written(source, line, {"docs", "lengths"}) == (
+            "n = 4\ndef of_rows(lengths, docs):\n    mask = make(lengths)\n    x = embed(docs)\n"
+            "    out = attention(x, mask)\n    return out\n"
+            "out = nb_oomhelper.in_parts(of_rows, lengths, docs)\nprint(out.shape)"
+        )
+
+
+def test_what_is_read_later_is_given_back() -> None:
+    source = "a = f(x)\nb = g(a)\nprint(a, b)"
+    assert _written(source, 2, {"x"}) == (
+        "def of_rows(x):\n    a = f(x)\n    b = g(a)\n    return a, b\n"
+        "a, b = nb_oomhelper.in_parts(of_rows, x)\nprint(a, b)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("for x in loader:\n    y = f(x)", 2),  # in parts already
+        ("y[0] = f(x)", 1),
+        ("self.y = f(x)", 1),
+        ("y = [(z := f(x))]", 1),
+        ("x += f(x)", 1),
+        ("y = f(z)", 1),  # of no table
+        ("y = f(x); z = 1\nw = y", 1),
+        ("y = super().f(x)", 1),
+    ],
+)
+def test_what_is_left_alone(source: str, line: int) -> None:
+    assert _written(source, line, {"x"}) is None
+
+
+def test_what_is_known_to_have_other_rows_is_no_result() -> None:
+    assert _written("y = f(x)", 1, {"x"}, {"y"}) is None
+
+
+def test_a_text_of_several_lines_is_not_indented() -> None:
+    source = 'a = f(x, """one\ntwo""")\nb = g(a)'
+    assert _written(source, 3, {"x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "quiet"),
+    [
+        ("out = []\nout.append(x)", True),
+        ("out = {}\nout['a'] = x", True),
+        ("seen.append(x)", False),
+        ("seen['a'] = x", False),
+        ("self.n = 1", False),
+        ("global n", False),
+        ("x += 1", False),
+        ("y = x + 1\ny += 1", True),
+        ("x.mul_(2)", False),
+        ("y = torch.zeros(3)\ny.add_(x)", True),
+        ("scaler.fit_transform(x)", False),
+        ("df.to_csv('a')", False),
+        ("y = open('a')", False),
+    ],
+)
+def test_code_that_changes_only_what_it_makes(source: str, quiet: bool) -> None:
+    assert is_quiet(ast.parse(source).body, {"x"}) is quiet
