@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
@@ -13,14 +15,17 @@ from nb_oomhelper.remedies.joined_rows import Joined, is_same
 from nb_oomhelper.remedies.releasing import give_back
 
 PARTS = 32
-_FEW = 4  # rows, that are computed alone and together with as many others
+_PROBES = 64  # rows from all over the tables, that are computed in other company as well
+_FEW = 8  # rows: of fewer nothing is seen
+_DEPEND = "the rows depend on each other: in parts something else would come out"
 
 
 def in_parts(function: Callable[..., Any], *tables: Any, parts: int = PARTS) -> Any:
     """Call a function with some rows at a time, and give what it would have given for all of them.
 
-    First it is called with the first rows alone and together: where something else comes out, the rows depend on each
-    other, and nothing more is done. Where a part runs out of memory, smaller ones are taken from there on.
+    First it is called with rows from all over the tables, alone and together; in their parts the same must come out
+    for them. Where something else does, the rows depend on each other, and nothing more is done. Where a part runs
+    out of memory, smaller ones are taken from there on.
 
     Args:
         function: Gets some rows of each table; gives one row for each: an array, a tensor, a list, or a tuple or dict
@@ -38,18 +43,35 @@ def in_parts(function: Callable[..., Any], *tables: Any, parts: int = PARTS) -> 
     count = _count_rows(tables)
     if count < 2:
         return function(*tables)
-    _check_rows(function, tables, min(_FEW, count // 2))
-    joined = Joined(count)
     done, size = 0, max(1, -(-count // max(1, parts)))
+    probes = _probed(function, tables, count, min(_PROBES, max(size, _FEW)))
+    joined = Joined(count)
     while done < count:
-        rows = [one[done : done + size] for one in tables]
+        end = done + size + (size > 1 and count - done == size + 1)  # one row alone may come out in another form
+        rows = [one[done:end] for one in tables]
         if (made := _attempt(function, rows, last=size == 1)) is None:
             size = -(-size // 2)
             continue
         joined.put(done, len(rows[0]), made[0])
+        probes.check(done, len(rows[0]), made[0])
         done += len(rows[0])
         del made, rows
     return joined.whole()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probes:
+    """Rows that were computed in other company: where they lie, what came out, and whether numbers were drawn."""
+
+    at: list[int]
+    made: Any
+    drawn: bool
+
+    def check(self, start: int, count: int, part: Any) -> None:
+        """See that those among a part's rows have come out the same."""
+        own = [(one, at - start) for one, at in enumerate(self.at) if start <= at < start + count]
+        if not is_same(part, self.made, values=not self.drawn, rows=([at for _, at in own], [one for one, _ in own])):
+            raise RowsError(_DEPEND)
 
 
 def _count_rows(tables: Sequence[Any]) -> int:
@@ -73,22 +95,37 @@ def _attempt(function: Callable[..., Any], rows: list[Any], *, last: bool) -> tu
     return None
 
 
-def _check_rows(function: Callable[..., Any], tables: Sequence[Any], few: int) -> None:
-    """See on the first rows that each is computed by itself; random numbers go on from where they were."""
+def _probed(function: Callable[..., Any], tables: Sequence[Any], count: int, most: int) -> _Probes:
+    """Compute rows from all over the tables, alone and together; of fewer where they run out of memory, too."""
+    made = None
+    while made is None:
+        many = min(most, count)
+        at = [one * (count - 1) // (many - 1) for one in range(many)]
+        half = many // 2
+        calls = [[_taken(one, some) for one in tables] for some in (at[:half], at[half:], at)]
+        made = _drawn_apart(function, calls, last=most == _FEW)
+        most = max(_FEW, most // 2)
+    (first, second, together), drawn = made
+    joined = Joined(many)
+    joined.put(0, half, first)
+    joined.put(half, many - half, second)
+    if not is_same(joined.whole(), together, values=not drawn):
+        raise RowsError(_DEPEND)
+    return _Probes(at=at, made=together, drawn=drawn)
+
+
+def _drawn_apart(function: Callable[..., Any], calls: list[list[Any]], *, last: bool) -> tuple[list[Any], bool] | None:
+    """What comes out of some calls, and whether they draw; random numbers go on from where they were before."""
     sources = _random_sources()
     states = [get() for get, _ in sources]
-    made = [
-        function(*(_copied(one[start:end]) for one in tables))
-        for start, end in ((0, few), (few, 2 * few), (0, 2 * few))
-    ]
-    drawn = any(_differ(get(), state) for (get, _), state in zip(sources, states, strict=True))
-    for (_, put), state in zip(sources, states, strict=True):
-        put(state)
-    joined = Joined(2 * few)
-    joined.put(0, few, made[0])
-    joined.put(few, few, made[1])
-    if not is_same(joined.whole(), made[2], values=not drawn):
-        raise RowsError("the rows depend on each other: in parts something else would come out")
+    try:
+        made = [_attempt(function, rows, last=last) for rows in calls]
+        drawn = any(_differ(get(), state) for (get, _), state in zip(sources, states, strict=True))
+    finally:
+        for (_, put), state in zip(sources, states, strict=True):
+            put(state)
+    whole = [one[0] for one in made if one is not None]
+    return (whole, drawn) if len(whole) == len(made) else None
 
 
 def _differ(state: Any, other: Any) -> bool:
@@ -97,10 +134,16 @@ def _differ(state: Any, other: Any) -> bool:
     return bool(state.tolist() != other.tolist()) if hasattr(state, "tolist") else bool(state != other)
 
 
-def _copied(rows: Any) -> Any:
-    """Rows that a function may change; a deep copy of a tensor would copy all that it is a view of."""
-    copy = getattr(rows, "clone", None) or getattr(rows, "copy", None)
-    return rows if copy is None else copy()
+def _taken(table: Any, at: list[int]) -> Any:
+    """Copies of some rows, which a function may change."""
+    if hasattr(table, "shape"):
+        return table[at]
+    rows = [table[one] for one in at]
+    try:
+        rows = copy.deepcopy(rows)
+    except Exception:  # a tensor with a graph
+        pass
+    return tuple(rows) if isinstance(table, tuple) else rows
 
 
 def _random_sources() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -64,22 +65,27 @@ class Joined:
         return make(made)
 
 
-def is_same(made: Any, other: Any, *, values: bool) -> bool:
+def is_same(made: Any, other: Any, *, values: bool, rows: tuple[list[int], list[int]] | None = None) -> bool:
     """Tell whether two results are the same, but for how their numbers are rounded.
 
     Args:
         made, other: The results, as of `Joined.whole`.
         values: Compare what the numbers are, too, and not only their form.
+        rows: Which rows of the one and of the other are compared; not given: all.
     """
     if not _has_form(other, made):
         return False
     if _is_many(made):
-        return all(is_same(one, two, values=values) for one, two in zip(_parts(made), _parts(other), strict=True))
-    if len(made) != len(other):
+        pairs = zip(_parts(made), _parts(other), strict=True)
+        return all(is_same(one, two, values=values, rows=rows) for one, two in pairs)
+    if rows is None and len(made) != len(other):
         return False
+    if not values:
+        return True
     if type(made) is list:
-        return not values or all(_are_equal(one, two) for one, two in zip(made, other, strict=True))
-    return not values or _are_equal(made, other)
+        own, others = (made, other) if rows is None else ([made[at] for at in rows[0]], [other[at] for at in rows[1]])
+        return _are_equal(own, others)
+    return _are_close(made, other) if rows is None else _are_close(made[rows[0]], other[rows[1]], among=other)
 
 
 def _has_form(part: Any, first: Any) -> bool:
@@ -116,16 +122,29 @@ def _room_for(part: Any, count: int) -> Any:
 
 
 def _are_equal(made: Any, other: Any) -> bool:
-    if not _is_rows(made) or not _is_rows(other):
-        return bool(type(made) is type(other) and made == other)
-    if made.shape != other.shape:
+    """Whether members of lists are equal, but for how numbers in them are rounded."""
+    if type(made) is not type(other):
         return False
+    if isinstance(made, dict):
+        return list(made) == list(other) and _are_equal(list(made.values()), list(other.values()))
+    if isinstance(made, (list, tuple)):
+        return len(made) == len(other) and all(map(_are_equal, made, other))
+    if isinstance(made, float):
+        return math.isclose(made, other, rel_tol=_CLOSE[4], abs_tol=_CLOSE_ELSE) or (made != made and other != other)
+    if _is_rows(made):
+        return _has_form(made, other) and len(made) == len(other) and _are_close(made, other)
+    return bool(made == other)
+
+
+def _are_close(made: Any, other: Any, *, among: Any = None) -> bool:
+    """Whether arrays hold the same, as numbers are rounded beside the largest, of all those that they are among."""
     one, two = _array(made), _array(other)
     if one.dtype.kind not in "fc":
         return bool((one == two).all())
     numpy = sys.modules["numpy"]
-    largest = numpy.nan_to_num(abs(two), nan=0, posinf=0, neginf=0).max(initial=0)
-    close = _CLOSE.get(made.dtype.itemsize, _CLOSE_ELSE)
+    sizes = abs(two if among is None else _array(among))
+    close = _CLOSE.get(made.dtype.itemsize // (2 if one.dtype.kind == "c" else 1), _CLOSE_ELSE)
+    largest = numpy.nan_to_num(sizes, nan=0, posinf=0, neginf=0).max(initial=0)
     return bool(numpy.allclose(one, two, rtol=close, atol=close * largest, equal_nan=True))
 
 
@@ -134,4 +153,4 @@ def _array(rows: Any) -> Any:
     if not hasattr(rows, "detach"):
         return rows
     plain = rows.detach().cpu()
-    return (plain.double() if plain.is_floating_point() else plain).numpy()
+    return (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).resolve_conj().numpy()
