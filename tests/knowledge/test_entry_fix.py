@@ -276,6 +276,7 @@ class TestFixes:
             ("smaller-batch-number", "unsafe", (), "number"),
             ("smaller-batch-definition", "unsafe", (), "definition"),
             ("gradient-checkpointing", "safe", (), "pretrained model"),
+            ("graph-on-host", "unsafe", (), "mistake"),
             ("offloaded-cache", "unsafe", (), "cell"),
             ("fewer-new-tokens", "unsafe", (), "cell"),
             ("shorter-input", "unsafe", (), "cell"),

@@ -106,6 +106,7 @@ class Edit:
         accumulate: Arguments of the same call that grow as much, from 1 where they are not written.
         add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
         unless: Words of a cell that make it pointless there: names, and ".name" for attributes.
+        unless_reached: Words of the code on the way to the error with which it would end in another one.
         dtypes: Kinds of numbers that it is about: pointless where the failed cell is known to keep none of them.
         package: A distribution that it needs, or "".
         mends: Mistakes in the notebook's code that it mends, by their kinds in `source.cures`.
@@ -118,6 +119,7 @@ class Edit:
     accumulate: tuple[str, ...] = ()
     add: Pairs = ()
     unless: tuple[str, ...] = ()
+    unless_reached: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     package: Name = ""
     mends: tuple[CureKind, ...] = ()

@@ -64,6 +64,7 @@ class Shortage:
         grows: A loop of the cell's keeps more with every step: no room is enough.
         impossible: More is asked for at once than there is.
         certain: Whether it surely was a lack of memory.
+        host: Bytes that this process can still get of the host's memory; None where nobody knows.
     """
 
     needs: int | None
@@ -74,6 +75,7 @@ class Shortage:
     grows: bool = False
     impossible: bool = False
     certain: bool = True
+    host: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

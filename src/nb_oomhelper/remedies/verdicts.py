@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from nb_oomhelper.address_space import put_by
+from nb_oomhelper.memory.room import host_free
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
@@ -36,6 +37,7 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
         grows=grows,
         impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
         certain=diagnosis.certain,
+        host=host_free(snapshot.host),
     )
 
 

@@ -28,6 +28,7 @@ CureKind = Literal[
     "pairs_in_parts",
     "step_in_parts",
     "rows_apart",
+    "graph_on_host",
     "add_item",
     "no_grad",
     "retain_graph",
