@@ -298,6 +298,7 @@ class TestFixes:
             ("jax-no-preallocation", "display_only", ("pool_kept",), "preallocation"),
             ("delete-variable", "unsafe", ("variable",), "variable"),
             ("stop-other-process", "display_only", ("other_process",), "process"),
+            ("on-host", "unsafe", (), "mistake"),
             ("fewer-results", "unsafe", (), "mistake"),
             ("less-data", "unsafe", (), "mistake"),
         ]

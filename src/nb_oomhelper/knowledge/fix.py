@@ -148,6 +148,7 @@ class Fix:
             before the click, runs again.
         guess: Nothing tells beforehand whether it helps: it stands behind what does the same with a better prospect.
         partial: What comes out is of a part only: that is no less than to delete something.
+        slow: It computes where that takes far longer: it stands behind all that may help otherwise and loses as little.
         subject: What one plan of it is about.
         options: For a call: the options of its loader's row that are taken together.
         edit: For what is done to the failed cell or its numbers: what is changed in it.
@@ -172,6 +173,7 @@ class Fix:
     asks: bool = True
     guess: bool = False
     partial: bool = False
+    slow: bool = False
     subject: Subject
     options: tuple[LoadOption, ...]
     edit: Edit = Edit()

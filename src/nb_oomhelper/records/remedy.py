@@ -115,6 +115,7 @@ class FixPlan:
         changed_line: The first of these lines in that cell, from 1; None where nobody knows.
         guess: Nothing tells beforehand whether it helps.
         partial: What comes out of the cell then is of a part of its data only.
+        slow: It computes where that takes far longer.
         steps: For a smaller batch: in how many parts the old one is done; else 0.
         next_smaller: The same with a smaller size, to be offered where this one ran out of memory again; or None.
         obstacle: Why it is only shown, as a key of a sentence, or "".
@@ -152,6 +153,7 @@ class FixPlan:
     changed_line: int | None = None
     guess: bool = False
     partial: bool = False
+    slow: bool = False
     steps: int = 0
     next_smaller: FixPlan | None = None
     obstacle: str = ""

@@ -169,6 +169,7 @@ def _changes(
             obstacle=target.obstacle,
             guess=fix.guess,
             partial=fix.partial,
+            slow=fix.slow,
             predicted=target.frees,
             **_mended(target),
         )

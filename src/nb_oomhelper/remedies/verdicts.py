@@ -141,8 +141,9 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
     blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
     costs = (loss_of(plan), order, names, -(plan.predicted or 0))
     shown = plan.applicability == "display_only" and plan.verdict == "may" and not plan.loads  # a click tells more
-    verdict = "may" if plan.partial and plan.verdict == "runs" else plan.verdict  # not what the cell was to do
-    return _ORDER[verdict], shown, plan.guess, blind, plan.partial, not likely, *costs
+    last = 2 * plan.partial + plan.slow  # not what the cell was to do, or not where
+    verdict = "may" if last and plan.verdict == "runs" else plan.verdict
+    return _ORDER[verdict], shown, plan.guess, blind, last, not likely, *costs
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:

@@ -29,6 +29,7 @@ CureKind = Literal[
     "step_in_parts",
     "rows_apart",
     "graph_on_host",
+    "on_host",
     "add_item",
     "no_grad",
     "retain_graph",
