@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -10,6 +11,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.on_the_way import learns, words_reached
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
+from nb_oomhelper.remedies.whole_step import whole_step
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import statement_at
 from nb_oomhelper.source.within import put_within
@@ -21,7 +23,6 @@ _UNLESS = frozenset(
     | {"functorch", "vmap", "jacrev", "jacfwd", "grad_and_value", "CUDAGraph", "make_graphed_callables"}
 )
 _COPIES = 2  # what two operations need is saved by each of them, and copied for each
-_AHEAD = 2  # times as much as was made by then may come, unless the forward pass was over
 
 
 def find_graph_on_host(
@@ -41,7 +42,7 @@ def find_graph_on_host(
     if cell is None or event.backend != "cuda" or not trains or event.stage == "optimizer":
         return
     graph, running = _graph_made(written, held), statement_at(cell.body, cell.line or 0)
-    if running is None or graph < WORTH_MENDING or not _is_worth_it(event, shortage, graph):
+    if running is None or graph < WORTH_MENDING or not _is_worth_it(event, held, shortage, graph):
         return
     if words_reached(written) & _UNLESS:
         return
@@ -63,11 +64,11 @@ def _graph_made(written: Written, held: Holdings) -> int:
     return max((dict(row.parts).get("graph", 0) for row in rows), default=0)
 
 
-def _is_worth_it(event: OomEvent, shortage: Shortage, graph: int) -> bool:
-    """Whether the host has room for all that a step saves, and as much comes back as is missing."""
-    whole = graph * _COPIES * (1 if event.stage == "backward" else _AHEAD) + (event.requested or 0)
+def _is_worth_it(event: OomEvent, held: Holdings, shortage: Shortage, graph: int) -> bool:
+    """Whether the host has room for all that a step may save, and as much comes back as is missing."""
+    whole = whole_step(replace(event, phase="train"), held, graph + (event.requested or 0))
     missing = 0 if shortage.needs is None or shortage.room is None else shortage.needs - shortage.room
-    return shortage.host is not None and shortage.host >= whole and graph >= missing
+    return shortage.host is not None and shortage.host >= whole * _COPIES and graph >= missing
 
 
 def _explained(event: OomEvent, held: Holdings, graph: int) -> int | None:
