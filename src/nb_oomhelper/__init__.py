@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.remedies.all_rows import in_parts
+    from nb_oomhelper.remedies.on_host import on_host
     from nb_oomhelper.remedies.running import release
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "forecast",
     "holdings",
     "in_parts",
+    "on_host",
     "plan",
     "release",
 ]
@@ -46,6 +48,7 @@ _HOMES = {
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
     "in_parts": "remedies.all_rows",
+    "on_host": "remedies.on_host",
     "release": "remedies.running",
     "forecast": "forecasting.forecast",
     "Forecast": "records.forecast",

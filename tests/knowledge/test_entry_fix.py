@@ -277,6 +277,7 @@ class TestFixes:
             ("smaller-batch-number", "unsafe", (), "number"),
             ("smaller-batch-definition", "unsafe", (), "definition"),
             ("gradient-checkpointing", "safe", (), "pretrained model"),
+            ("graph-on-host", "unsafe", (), "mistake"),
             ("offloaded-cache", "unsafe", (), "cell"),
             ("fewer-new-tokens", "unsafe", (), "cell"),
             ("shorter-input", "unsafe", (), "cell"),
@@ -298,6 +299,7 @@ class TestFixes:
             ("jax-no-preallocation", "display_only", ("pool_kept",), "preallocation"),
             ("delete-variable", "unsafe", ("variable",), "variable"),
             ("stop-other-process", "display_only", ("other_process",), "process"),
+            ("on-host", "unsafe", (), "mistake"),
             ("fewer-results", "unsafe", (), "mistake"),
             ("less-data", "unsafe", (), "mistake"),
         ]

@@ -133,6 +133,9 @@ class TestCell:
         )
         assert "autocast" not in plans("with autocast('cuda'): step(model, x)", event=TRAIN)
         assert "autocast" not in plans("model.half()\nstep(model, x)", event=TRAIN)
+        assert "autocast" not in plans(
+            "y = zeros.index_add(0, at, x)", event=TRAIN
+        )  # which refuses two kinds of numbers
 
     def test_generating(self) -> None:
         source = "out = model.generate(ids, max_new_tokens=512)"

@@ -65,6 +65,8 @@ def test_what_can_be_clicked_comes_before_what_is_only_shown_and_all_of_the_data
     assert rank(may, 0) < rank(replace(changed, partial=True), 9)  # to delete something, or to see a part: both lose
     assert rank(changed, 9) < rank(replace(changed, partial=True, verdict="runs"), 0)
     assert rank(replace(changed, partial=True, verdict="runs"), 9) < rank(replace(changed, guess=True), 0)
+    slow = replace(changed, slow=True, verdict="runs")
+    assert rank(changed, 9) < rank(slow, 0) < rank(replace(changed, partial=True, verdict="runs"), 0)
 
 
 def test_a_comprehension_is_in_the_midst() -> None:

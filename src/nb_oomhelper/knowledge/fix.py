@@ -106,6 +106,7 @@ class Edit:
         accumulate: Arguments of the same call that grow as much, from 1 where they are not written.
         add: Arguments that the call gets, with their text; a call that has one of them already stays as it is.
         unless: Words of a cell that make it pointless there: names, and ".name" for attributes.
+        unless_reached: Words of the code on the way to the error with which it would end in another one.
         dtypes: Kinds of numbers that it is about: pointless where the failed cell is known to keep none of them.
         package: A distribution that it needs, or "".
         mends: Mistakes in the notebook's code that it mends, by their kinds in `source.cures`.
@@ -118,6 +119,7 @@ class Edit:
     accumulate: tuple[str, ...] = ()
     add: Pairs = ()
     unless: tuple[str, ...] = ()
+    unless_reached: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     package: Name = ""
     mends: tuple[CureKind, ...] = ()
@@ -146,6 +148,7 @@ class Fix:
             before the click, runs again.
         guess: Nothing tells beforehand whether it helps: it stands behind what does the same with a better prospect.
         partial: What comes out is of a part only: that is no less than to delete something.
+        slow: It computes where that takes far longer: it stands behind all that may help otherwise and loses as little.
         subject: What one plan of it is about.
         options: For a call: the options of its loader's row that are taken together.
         edit: For what is done to the failed cell or its numbers: what is changed in it.
@@ -170,6 +173,7 @@ class Fix:
     asks: bool = True
     guess: bool = False
     partial: bool = False
+    slow: bool = False
     subject: Subject
     options: tuple[LoadOption, ...]
     edit: Edit = Edit()

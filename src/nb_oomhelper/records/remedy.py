@@ -65,6 +65,7 @@ class Shortage:
         grows: A loop of the cell's keeps more with every step: no room is enough.
         impossible: More is asked for at once than there is.
         certain: Whether it surely was a lack of memory.
+        host: Bytes that this process can still get of the host's memory; None where nobody knows.
     """
 
     needs: int | None
@@ -75,6 +76,7 @@ class Shortage:
     grows: bool = False
     impossible: bool = False
     certain: bool = True
+    host: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ class FixPlan:
         changed_line: The first of these lines in that cell, from 1; None where nobody knows.
         guess: Nothing tells beforehand whether it helps.
         partial: What comes out of the cell then is of a part of its data only.
+        slow: It computes where that takes far longer.
         steps: For a smaller batch: in how many parts the old one is done; else 0.
         ratio: For the same: the new size as a part of the old one; else 0.
         foreseeable: A forecast can tell whether it fits: it runs the cell, of PyTorch's, with another size.
@@ -154,6 +157,7 @@ class FixPlan:
     changed_line: int | None = None
     guess: bool = False
     partial: bool = False
+    slow: bool = False
     steps: int = 0
     ratio: float = 0.0
     foreseeable: bool = False

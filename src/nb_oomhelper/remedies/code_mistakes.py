@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterator
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.cpu_instead import find_cpu_instead
 from nb_oomhelper.remedies.emptying import find_emptiable
+from nb_oomhelper.remedies.graph_on_host import find_graph_on_host
 from nb_oomhelper.remedies.in_one_go import find_in_one_go
 from nb_oomhelper.remedies.kept_on_device import (
     find_gathered_on_device,
@@ -57,6 +59,8 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_in_one_go(written, event, shortage, places)
         yield from find_whole_steps(written, event, held, shortage, places)
         yield from find_moved_data(written, event, shortage, places)
+        yield from find_graph_on_host(written, event, held, shortage, places)
+        yield from find_cpu_instead(written, event, held, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)
         yield from _retained(written, event, places)

@@ -14,22 +14,11 @@ from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.on_the_way import gathers
 from nb_oomhelper.remedies.places import find_places
+from nb_oomhelper.remedies.whole_step import whole_step
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.to_host import gathers_on_device
 
-# A step that fails needs more than it had made by then. How much more, follows from what PyTorch keeps. For the
-# backward pass the output of each layer and of each activation function is kept, about as many as a model has weights
-# and biases, and the request that failed is one of them; in deep networks most are smaller than the first, so that more
-# than some dozens of the failed one do not come together; where half of those have come already, they do not get
-# smaller, and all may come. At the least the gradients come on top, and where nobody
-# knows the model, three layers that fail at the first need four times what they had. Once `backward()` runs, all
-# outputs are there, and gradients of one or two are missing. Without a graph a layer's input and output live at a time,
-# and the next layer's may be twice as large.
-_FORWARD, _UNKNOWN_MODEL, _BACKWARD = 2.0, 4.0, 1.5
-_OUTPUTS = 48
-_WITHOUT_GRAPH = 2  # of the failed request, beside what there was
-_OF_ARRAYS = 6  # the same for an expression of NumPy's, each of whose terms is an array
 # An item of a batch in a DataLoader's worker lives by itself and in the batch, and two batches are fetched ahead.
 _FETCHED = 4.0
 _MARGIN = 0.1  # of the room, so much stays free: allocators round, and memory has gaps
@@ -136,27 +125,12 @@ def _fit_of_worker(requested: int | None, free: int | None) -> Fit:
 def _fitted(event: OomEvent, held: Holdings, needs: int, free: int, half: Fit, notebook: Notebook) -> Fit:
     kept = _made_once(held, notebook)
     fixed = kept + (still_to_come(held) if half.trains else 0)
-    steps = _whole(event, held, max(event.requested or 0, needs - kept))
+    steps = whole_step(event, held, max(event.requested or 0, needs - kept))
     there = free * (1 - _MARGIN) - fixed
     if there <= 0 or steps <= 0:
         return half
     share = min(_MOST, max(_LEAST, there / steps))
     return replace(half, share=share, needs=steps + fixed, fixed=fixed, least=needs)
-
-
-def _whole(event: OomEvent, held: Holdings, made: int) -> int:
-    """Bytes that all of a step needs, of which so many were made or asked for."""
-    if event.stage == "backward":
-        return int(made * _BACKWARD)
-    requested = event.requested or 0
-    graph = any(dict(held.rows[index].parts).get("graph") for index in held.of_kind("failed_cell"))
-    if event.phase != "train" and not graph:
-        return made + (_OF_ARRAYS if event.framework == "numpy" else _WITHOUT_GRAPH) * requested
-    kept = [row.count for row in held.rows if row.kind == "variable" and row.role in ("model", "pretrained model")]
-    if not kept:
-        return int(made * _UNKNOWN_MODEL)
-    most = max(kept) if made * 2 >= requested * _OUTPUTS else _OUTPUTS
-    return max(int(made * _FORWARD), requested * (1 + min(most, max(kept))))
 
 
 def _made_once(held: Holdings, notebook: Notebook) -> int:

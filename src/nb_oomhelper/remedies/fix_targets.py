@@ -19,7 +19,7 @@ from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook import Notebook
-from nb_oomhelper.remedies.on_the_way import strides
+from nb_oomhelper.remedies.on_the_way import strides, words_reached
 from nb_oomhelper.remedies.size_targets import (
     SizeTarget,
     find_definitions,
@@ -212,6 +212,8 @@ def _is_fitting(fix: Fix, event: OomEvent, cell: Cell, notebook: Notebook, held:
     written = notebook.written
     if "no_grad" in fix.edit.mends and written is not None and written.autograd is not None:
         return evaluates(written, held, fix.edit.unless)
+    if fix.edit.unless_reached and written is not None and words_reached(written) & {*fix.edit.unless_reached}:
+        return False
     # What is between the cell and what failed may well train: an evaluation in its midst.
     further_in = fix.phases == ("infer",) and event.function is not None and event.function not in cell.words
     return (

@@ -78,6 +78,19 @@ def learns(written: Written) -> bool:
     return any(getattr(node, "attr", None) in ("backward", "zero_grad") for node in _reached(written))
 
 
+def words_reached(written: Written) -> set[str]:
+    """Give the names of variables, attributes and modules in the code that ran, or could have, before the error.
+
+    Args:
+        written: What the notebook's code says.
+    """
+    nodes = _reached(written)
+    names = {one.id for one in nodes if isinstance(one, ast.Name)} | {
+        one.attr for one in nodes if isinstance(one, ast.Attribute)
+    }
+    return names | {part for one in nodes if isinstance(one, ast.alias) for part in one.name.split(".")}
+
+
 def only_counts(name: str, written: Written) -> bool:
     """Tell whether a number says only how often something is done: the first time needs as much with any number.
 

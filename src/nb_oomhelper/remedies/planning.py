@@ -170,6 +170,7 @@ def _changes(
             obstacle=target.obstacle,
             guess=fix.guess,
             partial=fix.partial,
+            slow=fix.slow,
             predicted=target.frees,
             foreseeable=_is_foreseeable(target, event),
             **_mended(target),

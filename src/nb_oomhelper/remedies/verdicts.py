@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from nb_oomhelper.address_space import put_by
+from nb_oomhelper.memory.room import host_free
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
@@ -37,6 +38,7 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
         grows=grows,
         impossible=any(cause.kind == "too_large" for cause in diagnosis.causes),
         certain=diagnosis.certain,
+        host=host_free(snapshot.host),
     )
 
 
@@ -142,8 +144,9 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
     blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
     costs = (loss_of(plan), order, names, -(plan.predicted or 0))
     shown = plan.applicability == "display_only" and plan.verdict == "may" and not plan.loads  # a click tells more
-    verdict = "may" if plan.partial and plan.verdict == "runs" else plan.verdict  # not what the cell was to do
-    return _ORDER[verdict], shown, plan.guess, blind, plan.partial, not likely, *costs
+    last = 2 * plan.partial + plan.slow  # not what the cell was to do, or not where
+    verdict = "may" if last and plan.verdict == "runs" else plan.verdict
+    return _ORDER[verdict], shown, plan.guess, blind, last, not likely, *costs
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:

@@ -29,6 +29,8 @@ CureKind = Literal[
     "step_in_parts",
     "rows_apart",
     "only_used",
+    "graph_on_host",
+    "on_host",
     "add_item",
     "no_grad",
     "retain_graph",

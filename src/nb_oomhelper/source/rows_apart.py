@@ -12,6 +12,7 @@ from nb_oomhelper.source.tree import (
     blocks_of,
     changes_of,
     is_at,
+    is_long_text,
     last_name,
     names_bound,
     names_in,
@@ -217,7 +218,7 @@ def _write(
         value = last.value  # type: ignore[attr-defined]
         one, two = text.span(value)
         return RowsApart(tables=tuple(inputs), gone=frozenset(), edits=[(one, two, _call(text, value, inputs))])
-    if isinstance(last, ast.Return) or any(map(_is_long_text, walk(some))):  # which would be indented
+    if isinstance(last, ast.Return) or any(map(is_long_text, walk(some))):  # which would be indented
         return None
     cut = textwrap.dedent(text.text[first:end])
     lines = [
@@ -241,11 +242,6 @@ def _call(text: SourceText, value: ast.expr, inputs: list[str]) -> str:
         if plain and [getattr(one, "id", "") for one in value.args] == inputs:
             return f"nb_oomhelper.in_parts({text.text[one:two]}, {names})"
     return f"nb_oomhelper.in_parts(lambda {names}: {text.text[start:end]}, {names})"
-
-
-def _is_long_text(node: ast.AST) -> bool:
-    text = isinstance(node, (ast.Constant, ast.JoinedStr)) or type(node).__name__ == "TemplateStr"
-    return text and node.lineno != node.end_lineno  # type: ignore[attr-defined]
 
 
 def _bound_in_order(some: list[ast.stmt]) -> Iterator[str]:

@@ -52,6 +52,12 @@ def is_at(node: ast.expr | ast.stmt, line: int) -> bool:
     return node.lineno <= line <= (node.end_lineno or node.lineno)
 
 
+def is_long_text(node: ast.AST) -> bool:
+    """Tell whether a node is a text of several lines: to indent these would change it."""
+    text = isinstance(node, (ast.Constant, ast.JoinedStr)) or type(node).__name__ == "TemplateStr"
+    return text and node.lineno != node.end_lineno  # type: ignore[attr-defined]
+
+
 def is_name(node: ast.AST, name: str) -> bool:
     """Tell whether a node is a plain name, and which it is."""
     return isinstance(node, ast.Name) and node.id == name

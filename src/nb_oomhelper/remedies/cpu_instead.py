@@ -1,0 +1,69 @@
+"""A cell that asks too much of a GPU and trains nothing, run on the CPU: where the host's memory has room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.in_one_go import evaluates_with_graph
+from nb_oomhelper.remedies.on_the_way import gathers, words_reached
+from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.collecting import comprehends_at
+from nb_oomhelper.source.within import put_within
+
+_WITHIN = "with nb_oomhelper.on_host():"
+# What goes back through a graph, or is told to: copies have none. What is compiled, or runs beside, asks no mode.
+_UNLESS = frozenset(
+    {"backward", "zero_grad", "requires_grad_", "requires_grad", "grad", "autograd", "jacobian", "hessian", "vjp"}
+    | {"jvp", "functorch", "vmap", "jacrev", "jacfwd", "compile", "jit", "CUDAGraph", "triton", "DataParallel"}
+    | {"DistributedDataParallel", "Thread", "ThreadPoolExecutor", "multiprocessing", "from_pretrained", "on_host"}
+)
+_LIBRARIES = frozenset(
+    {"PreTrainedModel", "DiffusionPipeline", "ScriptModule", "OptimizedModule"}
+    | {"DataParallel", "DistributedDataParallel"}
+)
+_MARGIN = 2  # times what the cell needs at least, and a copy of all that is on the GPU
+
+
+def find_cpu_instead(
+    written: Written, event: OomEvent, held: Holdings, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
+    """Find whether the failed cell can run on the CPU.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, with its phase.
+        held: Who keeps what.
+        shortage: What the cell needs, and what room the host has.
+        places: Where it may be written: the cell itself is run within a mode.
+    """
+    cell = next((one for one in places if one.definition is None and one.line is not None), None)
+    if cell is None or event.backend != "cuda" or event.phase in ("train", "load") or event.call is not None:
+        return
+    if shortage.needs is None or shortage.host is None or _says(written) & _UNLESS:
+        return
+    if written.autograd and not evaluates_with_graph(written, event, places):
+        return
+    there = sum(size for _, size in held.shares)
+    if shortage.host < shortage.needs * _MARGIN + there:
+        return
+    plain = not any(kept.owners & _LIBRARIES for kept in written.kept.values())
+    if edits := put_within(cell.text, cell.body, _WITHIN):
+        yield Mistake(
+            kind="on_host",
+            subject="on_host",
+            place=cell,
+            edits=edits,
+            explains=shortage.needs if plain else None,
+            in_cell=True,
+            partly=gathers(written, places, event.backend, ()) or comprehends_at(written.cell.tree, cell.line),
+        )
+
+
+def _says(written: Written) -> set[str]:
+    """The words of the code before the error, and of all that the cell would go on to."""
+    return words_reached(written) | words_reached(replace(written, steps=()))

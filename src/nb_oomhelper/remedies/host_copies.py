@@ -1,0 +1,103 @@
+"""Copies on the host of tensors on a GPU, which share their memory as those do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class HostCopies:
+    """Copies, each made when it is first asked for and kept until the end.
+
+    Args:
+        torch: The module.
+    """
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self._made: dict[int, tuple[Any, Any]] = {}  # by the tensor's id: it, and its copy
+        self._tensors: dict[int, Any] = {}  # by the copy's id
+        self._storages: dict[tuple[str, int], tuple[Any, Any]] = {}  # on the GPU and on the host
+        self._versions: dict[int, int] = {}  # of a copy, as it was made
+        self._changed: set[tuple[str, int]] = set()
+        self._data: list[tuple[Any, Any]] = []  # tensors that were given other memory, and where they were
+
+    def of(self, tensor: Any) -> Any:
+        """Give the copy of a tensor; one that is on the CPU is its own."""
+        if not self._is_away(tensor):
+            return tensor
+        if id(tensor) not in self._made:
+            copy = self._copy(tensor)
+            self._made[id(tensor)], self._tensors[id(copy)] = (tensor, copy), tensor
+            self._versions[id(copy)] = copy._version
+        return self._made[id(tensor)][1]
+
+    def here(self, given: Any) -> Any:
+        """Give some arguments with copies for tensors, and the CPU for devices."""
+        if isinstance(given, self._torch.Tensor):
+            return self.of(given)
+        if isinstance(given, self._torch.device):
+            return self._torch.device("cpu") if given.type == "cuda" else given
+        if isinstance(given, str):
+            return "cpu" if given == "cuda" or given.startswith("cuda:") else given
+        return self._within(given, self.here)
+
+    def back(self, result: Any) -> Any:
+        """Give a result with the tensors for their copies: `x.add_(1)` gives `x`."""
+        if isinstance(result, self._torch.Tensor):
+            return self._tensors.get(id(result), result)
+        return self._within(result, self.back)
+
+    def note_changes(self, tensors: Any) -> None:
+        """Take it that tensors were changed in place, where their copies do not tell."""
+        self._changed |= {self._key(one) for one in tensors if id(one) in self._made}
+
+    def forget(self, tensor: Any) -> None:
+        """Drop the copy of a tensor that is given other memory, which is to lie on its device in the end."""
+        if self._is_away(tensor):
+            self._data.append((tensor, self._device(tensor)))
+            self._made.pop(id(tensor), None)
+
+    def put_back(self) -> None:
+        """Change the tensors as their copies were changed."""
+        for tensor, copy in self._made.values():
+            if copy._version == self._versions[id(copy)]:
+                continue
+            if self._key(tensor) in self._storages:
+                self._changed.add(self._key(tensor))
+            else:
+                self._torch.Tensor.detach(tensor).copy_(copy)
+        for key in self._changed:
+            there, host = self._storages[key]
+            there.copy_(host)
+        for tensor, device in self._data:
+            tensor.data = tensor.data.to(device)
+        for kept in (self._made, self._tensors, self._storages, self._data):  # an error may keep this for long
+            kept.clear()
+
+    def _copy(self, tensor: Any) -> Any:
+        plain = tensor.detach()
+        if plain.layout is not self._torch.strided or plain.is_conj() or plain.is_neg() or plain.is_quantized:
+            return plain.cpu()
+        key = self._key(tensor)
+        if key not in self._storages:
+            storage = plain.untyped_storage()
+            self._storages[key] = (storage, storage.cpu())
+        copy = self._torch.empty(0, dtype=plain.dtype, device="cpu")
+        return copy.set_(self._storages[key][1], plain.storage_offset(), plain.size(), plain.stride())
+
+    def _key(self, tensor: Any) -> tuple[str, int]:
+        return str(self._device(tensor)), tensor.untyped_storage().data_ptr()
+
+    def _device(self, tensor: Any) -> Any:
+        return self._torch._C.TensorBase.device.__get__(tensor)
+
+    def _is_away(self, tensor: Any) -> bool:
+        return bool(self._device(tensor).type == "cuda")
+
+    def _within(self, given: Any, change: Any) -> Any:
+        kind = type(given)
+        if kind is list or kind is tuple:
+            return kind(change(one) for one in given)
+        if kind is dict:
+            return {key: change(one) for key, one in given.items()}
+        return given

@@ -1,0 +1,70 @@
+"""A cell on the CPU in place of the GPU: only where nothing trains, and where the host has room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nb_oomhelper.records.holdings import Holding, Holdings
+from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.cpu_instead import find_cpu_instead
+from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.places import Mistake, find_places
+from tests.makers import EVENT
+from tests.remedies.notebooks import LARGE, written
+
+pytestmark = pytest.mark.plain
+
+MIB = 1 << 20
+INFER = replace(EVENT, framework="pytorch", backend="cuda", phase="infer", requested=10 * MIB)
+SHORT = Shortage(needs=500 * MIB, measured=True, room=400 * MIB, host=1200 * MIB)
+HELD = Holdings(
+    rows=(Holding(name="users", kind="variable", backend="cuda", own=100 * MIB),), shares=(((0,), 100 * MIB),)
+)
+CELL = "scores = users @ items.T\ntop = scores.topk(9)\n"
+
+
+def found(
+    cell: str = CELL, functions: str = "", event: Any = INFER, shortage: Shortage = SHORT, **told: Any
+) -> list[Mistake]:
+    one = replace(written(cell, 1, functions), **told)
+    return list(find_cpu_instead(one, event, HELD, shortage, find_places(one)))
+
+
+def test_the_whole_cell_is_put_within() -> None:
+    (one,) = found()
+    assert [edit[2] for edit in one.edits] == [
+        "with nb_oomhelper.on_host():\n    scores = users @ items.T\n    top = scores.topk(9)"
+    ]
+    assert (one.explains, one.partly) == (500 * MIB, False)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"event": replace(INFER, phase="train")},
+        {"event": replace(INFER, backend="host")},
+        {"shortage": replace(SHORT, host=1099 * MIB)},  # twice the cell's, and a copy of what is there
+        {"shortage": replace(SHORT, host=None)},
+        {"shortage": replace(SHORT, needs=None)},
+        {"cell": CELL + "scores.sum().backward()\n"},
+        {"functions": "def topk(x):\n    return vmap(f)(x)\n"},  # later in the cell
+        {"cell": 'scores = f("""\n  a""")\n'},
+        {"autograd": True, "event": replace(INFER, phase="unknown")},  # the next cell may go back through it
+    ],
+)
+def test_where_it_is_not_offered(other: dict[str, Any]) -> None:
+    assert found(**other) == []
+
+
+def test_no_promise_where_more_comes_with_every_step_or_a_librarys_model_is_used() -> None:
+    loop = "out = []\nfor x in xs:\n    out.append(net(x))\n"
+    one = written(loop, 3)
+    kept = {"out": Kept(call="clear", size=LARGE)}
+    (mistake,) = find_cpu_instead(replace(one, kept=kept), INFER, HELD, SHORT, find_places(one))
+    assert mistake.partly
+    assert [each.partly for each in found("out = [f(x) for x in xs]\n")] == [True]
+    owners = frozenset({"PreTrainedModel", "Module"})
+    assert [each.explains for each in found(kept={"net._modules": Kept(owners=owners)})] == [None]
