@@ -50,16 +50,17 @@ def _would_fit(found: Forecast, language: Language) -> list[str]:
     return lines
 
 
-def asks(call: str, line: str, language: Language) -> list[str]:
+def asks(call: str, line: str, language: Language, *, jitted: bool = False) -> list[str]:
     """Say before a forecast what is run for it, and what that may do.
 
     Args:
         call: The user's call.
         line: The command that goes on.
         language: "en" or "zh".
+        jitted: It is one of a function that `jax.jit` gave, which is compiled and not run.
     """
     return [
-        say("forecast.runs", language, call=call),
+        say("forecast.compiles" if jitted else "forecast.runs", language, call=call),
         say("forecast.risk", language),
         say("oom.confirm", language, line=line),
     ]
