@@ -58,6 +58,7 @@ found = nb_oomhelper.forecast(step, w, jax.ShapeDtypeStruct((512, 1024), "float3
 print(found.call, found.allocated.likely)''')
 wrong = [cell("%oom forecast --yes " + call) for call in ("plain(w, x)", "bad(x)", "step(w, w)", "step(nothing)")]
 wrong.append(cell("nb_oomhelper.forecast(plain, w, x)"))
+wrong.append(cell("%oom forecast plain(2, 3)"))
 chinese = cell("%config OOMHelper.language = 'zh'\\n%oom forecast step(w, x)"), cell("%oom forecast --yes step(w, x)")
 tell(asked, unread, told, ran, same, numpy, larger, static, inside, donated, alive, python, wrong, chinese)
 """
@@ -96,6 +97,7 @@ def test_the_compilers_plan_is_told() -> None:
     assert "tracing step(w, w) raised TypeError" in wrong[2]
     assert "NameError" in wrong[3]
     assert "<lambda> is not what jax.jit gives" in wrong[4]
+    assert "plain is not what jax.jit gives" in wrong[5]  # it need not be asked
     assert "JAX 会在本进程中跟踪并编译" in chinese[0]
     assert "临时张量" in chinese[1]
 

@@ -63,13 +63,13 @@ def is_jitted(thing: object) -> bool:
     return _jax.loaded() and kind.__name__ == _JITTED and kind.__module__.partition(".")[0] == "jaxlib"
 
 
-def takes_arrays(arguments: object) -> bool:
-    """Tell whether there is an array of JAX's among arguments.
+def works_with_jax(arguments: object) -> bool:
+    """Tell whether a call must be one of JAX's: an array of it is among the arguments, or PyTorch is not here.
 
     Args:
-        arguments: A tuple of them, with lists and dicts within.
+        arguments: A list of them, with lists and dicts within.
     """
-    return any(True for _ in _arrays(arguments))
+    return _jax.loaded() and ("torch" not in sys.modules or any(True for _ in _arrays(arguments)))
 
 
 def refuse_unjitted(name: str) -> UsageError:
@@ -80,7 +80,7 @@ def refuse_unjitted(name: str) -> UsageError:
     """
     return UsageError(
         f"{name} is not what jax.jit gives: JAX runs its operations one by one, and what they take is known only then. "
-        "A jitted function, or one of your own that you call it in, can be forecast"
+        "Of a function that jax.jit gave the compiler tells it before"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.forecasting.allocator import LARGE_SEGMENT, Settings, read_settings
 from nb_oomhelper.forecasting.batches import Batch, largest_batch
-from nb_oomhelper.forecasting.compiled import forecast_jitted, is_jitted, refuse_unjitted, takes_arrays
+from nb_oomhelper.forecasting.compiled import forecast_jitted, is_jitted, refuse_unjitted, works_with_jax
 from nb_oomhelper.forecasting.judging import Replayed, band, by_age, judge, replay, replay_on_host, width
 from nb_oomhelper.forecasting.process_copy import CopyError, run_in_copy
 from nb_oomhelper.forecasting.stand_ins import Devices, hush, look_at_devices, stand_in
@@ -54,7 +54,7 @@ def forecast(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Forecast
     name = getattr(call, "__qualname__", type(call).__name__)
     if is_jitted(call):
         return forecast_jitted(call, args, kwargs, f"{name}(…)")
-    if takes_arrays([args, kwargs]):
+    if works_with_jax([args, kwargs]):
         raise refuse_unjitted(name)
     batch = Batch()
     return forecast_call(lambda: batch(call, *args, **kwargs), f"{name}(…)", batch=batch)

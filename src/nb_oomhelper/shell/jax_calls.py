@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from nb_oomhelper.forecasting.compiled import forecast_jitted, is_jitted, refuse_unjitted, takes_arrays
+from nb_oomhelper.forecasting.compiled import forecast_jitted, is_jitted, refuse_unjitted, works_with_jax
 from nb_oomhelper.introspection import instance_dict, module_dict
 from nb_oomhelper.records.forecast import Forecast
 
@@ -17,16 +17,26 @@ _NOTHING = object()
 
 
 def is_of_jax(tree: ast.Expression, names: Mapping[str, Any]) -> bool:
-    """Tell whether a call is one of a jitted function, or is given arrays of JAX's; nothing of it runs.
+    """Tell whether a call is one of a jitted function, or must be, as it has to do with JAX; nothing of it runs.
 
     Args:
         tree: The call.
         names: The user's.
+
+    Raises:
+        UsageError: It has to do with JAX, and the function is known and not jitted.
     """
     if not isinstance(tree.body, ast.Call):
         return False
-    given = [*tree.body.args, *(one.value for one in tree.body.keywords)]
-    return is_jitted(_meant(tree.body.func, names)) or takes_arrays([_meant(one, names) for one in given])
+    function, given = tree.body.func, [*tree.body.args, *(one.value for one in tree.body.keywords)]
+    meant = _meant(function, names)
+    if is_jitted(meant):
+        return True
+    if not works_with_jax([_meant(one, names) for one in given]):
+        return False
+    if meant is not _NOTHING:
+        raise refuse_unjitted(ast.unparse(function))
+    return True
 
 
 def forecast(tree: ast.Expression, text: str, names: dict[str, Any]) -> Forecast:
