@@ -28,7 +28,14 @@ from nb_oomhelper.showing.wording import knows, say
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent
-INSIDE = ("architecture", "recognition", "predictions", "routes", "engines")  # pages of docs/, English alone
+INSIDE = (
+    "architecture",
+    "before-it-runs",
+    "recognition",
+    "predictions",
+    "routes",
+    "engines",
+)  # pages of docs/, English alone
 WORDS: dict[str, dict[str, str]] = tomllib.loads((HERE / "words.toml").read_text("utf-8"))
 _CODE = re.compile(r"(`+).*?\1")
 

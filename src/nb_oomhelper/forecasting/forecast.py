@@ -14,6 +14,7 @@ from nb_oomhelper.errors import OomHelperError, UsageError
 from nb_oomhelper.forecasting.allocator import LARGE_SEGMENT, Settings, read_settings
 from nb_oomhelper.forecasting.batches import Batch, largest_batch
 from nb_oomhelper.forecasting.cell_run import CellRun
+from nb_oomhelper.forecasting.compiled import forecast_jitted, is_jitted, refuse_unjitted, works_with_jax
 from nb_oomhelper.forecasting.judging import (
     Replayed,
     band,
@@ -45,6 +46,7 @@ def forecast(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Forecast
 
     The call itself is run, in a copy of this process and on tensors without bytes: nothing of yours is changed, no
     tensor, no counter, no random state. What it does outside of memory it does: files are written, requests are sent.
+    A function that `jax.jit` gave is not run: it is traced and compiled here, and the compiler's plan is told.
 
     Args:
         call: A function of yours: a training step, `model.generate`, `trainer.train`.
@@ -54,12 +56,16 @@ def forecast(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Forecast
         The peak on the current CUDA device, or on the host where there is none, by kind, and whether it fits.
 
     Raises:
-        UsageError: PyTorch is not imported here, or this is no call.
-        OomHelperError: This process cannot be copied.
+        UsageError: PyTorch is not imported here, or this is no call, or a function of JAX's that is not jitted.
+        OomHelperError: This process cannot be copied, or a jitted function cannot be compiled in time.
     """
     if not callable(call):
         raise UsageError("forecast takes a function and what to call it with: forecast(step, batch)")
     name = getattr(call, "__qualname__", type(call).__name__)
+    if is_jitted(call):
+        return forecast_jitted(call, args, kwargs, f"{name}(…)")
+    if works_with_jax([args, kwargs]):
+        raise refuse_unjitted(name)
     batch = Batch()
     return forecast_call(lambda: batch(call, *args, **kwargs), f"{name}(…)", batch=batch)
 

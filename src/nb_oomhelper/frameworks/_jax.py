@@ -159,6 +159,16 @@ def _clients() -> list[Any]:
     return list(found.values()) if isinstance(found, dict) else []
 
 
+def place_of(device: Any) -> tuple[str, int | None]:
+    """Give our words for a device: "cuda" and its ordinal, or "host" and None.
+
+    Args:
+        device: As JAX has it.
+    """
+    backend = _backend(device)
+    return backend, None if backend == "host" else _ordinal(device)
+
+
 def _backend(device: Any) -> str:
     """Our word for a device's platform: JAX calls NVIDIA's and AMD's "gpu"."""
     if device.platform == "gpu" and "rocm" in device.client.platform_version.lower():

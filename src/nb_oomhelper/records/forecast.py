@@ -33,8 +33,9 @@ class Forecast:
         reserved: Bytes that the caching allocator then holds from the driver at most; None on the host, and where the
             allocator is of a kind that is not replayed.
         kinds: Of the likely peak: "parameters", "gradients", "optimizer", "activations", "temporaries", "kv_cache",
-            "workspace", "other", and bytes, the most first. Of what was there before only parameters, gradients and
-            optimizer state are known; the rest of it is "held".
+            "workspace", "other", of JAX's "arguments", "outputs", "temporaries", "code"; and bytes, the most first. Of
+            what was there before only parameters, gradients, optimizer state and arguments are known; the rest of it
+            is "held".
         place: The module that is running at the peak: "GPT2LMHeadModel.transformer.h.3.mlp", or "".
         held: Bytes in live tensors before the call.
         room: Bytes that the process can have reserved in all, those that it has included; None is unknown.

@@ -14,6 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from nb_oomhelper.records.foreseen import Foreseen
+from nb_oomhelper.remedies.cell_needs import needed_among
+from nb_oomhelper.remedies.cell_source import read_cell
 from nb_oomhelper.remedies.evaluating import find_graphs_not_needed
 from nb_oomhelper.remedies.kept_graphs import find_kept_graphs, keepers_in
 from nb_oomhelper.remedies.notebook import inspect_notebook
@@ -39,10 +41,14 @@ def foresee(variables: Mapping[str, object], source: str, inputs: Sequence[str] 
     torch = sys.modules.get("torch")
     if torch is None and "torch" not in source and "concat" not in source:
         return []
-    written = inspect_notebook(variables, source, inputs).written
+    cell = read_cell(source)
+    if cell is None:
+        return []
+    used = needed_among(cell.needs, variables) | cell.used.intersection(variables)
+    known = {name: variables[name] for name in used}
+    written = inspect_notebook(known, source, inputs).written
     if written is None:
         return []
-    known = {name: variables[name] for name in written.needed | written.cell.used if name in variables}
     scopes = read_scopes(written, known)
     found = [one for scope in scopes for one in _frames(scope)]
     if "torch" in source or torch is not None:

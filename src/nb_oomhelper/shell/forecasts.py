@@ -35,6 +35,7 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
     """
     from nb_oomhelper.forecasting.batches import Batch
     from nb_oomhelper.forecasting.forecast import forecast_call
+    from nb_oomhelper.shell import jax_calls
     from nb_oomhelper.showing.forecast_text import asks, tell
     from nb_oomhelper.showing.notes import for_json
 
@@ -46,11 +47,16 @@ def forecast(line: str, core: Core, usage: Callable[[], str]) -> None:
         _forecast_fix(text, options, core)
         return
     language, shell = core.settings.pick_language(), core.services.shell
-    code, batch = _compiled(text), Batch()
+    tree = _parsed(text)
+    of_jax = jax_calls.is_of_jax(tree, shell.user_ns)
     if "--yes" not in options:
         again = f"%oom forecast --yes {'--json ' if '--json' in options else ''}{text}"
-        raise UsageError("\n".join(asks(text, again, language)))
-    found = forecast_call(lambda: eval(code, shell.user_ns, {_THROUGH: batch}), text, batch=batch)
+        raise UsageError("\n".join(asks(text, again, language, jitted=of_jax)))
+    if of_jax:
+        found = jax_calls.forecast(tree, text, shell.user_ns)
+    else:
+        code, batch = _compiled(tree), Batch()
+        found = forecast_call(lambda: eval(code, shell.user_ns, {_THROUGH: batch}), text, batch=batch)
     if "--json" in options:
         print(json.dumps(for_json(found), indent=2, ensure_ascii=False))
     else:
@@ -167,13 +173,17 @@ def _read(line: str) -> tuple[set[str], str]:
     return options, text
 
 
-def _compiled(text: str) -> CodeType:
+def _parsed(text: str) -> ast.Expression:
     try:
         tree = ast.parse(text, mode="eval")
     except SyntaxError:
         raise UsageError("%oom forecast wants a call, such as %oom forecast train_step(batch)") from None
     if not any(isinstance(node, ast.Call) for node in ast.walk(tree)):
         raise UsageError("%oom forecast wants a call, such as %oom forecast train_step(batch)")
+    return tree
+
+
+def _compiled(tree: ast.Expression) -> CodeType:
     if isinstance(tree.body, ast.Call):  # through what can make its batch smaller
         called = tree.body
         called.args.insert(0, called.func)

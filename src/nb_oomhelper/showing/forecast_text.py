@@ -50,16 +50,17 @@ def _would_fit(found: Forecast, language: Language) -> list[str]:
     return lines
 
 
-def asks(call: str, line: str, language: Language) -> list[str]:
+def asks(call: str, line: str, language: Language, *, jitted: bool = False) -> list[str]:
     """Say before a forecast what is run for it, and what that may do.
 
     Args:
         call: The user's call; "" for the failed cell with a fix, in several sizes.
         line: The command that goes on.
         language: "en" or "zh".
+        jitted: It is one of a function that `jax.jit` gave, which is compiled and not run.
     """
     return [
-        say("forecast.runs", language, call=call) if call else say("forecast.runs_fix", language),
+        _how(call, language, jitted=jitted),
         say("forecast.risk", language),
         say("oom.confirm", language, line=line),
     ]
@@ -71,3 +72,9 @@ def _sizes(band: Band, language: Language) -> dict[str, str]:
 
 def _device(found: Forecast, language: Language) -> str:
     return say("gpumem.host", language) if found.device == "host" else found.device
+
+
+def _how(call: str, language: Language, *, jitted: bool) -> str:
+    if not call:
+        return say("forecast.runs_fix", language)
+    return say("forecast.compiles" if jitted else "forecast.runs", language, call=call)

@@ -212,7 +212,7 @@ class _Answer:
         from huggingface_hub.utils import get_session
 
         session: Any = get_session()
-        self._new = hasattr(session, "stream")
+        self._new = callable(getattr(session, "stream", None))  # of requests it is a flag
         asked = {"headers": headers, "timeout": wait}
         self._open = session.stream("GET", url, **asked) if self._new else session.get(url, stream=True, **asked)
 
