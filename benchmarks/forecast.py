@@ -47,17 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
+    told: dict[str, Any] = {"met": False}
     for name in options.only:
         for row in _of_step(name, options.peers, left_out):
             print(_line(row), flush=True)
             rows.append(row)
-    told = (summary(rows) if rows else {"met": False}) | {"left_out": left_out}
+        told = (summary(rows) if rows else told) | {"left_out": left_out}
+        if options.json is not None:  # after each step, for it takes half an hour
+            _write(options.json, told, rows)
     print(json.dumps(told, indent=1))
-    if options.json is not None:
-        record = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine.describe()}
-        text = json.dumps(record | {"device": "played", "summary": told, "rows": rows}, indent=1, ensure_ascii=False)
-        options.json.write_text(text + "\n", encoding="utf-8")
     return 0 if told["met"] else 1
+
+
+def _write(file: Path, told: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    record = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine.describe()}
+    text = json.dumps(record | {"device": "played", "summary": told, "rows": rows}, indent=1, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def _of_step(name: str, peers: str | None, left_out: dict[str, str]) -> Iterator[dict[str, Any]]:

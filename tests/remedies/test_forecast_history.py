@@ -21,13 +21,14 @@ def band(likely: int) -> Band:
 
 def test_near_is_counted_and_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
-    assert [keep(path, band(size), 100, 0.05) for size in (95, 106, 105, 94)] == [(1, 1), (1, 2), (2, 3), (2, 4)]
+    counts = [keep(path, band(size), 100, 0.05) for size in (95, 106, 101, 94)]
+    assert counts == [(1, 0, 1), (1, 0, 2), (2, 1, 3), (2, 1, 4)]
     assert measured_rates(path) == {}
     assert forget(path) == 0  # outcomes; forecasts go with them
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT COUNT(*) FROM forecast").fetchone() == (0,)
     connection.close()
-    assert keep(path, band(100), 100, 0.05) == (1, 1)
+    assert keep(path, band(100), 100, 0.05) == (1, 1, 1)
 
 
 def test_a_later_versions_table_works_on(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_a_later_versions_table_works_on(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("ALTER TABLE forecast ADD COLUMN device TEXT")
     connection.close()
-    assert keep(path, band(100), 100, 0.05) == (2, 2)
+    assert keep(path, band(100), 100, 0.05) == (2, 2, 2)
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

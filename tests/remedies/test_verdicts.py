@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from nb_oomhelper.forecasting.batches import fitting_part
 from nb_oomhelper.records.diagnosis import Diagnosis
+from nb_oomhelper.records.forecast import Band, Forecast
+from nb_oomhelper.records.forecast import Verdict as Foreseen
 from nb_oomhelper.records.remedy import FixPlan, Shortage
 from nb_oomhelper.remedies.verdicts import judge, rank, with_more_to_come
 from nb_oomhelper.source.collecting import comprehends_at
@@ -46,6 +49,38 @@ def test_more_is_to_come_in_the_midst_of_the_work(requested: int | None, midst: 
 def test_a_mistake_beside_which_another_grows_is_half_a_cure(partly: bool, verdict: str) -> None:
     mend = replace(DELETION, reruns=True, predicted=None, explains=2 * GIB, in_cell=True, partly=partly)
     assert judge(mend, NEEDS).verdict == verdict
+
+
+@pytest.mark.parametrize(("foreseen", "verdict"), [("fits", "runs"), ("tight", "may"), ("does_not", "again")])
+def test_a_forecast_goes_before_what_was_estimated(foreseen: Foreseen, verdict: str) -> None:
+    found = expected(1 * GIB, verdict=foreseen)
+    assert judge(replace(DELETION, reruns=True, forecast=found), NEEDS).verdict == verdict
+    unknown = replace(DELETION, forecast=expected(GIB, verdict="unknown"))
+    assert judge(unknown, NEEDS).verdict == judge(DELETION, NEEDS).verdict
+
+
+def test_the_part_of_a_size_that_fits_is_on_the_line_through_two() -> None:
+    half, quarter = expected(5 * GIB), expected(3 * GIB)  # 1 GiB and 8 times the part; there is room for 4
+    assert fitting_part((0.5, half), (0.25, quarter)) == fitting_part((0.25, quarter), (0.5, half)) == 0.375
+    assert fitting_part((0.5, half), (0.25, half)) is None
+    assert fitting_part((0.5, half), (0.25, replace(quarter, ended="raised"))) is None
+    assert fitting_part((0.5, replace(half, room=None)), (0.25, quarter)) is None
+
+
+def expected(most: int, verdict: Foreseen = "fits") -> Forecast:
+    band = Band(low=most, likely=most, high=most)
+    return Forecast(
+        call="",
+        device="cuda:0",
+        verdict=verdict,
+        allocated=band,
+        reserved=band,
+        kinds=(),
+        place="",
+        held=0,
+        room=4 * GIB,
+        ended="returned",
+    )
 
 
 def test_no_more_is_deleted_than_must_be() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from nb_oomhelper.forecasting.trace import Trace
 
 
 def let_data_be_set(torch: Any, fake: type, put: Callable[[Any, Any], None]) -> None:
@@ -50,19 +53,26 @@ def let_arrays_be_made(torch: Any, fake: type, values: Callable[[Any], Any]) -> 
     torch.Tensor.numpy = numpy
 
 
-def let_nothing_be_compiled(torch: Any, say: Callable[[str], None]) -> None:
+def let_nothing_be_compiled(torch: Any, tell: Callable[[str], None]) -> None:
     """`torch.compile` gives what it was given.
 
     Args:
         torch: The module.
-        say: Notes it.
+        tell: Notes it.
     """
 
     def compiled(model: Any = None, **_: Any) -> Any:
-        say("compiled")
+        tell("compiled")
         return model if model is not None else lambda one: one
 
     torch.compile = compiled
+
+
+def note_processes(trace: Trace) -> None:
+    """Note where several processes work together."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        trace.notes.append(("distributed", ""))
 
 
 def that_has_run(found: Any) -> Any:

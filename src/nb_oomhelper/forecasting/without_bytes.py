@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from nb_oomhelper.forecasting.beside_operations import (
     let_arrays_be_made,
     let_data_be_set,
     let_nothing_be_compiled,
+    note_processes,
     that_has_run,
     threads_within,
 )
@@ -53,9 +55,7 @@ def follow(call: Callable[[], Any] | CellRun, torch: Any, device: str, devices: 
     _try_autograd(torch)
     run = _Run(torch, device, devices)
     loops = Loops(torch, run.trace, run.say)
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        run.trace.notes.append(("distributed", ""))
+    note_processes(run.trace)
     with run.modes(), _hooks(run.tracker, run.say) as kept:
         try:
             if isinstance(call, CellRun):
@@ -103,11 +103,12 @@ class _Run:
         """Let all operations pass through here."""
         from torch.utils._python_dispatch import TorchDispatchMode
 
-        run = self
+        run, one_at_a_time = self, threading.RLock()
 
         class Mode(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                return run.operate(func, args, kwargs or {})
+                with one_at_a_time:  # of several threads
+                    return run.operate(func, args, kwargs or {})
 
         self.tracker.begin(_living_tensors(self._torch))
         let_data_be_set(self._torch, self._fake, self._put)
@@ -219,14 +220,14 @@ def _living_tensors(torch: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _hooks(tracker: Tracker, say: Callable[[str], None]) -> Iterator[list[Any]]:
+def _hooks(tracker: Tracker, tell: Callable[[str], None]) -> Iterator[list[Any]]:
     """PyTorch's hooks for all modules and all optimizers; the list keeps what the call gives until it was looked at."""
     modules, found = sys.modules["torch.nn.modules.module"], []
     optimizers = sys.modules.get("torch.optim.optimizer")
 
     def enter(module: Any, args: Any) -> None:  # noqa: ARG001
         if type(module).__name__ == "OptimizedModule":
-            say("compiled")
+            tell("compiled")
         tracker.modules.enter(module)
 
     def leave(module: Any, args: Any, given: Any) -> None:  # noqa: ARG001

@@ -13,7 +13,7 @@ _NEWEST = 100
 _COLUMNS = "at REAL NOT NULL, low INTEGER, likely INTEGER, high INTEGER, real INTEGER"
 
 
-def keep(path: Path, expected: Band, real: int, within: float) -> tuple[int, int]:
+def keep(path: Path, expected: Band, real: int, within: float) -> tuple[int, int, int]:
     """Add what was expected and what was measured.
 
     Args:
@@ -23,7 +23,7 @@ def keep(path: Path, expected: Band, real: int, within: float) -> tuple[int, int
         within: A share: how near counts as near.
 
     Returns:
-        (n, m): of the m newest n were as near as that, this one included.
+        (n, b, m): of the m newest n were as near as that, and b within their band, this one included.
 
     Raises:
         OomHelperError: The file cannot be used.
@@ -32,7 +32,7 @@ def keep(path: Path, expected: Band, real: int, within: float) -> tuple[int, int
         connection.execute(f"CREATE TABLE IF NOT EXISTS forecast ({_COLUMNS})")
         row = (time.time(), expected.low, expected.likely, expected.high, real)
         connection.execute("INSERT INTO forecast (at, low, likely, high, real) VALUES (?, ?, ?, ?, ?)", row)
-        query = "SELECT likely, real FROM forecast ORDER BY at DESC LIMIT ?"
+        query = "SELECT low, likely, high, real FROM forecast ORDER BY at DESC LIMIT ?"
         newest = connection.execute(query, (_NEWEST,)).fetchall()
-    near = sum(abs(likely - measured) <= within * measured for likely, measured in newest)
-    return near, len(newest)
+    near = sum(abs(likely - measured) <= within * measured for _, likely, _, measured in newest)
+    return near, sum(low <= measured <= high for low, _, high, measured in newest), len(newest)

@@ -142,10 +142,10 @@ def after_cell(expected: Forecast, seen: Iterable[Peak], core: Core, write: Call
     if path is None:
         return
     try:
-        near, count = keep(path, expected.allocated, peak.peak, _NEAR)
+        near, held, count = keep(path, expected.allocated, peak.peak, _NEAR)
     except OomHelperError:  # `%oom status` tells of a history that cannot be used
         return
-    write(say("forecast.so_far", language, near=near, count=count, percent=f"{_NEAR:.0%}"))
+    write(say("forecast.so_far", language, near=near, held=held, count=count, percent=f"{_NEAR:.0%}"))
 
 
 def add_parser(add: Callable[..., ArgumentParser]) -> None:

@@ -161,6 +161,7 @@ class OomMagics(Magics):  # type: ignore[misc]
             %oom plan MODEL           # where a model would fit [--device N] [--dtype D] [--online] [--json]
             %oom plan M --context N   # and its KV cache, the longest text and largest batch [--batch B] [--cache D]
             %oom forecast CALL        # whether train_step(batch) will fit, before it is run [--yes] [--json]
+            %oom forecast --fix N     # the batch with which the failed cell fits; fix N has it then [--yes] [--json]
             %oom release              # give back what failed cells keep [--deep] [--history] [NAME …] [--engines]
             %oom explain FILE         # the out-of-memory errors in a log or a notebook [--json] [--lang en|zh]
             %%oom explain             # the same in the text that is pasted below it

@@ -53,7 +53,10 @@ def _answer(report: Report) -> list[str]:
 
 
 def _how_to_run(report: Report) -> list[str]:
-    return [say("note.terminal", report.language)] if report.fixes or report.not_enough else []
+    rows = (*report.fixes, *report.not_enough)
+    sized = [row.plan.number for row in rows if row.plan.foreseeable and row.plan.forecast is None and not row.done]
+    lines = [say("note.terminal", report.language)] if rows else []
+    return lines + [say("note.foresee", report.language, number=number) for number in sized[:1]]
 
 
 def _section(title: str, lines: list[str]) -> str:
