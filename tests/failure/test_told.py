@@ -385,6 +385,20 @@ def test_a_traceback_that_was_cut_before_its_last_line_was_begun_with_its_class(
     assert one(cut + "MemoryError: ").event.requested is None
 
 
+def test_numbers_of_lines_and_names_and_times_of_a_batch_service() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/build/join.py", line 34, in <module>',
+        "    main()",
+        "MemoryError",
+    ]
+    text = "\n".join(
+        f"    {number} [batch] [2022-12-12T20:50:46+01:00] {line}" for number, line in enumerate(lines, 459)
+    )
+    assert one(text).event.format == "python.memory"
+    assert one(text).event.line == 34
+
+
 def test_what_a_program_says_in_two_lines_is_one_error() -> None:
     told = one(
         """\

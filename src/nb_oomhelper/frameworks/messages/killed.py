@@ -51,7 +51,11 @@ MESSAGES = Messages(
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
-        _gone("shell.killed", "command", r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b"),
+        _gone(
+            "shell.killed",
+            "command",
+            r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b|\bKilled: 9\b",
+        ),
         _gone("shell.killed", "command", r"\[\d{1,4}\] {0,2}[+-]? {0,2}\d{2,9} killed\b"),  # zsh, of a job
         _gone(
             "shell.killed",

@@ -63,7 +63,7 @@ MESSAGES = _Messages(
             "tf.bfc_log",
             "cuda",
             r"Allocator \(\w{1,60}\) ran out of memory trying to allocate",
-            "requested by op",
+            r"requested by op|Current allocation summary follows",
             probable=True,
             without="not a failure",
         ),

@@ -19,7 +19,8 @@ _WORDS = (
     r"(?! (?:errors?|exceptions?|handling|killer|issues?|problems?|conditions?|situations?|or|bounds|access)\b)"
     r"|(?:not enough|insufficient) (?:(?:free|available|system|virtual|host) )?(?:memory|RAM)\b(?! bandwidth)"
     r"|memory allocation (?:has )?(?:failed|failure|error)\b|(?:virtual )?memory exhausted"
-    r"|[mc]alloc\(?\)? failed|realloc\(?\)? failed|(?:exceeded|over) (?:the )?memory limit|memory limit exceeded"
+    r"|bad[_ ]alloc(?:ation)?\b(?! (?:strategy|size|policy))|[mc]alloc\(?\)? failed|realloc\(?\)? failed"
+    r"|(?:exceeded|over) (?:the )?memory limit|memory limit exceeded"
 )
 _RAISED = re.compile(rf"(?i:{_WORDS})|\bOOM\b(?! score)")
 _PRINTED = re.compile(
