@@ -12,8 +12,8 @@ _STEPS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 # PyTorch's MPS allocator prints KB, MB and GB but divides by 1024 (aten/src/ATen/mps/MPSAllocator.h);
 # no framework that we read prints decimal units, so both spellings mean the same power of 1024.
 _FACTORS = {"": 0, "B": 0, "BYTE": 0, "BYTES": 0}
-# XLA's compiler for TPUs writes "21.90G".
-_FACTORS |= {f"{letter}{end}": 10 * power for power, letter in enumerate("KMGTPE", 1) for end in ("IB", "B", "")}
+# XLA's compiler for TPUs writes "21.90G", and R in French "21.9 Go".
+_FACTORS |= {f"{letter}{end}": 10 * power for power, letter in enumerate("KMGTPE", 1) for end in ("IB", "B", "O", "")}
 _SIZE = re.compile(r"\s*(?P<number>\d[\d,]*(?:\.\d*)?)\s*(?P<unit>[A-Za-z]*)\s*", re.ASCII)
 _ABSURD = 1 << 60  # frameworks have printed "17179869184.00 GiB in use": such a figure says nothing
 

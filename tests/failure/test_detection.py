@@ -658,7 +658,7 @@ def test_a_cycle_of_contexts_ends() -> None:
 
 def test_a_long_chain_is_bounded() -> None:
     first = error = ValueError("0")
-    for number in range(5000):
+    for number in range(10_000):
         error.__context__ = ValueError(str(number))
         error = error.__context__
     assert len(raised_with(first)) == 200

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nb_oomhelper.errors import UsageError
+from nb_oomhelper.failure import documents
 from nb_oomhelper.failure.documents import MOST, read_file, read_pasted
 from nb_oomhelper.failure.told import read_told
 from nb_oomhelper.records.told import Reading, Spot, Told
@@ -385,6 +386,20 @@ def test_a_traceback_that_was_cut_before_its_last_line_was_begun_with_its_class(
     assert one(cut + "MemoryError: ").event.requested is None
 
 
+def test_numbers_of_lines_and_names_and_times_of_a_batch_service() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/build/join.py", line 34, in <module>',
+        "    main()",
+        "MemoryError",
+    ]
+    text = "\n".join(
+        f"    {number} [batch] [2022-12-12T20:50:46+01:00] {line}" for number, line in enumerate(lines, 459)
+    )
+    assert one(text).event.format == "python.memory"
+    assert one(text).event.line == 34
+
+
 def test_what_a_program_says_in_two_lines_is_one_error() -> None:
     told = one(
         """\
@@ -438,6 +453,18 @@ def test_a_notebook_tells_the_cell(tmp_path: Path) -> None:
     found = in_file(tmp_path, book(markdown, cell(ERROR, PANEL, count=7), cell(stderr, count=None)), "a.ipynb").found
     assert [told.spot for told in found] == [Spot(line=15, cell=2, count=7), Spot(line=2, cell=3)]
     assert found[0].event.function == "train"
+
+
+def test_a_huge_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MOST", 1 << 16)
+    stream = {"output_type": "stream", "name": "stdout", "text": "epoch 1 loss 3.2\n" * (1 << 18)}
+    data = book(cell(stream), cell(ERROR, count=2))
+    (told,) = in_file(tmp_path, data, "long.ipynb").found
+    assert told.spot.cell == 2
+    monkeypatch.setattr(documents, "_NOTEBOOK", 1 << 17)
+    (told,) = (reading := in_file(tmp_path, data, "long.ipynb")).found  # as the text that its end is
+    assert told.event.requested == 2 * GIB
+    assert reading.skipped > 1 << 16
 
 
 def test_an_error_without_its_traceback(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ _OVERLAP = 6  # rows of these that are searched once more with the next: a messa
 _COLOR = re.compile(r"\x1b(?:\[[0-9;:?]{0,40}[A-Za-z]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\))")
 # What launchers, Ray, exception groups and mails put before each line.
 _BEFORE = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,20} "
+    r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,20} "
+    r"| {0,8}\d{1,7} (?=\[[\dA-Za-z])|\[[A-Za-z][\w.:-]{0,30}\] (?=\[\d{4}-\d\d-)"
     r"|\[(?:rank|default)\d{1,6}\]:? ?|\[\d{1,6}\](?:<std(?:out|err)>:|:) ?"
     r"|\(\w[^()]{0,80}\bpid=\d{1,9}[^()]{0,80}\) ?| {0,40}(?:\| ){1,8}|(?:> ?){1,8}"
 )

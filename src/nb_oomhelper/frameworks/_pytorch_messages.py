@@ -110,7 +110,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.triton", "cuda", r"Triton Error \[CUDA\]: out of memory"),  # a kernel that Triton loads
     Rule("pt.nccl", "cuda", "Cuda failure (?:2 )?'out of memory'"),  # NCCL's last error, in torch/csrc/distributed
     Rule("pt.cpu_win", "host", r"(?:DefaultCPUAllocator|\$ Torch): not enough memory"),
-    Rule("pt.cpu", "host", "DefaultCPUAllocator: can't allocate memory"),  # c10/core/impl/alloc_cpu.cpp
+    Rule("pt.cpu", "host", "DefaultCPUAllocator: [Cc]an't allocate memory"),  # c10/core/impl/alloc_cpu.cpp
     Rule("pt.cpu", "host", r"enforce fail at \w{1,20}\.cpp", r"posix_memalign\(.{1,80}\) == 0\. 12 vs 0"),  # Caffe2
     Rule("pt.mmap", "host", r"unable to mmap \d+ bytes from file", r"Cannot allocate memory \(12\)"),
     Rule("pt.shm", "host", r"(?i:unable to (?:allocate|open)) shared memory", r"Cannot allocate memory \(12\)"),

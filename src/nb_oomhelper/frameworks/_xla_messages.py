@@ -29,6 +29,7 @@ RULES = (
     Rule("jax.failed_request", "cuda", _EXHAUSTED, rf"Failed to allocate request for {SIZE}", kind=_OTHERS),
     Rule("jax.tpu_hbm", "tpu", _EXHAUSTED, "Ran out of memory in memory space hbm", kind=_OTHERS),
     Rule("jax.tpu_hbm", "tpu", "Ran out of memory in memory space hbm", r"^[^:]{0,60} Used \d"),  # TPUEstimator's words
+    Rule("jax.tpu_hbm", "tpu", "Ran out of memory in memory space hbm", probable=True),
     Rule("jax.tpu_hbm", "tpu", _EXHAUSTED, r"Hbm usage: .{1,200} exceeding available bytes", kind=_OTHERS),
     Rule("jax.tpu_reserve", "tpu", _EXHAUSTED, r"Attempting to (?:reserve|allocate) .{1,80} That was not possible"),
     Rule("jax.tpu_reserve", "tpu", r"Attempting to (?:reserve|allocate) ", "That was not possible. There are"),

@@ -58,6 +58,7 @@ from nb_oomhelper.frameworks.messages import (
     vtk,
     warp,
     windows,
+    words,
     xgboost,
 )
 
@@ -115,5 +116,5 @@ ALL: tuple[Messages, ...] = tuple(
     )
 )
 """Those with words of their own."""
-GENERAL: tuple[Messages, ...] = (cuda.MESSAGES, rust.MESSAGES, native.MESSAGES)
-"""Words of CUDA, Rust and C++, which programs without rules here pass on: after all others."""
+GENERAL: tuple[Messages, ...] = (cuda.MESSAGES, rust.MESSAGES, native.MESSAGES, words.MESSAGES)
+"""Words of CUDA, Rust and C++, which programs without rules here pass on, and of anybody: after all others."""

@@ -39,6 +39,9 @@ MESSAGES = Messages(
             remote="ray",
         ),
         _gone("ray.killed", "ray", "killed by SIGKILL by OOM killer"),
+        Rule(
+            "ray.node_oom", "host", r"killing latest task with name|task assigned time to free up memory", remote="ray"
+        ),
         Rule("ray.died", "host", "was killed by the OOM killer due to high memory usage", probable=True, remote="ray"),
         _gone("ray.died", "ray", "^", kind=rf"{_RAY}WorkerCrashedError$", known=True),
         _gone("launcher.killed", "launcher", r"process \d+ terminated with signal SIGKILL"),
@@ -48,7 +51,17 @@ MESSAGES = Messages(
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
-        _gone("shell.killed", "command", r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b"),
+        _gone(
+            "shell.killed",
+            "command",
+            r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b|\bKilled: 9\b",
+        ),
+        _gone("shell.killed", "command", r"\[\d{1,4}\] {0,2}[+-]? {0,2}\d{2,9} killed\b"),  # zsh, of a job
+        _gone(
+            "shell.killed",
+            "command",
+            r"(?<!process )\b(?:terminated (?:by|with)|[Kk]illed by) signal:? (?:SIGKILL|9\b)",
+        ),
         _gone("shell.killed", "command", r"[Ee]xit(?:ed with)? (?:status|code)(?: is|:)? ?(?:137|-9)\b"),
         _gone(
             "compiler.killed",
@@ -71,7 +84,9 @@ MESSAGES = Messages(
             "hosted.memory", "host", r"use an instance type with more memory", probable=True, remote="other"
         ),  # SageMaker
         _gone("linux.oom_killer", "other", r"Memory cgroup out of memory|oom[-_]kill event|invoked oom-killer"),
-        _gone("linux.oom_killer", "other", r"OOMKilled(?!['\"]{0,2} ?[:=] ?[Ff]alse)"),  # Kubernetes, Docker
+        _gone(
+            "linux.oom_killer", "other", r"OOM(?:Killed|[- ]killed)(?!['\"]{0,2} ?[:=] ?[Ff]alse)"
+        ),  # Kubernetes, Docker
     ),
     fields={
         "allocated": r"where the task .{0,300}? was running was (\d[\d.]{0,12}[KMGT]?i?B) /",

@@ -18,6 +18,7 @@ MESSAGES = Messages(
         ),
         Rule("ggml.aligned", "host", r"insufficient memory \(attempted to allocate"),
         Rule("ggml.host", "host", r"(?:failed|unable) to allocate \w{0,20}(?:CPU|Host)\w{0,12} buffer"),
+        Rule("ggml.pool", "host", r"not enough space in the (?:context|scratch)'?s? memory", probable=True),
         Rule("ggml.pinned", "host", r"failed to allocate [\d.]{1,12} MiB of pinned memory", "out of memory"),
         Rule("ggml.cudamalloc", "cuda", r"alloc_buffer: allocating [\d.]{1,12} MiB on device"),
         Rule("ggml.cuda", "cuda", r"ggml_cuda\w{0,40}: out of memory"),
@@ -41,9 +42,9 @@ MESSAGES = Messages(
     fields={
         "requested": (
             rf"(?:allocating|allocate|more system memory \() ?({SIZE})|buffer of size (\d{{1,20}})|size = +({SIZE})"
-            r"|Device memory allocation of size (\d{1,20})"
+            r"|Device memory allocation of size (\d{1,20})|\(needed (\d{1,20}), available"
         ),
         "device": r"on device (\d{1,4})|(?:CUDA|ROCm|Vulkan)(\d{1,4})|current device: (\d{1,4})",
-        "free": rf"than is available \(({SIZE})\)",
+        "free": rf"than is available \(({SIZE})\)|\(needed \d{{1,20}}, available (\d{{1,20}})\)",
     },
 )

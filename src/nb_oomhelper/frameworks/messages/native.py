@@ -13,15 +13,16 @@ MESSAGES = Messages(
         ),  # multiprocessing
         Rule("cpp.bad_alloc", "host", r"^(?:MemoryError: )?(?:std::)?bad[_ ]alloc(?:ation)?\.?$"),
         Rule("cpp.bad_alloc", "host", r"\bstd::bad_alloc\b", without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
-        Rule("go.memory", "host", r"fatal error: runtime: (?:out of|cannot allocate) memory", remote="command"),
+        Rule("go.memory", "host", r"\bruntime: (?:out of memory|cannot allocate memory)", remote="command"),
         Rule(
             "cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True
         ),  # what the system says, passed on
+        Rule("dotnet.memory", "host", r"\bSystem\.OutOfMemoryException\b", remote="command"),
         Rule("sdl.memory", "host", "^Out of memory$", kind=r"^pygame\.", known=True),
         Rule("sdl.memory", "host", r"\bpygame\.error: Out of memory"),
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),
         Rule("host.word", "host", r"ran out of (?:CPU|host|system|main) memory", probable=True),
         Rule("macos.malloc", "host", r"malloc: \*{3} \w{4,20}\(size=\d{1,20}\) failed"),
     ),
-    fields={"requested": r"malloc: \*{3} \w{4,20}\(size=(\d{1,20})\)"},
+    fields={"requested": r"malloc: \*{3} \w{4,20}\(size=(\d{1,20})\)|cannot allocate (\d{1,20})-byte block"},
 )

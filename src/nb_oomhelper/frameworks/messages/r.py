@@ -13,7 +13,7 @@ MESSAGES = Messages(
     name="R",
     module="rpy2",
     rules=(
-        Rule("r.vector", "host", rf"(?i:cannot al{{2,3}}ocate vector of size) ?{_SIZE}"),
+        Rule("r.vector", "host", rf"(?i:can ?not al{{2,3}}ocate vector of size) ?{_SIZE}"),
         Rule("r.vector", "host", rf"(?:{_TRANSLATED}) ?{_SIZE}"),
         Rule("r.block", "host", r"cannot allocate memory block of size \d[\d.]{0,20} ?[KMGTP]b"),
         # its own limit: on macOS the size of the machine's memory, where nothing else is set
@@ -21,7 +21,7 @@ MESSAGES = Messages(
         Rule("r.limit", "host", r"vector memory limit of \d[\d.]{0,12} ?[KMGTP]b reached"),
     ),
     fields={
-        "requested": rf"(?:(?:vector|memory block) of size|{_TRANSLATED}) ?((?i:{SIZE}))",
+        "requested": rf"(?:(?:vector|memory block) of size|{_TRANSLATED}) ?((?i:{SIZE})|{_SIZE})",
         "limit": rf"memory limit of ((?i:{SIZE})) reached",
     },
 )

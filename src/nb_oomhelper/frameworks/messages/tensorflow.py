@@ -9,7 +9,7 @@ from math import prod
 from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
 from nb_oomhelper.records.event import OomEvent
 
-_OOM = "OOM when allocating tensor"
+_OOM = "(?:OOM|oom) when allocating tensor"
 # The first place of these: nodes are printed after it, some of them on the other device.
 _ON_HOST = r"^(?:(?!device:).){0,800}device:CPU:|^(?:(?!allocator ).){0,800}allocator (?:mkl)?cpu\b"
 # shape[2,3] and type float; "of shape [2,3]"; the oldest "shapedim { size: 2 } dim { size: 3 }"
@@ -63,7 +63,7 @@ MESSAGES = _Messages(
             "tf.bfc_log",
             "cuda",
             r"Allocator \(\w{1,60}\) ran out of memory trying to allocate",
-            "requested by op",
+            r"requested by op|Current allocation summary follows",
             probable=True,
             without="not a failure",
         ),

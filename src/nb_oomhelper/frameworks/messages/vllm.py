@@ -36,9 +36,7 @@ MESSAGES = _Messages(
     module="vllm",
     rules=(
         Rule("vllm.free_at_startup", "cuda", "Free memory on device", "less than desired GPU memory utilization"),
-        Rule(
-            "vllm.kv_needed", "cuda", r"max seq len \(\d+\)", "is needed, which is larger than the available KV cache"
-        ),
+        Rule("vllm.kv_needed", "cuda", r"max seq len \(\d+\)", "is needed, which is larger than the available KV cach"),
         Rule("vllm.kv_needed", "cuda", r"\b[\d.]{1,12} GiB KV cache is needed", "which is larger than"),
         Rule("vllm.kv_tokens", "cuda", r"max seq len \(\d+\)", "tokens that can be stored in (?:the )?KV cache"),
         Rule("vllm.no_cache_blocks", "cuda", "No available memory for the cache blocks"),
@@ -55,7 +53,7 @@ MESSAGES = _Messages(
         ),
     ),
     fields={
-        "requested": rf"\(?({SIZE}) (?:GiB )?KV cache is needed|utilization \([\d.]{{1,8}}, ({SIZE})\)",
+        "requested": rf"\(?({SIZE}) (?:GiB )?KV cach ?e is needed|utilization \([\d.]{{1,8}}, ({SIZE})\)",
         "capacity": rf"Free memory on device (?:\S{{1,40}} )?\([\d.]{{1,12}}/({SIZE})\)",
         "free": rf"available KV cache memory \(({SIZE})\)",
         "device": r"device cuda:(\d{1,4})",
