@@ -328,7 +328,10 @@ class TestShows:
         assert "Why" not in panel.text
         panel.click("仅修复")
         assert "释放了" in panel.text
+        kernel.execute("huge()")  # its panel is the live one now, and nobody writes the other's reading anew
+        assert "停止更新" in panel.text
         panel.click("English")
+        assert "stopped at" in panel.text
         assert "Host memory exhausted" in panel.text
         assert "Release the failed cell: freed" in panel.text
 

@@ -362,6 +362,8 @@ def test_what_would_not_be_enough_stands_by_itself() -> None:
     assert [row.plan.number for row in found.not_enough] == [2]
     assert [row.plan.number for row in found.others] == [2]
     assert "<summary>1 more fix</summary>" in _static.render(found)
+    alone = replace(found, fixes=(), first=None)  # more than none would be no more
+    assert "<summary>What would not be enough (1)</summary>" in _static.render(alone)
     assert "What would not be enough (1)\n  2  Release the failed cell" in _text.render(found)
 
 

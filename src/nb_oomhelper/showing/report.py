@@ -101,6 +101,11 @@ class Report:
         return tuple(row for row in self.rows if row.plan.number != self.first)
 
     @property
+    def fold(self) -> str:
+        """The key of what the others are called, folded away: more fixes, or none that is enough."""
+        return "fold.more" if self.lead or self.fixes else "section.not_enough"
+
+    @property
     def main_cause(self) -> CauseRow | None:
         """What holds most; where nobody holds anything, the first cause."""
         return max(self.cause_rows, key=lambda row: row.share, default=None)

@@ -145,7 +145,8 @@ class Body:
 
     def _switch_language(self) -> None:
         """Show everything in the other language."""
-        self.language = self.readout.language = _OTHER[self.language]
+        self.language = _OTHER[self.language]
+        self.readout.speak(self.language)
         self._said.tell(_outcome(self.case, self._actions, self.language))
         self._write()
 

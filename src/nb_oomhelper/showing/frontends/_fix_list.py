@@ -112,7 +112,7 @@ class FixList:
 
     def _title(self) -> str:
         count = len(self._report.others)
-        title = say("fold.more", self._report.language, count=count)
+        title = say(self._report.fold, self._report.language, count=count)
         closed = self.rest is None or self._buttons.parts.is_hidden(self.rest)
         return f"{'▸' if closed else '▾'} {title}" if count else ""
 

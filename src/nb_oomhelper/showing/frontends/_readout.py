@@ -80,6 +80,16 @@ class Readout:
     def _can_be_read(self) -> bool:
         return self._case.event.remote is None and not is_told(self._case.event, self._case.snapshot)
 
+    def speak(self, language: Language) -> None:
+        """Say its line in another language: at once where it is no longer written anew, else with the next reading.
+
+        Args:
+            language: "en" or "zh".
+        """
+        self.language = language
+        if self._widget.value and not self.live:
+            self._freeze()
+
     def close(self) -> None:
         """End the following; what is shown stays. Nothing is read for it: whoever hangs there must not hang us."""
         if self.live and self._repeat is not None:

@@ -35,7 +35,7 @@ def _others(report: Report) -> str:
     count = len(report.others)
     rows = "".join(_fix(row, report.language) for row in report.others)
     by_hand = _html.notes([say("note.terminal", report.language)]) if report.rows else ""
-    title = say("fold.more", report.language, count=count)
+    title = say(report.fold, report.language, count=count)
     return _html.fold(title, rows + by_hand) if count else by_hand
 
 
