@@ -133,7 +133,8 @@ def test_smaller_parts_where_one_runs_out() -> None:
         return rows + 1
 
     assert np.array_equal(in_parts(narrow, ROWS, parts=10), ROWS + 1)
-    assert sizes[-1] == 7 and sizes.count(101) == 1
+    assert sizes[-1] == 7
+    assert sizes.count(101) == 1
 
 
 def test_one_row_that_does_not_fit_is_the_users_error() -> None:

@@ -158,10 +158,10 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
 def _foreseen(found: Forecast, language: Language) -> str:
     if found.verdict == "unknown":
         key = "late" if found.ended == "deadline" else "unknown"
-        return say(f"foreseen.{key}", language, line=found.line or "?", error=found.error)
+        return say(f"forecast_fix.{key}", language, line=found.line or "?", error=found.error)
     likely = (found.reserved or found.allocated).likely
     sizes = {"likely": say_size(likely, language), "room": say_size(found.room, language)}
-    return say(f"foreseen.{found.verdict}", language, **sizes)
+    return say(f"forecast_fix.{found.verdict}", language, **sizes)
 
 
 def _may(plan: FixPlan, needs: int | None, room: int | None) -> str:
