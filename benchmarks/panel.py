@@ -10,7 +10,7 @@ from benchmarks.timing import Result, Side
 NAME = "panel"
 
 _OURS, _THEIRS = "traceback shown → panel displayed", "raised → traceback shown"
-SIZES = (0, 100_000, 1_000_000)
+SIZES = (0, 100_000, 1_000_000, 5_000_000)
 _SET_UP = """
 import importlib.util, sys
 if importlib.util.find_spec("torch"):

@@ -187,13 +187,13 @@ def _written(
     return case
 
 
-def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySnapshot:
+def _read(event: OomEvent, services: Services, where: Scope | None, *, named: bool = True) -> MemorySnapshot:
     """Memory now on the event's device; with who holds it where there is a scope to look in."""
     read = partial(
         take_snapshot, services.driver, backend=event.backend, device=event.device, framework=event.framework
     )
     if where is None:
-        return read()
+        return read(named=named)
     snapshot = read(blocks=True)
     return replace(snapshot, holdings=search(where, event.backend, event.device, DEADLINE, everywhere=True))
 
@@ -287,9 +287,9 @@ def read_again(case: Case, services: Services) -> MemorySnapshot:
         services: What to work with.
 
     Returns:
-        A snapshot without holders.
+        A snapshot without holders, and without the names of other processes.
     """
-    return _read(case.event, services, None)
+    return _read(case.event, services, None, named=False)
 
 
 def rates(services: Services) -> dict[str, tuple[int, int]]:

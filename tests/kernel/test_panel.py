@@ -378,7 +378,7 @@ class TestLive:
         kernel.execute("%config OOMHelper.live_minutes = 0.05")
         panel = fail(kernel)
         kernel.execute("%config OOMHelper.live_minutes = 10")
-        cell = start_busy(kernel, go_on)
+        cell = start_busy(kernel, go_on, grow="kept = [numpy.ones(int(time.time() * 4) % 9 << 23, numpy.uint8)]")
         bars: set[str] = set()
 
         def follow() -> bool:
@@ -392,6 +392,12 @@ class TestLive:
         wait_for(kernel, lambda: "stopped at" in panel.text)
         assert kernel.poll(0.6).comms == []
         assert panel.only().errors == []
+
+    def test_says_nothing_while_nothing_changes(self, kernel: Kernel) -> None:
+        panel = fail(kernel)
+        wait_for(kernel, lambda: "live, every 0.2 s" in panel.text)
+        kernel.poll(1.0)
+        assert kernel.poll(1.0).comms == []
 
     def test_one_panel_is_live_at_a_time(self, kernel: Kernel) -> None:
         panels = [fail(kernel, "huge()") for _ in range(3)]

@@ -43,8 +43,13 @@ def open_driver(shell: Any) -> Iterator[Driver]:
         driver.close()
 
 
-def read_driver(driver: Driver) -> DriverReading:
-    """All GPUs, with the names of the processes on them and the ordinals that frameworks use."""
+def read_driver(driver: Driver, *, named: bool = True) -> DriverReading:
+    """All GPUs, with the names of the processes on them and the ordinals that frameworks use.
+
+    Args:
+        driver: The door to NVML.
+        named: Whether the processes' names are wanted: they take longer than all else.
+    """
     known = {
         ordinal: uuid
         for framework in FRAMEWORKS
@@ -52,6 +57,8 @@ def read_driver(driver: Driver) -> DriverReading:
         if uuid is not None
     }
     reading = driver.read(known=known or None)
+    if not named:
+        return reading
     names: dict[int, tuple[str | None, str | None]] = {}  # one process may be on every GPU
     return replace(reading, devices=tuple(_with_names(device, names) for device in reading.devices))
 
@@ -63,6 +70,7 @@ def take_snapshot(
     device: int | None,
     framework: str = "",
     blocks: bool = False,
+    named: bool = True,
 ) -> MemorySnapshot:
     """Read the figures of one device of one backend; who holds what is left out.
 
@@ -73,8 +81,9 @@ def take_snapshot(
         framework: Whose allocator the snapshot is about; "" is the first that has started the device.
         blocks: Whether to read the caches block by block, and on the host the processes that were started from here,
             too, which may take long (the live readout does not).
+        named: Whether the names of processes on the GPU are wanted.
     """
-    reading = read_driver(driver) if backend == "cuda" else DriverReading()  # it knows no GPU but NVIDIA's
+    reading = read_driver(driver, named=named) if backend == "cuda" else DriverReading()  # it knows no GPU but NVIDIA's
     found = allocators(backend, device, framework)
     if blocks:
         found = [with_blocks(one) for one in found]

@@ -144,7 +144,6 @@ class Body:
         self._arrange(self.report())
 
     def _switch_language(self) -> None:
-        """Show everything in the other language."""
         self.language = _OTHER[self.language]
         self.readout.speak(self.language)
         self._said.tell(_outcome(self.case, self._actions, self.language))

@@ -55,6 +55,7 @@ class Readout:
         self._used: deque[int] = deque(maxlen=max(2, round(_SPAN / actions.refresh)))
         self._until = 0.0
         self._last = case.snapshot  # as it was read last
+        self._drawn: tuple[object, ...] = ()
         self._repeat: Repeat | None = None
         self._drawing = threading.Lock()
         self._note(case.snapshot)
@@ -112,6 +113,10 @@ class Readout:
     def _draw(self, snapshot: MemorySnapshot, caption: str) -> None:
         used, free = self._note(snapshot)
         sizes = {"used": say_size(used, self.language), "free": say_size(free, self.language)}
+        drawn = (*sizes.values(), caption, len({*self._used}) == 1)
+        if drawn == self._drawn:  # nothing is another but the time: that is worth no message
+            return
+        self._drawn = drawn
         first = not self._widget.value
         self._widget.value = _html.now(say("live.reading", self.language, **sizes), caption, self._used)
         if first:
