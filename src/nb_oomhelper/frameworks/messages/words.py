@@ -15,7 +15,7 @@ from nb_oomhelper.records.event import OomEvent
 _WORDS = (
     r"(?:failed|unable|not able|(?:can|could)(?: ?not|n't))(?: to)? (?:re-?)?(?:allocate|alloc|malloc|reserve)\b"
     r"(?! shared).{0,60}?(?:\b(?:memory|bytes?|RAM)\b(?! per)|\d ?[KMGT]i?B\b)"
-    r"|(?:(?:virtual|system|host|GPU|device) )?(?:ran )?out of (?:(?:GPU|device|video) )?memory\b"
+    r"|(?:(?:virtual|system|host|GPU|device) )?(?:ran )?out of (?:the )?(?:(?:GPU|device|video) )?memory\b"
     r"(?! (?:errors?|exceptions?|handling|killer|issues?|problems?|conditions?|situations?|or|bounds|access)\b)"
     r"|(?:not enough|insufficient) (?:(?:free|available|system|virtual|host) )?(?:memory|RAM)\b(?! bandwidth)"
     r"|memory allocation (?:has )?(?:failed|failure|error)\b|(?:virtual )?memory exhausted"
