@@ -34,7 +34,7 @@ _OTHER = re.compile(  # another memory, or no failure
 _NO_STATEMENT = re.compile(
     r"(?i:\b(?:warn\w{0,4}|info|debug|note|hint|tip|title|if|when|in case|case of|possibly|run|runs|running|go|goes"
     r"|going|be|an?|the|of|for|from|avoid|causes?|may|might|could|prevents?|like|as|gets?|getting|or|and|without)\W{1,3}"
-    r"|\[Errno 12\] )$"
+    r"|\[Errno 12\] |\b(?:if|in case|what to do)\b[^.!?]{0,40})$"
 )
 _GPU = re.compile(r"(?i:gpu|cuda|vram|\bhip|device memory|video memory)")
 _OF_CODE = re.compile(r"(?:Type|Assertion|NotImplemented|Recursion|FileNotFound|Unicode\w{2,9})Error$|Warning$")
