@@ -43,7 +43,8 @@ MESSAGES = _Messages(
         Rule("catboost.cuda", "cuda", r"stack_like_memory_pool\.h|TOutOfMemoryError", r"Out of memory\. Requested"),
         Rule("catboost.cuda", "cuda", r"(?i:out of memory\. requested) \d[\d.]{0,20} ?(?:MB)?; (?i:free) \d"),
         Rule("catboost.cuda", "cuda", r"(?i:out of memory)", kind=_CLASS, known=True),
-        Rule("catboost.ctrs", "cuda", r"not enough memory for tree-ctrs"),
+        Rule("catboost.ctrs", "cuda", r"not enough memory for tree-ctrs: \d"),
+        Rule("catboost.ctrs", "cuda", r"not enough memory for tree-ctrs", kind=_CLASS, known=True),
         Rule("catboost.host", "host", r"std::bad_alloc|bad allocation", kind=_CLASS, known=True),
     ),
 )

@@ -15,7 +15,7 @@ from nb_oomhelper.records.event import OomEvent
 _WORDS = (
     r"(?:failed|unable|not able|(?:can|could)(?: ?not|n't))(?: to)? (?:re-?)?(?:allocate|alloc|malloc|reserve)\b"
     r"(?! shared).{0,60}?(?:\b(?:memory|bytes?|RAM)\b(?! per)|\d ?[KMGT]i?B\b)"
-    r"|(?:(?:virtual|system|host|GPU|device) )?(?:ran )?out of (?:(?:GPU|device|video) )?memory\b"
+    r"|(?:(?:virtual|system|host|GPU|device) )?(?:ran )?out of (?:the )?(?:(?:GPU|device|video) )?memory\b"
     r"(?! (?:errors?|exceptions?|handling|killer|issues?|problems?|conditions?|situations?|or|bounds|access)\b)"
     r"|(?:not enough|insufficient) (?:(?:free|available|system|virtual|host) )?(?:memory|RAM)\b(?! bandwidth)"
     r"|memory allocation (?:has )?(?:failed|failure|error)\b|(?:virtual )?memory exhausted"
@@ -34,7 +34,7 @@ _OTHER = re.compile(  # another memory, or no failure
 _NO_STATEMENT = re.compile(
     r"(?i:\b(?:warn\w{0,4}|info|debug|note|hint|tip|title|if|when|in case|case of|possibly|run|runs|running|go|goes"
     r"|going|be|an?|the|of|for|from|avoid|causes?|may|might|could|prevents?|like|as|gets?|getting|or|and|without)\W{1,3}"
-    r"|\[Errno 12\] )$"
+    r"|\[Errno 12\] |\b(?:if|in case|what to do)\b[^.!?]{0,40})$"
 )
 _GPU = re.compile(r"(?i:gpu|cuda|vram|\bhip|device memory|video memory)")
 _OF_CODE = re.compile(r"(?:Type|Assertion|NotImplemented|Recursion|FileNotFound|Unicode\w{2,9})Error$|Warning$")
