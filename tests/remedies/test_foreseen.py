@@ -319,6 +319,14 @@ def test_a_note_comes_with_gpumem_and_never_by_itself() -> None:
     assert "Error" not in status
 
 
+def test_what_is_computed_from_itself_again_and_again_is_followed_once() -> None:
+    pytest.importorskip("torch")
+    chain = "".join(f"    x{n + 1} = torch.cat([x{n}, x{n}]) + x{n} * torch.relu(x{n})\n" for n in range(11))
+    source = f"for x0 in loader:\n    x0 = model(x0)\n{chain}    x11.sum().backward()\n    kept.append(x11 + later)\n"
+    found = foresee({}, f"model = torch.nn.Linear(1, 1)\n{source}    later = later + x11\n")
+    assert [one.after for one in found] == ["kept.append((x11 + later).detach())"]
+
+
 def test_many_are_counted() -> None:
     pytest.importorskip("torch")
     lines = "".join(f"    kept{n}.append(loss)\n" for n in range(9))

@@ -13,7 +13,7 @@ from nb_oomhelper.remedies.model_weights import is_model
 from nb_oomhelper.remedies.scopes import Scope, learns, told
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
-from nb_oomhelper.source.graphs import Graphs
+from nb_oomhelper.source.graphs import Graphs, element_of
 from nb_oomhelper.source.tree import blocks_of, is_path, last_name, walk
 
 
@@ -100,7 +100,7 @@ def _gives_graph(scope: Scope, path: str) -> bool:
     given = [
         one.value for one in walk(scope.body) if isinstance(one, (ast.Return, ast.Yield)) and one.value is not None
     ]
-    return any(graphs.element(one).has("graph", "number") for one in given)
+    return any(element_of(graphs, one).has("graph", "number") for one in given)
 
 
 def _calls_off(scope: Scope, name: str) -> bool:

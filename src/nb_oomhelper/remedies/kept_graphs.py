@@ -11,7 +11,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.bindings import goes_back_through, read_from_outside
 from nb_oomhelper.source.collecting import binds, find_appends, find_kept, root_of
-from nb_oomhelper.source.graphs import loop_around
+from nb_oomhelper.source.graphs import element_of, loop_around
 from nb_oomhelper.source.sums import find_additions
 from nb_oomhelper.source.tree import is_path, last_name, pairs, walk
 
@@ -50,7 +50,7 @@ def _appended(scope: Scope, scopes: list[Scope]) -> Iterator[Foreseen]:
     for keeper in keepers_in(scope.body):
         local = keeper.isidentifier() and scope.function is not None and binds(scope.body, keeper)
         for put in find_kept(scope.body, keeper):
-            element = scope.graphs.element(put)
+            element = element_of(scope.graphs, put)
             if element.has("graph", "number") and _goes_backward_around(scope, scopes, put, keeper):
                 span = scope.text.span(put)
                 edits = find_appends(scope.text, scope.body, keeper, element, [] if local else others)

@@ -26,7 +26,7 @@ _PARTS: Mapping[str, GraphKind] = {
     "last_hidden_state": "graph",
     "pooler_output": "graph",
 }
-_DEPTH = 12  # names and calls behind one another
+_DEPTH = 60  # names and calls behind one another
 
 
 class Graphs:
@@ -54,26 +54,12 @@ class Graphs:
         nodes = list(walk(self.body))
         self.parents = parents_of(nodes)
         self._made = made or {}
+        self._known: dict[int, GraphKind | None] = {}
         self._bound = bindings(nodes)
         self._sent = sent_back(nodes, self._bound)
         found = [(path, value) for name in self._bound for path, value in ((name, one) for _, one in self._bound[name])]
         self.models = {*models, *(path for path, value in found if _is_model(value))}
         self._losses = {*losses, *(path for path, value in found if _is_loss(value))}
-
-    def element(self, node: ast.expr) -> Element:
-        """Say what an expression gives, as far as graphs matter.
-
-        Args:
-            node: The expression, one of the statements'.
-        """
-        if isinstance(node, (ast.Tuple, ast.List)):
-            return Element("parts", {at: self.element(one) for at, one in enumerate(node.elts)})
-        if isinstance(node, ast.Dict):
-            known = zip(node.keys, node.values, strict=True)
-            parts: dict[object, Element] = {}
-            parts.update((key.value, self.element(one)) for key, one in known if isinstance(key, ast.Constant))
-            return Element("parts", parts)
-        return Element(self.kind(node) or "other")
 
     def kind(self, node: ast.expr, depth: int = _DEPTH) -> GraphKind | None:
         """Tell whether an expression has a graph, and whether it is a single number; None is neither, or unknown.
@@ -82,20 +68,11 @@ class Graphs:
             node: The expression, one of the statements'.
             depth: How many names and calls to follow.
         """
-        if not depth or self.is_off(node):
-            return None
-        if isinstance(node, ast.Name):
-            return self._of_name(node, depth)
-        if isinstance(node, ast.Call):
-            return self._of_call(node, depth)
-        if isinstance(node, ast.BinOp):
-            return self._of_both(node, depth)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return self.kind(node.operand, depth - 1)
-        if isinstance(node, (ast.Attribute, ast.Subscript)) and self.kind(node.value, depth - 1) == "graph":
-            key = node.attr if isinstance(node, ast.Attribute) else getattr(node.slice, "value", None)
-            return _PARTS.get(key) if isinstance(key, str) else "graph" if isinstance(node, ast.Subscript) else None
-        return None
+        if not depth or id(node) in self._known:
+            return self._known.get(id(node))
+        self._known[id(node)] = None  # of what is computed from itself
+        self._known[id(node)] = found = None if self.is_off(node) else self._kind(node, depth)
+        return found
 
     def is_off(self, node: ast.AST) -> bool:
         """Tell whether a node lies where no graph is made, or may be: below `with torch.no_grad():`.
@@ -133,6 +110,20 @@ class Graphs:
         )
 
     # what expressions are
+
+    def _kind(self, node: ast.expr, depth: int) -> GraphKind | None:
+        if isinstance(node, ast.Name):
+            return self._of_name(node, depth)
+        if isinstance(node, ast.Call):
+            return self._of_call(node, depth)
+        if isinstance(node, ast.BinOp):
+            return self._of_both(node, depth)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return self.kind(node.operand, depth - 1)
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and self.kind(node.value, depth - 1) == "graph":
+            key = node.attr if isinstance(node, ast.Attribute) else getattr(node.slice, "value", None)
+            return _PARTS.get(key) if isinstance(key, str) else "graph" if isinstance(node, ast.Subscript) else None
+        return None
 
     def _of_name(self, node: ast.Name, depth: int) -> GraphKind | None:
         place = (node.lineno, node.col_offset)
@@ -176,6 +167,23 @@ class Graphs:
             return None
         single = all(kind == "number" or (kind is None and _is_count(one)) for one, kind in sides)
         return "number" if single else "graph"
+
+
+def element_of(graphs: Graphs, node: ast.expr) -> Element:
+    """Say what an expression gives, as far as graphs matter.
+
+    Args:
+        graphs: Of the statements.
+        node: The expression, one of theirs.
+    """
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return Element("parts", {at: element_of(graphs, one) for at, one in enumerate(node.elts)})
+    if isinstance(node, ast.Dict):
+        known = zip(node.keys, node.values, strict=True)
+        parts: dict[object, Element] = {}
+        parts.update((key.value, element_of(graphs, one)) for key, one in known if isinstance(key, ast.Constant))
+        return Element("parts", parts)
+    return Element(graphs.kind(node) or "other")
 
 
 def loop_around(graphs: Graphs, node: ast.AST) -> ast.AST | None:
