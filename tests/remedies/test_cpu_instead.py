@@ -59,6 +59,13 @@ def test_where_it_is_not_offered(other: dict[str, Any]) -> None:
     assert found(**other) == []
 
 
+@pytest.mark.parametrize(
+    ("cell", "offered"), [("y = net(x)\n", 0), ("with torch.no_grad():\n    y = net(x)\n", 1), ("y = x @ x.T\n", 1)]
+)
+def test_a_model_on_whose_results_the_next_cell_may_train_stays(cell: str, offered: int) -> None:
+    assert len(found(cell, event=replace(INFER, phase="unknown"), kept={"net._modules": Kept()})) == offered
+
+
 def test_no_promise_where_more_comes_with_every_step_or_a_librarys_model_is_used() -> None:
     loop = "out = []\nfor x in xs:\n    out.append(net(x))\n"
     one = written(loop, 3)

@@ -9,6 +9,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.in_one_go import evaluates_with_graph
+from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.on_the_way import gathers, words_reached
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
@@ -26,6 +27,7 @@ _LIBRARIES = frozenset(
     {"PreTrainedModel", "DiffusionPipeline", "ScriptModule", "OptimizedModule"}
     | {"DataParallel", "DistributedDataParallel"}
 )
+_EVALUATES = frozenset({"no_grad", "inference_mode", "eval", "detach"})  # without a word of it, the next cell may train
 _MARGIN = 2  # times what the cell needs at least, and a copy of all that is on the GPU
 
 
@@ -44,9 +46,12 @@ def find_cpu_instead(
     cell = next((one for one in places if one.definition is None and one.line is not None), None)
     if cell is None or event.backend != "cuda" or event.phase in ("train", "load") or event.call is not None:
         return
-    if shortage.needs is None or shortage.host is None or _says(written) & _UNLESS:
+    says = _says(written)
+    if shortage.needs is None or shortage.host is None or says & _UNLESS:
         return
     if written.autograd and not evaluates_with_graph(written, event, places):
+        return
+    if written.autograd is None and event.phase != "infer" and models_in(written) & says and not says & _EVALUATES:
         return
     there = sum(size for _, size in held.shares)
     if shortage.host < shortage.needs * _MARGIN + there:
