@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import sys
@@ -139,10 +140,8 @@ def _taken(table: Any, at: list[int]) -> Any:
     if hasattr(table, "shape"):
         return table[at]
     rows = [table[one] for one in at]
-    try:
+    with contextlib.suppress(Exception):  # of a tensor with a graph there is none
         rows = copy.deepcopy(rows)
-    except Exception:  # a tensor with a graph
-        pass
     return tuple(rows) if isinstance(table, tuple) else rows
 
 
