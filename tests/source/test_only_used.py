@@ -62,6 +62,13 @@ def test_what_is_left_alone(source: str) -> None:
     assert _written(source) is None
 
 
+def test_tensors_stay_tensors() -> None:
+    text = read_text("d = (A @ B).trace()")
+    assert text is not None
+    ((_, _, written),) = diagonal_alone(text, text.tree.body, 1, SHAPES, {"A"})
+    assert written == 'torch.einsum("ij,ji->", A, B)'
+
+
 def test_the_numbers_are_the_same() -> None:
     rng = np.random.default_rng(0)
     names = {"np": np, "A": rng.normal(size=(50, 4)), "B": rng.normal(size=(4, 50)), "X": rng.normal(size=(60, 5))}

@@ -24,7 +24,11 @@ def find_unused_results(written: Written, event: OomEvent, places: list[Place]) 
         kept = written.kept_in(place.definition)
         shapes = {name: one.shape for name, one in kept.items() if one.shape is not None}
         edits = thin_svd(place.text, place.body, place.line) or diagonal_alone(
-            place.text, place.body, place.line, shapes
+            place.text,
+            place.body,
+            place.line,
+            shapes,
+            [name for name, one in kept.items() if one.dtype.startswith("torch.")],
         )
         if edits:
             yield Mistake(

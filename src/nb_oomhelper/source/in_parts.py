@@ -36,20 +36,8 @@ _ALL = frozenset(
     | {"nanmean", "nansum", "nanstd", "nanvar", "nanmax", "nanmin", "nanmedian", "ptp"}
 )
 _ALONG = frozenset(
-    {
-        "softmax",
-        "log_softmax",
-        "cumsum",
-        "cumprod",
-        "cat",
-        "concat",
-        "sort",
-        "argsort",
-        "flip",
-        "logsumexp",
-        "normalize",
-    }
-    | {"argmax", "argmin", "amax", "amin", "var_mean", "std_mean", "cummax", "cummin"}
+    {"softmax", "log_softmax", "cumsum", "cumprod", "cat", "concat", "sort", "argsort", "flip", "logsumexp"}
+    | {"normalize", "argmax", "argmin", "amax", "amin", "var_mean", "std_mean", "cummax", "cummin"}
 )
 _FLAT = frozenset({"argmax", "argmin", "amax", "amin", "cumsum", "cumprod", "count_nonzero"})
 _SHARES = frozenset({"quantile", "percentile", "nanquantile", "nanpercentile"})  # are told first, of how many

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import with_argument
-from nb_oomhelper.source.tree import is_at, is_name, last_name, parents_of, walk
+from nb_oomhelper.source.tree import is_at, is_name, last_name, names_in, parents_of, walk
 
 _ARRAYS = frozenset({"np", "numpy", "torch"})
 _DIAGONALS = {"diag": "i", "diagonal": "i", "trace": ""}
@@ -57,7 +57,11 @@ def _is_first(read: ast.AST, parents: Mapping[ast.AST, ast.AST], side: int) -> b
 
 
 def diagonal_alone(
-    text: SourceText, body: list[ast.stmt], line: int, shapes: Mapping[str, tuple[int, ...]]
+    text: SourceText,
+    body: list[ast.stmt],
+    line: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Collection[str] = (),
 ) -> list[Edit]:
     """Compute the diagonal of a product alone: `np.einsum("ij,ji->i", a, b)` for `np.diag(a @ b)`.
 
@@ -66,6 +70,7 @@ def diagonal_alone(
         body: The statements of one function, or of the cell.
         line: The line that was running, from 1.
         shapes: Of the arrays and tensors, by name: the product must be a square.
+        tensors: Names of those of PyTorch's.
     """
     parents = parents_of(walk(body))
     for node in walk(body):
@@ -75,7 +80,8 @@ def diagonal_alone(
                     sides = _rows_of(product.left, shapes), _columns_of(product.right, shapes)
                     if sides[0] is None or sides[0] != sides[1]:
                         return []
-                    return _of_product(text, body, node, product, parents)
+                    library = "torch" if names_in(product) & {*tensors} else "np"
+                    return _of_product(text, body, node, product, parents, library)
     return []
 
 
@@ -97,7 +103,12 @@ def _columns_of(node: ast.expr, shapes: Mapping[str, tuple[int, ...]]) -> int | 
 
 
 def _of_product(
-    text: SourceText, body: list[ast.stmt], node: ast.stmt, product: ast.BinOp, parents: Mapping[ast.AST, ast.AST]
+    text: SourceText,
+    body: list[ast.stmt],
+    node: ast.stmt,
+    product: ast.BinOp,
+    parents: Mapping[ast.AST, ast.AST],
+    library: str,
 ) -> list[Edit]:
     reads: list[ast.expr] = [product]
     removed: list[Edit] = []
@@ -111,17 +122,19 @@ def _of_product(
         if text.text[first:last].strip() != text.text[start:end]:
             return []
         removed = [(first, min(last + 1, len(text.text)), "")]
-    edits = [_einsum(text, one, product, parents) for one in reads]
+    edits = [_einsum(text, one, product, parents, library) for one in reads]
     return [*removed, *(one for one in edits if one is not None)] if edits and None not in edits else []
 
 
-def _einsum(text: SourceText, read: ast.expr, product: ast.BinOp, parents: Mapping[ast.AST, ast.AST]) -> Edit | None:
+def _einsum(
+    text: SourceText, read: ast.expr, product: ast.BinOp, parents: Mapping[ast.AST, ast.AST], library: str
+) -> Edit | None:
     """The edit of one call that takes the diagonal; None where something else reads the product."""
     above = parents.get(read)
     if isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute) and above.args == [read]:
         call, owner = above, ast.unparse(above.func.value)
     elif isinstance(above, ast.Attribute) and isinstance(parents.get(above), ast.Call):
-        call, owner = parents[above], "np"  # type: ignore[assignment]
+        call, owner = parents[above], library  # type: ignore[assignment]
     else:
         return None
     name = last_name(call.func) or ""
