@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 from typing import Any
 
 import pytest
@@ -34,6 +34,12 @@ def test_results_keep_their_form() -> None:
     assert isinstance(made["pair"], Pair)
     assert np.array_equal(made["pair"].high, ROWS.max(1))
     assert made["n"] == [6] * 1001
+
+
+def test_dicts_keep_what_they_make_of_missing_keys() -> None:
+    made = in_parts(lambda rows: defaultdict(list, low=rows.min(1)), ROWS)
+    assert made["other"] == []
+    assert np.array_equal(made["low"], ROWS.min(1))
 
 
 def test_texts_in_a_list() -> None:
@@ -201,3 +207,9 @@ def test_batch_norm_in_training_is_refused() -> None:
     net = torch.nn.BatchNorm1d(5)
     with pytest.raises(RowsError):
         in_parts(net, torch.randn(300, 5))
+
+
+def test_sparse_tensors_are_refused() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RowsError):
+        in_parts(lambda rows: rows.relu().to_sparse(), torch.randn(300, 5))

@@ -10,11 +10,13 @@ from nb_oomhelper.source.text_edits import read_text, write_edits
 pytestmark = pytest.mark.plain
 np = pytest.importorskip("numpy")
 
+SHAPES = {"A": (50, 4), "B": (4, 50), "M": (4, 4), "wide": (4, 70), "v": (4,), "many": (9, 4, 50)}
+
 
 def _written(source: str, line: int = 1) -> str | None:
     text = read_text(source)
     assert text is not None
-    edits = thin_svd(text, text.tree.body, line) or diagonal_alone(text, text.tree.body, line)
+    edits = thin_svd(text, text.tree.body, line) or diagonal_alone(text, text.tree.body, line, SHAPES)
     changed = write_edits(text, edits) if edits else None
     return None if changed is None else changed.source
 
@@ -42,12 +44,29 @@ def test_what_is_written(source: str, written: str) -> None:
         "U, S, Vt = np.linalg.svd(X, True)\ny = Vt[:2]",
         "H = A @ B\nd = np.diag(H)\nh = H.sum()",
         "H = A @ B\nd = np.diag(H, 1)",
+        "U, S, Vt = np.linalg.svd(X)",  # nobody has cut them yet
+        "U, S, Vt = np.linalg.svd(X)\nnull = Vt[5:]",
+        "U, S, Vt = np.linalg.svd(X)\nnull = Vt[-1]",
+        "U, S, Vt = np.linalg.svd(X)\nrows = U[:3]",
+        "U, S, Vt = np.linalg.svd(X)\nleft = U[:, 5:]",
+        "U, S, Vt = np.linalg.svd(X)\nU[:, :5] = 0",
+        "d = np.diag(A @ wide)",  # no square
+        "d = np.diag(A @ v)",
+        "d = np.diag(A @ many)",
+        "d = np.diag(A @ unknown)",
         "H = A @ B",
         "d = np.diag(a)",
     ],
 )
 def test_what_is_left_alone(source: str) -> None:
     assert _written(source) is None
+
+
+def test_tensors_stay_tensors() -> None:
+    text = read_text("d = (A @ B).trace()")
+    assert text is not None
+    ((_, _, written),) = diagonal_alone(text, text.tree.body, 1, SHAPES, {"A"})
+    assert written == 'torch.einsum("ij,ji->", A, B)'
 
 
 def test_the_numbers_are_the_same() -> None:

@@ -56,6 +56,21 @@ def test_what_is_read_later_is_given_back() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "given"),
+    [
+        ("x = f(x)\nb = g(x)", "x, b"),  # what has taken the place of a table
+        ("a = f(x)\nb = g(a)\nc = h(a)", "b, c"),
+        ("a = f(x)\nb = g(a)\ndel a", "a, b"),
+        ("a = f(x)\nb = g(a)\nc = h(b)\nprint(a)", "a, c"),
+    ],
+)
+def test_no_result_is_lost(source: str, given: str) -> None:
+    written = _written(source, 1, {"x"})
+    assert written is not None
+    assert f"return {given}\n{given} = nb" in written
+
+
+@pytest.mark.parametrize(
     ("source", "line"),
     [
         ("for x in loader:\n    y = f(x)", 2),  # in parts already
@@ -96,6 +111,8 @@ def test_a_text_of_several_lines_is_not_indented() -> None:
         ("y = torch.zeros(3)\ny.add_(x)", True),
         ("scaler.fit_transform(x)", False),
         ("df.to_csv('a')", False),
+        ("np.random.shuffle(x)", False),
+        ("x.sort()", False),
         ("y = open('a')", False),
     ],
 )

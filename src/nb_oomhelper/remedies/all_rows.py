@@ -140,7 +140,7 @@ def _taken(table: Any, at: list[int]) -> Any:
     if hasattr(table, "shape"):
         return table[at]
     rows = [table[one] for one in at]
-    with contextlib.suppress(Exception):  # a tensor with a graph has no copy
+    with contextlib.suppress(Exception):  # of a tensor with a graph there is none
         rows = copy.deepcopy(rows)
     return tuple(rows) if isinstance(table, tuple) else rows
 

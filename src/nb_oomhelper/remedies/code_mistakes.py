@@ -74,7 +74,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_let_go(written, held, shortage, places)
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
-    yield from find_unused_results(event, places)
+    yield from find_unused_results(written, event, places)
     yield from find_rows_at_once(written, event, shortage, places)
     yield from find_less_data(written, event, shortage, places)
     yield from find_fewer_results(written, event, held, places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from collections.abc import Iterable
@@ -60,7 +61,9 @@ class Joined:
             return self._made
         made = [one.whole() for one in self._made]
         if isinstance(self._first, dict):
-            return type(self._first)(zip(self._first, made, strict=True))
+            whole = copy.copy(self._first)
+            whole.update(zip(self._first, made, strict=True))
+            return whole
         make = getattr(type(self._first), "_make", type(self._first))
         return make(made)
 
@@ -111,7 +114,8 @@ def _parts(many: Any) -> Iterable[Any]:
 def _is_rows(thing: Any) -> bool:
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     array = numpy is not None and type(thing) is numpy.ndarray
-    return (array or (torch is not None and isinstance(thing, torch.Tensor))) and thing.ndim > 0
+    dense = torch is not None and isinstance(thing, torch.Tensor) and thing.layout is torch.strided
+    return (array or dense) and thing.ndim > 0
 
 
 def _room_for(part: Any, count: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
@@ -13,6 +13,7 @@ from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows
+from nb_oomhelper.source.row_company import carries_on, decides_for_all, given_rows, looks_up_others
 from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, rows_apart
 from nb_oomhelper.source.tree import reads_by_name
 
@@ -35,7 +36,7 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
         return
     for place in _outermost_first(written, places):
         found = _found_in(written, place, graph=graph)
-        if found is None or (place.definition is None and any(map(written.is_read_by_functions, found.gone))):
+        if found is None or (place.definition is None and _is_missed(written, found.gone)):
             continue
         half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
         yield Mistake(
@@ -47,6 +48,12 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
             in_cell=True,
         )
         return
+
+
+def _is_missed(written: Written, gone: Collection[str]) -> bool:
+    """Whether a function reads a name that would be gone, or something older stands under it, which would stay."""
+    older = written.names - written.made_names()
+    return any(name in older or written.is_read_by_functions(name) for name in gone)
 
 
 def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
@@ -66,7 +73,7 @@ def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | Non
             place.body,
             place.line or 0,
             own,
-            lambda node, rows=rows: _is_apart(written, node, rows),  # type: ignore[misc]
+            lambda node, rows=rows, own=own: _is_apart(written, node, rows, own),  # type: ignore[misc]
             others,
             no_grad=graph,
         )
@@ -85,7 +92,7 @@ def _tables(written: Written, place: Place) -> dict[str, int]:
     return found
 
 
-def _is_apart(written: Written, node: ast.stmt, rows: set[str]) -> bool:
+def _is_apart(written: Written, node: ast.stmt, rows: set[str], tables: Collection[str]) -> bool:
     """Whether a statement, and all of the notebook's code that it leads to, computes each row by itself."""
     own = {one.name for one in written.definitions}
     if (
@@ -93,16 +100,30 @@ def _is_apart(written: Written, node: ast.stmt, rows: set[str]) -> bool:
         or joins_rows(node, draws=False, rows=rows)
         or not is_quiet([node])
         or reads_by_name([node])
+        or _keeps_company([node], rows, tables)
     ):
         return False
     mixed = models_in(written) - models_in(written, apart=True)
-    for function in _reached(written, node):
+    functions = _reached(written, node)
+    for function in functions:
         given = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
         if cures.goes_back(function, own) or joins_rows(function, draws=False) or not is_quiet(function.body, given):
             return False
-        if mixed & cures.words_in(function):
+        of_rows = computed_from(function.body, given_rows(function, [(node, rows), *_with_rows(functions)]))
+        if _keeps_company(function.body, of_rows) or mixed & cures.words_in(function):
             return False
     return not mixed & cures.words_in(node) and not written.frames & cures.words_in(node)
+
+
+def _keeps_company(body: Sequence[ast.AST], rows: set[str], tables: Collection[str] = ()) -> bool:
+    return decides_for_all(body, rows) or carries_on(body, rows) or looks_up_others(body, rows, tables)
+
+
+def _with_rows(functions: list[cures.Function]) -> Iterator[tuple[ast.AST, set[str]]]:
+    """Functions with the names in them that may stand for rows."""
+    for one in functions:
+        given = {part.arg for part in ast.walk(one.args) if isinstance(part, ast.arg)}
+        yield one, computed_from(one.body, given - {"self", "cls"})
 
 
 def _reached(written: Written, node: ast.stmt) -> list[cures.Function]:

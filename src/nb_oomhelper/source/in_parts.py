@@ -22,30 +22,27 @@ from nb_oomhelper.source.tree import (
 PARTS = 32
 _REDUCES = frozenset({"topk", "argmax", "argmin", "max", "min"})
 _ONE = frozenset({"argmax", "argmin"})
-_MIXES = frozenset({"t", "cdist", "pdist", "cov", "corrcoef", "randperm", "unique", "permutation"})
+_MIXES = frozenset(
+    {"t", "cdist", "pdist", "cov", "corrcoef", "randperm", "unique", "permutation", "choice", "shuffle", "accumulate"}
+    | {"Counter", "value_counts", "duplicated", "drop_duplicates", "factorize", "groupby", "bincount", "histogram"}
+    | {"sorted", "reversed", "rankdata", "zscore", "rolling", "ewm", "expanding", "fit", "fit_transform", "isin"}
+    | {"svd", "qr", "lstsq", "pinv", "eigh", "diag", "trace"}
+)
 _DRAWS = frozenset({"rand", "randn", "rand_like", "randn_like"})
 _KEEP_ROWS = frozenset({"unsqueeze", "squeeze", "repeat_interleave"})  # along the first axis, each row by itself
 _ALL = frozenset(
     {"mean", "sum", "std", "var", "max", "min", "norm", "prod", "median", "quantile", "percentile", "average"}
+    | {"nanquantile", "nanpercentile"}
     | {"nanmean", "nansum", "nanstd", "nanvar", "nanmax", "nanmin", "nanmedian", "ptp"}
 )
 _ALONG = frozenset(
-    {
-        "softmax",
-        "log_softmax",
-        "cumsum",
-        "cumprod",
-        "cat",
-        "concat",
-        "sort",
-        "argsort",
-        "flip",
-        "logsumexp",
-        "normalize",
-    }
-    | {"argmax", "argmin", "amax", "amin", "var_mean", "std_mean", "cummax", "cummin"}
+    {"softmax", "log_softmax", "cumsum", "cumprod", "cat", "concat", "sort", "argsort", "flip", "logsumexp"}
+    | {"normalize", "argmax", "argmin", "amax", "amin", "var_mean", "std_mean", "cummax", "cummin"}
 )
+_FLAT = frozenset({"argmax", "argmin", "amax", "amin", "cumsum", "cumprod", "count_nonzero"})
+_SHARES = frozenset({"quantile", "percentile", "nanquantile", "nanpercentile"})  # are told first, of how many
 _NUMPY = frozenset({"np", "numpy"})
+_LINEAR = frozenset({"np.linalg", "numpy.linalg", "torch.linalg"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack"})
 _TURNS = frozenset({"transpose", "swapaxes", "swapdims", "movedim", "roll"})
 FUNCTIONAL = frozenset({"torch", "F", "nn.functional", "torch.nn.functional"})
@@ -124,9 +121,10 @@ def _goes_along_rows(call: ast.Call) -> bool:
     name = last_name(call.func)
     if not isinstance(call.func, ast.Attribute) or name in _KEEP_ROWS:
         return False
-    told = call.args[1:] if ast.unparse(call.func.value) in FUNCTIONAL | _NUMPY else call.args
+    told = call.args[1:] if ast.unparse(call.func.value) in FUNCTIONAL | _NUMPY | _LINEAR else call.args
+    told = told[1:] if name in _SHARES else told
     axes = [one.value for one in call.keywords if one.arg in ("dim", "axis")]
-    if name in _ALL | _JOINS and not told and not call.keywords:
+    if name in _ALL | _JOINS | _FLAT and not told and not axes:
         return True
     if name == "permute":
         return _numbers(told) == [1, 0]  # of more axes it mostly parts q, k and v

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import with_argument
-from nb_oomhelper.source.tree import is_at, is_name, last_name, parents_of, walk
+from nb_oomhelper.source.tree import is_at, is_name, last_name, names_in, parents_of, walk
 
 _ARRAYS = frozenset({"np", "numpy", "torch"})
 _DIAGONALS = {"diag": "i", "diagonal": "i", "trace": ""}
@@ -30,37 +30,85 @@ def thin_svd(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]:
         target = node.targets[0]  # type: ignore[attr-defined]
         if not owner.endswith("linalg") or not isinstance(target, ast.Tuple) or len(target.elts) != 3:
             return []
-        sides = (target.elts[0], target.elts[2])
-        if all(isinstance(one, ast.Name) and _only_cut(body, one, parents) for one in sides):
+        reads = [
+            [one for one in walk(body) if isinstance(side, ast.Name) and is_name(one, side.id) and one is not side]
+            for side in (target.elts[0], target.elts[2])
+        ]
+        named = all(isinstance(one, ast.Name) for one in target.elts)
+        if named and any(reads) and all(_is_first(one, parents, axis) for axis in (0, 1) for one in reads[axis]):
             return with_argument(text, call, "full_matrices=False")
     return []
 
 
-def _only_cut(body: list[ast.stmt], target: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Whether a side of a decomposition is never looked at as a whole, or read for rows beyond those named."""
-    reads = [one for one in walk(body) if is_name(one, target.id) and one is not target]
-    return all(isinstance(parents.get(one), ast.Subscript) and parents[one].value is one for one in reads)  # type: ignore[attr-defined]
+def _is_first(read: ast.AST, parents: Mapping[ast.AST, ast.AST], side: int) -> bool:
+    """Whether the first columns of the left side are taken, `U[:, :k]`, or the first rows of the right, `Vt[:k]`."""
+    above = parents.get(read)
+    if not isinstance(above, ast.Subscript) or above.value is not read or not isinstance(above.ctx, ast.Load):
+        return False
+    index = above.slice
+    if side == 0:
+        if not isinstance(index, ast.Tuple) or len(index.elts) != 2 or ast.unparse(index.elts[0]) != ":":
+            return False
+        index = index.elts[1]
+    first = index.elts[0] if isinstance(index, ast.Tuple) and index.elts else index
+    if isinstance(first, ast.Slice):
+        return first.lower is None and first.step is None and isinstance(first.upper, (ast.Constant, ast.Name))
+    return isinstance(first, ast.Constant) and type(first.value) is int
 
 
-def diagonal_alone(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]:
+def diagonal_alone(
+    text: SourceText,
+    body: list[ast.stmt],
+    line: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Collection[str] = (),
+) -> list[Edit]:
     """Compute the diagonal of a product alone: `np.einsum("ij,ji->i", a, b)` for `np.diag(a @ b)`.
 
     Args:
         text: The source.
         body: The statements of one function, or of the cell.
         line: The line that was running, from 1.
+        shapes: Of the arrays and tensors, by name: the product must be a square.
+        tensors: Names of those of PyTorch's.
     """
     parents = parents_of(walk(body))
     for node in walk(body):
         if isinstance(node, ast.stmt) and is_at(node, line) and not hasattr(node, "body"):
             for product in ast.walk(node):
                 if isinstance(product, ast.BinOp) and isinstance(product.op, ast.MatMult):
-                    return _of_product(text, body, node, product, parents)
+                    sides = _rows_of(product.left, shapes), _columns_of(product.right, shapes)
+                    if sides[0] is None or sides[0] != sides[1]:
+                        return []
+                    library = "torch" if names_in(product) & {*tensors} else "np"
+                    return _of_product(text, body, node, product, parents, library)
     return []
 
 
+def _rows_of(node: ast.expr, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """How many rows a matrix has: a name, turned or not, or a product that begins with one."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        return _rows_of(node.left, shapes)
+    if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+        return _columns_of(node.value, shapes)
+    shape = shapes.get(node.id, ()) if isinstance(node, ast.Name) else ()
+    return shape[0] if len(shape) == 2 else None
+
+
+def _columns_of(node: ast.expr, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+        return _rows_of(node.value, shapes)
+    shape = shapes.get(node.id, ()) if isinstance(node, ast.Name) else ()
+    return shape[1] if len(shape) == 2 else None
+
+
 def _of_product(
-    text: SourceText, body: list[ast.stmt], node: ast.stmt, product: ast.BinOp, parents: Mapping[ast.AST, ast.AST]
+    text: SourceText,
+    body: list[ast.stmt],
+    node: ast.stmt,
+    product: ast.BinOp,
+    parents: Mapping[ast.AST, ast.AST],
+    library: str,
 ) -> list[Edit]:
     reads: list[ast.expr] = [product]
     removed: list[Edit] = []
@@ -74,17 +122,19 @@ def _of_product(
         if text.text[first:last].strip() != text.text[start:end]:
             return []
         removed = [(first, min(last + 1, len(text.text)), "")]
-    edits = [_einsum(text, one, product, parents) for one in reads]
+    edits = [_einsum(text, one, product, parents, library) for one in reads]
     return [*removed, *(one for one in edits if one is not None)] if edits and None not in edits else []
 
 
-def _einsum(text: SourceText, read: ast.expr, product: ast.BinOp, parents: Mapping[ast.AST, ast.AST]) -> Edit | None:
+def _einsum(
+    text: SourceText, read: ast.expr, product: ast.BinOp, parents: Mapping[ast.AST, ast.AST], library: str
+) -> Edit | None:
     """The edit of one call that takes the diagonal; None where something else reads the product."""
     above = parents.get(read)
     if isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute) and above.args == [read]:
         call, owner = above, ast.unparse(above.func.value)
     elif isinstance(above, ast.Attribute) and isinstance(parents.get(above), ast.Call):
-        call, owner = parents[above], "torch" if "torch" in text.text else "np"  # type: ignore[assignment]
+        call, owner = parents[above], library  # type: ignore[assignment]
     else:
         return None
     name = last_name(call.func) or ""

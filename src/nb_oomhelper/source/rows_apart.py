@@ -27,6 +27,7 @@ _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, as
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _OUTSIDE = frozenset(
     {"append", "appendleft", "extend", "add", "update", "insert", "pop", "remove", "clear", "setdefault", "put", "push"}
+    | {"sort", "reverse", "shuffle", "fill", "copyto", "setattr", "setflags", "resize"}
     | {"write", "save", "savefig", "to_csv", "to_parquet", "dump", "open", "input", "seed", "manual_seed", "next"}
     | {"fit", "fit_transform", "fit_predict", "partial_fit", "train"}
 )
@@ -105,10 +106,17 @@ def computed_from(body: list[ast.stmt], names: Collection[str]) -> set[str]:
     found, before = {*names}, 0
     while len(found) > before:
         before = len(found)
-        for target, value in (pair for node in walk(body) for pair in pairs(node)):
+        for target, value in (pair for node in walk(body) for pair in _pairs(node)):
             if names_in(value) & found:
                 found |= names_in(target)
     return found
+
+
+def _pairs(node: ast.AST) -> list[tuple[ast.expr, ast.expr]]:
+    """As `pairs`; what is unpacked from one value, `n, width = x.shape`, is all made of it."""
+    found = list(pairs(node))
+    whole = [] if found or not isinstance(node, ast.Assign) else [(one, node.value) for one in node.targets]
+    return found or whole
 
 
 def is_quiet(body: list[ast.stmt], given: Collection[str] = ()) -> bool:
@@ -209,10 +217,8 @@ def _write(
     if indent.strip() or (rest and not rest.startswith("#")) or _FUNCTION in text.text:
         return None
     bound = names_bound(some)
-    after = after & bound
     last = some[-1]
-    if isinstance(last, ast.Assign) and not after:
-        after = {one.id for one in _targets(last) if isinstance(one, ast.Name)}
+    after = (after | {*inputs} | _results(some)) & bound  # what has taken the place of a table, too
     given = [name for name in dict.fromkeys(_bound_in_order(some)) if name in after]
     if len(some) == 1 and not no_grad:
         value = last.value  # type: ignore[attr-defined]
@@ -230,6 +236,13 @@ def _write(
     ]
     written = textwrap.indent("\n".join(lines), indent)
     return RowsApart(tables=tuple(inputs), gone=frozenset(bound - after), edits=[(first, end, written)])
+
+
+def _results(some: list[ast.stmt]) -> set[str]:
+    """Names that statements bind and do not read: what comes out of them."""
+    return names_bound(some) - {
+        one.id for one in walk(some) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+    }
 
 
 def _call(text: SourceText, value: ast.expr, inputs: list[str]) -> str:
@@ -253,6 +266,6 @@ def _bound_in_order(some: list[ast.stmt]) -> Iterator[str]:
 def _read_beside(around: list[ast.stmt], body: list[ast.stmt], some: list[ast.stmt]) -> set[str]:
     """What is read after some statements, or by what is repeated with them."""
     own, end = {id(one) for one in walk(some)}, some[-1].end_lineno or 0
-    reads = [one for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+    reads = [one for one in walk(body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Store)]
     again = {id(one) for one in walk(around)}
     return {one.id for one in reads if id(one) not in own and (one.lineno > end or id(one) in again)}

@@ -1,0 +1,153 @@
+"""Code in which a row may depend on how many others there are, or on those before it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Sequence
+
+from nb_oomhelper.source.tree import last_name, names_bound, names_in, walk
+
+_OF_FORM = frozenset({"ndim", "dim", "dtype", "device", "is_cuda", "is_sparse"})
+_ASK_FORM = frozenset({"isinstance", "hasattr", "is_tensor", "callable", "type"})
+_PUTS = frozenset({"append", "extend", "add", "update", "insert", "setdefault", "pop", "remove"})
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def decides_for_all(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
+    """Tell whether one decision is made for all rows: `if x.max() > 1`, `if len(x) > 50`.
+
+    Args:
+        body: The code.
+        rows: Names that stand for rows, or for what is computed of them.
+    """
+    return any(one.id in rows for node in walk(body) for test in _tests(node) for one in _asked(test))
+
+
+def carries_on(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
+    """Tell whether a loop over rows takes something along from one to the next: what it has seen, a running sum.
+
+    Args:
+        body: The code.
+        rows: Names that stand for rows.
+    """
+    for node in walk(body):
+        over = isinstance(node, ast.For) and any(one.id in rows for one in _asked(node.iter))
+        if over and _takes_along(node.body, node.target):  # type: ignore[attr-defined]
+            return True
+        if isinstance(node, _COMPREHENSIONS) and any(isinstance(one, ast.NamedExpr) for one in ast.walk(node)):
+            return True
+        over = isinstance(node, _COMPREHENSIONS) and any(names_in(one.iter) & {*rows} for one in node.generators)
+        if over and _changed([node]):
+            return True
+    return False
+
+
+def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Collection[str] = ()) -> bool:
+    """Tell whether rows are looked up by their numbers, or multiplied with each other: `x[neighbors]`, `x @ y`.
+
+    Args:
+        body: The code.
+        rows: Names that stand for rows, or for what is computed of them.
+        tables: Those that surely have a row for each; of them none is taken by its place, `x[0]`, `x[::-1]`.
+    """
+    for node in walk(body):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            right = node.right
+            if isinstance(right, ast.Name) and right.id in rows:
+                return True
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and isinstance(node.value, ast.Name):
+            index = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) and node.slice.elts else node.slice
+            name, asked = node.value.id, {one.id for one in _asked(index)}
+            if name in rows and asked & {*rows} and not isinstance(index, ast.Slice):
+                return True
+            if name in tables and ast.unparse(index) not in (":", "...", "None", "np.newaxis"):
+                return True
+    return False
+
+
+def given_rows(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, callers: Sequence[tuple[ast.AST, set[str]]]
+) -> set[str]:
+    """Give the parameters of a function that may get rows: none that gets each by itself, `[clean(t) for t in x]`.
+
+    Args:
+        function: The function.
+        callers: Code that may call it, with the names in it that stand for rows.
+    """
+    names = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)} - {"self", "cls"}
+    mentions = [
+        (one, rows)
+        for node, rows in callers
+        for one in ast.walk(node)
+        if isinstance(one, (ast.Name, ast.Attribute)) and last_name(one) == function.name
+    ]
+    calls = {id(one.func): one for node, _ in callers for one in ast.walk(node) if isinstance(one, ast.Call)}
+    if not mentions or any(id(one) not in calls for one, _ in mentions):  # who calls it with what, nobody knows
+        return names
+    return names if any(names_in(part) & rows for one, rows in mentions for part in _given(calls[id(one)])) else set()
+
+
+def _given(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(one.value for one in call.keywords)]
+
+
+def _tests(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, (ast.If, ast.IfExp, ast.While)):
+        yield node.test
+    elif isinstance(node, ast.comprehension):
+        yield from node.ifs
+
+
+def _asked(test: ast.AST) -> Iterator[ast.Name]:
+    """The names that a decision is made of, but for the form of a row: `x.ndim`, `x.shape[1]`, `x is None`."""
+    if isinstance(test, ast.Attribute) and test.attr in _OF_FORM:
+        return
+    if isinstance(test, ast.Compare) and all(isinstance(one, (ast.Is, ast.IsNot)) for one in test.ops):
+        return
+    if isinstance(test, ast.Call):
+        name, given = last_name(test.func), [ast.unparse(one) for one in test.args]
+        if name in _ASK_FORM | _OF_FORM or (name == "len" and given[0].endswith((".shape", ".size()"))):
+            return
+    if isinstance(test, ast.Subscript) and ast.unparse(test.value).endswith(".shape"):
+        if isinstance(test.slice, ast.Constant) and test.slice.value != 0:
+            return
+        if ast.unparse(test.slice) in ("-1", "1:", "-2:"):
+            return
+    if isinstance(test, ast.Name):
+        yield test
+    for part in ast.iter_child_nodes(test):
+        yield from _asked(part)
+
+
+def _takes_along(body: Sequence[ast.stmt], target: ast.expr) -> bool:
+    """Whether a step of a loop reads what one before has put somewhere."""
+    changed, places = _changed(body), {id(one) for one in _places(body)}
+    reads = [one for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+    if any(one.id in changed and id(one) not in places for one in reads):
+        return True
+    bound, sure = names_bound(body), names_bound([target])
+    for node in body:
+        read = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+        if isinstance(node, ast.AugAssign):
+            read |= names_bound([node.target])
+        if read & bound - sure:
+            return True
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            sure |= names_bound([node])
+    return False
+
+
+def _changed(body: Sequence[ast.AST]) -> set[str]:
+    return {one.id for one in _places(body)}
+
+
+def _places(body: Sequence[ast.AST]) -> Iterator[ast.Name]:
+    """The names of what is put into: `seen.add(x)`, `counts[x] = 1`."""
+    for node in walk(body):
+        put: ast.AST | None = None
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            put = node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _PUTS:
+            put = node.func.value
+        if isinstance(put, ast.Name):
+            yield put

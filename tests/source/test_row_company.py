@@ -1,0 +1,76 @@
+"""Code in which a row depends on how many others there are, or on those before it."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from nb_oomhelper.source.row_company import carries_on, decides_for_all, given_rows, looks_up_others
+
+pytestmark = pytest.mark.plain
+
+
+@pytest.mark.parametrize(
+    ("code", "decides"),
+    [
+        ("if x.max() > 1: x = x / 255", True),
+        ("y = x * 2 if len(x) > 50 else x", True),
+        ("if x.shape[0] > 50: pass", True),
+        ("if np.isnan(x).any(): pass", True),
+        ("if x.nbytes > limit: pass", True),
+        ("y = [one for one in x if sum(x) > 5]", True),
+        ("if x.ndim == 2: pass", False),
+        ("if len(x.shape) == 2 and x.shape[-1] == 3 and x.shape[1] > 2: pass", False),
+        ("if x is None or isinstance(x, list): pass", False),
+        ("y = [one[:5] if len(one) > 5 else one for one in x]", False),
+        ("if verbose: pass", False),
+    ],
+)
+def test_one_decision_for_all_rows(code: str, decides: bool) -> None:
+    assert decides_for_all(ast.parse(code).body, {"x"}) is decides
+
+
+@pytest.mark.parametrize(
+    ("code", "carries"),
+    [
+        ("for one in x:\n    out.append(one in seen)\n    seen.add(one)", True),
+        ("for one in x:\n    total = total + one\n    out.append(total)", True),
+        ("for one in x:\n    if one < 0:\n        bad = True\n    out.append(bad)", True),
+        ("for i in range(1, len(x)):\n    out[i] = out[i - 1] + x[i]", True),
+        ("y = [vocabulary.setdefault(one, len(vocabulary)) for one in x]", True),
+        ("y = [total := total + one for one in x]", True),
+        ("for one in x:\n    if len(one) > 2:\n        one = one[:2]\n    out.append(one)", False),
+        ("for i, one in enumerate(x):\n    n = len(one)\n    out[i, :n] = one", False),
+        ("for t in range(x.shape[1]):\n    h = cell(x[:, t], h)", False),
+        ("for layer in layers:\n    x = layer(x)", False),
+    ],
+)
+def test_what_goes_on_from_row_to_row(code: str, carries: bool) -> None:
+    assert carries_on(ast.parse(code).body, {"x"}) is carries
+
+
+@pytest.mark.parametrize(
+    ("code", "others"),
+    [
+        ("y = z[x]", True),
+        ("y = z @ x", True),
+        ("y = x[::-1]", True),
+        ("y = x[0]", True),
+        ("y = x[:, 0]", False),
+        ("y = x[:, None] @ w", False),
+        ("x[mask] = 0", False),
+    ],
+)
+def test_rows_that_are_looked_up(code: str, others: bool) -> None:
+    assert looks_up_others(ast.parse(code).body, {"x", "z"}, {"x"}) is others
+
+
+@pytest.mark.parametrize(
+    ("calls", "rows"),
+    [("y = f(x)", {"a"}), ("y = [f(one) for one in x]", set()), ("y = list(map(f, x))", {"a"}), ("y = g(x)", {"a"})],
+)
+def test_who_gets_rows(calls: str, rows: set[str]) -> None:
+    function = ast.parse("def f(a): pass").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    assert given_rows(function, [(ast.parse(calls), {"x"})]) == rows
