@@ -38,6 +38,7 @@ from nb_oomhelper.records.note import note
 from nb_oomhelper.session import current_shell
 
 DEADLINE = 60.0  # seconds
+_EDGE = 0.02  # of what is reserved: so near to the limit it counts in which order segments were made
 _CONTEXT = 500 << 20  # bytes that starting CUDA takes, where that is still to come
 
 
@@ -199,7 +200,8 @@ def _on_device(
     below, above, notes = width(trace, found.allocated - found.held, settings, _second_workspace(trace))
     room = _room(snapshot, started)
 
-    spares = _page(below), 0, -_page(above)
+    edge = int(found.reserved * _EDGE)
+    spares = _page(max(below, edge)), 0, -_page(max(above, edge))
     verdicts = {
         judge((_fits(trace, settings, order, room, spare) for spare in spares), trace.ended)
         for order in (segments, segments[::-1])
