@@ -213,3 +213,10 @@ def test_sparse_tensors_are_refused() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(RowsError):
         in_parts(lambda rows: rows.relu().to_sparse(), torch.randn(300, 5))
+
+
+def test_a_generator_of_the_notebook_goes_on_from_where_it_was() -> None:
+    rng, same = np.random.default_rng(5), np.random.default_rng(5)
+    made = in_parts(lambda rows: rows + rng.normal(size=rows.shape), ROWS, parts=1)
+    assert np.array_equal(made, ROWS + same.normal(size=ROWS.shape))
+    assert rng.bit_generator.state == same.bit_generator.state

@@ -47,3 +47,10 @@ def test_what_is_kept_is_called(code: str, called: bool) -> None:
 def test_numbers() -> None:
     code = "a = x.item()\nb = sum(r['loss'].item() for r in rs) / len(rs)\nc = x.mean()\nd = 1\nd = x"
     assert numbers_in(ast.parse(code).body) == {"a", "b"}
+
+
+def test_a_model_gets_what_a_function_gives_back_right_there() -> None:
+    body = ast.parse("raw = net(encode(x)).reshape(3)").body
+    assert meets_model(body, [], {"net"}, "encode")
+    assert not meets_model(body, [], {"net"}, "other")
+    assert not meets_model(ast.parse("raw = net(encode(x).cuda())").body, [], {"net"}, "encode")

@@ -74,3 +74,12 @@ def test_who_gets_rows(calls: str, rows: set[str]) -> None:
     function = ast.parse("def f(a): pass").body[0]
     assert isinstance(function, ast.FunctionDef)
     assert given_rows(function, [(ast.parse(calls), {"x"})]) == rows
+
+
+def test_what_a_function_says_itself_is_no_rows() -> None:
+    function = ast.parse("def f(a, levels=10, *, base=2): pass").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    assert given_rows(function, [(ast.parse("y = f(x)"), {"x"})]) == {"a"}
+    assert given_rows(function, [(ast.parse("y = f(x, len(x))"), {"x"})]) == {"a", "levels"}
+    assert given_rows(function, [(ast.parse("y = f(x, base=len(x))"), {"x"})]) == {"a", "base"}
+    assert given_rows(function, [(ast.parse("y = f(*x)"), {"x"})]) == {"a", "levels", "base"}

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import pytest
 
-from nb_oomhelper.source.rows_apart import is_quiet, rows_apart
+from nb_oomhelper.source.rows_apart import is_quiet, joined_after, rows_apart
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 pytestmark = pytest.mark.plain
@@ -118,3 +118,10 @@ def test_a_text_of_several_lines_is_not_indented() -> None:
 )
 def test_code_that_changes_only_what_it_makes(source: str, quiet: bool) -> None:
     assert is_quiet(ast.parse(source).body, {"x"}) is quiet
+
+
+def test_what_is_put_together_later() -> None:
+    body = ast.parse("y = f(x)\nz = np.concatenate([x, y])\nw = g(y)").body
+    assert joined_after(body, 1, ["y"])
+    assert not joined_after(body, 2, ["y"])
+    assert not joined_after(body, 1, ["v"])

@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
@@ -117,7 +118,7 @@ def _probed(function: Callable[..., Any], tables: Sequence[Any], count: int, mos
 
 def _drawn_apart(function: Callable[..., Any], calls: list[list[Any]], *, last: bool) -> tuple[list[Any], bool] | None:
     """What comes out of some calls, and whether they draw; random numbers go on from where they were before."""
-    sources = _random_sources()
+    sources = [*_random_sources(), *_own_generators(function)]
     states = [get() for get, _ in sources]
     try:
         made = [_attempt(function, rows, last=last) for rows in calls]
@@ -130,6 +131,8 @@ def _drawn_apart(function: Callable[..., Any], calls: list[list[Any]], *, last: 
 
 
 def _differ(state: Any, other: Any) -> bool:
+    if isinstance(state, dict):
+        return any(_differ(state[key], other[key]) for key in state)
     if isinstance(state, (tuple, list)):
         return any(_differ(one, two) for one, two in zip(state, other, strict=True))
     return bool(state.tolist() != other.tolist()) if hasattr(state, "tolist") else bool(state != other)
@@ -155,3 +158,15 @@ def _random_sources() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]
         if torch.cuda.is_initialized():
             found.append((torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all))
     return found
+
+
+def _own_generators(function: Callable[..., Any]) -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:
+    """The same of NumPy's generators that a function knows by a name: `rng = np.random.default_rng()`."""
+    numpy, plain = sys.modules.get("numpy"), getattr(function, "__func__", function)
+    known = [*getattr(plain, "__globals__", {}).values()]
+    for cell in getattr(plain, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # it is empty
+            known.append(cell.cell_contents)
+    kind = None if numpy is None else numpy.random.Generator
+    found = {id(one): one.bit_generator for one in known if type(one) is kind}
+    return [(partial(getattr, one, "state"), partial(setattr, one, "state")) for one in found.values()]

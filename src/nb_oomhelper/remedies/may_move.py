@@ -29,10 +29,10 @@ def may_lie_on_host(written: Written, places: list[Place], place: Place, names: 
         function = todo.pop()
         for one in places:
             given = given_by(one.body, function)
+            if meets_model(one.body, given, models, function):
+                return False
             if not given:
                 continue
-            if meets_model(one.body, given, models):
-                return False
             if one.definition is not None and one.definition.name not in met:
                 met.add(one.definition.name)
                 todo.append(one.definition.name)

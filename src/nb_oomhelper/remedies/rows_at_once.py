@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Collection, Iterator, Sequence
 
 from nb_oomhelper.records.event import OomEvent
@@ -14,7 +15,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows
 from nb_oomhelper.source.row_company import carries_on, decides_for_all, given_rows, looks_up_others
-from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, rows_apart
+from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, joined_after, rows_apart
 from nb_oomhelper.source.tree import reads_by_name
 
 _FEW = 16  # rows: fewer are no data
@@ -46,6 +47,7 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
             edits=found.edits,
             explains=half,
             in_cell=True,
+            partly=joined_after(place.body, place.line or 0, found.kept),
         )
         return
 
@@ -64,7 +66,10 @@ def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
 
 def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
     tables = _tables(written, place)
-    for count in sorted({rows for rows in tables.values() if rows >= _FEW}, reverse=True):
+    large = _by_first_axis(written)
+    counts = {rows for rows in tables.values() if rows >= _FEW}
+    most = max((large.get(one, 0) for one in counts), default=0)
+    for count in sorted((one for one in counts if 2 * large.get(one, 0) >= most), reverse=True):
         own = [name for name, rows in tables.items() if rows == count]
         others = tables.keys() - {*own}
         rows = computed_from(place.body, own) - others
@@ -80,6 +85,15 @@ def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | Non
         if found is not None:
             return found
     return None
+
+
+def _by_first_axis(written: Written) -> dict[int, int]:
+    """How many numbers there are in what has so many rows, by that: what grows with them is what fills memory."""
+    known = [(name, one.shape) for names in (written.kept, *written.local.values()) for name, one in names.items()]
+    found: dict[int, int] = {}
+    for _, shape in {(name, shape) for name, shape in known if shape}:  # what is handed on has one name mostly
+        found[shape[0]] = found.get(shape[0], 0) + math.prod(shape)
+    return found
 
 
 def _tables(written: Written, place: Place) -> dict[str, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nb_oomhelper.knowledge.fix import Edit
 from nb_oomhelper.remedies.cell_edits import Smaller, shrunk
 from nb_oomhelper.remedies.definitions import Definition, lines_of, put_in_place
+from nb_oomhelper.remedies.feeding import feeds
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.on_the_way import is_read, last_line, only_counts
@@ -202,7 +203,8 @@ def is_certain(edit: Edit, paths: Iterable[str], notebook: Notebook) -> bool:
 
 
 def _is_read(path: str, notebook: Notebook) -> bool:
-    return notebook.written is None or is_read(path, notebook.written)
+    written = notebook.written
+    return written is None or (is_read(path, written) and feeds(path, written))
 
 
 def _last(path: str) -> str:

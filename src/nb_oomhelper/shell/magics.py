@@ -93,13 +93,7 @@ class OomMagics(Magics):  # type: ignore[misc]
         if options.engines:
             if options.by_variable or options.index is not None or (options.live and options.json):
                 raise MagicUsageError("%gpumem --engines goes with --json or --live alone")
-            from nb_oomhelper.shell import on_engines
-
-            language = self._core.settings.pick_language()
-            if options.live and self._core.panels.show_live(on_engines.Followed(language).read, on_engines.PERIOD):
-                return None
-            table = on_engines.table(language, as_json=options.json)
-            return print(table) if isinstance(table, str) else display(table, raw=True)
+            return _show_engines(self._core, live=options.live, as_json=options.json)
         driver = self._core.services.driver
         if options.by_variable:
             from nb_oomhelper.holders.scope import scope_of
@@ -196,6 +190,20 @@ def _metered_engines(cell: str, language: Language) -> AbstractContextManager[No
     from nb_oomhelper.shell import on_engines
 
     return on_engines.metered(language, print) if on_engines.runs_on_engines(cell) else nullcontext()
+
+
+def _show_engines(core: Core, *, live: bool, as_json: bool) -> None:
+    """The memory of all workers, in one table or as bars that move."""
+    from nb_oomhelper.shell import on_engines
+
+    language = core.settings.pick_language()
+    if live and core.panels.show_live(on_engines.Followed(language).read, on_engines.PERIOD):
+        return
+    table = on_engines.table(language, as_json=as_json)
+    if isinstance(table, str):
+        print(table)
+    else:
+        display(table, raw=True)
 
 
 def _ordinal(driver: Driver, index: int) -> int | None:

@@ -29,19 +29,20 @@ def given_by(body: list[ast.stmt], function: str) -> set[str]:
     }
 
 
-def meets_model(body: list[ast.stmt], names: Collection[str], models: Collection[str]) -> bool:
+def meets_model(body: list[ast.stmt], names: Collection[str], models: Collection[str], function: str = "") -> bool:
     """Tell whether something is put through a model as it lies.
 
     Args:
         body: The statements to look in.
         names: What stands for it.
         models: Names of models, or of attributes that are one.
+        function: What gives it back, too: `model(function(x))`.
     """
     spread = reached_from(body, names)
     for node in walk(body):
         if isinstance(node, ast.Call) and _is_of(node.func, models):
             given = [*node.args, *(one.value for one in node.keywords)]
-            if any(_carries(one, spread) for one in given):
+            if any(_carries(one, spread, function) for one in given):
                 return True
     return False
 
@@ -126,8 +127,8 @@ def _bindings(body: list[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr]]:
             yield node.iter, node.target.elts[1] if keyed and pair else node.target  # type: ignore[attr-defined]
 
 
-def _carries(node: ast.AST, names: Collection[str]) -> bool:
-    """Whether an expression gives something of these names on where it lies."""
+def _carries(node: ast.AST, names: Collection[str], function: str = "") -> bool:
+    """Whether an expression gives something of these names, or of what a function returns, on where it lies."""
     if isinstance(node, ast.Name):
         return node.id in names
     if isinstance(node, ast.Attribute) and node.attr in _LOOKS:
@@ -137,7 +138,9 @@ def _carries(node: ast.AST, names: Collection[str]) -> bool:
             return False
         if isinstance(node.func, ast.Name) and node.func.id in _NUMBERS:
             return False
-    return any(_carries(one, names) for one in ast.iter_child_nodes(node))
+        if function and last_name(node.func) == function:
+            return True
+    return any(_carries(one, names, function) for one in ast.iter_child_nodes(node))
 
 
 def _is_of(function: ast.expr, models: Collection[str]) -> bool:

@@ -84,7 +84,22 @@ def given_rows(
     calls = {id(one.func): one for node, _ in callers for one in ast.walk(node) if isinstance(one, ast.Call)}
     if not mentions or any(id(one) not in calls for one, _ in mentions):  # who calls it with what, nobody knows
         return names
-    return names if any(names_in(part) & rows for one, rows in mentions for part in _given(calls[id(one)])) else set()
+    if not any(names_in(part) & rows for one, rows in mentions for part in _given(calls[id(one)])):
+        return set()
+    return names - _never_given(function, [calls[id(one)] for one, _ in mentions])
+
+
+def _never_given(function: ast.FunctionDef | ast.AsyncFunctionDef, calls: Sequence[ast.Call]) -> set[str]:
+    """The parameters that no call gives anything: they are what the function says: `levels=10`."""
+    if any(isinstance(one, ast.Starred) for call in calls for one in call.args):
+        return set()
+    if any(one.arg is None for call in calls for one in call.keywords):
+        return set()
+    places = [one.arg for one in (*function.args.posonlyargs, *function.args.args) if one.arg not in ("self", "cls")]
+    first = max((len(call.args) for call in calls), default=0)
+    named = {one.arg for call in calls for one in call.keywords}
+    keywords = [one.arg for one in function.args.kwonlyargs]
+    return {name for name in (*places[first:], *keywords) if name not in named}
 
 
 def _given(call: ast.Call) -> list[ast.expr]:

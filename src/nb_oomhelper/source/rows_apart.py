@@ -24,6 +24,7 @@ from nb_oomhelper.source.tree import (
 
 _FUNCTION = "of_rows"
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
+_JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "column_stack"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _OUTSIDE = frozenset(
     {"append", "appendleft", "extend", "add", "update", "insert", "pop", "remove", "clear", "setdefault", "put", "push"}
@@ -40,11 +41,13 @@ class RowsApart:
     Attributes:
         tables: Names of what is cut into parts.
         gone: Names that the statements bound, and that nothing reads: they are not there afterwards.
+        kept: Those that stand for all rows then.
         edits: The places that change.
     """
 
     tables: tuple[str, ...]
     gone: frozenset[str]
+    kept: tuple[str, ...]
     edits: list[Edit]
 
 
@@ -117,6 +120,21 @@ def _pairs(node: ast.AST) -> list[tuple[ast.expr, ast.expr]]:
     found = list(pairs(node))
     whole = [] if found or not isinstance(node, ast.Assign) else [(one, node.value) for one in node.targets]
     return found or whole
+
+
+def joined_after(body: list[ast.stmt], line: int, names: Collection[str]) -> bool:
+    """Tell whether code puts what it has made of all rows together later: then all of it is there a second time.
+
+    Args:
+        body: The code.
+        line: After which line, from 1.
+        names: What stands for all rows.
+    """
+    return any(
+        last_name(one.func) in _JOINS and names_in(one).intersection(names)
+        for one in walk(body)
+        if isinstance(one, ast.Call) and one.lineno > line
+    )
 
 
 def is_quiet(body: list[ast.stmt], given: Collection[str] = ()) -> bool:
@@ -223,7 +241,8 @@ def _write(
     if len(some) == 1 and not no_grad:
         value = last.value  # type: ignore[attr-defined]
         one, two = text.span(value)
-        return RowsApart(tables=tuple(inputs), gone=frozenset(), edits=[(one, two, _call(text, value, inputs))])
+        edits = [(one, two, _call(text, value, inputs))]
+        return RowsApart(tables=tuple(inputs), gone=frozenset(), kept=tuple(given), edits=edits)
     if isinstance(last, ast.Return) or any(map(is_long_text, walk(some))):  # which would be indented
         return None
     cut = textwrap.dedent(text.text[first:end])
@@ -235,7 +254,8 @@ def _write(
         f"{', '.join(given)} = nb_oomhelper.in_parts({_FUNCTION}, {', '.join(inputs)})",
     ]
     written = textwrap.indent("\n".join(lines), indent)
-    return RowsApart(tables=tuple(inputs), gone=frozenset(bound - after), edits=[(first, end, written)])
+    gone, edits = frozenset(bound - after), [(first, end, written)]
+    return RowsApart(tables=tuple(inputs), gone=gone, kept=tuple(given), edits=edits)
 
 
 def _results(some: list[ast.stmt]) -> set[str]:
