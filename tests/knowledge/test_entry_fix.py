@@ -254,6 +254,7 @@ class TestFixes:
             ("model-in-parts", "unsafe", (), "mistake"),
             ("pairs-in-parts", "unsafe", (), "mistake"),
             ("rows-apart", "unsafe", (), "mistake"),
+            ("no-grad-block", "unsafe", (), "mistake"),
             ("no-grad-function", "unsafe", (), "mistake"),
             ("step-in-parts", "unsafe", (), "mistake"),
             ("no-grad", "unsafe", (), "cell"),

@@ -31,6 +31,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
 from nb_oomhelper.source.collecting import find_appends
 from nb_oomhelper.source.cures import CureKind
+from nb_oomhelper.source.evaluations import without_graph
 from nb_oomhelper.source.lighter import find_errors
 from nb_oomhelper.source.sums import find_additions
 from nb_oomhelper.source.to_host import is_given_on
@@ -63,6 +64,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_cpu_instead(written, event, held, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
         yield from _graphs_not_needed(written, event, held)
+        yield from _evaluations(written, event, held, places)
         yield from _retained(written, event, places)
         yield from _states(written, event, held, places)
         yield from _wide_tensors(written, event, held, shortage, places)
@@ -136,6 +138,21 @@ def _graphs_not_needed(written: Written, event: OomEvent, held: Holdings) -> Ite
                 kind="no_grad", subject=one.name, place=place, edits=edits, explains=graph_kept(held), in_cell=True
             )
             return
+
+
+def _evaluations(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
+    """An evaluation between training steps keeps a graph that nobody goes back through; a layer's own it needs still."""
+    graph = max(0, (graph_kept(held) or 0) - (event.requested or 0))
+    for place in places if written.autograd is not False else ():
+        if place.line is not None and (edits := without_graph(place.text, place.body, place.line)):
+            yield Mistake(
+                kind="no_grad_block",
+                subject="torch.no_grad",
+                place=place,
+                edits=edits,
+                explains=graph or None,
+                in_cell=True,
+            )
 
 
 def evaluates(written: Written, held: Holdings, unless: Collection[str]) -> bool:

@@ -33,6 +33,7 @@ CureKind = Literal[
     "on_host",
     "add_item",
     "no_grad",
+    "no_grad_block",
     "retain_graph",
     "old_first",
     "float32",
