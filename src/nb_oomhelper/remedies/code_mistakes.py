@@ -141,7 +141,7 @@ def _graphs_not_needed(written: Written, event: OomEvent, held: Holdings) -> Ite
 
 
 def _evaluations(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
-    """An evaluation between training steps keeps a graph that nobody goes back through; a layer's own it needs still."""
+    """An evaluation between training steps keeps a graph for nothing; what a layer itself needs it needs still."""
     graph = max(0, (graph_kept(held) or 0) - (event.requested or 0))
     for place in places if written.autograd is not False else ():
         if place.line is not None and (edits := without_graph(place.text, place.body, place.line)):
