@@ -14,9 +14,17 @@ from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows
-from nb_oomhelper.source.row_company import carries_on, decides_for_all, given_rows, looks_up_others
+from nb_oomhelper.source.row_company import (
+    BY_ROWS,
+    calls_unknown,
+    carries_on,
+    decides_for_all,
+    given_rows,
+    looks_up_others,
+    repeats_rows,
+)
 from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, joined_after, rows_apart
-from nb_oomhelper.source.tree import reads_by_name
+from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
 
 _FEW = 16  # rows: fewer are no data
 
@@ -39,6 +47,8 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
         found = _found_in(written, place, graph=graph)
         if found is None or (place.definition is None and _is_missed(written, found.gone)):
             continue
+        if not found.gone and not _leads_on(written, place):  # what is made there comes out, all of it
+            continue
         half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
         yield Mistake(
             kind="rows_apart",
@@ -50,6 +60,13 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
             partly=joined_after(place.body, place.line or 0, found.kept),
         )
         return
+
+
+def _leads_on(written: Written, place: Place) -> bool:
+    """Whether the failing statement calls something in which more is made than comes out: it is on the way itself."""
+    running = {one.function for one in written.steps if one.function} | models_in(written) | BY_ROWS
+    node = [one for one in walk(place.body) if isinstance(one, ast.Call) and is_at(one, place.line or 0)]
+    return any(last_name(one.func) in running for one in node)
 
 
 def _is_missed(written: Written, gone: Collection[str]) -> bool:
@@ -115,6 +132,7 @@ def _is_apart(written: Written, node: ast.stmt, rows: set[str], tables: Collecti
         or not is_quiet([node])
         or reads_by_name([node])
         or _keeps_company([node], rows, tables)
+        or calls_unknown([node], rows, own | models_in(written))
     ):
         return False
     mixed = models_in(written) - models_in(written, apart=True)
@@ -126,11 +144,14 @@ def _is_apart(written: Written, node: ast.stmt, rows: set[str], tables: Collecti
         of_rows = computed_from(function.body, given_rows(function, [(node, rows), *_with_rows(functions)]))
         if _keeps_company(function.body, of_rows) or mixed & cures.words_in(function):
             return False
+        if calls_unknown(function.body, of_rows, own | given | models_in(written)):
+            return False
     return not mixed & cures.words_in(node) and not written.frames & cures.words_in(node)
 
 
 def _keeps_company(body: Sequence[ast.AST], rows: set[str], tables: Collection[str] = ()) -> bool:
-    return decides_for_all(body, rows) or carries_on(body, rows) or looks_up_others(body, rows, tables)
+    found = decides_for_all(body, rows) or carries_on(body, rows) or looks_up_others(body, rows, tables)
+    return found or repeats_rows(body, rows)
 
 
 def _with_rows(functions: list[cures.Function]) -> Iterator[tuple[ast.AST, set[str]]]:

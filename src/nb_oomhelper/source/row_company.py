@@ -10,6 +10,29 @@ from nb_oomhelper.source.tree import last_name, names_bound, names_in, walk
 _OF_FORM = frozenset({"ndim", "dim", "dtype", "device", "is_cuda", "is_sparse"})
 _ASK_FORM = frozenset({"isinstance", "hasattr", "is_tensor", "callable", "type"})
 _PUTS = frozenset({"append", "extend", "add", "update", "insert", "setdefault", "pop", "remove"})
+_BUILTIN = frozenset(
+    {
+        "len",
+        "range",
+        "zip",
+        "enumerate",
+        "list",
+        "tuple",
+        "dict",
+        "float",
+        "int",
+        "str",
+        "bool",
+        "abs",
+        "round",
+        "print",
+    }
+    | {"isinstance", "map", "reversed", "min", "max", "sum", "any", "all", "iter", "tqdm", "trange"}
+)
+BY_ROWS = frozenset(  # of scikit-learn's and of others that are used like them
+    {"predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform"}
+    | {"inverse_transform", "kneighbors", "apply", "encode", "embed", "get_text_features", "get_image_features"}
+)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -53,7 +76,7 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
     for node in walk(body):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             right = node.right
-            if isinstance(right, ast.Name) and right.id in rows:
+            if isinstance(right, ast.Name) and right.id in tables:
                 return True
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and isinstance(node.value, ast.Name):
             index = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) and node.slice.elts else node.slice
@@ -63,6 +86,52 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
             if name in tables and ast.unparse(index) not in (":", "...", "None", "np.newaxis"):
                 return True
     return False
+
+
+def repeats_rows(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
+    """Tell whether rows are made several of, one after another: `x.repeat(3, 1)` gives no row for each.
+
+    Args:
+        body: The code.
+        rows: Names that stand for rows.
+    """
+    for node in walk(body):
+        if isinstance(node, ast.Call) and last_name(node.func) in ("repeat", "tile"):
+            of_module = _root(node.func) in ("torch", "np", "numpy")
+            what = node.args[:1] if of_module else [node.func]
+            if any(names_in(one) & {*rows} for one in what):
+                return True
+    return False
+
+
+def calls_unknown(body: Sequence[ast.AST], rows: Collection[str], known: Collection[str]) -> bool:
+    """Tell whether rows are given to something that nobody has read, and that may look at all of them: `linkage(x)`.
+
+    Args:
+        body: The code.
+        rows: Names that stand for rows, or for what is computed of them.
+        known: Names of functions, classes and models that are known to go row by row, or are looked at elsewhere.
+    """
+    for node in walk(body):
+        if not isinstance(node, ast.Call) or not any(one.id in rows for part in _given(node) for one in _handed(part)):
+            continue
+        name = last_name(node.func)
+        if name is None or not (name in known or _is_usual(node.func, name, rows)):
+            return True
+    return False
+
+
+def _is_usual(function: ast.expr, name: str, rows: Collection[str]) -> bool:
+    """Whether a call is Python's, PyTorch's or NumPy's, a method of rows, or what estimators do row by row."""
+    if isinstance(function, ast.Name):
+        return name in _BUILTIN
+    return name in BY_ROWS | _PUTS or _root(function) in {*rows, "torch", "np", "numpy", "F", "nn", "math", "self"}
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def given_rows(
@@ -84,22 +153,17 @@ def given_rows(
     calls = {id(one.func): one for node, _ in callers for one in ast.walk(node) if isinstance(one, ast.Call)}
     if not mentions or any(id(one) not in calls for one, _ in mentions):  # who calls it with what, nobody knows
         return names
-    if not any(names_in(part) & rows for one, rows in mentions for part in _given(calls[id(one)])):
-        return set()
-    return names - _never_given(function, [calls[id(one)] for one, _ in mentions])
+    found = [_given_rows(function, calls[id(one)], rows) for one, rows in mentions]
+    return names if None in found else set[str]().union(*(one for one in found if one is not None))
 
 
-def _never_given(function: ast.FunctionDef | ast.AsyncFunctionDef, calls: Sequence[ast.Call]) -> set[str]:
-    """The parameters that no call gives anything: they are what the function says: `levels=10`."""
-    if any(isinstance(one, ast.Starred) for call in calls for one in call.args):
-        return set()
-    if any(one.arg is None for call in calls for one in call.keywords):
-        return set()
+def _given_rows(function: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call, rows: set[str]) -> set[str] | None:
+    """The parameters to which a call gives rows, or what is computed of them; None where that cannot be told."""
+    if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
+        return None
     places = [one.arg for one in (*function.args.posonlyargs, *function.args.args) if one.arg not in ("self", "cls")]
-    first = max((len(call.args) for call in calls), default=0)
-    named = {one.arg for call in calls for one in call.keywords}
-    keywords = [one.arg for one in function.args.kwonlyargs]
-    return {name for name in (*places[first:], *keywords) if name not in named}
+    pairs = [*zip(places, call.args, strict=False), *((one.arg or "", one.value) for one in call.keywords)]
+    return {name for name, value in pairs if {one.id for one in _asked(value)} & rows}
 
 
 def _given(call: ast.Call) -> list[ast.expr]:
@@ -115,23 +179,37 @@ def _tests(node: ast.AST) -> Iterator[ast.expr]:
 
 def _asked(test: ast.AST) -> Iterator[ast.Name]:
     """The names that a decision is made of, but for the form of a row: `x.ndim`, `x.shape[1]`, `x is None`."""
-    if isinstance(test, ast.Attribute) and test.attr in _OF_FORM:
+    if _asks_form(test):
         return
-    if isinstance(test, ast.Compare) and all(isinstance(one, (ast.Is, ast.IsNot)) for one in test.ops):
-        return
-    if isinstance(test, ast.Call):
-        name, given = last_name(test.func), [ast.unparse(one) for one in test.args]
-        if name in _ASK_FORM | _OF_FORM or (name == "len" and given[0].endswith((".shape", ".size()"))):
-            return
-    if isinstance(test, ast.Subscript) and ast.unparse(test.value).endswith(".shape"):
-        if isinstance(test.slice, ast.Constant) and test.slice.value != 0:
-            return
-        if ast.unparse(test.slice) in ("-1", "1:", "-2:"):
-            return
     if isinstance(test, ast.Name):
         yield test
     for part in ast.iter_child_nodes(test):
         yield from _asked(part)
+
+
+def _asks_form(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        return node.attr in _OF_FORM
+    if isinstance(node, ast.Compare):
+        return all(isinstance(one, (ast.Is, ast.IsNot)) for one in node.ops)
+    if isinstance(node, ast.Call):
+        name, given = last_name(node.func), [ast.unparse(one) for one in node.args]
+        of_axis = name == "size" and bool(given) and given[0] != "0"
+        return of_axis or name in _ASK_FORM | _OF_FORM or (name == "len" and given[0].endswith((".shape", ".size()")))
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(".shape"):
+        fixed = isinstance(node.slice, ast.Constant) and node.slice.value != 0
+        return fixed or ast.unparse(node.slice) in ("-1", "1:", "-2:")
+    return False
+
+
+def _handed(node: ast.AST) -> Iterator[ast.Name]:
+    """The names of what is handed on, and not only counted: `f(len(x))` gets no row."""
+    if _asks_form(node) or (isinstance(node, ast.Call) and last_name(node.func) in ("len", "size")):
+        return
+    if isinstance(node, ast.Name):
+        yield node
+    for part in ast.iter_child_nodes(node):
+        yield from _handed(part)
 
 
 def _takes_along(body: Sequence[ast.stmt], target: ast.expr) -> bool:
