@@ -6,7 +6,14 @@ import ast
 
 import pytest
 
-from nb_oomhelper.source.row_company import carries_on, decides_for_all, given_rows, looks_up_others
+from nb_oomhelper.source.row_company import (
+    calls_unknown,
+    carries_on,
+    decides_for_all,
+    given_rows,
+    looks_up_others,
+    repeats_rows,
+)
 
 pytestmark = pytest.mark.plain
 
@@ -83,3 +90,31 @@ def test_what_a_function_says_itself_is_no_rows() -> None:
     assert given_rows(function, [(ast.parse("y = f(x, len(x))"), {"x"})]) == {"a", "levels"}
     assert given_rows(function, [(ast.parse("y = f(x, base=len(x))"), {"x"})]) == {"a", "base"}
     assert given_rows(function, [(ast.parse("y = f(*x)"), {"x"})]) == {"a", "levels", "base"}
+
+
+@pytest.mark.parametrize(
+    ("code", "unknown"),
+    [
+        ("tree = linkage(x)", True),
+        ("y = scaler.rescale(x)", True),
+        ("y = hierarchy.linkage(x, 'ward')", True),
+        ("y = make(3)(x)", True),
+        ("y = clf.predict(x)", False),
+        ("y = own(x)", False),
+        ("y = torch.relu(x.view(4, -1))", False),
+        ("y = own(x).reshape(*x.shape[:-1], 4)", False),
+        ("mask = table.expand(len(x), 3)", False),
+        ("out.append(x)", False),
+        ("w = linkage(other)", False),
+    ],
+)
+def test_what_gets_rows_and_nobody_has_read(code: str, unknown: bool) -> None:
+    assert calls_unknown(ast.parse(code).body, {"x"}, {"own"}) is unknown
+
+
+@pytest.mark.parametrize(
+    ("code", "several"),
+    [("y = x.repeat(6, 1)", True), ("y = np.repeat(x, 3, axis=0)", True), ("m = causal.repeat(len(x), 1)", False)],
+)
+def test_rows_that_are_repeated(code: str, several: bool) -> None:
+    assert repeats_rows(ast.parse(code).body, {"x"}) is several

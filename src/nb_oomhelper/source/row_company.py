@@ -125,6 +125,9 @@ def _is_usual(function: ast.expr, name: str, rows: Collection[str]) -> bool:
     """Whether a call is Python's, PyTorch's or NumPy's, a method of rows, or what estimators do row by row."""
     if isinstance(function, ast.Name):
         return name in _BUILTIN
+    owner = function.value if isinstance(function, ast.Attribute) else function
+    if any(isinstance(one, ast.Call) for one in ast.walk(owner)):  # of what another call gives, which is looked at, too
+        return True
     return name in BY_ROWS | _PUTS or _root(function) in {*rows, "torch", "np", "numpy", "F", "nn", "math", "self"}
 
 
