@@ -374,10 +374,8 @@ class TestShows:
 
 
 class TestLive:
-    def test_follows_while_a_cell_runs_and_ends(self, kernel: Kernel, go_on: Path) -> None:
-        kernel.execute("%config OOMHelper.live_minutes = 0.05")
+    def test_follows_while_a_cell_runs(self, kernel: Kernel, go_on: Path) -> None:
         panel = fail(kernel)
-        kernel.execute("%config OOMHelper.live_minutes = 10")
         cell = start_busy(kernel, go_on, grow="kept = [numpy.ones(int(time.time() * 4) % 9 << 23, numpy.uint8)]")
         bars: set[str] = set()
 
@@ -389,6 +387,11 @@ class TestLive:
         assert "live, every 0.2 s" in panel.text
         go_on.touch()
         kernel.finish(cell)
+
+    def test_ends(self, kernel: Kernel) -> None:
+        kernel.execute("%config OOMHelper.live_minutes = 0.02")
+        panel = fail(kernel)
+        kernel.execute("%config OOMHelper.live_minutes = 10")
         wait_for(kernel, lambda: "stopped at" in panel.text)
         assert kernel.poll(0.6).comms == []
         assert panel.only().errors == []

@@ -183,7 +183,8 @@ class TestHistory:
                 kernel.execute(cell)
             assert path.exists() == (total > 0)
             assert (
-                f"history: {total} of {total} cells ran after a fix, in {path}" in kernel.execute("%oom status").stdout
+                f"history: {total} of {total} cell{'s' * (total != 1)} ran after a fix, in {path}"
+                in kernel.execute("%oom status").stdout
             )
             panel = Panel(kernel, kernel.execute("train_step(128 << 20)"))
             panel.click("Code")

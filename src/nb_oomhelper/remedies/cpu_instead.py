@@ -54,7 +54,7 @@ def find_cpu_instead(
     if written.autograd is None and event.phase != "infer" and models_in(written) & says and not says & _EVALUATES:
         return
     there = sum(size for _, size in held.shares)
-    if shortage.host < shortage.needs * _MARGIN + there:
+    if shortage.host < shortage.needs * _MARGIN + there or not (there or "torch" in says):  # it is of no tensor here
         return
     plain = not any(kept.owners & _LIBRARIES for kept in written.kept.values())
     if edits := put_within(cell.text, cell.body, _WITHIN):
