@@ -37,7 +37,9 @@ _NO_STATEMENT = re.compile(
     r"|\[Errno 12\] |\b(?:if|in case|what to do)\b[^.!?]{0,40})$"
 )
 _GPU = re.compile(r"(?i:gpu|cuda|vram|\bhip|device memory|video memory)")
-_OF_CODE = re.compile(r"(?:CalledProcess|Type|Assertion|NotImplemented|Recursion|FileNotFound|Unicode\w{2,9})Error$|Warning$")
+_OF_CODE = re.compile(  # a command's error quotes the command
+    r"(?:CalledProcess|Type|Assertion|NotImplemented|Recursion|FileNotFound|Unicode\w{2,9})Error$|Warning$"
+)
 _HOST = Rule("words.host", "host", _WORDS, probable=True)
 _DEVICE = Rule("words.device", "cuda", _WORDS, probable=True)
 
