@@ -114,7 +114,12 @@ def test_what_gets_rows_and_nobody_has_read(code: str, unknown: bool) -> None:
 
 @pytest.mark.parametrize(
     ("code", "several"),
-    [("y = x.repeat(6, 1)", True), ("y = np.repeat(x, 3, axis=0)", True), ("m = causal.repeat(len(x), 1)", False)],
+    [
+        ("y = x.repeat(6, 1)", True),
+        ("y = torch.relu(x).repeat(6, 1)", True),
+        ("y = np.repeat(x, 3, axis=0)", True),
+        ("m = causal.repeat(len(x), 1)", False),
+    ],
 )
 def test_rows_that_are_repeated(code: str, several: bool) -> None:
     assert repeats_rows(ast.parse(code).body, {"x"}) is several

@@ -13,6 +13,7 @@ from nb_oomhelper.remedies.model_weights import is_model
 from nb_oomhelper.remedies.scopes import Scope, learns, told
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
+from nb_oomhelper.source.evaluations import until_training
 from nb_oomhelper.source.graphs import Graphs, element_of
 from nb_oomhelper.source.tree import blocks_of, is_path, last_name, walk
 
@@ -38,7 +39,7 @@ def find_graphs_not_needed(
             thing = known.get(path)
             if not path or (is_model(thing) and not learns(thing)):
                 continue
-            rest = _until_training(block[at + 1 :], path)
+            rest = until_training(block[at + 1 :], path)
             called = [one for one in rest if _calls(scope.graphs, one, path)]
             if not called or any(leads_to_training(written, one) for one in rest):
                 continue
@@ -62,17 +63,6 @@ def _evaluated(node: ast.stmt) -> str:
         return ""
     to = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else call.func.value  # type: ignore[attr-defined]
     return ast.unparse(to) if isinstance(to, (ast.Name, ast.Attribute)) and is_path(to) else ""
-
-
-def _until_training(body: list[ast.stmt], path: str) -> list[ast.stmt]:
-    """The statements up to the one that sets the model to train again."""
-    for at, node in enumerate(body):
-        calls = [
-            one.func for one in ast.walk(node) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)
-        ]
-        if any(one.attr == "train" and ast.unparse(one.value) == path for one in calls):
-            return body[:at]
-    return body
 
 
 def _calls(graphs: Graphs, node: ast.stmt, path: str) -> ast.Call | None:

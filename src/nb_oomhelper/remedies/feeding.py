@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from nb_oomhelper.remedies.places import find_places
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import root_of
+from nb_oomhelper.source.collecting import last_of, root_of
 from nb_oomhelper.source.cures import words_in
 from nb_oomhelper.source.sources_of import sources_of
 from nb_oomhelper.source.tree import walk
@@ -20,20 +20,16 @@ def feeds(path: str, written: Written) -> bool:
         path: What the user would write for it: "bs", 'config["batch_size"]', "self.loader".
         written: What the notebook's code says.
     """
-    names = {_last(path), root_of(path)} if "." in path or "[" in path else {path}
+    names = {last_of(path), root_of(path)} if "." in path or "[" in path else {path}
     told = False
     running = [one for one in find_places(written) if one.line is not None]
     own = {one.definition.name for one in running if one.definition is not None}  # each is looked at by itself
     for place in running:
-        sources = sources_of(place.body, place.line or 0) if _mentions(place.body, {_last(path)}) else []
-        if sources is None or _mentions(sources, {_last(path)}) or _leads_to(sources, names, written, own):
+        sources = sources_of(place.body, place.line or 0) if _mentions(place.body, {last_of(path)}) else []
+        if sources is None or _mentions(sources, {last_of(path)}) or _leads_to(sources, names, written, own):
             return True
         told = told or bool(sources)
     return not told
-
-
-def _last(path: str) -> str:
-    return path[path.rindex('["') + 2 : -2] if path.endswith('"]') else path.rpartition(".")[2]
 
 
 def _mentions(body: Iterable[ast.AST], names: set[str]) -> bool:

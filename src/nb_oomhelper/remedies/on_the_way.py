@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.collecting import binds, find_kept, is_free, is_keeper, root_of
+from nb_oomhelper.source.collecting import binds, find_kept, is_free, is_keeper, last_of, root_of
 from nb_oomhelper.source.cures import Function, statement_at, words_in
 from nb_oomhelper.source.to_host import ELSEWHERE
 from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, walk
@@ -37,7 +37,7 @@ def is_read(path: str, written: Written) -> bool:
     """
     nodes = _reached(written)
     root = root_of(path)
-    last = path[path.rindex('["') + 2 : -2] if path.endswith('"]') else path.rpartition(".")[2]
+    last = last_of(path)
     own = {one.name for one in written.definitions} | {one.owner for one in written.definitions}
     for node in nodes:
         stored = isinstance(getattr(node, "ctx", None), ast.Store)

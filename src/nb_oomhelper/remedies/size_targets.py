@@ -12,7 +12,7 @@ from nb_oomhelper.remedies.feeding import feeds
 from nb_oomhelper.remedies.fitting import Fit
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.on_the_way import is_read, last_line, only_counts
-from nb_oomhelper.source.collecting import root_of
+from nb_oomhelper.source.collecting import last_of, root_of
 from nb_oomhelper.source.numbers import Shrink, is_meant
 from nb_oomhelper.source.sizes import Known
 
@@ -87,7 +87,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
     """
     by, lines, told, ratios, paths = shrink_of(edit, fit), [], [], [], list[str]()
     for path, number in notebook.numbers.items():
-        if not is_meant(_last(path), edit.shrink) or number < 2 or set_by_cell(path, notebook):
+        if not is_meant(last_of(path), edit.shrink) or number < 2 or set_by_cell(path, notebook):
             continue
         if not _is_read(path, notebook):
             continue
@@ -97,7 +97,7 @@ def find_settings(edit: Edit, fit: Fit, notebook: Notebook) -> Iterator[SizeTarg
         paths.append(path)
         ratios.append(new / number)
         for name in edit.accumulate:
-            beside = f"{path.removesuffix(_last(path))}{name}"
+            beside = f"{path.removesuffix(last_of(path))}{name}"
             if was := notebook.numbers.get(beside):
                 steps = was * max(2, round(number / new))
                 lines.append(f"{beside} = {steps}  # was {was}")
@@ -199,19 +199,12 @@ def is_certain(edit: Edit, paths: Iterable[str], notebook: Notebook) -> bool:
         notebook: What the failed cell uses.
     """
     written = notebook.written
-    return edit.kind != "length" or written is None or not all(only_counts(_last(one), written) for one in paths)
+    return edit.kind != "length" or written is None or not all(only_counts(last_of(one), written) for one in paths)
 
 
 def _is_read(path: str, notebook: Notebook) -> bool:
     written = notebook.written
     return written is None or (is_read(path, written) and feeds(path, written))
-
-
-def _last(path: str) -> str:
-    """The last name of a path: of a variable, an attribute or an item."""
-    if path.endswith('"]'):
-        return path[path.rindex('["') + 2 : -2]
-    return path.rpartition(".")[2]
 
 
 def set_by_cell(path: str, notebook: Notebook) -> str:

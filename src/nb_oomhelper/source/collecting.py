@@ -196,6 +196,11 @@ def root_of(path: str) -> str:
     return path.partition(".")[0].partition("[")[0]
 
 
+def last_of(path: str) -> str:
+    """Give the last name of a path, of a variable, an attribute or an item: "batch_size" of 'config["batch_size"]'."""
+    return path[path.rindex('["') + 2 : -2] if path.endswith('"]') else path.rpartition(".")[2]
+
+
 def is_free(node: ast.expr) -> bool:
     """Tell whether an expression gives a number already, or has been taken off the graph."""
     names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}

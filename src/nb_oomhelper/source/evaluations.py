@@ -28,7 +28,7 @@ def without_graph(text: SourceText, body: list[ast.stmt], line: int) -> list[Edi
         path = _evaluated(block[:at]) if at is not None else ""
         if at is None or not path or not _calls(block[at], path):
             continue
-        rest = _until_training(block[at:], path)
+        rest = until_training(block[at:], path)
         if any(goes_back(one) or words_in(one) & _SWITCHES for one in rest) or _is_gone_back_through(body, rest):
             return []
         return put_within(text, [block[at]], "with torch.no_grad():")
@@ -50,7 +50,13 @@ def _calls(node: ast.stmt, path: str) -> bool:
     return any(isinstance(one, ast.Call) and ast.unparse(one.func) == path for one in ast.walk(node))
 
 
-def _until_training(block: list[ast.stmt], path: str) -> list[ast.stmt]:
+def until_training(block: list[ast.stmt], path: str) -> list[ast.stmt]:
+    """Give the statements up to the one that sets a model to train again.
+
+    Args:
+        block: The statements.
+        path: The model, as it is written there.
+    """
     for at, node in enumerate(block):
         calls = [one.func for one in ast.walk(node) if isinstance(one, ast.Call)]
         if any(last_name(one) == "train" and ast.unparse(one) == f"{path}.train" for one in calls):

@@ -77,7 +77,7 @@ def is_on_the_way(body: list[ast.stmt], name: str) -> bool:
 
 
 def more_to_come(body: list[ast.stmt], line: int) -> bool:
-    """Tell whether the step of a loop goes on computing after a line: with what it needs there nobody has reckoned.
+    """Tell whether a step of a loop computes more after a line, which needs memory that nobody knows.
 
     Args:
         body: The statements of a cell, or of a function.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from nb_oomhelper.source.tree import last_name, pairs, walk
+from nb_oomhelper.source.tree import last_name, pairs, root_name, walk
 
 RepeatKind = Literal["input", "file", "consumed", "taken", "added", "changed"]
 _TAKES = frozenset({"pop", "popleft", "popitem", "get_nowait"})
@@ -73,7 +73,7 @@ def _of_call(call: ast.Call, needs: Collection[str]) -> Iterator[Repeat]:
         yield Repeat("input")
     elif any(isinstance(one.value, ast.Constant) and one.value.value in _APPENDING for one in _modes(call, name)):
         yield Repeat("file")
-    elif isinstance(call.func, ast.Attribute) and (owner := _root(call.func.value)) in needs:
+    elif isinstance(call.func, ast.Attribute) and (owner := root_name(call.func.value)) in needs:
         if name in _TAKES:
             yield Repeat("taken", owner)
         elif name in _ADDS:
@@ -90,21 +90,14 @@ def _modes(call: ast.Call, name: str | None) -> Iterator[ast.keyword]:
 def _changed(node: ast.Assign | ast.AnnAssign | ast.AugAssign, needs: Collection[str]) -> Iterator[Repeat]:
     """`x = x / 255`, `df["a"] *= 2`: the second time it begins with what the first has made."""
     if isinstance(node, ast.AugAssign):
-        if (name := _root(node.target)) in needs:
+        if (name := root_name(node.target)) in needs:
             yield Repeat("changed", name)
         return
     for target, value in pairs(node):
-        name = _root(target)
+        name = root_name(target)
         if name in needs and any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(value)):
             yield Repeat("changed", name)
 
 
 def _part_of(node: ast.expr) -> str:
-    return _root(node) if isinstance(node, ast.Subscript) else ""
-
-
-def _root(node: ast.expr) -> str:
-    """The name that a path begins with; "" where it is no path."""
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
+    return root_name(node) if isinstance(node, ast.Subscript) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
-from nb_oomhelper.source.tree import last_name, names_bound, names_in, walk
+from nb_oomhelper.source.tree import last_name, names_bound, names_in, root_name, walk
 
 _OF_FORM = frozenset({"ndim", "dim", "dtype", "device", "is_cuda", "is_sparse"})
 _ASK_FORM = frozenset({"isinstance", "hasattr", "is_tensor", "callable", "type"})
@@ -97,7 +97,7 @@ def repeats_rows(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
     """
     for node in walk(body):
         if isinstance(node, ast.Call) and last_name(node.func) in ("repeat", "tile"):
-            of_module = _root(node.func) in ("torch", "np", "numpy")
+            of_module = root_name(node.func) in ("torch", "np", "numpy")
             what = node.args[:1] if of_module else [node.func]
             if any(names_in(one) & {*rows} for one in what):
                 return True
@@ -128,13 +128,7 @@ def _is_usual(function: ast.expr, name: str, rows: Collection[str]) -> bool:
     owner = function.value if isinstance(function, ast.Attribute) else function
     if any(isinstance(one, ast.Call) for one in ast.walk(owner)):  # of what another call gives, which is looked at, too
         return True
-    return name in BY_ROWS | _PUTS or _root(function) in {*rows, "torch", "np", "numpy", "F", "nn", "math", "self"}
-
-
-def _root(node: ast.expr) -> str:
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
+    return name in BY_ROWS | _PUTS or root_name(function) in {*rows, "torch", "np", "numpy", "F", "nn", "math", "self"}
 
 
 def given_rows(

@@ -19,6 +19,7 @@ from nb_oomhelper.source.tree import (
     nodes_above,
     pairs,
     parents_of,
+    root_name,
     walk,
 )
 
@@ -150,7 +151,7 @@ def is_quiet(body: list[ast.stmt], given: Collection[str] = ()) -> bool:
             return False
         target = node.target if isinstance(node, ast.AugAssign) else node
         stored = isinstance(target, (ast.Subscript, ast.Attribute)) and not isinstance(target.ctx, ast.Load)
-        if (stored or isinstance(node, ast.AugAssign)) and _root(target) not in own:
+        if (stored or isinstance(node, ast.AugAssign)) and root_name(target) not in own:
             return False
         if isinstance(node, ast.Call) and _changes_outside(node, own):
             return False
@@ -162,13 +163,7 @@ def _changes_outside(call: ast.Call, own: Collection[str]) -> bool:
     in_place = name.endswith("_") and not name.endswith("__")
     if name not in _OUTSIDE and not in_place:
         return False
-    return not isinstance(call.func, ast.Attribute) or _root(call.func) not in own
-
-
-def _root(node: ast.AST) -> str:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
+    return not isinstance(call.func, ast.Attribute) or root_name(call.func) not in own
 
 
 def _statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int, list[ast.stmt]] | None:

@@ -59,11 +59,7 @@ def _bindings(body: list[ast.stmt], name: str, before: int, loops: Sequence[ast.
 def _read(node: ast.AST) -> set[str]:
     """The names that code reads; `x += 1` reads it as well."""
     found = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
-    return found | {one.id for one in _names_changed(node)}
-
-
-def _names_changed(node: ast.AST) -> list[ast.Name]:
-    return [node.target] if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) else []
+    return found | (names_bound([node.target]) if isinstance(node, ast.AugAssign) else set())
 
 
 def _bound(node: ast.stmt) -> set[str]:

@@ -77,6 +77,13 @@ def is_path(node: ast.expr) -> bool:
     return isinstance(node, ast.Name)
 
 
+def root_name(node: ast.AST) -> str:
+    """Give the name that attributes and items begin with: "x" of `x.a[0]`; "" where it is no name."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def names_in(node: ast.AST) -> set[str]:
     """Give the names of variables in some code.
 
