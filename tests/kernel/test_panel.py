@@ -376,7 +376,7 @@ class TestShows:
 class TestLive:
     def test_follows_while_a_cell_runs(self, kernel: Kernel, go_on: Path) -> None:
         panel = fail(kernel)
-        cell = start_busy(kernel, go_on, grow="kept = [numpy.ones(int(time.time() * 4) % 9 << 23, numpy.uint8)]")
+        cell = start_busy(kernel, go_on, grow="kept = [numpy.ones(int(time.time() * 4) % 5 << 23, numpy.uint8)]")
         bars: set[str] = set()
 
         def follow() -> bool:
