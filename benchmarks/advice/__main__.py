@@ -1,4 +1,4 @@
-"""`python -m benchmarks.advice [--only NAME …] [--ways WAY …] [--memory NAME …] [--json FILE]`; more: --help."""
+"""`python -m benchmarks.advice [--only NAME …] [--ways WAY …] [--memory NAME …] [--folder DIR]`; more: --help."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from benchmarks.advice.trial import WAYS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try every way on every notebook; 0 where all trials could be made."""
-    notebooks = notebook.load_all()
-    options = _parse(arguments, sorted(notebooks))
+    options, parser = _parse(arguments)
+    notebooks = notebook.load_all(options.folder)
+    if unknown := ", ".join(name for name in options.only or () if name not in notebooks):
+        parser.error(f"there is no notebook {unknown} in {options.folder}")
     chosen = [notebooks[name] for name in options.only or notebooks]
     records, broken = [], False
     for place in (PLACES[name] for name in options.memory):
@@ -55,12 +57,15 @@ def _prove(run: suite.Run, jobs: int) -> bool:
     return good
 
 
-def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.advice",
         description="Notebooks that run out of memory: does the failed cell run after a click of the first fix?",
     )
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="these notebooks alone")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these notebooks alone")
+    parser.add_argument(
+        "--folder", type=Path, default=notebook.FOLDER, metavar="DIR", help="of notebooks in place of the suite's own"
+    )
     parser.add_argument(
         "--memory", nargs="+", choices=[*PLACES], default=[*PLACES], metavar="NAME", help="host, played"
     )
@@ -73,7 +78,7 @@ def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Na
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
-    return options
+    return options, parser
 
 
 if __name__ == "__main__":

@@ -140,6 +140,6 @@ def _contradiction(one: Notebook) -> str:
     return ""
 
 
-def load_all() -> dict[str, Notebook]:
-    """Every notebook by its name."""
-    return {path.stem: load(path) for path in sorted(FOLDER.glob("*.toml"))}
+def load_all(folder: Path = FOLDER) -> dict[str, Notebook]:
+    """Every notebook in a folder by its name."""
+    return {path.stem: load(path) for path in sorted(folder.glob("*.toml"))}
