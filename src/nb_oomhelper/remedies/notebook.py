@@ -6,6 +6,7 @@ import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 from nb_oomhelper.holders.scope import is_result
 from nb_oomhelper.records.holdings import Holdings
@@ -25,7 +26,7 @@ from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
 from nb_oomhelper.remedies.size_settings import find_below, read_parameters, whole_number
 from nb_oomhelper.remedies.still_there import Mark, marks_of
-from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.remedies.written import Table, Written
 from nb_oomhelper.source.repeats import Repeat, find_repeats
 from nb_oomhelper.source.sizes import Known
 
@@ -144,12 +145,16 @@ def inspect_notebook(
             kept=find_kept(variables),
             local=find_local(frames),
             rows=find_rows({name: variables[name] for name in cell.needs & names}),
-            frames=_tables({name: variables[name] for name in cell.needs & names}),
+            frames=_tables({name: variables[name] for name in cell.used & names}),
         ),
     )
 
 
-def _tables(names: Mapping[str, object]) -> frozenset[str]:
+def _tables(names: Mapping[str, object]) -> dict[str, Table]:
     """Pandas' frames, of which a name in brackets is a column and no row."""
     frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
-    return frozenset(name for name, thing in names.items() if type(thing) is frame)
+    return {name: _table(thing) for name, thing in names.items() if type(thing) is frame}
+
+
+def _table(frame: Any) -> Table:
+    return Table(rows=len(frame), columns=frozenset(one for one in frame.columns if type(one) is str))

@@ -11,6 +11,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.in_one_go import evaluates_with_graph
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.tables_at_once import find_tables_at_once, is_missed
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows
@@ -40,12 +41,13 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
     """
     if event.phase == "train" or event.call is not None:
         return
+    yield from find_tables_at_once(written, shortage, places)
     graph = evaluates_with_graph(written, event, places)
     if written.autograd and not graph:
         return
     for place in _outermost_first(written, places):
         found = _found_in(written, place, graph=graph)
-        if found is None or (place.definition is None and _is_missed(written, found.gone)):
+        if found is None or (place.definition is None and is_missed(written, found.gone)):
             continue
         if not found.gone and not _leads_on(written, place):  # what is made there comes out, all of it
             continue
@@ -67,12 +69,6 @@ def _leads_on(written: Written, place: Place) -> bool:
     running = {one.function for one in written.steps if one.function} | models_in(written) | BY_ROWS
     node = [one for one in walk(place.body) if isinstance(one, ast.Call) and is_at(one, place.line or 0)]
     return any(last_name(one.func) in running for one in node)
-
-
-def _is_missed(written: Written, gone: Collection[str]) -> bool:
-    """Whether a function reads a name that would be gone, or something older stands under it, which would stay."""
-    older = written.names - written.made_names()
-    return any(name in older or written.is_read_by_functions(name) for name in gone)
 
 
 def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
@@ -146,7 +142,7 @@ def _is_apart(written: Written, node: ast.stmt, rows: set[str], tables: Collecti
             return False
         if calls_unknown(function.body, of_rows, own | given | models_in(written)):
             return False
-    return not mixed & cures.words_in(node) and not written.frames & cures.words_in(node)
+    return not mixed & cures.words_in(node) and not written.frames.keys() & cures.words_in(node)
 
 
 def _keeps_company(body: Sequence[ast.AST], rows: set[str], tables: Collection[str] = ()) -> bool:

@@ -16,6 +16,19 @@ from nb_oomhelper.source.text_edits import read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table with columns.
+
+    Attributes:
+        rows: How many rows there are.
+        columns: The names of its columns, where these are texts.
+    """
+
+    rows: int
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What the notebook's code says. It refers to no object of the user's.
 
@@ -29,7 +42,7 @@ class Written:
         kept: What variables keep, by path.
         local: The same of the local names of functions on that way, by file and first line of their code.
         rows: How many rows there are of what the cell's names stand for, and whether it is a text.
-        frames: Those of these names that stand for tables with columns.
+        frames: Those of the cell's names that stand for pandas' tables.
         texts: What was read of the sources.
     """
 
@@ -42,7 +55,7 @@ class Written:
     kept: Mapping[str, Kept] = field(default_factory=dict)
     local: Mapping[tuple[str, int], Mapping[str, Kept]] = field(default_factory=dict)
     rows: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
-    frames: frozenset[str] = frozenset()
+    frames: Mapping[str, Table] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)
 
     def read(self, source: str) -> SourceText | None:

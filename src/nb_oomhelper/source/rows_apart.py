@@ -76,7 +76,7 @@ def rows_apart(
     Returns:
         None where it cannot be written, or where some of it is in parts already.
     """
-    found = _statement(body, line)
+    found = find_statement(body, line)
     if found is None:
         return None
     block, at, loops = found
@@ -166,8 +166,13 @@ def _changes_outside(call: ast.Call, own: Collection[str]) -> bool:
     return not isinstance(call.func, ast.Attribute) or root_name(call.func) not in own
 
 
-def _statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int, list[ast.stmt]] | None:
-    """The innermost statement of a line: in which block, where, and the loops around it."""
+def find_statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int, list[ast.stmt]] | None:
+    """Find the innermost statement of a line: in which block, where, and the loops around it.
+
+    Args:
+        body: The code.
+        line: The line, from 1.
+    """
     parents = parents_of(walk(body))
     for block in blocks_of(body):
         for at, node in enumerate(block):

@@ -1,0 +1,143 @@
+"""What a function gives for parts of a DataFrame: put together, and compared with what it gives for all of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from nb_oomhelper.errors import RowsError
+
+Join = Literal["rows", "sum", "max", "min"]
+"""How what comes out of parts is put together."""
+
+_WAYS = ("as made", "numbered", "as the table", "by index")
+_CLOSE, _CLOSE_32 = 1e-6, 1e-3  # of a number: sums over parts are rounded otherwise
+_BESIDE = 1e-3  # the same of the largest, where numbers cancel each other out
+
+
+def joined(made: Sequence[Any], join: Join) -> Any:
+    """Put together what a function gave for one part after another.
+
+    Args:
+        made: What it gave.
+        join: How that is put together.
+
+    Raises:
+        RowsError: It is nothing that can be put together, or of several kinds.
+    """
+    if len({type(one) for one in made}) > 1:
+        raise RowsError("parts gave things of several kinds")
+    if isinstance(made[0], tuple):
+        whole = [joined(one, join) for one in zip(*made, strict=True)]
+        return getattr(type(made[0]), "_make", type(made[0]))(whole)
+    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
+    is_labeled = isinstance(made[0], (pandas.DataFrame, pandas.Series))
+    if len(made) == 1:
+        return made[0]
+    if join == "rows" and is_labeled:
+        return pandas.concat(made)
+    if join == "rows" and isinstance(made[0], numpy.ndarray):
+        return numpy.concatenate(made)
+    if join != "rows" and is_labeled:
+        return _total(made, join)
+    if join != "rows" and isinstance(made[0], (int, float, numpy.number, numpy.bool_)):
+        total = getattr(pandas.Series(made), join)()
+        return type(made[0])(total) if type(made[0]) in (int, float) else total
+    raise RowsError(f"it gives {type(made[0]).__name__}, of which parts cannot be joined")
+
+
+def _total(made: Sequence[Any], join: Join) -> Any:
+    """Of tables whose rows have names: what has one name in several parts is one."""
+    first, alike = made[0], all(one.index.equals(made[0].index) for one in made)
+    levels = [*range(first.index.nlevels)]
+    whole = sys.modules["pandas"].concat(made)
+    groups = whole.groupby(level=levels, sort=not alike, dropna=False, observed=True)
+    total = getattr(groups, join)()
+    if not alike:
+        return total
+    total.index = first.index
+    return total
+
+
+def arrangement_of(made: Any, whole: Any, table: Any, *, values: bool) -> Any:
+    """Tell how rows from parts must be arranged to be the same as those that come out of the whole table.
+
+    Args:
+        made: What came out of parts of it.
+        whole: What came out of it.
+        table: The table.
+        values: Compare what they say, too, and not only their form.
+
+    Returns:
+        For `arranged`; None where it cannot be.
+    """
+    if isinstance(whole, tuple):
+        if not isinstance(made, tuple) or len(made) != len(whole):
+            return None
+        pairs = zip(made, whole, strict=True)
+        ways = [arrangement_of(one, two, table, values=values) for one, two in pairs]
+        return None if None in ways else ways
+    for way in _WAYS if hasattr(whole, "index") else _WAYS[:1]:
+        one = _in_order(made, table, way)
+        if one is not None and _is_same(one, whole, values=values):
+            return way, getattr(getattr(whole, "index", None), "is_unique", False)
+    return None
+
+
+def arranged(made: Any, table: Any, way: Any) -> Any:
+    """Arrange rows from parts.
+
+    Args:
+        made: What came out of parts of a table.
+        table: The table.
+        way: As `arrangement_of` gave it.
+
+    Raises:
+        RowsError: Two parts have given a row of one name, where there is one of each.
+    """
+    if isinstance(way, list):
+        whole = [arranged(one, table, own) for one, own in zip(made, way, strict=True)]
+        return getattr(type(made), "_make", type(made))(whole)
+    name, unique = way
+    found = _in_order(made, table, name)
+    if found is None or (unique and not found.index.is_unique):
+        raise RowsError("several parts gave a row of the same name")
+    return found
+
+
+def _in_order(made: Any, table: Any, way: str) -> Any:
+    """Rows in another order; None where they have none such."""
+    if way == "numbered":
+        return made.reset_index(drop=True)
+    if way == "by index":
+        return made.sort_index(kind="stable")
+    if way == "as the table":
+        if not table.index.is_unique or made.index.nlevels != table.index.nlevels:
+            return None
+        places = table.index.get_indexer(made.index)
+        return None if (places < 0).any() else made.iloc[places.argsort(kind="stable")]
+    return made
+
+
+def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
+    """Whether two results are the same, but for how their numbers are rounded."""
+    pandas = sys.modules["pandas"]
+    if type(made) is not type(whole):
+        return False
+    if not isinstance(whole, (pandas.DataFrame, pandas.Series)):
+        made, whole = pandas.Series(made), pandas.Series(whole)
+    if made.shape[1:] != whole.shape[1:] or (values and made.shape != whole.shape):
+        return False
+    table, other = (one if one.ndim == 2 else one.to_frame(one.name or 0) for one in (made, whole))
+    if not values:
+        return bool(table.columns.equals(other.columns) and (table.dtypes == other.dtypes).all())
+    numbers = other.select_dtypes("number")
+    narrow = any(one.itemsize < 8 and one.kind == "f" for one in numbers.dtypes if hasattr(one, "itemsize"))
+    close = _CLOSE_32 if narrow else _CLOSE
+    near = close * _BESIDE * float(numbers.abs().max(axis=None)) if numbers.size else 0.0
+    try:
+        pandas.testing.assert_frame_equal(table, other, rtol=close, atol=near, check_freq=False)
+    except AssertionError:
+        return False
+    return True

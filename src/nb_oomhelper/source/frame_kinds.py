@@ -1,0 +1,205 @@
+"""What code with pandas gives for a part of a table's rows: a part of what it gives for all, a total, or neither."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+from nb_oomhelper.source import frame_methods
+from nb_oomhelper.source.cures import Function
+from nb_oomhelper.source.frame_methods import ROWS, Kind, UnfitError, arguments, of_rows
+from nb_oomhelper.source.tree import last_name, names_bound, names_in
+
+_TAKE_FEWER = frozenset({"isin", "between", "notna", "isna", "contains", "startswith", "eq", "ne", "lt", "gt"})
+_DEPTH = 3  # functions that call each other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Tells of code what it gives for a part of a table.
+
+    Attributes:
+        by: The columns that are the same in all rows of a group; each group is in one part. None: any row in any part.
+        barred: Names that must not be read: of what has something for each row of the whole table.
+        function: Gives a function of the notebook's that a name stands for, or None.
+        names: What names stand for; those that are not there are "outside".
+        given: Names of what is the table itself, which must not change.
+        depth: How many functions may still call each other.
+    """
+
+    by: frozenset[str]
+    barred: Collection[str]
+    function: Callable[[str], Function | None]
+    names: dict[str, Kind] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
+    depth: int = _DEPTH
+
+    def read_statement(self, node: ast.stmt) -> None:
+        """Read what a statement binds.
+
+        Args:
+            node: The statement.
+
+        Raises:
+            UnfitError: It does something else, or changes what is not its own.
+        """
+        if not isinstance(node, (ast.Assign, ast.AugAssign)):
+            raise UnfitError
+        kind = self.read(node.value)
+        target = node.target if isinstance(node, ast.AugAssign) else node.targets[-1]
+        if isinstance(node, ast.Assign) and len(node.targets) > 1:
+            raise UnfitError
+        if isinstance(target, ast.Name):
+            if isinstance(node, ast.AugAssign):
+                kind = of_rows([kind, self.names.get(target.id, "outside")])
+            self._bind(target.id, kind, node)
+        elif not _is_own_column(self, target) or kind not in {*ROWS, "outside"}:
+            raise UnfitError
+
+    def _bind(self, name: str, kind: Kind, node: ast.Assign | ast.AugAssign) -> None:
+        same = isinstance(node.value, ast.Name) and node.value.id in self.given
+        if name in self.given and not same:
+            if isinstance(node, ast.AugAssign):
+                raise UnfitError
+            self.given.discard(name)
+        elif same:
+            self.given.add(name)
+        self.names[name] = kind
+
+    def read(self, node: ast.expr) -> Kind:
+        """Tell what an expression gives.
+
+        Raises:
+            UnfitError: It cannot be told, or is neither a part nor a total.
+        """
+        words = names_in(node)
+        if words & {*self.barred}:
+            raise UnfitError
+        if all(self.names.get(one, "outside") == "outside" for one in words):
+            return "outside"
+        if isinstance(node, ast.Name):
+            return self.names[node.id]
+        if isinstance(node, ast.ListComp):
+            return "outside" if _goes_through_columns(self, node) else _unfit()
+        if isinstance(node, ast.Subscript):
+            return self._read_subscript(node)
+        if isinstance(node, ast.Attribute):
+            return self._read_attribute(node)
+        return self._read_call(node) if isinstance(node, ast.Call) else self._read_operation(node)
+
+    def _read_operation(self, node: ast.expr) -> Kind:
+        if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.MatMult):
+            return self._of_rows([node.left, node.right])
+        if isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):
+            return self._of_rows([node.operand])
+        if isinstance(node, ast.Compare):
+            return self._of_rows([node.left, *node.comparators])
+        return self._of_rows(node.elts) if isinstance(node, (ast.List, ast.Tuple)) else _unfit()
+
+    def _of_rows(self, nodes: Iterable[ast.expr]) -> Kind:
+        return of_rows([self.read(one) for one in nodes])
+
+    def _read_attribute(self, node: ast.Attribute) -> Kind:
+        if node.attr in ("columns", "dtypes", "dtype", "name"):
+            return "outside"
+        kind = self.read(node.value)
+        fit = node.attr not in ("iloc", "iat", "shape", "size", "T", "empty") and kind in {*ROWS, "groups", "split"}
+        return kind if fit else _unfit()
+
+    def _read_subscript(self, node: ast.Subscript) -> Kind:
+        kind, at = self.read(node.value), node.slice
+        located = isinstance(node.value, ast.Attribute) and node.value.attr in ("loc", "at")
+        rows: ast.expr | None = at
+        if located and isinstance(at, ast.Tuple) and len(at.elts) == 2:
+            rows = None if ast.unparse(at.elts[0]) == ":" else at.elts[0]
+            if self.read(at.elts[1]) != "outside":
+                raise UnfitError
+        elif not located and self.read(at) == "outside":
+            rows = None
+            if isinstance(at, (ast.Slice, ast.UnaryOp, ast.Compare, ast.BinOp, ast.Lambda)):
+                raise UnfitError
+        if rows is None:
+            return kind if kind in {*ROWS, "groups", "split", "windows"} else _unfit()
+        if kind not in ROWS or self.read(rows) not in ROWS:
+            raise UnfitError
+        more = isinstance(rows, ast.Call) and last_name(rows.func) not in _TAKE_FEWER  # `x.index.repeat(x["term"])`
+        return kind if more else "fewer"
+
+    def _read_call(self, call: ast.Call) -> Kind:
+        if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
+            raise UnfitError
+        if isinstance(call.func, ast.Name):
+            return self._read_function(call, call.func.id)
+        if not isinstance(call.func, ast.Attribute):
+            raise UnfitError
+        kind, name = self.read(call.func.value), call.func.attr
+        given = [self.read(one) for one in arguments(call)]
+        if kind == "outside":
+            return frame_methods.of_module(call, given, self.by) if {*given} - {"outside"} else kind
+        if kind in ROWS:
+            return frame_methods.of_table(call, kind, given, self.by)
+        if {*given} - {"outside"}:
+            raise UnfitError
+        if kind == "split":
+            return frame_methods.of_split_groups(call, name)
+        if kind == "groups":
+            return frame_methods.of_groups(name)
+        return frame_methods.of_windows(name) if kind == "windows" else _unfit()
+
+    def _read_function(self, call: ast.Call, name: str) -> Kind:
+        """Functions of the notebook's, and Python's."""
+        given = [self.read(one) for one in call.args]
+        named = {one.arg or "": self.read(one.value) for one in call.keywords}
+        if name == "len" and given[0] in ROWS:
+            return "sum"
+        if name in ("abs", "round") or not {*given, *named.values()} - {"outside"}:
+            return of_rows(given)
+        function = self.function(name)
+        if function is None or not self.depth or {*given, *named.values()} - ROWS - {"outside"}:
+            raise UnfitError
+        return _inside(self, function, given, named)
+
+
+def _is_own_column(reader: Reader, target: ast.expr) -> bool:
+    """Whether a column of what was made here is set, and not one by which groups are told; or all their names."""
+    if isinstance(target, ast.Attribute) and target.attr == "columns" and isinstance(target.value, ast.Name):
+        return target.value.id not in reader.given
+    if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
+        return False
+    owner = target.value.id
+    names = frame_methods.texts_of(target.slice)
+    return bool(names) and reader.names.get(owner) in ROWS and owner not in reader.given and not names & reader.by
+
+
+def _goes_through_columns(reader: Reader, node: ast.ListComp) -> bool:
+    """Whether a list is made of the names of the table's columns: `[c for c in sales if c != "day"]`."""
+    over = node.generators[0].iter
+    own = isinstance(over, ast.Name) and over.id in reader.given
+    read = [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+    return own and sum(reader.names.get(one, "outside") != "outside" for one in read) == 1
+
+
+def _inside(reader: Reader, function: Function, given: list[Kind], named: dict[str, Kind]) -> Kind:
+    """What a function gives for that."""
+    places = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    names: dict[str, Kind] = {**dict(zip(places, given, strict=False)), **named}
+    read = names_in(function) - {*names} - names_bound(function.body)
+    barred = read & {one for one, kind in reader.names.items() if kind != "outside"} | read & {*reader.barred}
+    inner = Reader(
+        by=reader.by, barred=barred, function=reader.function, names=names, given={*names}, depth=reader.depth - 1
+    )
+    return _read_body(inner, function.body)
+
+
+def _read_body(reader: Reader, body: list[ast.stmt]) -> Kind:
+    for node in body:
+        if isinstance(node, ast.Return) and node.value is not None:
+            return reader.read(node.value)
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            reader.read_statement(node)
+    raise UnfitError
+
+
+def _unfit() -> Kind:
+    raise UnfitError

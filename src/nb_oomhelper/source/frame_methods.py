@@ -1,0 +1,246 @@
+"""What a call of pandas gives for a part of a table's rows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from nb_oomhelper.source.row_company import BY_ROWS
+from nb_oomhelper.source.tree import last_name, walk
+
+Kind = Literal["outside", "rows", "fewer", "groups", "windows", "split", "sum", "max", "min"]
+"""What a value is: nothing of the table; rows of it; fewer ones; groups, each in one part; windows of these; groups
+that may be in several parts; or what the sum, the largest or the smallest is to be taken of, over all parts."""
+
+ROWS = frozenset({"rows", "fewer"})
+TOTALS: Mapping[str, Kind] = {
+    "sum": "sum",
+    "size": "sum",
+    "count": "sum",
+    "max": "max",
+    "any": "max",
+    "min": "min",
+    "all": "min",
+}
+"""The methods of which a total over all rows can be had from those over parts, and how."""
+
+_PER_ROW = frozenset(
+    {"abs", "clip", "astype", "fillna", "round", "between", "assign", "rename", "drop", "copy", "where", "mask"}
+    | {"notna", "isna", "notnull", "isnull", "to_frame", "dropna", "explode", "reset_index", "set_index", "repeat"}
+    | {"add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow", "radd", "rsub", "rmul", "rdiv", "rtruediv"}
+    | {"eq", "ne", "lt", "le", "gt", "ge", "rename_axis", "filter", "to_numpy", "sort_values", "sort_index"}
+    | {"select_dtypes"}
+)
+_BY_A_TABLE = frozenset({"isin", "map", "replace", "applymap"})  # what they are given is the same for all rows
+_ACCESSORS = frozenset({"str", "dt", "cat"})
+_WITH_FUNCTION = frozenset({"map", "apply", "applymap"})
+_PER_GROUP = frozenset(
+    {"transform", "shift", "cumsum", "cumcount", "cumprod", "cummax", "cummin", "rank", "diff", "pct_change"}
+    | {"ffill", "bfill", "fillna"}
+)
+_WINDOWS = frozenset({"rolling", "expanding", "ewm", "resample"})
+_OF_GROUPS = frozenset(
+    {"agg", "aggregate", "mean", "sum", "size", "count", "median", "std", "var", "min", "max", "first", "last", "sem"}
+    | {"nunique", "apply", "quantile", "any", "all", "prod", "head", "tail", "nth", "describe", "idxmax", "idxmin"}
+    | {"filter", "value_counts", "skew", "nlargest", "nsmallest", "unique"}
+)
+_ACROSS = frozenset({*TOTALS, "mean", "std", "median", "nunique", "idxmax", "idxmin", "apply"})
+_ELEMENTWISE = frozenset(  # functions of NumPy's and pandas'
+    {"abs", "log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "square", "sin", "cos", "tan", "arcsin", "arccos"}
+    | {"arctan", "arctan2", "radians", "deg2rad", "rad2deg", "degrees", "floor", "ceil", "round", "sign", "where"}
+    | {"clip", "maximum", "minimum", "isnan", "isfinite", "isna", "notna", "isnull", "notnull", "power", "hypot"}
+    | {"to_datetime", "to_numeric", "to_timedelta", "nan_to_num", "sinh", "cosh", "tanh", "select", "mod", "divide"}
+)
+
+
+class UnfitError(Exception):
+    """What comes out of a part says nothing of what comes out of all."""
+
+
+def of_rows(kinds: Collection[Kind]) -> Kind:
+    """Tell what is computed, row by row, of such.
+
+    Args:
+        kinds: What it is computed of.
+
+    Raises:
+        UnfitError: Not all are rows, or the same for all rows.
+    """
+    if {*kinds} - ROWS - {"outside"}:
+        raise UnfitError
+    found = [one for one in kinds if one in ROWS]
+    return "outside" if not found else "rows" if "rows" in found else "fewer"
+
+
+def of_module(call: ast.Call, given: list[Kind], by: frozenset[str]) -> Kind:
+    """Tell what functions of modules give, models, and tables that have others beside them: `shops.merge(x)`.
+
+    Args:
+        call: The call; what it is of has nothing of the table.
+        given: What its arguments are.
+        by: The columns that are the same in all rows of a group.
+
+    Raises:
+        UnfitError: It cannot be told.
+    """
+    name = last_name(call.func)
+    if name in _ELEMENTWISE | BY_ROWS:
+        return of_rows(given)
+    if name == "cut" and len(call.args) > 1 and not isinstance(call.args[1], ast.Constant):
+        return of_rows(given)
+    if name == "concat" and _is_across(call):
+        return of_rows(given)
+    if name == "merge":
+        usual = "left" if len(call.args) > 1 and given[0] in ROWS else "right"
+        alone = sum(one in ROWS for one in given) == 1 and _how(call) in ("inner", "cross", usual)
+        if alone or (is_by(keyword(call, "on"), by) and _how(call) in ("inner", "left", "right", "outer")):
+            return of_rows(given)
+    raise UnfitError
+
+
+def of_table(call: ast.Call, kind: Kind, given: list[Kind], by: frozenset[str]) -> Kind:
+    """Tell what a method of rows gives.
+
+    Args:
+        call: The call.
+        kind: What it is of: "rows" or "fewer".
+        given: What its arguments are.
+        by: The columns that are the same in all rows of a group.
+
+    Raises:
+        UnfitError: It cannot be told.
+    """
+    function = call.func
+    name, owner = (function.attr, function.value) if isinstance(function, ast.Attribute) else ("", function)
+    subset = keyword(call, "subset") or next(iter(call.args), None)
+    column = isinstance(owner, ast.Attribute) or (isinstance(owner, ast.Subscript) and is_text(owner.slice))
+    if any(isinstance(one, ast.Lambda) for one in walk(arguments(call))) and name not in _WITH_FUNCTION:
+        raise UnfitError
+    if name == "groupby":
+        return "groups" if is_by(keyword(call, "by") or subset, by) else "split"
+    if name in ("merge", "join"):
+        how = _how(call, "left" if name == "join" else "inner")
+        if {*given} & ROWS and not (is_by(keyword(call, "on"), by) and how in ("inner", "left", "right", "outer")):
+            raise UnfitError
+        return of_rows([kind, *given]) if {*given} & ROWS or how in ("inner", "left", "cross") else _unfit()
+    if name in ("drop_duplicates", "duplicated") and is_by(subset, by):
+        return "fewer" if name == "drop_duplicates" else kind
+    if name in ("query", "eval") and is_text(subset) and "(" not in ast.unparse(subset or ast.Constant("(")):
+        return "fewer"
+    if _is_per_row(call, name, owner, by) or name in _BY_A_TABLE or (name == "apply" and column):
+        return of_rows([kind, *given]) if name not in _BY_A_TABLE or not {*given} - {"outside"} else _unfit()
+    if name in _ACROSS and _is_across(call):
+        return kind
+    if name in TOTALS and not call.args and not {one.arg for one in call.keywords} - {"numeric_only"}:
+        return TOTALS[name]
+    raise UnfitError
+
+
+def _is_per_row(call: ast.Call, name: str, owner: ast.expr, by: frozenset[str]) -> bool:
+    """Whether a method gives for each row what that row alone says, and leaves the groups' columns as they are."""
+    if isinstance(owner, ast.Attribute) and owner.attr in _ACCESSORS:
+        return True
+    texts = {one.value for one in walk(arguments(call)) if isinstance(one, ast.Constant)}
+    if name in ("assign", "rename") and (texts & by or any(one.arg in by for one in call.keywords)):
+        return False
+    filled = name == "fillna" and keyword(call, "method") is not None
+    return name in _PER_ROW and not filled and "category" not in texts
+
+
+def of_groups(name: str) -> Kind:
+    """Tell what a method gives of groups that are each in one part.
+
+    Args:
+        name: The method's.
+
+    Raises:
+        UnfitError: It cannot be told.
+    """
+    if name in _WINDOWS:
+        return "windows"
+    if name in _PER_GROUP:
+        return "rows"
+    return "fewer" if name in _OF_GROUPS else _unfit()
+
+
+def of_windows(name: str) -> Kind:
+    """Tell what a method gives of windows of such groups: as `of_groups`."""
+    return "rows" if name in _OF_GROUPS else _unfit()
+
+
+def of_split_groups(call: ast.Call, name: str) -> Kind:
+    """Tell what a method gives of groups that may be in several parts.
+
+    Args:
+        call: The call.
+        name: The method's.
+
+    Raises:
+        UnfitError: It is no total, or several of different kinds.
+    """
+    if name in ("agg", "aggregate"):
+        texts = [text for one in arguments(call) for text in _ways(one)]
+        found = {TOTALS.get(text) for text in texts}
+        only = next(iter(found)) if len(found) == 1 else None
+        return only or _unfit()
+    return TOTALS[name] if name in TOTALS and not call.args else _unfit()
+
+
+def _ways(node: ast.expr) -> list[str]:
+    """How columns are put together: `"sum"`, `{"qty": "sum"}`, `("qty", "sum")`."""
+    if isinstance(node, ast.Dict):
+        return [text for one in node.values for text in _ways(one)]
+    if isinstance(node, ast.Tuple) and node.elts:
+        return _ways(node.elts[-1])
+    if isinstance(node, ast.List):
+        return [text for one in node.elts for text in _ways(one)]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else [""]
+
+
+def is_by(keys: ast.expr | None, by: frozenset[str]) -> bool:
+    """Tell whether rows that are alike in some columns are in one part.
+
+    Args:
+        keys: What names the columns: `"user"`, `["user", "day"]`.
+        by: The columns that are the same in all rows of a group.
+    """
+    return bool(by) and by <= texts_of(keys)
+
+
+def texts_of(node: ast.expr | None) -> frozenset[str]:
+    """Give the texts of a list, or the one text: `["user", "day"]`.
+
+    Args:
+        node: What may be one.
+    """
+    parts = node.elts if isinstance(node, (ast.List, ast.Tuple)) else [node]
+    return frozenset(one.value for one in parts if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
+def is_text(node: ast.AST | None) -> bool:
+    """Tell whether code is a text."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def arguments(call: ast.Call) -> list[ast.expr]:
+    """Give what a call is given, by place and by name."""
+    return [*call.args, *(one.value for one in call.keywords)]
+
+
+def keyword(call: ast.Call, name: str) -> ast.expr | None:
+    """Give what a call is given by a name."""
+    return next((one.value for one in call.keywords if one.arg == name), None)
+
+
+def _how(call: ast.Call, usual: str = "inner") -> str:
+    how = keyword(call, "how")
+    return usual if how is None else str(how.value) if isinstance(how, ast.Constant) else ""
+
+
+def _is_across(call: ast.Call) -> bool:
+    return ast.unparse(keyword(call, "axis") or ast.Constant(0)) in ("1", "'columns'")
+
+
+def _unfit() -> Kind:
+    raise UnfitError

@@ -1,0 +1,120 @@
+"""What is made of a table's rows with pandas, as a function of a part of them."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from nb_oomhelper.source.cures import Function
+from nb_oomhelper.source.frames_apart import frames_apart
+from nb_oomhelper.source.text_edits import read_text, write_edits
+
+pytestmark = pytest.mark.plain
+
+COLUMNS = ("user", "item", "price", "day")
+
+
+def _written(source: str, line: int = 1, functions: str = "", barred: tuple[str, ...] = ()) -> str | None:
+    text = read_text(source)
+    assert text is not None
+    known = {one.name: one for one in ast.walk(ast.parse(functions)) if isinstance(one, Function)}
+    found = frames_apart(text, text.tree.body, line, "df", COLUMNS, barred, known.get)
+    changed = None if found is None else write_edits(text, found.edits)
+    return None if changed is None else changed.source
+
+
+@pytest.mark.parametrize(
+    ("made", "written"),
+    [
+        ('df.merge(items, on="item").groupby("user")["w"].mean()', 'by="user"'),
+        ('df.merge(items, on="item").groupby("kind")["w"].sum()', 'join="sum"'),
+        ('df.merge(items, on="item").groupby("kind").agg({"w": "max", "price": "max"})', 'join="max"'),
+        ('df.merge(df, on="user").groupby(["item_x", "item_y"]).size()', 'by="user", join="sum"'),
+        ('len(df[df["price"].mul(df["day"]) > 3])', 'join="sum"'),
+        ('df.assign(total=df["price"] * 2).groupby(["user", "day"])["total"].std()', 'by="day"'),
+        ('df.sort_values("day").drop_duplicates("user").merge(items, on="item")["w"].sum()', 'by="user", join="sum"'),
+        ('pd.merge(df, items, on="item").groupby("kind").size()', 'join="sum"'),
+        ('items.merge(df, on="item").groupby("kind").size()', 'join="sum"'),
+    ],
+)
+def test_rows_are_kept_together_and_put_together_as_is_needed(made: str, written: str) -> None:
+    assert _written(f"y = {made}") == f"y = nb_oomhelper.in_parts(lambda df: {made}, df, {written})"
+
+
+def test_what_follows_a_total_is_done_with_all_of_it() -> None:
+    assert _written('top = df.merge(df, on="user").groupby("item_x").size().sort_values().tail(9)') == (
+        'top = nb_oomhelper.in_parts(lambda df: df.merge(df, on="user").groupby("item_x").size(), df, '
+        'by="user", join="sum").sort_values().tail(9)'
+    )
+
+
+def test_statements_up_to_where_little_is_left() -> None:
+    source = (
+        'n = 3\nwide = df.merge(items, how="cross")\nwide["d"] = (wide["price"] - wide["w"]).abs()\n'
+        'top = (\n    wide.sort_values(["user", "d"])\n    .groupby("user")\n    .head(n)\n)\n'
+        'picks = top.groupby("user")["item_x"].apply(list)\nprint(picks)'
+    )
+    for line in (2, 3, 5):
+        assert _written(source, line) == (
+            'n = 3\ndef of_rows(df):\n    wide = df.merge(items, how="cross")\n'
+            '    wide["d"] = (wide["price"] - wide["w"]).abs()\n'
+            '    top = (\n        wide.sort_values(["user", "d"])\n        .groupby("user")\n        .head(n)\n    )\n'
+            '    return top.groupby("user")["item_x"].apply(list)\n'
+            'picks = nb_oomhelper.in_parts(of_rows, df, by="user")\nprint(picks)'
+        )
+
+
+def test_functions_of_the_notebook_are_read() -> None:
+    function = (
+        'def prepare(rows, items):\n    "One row each."\n    names = [c for c in rows if c != "day"]\n'
+        '    wide = rows[names].merge(items, on="item")\n    shares = wide / wide.groupby("user").transform("sum")\n'
+        '    full = pd.concat([wide, shares], axis=1)\n    return full.groupby("user").mean()'
+    )
+    written = 'table = nb_oomhelper.in_parts(lambda df: prepare(df, items), df, by="user")'
+    assert _written("table = prepare(df, items)", functions=function) == written
+    assert _written("table = prepare(df, items)", functions=function.replace("user", "w")) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'y = df["price"] - df["price"].mean()',
+        'y = df.groupby("kind")["price"].mean()',
+        'y = df.groupby("item")["user"].nunique().sum() + df.price.sum()',
+        'y = df.sort_values("price").head(10)',
+        'y = df["price"].cumsum()',
+        'y = df["price"].rolling(7).mean().max()',
+        'y = df.merge(items, on="item", how="outer").groupby("kind").size()',
+        'y = df.merge(df, on="kind").groupby("item_x").size()',
+        "y = df.drop_duplicates().size",
+        'y = df[df["price"] > df["price"].median()].groupby("user").size()',
+        'y = df[df["item"].isin(df["day"])].groupby("user").size()',
+        'y = df.fillna(method="ffill").groupby("kind").size()',
+        'y = df.assign(z=lambda d: d.price / d.price.sum()).groupby("user").sum()',
+        'y = df["item"].astype("category").to_frame().groupby("item").sum()',
+        'y = df.query("price > price.mean()").groupby("kind").size()',
+        'y = df[mask].groupby("kind").size()',
+        'y = df.groupby("kind").agg({"price": "sum", "day": "max"})',
+        'y = df.apply(lambda c: c.sum()).groupby("kind").size()',
+        'y = df.iloc[::2].groupby("kind").size()',
+        'y = df.rename(columns={"item": "user"}).groupby("user").mean()',
+        'df["z"] = df["price"] * 2',
+        'df["z"] = df["price"] * 2\ny = df.groupby("user").mean()',
+    ],
+)
+def test_what_looks_at_other_rows_is_left(source: str) -> None:
+    assert _written(source, barred=("mask",)) is None
+
+
+def test_what_is_read_later_is_not_thrown_away() -> None:
+    source = 'wide = df.merge(items, on="item")\ny = wide.groupby("user").mean()\nprint(wide.shape)'
+    assert _written(source) is None
+
+
+def test_a_changed_table_is_taken_as_it_is_then() -> None:
+    source = 'df["z"] = df["price"] * 2\ny = df.merge(items, on="item").groupby("kind").size()'
+    assert _written(source, 2) == (
+        'df["z"] = df["price"] * 2\n'
+        'y = nb_oomhelper.in_parts(lambda df: df.merge(items, on="item").groupby("kind").size(), df, join="sum")'
+    )
