@@ -65,6 +65,14 @@ def test_statements_up_to_where_little_is_left() -> None:
         )
 
 
+def test_lines_that_stood_in_brackets_stand_in_some_again() -> None:
+    source = 'pairs = df.merge(df, on="user")\nmeans = (\n    pairs.groupby("user")\n    .mean()\n    .reset_index()\n)'
+    assert _written(source) == (
+        'def of_rows(df):\n    pairs = df.merge(df, on="user")\n    return (pairs.groupby("user")\n        .mean())\n'
+        'means = (nb_oomhelper.in_parts(of_rows, df, by="user")\n    .reset_index())'
+    )
+
+
 def test_functions_of_the_notebook_are_read() -> None:
     function = (
         'def prepare(rows, items):\n    "One row each."\n    names = [c for c in rows if c != "day"]\n'

@@ -238,9 +238,9 @@ def _write(text: SourceText, found: _Found, table: str) -> RowsApart | None:
         one, two = text.span(value)
         last = text.span(found.some[-1])[0]
         body, given = text.text[first:last], text.text[one:two]
-        given = f"({given})" if "\n" in given else given
+        given = _in_brackets(given)
         whole = text.span(found.some[-1].value)  # type: ignore[attr-defined]
-        tail = text.text[whole[0] : one] + tail + text.text[two : whole[1]]
+        tail = _in_brackets(text.text[whole[0] : one] + tail + text.text[two : whole[1]])
     lines = [
         f"def {_FUNCTION}({table}):",
         textwrap.indent(body.rstrip(), "    "),
@@ -248,6 +248,11 @@ def _write(text: SourceText, found: _Found, table: str) -> RowsApart | None:
         f"{result} = {tail}" if result else tail,
     ]
     return RowsApart(tables=(table,), gone=found.gone, kept=found.names, edits=[(first, end, "\n".join(lines))])
+
+
+def _in_brackets(code: str) -> str:
+    """Code that may have stood in brackets, which are not there any more."""
+    return f"({code})" if "\n" in code else code
 
 
 def _function(text: SourceText, value: ast.expr, table: str) -> str:
