@@ -146,6 +146,7 @@ def inspect_notebook(
             local=find_local(frames),
             rows=find_rows({name: variables[name] for name in cell.needs & names}),
             frames=_tables({name: variables[name] for name in cell.used & names}),
+            numbers=numbers,
         ),
     )
 

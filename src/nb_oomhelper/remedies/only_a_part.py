@@ -51,6 +51,7 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
     hidden = written.needed - written.cell.used  # read by functions, which would go on reading all
     if (
         _has_column_for_each_row(written, names, most)
+        or most in written.numbers.values()  # the cell, or what it calls, goes by how many rows there are
         or most // step < _LEFT
         or hidden & names.keys()
         or names.keys() & written.cell.sets

@@ -43,6 +43,7 @@ class Written:
         local: The same of the local names of functions on that way, by file and first line of their code.
         rows: How many rows there are of what the cell's names stand for, and whether it is a text.
         frames: Those of the cell's names that stand for pandas' tables.
+        numbers: Whole numbers by what is written for them.
         texts: What was read of the sources.
     """
 
@@ -56,6 +57,7 @@ class Written:
     local: Mapping[tuple[str, int], Mapping[str, Kept]] = field(default_factory=dict)
     rows: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
     frames: Mapping[str, Table] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)
 
     def read(self, source: str) -> SourceText | None:

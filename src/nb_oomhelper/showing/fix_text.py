@@ -148,7 +148,7 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
     if plan.forecast is not None and not plan.tried:
         return _foreseen(plan.forecast, language)
     if plan.verdict == "runs":
-        return say("verdict.runs_load" if plan.loads else "verdict.runs", language)
+        return say(f"verdict.runs{'_load' * plan.loads}{'_partly' * plan.partial}", language)
     why = _may if plan.verdict == "may" else _again
     needs, room = _needs(plan, case), _room(plan, case)
     said = {"needs": say_size(needs, language), "room": say_size(room, language)}
