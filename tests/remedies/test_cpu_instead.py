@@ -66,6 +66,13 @@ def test_a_model_on_whose_results_the_next_cell_may_train_stays(cell: str, offer
     assert len(found(cell, event=replace(INFER, phase="unknown"), kept={"net._modules": Kept()})) == offered
 
 
+def test_a_model_that_evaluates_makes_graphs_that_nobody_wants() -> None:
+    for evaluates in (False, True):
+        kept = {"net._modules": Kept(evaluates=evaluates)}
+        plans = found("y = net(x)\n", autograd=True, event=replace(INFER, phase="unknown"), kept=kept)
+        assert len(plans) == evaluates
+
+
 def test_no_promise_where_more_comes_with_every_step_or_a_librarys_model_is_used() -> None:
     loop = "out = []\nfor x in xs:\n    out.append(net(x))\n"
     one = written(loop, 3)

@@ -114,6 +114,8 @@ def test_what_looks_at_a_whole_batch_does_not_go_in_parts() -> None:
     assert all(map(goes_row_by_row, (nn.MSELoss(), nn.CrossEntropyLoss())))
     net = nn.Linear(2, 2)
     assert find_kept({"net": net})["net._modules"].apart
+    assert not find_kept({"net": net})["net._modules"].evaluates
+    assert find_kept({"net": net.eval()})["net._modules"].evaluates
     net.register_forward_hook(lambda *_: None)  # it would see the last part alone
     kept = {**find_kept({"net": net}), "x": Kept(element=Element("other"), shape=(1000, 8))}
     one = replace(written("out = net(x.cuda())", 1), kept=kept, autograd=False)

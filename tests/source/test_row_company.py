@@ -64,6 +64,8 @@ def test_what_goes_on_from_row_to_row(code: str, carries: bool) -> None:
         ("y = z @ x", True),
         ("y = x[::-1]", True),
         ("y = x[0]", True),
+        ("y = z[17]", True),
+        ("y = z[n]", False),
         ("y = x[:, 0]", False),
         ("y = x[:, None] @ w", False),
         ("x[mask] = 0", False),

@@ -40,6 +40,7 @@ class Kept:
         items: How many there are in a list; None of anything else.
         plain: Of a container: there is nothing in it but numbers, as far as it was looked at.
         apart: Of a model's layers: each row of a batch goes through them by itself, as far as can be seen.
+        evaluates: Of a model's layers: `eval()` was called of the model.
     """
 
     call: str = ""
@@ -51,6 +52,7 @@ class Kept:
     items: int | None = None
     plain: bool = False
     apart: bool = True
+    evaluates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +179,12 @@ def _attributes(path: str, thing: object, depth: int) -> Iterator[tuple[str, Kep
             yield from ((f"{path}.{name}", Kept(call="cache_clear")) for name, _ in made)
     names = instance_dict(thing)
     apart = not is_model(thing) or goes_row_by_row(thing)
+    evaluates = names.get("training") is False
     owners = frozenset(class_name(one) for one in kinds)
     for name, part in list(names.items()) if len(names) <= _FEW else ():
         if type(name) is str and name.isidentifier():
             for below, kept in _below(f"{path}.{name}", part, depth - 1, owners):
-                yield below, kept if apart or name != "_modules" else replace(kept, apart=False)
+                yield below, replace(kept, apart=apart, evaluates=evaluates) if name == "_modules" else kept
 
 
 def _container(thing: Any, owners: frozenset[str]) -> Kept:

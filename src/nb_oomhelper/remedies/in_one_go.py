@@ -68,7 +68,7 @@ def evaluates_with_graph(written: Written, event: OomEvent, places: list[Place])
     if not written.autograd:
         return False
     words = {word for place in places for node in place.body for word in cures.words_in(node)}
-    said = event.phase == "infer" or not words.isdisjoint({"eval", "detach"})
+    said = event.phase == "infer" or not words.isdisjoint({"eval", "detach"} | models_in(written, evaluating=True))
     return said and not learns(written) and not any(cures.trains(node) for place in places for node in place.body)
 
 

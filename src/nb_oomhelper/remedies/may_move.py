@@ -39,16 +39,17 @@ def may_lie_on_host(written: Written, places: list[Place], place: Place, names: 
     return True
 
 
-def models_in(written: Written, *, apart: bool = False) -> set[str]:
+def models_in(written: Written, *, apart: bool = False, evaluating: bool = False) -> set[str]:
     """Give the names of models, and of attributes that are one.
 
     Args:
         written: What the notebook's code says.
         apart: Only those through which each row of a batch goes by itself.
+        evaluating: Only those of which `eval()` was called.
     """
     found = [one for known in (written.kept, *written.local.values()) for one in known.items()]
     models = [
         (path.removesuffix(_OF_MODEL).rpartition(".")[2], kept) for path, kept in found if path.endswith(_OF_MODEL)
     ]
-    mixed = {name for name, kept in models if apart and not kept.apart}
-    return {name for name, _ in models} - mixed
+    others = {name for name, one in models if (apart and not one.apart) or (evaluating and not one.evaluates)}
+    return {name for name, _ in models} - others

@@ -85,6 +85,8 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
                 return True
             if name in tables and ast.unparse(index) not in (":", "...", "None", "np.newaxis"):
                 return True
+            if tables and name in rows and isinstance(index, ast.Constant) and type(index.value) is int:
+                return True  # `query = vectors[17]`
     return False
 
 
