@@ -51,17 +51,46 @@ def _check(made: Any, whole: Any) -> None:
         ({"by": "user"}, lambda t: t.groupby("user")["item"].apply(list)),
         ({"by": ["user", "kind"]}, lambda t: t.groupby(["kind", "user"])["price"].median()),
         ({"by": "kind"}, lambda t: t.groupby("kind")["price"].median()),
-        ({"join": "sum"}, lambda t: t.merge(ITEMS, on="item").groupby(["item", "kind"])[["price", "weight"]].sum()),
-        ({"join": "sum"}, lambda t: t.groupby("kind")["narrow"].sum()),
-        ({"join": "sum"}, lambda t: t[["price", "narrow", "user"]].sum()),
-        ({"join": "sum"}, lambda t: len(t[t["price"] > 0])),
-        ({"join": "max"}, lambda t: t.groupby("kind").max()),
-        ({"join": "min"}, lambda t: (t["price"] < 9).all()),
-        ({"by": "user", "join": "sum"}, lambda t: t.merge(t, on="user").groupby(["item_x", "item_y"]).size()),
     ],
 )
 def test_it_is_that_of_one_go(options: dict[str, Any], function: Callable[[Any], Any]) -> None:
     _check(in_parts(function, TABLE, **options), function(TABLE))
+
+
+@pytest.mark.parametrize(
+    ("agg", "function"),
+    [
+        ("sum", lambda t: t.merge(ITEMS, on="item").groupby(["item", "kind"])[["price", "weight"]]),
+        ("sum", lambda t: t.groupby("kind")["narrow"]),
+        ("sum", lambda t: t[["price", "narrow", "user"]]),
+        ("mean", lambda t: t.groupby("kind")[["narrow", "price"]]),
+        ("mean", lambda t: t["price"]),
+        ("size", lambda t: t.groupby(["kind", "user"])),
+        ("max", lambda t: t.groupby("kind")),
+        ("all", lambda t: t["price"] < 9),
+        ("value_counts", lambda t: t["kind"]),
+        ("value_counts", lambda t: t["user"] % 7),
+        (["count", "mean", "min"], lambda t: t.groupby("item")["price"]),
+        ({"price": "mean", "user": "max"}, lambda t: t.groupby("item")),
+        ({"price": ["mean", "sum"], "user": "max"}, lambda t: t.groupby(["item", "kind"])),
+        ({"n": ("user", "size"), "p": ("price", "mean")}, lambda t: t.groupby("kind")),
+    ],
+)
+def test_totals_are_those_of_one_go(agg: Any, function: Callable[[Any], Any]) -> None:
+    given = function(TABLE)
+    whole = getattr(given, agg)() if isinstance(agg, str) else given.agg(**agg) if "n" in agg else given.agg(agg)
+    _check(in_parts(function, TABLE, agg=agg), whole)
+
+
+def test_several_totals_of_one_table() -> None:
+    items, kinds = in_parts(lambda t: (t.groupby("item")["price"], t.groupby("kind")["price"]), TABLE, agg="mean")
+    _check(items, TABLE.groupby("item")["price"].mean())
+    _check(kinds, TABLE.groupby("kind")["price"].mean())
+
+
+def test_pairs_of_a_table_with_itself() -> None:
+    made = in_parts(lambda t: t.merge(t, on="user").groupby(["item_x", "item_y"]), TABLE, by="user", agg="size")
+    _check(made, TABLE.merge(TABLE, on="user").groupby(["item_x", "item_y"]).size())
 
 
 @pytest.mark.parametrize(
@@ -71,11 +100,12 @@ def test_it_is_that_of_one_go(options: dict[str, Any], function: Callable[[Any],
         ({}, lambda t: t["price"].cumsum()),
         ({}, lambda t: t["price"] - t["price"].mean()),
         ({}, lambda t: t.drop_duplicates("item")),
-        ({"join": "sum"}, lambda t: t.groupby("item")["user"].nunique()),
-        ({"join": "sum"}, lambda t: t.groupby("kind")["price"].mean()),
+        ({"agg": "sum"}, lambda t: t.groupby("item")["user"].nunique()),
+        ({"agg": "mean"}, lambda t: t.assign(z=t["price"].rank()).groupby("item")["z"]),
         ({"by": "item"}, lambda t: t.groupby("user")["price"].mean()),
         ({"by": "user"}, lambda t: t["price"].rank()),
-        ({"join": "sum"}, lambda t: {"n": len(t)}),
+        ({"agg": "sum"}, lambda t: t.merge(t, on="kind").groupby("item_x")["price_y"]),
+        ({}, lambda t: {"n": len(t)}),
     ],
 )
 def test_rows_that_depend_on_each_other_are_refused(options: dict[str, Any], function: Callable[[Any], Any]) -> None:
@@ -110,7 +140,7 @@ def test_smaller_parts_where_memory_runs_out() -> None:
 
 def test_the_table_is_as_it_was() -> None:
     before = TABLE.copy()
-    in_parts(lambda t: t.assign(price=0.0).groupby("kind")["price"].sum(), TABLE, join="sum")
+    in_parts(lambda t: t.assign(price=0.0).groupby("kind")["price"], TABLE, agg="sum")
     pd.testing.assert_frame_equal(TABLE, before)
 
 
@@ -122,7 +152,7 @@ def test_random_numbers_go_on_from_where_they_were() -> None:
 
 
 def test_bad_options() -> None:
-    wrong: list[dict[str, Any]] = [{"by": "no such"}, {"join": "mean"}]
+    wrong: list[dict[str, Any]] = [{"by": "no such"}, {"agg": "median"}, {"agg": {"price": "std"}}]
     for options in wrong:
         with pytest.raises(UsageError):
             in_parts(len, TABLE, **options)

@@ -25,27 +25,55 @@ def _written(source: str, line: int = 1, functions: str = "", barred: tuple[str,
 
 
 @pytest.mark.parametrize(
-    ("made", "written"),
+    ("made", "total", "options"),
     [
-        ('df.merge(items, on="item").groupby("user")["w"].mean()', 'by="user"'),
-        ('df.merge(items, on="item").groupby("kind")["w"].sum()', 'join="sum"'),
-        ('df.merge(items, on="item").groupby("kind").agg({"w": "max", "price": "max"})', 'join="max"'),
-        ('df.merge(df, on="user").groupby(["item_x", "item_y"]).size()', 'by="user", join="sum"'),
-        ('len(df[df["price"].mul(df["day"]) > 3])', 'join="sum"'),
-        ('df.assign(total=df["price"] * 2).groupby(["user", "day"])["total"].std()', 'by="day"'),
-        ('df.sort_values("day").drop_duplicates("user").merge(items, on="item")["w"].sum()', 'by="user", join="sum"'),
-        ('pd.merge(df, items, on="item").groupby("kind").size()', 'join="sum"'),
-        ('items.merge(df, on="item").groupby("kind").size()', 'join="sum"'),
+        ('df.merge(items, on="item").groupby("user")["w"].median()', "", 'by="user"'),
+        ('df.merge(items, on="item").groupby("kind")["w"]', ".sum()", 'agg="sum"'),
+        ('df.merge(items, on="item").groupby("kind")[["w", "price"]]', ".mean()", 'agg="mean"'),
+        ('df.merge(items, on="item").groupby("kind")', '.agg({"w": "max"})', 'agg={"w": "max"}'),
+        ('df.merge(items, on="item").groupby("kind")["w"]', '.agg(["max", "mean"])', 'agg=["max", "mean"]'),
+        ('df.merge(w, on="item").groupby("k")', '.agg(n=("w", "sum"))', 'agg={"n": ("w", "sum")}'),
+        ('df.merge(df, on="user").groupby(["item_x", "item_y"])', ".size()", 'by="user", agg="size"'),
+        ('df.assign(total=df["price"] * 2).groupby(["user", "day"])["total"].std()', "", 'by="day"'),
+        ('df.sort_values("day").drop_duplicates("user").merge(w, on="item")["w"]', ".sum()", 'by="user", agg="sum"'),
+        ('pd.merge(df, items, on="item").groupby("kind")', ".size()", 'agg="size"'),
+        ('items.merge(df, on="item").groupby("kind")', ".size()", 'agg="size"'),
+        ('df["item"].str.split(" ").str[-2].str.lower()', ".value_counts()", 'agg="value_counts"'),
+        ('df.melt(id_vars=["user"]).merge(days, on="variable").groupby("week")["value"]', ".mean()", 'agg="mean"'),
+        ('df.assign(w=df["item"].str.split()).explode("w").groupby("w")["price"]', ".mean()", 'agg="mean"'),
     ],
 )
-def test_rows_are_kept_together_and_put_together_as_is_needed(made: str, written: str) -> None:
-    assert _written(f"y = {made}") == f"y = nb_oomhelper.in_parts(lambda df: {made}, df, {written})"
+def test_rows_are_kept_together_and_put_together_as_is_needed(made: str, total: str, options: str) -> None:
+    assert _written(f"y = {made}{total}") == f"y = nb_oomhelper.in_parts(lambda df: {made}, df, {options})"
 
 
 def test_what_follows_a_total_is_done_with_all_of_it() -> None:
     assert _written('top = df.merge(df, on="user").groupby("item_x").size().sort_values().tail(9)') == (
-        'top = nb_oomhelper.in_parts(lambda df: df.merge(df, on="user").groupby("item_x").size(), df, '
-        'by="user", join="sum").sort_values().tail(9)'
+        'top = nb_oomhelper.in_parts(lambda df: df.merge(df, on="user").groupby("item_x"), df, '
+        'by="user", agg="size").sort_values().tail(9)'
+    )
+
+
+def test_several_totals_of_one_table() -> None:
+    source = (
+        'long = df.melt(id_vars="user").merge(days, on="variable")\n'
+        'a = long.groupby("user")["value"].mean().unstack()\nb = long.groupby("week")["value"].mean()\nprint(a, b)'
+    )
+    for line in (1, 2, 3):
+        assert _written(source, line) == (
+            'def of_rows(df):\n    long = df.melt(id_vars="user").merge(days, on="variable")\n'
+            '    return long.groupby("user")["value"], long.groupby("week")["value"]\n'
+            'a, b = nb_oomhelper.in_parts(of_rows, df, agg="mean")\na = a.unstack()\nprint(a, b)'
+        )
+    assert _written(source.replace('["value"].mean()\nprint', '["value"].max()\nprint')) is None
+
+
+def test_predictions_for_a_table_go_into_it() -> None:
+    assert _written('df["y"] = model.predict(df[["price", "day"]])') == (
+        'df["y"] = nb_oomhelper.in_parts(lambda df: model.predict(df[["price", "day"]]), df)'
+    )
+    assert _written("y = prepare(df)\nprint(y)", functions="def prepare(t):\n    return t.merge(items)") == (
+        "y = nb_oomhelper.in_parts(prepare, df)\nprint(y)"
     )
 
 
@@ -88,14 +116,14 @@ def test_functions_of_the_notebook_are_read() -> None:
     "source",
     [
         'y = df["price"] - df["price"].mean()',
-        'y = df.groupby("kind")["price"].mean()',
+        'y = df.groupby("kind")["price"].median()',
         'y = df.groupby("item")["user"].nunique().sum() + df.price.sum()',
         'y = df.sort_values("price").head(10)',
         'y = df["price"].cumsum()',
         'y = df["price"].rolling(7).mean().max()',
         'y = df.merge(items, on="item", how="outer").groupby("kind").size()',
         'y = df.merge(df, on="kind").groupby("item_x").size()',
-        "y = df.drop_duplicates().size",
+        'y = df.drop_duplicates().groupby("kind").size()',
         'y = df[df["price"] > df["price"].median()].groupby("user").size()',
         'y = df[df["item"].isin(df["day"])].groupby("user").size()',
         'y = df.fillna(method="ffill").groupby("kind").size()',
@@ -103,16 +131,25 @@ def test_functions_of_the_notebook_are_read() -> None:
         'y = df["item"].astype("category").to_frame().groupby("item").sum()',
         'y = df.query("price > price.mean()").groupby("kind").size()',
         'y = df[mask].groupby("kind").size()',
-        'y = df.groupby("kind").agg({"price": "sum", "day": "max"})',
+        'y = df.groupby("kind").agg({"price": "sum", "day": "std"})',
+        'y = df.groupby("kind").agg(["sum", "max"])',
         'y = df.apply(lambda c: c.sum()).groupby("kind").size()',
         'y = df.iloc[::2].groupby("kind").size()',
-        'y = df.rename(columns={"item": "user"}).groupby("user").mean()',
+        'y = df.rename(columns={"item": "user"}).groupby("user").median()',
         'df["z"] = df["price"] * 2',
-        'df["z"] = df["price"] * 2\ny = df.groupby("user").mean()',
     ],
 )
 def test_what_looks_at_other_rows_is_left(source: str) -> None:
     assert _written(source, barred=("mask",)) is None
+
+
+def test_what_belongs_to_the_rows_is_made_of_a_part_of_them() -> None:
+    source = 'mask = df["price"] > 0\ny = df[mask].merge(items, on="item").groupby("kind").size()'
+    assert _written(source, 2, barred=("mask",)) == (
+        'def of_rows(df):\n    mask = df["price"] > 0\n'
+        '    return df[mask].merge(items, on="item").groupby("kind")\n'
+        'y = nb_oomhelper.in_parts(of_rows, df, agg="size")'
+    )
 
 
 def test_what_is_read_later_is_not_thrown_away() -> None:
@@ -124,5 +161,5 @@ def test_a_changed_table_is_taken_as_it_is_then() -> None:
     source = 'df["z"] = df["price"] * 2\ny = df.merge(items, on="item").groupby("kind").size()'
     assert _written(source, 2) == (
         'df["z"] = df["price"] * 2\n'
-        'y = nb_oomhelper.in_parts(lambda df: df.merge(items, on="item").groupby("kind").size(), df, join="sum")'
+        'y = nb_oomhelper.in_parts(lambda df: df.merge(items, on="item").groupby("kind"), df, agg="size")'
     )

@@ -10,9 +10,9 @@ from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
 from nb_oomhelper.remedies.joined_rows import Joined, is_same
-from nb_oomhelper.remedies.joined_tables import Join
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
 from nb_oomhelper.remedies.table_parts import is_table, table_in_parts
+from nb_oomhelper.remedies.totals import Agg
 
 PARTS = 32
 _PROBES = 64  # rows from all over the tables, that are computed in other company as well
@@ -24,7 +24,7 @@ def in_parts(
     *tables: Any,
     parts: int = PARTS,
     by: str | list[str] | None = None,
-    join: Join = "rows",
+    agg: Agg | None = None,
 ) -> Any:
     """Call a function with some rows at a time, and give what it would have given for all of them.
 
@@ -34,23 +34,24 @@ def in_parts(
 
     Args:
         function: Gets some rows of each table; gives one row for each: an array, a tensor, a list, or a tuple or dict
-            of such. Of a DataFrame it may give any number of rows, or a total.
+            of such. Of a DataFrame it may give any number of rows, and with `agg` groups.
         tables: Arrays, tensors, lists or tuples, of as many rows each; or one DataFrame of pandas.
         parts: In how many parts to begin.
         by: Of a DataFrame: columns; rows that are alike in them stay together. Not given: any row may lie in any part.
-        join: Of a DataFrame: "rows" to put what comes out one behind the other, or the "sum", "max" or "min" of it.
+        agg: Of a DataFrame: the totals that are wanted of what comes out, as `.agg()` is given them: `"mean"`,
+            `["count", "mean"]`, `{"price": "sum"}`. Groups that lie in several parts are one then.
 
     Returns:
         The parts, joined along their first axis. No gradients go back through tensors.
 
     Raises:
         RowsError: The rows depend on each other, or a part gave something else than its rows.
-        UsageError: There are no tables, or they differ in their number of rows; or `by` or `join` is not for these.
+        UsageError: There are no tables, or they differ in their number of rows; or `by` or `agg` is not for these.
     """
     if len(tables) == 1 and is_table(tables[0]):
-        return table_in_parts(function, tables[0], parts, [by] if isinstance(by, str) else by or [], join)
-    if by is not None or join != "rows":
-        raise UsageError("in_parts takes `by` and `join` with one DataFrame of pandas alone")
+        return table_in_parts(function, tables[0], parts, [by] if isinstance(by, str) else by or [], agg)
+    if by is not None or agg is not None:
+        raise UsageError("in_parts takes `by` and `agg` with one DataFrame of pandas alone")
     count = _count_rows(tables)
     if count < 2:
         return function(*tables)
@@ -102,7 +103,7 @@ def _probed(function: Callable[..., Any], tables: Sequence[Any], count: int, mos
         many = min(most, count)
         at = [one * (count - 1) // (many - 1) for one in range(many)]
         half = many // 2
-        calls = [[_taken(one, some) for one in tables] for some in (at[:half], at[half:], at)]
+        calls = [(function, [_taken(one, some) for one in tables]) for some in (at[:half], at[half:], at)]
         made = drawn_apart(function, calls, last=most == _FEW)
         most = max(_FEW, most // 2)
     (first, second, together), drawn = made

@@ -39,8 +39,7 @@ class Kept:
         shape, dtype: Of a tensor or an array.
         items: How many there are in a list; None of anything else.
         plain: Of a container: there is nothing in it but numbers, as far as it was looked at.
-        apart: Of a model's layers: each row of a batch goes through them by itself, as far as can be seen.
-        evaluates: Of a model's layers: `eval()` was called of the model.
+        apart, evaluates: Of a model's layers: each row goes through them by itself, as it seems; `eval()` was called.
     """
 
     call: str = ""
@@ -178,8 +177,7 @@ def _attributes(path: str, thing: object, depth: int) -> Iterator[tuple[str, Kep
             made = [(name, made) for name, made in list(class_dict(one).items()) if type(made) is _CACHE]
             yield from ((f"{path}.{name}", Kept(call="cache_clear")) for name, _ in made)
     names = instance_dict(thing)
-    apart = not is_model(thing) or goes_row_by_row(thing)
-    evaluates = names.get("training") is False
+    apart, evaluates = not is_model(thing) or goes_row_by_row(thing), names.get("training") is False
     owners = frozenset(class_name(one) for one in kinds)
     for name, part in list(names.items()) if len(names) <= _FEW else ():
         if type(name) is str and name.isidentifier():

@@ -4,60 +4,64 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from nb_oomhelper.errors import RowsError
-
-Join = Literal["rows", "sum", "max", "min"]
-"""How what comes out of parts is put together."""
+from nb_oomhelper.remedies.totals import Way
 
 _WAYS = ("as made", "numbered", "as the table", "by index")
 _CLOSE, _CLOSE_32 = 1e-6, 1e-3  # of a number: sums over parts are rounded otherwise
 _BESIDE = 1e-3  # the same of the largest, where numbers cancel each other out
 
 
-def joined(made: Sequence[Any], join: Join) -> Any:
-    """Put together what a function gave for one part after another.
+def joined(made: Sequence[Any]) -> Any:
+    """Put together rows that a function gave for one part after another.
 
     Args:
         made: What it gave.
-        join: How that is put together.
 
     Raises:
         RowsError: It is nothing that can be put together, or of several kinds.
     """
-    if len({type(one) for one in made}) > 1:
-        raise RowsError("parts gave things of several kinds")
+    _check_kinds(made)
     if isinstance(made[0], tuple):
-        whole = [joined(one, join) for one in zip(*made, strict=True)]
+        whole = [joined(one) for one in zip(*made, strict=True)]
         return getattr(type(made[0]), "_make", type(made[0]))(whole)
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
-    is_labeled = isinstance(made[0], (pandas.DataFrame, pandas.Series))
-    if len(made) == 1:
-        return made[0]
-    if join == "rows" and is_labeled:
-        return pandas.concat(made)
-    if join == "rows" and isinstance(made[0], numpy.ndarray):
+    if isinstance(made[0], (pandas.DataFrame, pandas.Series)):
+        return made[0] if len(made) == 1 else pandas.concat(made)
+    if isinstance(made[0], numpy.ndarray) and made[0].ndim:
         return numpy.concatenate(made)
-    if join != "rows" and is_labeled:
-        return _total(made, join)
-    if join != "rows" and isinstance(made[0], (int, float, numpy.number, numpy.bool_)):
-        total = getattr(pandas.Series(made), join)()
-        return type(made[0])(total) if type(made[0]) in (int, float) else total
     raise RowsError(f"it gives {type(made[0]).__name__}, of which parts cannot be joined")
 
 
-def _total(made: Sequence[Any], join: Join) -> Any:
-    """Of tables whose rows have names: what has one name in several parts is one."""
-    first, alike = made[0], all(one.index.equals(made[0].index) for one in made)
-    levels = [*range(first.index.nlevels)]
-    whole = sys.modules["pandas"].concat(made)
-    groups = whole.groupby(level=levels, sort=not alike, dropna=False, observed=True)
-    total = getattr(groups, join)()
-    if not alike:
-        return total
-    total.index = first.index
-    return total
+def total(made: Sequence[Any], way: Way) -> Any:
+    """Put together totals of one part after another: tables whose rows have names, or numbers.
+
+    Args:
+        made: The parts' totals.
+        way: How.
+
+    Raises:
+        RowsError: It is nothing that can be put together, or of several kinds.
+    """
+    _check_kinds(made)
+    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
+    first = made[0]
+    if len(made) == 1:
+        return first
+    if isinstance(first, (int, float, numpy.number, numpy.bool_)):
+        whole = getattr(pandas.Series(made), way)()
+        return type(first)(whole) if type(first) in (int, float) else whole
+    if not isinstance(first, (pandas.DataFrame, pandas.Series)):
+        raise RowsError(f"it gives {type(first).__name__}, of which there is no total")
+    groups = pandas.concat(made).groupby(level=[*range(first.index.nlevels)], sort=False, dropna=False, observed=True)
+    return getattr(groups, way)()
+
+
+def _check_kinds(made: Sequence[Any]) -> None:
+    if len({type(one) for one in made}) > 1:
+        raise RowsError("parts gave things of several kinds")
 
 
 def arrangement_of(made: Any, whole: Any, table: Any, *, values: bool) -> Any:

@@ -35,12 +35,14 @@ def attempt(function: Callable[..., Any], rows: list[Any], *, last: bool) -> tup
     return None
 
 
-def drawn_apart(function: Callable[..., Any], calls: list[list[Any]], *, last: bool) -> tuple[list[Any], bool] | None:
+def drawn_apart(
+    function: Callable[..., Any], calls: list[tuple[Callable[..., Any], list[Any]]], *, last: bool
+) -> tuple[list[Any], bool] | None:
     """Give what comes out of some calls, and whether they draw; random numbers go on from where they were before.
 
     Args:
-        function: The function.
-        calls: What it is called with.
+        function: Whose generators are looked at.
+        calls: What is called, and what with.
         last: There are no fewer rows to try.
 
     Returns:
@@ -49,7 +51,7 @@ def drawn_apart(function: Callable[..., Any], calls: list[list[Any]], *, last: b
     sources = [*_random_sources(), *_own_generators(function)]
     states = [get() for get, _ in sources]
     try:
-        made = [attempt(function, rows, last=last) for rows in calls]
+        made = [attempt(one, rows, last=last) for one, rows in calls]
         drawn = any(_differ(get(), state) for (get, _), state in zip(sources, states, strict=True))
     finally:
         for (_, put), state in zip(sources, states, strict=True):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
-from nb_oomhelper.remedies.joined_tables import Join, arranged, arrangement_of, joined
+from nb_oomhelper.remedies.joined_tables import arranged, arrangement_of, joined, total
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
+from nb_oomhelper.remedies.totals import Agg, Totals
 
 _FEW, _FEW_GROUPS = 128, 2  # rows, or groups of rows, that are tried at least
 
@@ -19,39 +20,83 @@ def is_table(thing: Any) -> bool:
     return pandas is not None and isinstance(thing, pandas.DataFrame)
 
 
-def table_in_parts(function: Callable[..., Any], table: Any, parts: int, by: Sequence[str], join: Join) -> Any:
+def table_in_parts(function: Callable[..., Any], table: Any, parts: int, by: Sequence[str], agg: Agg | None) -> Any:
     """As `nb_oomhelper.in_parts`, of one DataFrame.
 
     Args:
-        function: Gets a part of its rows; gives a DataFrame, a Series, a number, or a tuple of such.
+        function: Gets a part of its rows; gives a DataFrame, a Series or an array, with `agg` groups; or a tuple.
         table: The DataFrame.
         parts: In how many parts to begin.
         by: Columns; rows that are alike in them stay together.
-        join: How what comes out is put together.
+        agg: What is wanted of what comes out: as `.agg()` is given it. Not given: all of it, one part behind the other.
 
     Raises:
         RowsError: The rows, or the groups of them, depend on each other.
-        UsageError: There is no such column, or no such way to put them together.
+        UsageError: There is no such column, or `agg` is nothing that can be had from parts.
     """
-    if join not in ("rows", "sum", "max", "min") or {*by} - {*table.columns}:
-        raise UsageError("in_parts: `join` is one of rows, sum, max, min, and `by` names columns of the table")
+    if {*by} - {*table.columns}:
+        raise UsageError("in_parts: `by` names columns of the table")
+    work = _Rowwise(function) if agg is None else _Totaled(function, Totals(agg))
     rows = _Rows(table, by)
     few = _FEW_GROUPS if by else _FEW
     if rows.count < few:
-        return function(table)
-    ways = _try(function, rows, by, join, few=few, many=2 * rows.count // max(1, parts))
+        return work.whole(table)
+    ways = _try(work, rows, by, few=few, many=2 * rows.count // max(1, parts))
     done, size, made = 0, max(1, -(-rows.count // max(1, parts))), list[Any]()
     while done < rows.count:
-        one = attempt(function, [rows.part(done, done + size)], last=size == 1)
+        one = attempt(work.part, [rows.part(done, done + size)], last=size == 1)
         if one is None:
             size = -(-size // 2)
             continue
-        made.append(one[0])
+        made = work.put(made, one[0])
         done += size
         del one
-        if join != "rows":  # totals need not be kept apart
-            made = [joined(made, join)]
-    return arranged(joined(made, join), table, ways)
+    return arranged(work.end(made), table, ways)
+
+
+class _Rowwise:
+    """Rows come out of each part, and are put one behind the other."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = self.part = self.whole = function
+
+    def put(self, made: list[Any], part: Any) -> list[Any]:
+        """Put what comes out of a part behind what came before."""
+        return [*made, part]
+
+    def end(self, made: list[Any]) -> Any:
+        """Give what came out of all."""
+        return joined(made)
+
+
+class _Totaled:
+    """Groups, tables or columns come out of each part, and totals of these are wanted."""
+
+    def __init__(self, function: Callable[..., Any], totals: Totals) -> None:
+        self.function, self._totals = function, totals
+
+    def part(self, rows: Any) -> list[tuple[Any, ...]]:
+        """Give a part's share in the totals; in a list, one for each thing that the function gives."""
+        given = self.function(rows)
+        return [self._totals.of_part(one) for one in (given if type(given) is tuple else (given,))]
+
+    def whole(self, rows: Any) -> Any:
+        """Give the totals of rows that are all there."""
+        given = self.function(rows)
+        return tuple(map(self._totals.of_all, given)) if type(given) is tuple else self._totals.of_all(given)
+
+    def put(self, made: list[Any], part: Any) -> list[Any]:
+        """Add a part's share to those before."""
+        return [[self._added(*pair) for pair in zip(made[0], part, strict=True)]] if made else [part]
+
+    def _added(self, before: tuple[Any, ...], share: tuple[Any, ...]) -> tuple[Any, ...]:
+        ways = zip(before, share, self._totals.ways, strict=True)
+        return tuple(total([one, two], way) for one, two, way in ways)
+
+    def end(self, made: list[Any]) -> Any:
+        """Give the totals."""
+        found = [self._totals.made_of(one) for one in made[0]]
+        return tuple(found) if len(found) > 1 else found[0]
 
 
 class _Rows:
@@ -91,20 +136,21 @@ class _Rows:
         return self._table.iloc[places]
 
 
-def _try(function: Callable[..., Any], rows: _Rows, by: Sequence[str], join: Join, *, few: int, many: int) -> Any:
+def _try(work: _Rowwise | _Totaled, rows: _Rows, by: Sequence[str], *, few: int, many: int) -> Any:
     """See with some rows from all over that in parts the same comes out; how it must be arranged for that."""
     many = max(few, many)
     while True:
         chosen = rows.some(many)
         own = _Rows(chosen, by)
         third = own.count // 3
-        calls = [[own.part(0, third)], [own.part(third, own.count)], [chosen]]
-        found = drawn_apart(function, calls, last=many == few)
+        parts = [own.part(0, third), own.part(third, own.count)]
+        calls = [*((work.part, [one]) for one in parts), (work.whole, [chosen])]
+        found = drawn_apart(work.function, calls, last=many == few)
         if found is not None:
             break
         many = max(few, many // 4)
     (first, second, together), drawn = found
-    ways = arrangement_of(joined([first, second], join), together, chosen, values=not drawn)
+    ways = arrangement_of(work.end(work.put(work.put([], first), second)), together, chosen, values=not drawn)
     if ways is None:
         raise RowsError(DEPEND)
     return ways

@@ -25,10 +25,10 @@ def find_tables_at_once(written: Written, shortage: Shortage, places: list[Place
     if place is None:
         return
     frames = written.frames
-    for table in sorted(frames, key=lambda name: -frames[name].rows):
+    for table in sorted(frames, key=lambda name: (name in written.cell.sets, -frames[name].rows)):
         rows = frames[table].rows
         if rows < _FEW:
-            return
+            continue
         alike = {name for name, one in frames.items() if one.rows == rows}
         found = frames_apart(
             place.text,

@@ -74,7 +74,7 @@ class Reader:
             UnfitError: It cannot be told, or is neither a part nor a total.
         """
         words = names_in(node)
-        if words & {*self.barred}:
+        if words & {*self.barred} - self.names.keys():
             raise UnfitError
         if all(self.names.get(one, "outside") == "outside" for one in words):
             return "outside"
@@ -115,6 +115,8 @@ class Reader:
             rows = None if ast.unparse(at.elts[0]) == ":" else at.elts[0]
             if self.read(at.elts[1]) != "outside":
                 raise UnfitError
+        elif isinstance(node.value, ast.Attribute) and node.value.attr == "str":  # `.str[0]`: of each text
+            return of_rows([kind, self.read(at)])
         elif not located and self.read(at) == "outside":
             rows = None
             if isinstance(at, (ast.Slice, ast.UnaryOp, ast.Compare, ast.BinOp, ast.Lambda)):
@@ -151,8 +153,6 @@ class Reader:
         """Functions of the notebook's, and Python's."""
         given = [self.read(one) for one in call.args]
         named = {one.arg or "": self.read(one.value) for one in call.keywords}
-        if name == "len" and given[0] in ROWS:
-            return "sum"
         if name in ("abs", "round") or not {*given, *named.values()} - {"outside"}:
             return of_rows(given)
         function = self.function(name)

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal
 
 from nb_oomhelper.source.row_company import BY_ROWS
 from nb_oomhelper.source.tree import last_name, walk
 
-Kind = Literal["outside", "rows", "fewer", "groups", "windows", "split", "sum", "max", "min"]
+Kind = Literal["outside", "rows", "fewer", "groups", "windows", "split", "total"]
 """What a value is: nothing of the table; rows of it; fewer ones; groups, each in one part; windows of these; groups
-that may be in several parts; or what the sum, the largest or the smallest is to be taken of, over all parts."""
+that may be in several parts; or a total of all parts."""
 
 ROWS = frozenset({"rows", "fewer"})
-TOTALS: Mapping[str, Kind] = {
-    "sum": "sum",
-    "size": "sum",
-    "count": "sum",
-    "max": "max",
-    "any": "max",
-    "min": "min",
-    "all": "min",
-}
-"""The methods of which a total over all rows can be had from those over parts, and how."""
+_TOTALS = frozenset({"sum", "count", "max", "min", "any", "all", "mean"})  # can be had from those of parts
 
 _PER_ROW = frozenset(
     {"abs", "clip", "astype", "fillna", "round", "between", "assign", "rename", "drop", "copy", "where", "mask"}
-    | {"notna", "isna", "notnull", "isnull", "to_frame", "dropna", "explode", "reset_index", "set_index", "repeat"}
+    | {
+        "notna",
+        "isna",
+        "notnull",
+        "isnull",
+        "to_frame",
+        "dropna",
+        "explode",
+        "reset_index",
+        "set_index",
+        "repeat",
+        "melt",
+    }
     | {"add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow", "radd", "rsub", "rmul", "rdiv", "rtruediv"}
     | {"eq", "ne", "lt", "le", "gt", "ge", "rename_axis", "filter", "to_numpy", "sort_values", "sort_index"}
-    | {"select_dtypes"}
+    | {"select_dtypes", "melt"}
 )
 _BY_A_TABLE = frozenset({"isin", "map", "replace", "applymap"})  # what they are given is the same for all rows
 _ACCESSORS = frozenset({"str", "dt", "cat"})
@@ -45,7 +48,7 @@ _OF_GROUPS = frozenset(
     | {"nunique", "apply", "quantile", "any", "all", "prod", "head", "tail", "nth", "describe", "idxmax", "idxmin"}
     | {"filter", "value_counts", "skew", "nlargest", "nsmallest", "unique"}
 )
-_ACROSS = frozenset({*TOTALS, "mean", "std", "median", "nunique", "idxmax", "idxmin", "apply"})
+_ACROSS = _TOTALS | frozenset({"std", "median", "nunique", "idxmax", "idxmin", "apply"})
 _ELEMENTWISE = frozenset(  # functions of NumPy's and pandas'
     {"abs", "log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "square", "sin", "cos", "tan", "arcsin", "arccos"}
     | {"arctan", "arctan2", "radians", "deg2rad", "rad2deg", "degrees", "floor", "ceil", "round", "sign", "where"}
@@ -132,9 +135,8 @@ def of_table(call: ast.Call, kind: Kind, given: list[Kind], by: frozenset[str]) 
         return of_rows([kind, *given]) if name not in _BY_A_TABLE or not {*given} - {"outside"} else _unfit()
     if name in _ACROSS and _is_across(call):
         return kind
-    if name in TOTALS and not call.args and not {one.arg for one in call.keywords} - {"numeric_only"}:
-        return TOTALS[name]
-    raise UnfitError
+    bare = not call.args and not call.keywords
+    return "total" if bare and name in _TOTALS | {"value_counts"} else _unfit()
 
 
 def _is_per_row(call: ast.Call, name: str, owner: ast.expr, by: frozenset[str]) -> bool:
@@ -177,25 +179,40 @@ def of_split_groups(call: ast.Call, name: str) -> Kind:
         name: The method's.
 
     Raises:
-        UnfitError: It is no total, or several of different kinds.
+        UnfitError: It is no total that can be had from those of parts.
     """
-    if name in ("agg", "aggregate"):
-        texts = [text for one in arguments(call) for text in _ways(one)]
-        found = {TOTALS.get(text) for text in texts}
-        only = next(iter(found)) if len(found) == 1 else None
-        return only or _unfit()
-    return TOTALS[name] if name in TOTALS and not call.args else _unfit()
+    return "total" if agg_of(call) or (name in _TOTALS | {"size"} and not arguments(call)) else _unfit()
 
 
-def _ways(node: ast.expr) -> list[str]:
-    """How columns are put together: `"sum"`, `{"qty": "sum"}`, `("qty", "sum")`."""
-    if isinstance(node, ast.Dict):
-        return [text for one in node.values for text in _ways(one)]
+def agg_of(call: ast.Call) -> dict[str, ast.expr] | ast.expr | None:
+    """Give what `.agg()` is given, where it can be had from parts: by name, or the one thing.
+
+    Args:
+        call: The call; None where it is of something else.
+    """
+    if last_name(call.func) not in ("agg", "aggregate"):
+        return None
+    known = _TOTALS | {"size"}
+    if call.keywords and not call.args:
+        named = {one.arg or "": one.value for one in call.keywords}
+        fit = all(isinstance(one, ast.Tuple) and len(one.elts) == 2 and _ways(one) <= known for one in named.values())
+        return named if fit else None
+    spec = call.args[0] if len(call.args) == 1 and not call.keywords else None
+    if isinstance(spec, ast.Dict):
+        return spec if None not in spec.keys and all(_ways(one) <= known for one in spec.values) else None
+    of_column = isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Subscript)
+    of_column = of_column and is_text(call.func.value.slice)  # type: ignore[attr-defined]
+    fit = is_text(spec) or (isinstance(spec, ast.List) and of_column)
+    return spec if fit and spec is not None and _ways(spec) <= known else None
+
+
+def _ways(node: ast.expr) -> set[str]:
+    """How a column is put together: `"sum"`, `["sum", "mean"]`, `("qty", "sum")`."""
     if isinstance(node, ast.Tuple) and node.elts:
         return _ways(node.elts[-1])
     if isinstance(node, ast.List):
-        return [text for one in node.elts for text in _ways(one)]
-    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else [""]
+        return {text for one in node.elts for text in _ways(one)}
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else {""}
 
 
 def is_by(keys: ast.expr | None, by: frozenset[str]) -> bool:

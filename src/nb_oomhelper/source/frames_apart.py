@@ -5,44 +5,18 @@ from __future__ import annotations
 import ast
 import textwrap
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 
 from nb_oomhelper.source.cures import Function
+from nb_oomhelper.source.frame_ends import End, Found, find_end
 from nb_oomhelper.source.frame_kinds import Reader
-from nb_oomhelper.source.frame_methods import ROWS, TOTALS, Kind, UnfitError, keyword, texts_of
+from nb_oomhelper.source.frame_methods import agg_of, keyword, texts_of
 from nb_oomhelper.source.rows_apart import RowsApart, find_statement, is_quiet
 from nb_oomhelper.source.source_text import SourceText
-from nb_oomhelper.source.tree import is_long_text, last_name, names_bound, names_in, walk
+from nb_oomhelper.source.tree import is_long_text, last_name, names_in, walk
 
 _FUNCTION = "of_rows"
 _STEPS = (ast.Assign, ast.AugAssign)
 _KEYS = {"groupby": "by", "merge": "on", "drop_duplicates": "subset"}  # methods, and how they are told columns
-_SOME_OF_EACH = frozenset({"head", "tail", "nth", "filter"})  # of groups: rows, with their old names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """Which statements, what is given of each part, and how that is joined.
-
-    Attributes:
-        some: The statements.
-        value: The expression that the last one computes in parts; None where names are given.
-        names: What is given otherwise, and what the names are that it is bound to.
-        by: The columns by which rows are kept together.
-        join: How the parts are put together.
-        gone: The names that are not there afterwards.
-        little: What is given of all is less than the rows.
-        keyed: It is a total, or one thing for each group.
-    """
-
-    some: list[ast.stmt]
-    value: ast.expr | None
-    names: tuple[str, ...]
-    by: frozenset[str]
-    join: Kind
-    gone: frozenset[str]
-    little: bool
-    keyed: bool = False
 
 
 def frames_apart(
@@ -76,10 +50,10 @@ def frames_apart(
     for by in _groupings([*block[at:], *_called(block[at:], function)], columns):
         for start in range(_first(block, at, table), at + 1):
             reader = Reader(by=by, barred=barred, function=function, names={table: "rows"}, given={table})
-            one = _read(reader, block[start : at + 1], block[at + 1 :])
+            one = find_end(reader, block[start : at + 1], block[at + 1 :])
             if one is not None and is_quiet(one.some, {table}):
                 ways.append(one)
-    best = max(ways, key=lambda one: (one.keyed, one.value is not None, one.little), default=None)
+    best = max(ways, key=lambda one: one.rank, default=None)
     return None if best is None else _write(text, best, table)
 
 
@@ -122,132 +96,78 @@ def _sets(node: ast.stmt, table: str) -> bool:
     return any(table in names_in(one) for one in targets)
 
 
-def _read(reader: Reader, some: list[ast.stmt], after: list[ast.stmt]) -> _Found | None:
-    """Read statements up to the one that was running, and on until little is left of the rows."""
-    found, done = None, list[ast.stmt]()
-    try:
-        for node in some[:-1]:
-            reader.read_statement(node)
-            done.append(node)
-        if done and _kinds(reader, names_bound(done[:1])) == {"outside"}:  # it can stay where it is
-            return None
-        for at, node in enumerate([some[-1], *after]):
-            done.append(node)
-            rest = after[at:]
-            if (one := _ended_by_value(reader, done, rest)) and one.keyed:
-                return one
-            found = one or found
-            reader.read_statement(node)
-            one = _ended(reader, done, rest)
-            if one is not None and not (found and found.value) and (one.little or (one.gone and found is None)):
-                found = one
-    except UnfitError:
-        pass
-    return found
-
-
-def _kinds(reader: Reader, names: Collection[str]) -> set[Kind]:
-    return {reader.names.get(one, "outside") for one in names}
-
-
-def _ended_by_value(reader: Reader, some: list[ast.stmt], rest: list[ast.stmt]) -> _Found | None:
-    """Statements of which the last computes a total, or less for each group, and is all that is read later."""
-    node = some[-1]
-    names = [one.id for one in node.targets if isinstance(one, ast.Name)] if isinstance(node, ast.Assign) else []
-    if not isinstance(node, (ast.Assign, ast.Expr)) or (isinstance(node, ast.Assign) and len(names) != 1):
-        return None
-    made = names_bound(some[:-1])
-    value, kind = _reduced(reader, node.value)
-    if value is None or (made - {*names}) & _read_in(rest):
-        return None
-    join: Kind = kind if kind in TOTALS.values() else "rows"
-    gone = frozenset(made - {*names})
-    keyed = join != "rows" or last_name(value.func) not in _SOME_OF_EACH
-    return _Found(
-        some=[*some],
-        value=value,
-        names=tuple(names),
-        by=reader.by,
-        join=join,
-        gone=gone,
-        little=True,
-        keyed=keyed,
-    )
-
-
-def _reduced(reader: Reader, whole: ast.expr) -> tuple[ast.Call | None, Kind]:
-    """The part of an expression that makes little of the rows, where the rest reads nothing of them."""
-    for node in ast.walk(whole):
-        if not isinstance(node, ast.Call) or not (kind := _kind_of(reader, node)):
-            continue
-        grouped = kind == "fewer" and isinstance(node.func, ast.Attribute)
-        owner = _kind_of(reader, node.func.value) if grouped else None  # type: ignore[attr-defined]
-        if kind not in TOTALS.values() and owner != "groups":
-            continue
-        inside = {id(one) for one in ast.walk(node)}
-        names = {one.id for one in ast.walk(whole) if isinstance(one, ast.Name) and id(one) not in inside}
-        return (node, kind) if _kinds(reader, names) <= {"outside"} else (None, "outside")
-    return None, "outside"
-
-
-def _kind_of(reader: Reader, node: ast.expr) -> Kind | None:
-    try:
-        return reader.read(node)
-    except UnfitError:
-        return None
-
-
-def _ended(reader: Reader, some: list[ast.stmt], rest: list[ast.stmt]) -> _Found | None:
-    """Statements of which later ones read rows."""
-    bound, read = names_bound(some), _read_in(rest)
-    last = some[-1]
-    read |= {one.id for one in getattr(last, "targets", ()) if isinstance(one, ast.Name)}
-    names = tuple(name for name in _in_order(some) if name in read)
-    if not names or _kinds(reader, names) - ROWS:
-        return None
-    gone, little = frozenset(bound - {*names}), _kinds(reader, names) == {"fewer"}
-    return _Found(some=[*some], value=None, names=names, by=reader.by, join="rows", gone=gone, little=little)
-
-
-def _in_order(some: list[ast.stmt]) -> Iterator[str]:
-    found = [one.id for node in some for one in getattr(node, "targets", ()) if isinstance(one, ast.Name)]
-    yield from dict.fromkeys(found)
-
-
-def _read_in(body: list[ast.stmt]) -> set[str]:
-    return {one.id for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
-
-
-def _write(text: SourceText, found: _Found, table: str) -> RowsApart | None:
-    start, end = text.span(found.some[0])[0], text.span(found.some[-1])[1]
+def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
+    statements = found.statements
+    start, end = text.span(statements[0])[0], text.span(statements[-1])[1]
     first = text.line_start(start)
     rest = text.text[end : text.line_end(end)].strip()
-    if text.text[first:start] or (rest and not rest.startswith("#")) or any(map(is_long_text, walk(found.some))):
+    if text.text[first:start] or (rest and not rest.startswith("#")) or any(map(is_long_text, walk(statements))):
         return None
-    value = found.value
-    if len(found.some) == 1 and value is None:
-        value = found.some[0].value  # type: ignore[attr-defined]
-    call = f"nb_oomhelper.in_parts({{}}, {table}{_options(found)})"
-    if value is not None and len(found.some) == 1:
-        one, two = text.span(value)
-        edits = [(one, two, call.format(_function(text, value, table)))]
-        return RowsApart(tables=(table,), gone=frozenset(), kept=found.names, edits=edits)
-    body, result = text.text[first:end], ", ".join(found.names)
-    given, tail = result, call.format(_FUNCTION)
-    if value is not None:
-        one, two = text.span(value)
-        last = text.span(found.some[-1])[0]
-        body, given = text.text[first:last], text.text[one:two]
-        given = _in_brackets(given)
-        whole = text.span(found.some[-1].value)  # type: ignore[attr-defined]
-        tail = _in_brackets(text.text[whole[0] : one] + tail + text.text[two : whole[1]])
-    lines = [
-        f"def {_FUNCTION}({table}):",
-        textwrap.indent(body.rstrip(), "    "),
-        textwrap.indent(f"return {given}", "    "),
-        f"{result} = {tail}" if result else tail,
-    ]
-    return RowsApart(tables=(table,), gone=found.gone, kept=found.names, edits=[(first, end, "\n".join(lines))])
+    keys = sorted(found.by)
+    by = "" if not keys else f", by={keys[0]!r}" if len(keys) == 1 else f", by={keys!r}"
+    by = by.replace("'", '"')
+    kept = tuple(one.name for one in found.ends if one.name) or found.names
+    if len(statements) == 1:
+        node = statements[0]
+        value = found.ends[0].value if found.ends else node.value  # type: ignore[attr-defined]
+        agg = _agg(text, found.ends[0]) if found.ends else ""
+        edits = [(*text.span(value), _call(_function(text, _given(found.ends, value), table), table, by + agg))]
+    else:
+        edits = [(first, end, "\n".join(_lines(text, found, first, table, by)))]
+    return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits)
+
+
+def _lines(text: SourceText, found: Found, first: int, table: str, by: str) -> Iterator[str]:
+    """The function, its call, and what is made of what comes out."""
+    yield f"def {_FUNCTION}({table}):"
+    if found.some:
+        yield textwrap.indent(text.text[first : text.span(found.some[-1])[1]], "    ")
+    if not found.ends:
+        yield f"    return {', '.join(found.names)}"
+        yield f"{', '.join(found.names)} = {_call(_FUNCTION, table, by)}"
+        return
+    values = [_in_brackets(_code(text, _given([one], one.value))) for one in found.ends]
+    yield textwrap.indent(f"return {', '.join(values)}", "    ")
+    call = _call(_FUNCTION, table, by + _agg(text, found.ends[0]))
+    if len(found.ends) == 1:
+        yield _with(text, found.ends[0], call)
+        return
+    yield f"{', '.join(one.name for one in found.ends)} = {call}"
+    yield from (_with(text, one, one.name) for one in found.ends if one.node.value is not one.value)
+
+
+def _call(function: str, table: str, options: str) -> str:
+    return f"nb_oomhelper.in_parts({function}, {table}{options})"
+
+
+def _with(text: SourceText, end: End, code: str) -> str:
+    """A statement with other code in the place of what is computed in parts."""
+    start, stop = text.span(end.node.value)
+    one, two = text.span(end.value)
+    whole = _in_brackets(text.text[start:one] + code + text.text[two:stop])
+    return f"{end.name} = {whole}" if end.name else whole
+
+
+def _given(ends: list[End], value: ast.expr) -> ast.expr:
+    """What the function gives: of a total what it is of."""
+    total = bool(ends) and ends[0].total
+    return value.func.value if total and isinstance(value, ast.Call) else value  # type: ignore[attr-defined]
+
+
+def _agg(text: SourceText, end: End) -> str:
+    """`, agg="mean"`, as what it is of is asked for it."""
+    if not end.total:
+        return ""
+    spec = agg_of(end.value)
+    if isinstance(spec, dict):
+        written = ", ".join(f'"{name}": {_code(text, one)}' for name, one in spec.items())
+        return f", agg={{{written}}}"
+    return f', agg="{last_name(end.value.func)}"' if spec is None else f", agg={_code(text, spec)}"
+
+
+def _code(text: SourceText, node: ast.expr) -> str:
+    start, end = text.span(node)
+    return text.text[start:end]
 
 
 def _in_brackets(code: str) -> str:
@@ -257,15 +177,7 @@ def _in_brackets(code: str) -> str:
 
 def _function(text: SourceText, value: ast.expr, table: str) -> str:
     """`prepare`, where it gets the table alone; else a lambda."""
-    start, end = text.span(value)
     alone = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and not value.keywords
     if alone and [getattr(one, "id", "") for one in value.args] == [table]:  # type: ignore[attr-defined]
         return value.func.id  # type: ignore[attr-defined,no-any-return]
-    return f"lambda {table}: {text.text[start:end]}"
-
-
-def _options(found: _Found) -> str:
-    by = sorted(found.by)
-    keys = "" if not by else f", by={by[0]!r}" if len(by) == 1 else f", by={by!r}"
-    join = "" if found.join == "rows" else f", join={found.join!r}"
-    return (keys + join).replace("'", '"')
+    return f"lambda {table}: {_code(text, value)}"

@@ -1,0 +1,190 @@
+"""Up to where code makes much of a table's rows, and what little of it is read later."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from nb_oomhelper.source.frame_kinds import Reader
+from nb_oomhelper.source.frame_methods import ROWS, Kind, UnfitError, agg_of
+from nb_oomhelper.source.row_company import BY_ROWS
+from nb_oomhelper.source.tree import last_name, names_bound, walk
+
+_SOME_OF_EACH = frozenset({"head", "tail", "nth", "filter"})  # of groups: rows, with their old names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """A statement of which a part is computed in parts.
+
+    Attributes:
+        node: The statement.
+        value: That part of it.
+        total: It is a total of all parts; otherwise its parts are put one behind the other.
+    """
+
+    node: ast.Assign | ast.Expr
+    value: ast.Call
+    total: bool
+
+    @property
+    def name(self) -> str:
+        """The name that it binds, or ""."""
+        target = self.node.targets[0] if isinstance(self.node, ast.Assign) else None
+        return target.id if isinstance(target, ast.Name) else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Which statements get a part of the rows.
+
+    Attributes:
+        by: The columns by which rows are kept together.
+        some: The statements that do, but for the ends.
+        ends: Statements that follow, and need little of what the others make.
+        names: Where there are none: what the others make that is read later.
+        gone: The names that are not there afterwards.
+        rank: How little is left of the rows, as far as can be told.
+    """
+
+    by: frozenset[str]
+    some: list[ast.stmt]
+    ends: list[End] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
+    rank: int = 0
+
+    @property
+    def statements(self) -> list[ast.stmt]:
+        """All of them, in their order."""
+        return [*self.some, *(one.node for one in self.ends)]
+
+
+def find_end(reader: Reader, some: list[ast.stmt], after: list[ast.stmt]) -> Found | None:
+    """Read statements up to the one that was running, and on until little is left of the rows.
+
+    Args:
+        reader: Knows the table.
+        some: The statements, the one that was running as the last.
+        after: Those after it.
+
+    Returns:
+        None where not even the first ones can be read.
+    """
+    body, running = [*some, *after], len(some) - 1
+    found = None if running else _one_call(reader, body[0])
+    try:
+        for at, node in enumerate(body):
+            one = _ended_by_values(reader, body[:at], body[at:])
+            if one is not None and at + len(one.ends) > running:
+                found = _better(found, one)
+            if found is not None and found.rank == _KEYED:
+                return found
+            reader.read_statement(node)
+            if running and at == 0 and _kinds(reader, names_bound([node])) == {"outside"}:  # it can stay where it is
+                return None
+            if at >= running:
+                found = _better(found, _ended(reader, body[: at + 1], body[at + 1 :]))
+    except UnfitError:
+        pass
+    return found
+
+
+_ROWS_OF_CALL, _SOME_GONE, _FEWER, _VALUE, _KEYED = range(5)  # the ranks
+
+
+def _better(one: Found | None, other: Found | None) -> Found | None:
+    """The one of which less is left; of two alike the first, but of values, which come to less the later they are."""
+    if one is None or other is None:
+        return one or other
+    return other if (other.rank, other.rank == _VALUE) > (one.rank, False) else one
+
+
+def _one_call(reader: Reader, node: ast.stmt) -> Found | None:
+    """A statement that calls a model or a function of the notebook with rows: more is made there than comes out."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call) or len(node.targets) != 1:
+        return None
+    value = node.value
+    known = last_name(value.func) in BY_ROWS or (isinstance(value.func, ast.Name) and reader.function(value.func.id))
+    if not known or _kind_of(reader, value) not in ROWS:
+        return None
+    return Found(by=reader.by, some=[], ends=[End(node=node, value=value, total=False)], rank=_ROWS_OF_CALL)
+
+
+def _ended_by_values(reader: Reader, some: list[ast.stmt], after: list[ast.stmt]) -> Found | None:
+    """As many of the next statements as it takes until nothing else that was made is read: each needs little of it."""
+    made, ends = names_bound(some), list[End]()
+    for at, node in enumerate(after):
+        end = _end_in(reader, node)
+        if end is None or (ends and not _go_together(ends[0], end)):
+            return None
+        ends.append(end)
+        gone = made - {one.name for one in ends}
+        if not gone & _read_in(after[at + 1 :]):
+            keyed = end.total or last_name(end.value.func) not in _SOME_OF_EACH
+            rank = _KEYED if keyed else _VALUE
+            return Found(by=reader.by, some=[*some], ends=ends, gone=frozenset(gone), rank=rank)
+    return None
+
+
+def _go_together(one: End, other: End) -> bool:
+    """Whether one call can give both: what is wanted of their groups is the same."""
+    if not (one.name and other.name) or one.total != other.total:
+        return False
+    return not one.total or (_wanted(one) == _wanted(other) != "")
+
+
+def _wanted(end: End) -> str:
+    spec = agg_of(end.value)
+    return "" if isinstance(spec, dict) else ast.unparse(spec) if spec else last_name(end.value.func) or ""
+
+
+def _end_in(reader: Reader, node: ast.stmt) -> End | None:
+    """The part of a statement that makes little of the rows, where the rest reads nothing of them."""
+    plain = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+    if not isinstance(node, ast.Expr) and not plain:
+        return None
+    for one in ast.walk(node.value):  # type: ignore[attr-defined]
+        if not isinstance(one, ast.Call) or not (kind := _kind_of(reader, one)):
+            continue
+        of_groups = isinstance(one.func, ast.Attribute) and _kind_of(reader, one.func.value) == "groups"
+        if kind == "total" or (kind == "fewer" and of_groups):
+            inside = {id(part) for part in ast.walk(one)}
+            reads = [part for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)]
+            outside = {part.id for part in reads if id(part) not in inside}
+            alone = _kinds(reader, outside) <= {"outside"}
+            return End(node=node, value=one, total=kind == "total") if alone else None  # type: ignore[arg-type]
+    return None
+
+
+def _ended(reader: Reader, some: list[ast.stmt], rest: list[ast.stmt]) -> Found | None:
+    """Statements of which later ones read rows."""
+    bound, read = names_bound(some), _read_in(rest)
+    read |= {one.id for one in getattr(some[-1], "targets", ()) if isinstance(one, ast.Name)}
+    names = tuple(name for name in _in_order(some) if name in read)
+    gone = frozenset(bound - {*names})
+    fewer = _kinds(reader, names) == {"fewer"}
+    if not names or _kinds(reader, names) - ROWS or not (gone or fewer):
+        return None
+    return Found(by=reader.by, some=[*some], names=names, gone=gone, rank=_FEWER if fewer else _SOME_GONE)
+
+
+def _kinds(reader: Reader, names: Collection[str]) -> set[Kind]:
+    return {reader.names.get(one, "outside") for one in names}
+
+
+def _kind_of(reader: Reader, node: ast.expr) -> Kind | None:
+    try:
+        return reader.read(node)
+    except UnfitError:
+        return None
+
+
+def _in_order(some: list[ast.stmt]) -> Iterator[str]:
+    found = [one.id for node in some for one in getattr(node, "targets", ()) if isinstance(one, ast.Name)]
+    yield from dict.fromkeys(found)
+
+
+def _read_in(body: list[ast.stmt]) -> set[str]:
+    return {one.id for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
