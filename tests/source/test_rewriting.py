@@ -100,6 +100,20 @@ loss.backward()
 opt.step()
 """
 
+TURNS = """
+seen = []
+opt.zero_grad()
+loss = 0
+for i, mb in enumerate(parts):
+    loss = loss + net(mb).pow(2).mean() / 4
+    if i % 4 == 3:
+        loss.backward()
+        seen.append(loss.item())
+        opt.step()
+        opt.zero_grad()
+        loss = 0
+"""
+
 
 class TestBackwardEach:
     def each(self, source: str) -> str | None:
@@ -135,6 +149,33 @@ class TestBackwardEach:
     )
     def test_where_it_would_not_be_the_same(self, old: str, new: str) -> None:
         assert self.each(MICRO.replace(old, new)) is None
+
+    def test_every_so_many_steps_the_gradients_are_the_same(self) -> None:
+        torch = pytest.importorskip("torch")
+        ends = []
+        for source in (TURNS, self.each(TURNS)):
+            torch.manual_seed(0)
+            net = torch.nn.Linear(3, 1)
+            given = {"net": net, "opt": torch.optim.Adam(net.parameters()), "parts": torch.rand(9, 2, 3).unbind(0)}
+            names = ran(source, **given)
+            ends.append((net.weight.detach(), names["loss"].detach(), torch.tensor(names["seen"])))
+        assert all(torch.allclose(one, other) for one, other in zip(*ends, strict=True))
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("        loss.backward()", "        opt.zero_grad()\n        loss.backward()"),
+            ("        loss = 0\n", ""),
+            ("opt.zero_grad()\nloss", "loss"),
+            ("        opt.step()", "        loss.backward()"),
+            ("    if i", "    opt.zero_grad()\n    if i"),
+            ("    if i", "    print(loss)\n    if i"),
+            ("        loss = 0\n", "        loss = 0\nif i % 4 != 3:\n    loss.backward()\n"),
+        ],
+    )
+    def test_every_so_many_steps_where_it_would_not_be_the_same(self, old: str, new: str) -> None:
+        assert old in TURNS
+        assert self.each(TURNS.replace(old, new, 1)) is None
 
     def test_gradients_are_set_to_zero_before_the_first_part(self) -> None:
         source = MICRO.replace("opt.zero_grad()\n", "").replace("loss.backward()", "opt.zero_grad()\nloss.backward()")

@@ -64,7 +64,13 @@ def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Col
     """
     for block in blocks_of(body):
         for at, loop in enumerate(block):
-            if isinstance(loop, (ast.For, ast.While)) and (added := _added(loop.body, name)) is not None:
+            if not isinstance(loop, (ast.For, ast.While)):
+                continue
+            again = any(isinstance(one, ast.stmt) and _is_backward(one, name) for one in walk(block[at + 1 :]))
+            inside = None if again or shares_graph([loop], graphs, name) else _in_turns(loop, block[:at], name)
+            if inside is not None:
+                return _sent_back(text, *inside, name, [])
+            if (added := _added(loop.body, name)) is not None:
                 rest = block[at + 1 :]
                 calls = [one for one in rest if _is_backward(one, name)]
                 between = rest[: rest.index(calls[0])] if calls else []
@@ -96,6 +102,25 @@ def _added(body: list[ast.stmt], name: str) -> tuple[ast.stmt, ast.expr] | None:
         ):
             return node, value.right
     return None
+
+
+def _in_turns(
+    loop: ast.For | ast.While, before: list[ast.stmt], name: str
+) -> tuple[tuple[ast.stmt, ast.expr], ast.stmt] | None:
+    """What adds to a sum in a loop, and what goes backward with it there every so many steps: `if i % 4 == 0:`."""
+    using = [one for one in loop.body if names_in(one) & {name}]
+    added = _added(using[:1], name)
+    turn = using[1] if len(using) == 2 else None
+    if added is None or not isinstance(turn, ast.If) or turn.orelse or names_in(turn.test) & {name}:
+        return None
+    calls = [one for one in turn.body if _is_backward(one, name)]
+    begins = [one for one in turn.body if any(is_name(target, name) for target, _ in pairs(one))]
+    starts = any(is_name(target, name) for one in before for target, _ in pairs(one))
+    if len(calls) != 1 or not begins or (starts and not any(map(_is_zeroing, before))):  # gradients would go on
+        return None
+    if _trains(turn.body[: turn.body.index(calls[0])]):  # what the parts have given would be lost
+        return None
+    return None if _trains([one for one in loop.body if one is not turn]) else (added, calls[0])
 
 
 def _is_zeroing(node: ast.stmt) -> bool:
