@@ -97,6 +97,8 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.cuda.async_cut", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: Allocation on device\b"),
     Rule("pt.cuda.async_cut", "cuda", f"OutOfMemoryError: {_CUT}"),
     Rule("pt.cuda.async_cut", "cuda", f"^{_CUT}", probable=True),
+    Rule("pt.cuda.async_cut", "cuda", "!!! Allocation on device", probable=True),  # ComfyUI's log
+    Rule("pt.comfyui", "cuda", "Got an OOM, unloading all", probable=True),
     Rule("pt.pinned", "host", r"cuda runtime error \(2\) ?: out of memory", "CachingHostAllocator"),
     Rule("pt.cuda.error", "cuda", "CUDA error: out of memory"),  # any CUDA call, c10/cuda/CUDAException.cpp
     Rule("pt.hip.error", "hip", "HIP error: out of memory"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
 
 # After the word error: "(2): out of memory", "in f(x): out of memory", "at file:1: out of memory"
-_REFUSED = r"^[^:]{0,30}[ :=(\d'\"-]{1,8}[Oo]ut of memory|^.{0,200}?[:(] ?['\"]?[Oo]ut of memory"
+_REFUSED = r"^[^:]{0,30}[ :=(\d'\"-]{1,8}[Oo]ut of memory|^.{0,200}?[:(-] ?['\"]?[Oo]ut of memory"
 _ARGUMENTS = r"(?:\((?:[^()]|\(\)){0,200}\))?"  # of a call, which may have calls without any among them
 
 MESSAGES = Messages(

@@ -20,7 +20,7 @@ MESSAGES = Messages(
         Rule("postgres.memory", "host", r"Failed on request of size \d{1,20} in memory context", remote="server"),
         Rule("mysql.memory", "host", r"Out of memory \(Needed \d{1,20} bytes\)", remote="server"),
         Rule("mssql.memory", "host", r"insufficient system memory in resource pool", remote="server"),
-        Rule("clickhouse.limit", "host", r"[Mm]emory limit \([^()]{1,40}\) exceeded: would use", remote="server"),
+        Rule("clickhouse.limit", "host", r"[Mm]emory limit (?:\([^()]{1,40}\) )?exceeded: would use", remote="server"),
         Rule("trino.limit", "host", r"Query exceeded (?:per-node|distributed) .{0,20}memory limit", remote="server"),
         Rule(
             "mongo.limit",

@@ -51,6 +51,7 @@ MESSAGES = Messages(
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
+        Rule("linux.pages", "host", r": page allocation failure: order:\d", probable=True, remote="other"),
         _gone(
             "shell.killed",
             "command",
@@ -62,7 +63,7 @@ MESSAGES = Messages(
             "command",
             r"(?<!process )\b(?:terminated (?:by|with)|[Kk]illed by) signal:? (?:SIGKILL|9\b)",
         ),
-        _gone("shell.killed", "command", r"[Ee]xit(?:ed with)? (?:status|code)(?: is|:)? ?(?:137|-9)\b"),
+        _gone("shell.killed", "command", r"[Ee]xit(?:ed with)? (?:status|code)(?: is|:)? ?\(?(?:137|-9)\b"),
         _gone(
             "compiler.killed",
             "command",
