@@ -30,11 +30,13 @@ MESSAGES = Messages(
         ),
         Rule("bigquery.memory", "host", "Resources exceeded during query execution", "memory", remote="server"),
         Rule("redis.limit", "host", r"OOM command not allowed when used memory", remote="server"),
-        Rule("elastic.limit", "host", r"Data too large, data for \[", "larger than the limit of", remote="server"),
+        Rule(
+            "elastic.limit", "host", r"Data too large, data for \[", r"larger than (?:the )?limit of", remote="server"
+        ),
     ),
     fields={
         "requested": rf"request of size (\d{{1,20}})|Needed ({SIZE})|attempt to allocate chunk of ({SIZE})",
-        "limit": rf"maximum: ({SIZE})|larger than the limit of \[(\d{{1,20}})/|memory limit of ({SIZE})",
+        "limit": rf"maximum: ({SIZE})|larger than (?:the )?limit of \[(\d{{1,20}})/|memory limit of ({SIZE})",
         "used": rf"would use ({SIZE})|would be \[(\d{{1,20}})/",
     },
 )

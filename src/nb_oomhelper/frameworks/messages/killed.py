@@ -55,7 +55,8 @@ MESSAGES = Messages(
         _gone(
             "shell.killed",
             "command",
-            r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b|\bKilled: 9\b",
+            r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b|\bKilled: 9\b"
+            r"|eta [\d:-]{4,9} ?Killed\b",  # pip, below its bar
         ),
         _gone("shell.killed", "command", r"\[\d{1,4}\] {0,2}[+-]? {0,2}\d{2,9} killed\b"),  # zsh, of a job
         _gone(

@@ -10,6 +10,6 @@ MESSAGES = Messages(
     rules=(
         Rule("node.heap", "host", "JavaScript heap out of memory", remote="command"),
         # V8's own, in a browser without a window, too
-        Rule("node.v8", "host", r"Fatal process (?:OOM|out of memory)\b|\bFatalProcessOutOfMemory\b", remote="command"),
+        Rule("node.v8", "host", r"Fatal ?[Pp]rocess ?(?:OOM\b|out of memory|OutOfMemory)", remote="command"),
     ),
 )

@@ -8,7 +8,7 @@ MESSAGES = Messages(
     name="stata",
     module="pystata",
     rules=(
-        Rule("stata.mata", "host", r"\b3900 +unable to allocate\b", remote="other"),
-        Rule("stata.memory", "host", r"\bop\. sys\. refuses to provide memory\b", remote="other"),
+        Rule("stata.mata", "host", r"3900 +unable to allocate\b", remote="other"),
+        Rule("stata.memory", "host", r"op\. sys\. refuses to provide memory\b", remote="other"),
     ),
 )
