@@ -518,6 +518,8 @@ MILLION = 1_000_000
         "Error sending result: " * (MILLION // 22),
         "> " * (MILLION // 2),
         "[1;" * (MILLION // 3),
+        "failed to allocate " * (MILLION // 19),
+        "ERROR out of memory error " * (MILLION // 26),
     ],
 )
 def test_a_hostile_megabyte_takes_no_time(text: str) -> None:

@@ -224,6 +224,8 @@ def find(rules: Iterable[Rule], text: str, exception_type: str = "") -> Match | 
             by_trigger.setdefault(rule.trigger, []).append(rule)
     probable = None
     for trigger, group in by_trigger.items():
+        if _compiled(trigger).search(text) is None:  # nearly all of them: fast
+            continue
         for start, window in _windows(trigger, text):
             fitting = next((rule for rule in group if rule.fits(window)), None)
             if fitting is not None and not fitting.probable:

@@ -31,7 +31,7 @@ MESSAGES = Messages(
             "cuda.word",
             "cuda",
             r"GPU out of memory|on device was unsuccessful, probably due to a lack of memory"
-            r"|GPU memory is overflow|GPUassert: out of memory|System is out of GPU memory"
+            r"|GPU memory is overflow|GPUassert: out of memory|System is out of GPU (?:and shared host )?memory"
             r"|ran out of (?:GPU|CUDA|device) memory|CUDA ran out of memory"
             r"|(?<!s with )(?<!case of )(?<![Ii]f there is )(?:[Nn]ot? enough|[Ii]nsufficient)"  # an advice is none
             r" (?:VRAM|(?:GPU|gpu|CUDA|video) (?:memory|RAM))\b",

@@ -64,7 +64,7 @@ MESSAGES = Messages(
             "command",
             r"(?<!process )\b(?:terminated (?:by|with)|[Kk]illed by) signal:? (?:SIGKILL|9\b)",
         ),
-        _gone("shell.killed", "command", r"[Ee]xit(?:ed with)? (?:status|code)(?: is|:)? ?\(?(?:137|-9)\b"),
+        _gone("shell.killed", "command", r"[Ee]xit(?:(?:ed with)? (?:status|code)(?: is|:)? ?\(?|: )(?:137|-9)\b"),
         _gone(
             "compiler.killed",
             "command",

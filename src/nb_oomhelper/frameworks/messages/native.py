@@ -33,7 +33,8 @@ MESSAGES = Messages(
         # what the system says, passed on
         Rule("cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True),
         Rule("cpp.enomem", "host", _ENOMEM, probable=True),
-        Rule("dotnet.memory", "host", r"\bSystem\.OutOfMemoryException\b", remote="command"),
+        Rule("gc.heap", "host", "Too many heap sections: Increase MAXHINCR"),  # Boehm's collector
+        Rule("dotnet.memory", "host", r"\bSystem\.(?:OutOf|Insufficient)MemoryException\b", remote="command"),
         Rule("sdl.memory", "host", "^Out of memory$", kind=r"^pygame\.", known=True),
         Rule("sdl.memory", "host", r"\bpygame\.error: Out of memory"),
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),

@@ -31,7 +31,7 @@ _WORDS = (
     rf"|{_CANNOT} (?:extend|expand|grow|enlarge) (?:the )?(?:heap|workspace|memory|buffer|pool)\b"
     r"|allocation of (?:size )?\W{0,4}\d[\d.,]{0,20}(?: \w{1,10}){0,3} (?:has )?failed\b"
     rf"|(?:you )?(?:ran )?out[ -]of[ -](?:the )?(?:{_MEMORY}|mem\b){_NO_NAME}"
-    rf"|(?:not enough|insufficient|shortage of|lack of|no more) {_MEMORY}(?! bandwidth)"
+    rf"|(?:there is )?(?:not enough|insufficient|shortage of|lack of|no more) {_MEMORY}(?! bandwidth)"
     rf"|{_MEMORY} (?:is |was )?(?:exhausted|insufficient|not (?:available to|sufficient|enough))\b"
     r"|(?:memory|object|buffer|tensor|page|array) allocation (?:has )?(?:failed|failure|error)\b"
     r"|bad[_ ]alloc(?:ation)?\b(?! (?:strategy|size|policy))|\b(?:[mc]|re)alloc\(?\)? failed"
@@ -83,6 +83,7 @@ _OF_CODE = re.compile(  # a command's error quotes the command
     r"(?:CalledProcess|Type|Assertion|NotImplemented|Recursion|FileNotFound|Unicode\w{2,9})Error$|Warning$"
 )
 _AROUND = 120  # characters that the longest of the words have before or after the one of lack
+_KEYS = 400  # words of lack that are looked at, the last ones
 _HOST = Rule("words.host", "host", _WORDS, probable=True)
 _DEVICE = Rule("words.device", "cuda", _WORDS, probable=True)
 
@@ -90,7 +91,7 @@ _DEVICE = Rule("words.device", "cuda", _WORDS, probable=True)
 def _find(pattern: re.Pattern[str], words: str) -> Iterator[re.Match[str]]:
     """What a pattern finds around words of lack: to try it everywhere takes long."""
     end = 0
-    for key in _LACK.finditer(words):
+    for key in [*_LACK.finditer(words)][-_KEYS:]:
         if key.end() <= end:
             continue
         begin, reach = max(end, key.start() - _AROUND), key.end() + _AROUND
