@@ -518,6 +518,8 @@ MILLION = 1_000_000
         "Error sending result: " * (MILLION // 22),
         "> " * (MILLION // 2),
         "[1;" * (MILLION // 3),
+        "failed to allocate " * (MILLION // 19),
+        "ERROR out of memory error " * (MILLION // 26),
     ],
 )
 def test_a_hostile_megabyte_takes_no_time(text: str) -> None:
@@ -646,6 +648,22 @@ def test_what_is_sure_goes_before_what_is_probable_and_the_root_before_the_wrapp
     event = detect(outer)
     assert event is not None
     assert event.format == "pt.cublas_alloc"
+
+
+def test_of_several_frameworks_that_a_text_quotes_the_one_that_its_class_derives_from_counts() -> None:
+    class EngineError(OutOfMemoryError):
+        pass
+
+    quoted = (
+        "ResourceExhaustedError: OOM when allocating tensor with shape[4,4] and type float on /job:localhost/replica:0"
+        "/task:0/device:GPU:0 by allocator GPU_0_bfc"
+    )
+    text = f"{NEW}\nbefore that: {quoted}"
+    event, plain = detect(EngineError(text)), detect(RuntimeError(text))
+    assert event is not None
+    assert plain is not None
+    assert (event.framework, event.requested, plain.framework) == ("pytorch", 3 * GIB, "tensorflow")
+    assert event.exception_type.endswith("EngineError")
 
 
 def test_a_cycle_of_contexts_ends() -> None:

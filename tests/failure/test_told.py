@@ -384,6 +384,18 @@ def test_a_traceback_that_was_cut_before_its_last_line_was_begun_with_its_class(
     assert one(cut + "and what came then\nwas another thing").event.requested is None
     assert one(cut + "MemoryError: " + ARRAY).event.requested == 8 << 40
     assert one(cut + "MemoryError: ").event.requested is None
+    glued = f"ResourceExhaustedError{OLDER[OLDER.index('Traceback') :].rpartition('RuntimeError')[0]}"
+    assert one(glued).event.format == "tf.class"
+
+
+def test_a_traceback_that_a_servers_log_has_indented() -> None:
+    indented = SCRIPT.partition("Traceback")[2].partition("torch.Out")[0]
+    lines = f"Traceback{indented}MemoryError".splitlines()
+    log = "\n".join(
+        ("[E 11:17:51 App] Unhandled error", *(f"\t    {line}" for line in lines), "[I 11:17:52 App] Saved")
+    )
+    told = one(log)
+    assert (told.event.format, told.event.certainty, told.file) == ("python.memory", "sure", "/home/me/train.py")
 
 
 def test_numbers_of_lines_and_names_and_times_of_a_batch_service() -> None:

@@ -14,8 +14,8 @@ from nb_oomhelper.failure.remote import answer_of, came_from, is_carried
 from nb_oomhelper.failure.replaced import replaced_by, says_why
 from nb_oomhelper.failure.retained import frames_of
 from nb_oomhelper.failure.workers import read_worker
-from nb_oomhelper.frameworks import TELLS_NO_MEMORY, recognize
-from nb_oomhelper.introspection import cause_of, exception_args
+from nb_oomhelper.frameworks import TELLS_NO_MEMORY, has_rules, recognize
+from nb_oomhelper.introspection import cause_of, class_mro, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
 
 _REPR = re.compile(r"(\w{0,80}MemoryError)\((.{0,4000}?)\)?$", re.DOTALL)
@@ -76,7 +76,7 @@ def _replaced(links: list[tuple[BaseException, int]]) -> tuple[list[tuple[BaseEx
 def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
     found = []
     for place, (inner, _) in enumerate(links):
-        event = detect_text(_text(inner), _type_name(inner)) or _unsendable(inner)
+        event = _read(inner) or _unsendable(inner)
         if event is not None:
             rank = (not is_carried(inner), event.certainty == "sure", len(_way_to(links, place)), -place)
             found.append((rank, place, replace(event, remote=_whose(links, place, event))))
@@ -87,6 +87,14 @@ def _event_of(links: list[tuple[BaseException, int]]) -> OomEvent | None:
         return None
     _, place, event = max(found, key=lambda one: one[0])
     return _located(event, links, place)
+
+
+def _read(error: BaseException) -> OomEvent | None:
+    """Read one exception, first by the rules of the package of its class, or of a class that this one derives from."""
+    names = [_name_of(kind) for kind in class_mro(type(error))]
+    kind = next((name for name in names if has_rules(name)), names[0])
+    event = detect_text(_text(error), kind)
+    return event if event is None or kind == names[0] else replace(event, exception_type=names[0])
 
 
 def _unsendable(error: BaseException) -> OomEvent | None:
@@ -171,6 +179,9 @@ def _text(error: BaseException) -> str:
 
 def _type_name(error: BaseException) -> str:
     """The class as a traceback prints it: with its module, but for builtins."""
-    kind = type(error)
+    return _name_of(type(error))
+
+
+def _name_of(kind: type) -> str:
     home = str(kind.__module__)
     return kind.__qualname__ if home in {"builtins", "__main__"} else f"{home}.{kind.__qualname__}"

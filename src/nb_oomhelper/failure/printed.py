@@ -26,7 +26,7 @@ _BEFORE = re.compile(
 )
 _MARKS = ("`", "*")  # of code and of bold text around a line
 _HEADER = re.compile(r".{0,200}Traceback \(most recent call last\):?\s{0,9}$")
-_NAMED = re.compile(r"(\w{0,40}MemoryError)\s{2,80}Traceback")  # as IPython begins one
+_NAMED = re.compile(r"(\w{0,40}MemoryError|ResourceExhaustedError)\s{0,80}Traceback")  # as IPython begins one
 _GLUED = re.compile(r"(.{1,200}[^\s\[(])Traceback")  # what a program has printed without a line's end
 _LINKS = (
     "During handling of the above exception, another exception occurred",
@@ -131,10 +131,13 @@ class _Reader:
         self._named: Row | None = None  # the class of the traceback that was begun, until its error comes
         self._linked = False  # what comes next belongs to what came last
         self._message: Raised | None = None
+        self._indent = ""  # of the whole traceback, as a server's log has it
 
     def take(self, row: Row) -> Iterator[Group]:
+        row = self._outdented(row)
         text = row.text
         if "Traceback" in text and _HEADER.match(text):
+            self._indent += text[: len(text) - len(text.lstrip())]
             if glued := _GLUED.match(text):
                 yield from self._rest(Row(row.line, glued[1]))
             yield from self._begin(linked="Original" in text)
@@ -153,6 +156,11 @@ class _Reader:
                 yield from self._rest(row)
         else:
             yield from self._rest(row)
+
+    def _outdented(self, row: Row) -> Row:
+        if self._indent and row.text.strip() and not row.text.startswith(self._indent):
+            self._indent = ""
+        return Row(row.line, row.text.removeprefix(self._indent)) if self._indent else row
 
     def end(self) -> Iterator[Group]:
         if self._group.errors or self._group.loose:

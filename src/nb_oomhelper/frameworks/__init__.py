@@ -145,7 +145,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
     """
     if exception_type in _NEVER:
         return None
-    package = exception_type.partition(".")[0].strip("_") if "." in exception_type else ""
+    package = _package(exception_type)
     probable = None
     try:
         for one in sorted(RECOGNIZERS, key=lambda one: not _is_of(package, one.module)):
@@ -156,6 +156,20 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
     finally:
         squeeze.cache_clear()
     return probable
+
+
+def has_rules(exception_type: str) -> bool:
+    """Whether a class is of a package whose messages are known.
+
+    Args:
+        exception_type: As a traceback prints it.
+    """
+    package = _package(exception_type)
+    return any(_is_of(package, one.module) for one in RECOGNIZERS)
+
+
+def _package(exception_type: str) -> str:
+    return exception_type.partition(".")[0].strip("_") if "." in exception_type else ""
 
 
 def _is_of(package: str, module: str) -> bool:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import accumulate
 
 from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.units import parse_bytes
@@ -187,10 +188,24 @@ def squeeze(text: str) -> str:
 
     What tells only by standing alone on its line says so.
     """
+    return " ".join(_plain(text).split())
+
+
+def line_starts(text: str) -> frozenset[int]:
+    """Where in the squeezed text its lines begin.
+
+    Args:
+        text: As `squeeze` takes it.
+    """
+    lines = [" ".join(line.split()) for line in _plain(text).splitlines()]
+    return frozenset(accumulate(len(line) + 1 for line in lines if line))
+
+
+def _plain(text: str) -> str:
     if len(text) > 2 * _HALF:
         text = f"{text[:_HALF]} … {text[-_HALF:]}"
     text = _ALONE.sub(_SHELL, text) if "Killed" in text else text
-    return " ".join(_QUOTED.sub(" ", _COLOR.sub("", text.replace("\0", ""))).split())  # UTF-16 that was read as bytes
+    return _QUOTED.sub(" ", _COLOR.sub("", text.replace("\0", "")))  # UTF-16 that was read as bytes
 
 
 def find(rules: Iterable[Rule], text: str, exception_type: str = "") -> Match | None:
@@ -209,6 +224,8 @@ def find(rules: Iterable[Rule], text: str, exception_type: str = "") -> Match | 
             by_trigger.setdefault(rule.trigger, []).append(rule)
     probable = None
     for trigger, group in by_trigger.items():
+        if _compiled(trigger).search(text) is None:  # nearly all of them: fast
+            continue
         for start, window in _windows(trigger, text):
             fitting = next((rule for rule in group if rule.fits(window)), None)
             if fitting is not None and not fitting.probable:

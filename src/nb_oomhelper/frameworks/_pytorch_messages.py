@@ -90,13 +90,15 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.mps", "mps", "MPS backend out of memory"),  # aten/src/ATen/mps/MPSAllocator.mm
     Rule("pt.mps.buffer", "mps", f"Invalid buffer size: {SIZE}", probable=True),
     Rule("pt.mps.command", "mps", "kIOGPUCommandBufferCallbackErrorOutOfMemory"),
-    Rule("pt.hpu", "hpu", "PT_DEVMEM Allocation failed"),  # Habana
+    Rule("pt.hpu", "hpu", "PT_DEVMEM Allocation failed|SYNHELPER workspace Allocation of size"),  # Habana
     # The back end cudaMallocAsync prints the device's number as a character: that of device 0 ends the text there.
     Rule("pt.cuda.async", "cuda", "Allocation on device", "would exceed allowed memory"),
     Rule("pt.cuda.async_cut", "cuda", f"^{_CUT}", kind="OutOfMemoryError$", known=True),
     Rule("pt.cuda.async_cut", "cuda", r"\btorch\.(?:cuda\.)?OutOfMemoryError: Allocation on device\b"),
     Rule("pt.cuda.async_cut", "cuda", f"OutOfMemoryError: {_CUT}"),
     Rule("pt.cuda.async_cut", "cuda", f"^{_CUT}", probable=True),
+    Rule("pt.cuda.async_cut", "cuda", "!!! Allocation on device", probable=True),  # ComfyUI's log
+    Rule("pt.comfyui", "cuda", "Got an OOM, unloading all", probable=True),
     Rule("pt.pinned", "host", r"cuda runtime error \(2\) ?: out of memory", "CachingHostAllocator"),
     Rule("pt.cuda.error", "cuda", "CUDA error: out of memory"),  # any CUDA call, c10/cuda/CUDAException.cpp
     Rule("pt.hip.error", "hip", "HIP error: out of memory"),
@@ -141,7 +143,7 @@ FIELDS: dict[str, str] = {
     "requested": (
         rf"[Tt]ried to allocate ({SIZE})|Requested(?: size)? ?: ({SIZE}|\d{{1,20}})"
         rf"|unable to mmap (\d{{1,20}} bytes)|Invalid buffer size: ({SIZE})"
-        r"|rtMalloc fail, .{1,80} size:(\d{1,20})|Allocation failed for size::(\d{1,20})"
+        r"|rtMalloc fail, .{1,80} size:(\d{1,20})|Allocation (?:failed for|of) size ?::(\d{1,20})"
         r"|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
     ),
     "device": r"\b[A-Z]PU (\d{1,9})\b|\b[A-Z]{3,8} (\d{1,9});|Allocation on device (\d{1,9})\b",

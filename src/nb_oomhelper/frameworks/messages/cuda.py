@@ -8,7 +8,7 @@ from __future__ import annotations
 from nb_oomhelper.frameworks._messages import SIZE, Messages, Rule
 
 # After the word error: "(2): out of memory", "in f(x): out of memory", "at file:1: out of memory"
-_REFUSED = r"^[^:]{0,30}[ :=(\d'\"-]{1,8}[Oo]ut of memory|^.{0,200}?[:(] ?['\"]?[Oo]ut of memory"
+_REFUSED = r"^[^:]{0,30}[ :=(\d'\"-]{1,8}[Oo]ut of memory|^.{0,200}?[:(-] ?['\"]?[Oo]ut of memory"
 _ARGUMENTS = r"(?:\((?:[^()]|\(\)){0,200}\))?"  # of a call, which may have calls without any among them
 
 MESSAGES = Messages(
@@ -31,7 +31,7 @@ MESSAGES = Messages(
             "cuda.word",
             "cuda",
             r"GPU out of memory|on device was unsuccessful, probably due to a lack of memory"
-            r"|GPU memory is overflow|GPUassert: out of memory|System is out of GPU memory"
+            r"|GPU memory is overflow|GPUassert: out of memory|System is out of GPU (?:and shared host )?memory"
             r"|ran out of (?:GPU|CUDA|device) memory|CUDA ran out of memory"
             r"|(?<!s with )(?<!case of )(?<![Ii]f there is )(?:[Nn]ot? enough|[Ii]nsufficient)"  # an advice is none
             r" (?:VRAM|(?:GPU|gpu|CUDA|video) (?:memory|RAM))\b",

@@ -20,7 +20,7 @@ MESSAGES = Messages(
         Rule("postgres.memory", "host", r"Failed on request of size \d{1,20} in memory context", remote="server"),
         Rule("mysql.memory", "host", r"Out of memory \(Needed \d{1,20} bytes\)", remote="server"),
         Rule("mssql.memory", "host", r"insufficient system memory in resource pool", remote="server"),
-        Rule("clickhouse.limit", "host", r"[Mm]emory limit \([^()]{1,40}\) exceeded: would use", remote="server"),
+        Rule("clickhouse.limit", "host", r"[Mm]emory limit (?:\([^()]{1,40}\) )?exceeded: would use", remote="server"),
         Rule("trino.limit", "host", r"Query exceeded (?:per-node|distributed) .{0,20}memory limit", remote="server"),
         Rule(
             "mongo.limit",
@@ -30,11 +30,13 @@ MESSAGES = Messages(
         ),
         Rule("bigquery.memory", "host", "Resources exceeded during query execution", "memory", remote="server"),
         Rule("redis.limit", "host", r"OOM command not allowed when used memory", remote="server"),
-        Rule("elastic.limit", "host", r"Data too large, data for \[", "larger than the limit of", remote="server"),
+        Rule(
+            "elastic.limit", "host", r"Data too large, data for \[", r"larger than (?:the )?limit of", remote="server"
+        ),
     ),
     fields={
         "requested": rf"request of size (\d{{1,20}})|Needed ({SIZE})|attempt to allocate chunk of ({SIZE})",
-        "limit": rf"maximum: ({SIZE})|larger than the limit of \[(\d{{1,20}})/|memory limit of ({SIZE})",
+        "limit": rf"maximum: ({SIZE})|larger than (?:the )?limit of \[(\d{{1,20}})/|memory limit of ({SIZE})",
         "used": rf"would use ({SIZE})|would be \[(\d{{1,20}})/",
     },
 )

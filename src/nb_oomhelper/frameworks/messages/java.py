@@ -22,7 +22,14 @@ MESSAGES = Messages(
         Rule("java.heap", "host", "OutOfMemoryError thrown from the UncaughtExceptionHandler", remote="java"),
         # the machine refused it: no limit of its own
         Rule("java.native", "host", "insufficient memory for the Java Runtime Environment", remote="java"),
-        Rule("java.native", "host", r"os::commit_memory\(", r"^.{0,200}Cannot allocate memory", remote="java"),
+        Rule(
+            "java.native",
+            "host",
+            r"os::commit_memory\(",
+            r"^.{0,200}(?:Cannot allocate memory|errno=12\b)",
+            remote="java",
+        ),
+        Rule("java.native", "host", r"# Out of Memory Error \(\w{1,40}\.cpp:\d", remote="java"),  # hs_err_pid*.log
         Rule("java.native", "host", r"Could not reserve enough space for (?:\d{1,20}KB )?object heap", remote="java"),
         Rule("java.native", "host", r"Native memory allocation \(\w{1,12}\) failed to ", remote="java"),
         Rule("spark.acquire", "host", rf"Unable to acquire {SIZE} of memory, got \d", remote="java"),

@@ -51,10 +51,12 @@ MESSAGES = Messages(
         _gone("subprocess.killed", "launcher", r"died with <Signals\.SIGKILL: 9>"),
         _gone("linux.oom_killer", "other", r"Out of memory: Kill(?:ed)? process \d+"),
         _gone("linux.oom_killer", "other", r"\btask \d+: Out Of Memory"),  # srun
+        Rule("linux.pages", "host", r": page allocation failure: order:\d", probable=True, remote="other"),
         _gone(
             "shell.killed",
             "command",
-            r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b|\bKilled: 9\b",
+            r"\bline \d{1,6}: {0,1}\d{1,9} Killed\b|zsh: killed\b|shell: Killed\b|\bKilled: 9\b"
+            r"|eta [\d:-]{4,9} ?Killed\b",  # pip, below its bar
         ),
         _gone("shell.killed", "command", r"\[\d{1,4}\] {0,2}[+-]? {0,2}\d{2,9} killed\b"),  # zsh, of a job
         _gone(
@@ -62,7 +64,7 @@ MESSAGES = Messages(
             "command",
             r"(?<!process )\b(?:terminated (?:by|with)|[Kk]illed by) signal:? (?:SIGKILL|9\b)",
         ),
-        _gone("shell.killed", "command", r"[Ee]xit(?:ed with)? (?:status|code)(?: is|:)? ?(?:137|-9)\b"),
+        _gone("shell.killed", "command", r"[Ee]xit(?:(?:ed with)? (?:status|code)(?: is|:)? ?\(?|: )(?:137|-9)\b"),
         _gone(
             "compiler.killed",
             "command",

@@ -34,6 +34,8 @@ MESSAGES = Messages(
         Rule("ggml.buffer", "vulkan", r"(?:failed|unable) to allocate Vulkan\d{0,3}\w{0,12} buffer"),
         Rule("ggml.metal", "metal", r"ggml_\w{0,60}metal\w{0,60}: (?:error: )?failed to allocate"),
         Rule("ggml.buffer", "metal", r"(?:failed|unable) to allocate (?:Metal|MTL)\w{0,12} buffer"),
+        # of whichever memory
+        Rule("ggml.assert", "host", r"GGML_ASSERT\b", r"^.{0,200}failed to allocate", probable=True),
         Rule("llamacpp.kv", "cuda", r"failed to allocate buffer for kv cache", probable=True),
         Rule("llamacpp.compute", "cuda", r"failed to allocate compute (?:\w{2} )?buffers", probable=True),
         # the cause has been printed, and is not in the error: a lack of memory is the most common one

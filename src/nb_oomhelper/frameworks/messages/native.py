@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from nb_oomhelper.frameworks._messages import Messages, Rule
 
+# What the C library says of ENOMEM in other languages.
+_ENOMEM = "|".join(
+    (
+        "无法分配内存",
+        "無法(?:配置|分配)記憶體",
+        "Nicht genügend Hauptspeicher verfügbar",
+        "Impossible d[’']allouer (?:de )?la mémoire",
+        "No se pudo asignar (?:la )?memoria",
+        "Não foi possível alocar memória",
+        "Impossibile allocare (?:la )?memoria",
+        "Невозможно выделить память",
+        "Не уда[её]тся выделить память",
+        "メモリを(?:確保|割り当て)(?:する(?:こと)?が)?でき(?:ない|ません)",
+        "메모리를 할당할 수 (?:없습니다|없음)",
+    )
+)
 MESSAGES = Messages(
     name="python",
     module="",
@@ -14,10 +30,11 @@ MESSAGES = Messages(
         Rule("cpp.bad_alloc", "host", r"^(?:MemoryError: )?(?:std::)?bad[_ ]alloc(?:ation)?\.?$"),
         Rule("cpp.bad_alloc", "host", r"\bstd::bad_alloc\b", without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
         Rule("go.memory", "host", r"\bruntime: (?:out of memory|cannot allocate memory)", remote="command"),
-        Rule(
-            "cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True
-        ),  # what the system says, passed on
-        Rule("dotnet.memory", "host", r"\bSystem\.OutOfMemoryException\b", remote="command"),
+        # what the system says, passed on
+        Rule("cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True),
+        Rule("cpp.enomem", "host", _ENOMEM, probable=True),
+        Rule("gc.heap", "host", "Too many heap sections: Increase MAXHINCR"),  # Boehm's collector
+        Rule("dotnet.memory", "host", r"\bSystem\.(?:OutOf|Insufficient)MemoryException\b", remote="command"),
         Rule("sdl.memory", "host", "^Out of memory$", kind=r"^pygame\.", known=True),
         Rule("sdl.memory", "host", r"\bpygame\.error: Out of memory"),
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),

@@ -9,6 +9,7 @@ MESSAGES = Messages(
     module="polars",
     rules=(
         Rule("rust.alloc", "host", rf"memory allocation of {SIZE} failed"),
+        Rule("rust.alloc", "host", r"handle_alloc_error|rust_oom \("),  # in a backtrace
         Rule("rust.enomem", "host", r"\(os error 12\)"),
     ),
     fields={"requested": rf"memory allocation of ({SIZE})"},

@@ -71,6 +71,8 @@ MESSAGES = _Messages(
             "tf.bfc_log", "cuda", r"bfc_allocator\.cc:\d{1,5}\] Ran out of memory trying to allocate", probable=True
         ),  # to 0.8
         # the CPU's memory was copied to a GPU that had no room for it; there is no word for memory
+        # of a traceback that was cut before its message
+        Rule("tf.class", "cuda", "^$", kind=r"\bResourceExhaustedError$", known=True, probable=True),
         Rule("tf.dst_not_initialized", "cuda", "(?:Dst|dst) tensor is not initialized", probable=True),
         Rule("tf.convolution", "cuda", "Failed to get convolution algorithm", probable=True),  # cuDNN found no room
     ),

@@ -12,6 +12,7 @@ MESSAGES = Messages(
         Rule("trt.runtime", "cuda", r"Cuda Runtime \(out of memory\)"),
         Rule("trt.device", "cuda", r"OutOfMemory \((?:no further information|Requested)"),
         Rule("trt.build", "cuda", r"Error Code 2: OutOfMemory"),
+        Rule("trt.allocator", "cuda", r"allocator error allocating \d{1,20}-byte"),
     ),
-    fields={"requested": rf"GPU memory \(({SIZE})\)|Requested size was ({SIZE})"},
+    fields={"requested": rf"allocating (\d{{1,20}})-byte|GPU memory \(({SIZE})\)|Requested size was ({SIZE})"},
 )
