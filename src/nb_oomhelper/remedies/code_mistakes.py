@@ -22,6 +22,7 @@ from nb_oomhelper.remedies.let_go import find_let_go
 from nb_oomhelper.remedies.loaded_weights import find_loaded_weights
 from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.only_a_part import find_fewer_results, find_less_data
+from nb_oomhelper.remedies.optimizer_states import find_states
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
 from nb_oomhelper.remedies.rows_at_once import find_rows_at_once
 from nb_oomhelper.remedies.step_wise import find_whole_steps
@@ -66,7 +67,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from _graphs_not_needed(written, event, held)
         yield from _evaluations(written, event, held, places)
         yield from _retained(written, event, places)
-        yield from _states(written, event, held, places)
+        yield from find_states(written, event, held, places)
         yield from _wide_tensors(written, event, held, shortage, places)
         yield from find_loaded_weights(event, held, shortage, places)
     yield from _kept_errors(written, held, places)
@@ -213,26 +214,6 @@ def _with_graph(written: Written, place: Place) -> set[str]:
     """What has a graph, by path, as the code of a place knows it."""
     known = {**written.kept, **written.kept_in(place.definition)}
     return {path for path, kept in known.items() if kept.element is not None and kept.element.has("graph", "number")}
-
-
-def _states(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
-    """Adam's state, where an optimizer step could not make it."""
-    if event.phase != "train" or event.stage != "optimizer":
-        return
-    size = max((dict(row.parts).get("optimizer state", 0) for row in held.rows), default=0)
-    found = [(place, "Adam", narrowing.less_state(place.text, place.body)) for place in places]
-    cell = next((place for place in places if place.definition is None), None)
-    if cell is not None and not any(edits for _, _, edits in found) and _imports_torch(written):
-        adams = [row.name for row in held.rows if row.role == "optimizer" and row.type_name in ("Adam", "AdamW")]
-        free = [name for name in adams if name.isidentifier() and name not in written.cell.sets]
-        found = [(cell, name, narrowing.other_optimizer(name)) for name in free[:1]]
-    for place, name, edits in found:
-        if edits:
-            yield Mistake(kind="less_state", subject=name, place=place, edits=edits, explains=size, in_cell=True)
-
-
-def _imports_torch(written: Written) -> bool:
-    return any("torch." in source for source in written.sources())
 
 
 def _wide_tensors(
