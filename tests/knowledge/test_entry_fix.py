@@ -247,6 +247,7 @@ class TestFixes:
             ("empty-each-step", "unsafe", (), "mistake"),
             ("retry-after-except", "unsafe", (), "mistake"),
             ("concat-once", "unsafe", (), "mistake"),
+            ("flags-in-bytes", "unsafe", (), "mistake"),
             ("grow-in-place", "unsafe", (), "mistake"),
             ("only-used", "unsafe", (), "mistake"),
             ("still-sparse", "unsafe", (), "mistake"),

@@ -17,10 +17,13 @@ from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting, sparse
 from nb_oomhelper.source.collecting import root_of
+from nb_oomhelper.source.flags import flags_in_bytes
 from nb_oomhelper.source.lighter import find_wide
+from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, walk
 
 _MUCH_SMALLER = 8  # times
+_POINTER = 8  # bytes that a list takes for an item
 
 
 def find_wide_code(
@@ -29,6 +32,8 @@ def find_wide_code(
     """Arrays that are wider, or more of them at once, than what is computed needs."""
     for place in places:
         running = _running(place)
+        if place.line is not None and (flags := flags_in_bytes(place.text, place.body)):
+            yield _in_bytes(written, place, *flags)
         if event.framework != "numpy" or not running:
             continue
         if edits := narrowing.sparse_dummies(place.text, running):
@@ -48,6 +53,14 @@ def find_wide_code(
         if not _is_done_before(written, place):
             yield from _in_float32(written, event, held, shortage, place, running)
     yield from _wide_members(written, held, shortage, places)
+
+
+def _in_bytes(written: Written, place: Place, name: str, edits: list[Edit]) -> Mistake:
+    """`sieve = [True] * n`; how many there are is known where it has been made."""
+    kept = written.kept_in(place.definition).get(name)
+    count = None if kept is None else kept.items
+    saved = None if count is None else (_POINTER - 1) * count
+    return Mistake(kind="flags", subject=name, place=place, edits=edits, explains=saved, in_cell=True)
 
 
 def _is_done_before(written: Written, place: Place) -> bool:

@@ -51,6 +51,7 @@ CureKind = Literal[
     "let_go",
     "unread",
     "grown_in_place",
+    "flags",
     "less_data",
     "fewer_results",
 ]
