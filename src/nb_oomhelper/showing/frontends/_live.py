@@ -47,7 +47,7 @@ def read_devices(driver: Driver, language: Language) -> Reading:
         driver: The door to NVML.
         language: Of the labels.
     """
-    reading = read_driver(driver)
+    reading = read_driver(driver, named=False)
     host = take_snapshot(driver, backend="host", device=None)
     gpus = [
         (" · ".join(filter(None, (f"GPU {row.nvml_index}", row.name))), segments(snapshot_of(reading, row), "cuda"))
