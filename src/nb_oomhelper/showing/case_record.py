@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import NoneType, UnionType
@@ -134,7 +135,7 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False, brief: b
     found = for_json(
         CaseRecord(
             format=_FORMAT,
-            nb_oomhelper=installed_version("nb-oomhelper") or "unknown",
+            nb_oomhelper=_own_version(),
             anonymized=anonymize,
             event=replace(case.event, message=case.event.message[:_MESSAGE]),
             snapshot=_short(case.snapshot, 0 if brief else _ROWS),
@@ -151,6 +152,12 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False, brief: b
         fix["exact"] = fix["code"] == before["code"]
     known: dict[str, Any] = _known(plain)
     return anonymized(known, names_of(case)) if anonymize else known
+
+
+@functools.cache
+def _own_version() -> str:
+    """That of this package, which stays while it is loaded; to look it up takes as long as all else here."""
+    return installed_version("nb-oomhelper") or "unknown"
 
 
 def _known(value: Any) -> Any:
