@@ -39,7 +39,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 ROW = {package: number for number, packages in enumerate(ROWS) for package in packages}
 # Whose door to which other package; frameworks are found in sys.modules and imported by nobody.
 OUTSIDE: dict[str, set[str]] = {
-    "pynvml": {"memory.nvml"},
+    "pynvml": {"memory.nvml_calls"},
     "psutil": {"memory.host", "memory.processes", "loading.disk"},
     "wcwidth": {"showing.grid"},
     "mcp": {"mcp_server"},

@@ -33,7 +33,7 @@ def test_wheel_holds_every_file(wheel: Path) -> None:
     sources = {path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*") if path.is_file()}
     wanted = {path.as_posix() for path in sources if "__pycache__" not in path.parts}
     assert inside >= wanted
-    assert {"nb_oomhelper/py.typed", "nb_oomhelper/showing/frontends/panel.css"} <= inside
+    assert {"nb_oomhelper/py.typed", "nb_oomhelper/showing/frontends/report.css"} <= inside
     assert any(name.startswith("nb_oomhelper/knowledge/entries/") for name in inside)
     assert any(name.startswith("nb_oomhelper/knowledge/fixes/") for name in inside)
     assert any(name.endswith("licenses/LICENSE") for name in inside)

@@ -22,7 +22,7 @@ from nb_oomhelper.introspection import traceback_of
 from nb_oomhelper.knowledge.choosing import Choice, Match
 from nb_oomhelper.loading.failed_call import find_call
 from nb_oomhelper.loading.reload import Load, after_load, estimate_whole, study
-from nb_oomhelper.memory.snapshot import read_measure, take_snapshot
+from nb_oomhelper.memory.snapshot import read_measure, take_again, take_snapshot
 from nb_oomhelper.memory.told import told_snapshot, unread
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.event import FailedCall, OomEvent
@@ -187,13 +187,13 @@ def _written(
     return case
 
 
-def _read(event: OomEvent, services: Services, where: Scope | None, *, named: bool = True) -> MemorySnapshot:
+def _read(event: OomEvent, services: Services, where: Scope | None) -> MemorySnapshot:
     """Memory now on the event's device; with who holds it where there is a scope to look in."""
     read = partial(
         take_snapshot, services.driver, backend=event.backend, device=event.device, framework=event.framework
     )
     if where is None:
-        return read(named=named)
+        return read()
     snapshot = read(blocks=True)
     return replace(snapshot, holdings=search(where, event.backend, event.device, DEADLINE, everywhere=True))
 
@@ -280,16 +280,17 @@ def _predicted(case: Case) -> tuple[FixPlan, ...]:
 
 
 def read_again(case: Case, services: Services) -> MemorySnapshot:
-    """Read memory as it is now.
+    """Read what is used and free now.
 
     Args:
         case: Says on which device.
         services: What to work with.
 
     Returns:
-        A snapshot without holders, and without the names of other processes.
+        A snapshot without holders, and of a GPU without its processes and without the host.
     """
-    return _read(case.event, services, None, named=False)
+    event, before = case.event, case.snapshot
+    return take_again(services.driver, before, backend=event.backend, device=event.device, framework=event.framework)
 
 
 def rates(services: Services) -> dict[str, tuple[int, int]]:

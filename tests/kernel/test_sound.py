@@ -233,3 +233,18 @@ def test_an_ordinary_loop_that_fails_again_and_again(start_kernel: StartKernel, 
         assert shown(reply) or "nb_oomhelper" in reply.stderr
         kernel.execute("%oom fix 1 --yes", timeout=120)
         assert kernel.execute("1 + 1").status == "ok"
+
+
+def test_what_frees_nothing_is_not_offered_to_a_loop_that_fills_memory(
+    start_kernel: StartKernel, kernel_python: Path
+) -> None:
+    """ "Release: frees nothing · may be enough" was its first fix; the cell would have filled memory once more."""
+    kernel = start_kernel(kernel_python)
+    kernel.execute(f"{LOAD}\n{ROOM}")
+    kernel.poll(2.5)
+    kernel.execute("room(0.3)")
+    reply = kernel.execute("texts = []\nfor n in range(10**9):\n    texts.append('a' * 100_000 + str(n))", timeout=120)
+    assert reply.status == "error"
+    plans = "[[one.fix, one.verdict] for one in get_ipython()._nb_oomhelper.case.plans]"
+    assert kernel.eval(plans) == [["empty-container", "again"], ["delete-variable", "again"]]
+    assert "frees nothing" not in shown(reply)[0]["text/plain"]

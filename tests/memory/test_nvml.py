@@ -469,6 +469,49 @@ class TestStartAndStop:
         assert play(ONE_GPU, code) == [0, 1]
 
 
+@needs_compiler
+class TestMemoryAgain:
+    def test_two_calls_give_the_figures_of_now(self, play: Play) -> None:
+        code = """
+            import pynvml
+            (device,) = driver.read().devices
+            scenario("gpu GPU-1111 8GiB NVIDIA H200\\nused 2GiB\\nprocess 5 2GiB")
+            asked, find = [], pynvml._nvmlGetFunctionPointer
+            pynvml._nvmlGetFunctionPointer = lambda name: (asked.append(name), find(name))[1]
+            tell([device, driver.read_memory(device), asked])
+        """
+        before, now, asked = play(ONE_GPU, code)
+        assert asked == ["nvmlDeviceGetHandleByUUID", "nvmlDeviceGetMemoryInfo_v2"]
+        assert (now.used, now.free, now.capacity) == (2 * GIB, 6 * GIB, 8 * GIB)
+        assert (now.uuid, now.name, now.device) == (before.uuid, before.name, before.device)
+        assert now.processes is None  # those of before may be others by now
+
+    def test_an_older_driver_counts_its_share_as_before(self, play: Play) -> None:
+        code = "(device,) = driver.read().devices\ntell([device.used, driver.read_memory(device).used])"
+        used, again = play(ONE_GPU + "missing nvmlDeviceGetMemoryInfo_v2\n", code)
+        assert used == again == 6 * GIB + GIB // 2
+
+    def test_a_part_of_a_gpu_is_read_as_itself(self, play: Play) -> None:
+        code = "tell([driver.read_memory(one) for one in driver.read().devices])"
+        assert [row.capacity for row in play(MIG, code)] == [80 * GIB, 20 * GIB, 10 * GIB]
+
+    def test_after_other_code_has_shut_nvml_down(self, play: Play) -> None:
+        code = """
+            import pynvml
+            (device,) = driver.read().devices
+            pynvml.nvmlShutdown()
+            tell([driver.read_memory(device), started()])
+        """
+        now, starts = play(ONE_GPU, code)
+        assert (now.used, starts) == (6 * GIB, 1)
+
+    @pytest.mark.parametrize("fault", ["error nvmlDeviceGetMemoryInfo_v2 15\nerror nvmlDeviceGetMemoryInfo 15", ""])
+    def test_a_gpu_that_is_lost_or_gone_gives_nothing(self, play: Play, fault: str) -> None:
+        then = f"{ONE_GPU}{fault}" if fault else "gpu GPU-9 8GiB A"
+        code = f"(device,) = driver.read().devices\nscenario({then!r})\ntell(driver.read_memory(device))"
+        assert play(ONE_GPU, code) is None
+
+
 HOUR = 3_600_000  # milliseconds: who waits for that is ended by `run_code`
 LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
 
@@ -482,6 +525,14 @@ class TestDriverThatHangs:
         code = "tell([driver.read() for _ in range(50)])\ndriver.close()"
         readings = play(f"{ONE_GPU}slow {function} {HOUR}", code)
         assert [(one.devices, one.note) for one in readings] == [([], LATE)] * 50
+
+    def test_reading_the_memory_again_ends(self, play: Play) -> None:
+        code = f"""
+            (device,) = driver.read().devices
+            scenario({ONE_GPU!r} + "slow nvmlDeviceGetHandleByUUID {HOUR}")
+            tell([driver.read_memory(device) for _ in range(50)])
+        """
+        assert play(ONE_GPU, code) == [None] * 50
 
     def test_closing_ends(self, play: Play) -> None:
         code = f"""

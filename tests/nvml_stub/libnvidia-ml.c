@@ -289,6 +289,14 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *place, handle *h) {
   return done(NOT_FOUND);
 }
 
+int nvmlDeviceGetHandleByUUID(const char *uuid, handle *h) {
+  int code = begin("nvmlDeviceGetHandleByUUID", NOBODY);
+  if (code) return done(code);
+  for (int i = 0; i < device_count; i++)
+    if (!strcmp(devices[i].uuid, uuid)) return *h = (handle)(size_t)(i + 1), done(OK);
+  return done(NOT_FOUND);
+}
+
 int nvmlDeviceGetName(handle h, char *name, unsigned length) {
   device *d;
   int code = begin_device("nvmlDeviceGetName", h, &d);

@@ -132,6 +132,26 @@ class TestPlan:
     def test_releasing_is_offered_even_where_nothing_was_found(self) -> None:
         assert told(plans_for()) == [("release-failed-cell", "", None, None, None)]
 
+    @pytest.mark.parametrize("requested", [None, GIB // 2])
+    def test_what_gives_nothing_back_is_offered_for_nothing(self, requested: int | None) -> None:
+        """The cell, unchanged, has failed in the same room, whatever it asked for, and though that was free."""
+        event = replace(EVENT, requested=requested)
+        rows = (holding("variable", "texts", GIB), holding("failed_cell", "row", 4096))
+        assert [one.fix for one in plans_for(*rows, event=event)] == ["delete-variable"]
+        (alone,) = plans_for(rows[1], event=event)  # then it is told, among what would not be enough
+        assert (alone.fix, alone.predicted, alone.verdict) == ("release-failed-cell", 4096, "again")
+        cached = AllocatorMemory(framework="pytorch", backend="cuda", allocated=GIB, reserved=2 * GIB, inactive_split=0)
+        (release,) = [one for one in plans_for(*rows, event=event, allocator=cached) if not one.subject]
+        assert release.verdict == "may"  # a cache comes back
+
+    def test_nothing_is_said_of_what_comes_back_where_nobody_reads_the_device(self) -> None:
+        found = replace(held(holding("variable", "x", GIB)), everywhere=True)
+        snapshot = replace(SNAPSHOT, holdings=found, device=None, allocator=None)
+        event = replace(EVENT, requested=None, free=None, capacity=None)
+        plans = plan(CATALOG, event, snapshot, diagnose(event, snapshot))
+        (release,) = [one for one in plans if one.fix == "release-failed-cell"]
+        assert (release.predicted, release.verdict) == (None, "may")
+
     def test_a_request_that_is_too_large_fits_after_nothing(self) -> None:
         event = replace(EVENT, requested=9 * GIB, phase="load", call=CALL)
         found = told(plans_for(FAILED, holding("variable", "x", GIB), event=event))

@@ -55,6 +55,28 @@ def test_a_case_is_as_its_schema_says(anonymize: bool) -> None:
     assert found["outcomes"]
 
 
+def test_what_a_message_carries_is_the_same_but_shorter() -> None:
+    whole, brief = record_of(rich_case(), CATALOG), record_of(rich_case(), CATALOG, brief=True)
+    valid(json.dumps(brief))
+    assert len(json.dumps(brief)) < 0.8 * len(json.dumps(whole))
+    assert brief["event"] == whole["event"]
+    assert brief["diagnosis"] == whole["diagnosis"]
+    for short, long in zip(brief["fixes"], whole["fixes"], strict=True):
+        assert short.items() <= long.items()
+        assert {"number", "title", "verdict", "applicability", "code", "exact"} <= set(short)
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_nothing_unknown_or_empty_is_in_it(brief: bool) -> None:
+    def values(found: object) -> list[object]:
+        inner = list(found.values()) if isinstance(found, dict) else found if isinstance(found, list) else []
+        return [*inner, *(deep for one in inner for deep in values(one))]
+
+    found = record_of(rich_case(), CATALOG, brief=brief)
+    assert not [one for one in values(found) if one in (None, "", [])]
+    assert found["anonymized"] is False  # which is known
+
+
 def test_a_schema_that_refuses() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     found = record_of(rich_case(), CATALOG)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.memory import MemorySnapshot, Segment
 from nb_oomhelper.showing import frontends
-from nb_oomhelper.showing.frontends import FRONTENDS, Actions, _diff, _html, _markup, _static, _text
+from nb_oomhelper.showing.frontends import FRONTENDS, Actions, _diff, _html, _markup, _static, _style, _text
 from nb_oomhelper.showing.markup import plain
 from nb_oomhelper.showing.report import Part, Report, write
 from nb_oomhelper.showing.wording import say
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.plain
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 NOT_FRONTENDS = {
     *("_widgets", "__init__", "_actions", "_clicks", "_entry_forms", "_foresee", "_readout", "_live"),
-    *("_body", "_elsewhere", "_fix_list", "_diff", "_markup", "_static", "_terminal"),
+    *("_body", "_elsewhere", "_fix_list", "_diff", "_markup", "_static", "_style", "_terminal"),
 }  # what they share, and %gpumem --live
 SPARSE = Report(
     language="en",
@@ -164,18 +164,29 @@ class TestHtml:
     def test_no_bar_without_parts(self) -> None:
         assert Page(_html.bar((), f"when {SCRIPT}")).text == f"when {SCRIPT}"
 
-    def test_the_style_needs_nothing_from_outside(self) -> None:
-        style = _html.style()
+    @pytest.mark.parametrize("sheet", [_style.of_report, _style.of_panel])
+    def test_the_style_needs_nothing_from_outside(self, sheet: Callable[[], str]) -> None:
+        style = sheet()
         assert "</style" not in style.removesuffix("</style>")
         assert not re.search(r"url\(|@import|expression\(", style)
+        assert not re.search(r"/\*|\n|  ", style)  # what only its writers read stays out of notebooks
         for kind in get_args(get_type_hints(Segment)["kind"]):
             assert re.search(rf"\.oomh-{kind}\b", style), kind
 
     def test_colours_come_from_the_theme(self) -> None:
-        """Every colour has a variable of JupyterLab's in front of it, or is one of our own that has."""
-        for line in _html.style().splitlines():
-            if re.search(r"#[0-9a-fA-F]{3,8}\b", line):
-                assert "var(--jp" in line or line.strip().startswith("--"), line
+        """Every colour has a variable of JupyterLab's in front of it."""
+        found = [one for one in re.split("[;{}]", _style.of_panel()) if re.search(r"#[0-9a-fA-F]{3,8}\b", one)]
+        assert len(found) > 5
+        assert [one for one in found if "var(--jp" not in one] == []
+
+    def test_a_report_needs_the_rules_of_panels_for_nothing(self) -> None:
+        """A saved notebook has the first sheet alone: what gives a class its looks must be there."""
+        report = write(rich_case(), catalog(), "en")
+        solved = replace(report, solved=True, tried="x")
+        used = set(re.findall(r"oomh-[a-z_-]+", "".join(_static.render(one) for one in (report, solved))))
+        assert {"oomh-fix", "oomh-why", "oomh-code", "oomh-folds"} <= used
+        ours, all_rules = (set(re.findall(r"\.(oomh-[a-z_-]+)", one())) for one in (_style.of_report, _style.of_panel))
+        assert used & all_rules - ours == set()
 
 
 # -- text ------------------------------------------------------------------------------------------------------------

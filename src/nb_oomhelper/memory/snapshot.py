@@ -100,6 +100,34 @@ def take_snapshot(
     )
 
 
+def take_again(
+    driver: Driver, before: MemorySnapshot, *, backend: str, device: int | None, framework: str
+) -> MemorySnapshot:
+    """Read what is used and free of a device again: what cannot have changed and who is on it is not asked for.
+
+    Args:
+        driver: The door to NVML.
+        before: The device as it was read before.
+        backend, device, framework: As for `take_snapshot`.
+
+    Returns:
+        A snapshot of a GPU without processes and host; where the driver's figures cannot be had so, a whole one.
+    """
+    row = driver.read_memory(before.device) if backend == "cuda" and before.device is not None else None
+    if row is None:
+        return take_snapshot(driver, backend=backend, device=device, framework=framework, named=False)
+    found = allocators(backend, device, framework)
+    allocator = next((one for one in found if framework in ("", one.framework)), None)
+    return MemorySnapshot(
+        taken_at=time.time(),
+        driver=DriverReading(devices=(row,)),
+        host=HostMemory(),
+        device=row,
+        allocator=allocator,
+        others=tuple(one for one in found if one is not allocator),
+    )
+
+
 def snapshot_of(reading: DriverReading, device: DeviceMemory) -> MemorySnapshot:
     """One GPU of a reading, with its allocators and without host and holders. The driver is not asked again.
 

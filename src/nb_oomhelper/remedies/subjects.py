@@ -45,6 +45,7 @@ def find_subjects(fix: Fix, snapshot: MemorySnapshot, diagnosis: Diagnosis, note
             return
         released = failed | (held.of_kind("output_history") if "output_history" in fix.causes else frozenset())
         known = held.complete and held.everywhere and held.total and not released and not _of(diagnosis, "unnamed")
+        known = known and diagnosis.free is not None  # of a device that nobody reads, objects tell nothing either
         yield Subject("", {}, released, frees=0 if known else None)
     else:
         yield from _variables(fix, snapshot.releasable or 0, held, diagnosis, notebook)

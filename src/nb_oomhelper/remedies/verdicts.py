@@ -15,6 +15,7 @@ from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
 _ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
 _SMALL_STEPS = 8  # requests like the failed one, from which on a cell makes many, and nobody knows how many are to come
 _SPARE = 0.05  # of what the cell needs at least, so much more must be there before it is expected to run
+NOTHING = 1 << 20  # bytes by which a reading changes by itself: where less comes back, nothing does
 _FORESEEN: dict[str, Verdict] = {"fits": "runs", "tight": "may", "does_not": "again"}
 Loss = Literal[0, 1, 2, 3]
 
@@ -167,5 +168,10 @@ def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixP
 
 def without_idle(plans: Collection[FixPlan]) -> list[FixPlan]:
     """Leave out what gives nothing back and would not make the cell run, where there is anything else to do."""
-    useful = [one for one in plans if one.verdict != "again" or one.predicted != 0 or one.reruns or one.loads]
+    useful = [one for one in plans if one.verdict != "again" or not gives_nothing(one)]
     return useful or list(plans)
+
+
+def gives_nothing(plan: FixPlan) -> bool:
+    """Whether it is known that a plan gives nothing back; one that changes the cell, or is a load, is not for that."""
+    return plan.predicted is not None and plan.predicted < NOTHING and not plan.reruns and not plan.loads

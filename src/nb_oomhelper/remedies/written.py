@@ -45,6 +45,7 @@ class Written:
         frames: Those of the cell's names that stand for pandas' tables.
         numbers: Whole numbers by what is written for them.
         texts: What was read of the sources.
+        nodes: Functions found in them, by source, name and first line.
     """
 
     cell: Cell
@@ -59,6 +60,7 @@ class Written:
     frames: Mapping[str, Table] = field(default_factory=dict)
     numbers: Mapping[str, int] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)
+    nodes: dict[tuple[str, str, int | None], Function | None] = field(default_factory=dict)
 
     def read(self, source: str) -> SourceText | None:
         """Read a source, each once; None where it is no Python."""
@@ -67,9 +69,11 @@ class Written:
         return self.texts[source]
 
     def function(self, definition: Definition) -> tuple[SourceText, Function] | None:
-        """Read a function's source and find the function in it; None where it cannot be found."""
-        text = self.read(definition.source)
-        node = None if text is None else function_in(text, definition.name, definition.line)
+        """Read a function's source and find the function in it, once; None where it cannot be found."""
+        text, key = self.read(definition.source), (definition.source, definition.name, definition.line)
+        if text is not None and key not in self.nodes:
+            self.nodes[key] = function_in(text, definition.name, definition.line)
+        node = self.nodes.get(key)
         return None if text is None or node is None else (text, node)
 
     def definition_of(self, step: Step) -> Definition | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import NoneType, UnionType
@@ -118,36 +119,52 @@ class CaseRecord:
     outcomes: tuple[Outcome, ...]
 
 
-def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False) -> dict[str, Any]:
+def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False, brief: bool = False) -> dict[str, Any]:
     """Make plain data of a case, in English, without tokens, keys and home folders.
 
     Args:
         case: One error.
         catalog: The knowledge, which has the fixes' texts.
         anonymize: Put `name_1`, … in place of the names of the user's.
+        brief: Leave out what the rest of it is made of (single holders, and how the entry was chosen), and of a fix the
+            sentences that a report beside it has.
 
     Returns:
-        What `json.dumps` takes; sizes in bytes, None for unknown.
+        What `json.dumps` takes; sizes in bytes. What is unknown or empty is left out.
     """
     found = for_json(
         CaseRecord(
             format=_FORMAT,
-            nb_oomhelper=installed_version("nb-oomhelper") or "unknown",
+            nb_oomhelper=_own_version(),
             anonymized=anonymize,
             event=replace(case.event, message=case.event.message[:_MESSAGE]),
-            snapshot=_short(case.snapshot),
+            snapshot=_short(case.snapshot, 0 if brief else _ROWS),
             diagnosis=case.diagnosis,
             entry=_entry(case),
-            others=_others(case),
-            read=tuple(ReadRecord(condition=name, value=value) for name, value in case.choice.read),
-            fixes=tuple(_fix(plan, case, catalog) for plan in case.plans),
+            others=() if brief else _others(case),
+            read=() if brief else tuple(ReadRecord(condition=name, value=text) for name, text in case.choice.read),
+            fixes=tuple(_fix(plan, case, catalog, brief) for plan in case.plans),
             outcomes=tuple(case.outcomes),
         )
     )
     plain: dict[str, Any] = blanked(found)
     for fix, before in zip(plain["fixes"], found["fixes"], strict=True):
         fix["exact"] = fix["code"] == before["code"]
-    return anonymized(plain, names_of(case)) if anonymize else plain
+    known: dict[str, Any] = _known(plain)
+    return anonymized(known, names_of(case)) if anonymize else known
+
+
+@functools.cache
+def _own_version() -> str:
+    """That of this package, which stays while it is loaded; to look it up takes as long as all else here."""
+    return installed_version("nb-oomhelper") or "unknown"
+
+
+def _known(value: Any) -> Any:
+    """Without what is unknown or empty, which would be a third of it."""
+    if isinstance(value, dict):
+        return {name: _known(one) for name, one in value.items() if one is not None and one not in ("", [])}
+    return [_known(one) for one in value] if isinstance(value, list) else value
 
 
 def to_json(case: Case, catalog: Catalog, *, anonymize: bool = False) -> str:
@@ -161,14 +178,14 @@ def to_json(case: Case, catalog: Catalog, *, anonymize: bool = False) -> str:
     return json.dumps(record_of(case, catalog, anonymize=anonymize), indent=2, ensure_ascii=False)
 
 
-def _short(snapshot: MemorySnapshot) -> MemorySnapshot:
-    """Without what is only of use to a running kernel: addresses, and caches block by block."""
+def _short(snapshot: MemorySnapshot, rows: int) -> MemorySnapshot:
+    """With so many holders; what is only of use to a running kernel is left out: addresses, caches block by block."""
     held = snapshot.holdings
     return replace(
         snapshot,
         allocator=None if snapshot.allocator is None else _whole(snapshot.allocator),
         others=tuple(_whole(one) for one in snapshot.others),
-        holdings=replace(held, rows=held.rows[:_ROWS], shares=(), addresses=()),
+        holdings=replace(held, rows=held.rows[:rows], shares=(), addresses=()),
     )
 
 
@@ -216,18 +233,18 @@ def _others(case: Case) -> tuple[OtherRecord, ...]:
     )
 
 
-def _fix(plan: FixPlan, case: Case, catalog: Catalog) -> FixRecord:
+def _fix(plan: FixPlan, case: Case, catalog: Catalog, brief: bool) -> FixRecord:
     row = say_fix(case, plan, catalog, "en")
     return FixRecord(
         number=plan.number,
         fix=plan.fix,
         title=row.title,
-        note=row.note,
-        effect=row.effect,
+        note="" if brief else row.note,
+        effect="" if brief else row.effect,
         verdict=plan.verdict,
-        verdict_text=row.verdict,
+        verdict_text="" if brief else row.verdict,
         applicability=plan.applicability,
-        loses=row.loses,
+        loses="" if brief else row.loses,
         code=plan.code,
         exact=True,  # until it is blanked
         predicted=plan.predicted,
@@ -248,15 +265,22 @@ def _schema(hint: Any) -> dict[str, Any]:
     if is_dataclass(hint):
         hints = get_type_hints(hint)
         names = [one.name for one in fields(hint)]
-        return {"type": "object", "properties": {name: _schema(hints[name]) for name in names}, "required": names}
+        always = [name for name in names if not _may_be_left_out(hints[name])]
+        return {"type": "object", "properties": {name: _schema(hints[name]) for name in names}, "required": always}
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return {"anyOf": [_schema(one) for one in inner]}
+        kinds = [_schema(one) for one in inner if one is not NoneType]
+        return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     if origin is Literal:
         return {"enum": [*inner]}
     if origin is tuple and inner[-1] is not Ellipsis:
         return {"type": "array", "prefixItems": [_schema(one) for one in inner], "items": False}
     if origin is tuple:
         return {"type": "array", "items": _schema(inner[0])}
-    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
-    return {"type": kinds[hint]}
+    return {"type": {str: "string", bool: "boolean", int: "integer", float: "number"}[hint]}
+
+
+def _may_be_left_out(hint: Any) -> bool:
+    """Whether this may be unknown, or empty: a text, a list."""
+    inner = get_args(hint)
+    return hint in (str, Note) or get_origin(hint) is tuple or NoneType in inner or "" in inner

@@ -152,6 +152,8 @@ def _verdict(plan: FixPlan, case: Case, language: Language) -> str:
     why = _may if plan.verdict == "may" else _again
     needs, room = _needs(plan, case), _room(plan, case)
     said = {"needs": say_size(needs, language), "room": say_size(room, language)}
+    if said["needs"] == said["room"]:  # short by less than is shown
+        needs = None if plan.verdict == "again" else needs
     return say(f"verdict.{why(plan, needs, room)}", language, **said)
 
 

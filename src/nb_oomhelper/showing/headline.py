@@ -195,7 +195,10 @@ def _no_cure(case: Case, parts: list[str], language: Language) -> str:
         parts = [say("headline.no_cure_grows", language)]
     elif needs is not None and room is not None and room < needs and case.diagnosis.load is None:
         sizes = {"needs": _bold(needs, language), "room": _bold(room, language)}
-        parts = parts[:1] if _is_too_large(case) else [say("headline.no_cure_needs", language, **sizes)]
+        if _is_too_large(case):
+            parts = parts[:1]
+        elif sizes["needs"] != sizes["room"]:  # else it is short by less than is shown
+            parts = [say("headline.no_cure_needs", language, **sizes)]
     change = _change(case, language, grows=grows)
     return say("headline.no_cure", language, why=say_row(parts, language), change=change)
 

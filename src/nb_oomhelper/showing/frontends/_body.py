@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from nb_oomhelper.case import Case
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import Outcome
-from nb_oomhelper.showing.frontends import _html
+from nb_oomhelper.showing.frontends import _html, _style
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._clicks import Clicks
 from nb_oomhelper.showing.frontends._elsewhere import Elsewhere
@@ -100,7 +100,7 @@ class Body:
         self._rows = FixList(report, buttons, *starts, self._panel.arrange, cell=bool(self.case.cell))
         self._elsewhere = Elsewhere(self.case, self._actions, buttons, self._clicks.start_work, self.show_outcome)
         self._elsewhere.write(language)
-        self._picture = parts.html(_html.style() + _html.picture(report))
+        self._picture = parts.html(_style.of_panel() + _html.picture(report))
         self._now = parts.html("", hidden=True)
         self._folds = parts.html(_html.folds(report))
         entry = self.case.match.entry if self.case.match else None
@@ -112,7 +112,7 @@ class Body:
         report = self.report()
         self._head.value = _html.top(report)
         self._rows.write(report)
-        self._picture.value = _html.style() + _html.picture(report)
+        self._picture.value = _style.of_panel() + _html.picture(report)
         self._folds.value = _html.folds(report)
         self._forms.write(report.language)
         self._elsewhere.write(report.language)

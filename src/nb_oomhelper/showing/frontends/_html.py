@@ -5,9 +5,7 @@ Everything from outside is escaped here, at the last step before it becomes mark
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
-from importlib import resources
 
 from nb_oomhelper.showing.cause_text import CauseRow
 from nb_oomhelper.showing.entry_text import Aside
@@ -18,13 +16,6 @@ from nb_oomhelper.showing.report import Part, Report
 from nb_oomhelper.showing.wording import say
 
 _NOT_HELD = ("limit", "too_large")  # their bytes are held by nobody: a bar beside the holders' would mislead
-
-
-@functools.cache
-def style() -> str:
-    """The style sheet, as an element."""
-    file = resources.files("nb_oomhelper.showing.frontends").joinpath("panel.css")
-    return f"<style>{file.read_text('utf-8')}</style>"
 
 
 def head(report: Report) -> str:
@@ -132,7 +123,7 @@ def cause_rows(report: Report) -> str:
 def _why(why: CauseRow) -> str:
     mini = f'<i class="oomh-mini oomh-mini-{why.kind}" style="width:{max(2.0, 100 * why.share):.1f}%"></i>'
     mini = "" if why.kind in _NOT_HELD or not why.share else mini
-    return f'<tr><td class="oomh-b">{mini}</td><td class="oomh-n">{rich(why.size)}</td><td>{rich(why.text)}</td></tr>'
+    return f"<tr><td>{mini}</td><td>{rich(why.size)}</td><td>{rich(why.text)}</td></tr>"
 
 
 def fix(row: FixRow, inline: bool = False) -> str:
@@ -142,17 +133,17 @@ def fix(row: FixRow, inline: bool = False) -> str:
         row: The fix in words.
         inline: In few lines: without its note, but with what is changed where that is short.
     """
-    good = {"runs": "oomh-ok", "may": "", "again": "oomh-warn"}[row.plan.verdict]
+    good = {"runs": "oomh-ok", "may": None, "again": "oomh-warn"}[row.plan.verdict]
     origin = f' <span class="oomh-mute">{rich(row.origin)}</span>' if row.origin else ""
-    mark = {"safe": "oomh-ok", "unsafe": "oomh-warn", "display_only": ""}[row.plan.applicability]
-    verdict = f'<span class="{good}">{rich(row.verdict)}</span>' if row.verdict else ""
+    mark = {"safe": " oomh-ok", "unsafe": " oomh-warn", "display_only": ""}[row.plan.applicability]
+    verdict = f'<span class="{good}">{rich(row.verdict)}</span>' if good and row.verdict else rich(row.verdict)
     effect = " · ".join(part for part in (rich(row.effect), verdict) if part)
     note = f'<br><span class="oomh-mute">{lines([row.rates, row.note])}</span>'
     shown_only = row.plan.applicability == "display_only"  # then the note says why, and what to do
     beside = short_change(row) if inline and not shown_only else note
     return (
         f'<div class="oomh-fix"><span class="oomh-mute">{row.plan.number}</span> '
-        f'<span><b>{rich(row.title)}</b> <span class="oomh-chip {mark}">{rich(row.label)}</span>{origin}'
+        f'<span><b>{rich(row.title)}</b> <span class="oomh-chip{mark}">{rich(row.label)}</span>{origin}'
         f"{effect and f'<br>{effect}'}{beside}</span></div>"
     )
 
@@ -194,8 +185,8 @@ def dead_ends(report: Report) -> str:
 
 def entry(report: Report) -> str:
     """The entry that bears on it, and what it claims; folded, what it advises here, and what was passed over."""
-    said = f'{rich(report.entry)} <span class="oomh-mute">{rich(report.claims)}</span>'
-    return f'<div class="oomh-entry">{said}{"".join(map(_aside, report.asides))}</div>'
+    claims = f' <span class="oomh-mute">{rich(report.claims)}</span>' if report.claims else ""
+    return f'<div class="oomh-entry">{rich(report.entry)}{claims}{"".join(map(_aside, report.asides))}</div>'
 
 
 def _aside(aside: Aside) -> str:

@@ -17,7 +17,7 @@ from nb_oomhelper.memory.snapshot import read_driver, snapshot_of, take_snapshot
 from nb_oomhelper.memory.usage import MemoryUsage
 from nb_oomhelper.poll import WORKER, Repeat
 from nb_oomhelper.records.memory import Segment
-from nb_oomhelper.showing.frontends import _html, _text
+from nb_oomhelper.showing.frontends import _html, _style, _text
 from nb_oomhelper.showing.frontends._widgets import view_of
 from nb_oomhelper.showing.notes import say_notes
 from nb_oomhelper.showing.report import bar
@@ -47,7 +47,7 @@ def read_devices(driver: Driver, language: Language) -> Reading:
         driver: The door to NVML.
         language: Of the labels.
     """
-    reading = read_driver(driver)
+    reading = read_driver(driver, named=False)
     host = take_snapshot(driver, backend="host", device=None)
     gpus = [
         (" · ".join(filter(None, (f"GPU {row.nvml_index}", row.name))), segments(snapshot_of(reading, row), "cuda"))
@@ -176,4 +176,4 @@ class Live:
         blocks = [
             _html.section(label) + _html.bar(bar(parts, self._language), caption) for label, parts in self._last.bars
         ]
-        self._bars.value = _html.style() + "".join(blocks) + _html.notes(self._last.notes)
+        self._bars.value = _style.of_panel() + "".join(blocks) + _html.notes(self._last.notes)

@@ -77,7 +77,7 @@ def data_of(case: Case, actions: Actions) -> dict[str, Any]:
     try:
         from nb_oomhelper.showing.case_record import MIME, record_of
 
-        return {MIME: record_of(case, actions.catalog())}
+        return {MIME: record_of(case, actions.catalog(), brief=True)}  # it stays in the notebook's file
     except Exception:
         _log.debug("no record of a case", exc_info=True)
         return {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.showing.fix_text import FixRow
-from nb_oomhelper.showing.frontends import _html
+from nb_oomhelper.showing.frontends import _html, _style
 from nb_oomhelper.showing.frontends._diff import whole_code
-from nb_oomhelper.showing.frontends._markup import escape, rich
+from nb_oomhelper.showing.frontends._markup import escape
 from nb_oomhelper.showing.report import Report
 from nb_oomhelper.showing.wording import say
 
@@ -24,7 +24,7 @@ def render(report: Report, case: str = "") -> str:
     said = "" if report.solved else _html.headline(report) + _html.tried(report)
     lead = _fix(report.lead, language, first=True) if report.lead else ""
     return (
-        f'{_html.style()}{_one_of_both(case)}<div class="oomh oomh-static{mark}" lang="{language}">{seen}'
+        f'{_style.of_report()}{_one_of_both(case)}<div class="oomh oomh-static{mark}" lang="{language}">{seen}'
         f"{_html.head(report)}{said}{_html.outcome(report.outcomes)}{lead}{_html.picture(report)}{_html.advice(report)}"
         f'<div class="oomh-folds">{_others(report)}{_html.folds(report)}</div></div>'
     )
@@ -52,7 +52,8 @@ def _one_of_both(case: str) -> str:
 
 def _fix(row: FixRow, language: Language, *, first: bool = False) -> str:
     """A fix where there are no buttons: what is typed in their place, and its code."""
-    typed = "" if row.plan.applicability == "display_only" or row.done else f"`%oom fix {row.plan.number}`"
+    runs = row.plan.applicability != "display_only" and not row.done
+    typed = f"<span><code>%oom fix {row.plan.number}</code></span>" if runs else ""
     code_of = _html.fold(say("fold.code", language), whole_code(row, language, noted=first))
-    by_hand = f'<div class="oomh-by-hand"><span>{rich(typed)}</span>{code_of}</div>'
+    by_hand = f'<div class="oomh-by-hand">{typed}{code_of}</div>'
     return f'<div class="oomh-row">{_html.fix(row, inline=first)}{by_hand}</div>'
