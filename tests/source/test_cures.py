@@ -67,6 +67,7 @@ def parts(**named: Element) -> Element:
 
 
 RECORD = Element("parts", {0: OTHER, "step": OTHER, 1: GRAPH, "out": GRAPH}, maker="Result")
+LEVELS = Element("parts", {0: GRAPH, 1: GRAPH})
 PAIR = Element("parts", {0: OTHER, 1: parts(out=GRAPH, name=OTHER)})
 
 
@@ -99,6 +100,9 @@ PAIR = Element("parts", {0: OTHER, 1: parts(out=GRAPH, name=OTHER)})
             'losses.append((step, {"out": out.detach(), "name": x}))',
         ),
         ("losses", PAIR, "losses.append((x, dict(out=f(x))))", "losses.append((x, dict(out=f(x).detach())))"),
+        ("losses", LEVELS, "losses.append([f(x) for x in xs])", "losses.append([f(x).detach() for x in xs])"),
+        ("losses", LEVELS, "losses.append(tuple(f(x) for x in xs))", "losses.append(tuple(f(x).detach() for x in xs))"),
+        ("losses", PAIR, "losses.append([f(x) for x in xs])", None),  # one of them is no tensor
         ("losses", PAIR, "losses.append(made)", None),  # a tuple has no detach()
         ("losses", PAIR, "losses.append(f(x, dict(out=y)))", None),
         ("losses", RECORD, "losses.append(Result(step, out))", "losses.append(Result(step, out.detach()))"),

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.flows import reached_from
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, last_name, pairs, parents_of, walk
+from nb_oomhelper.source.tree import is_at, last_name, made_alike, pairs, parents_of, walk
 
 _ADDS = frozenset({"append", "appendleft", "add"})
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)  # `.item()` can be written right behind them
@@ -226,6 +226,9 @@ def _with_graph(node: ast.expr, element: Element | None, losses: frozenset[str])
     if element is None:
         if isinstance(node, ast.Name) and node.id in losses:
             yield node, True
+    elif element.kind == "parts" and (made := made_alike(node)) is not None:
+        kinds = [*element.parts.values()]
+        yield from _with_graph(made, kinds[0], losses) if kinds and kinds == kinds[:1] * len(kinds) else ()
     elif element.kind == "parts":
         for key, part in written_parts(node, element.maker):
             if key in element.parts:

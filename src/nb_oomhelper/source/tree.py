@@ -176,3 +176,14 @@ def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
             yield target, node.value
         elif isinstance(node.value, (ast.Tuple, ast.List)) and len(node.value.elts) == len(target.elts):
             yield from zip(target.elts, node.value.elts, strict=True)
+
+
+def made_alike(node: ast.expr) -> ast.expr | None:
+    """Give what each member of a list is that a comprehension makes: `[f(x) for x in xs]`, `tuple(f(x) for x in xs)`.
+
+    Args:
+        node: What may be one; None of anything else.
+    """
+    if isinstance(node, ast.Call) and last_name(node.func) in ("tuple", "list") and len(node.args) == 1:
+        node = node.args[0]
+    return node.elt if isinstance(node, (ast.ListComp, ast.GeneratorExp)) else None
