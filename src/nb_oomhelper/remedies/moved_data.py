@@ -12,6 +12,7 @@ from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import growing, moving, moving_last
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.to_host import is_only_collected
 from nb_oomhelper.source.tree import last_name, pairs, walk
 
@@ -33,15 +34,26 @@ def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, place
             # what the code does with the batches comes after the error: nobody has seen what it needs
             yield Mistake(kind="move_batches", subject=found[0], place=place, edits=found[1], in_cell=True)
         elif found is None and (found := moving_last.host_first(place.text, place.body, place.line)):
+            later = [edit for line in _lines_after(place) for edit in _host_first(place, line)]
             yield Mistake(
                 kind="move_last",
                 subject=found[0],
                 place=place,
-                edits=found[1],
-                explains=_beside_result(event, shortage, place),
+                edits=[*found[1], *later],
+                explains=None if later else _beside_result(event, shortage, place),  # nobody has seen what those need
                 in_cell=True,
             )
         yield from _joined(written, event, shortage, places, place)
+
+
+def _lines_after(place: Place) -> list[int]:
+    """The lines of the statements after the one that was running."""
+    return [node.lineno for node in place.body if node.lineno > (place.line or 0)]
+
+
+def _host_first(place: Place, line: int) -> list[Edit]:
+    found = moving_last.host_first(place.text, place.body, line)
+    return [] if found is None else found[1]
 
 
 def _is_read_elsewhere(written: Written, place: Place, names: str) -> bool:
