@@ -25,6 +25,7 @@ TABLE = pd.DataFrame(
         "kind": _RNG.choice([*"abc"], COUNT),
     }
 )
+WIDE = np.arange(7.0)
 ITEMS = pd.DataFrame({"item": np.arange(60), "weight": _RNG.random(60)})
 
 
@@ -44,6 +45,8 @@ def _check(made: Any, whole: Any) -> None:
         ({}, lambda t: t.merge(ITEMS, on="item")),
         ({}, lambda t: t[t["price"] > 1][["user"]]),
         ({}, lambda t: t.set_index("kind")["price"] * 2),
+        ({}, lambda t: t["price"].to_numpy()[:, None] - WIDE),
+        ({"by": "user"}, lambda t: t.groupby("user")["price"].mean().to_numpy()),
         ({"by": "user"}, lambda t: t.merge(ITEMS, on="item").groupby("user")[["price", "weight"]].mean()),
         ({"by": "user"}, lambda t: t.groupby("user").agg({"price": ["mean", "std"], "kind": "first"}).reset_index()),
         ({"by": "user"}, lambda t: t.groupby("user")["price"].transform("mean")),
@@ -98,6 +101,8 @@ def test_pairs_of_a_table_with_itself() -> None:
     [
         ({}, lambda t: t.groupby("user")["price"].mean()),
         ({}, lambda t: t["price"].cumsum()),
+        ({}, lambda t: t["price"].to_numpy() / t["price"].to_numpy().max()),
+        ({}, lambda t: t["price"].to_numpy()[t["price"].to_numpy() > 0]),
         ({}, lambda t: t["price"] - t["price"].mean()),
         ({}, lambda t: t.drop_duplicates("item")),
         ({"agg": "sum"}, lambda t: t.groupby("item")["user"].nunique()),

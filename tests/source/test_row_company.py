@@ -13,6 +13,7 @@ from nb_oomhelper.source.row_company import (
     given_rows,
     looks_up_others,
     repeats_rows,
+    takes_columns,
 )
 
 pytestmark = pytest.mark.plain
@@ -125,3 +126,19 @@ def test_what_gets_rows_and_nobody_has_read(code: str, unknown: bool) -> None:
 )
 def test_rows_that_are_repeated(code: str, several: bool) -> None:
     assert repeats_rows(ast.parse(code).body, {"x"}) is several
+
+
+@pytest.mark.parametrize(
+    ("code", "taken"),
+    [
+        ('y = f(t.lat.values, t["lon"].to_numpy())', True),
+        ("y = f(x)", True),
+        ("y = f(t)", False),
+        ("y = f(t.lat)", False),
+        ("y = f(t.lat.values, t)", False),
+        ("y = f(t.values)", False),
+        ("y = f(t[mask].values)", False),
+    ],
+)
+def test_columns_as_arrays(code: str, taken: bool) -> None:
+    assert takes_columns(ast.parse(code).body[0], "t") is taken

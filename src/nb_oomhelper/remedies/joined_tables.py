@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nb_oomhelper.errors import RowsError
+from nb_oomhelper.remedies.joined_rows import is_same
 from nb_oomhelper.remedies.totals import Way
 
 _WAYS = ("as made", "numbered", "as the table", "by index")
@@ -129,6 +130,8 @@ def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
     pandas = sys.modules["pandas"]
     if type(made) is not type(whole):
         return False
+    if isinstance(whole, sys.modules["numpy"].ndarray):
+        return is_same(made, whole, values=values)
     if not isinstance(whole, (pandas.DataFrame, pandas.Series)):
         made, whole = pandas.Series(made), pandas.Series(whole)
     if made.shape[1:] != whole.shape[1:] or (values and made.shape != whole.shape):

@@ -23,6 +23,7 @@ from nb_oomhelper.source.row_company import (
     given_rows,
     looks_up_others,
     repeats_rows,
+    takes_columns,
 )
 from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, joined_after, rows_apart
 from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
@@ -78,6 +79,8 @@ def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
 
 
 def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
+    if (of_frame := _of_frame(written, place, graph=graph)) is not None:
+        return of_frame
     tables = _tables(written, place)
     large = _by_first_axis(written)
     counts = {rows for rows in tables.values() if rows >= _FEW}
@@ -95,6 +98,24 @@ def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | Non
             others,
             no_grad=graph,
         )
+        if found is not None:
+            return found
+    return None
+
+
+def _of_frame(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
+    """A statement of the cell that computes with columns of one DataFrame as arrays: `distances(trips.lat.values)`."""
+    for name, frame in written.frames.items() if place.definition is None and not graph else ():
+        if frame.rows < _FEW:
+            continue
+        aligned = {one for one, (count, _) in written.rows.items() if count == frame.rows} - {name}
+
+        def is_apart(node: ast.stmt, name: str = name, aligned: set[str] = aligned) -> bool:
+            if not takes_columns(node, name) or cures.words_in(node) & aligned or not _leads_on(written, place):
+                return False
+            return is_at(node, place.line or 0) and _is_apart(written, node, {name}, ())
+
+        found = rows_apart(place.text, place.body, place.line or 0, [name], is_apart)
         if found is not None:
             return found
     return None
@@ -142,7 +163,7 @@ def _is_apart(written: Written, node: ast.stmt, rows: set[str], tables: Collecti
             return False
         if calls_unknown(function.body, of_rows, own | given | models_in(written)):
             return False
-    return not mixed & cures.words_in(node) and not written.frames.keys() & cures.words_in(node)
+    return not mixed & cures.words_in(node) and all(takes_columns(node, one) for one in written.frames)
 
 
 def _keeps_company(body: Sequence[ast.AST], rows: set[str], tables: Collection[str] = ()) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
+from nb_oomhelper.remedies.joined_rows import Joined
 from nb_oomhelper.remedies.joined_tables import arranged, arrangement_of, joined, total
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
 from nb_oomhelper.remedies.totals import Agg, Totals
@@ -36,7 +37,7 @@ def table_in_parts(function: Callable[..., Any], table: Any, parts: int, by: Seq
     """
     if {*by} - {*table.columns}:
         raise UsageError("in_parts: `by` names columns of the table")
-    work = _Rowwise(function) if agg is None else _Totaled(function, Totals(agg))
+    work = _Rowwise(function, in_order=not by) if agg is None else _Totaled(function, Totals(agg))
     rows = _Rows(table, by)
     few = _FEW_GROUPS if by else _FEW
     if rows.count < few:
@@ -44,29 +45,35 @@ def table_in_parts(function: Callable[..., Any], table: Any, parts: int, by: Seq
     ways = _try(work, rows, by, few=few, many=2 * rows.count // max(1, parts))
     done, size, made = 0, max(1, -(-rows.count // max(1, parts))), list[Any]()
     while done < rows.count:
-        one = attempt(work.part, [rows.part(done, done + size)], last=size == 1)
+        some = rows.part(done, done + size)
+        one = attempt(work.part, [some], last=size == 1)
         if one is None:
             size = -(-size // 2)
             continue
-        made = work.put(made, one[0])
+        made = work.put(made, one[0], done, len(some), len(table))
         done += size
-        del one
+        del one, some
     return arranged(work.end(made), table, ways)
 
 
 class _Rowwise:
-    """Rows come out of each part, and are put one behind the other."""
+    """Rows come out of each part, and are put one behind the other; those of arrays right where all of them lie."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, in_order: bool) -> None:
         self.function = self.part = self.whole = function
+        self._in_order = in_order
 
-    def put(self, made: list[Any], part: Any) -> list[Any]:
-        """Put what comes out of a part behind what came before."""
-        return [*made, part]
+    def put(self, made: list[Any], part: Any, start: int, count: int, total: int) -> list[Any]:
+        """Put what comes out of a part, `count` rows of `total`, behind what came before, of `start` rows."""
+        if not self._in_order or type(part) is not sys.modules["numpy"].ndarray:
+            return [*made, part]
+        whole = made[0] if made else Joined(total)
+        whole.put(start, count, part)
+        return [whole]
 
     def end(self, made: list[Any]) -> Any:
         """Give what came out of all."""
-        return joined(made)
+        return made[0].whole() if isinstance(made[0], Joined) else joined(made)
 
 
 class _Totaled:
@@ -85,7 +92,7 @@ class _Totaled:
         given = self.function(rows)
         return tuple(map(self._totals.of_all, given)) if type(given) is tuple else self._totals.of_all(given)
 
-    def put(self, made: list[Any], part: Any) -> list[Any]:
+    def put(self, made: list[Any], part: Any, *_of_rows: int) -> list[Any]:
         """Add a part's share to those before."""
         return [[self._added(*pair) for pair in zip(made[0], part, strict=True)]] if made else [part]
 
@@ -150,7 +157,9 @@ def _try(work: _Rowwise | _Totaled, rows: _Rows, by: Sequence[str], *, few: int,
             break
         many = max(few, many // 4)
     (first, second, together), drawn = found
-    ways = arrangement_of(work.end(work.put(work.put([], first), second)), together, chosen, values=not drawn)
+    made = work.put([], first, 0, len(parts[0]), len(chosen))
+    made = work.put(made, second, len(parts[0]), len(parts[1]), len(chosen))
+    ways = arrangement_of(work.end(made), together, chosen, values=not drawn)
     if ways is None:
         raise RowsError(DEPEND)
     return ways

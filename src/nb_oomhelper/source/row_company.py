@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
-from nb_oomhelper.source.tree import last_name, names_bound, names_in, root_name, walk
+from nb_oomhelper.source.tree import is_name, last_name, names_bound, names_in, root_name, walk
 
 _OF_FORM = frozenset({"ndim", "dim", "dtype", "device", "is_cuda", "is_sparse"})
 _ASK_FORM = frozenset({"isinstance", "hasattr", "is_tensor", "callable", "type"})
@@ -88,6 +88,23 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
             if tables and name in rows and isinstance(index, ast.Constant) and type(index.value) is int:
                 return True  # `query = vectors[17]`
     return False
+
+
+def takes_columns(node: ast.AST, frame: str) -> bool:
+    """Tell whether code reads nothing of a DataFrame but columns as arrays: `trips.lat.values`, `df["x"].to_numpy()`.
+
+    Args:
+        node: The code.
+        frame: The DataFrame's name.
+    """
+    parts = [one for one in ast.walk(node) if isinstance(one, ast.Attribute) and one.attr in ("values", "to_numpy")]
+    columns = [one.value for one in parts if isinstance(one.value, ast.Attribute) or _is_item(one.value)]
+    taken = {id(one.value) for one in columns}  # type: ignore[attr-defined]
+    return all(id(one) in taken for one in ast.walk(node) if is_name(one, frame))
+
+
+def _is_item(node: ast.AST) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and type(node.slice.value) is str
 
 
 def repeats_rows(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
