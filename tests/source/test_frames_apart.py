@@ -163,3 +163,24 @@ def test_a_changed_table_is_taken_as_it_is_then() -> None:
         'df["z"] = df["price"] * 2\n'
         'y = nb_oomhelper.in_parts(lambda df: df.merge(items, on="item").groupby("kind"), df, agg="size")'
     )
+
+
+def test_a_long_cell_is_read_in_few_steps() -> None:
+    lines = [f'a{at} = joined(df).groupby("k{at % 9}")["x"].transform("mean")' for at in range(300)]
+    text = read_text("\n".join(lines))
+    assert text is not None
+    joined = ast.parse("def joined(t):\n    return t.merge(items)").body[0]
+    assert isinstance(joined, ast.FunctionDef)
+    asked = []
+
+    def function(name: str) -> Function | None:
+        asked.append(name)
+        return joined if name == "joined" else None
+
+    frames_apart(text, text.tree.body, 150, "df", [f"k{at}" for at in range(9)], (), function)
+    assert 100 < len(asked) < 5000
+
+
+def test_what_stands_far_above_is_not_moved() -> None:
+    source = 'a = df.merge(items, on="item")\n' + "n = 3\n" * 40 + 'y = a.groupby("kind").size()'
+    assert _written(source, 42) is None

@@ -11,6 +11,7 @@ from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frames_apart import frames_apart
 
 _FEW = 1000  # rows: fewer do not fill memory
+_TABLES = 4  # that are tried, the largest first
 
 
 def find_tables_at_once(written: Written, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
@@ -25,7 +26,8 @@ def find_tables_at_once(written: Written, shortage: Shortage, places: list[Place
     if place is None:
         return
     frames = written.frames
-    for table in sorted(frames, key=lambda name: (name in written.cell.sets, -frames[name].rows)):
+    order = sorted(frames, key=lambda name: (name in written.cell.sets, -frames[name].rows))
+    for table in order[:_TABLES]:
         rows = frames[table].rows
         if rows < _FEW:
             continue

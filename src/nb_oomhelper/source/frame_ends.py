@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.frame_kinds import Reader
-from nb_oomhelper.source.frame_methods import ROWS, Kind, UnfitError, agg_of
+from nb_oomhelper.source.frame_methods import REDUCES, ROWS, Kind, UnfitError, agg_of
 from nb_oomhelper.source.row_company import BY_ROWS
-from nb_oomhelper.source.tree import last_name, names_bound, walk
+from nb_oomhelper.source.tree import last_name, names_bound
 
+_FAR = 20  # statements that are read after the one that failed
 _SOME_OF_EACH = frozenset({"head", "tail", "nth", "filter"})  # of groups: rows, with their old names
 
 
@@ -61,22 +62,22 @@ class Found:
         return [*self.some, *(one.node for one in self.ends)]
 
 
-def find_end(reader: Reader, some: list[ast.stmt], after: list[ast.stmt]) -> Found | None:
+def find_end(reader: Reader, body: list[ast.stmt], running: int, later: Sequence[Collection[str]]) -> Found | None:
     """Read statements up to the one that was running, and on until little is left of the rows.
 
     Args:
         reader: Knows the table.
-        some: The statements, the one that was running as the last.
-        after: Those after it.
+        body: The statements from the first that reads it.
+        running: Which of them was running.
+        later: The names that are read from each of them on; as the last one: from their end on.
 
     Returns:
         None where not even the first ones can be read.
     """
-    body, running = [*some, *after], len(some) - 1
     found = None if running else _one_call(reader, body[0])
     try:
-        for at, node in enumerate(body):
-            one = _ended_by_values(reader, body[:at], body[at:])
+        for at, node in enumerate(body[: running + _FAR]):
+            one = _ended_by_values(reader, body[:at], body[at:], later[at:])
             if one is not None and at + len(one.ends) > running:
                 found = _better(found, one)
             if found is not None and found.rank == _KEYED:
@@ -85,7 +86,7 @@ def find_end(reader: Reader, some: list[ast.stmt], after: list[ast.stmt]) -> Fou
             if running and at == 0 and _kinds(reader, names_bound([node])) == {"outside"}:  # it can stay where it is
                 return None
             if at >= running:
-                found = _better(found, _ended(reader, body[: at + 1], body[at + 1 :]))
+                found = _better(found, _ended(reader, body[: at + 1], later[at + 1]))
     except UnfitError:
         pass
     return found
@@ -112,7 +113,9 @@ def _one_call(reader: Reader, node: ast.stmt) -> Found | None:
     return Found(by=reader.by, some=[], ends=[End(node=node, value=value, total=False)], rank=_ROWS_OF_CALL)
 
 
-def _ended_by_values(reader: Reader, some: list[ast.stmt], after: list[ast.stmt]) -> Found | None:
+def _ended_by_values(
+    reader: Reader, some: list[ast.stmt], after: list[ast.stmt], later: Sequence[Collection[str]]
+) -> Found | None:
     """As many of the next statements as it takes until nothing else that was made is read: each needs little of it."""
     made, ends = names_bound(some), list[End]()
     for at, node in enumerate(after):
@@ -121,7 +124,7 @@ def _ended_by_values(reader: Reader, some: list[ast.stmt], after: list[ast.stmt]
             return None
         ends.append(end)
         gone = made - {one.name for one in ends}
-        if not gone & _read_in(after[at + 1 :]):
+        if gone.isdisjoint(later[at + 1]):
             keyed = end.total or last_name(end.value.func) not in _SOME_OF_EACH
             rank = _KEYED if keyed else _VALUE
             return Found(by=reader.by, some=[*some], ends=ends, gone=frozenset(gone), rank=rank)
@@ -146,7 +149,7 @@ def _end_in(reader: Reader, node: ast.stmt) -> End | None:
     if not isinstance(node, ast.Expr) and not plain:
         return None
     for one in ast.walk(node.value):  # type: ignore[attr-defined]
-        if not isinstance(one, ast.Call) or not (kind := _kind_of(reader, one)):
+        if not isinstance(one, ast.Call) or last_name(one.func) not in REDUCES or not (kind := _kind_of(reader, one)):
             continue
         of_groups = isinstance(one.func, ast.Attribute) and _kind_of(reader, one.func.value) == "groups"
         if kind == "total" or (kind == "fewer" and of_groups):
@@ -158,10 +161,10 @@ def _end_in(reader: Reader, node: ast.stmt) -> End | None:
     return None
 
 
-def _ended(reader: Reader, some: list[ast.stmt], rest: list[ast.stmt]) -> Found | None:
+def _ended(reader: Reader, some: list[ast.stmt], later: Collection[str]) -> Found | None:
     """Statements of which later ones read rows."""
-    bound, read = names_bound(some), _read_in(rest)
-    read |= {one.id for one in getattr(some[-1], "targets", ()) if isinstance(one, ast.Name)}
+    bound = names_bound(some)
+    read = {*later} | {one.id for one in getattr(some[-1], "targets", ()) if isinstance(one, ast.Name)}
     names = tuple(name for name in _in_order(some) if name in read)
     gone = frozenset(bound - {*names})
     fewer = _kinds(reader, names) == {"fewer"}
@@ -184,7 +187,3 @@ def _kind_of(reader: Reader, node: ast.expr) -> Kind | None:
 def _in_order(some: list[ast.stmt]) -> Iterator[str]:
     found = [one.id for node in some for one in getattr(node, "targets", ()) if isinstance(one, ast.Name)]
     yield from dict.fromkeys(found)
-
-
-def _read_in(body: list[ast.stmt]) -> set[str]:
-    return {one.id for one in walk(body) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}

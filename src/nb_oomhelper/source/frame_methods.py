@@ -48,6 +48,8 @@ _OF_GROUPS = frozenset(
     | {"nunique", "apply", "quantile", "any", "all", "prod", "head", "tail", "nth", "describe", "idxmax", "idxmin"}
     | {"filter", "value_counts", "skew", "nlargest", "nsmallest", "unique"}
 )
+REDUCES = _OF_GROUPS | _TOTALS
+"""The names of methods that make little of rows or groups."""
 _ACROSS = _TOTALS | frozenset({"std", "median", "nunique", "idxmax", "idxmin", "apply"})
 _ELEMENTWISE = frozenset(  # functions of NumPy's and pandas'
     {"abs", "log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "square", "sin", "cos", "tan", "arcsin", "arccos"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import textwrap
 from collections.abc import Callable, Collection, Iterator
 
@@ -15,6 +16,7 @@ from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.tree import is_long_text, last_name, names_in, walk
 
 _FUNCTION = "of_rows"
+_FAR, _STARTS, _GROUPINGS = 20, 4, 4  # statements before the one that failed, those to begin with, columns to try
 _STEPS = (ast.Assign, ast.AugAssign)
 _KEYS = {"groupby": "by", "merge": "on", "drop_duplicates": "subset"}  # methods, and how they are told columns
 
@@ -46,15 +48,24 @@ def frames_apart(
     if found is None or found[2] or _FUNCTION in text.text:
         return None
     block, at, _ = found
-    ways = []
+    ways, later = list[Found](), _read_later(block)
     for by in _groupings([*block[at:], *_called(block[at:], function)], columns):
-        for start in range(_first(block, at, table), at + 1):
+        for start in _starts(block, at, table):
             reader = Reader(by=by, barred=barred, function=function, names={table: "rows"}, given={table})
-            one = find_end(reader, block[start : at + 1], block[at + 1 :])
+            one = find_end(reader, block[start:], at - start, later[start:])
             if one is not None and is_quiet(one.some, {table}):
                 ways.append(one)
     best = max(ways, key=lambda one: one.rank, default=None)
     return None if best is None else _write(text, best, table)
+
+
+def _read_later(block: list[ast.stmt]) -> list[frozenset[str]]:
+    """The names that are read from each statement on, and, as the last, none."""
+    found = [frozenset[str]()]
+    for node in reversed(block):
+        reads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+        found.append(found[-1] | reads)
+    return found[::-1]
 
 
 def _called(body: list[ast.stmt], function: Callable[[str], Function | None]) -> list[ast.stmt]:
@@ -80,15 +91,16 @@ def _groupings(block: list[ast.stmt], columns: Collection[str]) -> Iterator[froz
         if (name := _KEYS.get(last_name(one.func) or ""))
     ]
     singles = [frozenset({name}) for one in keys for name in sorted(one)]
-    yield from dict.fromkeys(one for one in [*singles, *keys] if one and one <= {*columns})
+    known = dict.fromkeys(one for one in [*singles, *keys] if one and one <= {*columns})
+    yield from itertools.islice(known, _GROUPINGS)
 
 
-def _first(block: list[ast.stmt], at: int, table: str) -> int:
-    """From which statement on the table is there, and what follows could be moved."""
+def _starts(block: list[ast.stmt], at: int, table: str) -> list[int]:
+    """The statements that read the table as it is, up to the one that was running, with nothing else between."""
     start = at
-    while start and isinstance(block[start - 1], _STEPS) and not _sets(block[start - 1], table):
+    while start and at - start < _FAR and isinstance(block[start - 1], _STEPS) and not _sets(block[start - 1], table):
         start -= 1
-    return start
+    return [one for one in range(start, at + 1) if table in names_in(block[one])][:_STARTS]
 
 
 def _sets(node: ast.stmt, table: str) -> bool:
