@@ -57,7 +57,10 @@ def total(made: Sequence[Any], way: Way) -> Any:
     if not isinstance(first, (pandas.DataFrame, pandas.Series)):
         raise RowsError(f"it gives {type(first).__name__}, of which there is no total")
     groups = pandas.concat(made).groupby(level=[*range(first.index.nlevels)], sort=False, dropna=False, observed=True)
-    return getattr(groups, way)()
+    whole = getattr(groups, way)()
+    if first.index.nlevels == 1 and whole.index.dtype != first.index.dtype == object:  # texts have a dtype of their own
+        whole.index = whole.index.astype(object)
+    return whole
 
 
 def _check_kinds(made: Sequence[Any]) -> None:

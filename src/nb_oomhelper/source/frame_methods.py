@@ -146,7 +146,7 @@ def _is_per_row(call: ast.Call, name: str, owner: ast.expr, by: frozenset[str]) 
     if isinstance(owner, ast.Attribute) and owner.attr in _ACCESSORS:
         return True
     texts = {one.value for one in walk(arguments(call)) if isinstance(one, ast.Constant)}
-    if name in ("assign", "rename") and (texts & by or any(one.arg in by for one in call.keywords)):
+    if (name == "rename" and texts & by) or (name == "assign" and any(one.arg in by for one in call.keywords)):
         return False
     filled = name == "fillna" and keyword(call, "method") is not None
     return name in _PER_ROW and not filled and "category" not in texts
