@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -262,7 +263,15 @@ def _loop(text: SourceText, reader: RowReader, run: _Run, kept: list[str]) -> li
         for number, value in enumerate(run.returned or ()):
             lines.append(f"    returned_{number}.append(numpy.array({_changed(text, value, edits)}))")
     lines += [f"    {name}_parts.append({name}{'.copy()' if reader.env[name].view else ''})" for name in kept]
-    return lines + [f"    {name}.append({code})" for name, code in run.totals]
+    return lines + [f"    {_taken_along(name, code)}" for name, code in run.totals]
+
+
+def _taken_along(name: str, code: str) -> str:
+    """What a part gives: rows are kept, of a total only what it is so far."""
+    if name.startswith("part_rows"):
+        return f"{name}.append({code})"
+    extreme = re.match("part_(max|min)s", name)
+    return f"{name} = [numpy.{extreme[1]}([*{name}, {code}], axis=0)]" if extreme else f"{name} = [sum({name}, {code})]"
 
 
 def _changed(text: SourceText, node: ast.stmt | ast.expr, edits: list[Edit]) -> str:
