@@ -66,6 +66,9 @@ def test_what_goes_on_from_row_to_row(code: str, carries: bool) -> None:
         ("y = x[::-1]", True),
         ("y = x[0]", True),
         ("y = z[17]", True),
+        ("n = int(len(z) * 0.8)", True),
+        ("n = z.shape[0] // 2", True),
+        ("n = z.shape[1] // 2", False),
         ("y = z[n]", False),
         ("y = x[:, 0]", False),
         ("y = x[:, None] @ w", False),
@@ -142,3 +145,9 @@ def test_rows_that_are_repeated(code: str, several: bool) -> None:
 )
 def test_columns_as_arrays(code: str, taken: bool) -> None:
     assert takes_columns(ast.parse(code).body[0], "t") is taken
+
+
+def test_functions_that_a_loop_goes_through_are_known() -> None:
+    loop = "for fn in (torch.sin, {}):\n    out.append(fn(2 * x))"
+    assert not calls_unknown(ast.parse(loop.format("torch.cos")).body, {"x"}, set())
+    assert calls_unknown(ast.parse(loop.format("mine")).body, {"x"}, set())

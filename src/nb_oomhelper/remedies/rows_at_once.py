@@ -81,13 +81,13 @@ def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
 def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
     if (of_frame := _of_frame(written, place, graph=graph)) is not None:
         return of_frame
-    tables = _tables(written, place)
+    tables, older = _tables(written, place), written.cell.sets - written.made_names()  # they are bound anew
     large = _by_first_axis(written)
     counts = {rows for rows in tables.values() if rows >= _FEW}
     most = max((large.get(one, 0) for one in counts), default=0)
     for count in sorted((one for one in counts if 2 * large.get(one, 0) >= most), reverse=True):
         own = [name for name, rows in tables.items() if rows == count]
-        others = tables.keys() - {*own}
+        others = tables.keys() - {*own} - (set() if place.definition else older)
         rows = computed_from(place.body, own) - others
         found = rows_apart(
             place.text,

@@ -33,6 +33,7 @@ BY_ROWS = frozenset(  # of scikit-learn's and of others that are used like them
     {"predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform"}
     | {"inverse_transform", "kneighbors", "apply", "encode", "embed", "get_text_features", "get_image_features"}
 )
+_MODULES = frozenset({"torch", "np", "numpy", "F", "nn", "math"})
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -74,6 +75,8 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
         tables: Those that surely have a row for each; of them none is taken by its place, `x[0]`, `x[::-1]`.
     """
     for node in walk(body):
+        if tables and _counts(node, rows):
+            return True
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             right = node.right
             if isinstance(right, ast.Name) and right.id in tables:
@@ -87,6 +90,15 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
                 return True
             if tables and name in rows and isinstance(index, ast.Constant) and type(index.value) is int:
                 return True  # `query = vectors[17]`
+    return False
+
+
+def _counts(node: ast.AST, rows: Collection[str]) -> bool:
+    """Whether code asks how many rows there are: of a part there are fewer."""
+    if isinstance(node, ast.Call) and last_name(node.func) == "len":
+        return any(isinstance(one, ast.Name) and one.id in rows for one in node.args)
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
+        return ast.unparse(node.slice) == "0" and root_name(node.value) in rows
     return False
 
 
@@ -131,6 +143,7 @@ def calls_unknown(body: Sequence[ast.AST], rows: Collection[str], known: Collect
         rows: Names that stand for rows, or for what is computed of them.
         known: Names of functions, classes and models that are known to go row by row, or are looked at elsewhere.
     """
+    known = {*known, *_chosen_functions(body)}
     for node in walk(body):
         if not isinstance(node, ast.Call) or not any(one.id in rows for part in _given(node) for one in _handed(part)):
             continue
@@ -140,6 +153,18 @@ def calls_unknown(body: Sequence[ast.AST], rows: Collection[str], known: Collect
     return False
 
 
+def _chosen_functions(body: Sequence[ast.AST]) -> Iterator[str]:
+    """What a loop goes through where these are functions of libraries: `for fn in (torch.sin, torch.cos):`."""
+    for node in walk(body):
+        if (
+            isinstance(node, ast.For)
+            and isinstance(node.target, ast.Name)
+            and isinstance(node.iter, (ast.Tuple, ast.List))
+        ):
+            if all(isinstance(one, ast.Attribute) and root_name(one) in _MODULES for one in node.iter.elts):
+                yield node.target.id
+
+
 def _is_usual(function: ast.expr, name: str, rows: Collection[str]) -> bool:
     """Whether a call is Python's, PyTorch's or NumPy's, a method of rows, or what estimators do row by row."""
     if isinstance(function, ast.Name):
@@ -147,7 +172,7 @@ def _is_usual(function: ast.expr, name: str, rows: Collection[str]) -> bool:
     owner = function.value if isinstance(function, ast.Attribute) else function
     if any(isinstance(one, ast.Call) for one in ast.walk(owner)):  # of what another call gives, which is looked at, too
         return True
-    return name in BY_ROWS | _PUTS or root_name(function) in {*rows, "torch", "np", "numpy", "F", "nn", "math", "self"}
+    return name in BY_ROWS | _PUTS or root_name(function) in {*rows, *_MODULES, "self"}
 
 
 def given_rows(

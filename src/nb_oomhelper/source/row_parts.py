@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import re
 import itertools
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
