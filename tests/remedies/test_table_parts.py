@@ -52,6 +52,7 @@ def _check(made: Any, whole: Any) -> None:
         ({"by": "user"}, lambda t: t.groupby("user")["price"].transform("mean")),
         ({"by": "user"}, lambda t: t.sort_values(["user", "price"]).groupby("user").head(3)),
         ({"by": "user"}, lambda t: t.groupby("user")["item"].apply(list)),
+        ({"by": "user"}, lambda t: t.groupby("user").filter(lambda rows: len(rows) > 999)),
         ({"by": ["user", "kind"]}, lambda t: t.groupby(["kind", "user"])["price"].median()),
         ({"by": "kind"}, lambda t: t.groupby("kind")["price"].median()),
     ],
@@ -142,6 +143,91 @@ def test_smaller_parts_where_memory_runs_out() -> None:
 
     _check(in_parts(function, TABLE, parts=4), TABLE["price"] * 2)
     assert max(sizes) == COUNT // 2
+
+
+def test_groups_stay_together_where_memory_runs_out() -> None:
+    def function(rows: Any) -> Any:
+        if len(rows) > 2000:
+            raise MemoryError("Unable to allocate 3.00 GiB for an array with shape (3, 4) and data type float64")
+        return rows.groupby("user")["price"].transform("mean")
+
+    _check(in_parts(function, TABLE, parts=4, by="user"), TABLE.groupby("user")["price"].transform("mean"))
+
+
+def _rare(**values: Any) -> Any:
+    """A table with a few rows, which no try sees, that say something else."""
+    table = TABLE.copy()
+    for name, value in values.items():
+        table.loc[[593, 9409], name] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("options", "function"),
+    [
+        ({"agg": "sum"}, lambda t: t.groupby("kind")["price"]),
+        ({"agg": "mean"}, lambda t: t.assign(day=t["item"] + (1 << 61)).groupby("kind")["day"]),
+        ({"agg": "sum"}, lambda t: t.assign(d=pd.to_timedelta(t["item"], unit="s")).groupby("kind")["d"]),
+        ({}, lambda t: t[(t["price"] > 2) & (t.index < 17_000)]["kind"].map(lambda kind: len(kind))),
+        ({}, lambda t: t.assign(d=pd.to_timedelta(t["item"], unit="s"))),
+    ],
+)
+def test_rare_rows_come_out_as_in_one_go(options: dict[str, Any], function: Callable[[Any], Any]) -> None:
+    table = _rare(kind="A")
+    given = function(table)
+    _check(in_parts(function, table, **options), getattr(given, options["agg"])() if options else given)
+
+
+@pytest.mark.parametrize(
+    ("options", "function"),
+    [
+        ({"agg": "max"}, lambda t: t.groupby("kind", as_index=False)["price"]),
+        ({"agg": "sum"}, lambda t: t.groupby(pd.Grouper(key="day", freq="7D"))["price"]),
+        ({"agg": "max"}, lambda t: t.astype({"kind": "category"}).groupby("kind", observed=False)["item"]),
+        ({}, lambda t: t["kind"].str.get_dummies()),
+        ({}, lambda t: t.merge(ITEMS, on="item", how="left").query("weight.isna()")),
+        ({}, lambda t: t["kind"].map({"a": "x", "b": "y", "c": "z"}) if len(t) > 700 else t["price"]),
+        ({"by": "user", "agg": "value_counts"}, lambda t: t.merge(t, on="user")[["user", "item_x"]]),
+        ({"by": "user"}, lambda t: t["price"].map(lambda one: one + np.random.random())),
+        ({"agg": "mean"}, lambda t: t.groupby("kind")["day"]),
+    ],
+)
+def test_what_only_rare_rows_would_tell_is_refused(options: dict[str, Any], function: Callable[[Any], Any]) -> None:
+    table = _rare(kind="A", item=99).assign(day=pd.Timestamp("2024-01-01"))
+    with pytest.raises(RowsError):
+        in_parts(function, table, **options)
+
+
+def test_small_numbers_are_compared_beside_large_ones() -> None:
+    table = TABLE.assign(number=1 << 60, infinite=float("inf"))
+    with pytest.raises(RowsError):
+        in_parts(lambda t: t.assign(price=t["price"].cumsum()), table)
+
+
+def test_a_table_that_is_almost_in_order() -> None:
+    table = TABLE.sort_values("user", kind="stable")
+    places = np.arange(COUNT)
+    places[[433, 17_000]] = [17_000, 433]
+    table = table.iloc[places].reset_index(drop=True)
+    with pytest.raises(RowsError):
+        in_parts(lambda t: t.merge(ITEMS, on="item"), table, by="user")
+    made = in_parts(lambda t: t.groupby("user")["price"].median(), table, by="user")
+    _check(made, table.groupby("user")["price"].median())
+
+
+def test_a_table_whose_rows_have_names_twice() -> None:
+    table = TABLE.assign(user=np.r_[np.arange(10_001) % 600, np.arange(9_999) % 700])
+    table.index = np.r_[0:10_001, 0:9_999]
+    with pytest.raises(RowsError):
+        in_parts(lambda t: t.groupby("user").head(2), table, by="user")
+    _check(in_parts(lambda t: t[t["price"] > 1], table), table[table["price"] > 1])
+    made = in_parts(lambda t: t.groupby("user")["price"].median(), table, by="user")
+    _check(made, table.groupby("user")["price"].median())
+
+
+def test_an_error_with_a_part_is_told_as_such() -> None:
+    with pytest.raises(RowsError, match="KeyError"):
+        in_parts(lambda t: t.drop([0]), TABLE)
 
 
 def test_the_table_is_as_it_was() -> None:

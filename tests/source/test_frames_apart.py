@@ -138,6 +138,28 @@ def test_functions_of_the_notebook_are_read() -> None:
         'y = df.iloc[::2].groupby("kind").size()',
         'y = df.rename(columns={"item": "user"}).groupby("user").median()',
         'df["z"] = df["price"] * 2',
+        'y = df.groupby("kind", as_index=False)["price"].max()',
+        'y = df.groupby("user", sort=False)["price"].median()',
+        'y = df.groupby(["kind", pd.Grouper(key="day", freq="7D")])["price"].sum()',
+        'y = df.merge(items, "outer", "item").groupby("kind").size()',
+        'y = items.merge(df, "left").groupby("kind").size()',
+        'wide = items.merge(df, how="cross")\nx = wide[wide["w"] > 1]',
+        'late = df.sort_values("day")\nx = late[late["price"] > 1]',
+        'tags = df["item"].str.get_dummies()\nx = tags[tags["a"] > 0]',
+        'y = df["item"].str.split(" ", expand=True).sum()',
+        'y = df["item"].cat.remove_unused_categories().value_counts()',
+        'full = df.dropna(axis=1)\nx = full[full["price"] > 1]',
+        'x = df.drop([0, 5])[["price"]]\ny = x.sum()',
+        'y = df["price"].fillna(0, limit=3).sum()',
+        'y = (df["price"] - df["price"].values[0]).sum()',
+        'y = pd.to_datetime(df["day"], errors="coerce").value_counts()',
+        'y = df.groupby(pd.cut(df["price"], bins)).size()',
+        'wide = df.merge(items, on="item")\nz = wide["w"] / wide.name.nunique()\nx = z[z > 1]',
+        'y = df.round(0).groupby("user")["price"].median()',
+        'wide = df[["item", "price"]]\nwide.columns = ["user", "price"]\ny = wide.groupby("user")["price"].median()',
+        'y = df["item"].map(lambda v: seen.setdefault(v, len(seen))).max()',
+        'y = df.merge(items, on=(key := "item")).groupby("kind").size()',
+        "print(f\"{df['price'].sum()}\")",
     ],
 )
 def test_what_looks_at_other_rows_is_left(source: str) -> None:
@@ -156,6 +178,42 @@ def test_what_belongs_to_the_rows_is_made_of_a_part_of_them() -> None:
 def test_what_is_read_later_is_not_thrown_away() -> None:
     source = 'wide = df.merge(items, on="item")\ny = wide.groupby("user").mean()\nprint(wide.shape)'
     assert _written(source) is None
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "k = 1\ny = wide.groupby('kind').size().nlargest(k)",
+        "y = wide.groupby('kind').size()\ndel wide",
+        "y = wide.groupby('kind').size()\nz = items.query('item in @wide.item')",
+        "y = wide.groupby('kind').size()\nprint(locals())",
+        "a = wide.groupby('kind')['w'].mean()\nb = wide[wide['w'] > a.max()].groupby('week')['w'].mean()",
+        "a = wide.groupby('kind')['w'].mean().head(2)\na = wide.groupby('week')['w'].mean()",
+        "items = wide[wide['w'] > 1]",
+    ],
+)
+def test_names_are_what_they_were(after: str) -> None:
+    assert _written(f'wide = df.merge(items, on="item")\n{after}') is None
+
+
+def test_functions_that_change_something_are_left() -> None:
+    function = 'def f(v):\n    seen.append(v)\n    return v\ndef g(t):\n    items["w"] = 1\n    return t.merge(items)'
+    assert _written('y = df["price"].map(f).sum()', functions=function) is None
+    assert _written("y = g(df)", functions=function) is None
+
+
+def test_a_function_that_gives_a_total_is_left() -> None:
+    function = 'def f(t):\n    return t.merge(items).groupby("kind")["w"].sum()'
+    assert _written("y = f(df)", functions=function) is None
+
+
+def test_columns_are_written_as_they_are_named() -> None:
+    text = read_text("y = df.groupby(\"user's\")['price'].median()")
+    assert text is not None
+    found = frames_apart(text, text.tree.body, 1, "df", ["user's"], (), lambda _: None)
+    changed = None if found is None else write_edits(text, found.edits)
+    assert changed is not None
+    assert changed.source.endswith('by="user\'s")')
 
 
 def test_a_changed_table_is_taken_as_it_is_then() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nb_oomhelper.errors import RowsError
 from nb_oomhelper.remedies.joined_rows import is_same
+from nb_oomhelper.remedies.probing import DEPEND
 from nb_oomhelper.remedies.totals import Way
 
 _WAYS = ("as made", "numbered", "as the table", "by index")
@@ -24,16 +25,30 @@ def joined(made: Sequence[Any]) -> Any:
     Raises:
         RowsError: It is nothing that can be put together, or of several kinds.
     """
+    if all(hasattr(one, "index") for one in made):
+        made = [one for one in made if len(one)] or made[:1]  # what is empty may be of another kind
     _check_kinds(made)
     if isinstance(made[0], tuple):
         whole = [joined(one) for one in zip(*made, strict=True)]
         return getattr(type(made[0]), "_make", type(made[0]))(whole)
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
     if isinstance(made[0], (pandas.DataFrame, pandas.Series)):
-        return made[0] if len(made) == 1 else pandas.concat(made)
+        return made[0] if len(made) == 1 else _one_behind_the_other(made)
     if isinstance(made[0], numpy.ndarray) and made[0].ndim:
         return numpy.concatenate(made)
     raise RowsError(f"it gives {type(made[0]).__name__}, of which parts cannot be joined")
+
+
+def _one_behind_the_other(made: Sequence[Any]) -> Any:
+    """Put tables or columns together, where what all rows together are of can be told from what parts are of."""
+    whole = sys.modules["pandas"].concat(made)
+    tables = [one if one.ndim == 2 else one.to_frame() for one in (whole, *made)]
+    if any(not one.columns.equals(tables[0].columns) for one in tables):
+        raise RowsError("parts gave tables of other columns")
+    for dtype, *own in zip(*(one.dtypes for one in tables), strict=True):
+        if dtype not in own and getattr(dtype, "kind", "O") not in "iuf":
+            raise RowsError("parts gave values of several kinds")
+    return whole
 
 
 def total(made: Sequence[Any], way: Way) -> Any:
@@ -68,7 +83,7 @@ def _check_kinds(made: Sequence[Any]) -> None:
         raise RowsError("parts gave things of several kinds")
 
 
-def arrangement_of(made: Any, whole: Any, table: Any, *, values: bool) -> Any:
+def arrangement_of(made: Any, whole: Any, table: Any, *, values: bool, fixed: bool) -> Any:
     """Tell how rows from parts must be arranged to be the same as those that come out of the whole table.
 
     Args:
@@ -76,21 +91,33 @@ def arrangement_of(made: Any, whole: Any, table: Any, *, values: bool) -> Any:
         whole: What came out of it.
         table: The table.
         values: Compare what they say, too, and not only their form.
+        fixed: What came out of parts has its order.
 
     Returns:
-        For `arranged`; None where it cannot be.
+        For `arranged`: all ways that do; None where there is none.
     """
     if isinstance(whole, tuple):
         if not isinstance(made, tuple) or len(made) != len(whole):
             return None
         pairs = zip(made, whole, strict=True)
-        ways = [arrangement_of(one, two, table, values=values) for one, two in pairs]
+        ways = [arrangement_of(one, two, table, values=values, fixed=fixed) for one, two in pairs]
         return None if None in ways else ways
-    for way in _WAYS if hasattr(whole, "index") else _WAYS[:1]:
-        one = _in_order(made, table, way)
-        if one is not None and _is_same(one, whole, values=values):
-            return way, getattr(getattr(whole, "index", None), "is_unique", False)
-    return None
+    free = not fixed and _is_of_pandas(whole) and isinstance(made, type(whole))
+    found = tuple(
+        way for way in (_WAYS if free else _WAYS[:1]) if _is_same(_in_order(made, table, way), whole, values=values)
+    )
+    return (found, getattr(getattr(whole, "index", None), "is_unique", False)) if found else None
+
+
+def is_otherwise_known(way: Any) -> bool:
+    """Tell whether it is not only that rows lie as they came out of the parts.
+
+    Args:
+        way: As `arrangement_of` gave it.
+    """
+    if isinstance(way, list):
+        return all(map(is_otherwise_known, way))
+    return bool({*way[0]} - {"as made", "numbered"})
 
 
 def arranged(made: Any, table: Any, way: Any) -> Any:
@@ -102,30 +129,71 @@ def arranged(made: Any, table: Any, way: Any) -> Any:
         way: As `arrangement_of` gave it.
 
     Raises:
-        RowsError: Two parts have given a row of one name, where there is one of each.
+        RowsError: Two parts have given a row of one name, where there is one of each; or rows could be arranged in
+            several ways, of which others come out.
     """
     if isinstance(way, list):
         whole = [arranged(one, table, own) for one, own in zip(made, way, strict=True)]
         return getattr(type(made), "_make", type(made))(whole)
-    name, unique = way
-    found = _in_order(made, table, name)
-    if found is None or (unique and not found.index.is_unique):
+    names, unique = way
+    if not _is_of_pandas(made):
+        return made
+    if unique and "numbered" not in names and not _has_its_own_names(made.index, table.index):
         raise RowsError("several parts gave a row of the same name")
-    return found
+    orders = [_order(made.index, table, one) for one in names]
+    if any(one is None or not one.equals(orders[0]) for one in orders):
+        raise RowsError(DEPEND)
+    if len(names) > 1 and "numbered" in names and not made.index.equals(_order(made.index, table, "numbered")):
+        raise RowsError(DEPEND)
+    return _in_order(made, table, names[0])
+
+
+def _has_its_own_names(index: Any, table: Any) -> bool:
+    """Whether no two rows are named alike, but such as are in the table, too."""
+    twice = index[index.duplicated()]
+    return not len(twice) or (index.nlevels == table.nlevels and twice.isin(table[table.duplicated()]).all())
+
+
+def _is_of_pandas(thing: Any) -> bool:
+    pandas = sys.modules["pandas"]
+    return isinstance(thing, (pandas.DataFrame, pandas.Series))
+
+
+def _order(index: Any, table: Any, way: str) -> Any:
+    """The names of the rows in another order; None where there is none such."""
+    if way == "numbered":
+        return sys.modules["pandas"].RangeIndex(len(index))
+    places = _places(index, table, way)
+    return index if places is _SAME else None if places is None else index[places]
 
 
 def _in_order(made: Any, table: Any, way: str) -> Any:
     """Rows in another order; None where they have none such."""
     if way == "numbered":
         return made.reset_index(drop=True)
+    places = _places(getattr(made, "index", None), table, way)
+    return made if places is _SAME else None if places is None else made.iloc[places]
+
+
+_SAME = slice(None)
+
+
+def _places(index: Any, table: Any, way: str) -> Any:
+    """Where in a part the rows lie that come first, second and so on; None where that cannot be told."""
     if way == "by index":
-        return made.sort_index(kind="stable")
-    if way == "as the table":
-        if not table.index.is_unique or made.index.nlevels != table.index.nlevels:
+        if not table.index.is_unique and index.nlevels == table.index.nlevels and index.isin(table.index).all():
+            return None  # it may be the table's, whose rows lie otherwise
+        numbers = sys.modules["pandas"].Series(sys.modules["numpy"].arange(len(index)), index=index)
+        try:
+            return numbers.sort_index(kind="stable").to_numpy()
+        except TypeError:  # names of several kinds have no order
             return None
-        places = table.index.get_indexer(made.index)
-        return None if (places < 0).any() else made.iloc[places.argsort(kind="stable")]
-    return made
+    if way == "as the table":
+        if not table.index.is_unique or index.nlevels != table.index.nlevels:
+            return None
+        places = table.index.get_indexer(index)
+        return None if (places < 0).any() else places.argsort(kind="stable")
+    return _SAME
 
 
 def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
@@ -137,17 +205,29 @@ def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
         return is_same(made, whole, values=values)
     if not isinstance(whole, (pandas.DataFrame, pandas.Series)):
         made, whole = pandas.Series(made), pandas.Series(whole)
-    if made.shape[1:] != whole.shape[1:] or (values and made.shape != whole.shape):
+    if made.shape != whole.shape:
         return False
     table, other = (one if one.ndim == 2 else one.to_frame(one.name or 0) for one in (made, whole))
-    if not values:
-        return bool(table.columns.equals(other.columns) and (table.dtypes == other.dtypes).all())
-    numbers = other.select_dtypes("number")
-    narrow = any(one.itemsize < 8 and one.kind == "f" for one in numbers.dtypes if hasattr(one, "itemsize"))
-    close = _CLOSE_32 if narrow else _CLOSE
-    near = close * _BESIDE * float(numbers.abs().max(axis=None)) if numbers.size else 0.0
+    if not table.columns.identical(other.columns) or not (table.dtypes == other.dtypes).all():
+        return False
+    if not table.index.identical(other.index):
+        return False
+    pairs = ((table.iloc[:, at], other.iloc[:, at]) for at in range(table.shape[1] if values else 0))
+    return all(_is_same_column(one, two) for one, two in pairs)
+
+
+def _is_same_column(made: Any, whole: Any) -> bool:
+    """The same of one column; of whole numbers, texts and times all must be the same."""
+    kind, close, near = getattr(whole.dtype, "kind", "O"), 0.0, 0.0
+    if kind in "fc":
+        close = _CLOSE_32 if whole.dtype.itemsize < 8 else _CLOSE
+        sizes = whole.abs().astype("float64")
+        largest = sizes[sizes < float("inf")].max()
+        near = close * _BESIDE * float(largest) if largest > 0 else 0.0
+    elif kind == "O":  # there may be numbers in it
+        close = _CLOSE
     try:
-        pandas.testing.assert_frame_equal(table, other, rtol=close, atol=near, check_freq=False)
+        sys.modules["pandas"].testing.assert_series_equal(made, whole, rtol=close, atol=near, check_freq=False)
     except AssertionError:
         return False
     return True

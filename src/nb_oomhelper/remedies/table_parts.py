@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
+from nb_oomhelper.failure.detection import detect
 from nb_oomhelper.remedies.joined_rows import Joined
-from nb_oomhelper.remedies.joined_tables import arranged, arrangement_of, joined, total
+from nb_oomhelper.remedies.joined_tables import arranged, arrangement_of, is_otherwise_known, joined, total
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
 from nb_oomhelper.remedies.totals import Agg, Totals
 
@@ -42,18 +43,36 @@ def table_in_parts(function: Callable[..., Any], table: Any, parts: int, by: Seq
     few = _FEW_GROUPS if by else _FEW
     if rows.count < few:
         return work.whole(table)
-    ways = _try(work, rows, by, few=few, many=2 * rows.count // max(1, parts))
+    ways, seen = _try(work, rows, by, few=few, many=2 * rows.count // max(1, parts))
     done, size, made = 0, max(1, -(-rows.count // max(1, parts))), list[Any]()
     while done < rows.count:
         some = rows.part(done, done + size)
-        one = attempt(work.part, [some], last=size == 1)
+        one = attempt(_told(work.part), [some], last=size == 1)
         if one is None:
             size = -(-size // 2)
             continue
         made = work.put(made, one[0], done, len(some), len(table))
         done += size
         del one, some
-    return arranged(work.end(made), table, ways)
+    if not seen and any(map(_has_rows, made[1:])):
+        raise RowsError("of the rows that were tried, none came out: how they lie was not seen")
+    whole = work.end(made)
+    del made
+    return arranged(whole, table, ways)
+
+
+def _told(part: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of some rows whose errors say that it is these that are at fault; what runs out of memory does."""
+
+    def call(rows: Any) -> Any:
+        try:
+            return part(rows)
+        except Exception as error:
+            if isinstance(error, RowsError) or detect(error) is not None:
+                raise
+            raise RowsError(f"with a part of the rows it fails: {type(error).__name__}: {error}") from error
+
+    return call
 
 
 class _Rowwise:
@@ -62,11 +81,13 @@ class _Rowwise:
     def __init__(self, function: Callable[..., Any], *, in_order: bool) -> None:
         self.function = self.part = self.whole = function
         self._in_order = in_order
+        self.in_own_order = False
 
     def put(self, made: list[Any], part: Any, start: int, count: int, total: int) -> list[Any]:
         """Put what comes out of a part, `count` rows of `total`, behind what came before, of `start` rows."""
         if not self._in_order or type(part) is not sys.modules["numpy"].ndarray:
-            return [*made, part]
+            made.append(part)
+            return made
         whole = made[0] if made else Joined(total)
         whole.put(start, count, part)
         return [whole]
@@ -81,11 +102,16 @@ class _Totaled:
 
     def __init__(self, function: Callable[..., Any], totals: Totals) -> None:
         self.function, self._totals = function, totals
+        self._by_name = list[bool]()
+        self.in_own_order = True
 
     def part(self, rows: Any) -> list[tuple[Any, ...]]:
         """Give a part's share in the totals; in a list, one for each thing that the function gives."""
         given = self.function(rows)
-        return [self._totals.of_part(one) for one in (given if type(given) is tuple else (given,))]
+        given = given if type(given) is tuple else (given,)
+        self._by_name = [getattr(one, "sort", False) is True for one in given]  # groups that lie in their order
+        self.in_own_order = all(getattr(one, "sort", True) is True for one in given) and not self._totals.counts_values
+        return [self._totals.of_part(one) for one in given]
 
     def whole(self, rows: Any) -> Any:
         """Give the totals of rows that are all there."""
@@ -93,54 +119,67 @@ class _Totaled:
         return tuple(map(self._totals.of_all, given)) if type(given) is tuple else self._totals.of_all(given)
 
     def put(self, made: list[Any], part: Any, *_of_rows: int) -> list[Any]:
-        """Add a part's share to those before."""
-        return [[self._added(*pair) for pair in zip(made[0], part, strict=True)]] if made else [part]
+        """Add a part's share to those before, once the new ones are as long: to add each would take long."""
+        made.append(part)
+        if sum(map(_length, made[1:])) >= _length(made[0]):
+            made[:] = [self._added(made)]
+        return made
 
-    def _added(self, before: tuple[Any, ...], share: tuple[Any, ...]) -> tuple[Any, ...]:
-        ways = zip(before, share, self._totals.ways, strict=True)
-        return tuple(total([one, two], way) for one, two, way in ways)
+    def _added(self, made: list[Any]) -> list[tuple[Any, ...]]:
+        return [
+            tuple(total(some, way) for *some, way in zip(*shares, self._totals.ways, strict=True))
+            for shares in zip(*made, strict=True)
+        ]
 
     def end(self, made: list[Any]) -> Any:
         """Give the totals."""
-        found = [self._totals.made_of(one) for one in made[0]]
+        found = [self._totals.made_of(one) for one in self._added(made)]
+        found = [one.sort_index() if by_name else one for one, by_name in zip(found, self._by_name, strict=True)]
         return tuple(found) if len(found) > 1 else found[0]
+
+
+def _length(part: list[tuple[Any, ...]]) -> int:
+    return sum(len(one) if hasattr(one, "index") else 1 for shares in part for one in shares)
 
 
 class _Rows:
     """A table's rows in parts; those of a group lie in one.
 
     Attributes:
+        table: The table.
         count: Of the rows, or of the groups.
+        in_order: The groups' rows lie one group behind the other, in their order.
     """
 
     def __init__(self, table: Any, by: Sequence[str]) -> None:
-        self._table = table
+        self.table = table
         self._order: Any = None
-        self.count = len(table)
+        self.count, self.in_order = len(table), True
         if by and len(table):
             numbers = table.groupby([*by], sort=True, dropna=False, observed=True).ngroup().to_numpy()
             self._order = numbers.argsort(kind="stable").astype("int32" if len(table) < 1 << 31 else "int64")
             self._ends = [0, *sys.modules["numpy"].bincount(numbers).cumsum().tolist()]
             self.count = len(self._ends) - 1
+            self.in_order = bool((numbers[1:] >= numbers[:-1]).all())
 
     def part(self, start: int, end: int) -> Any:
         """Give the rows from one on up to another, or those of such groups."""
         if self._order is None:
-            return self._table.iloc[start:end]
+            return self.table.iloc[start:end]
         return self._at(self._order[self._ends[start] : self._ends[min(end, self.count)]])
 
     def some(self, many: int) -> Any:
         """Give rows from all over, or those of groups."""
-        which = range(0, self.count, max(1, self.count // many))
+        step = max(1, self.count // many)
         if self._order is None:
-            return self._table.iloc[:: which.step]
+            return self.table.iloc[::step]
+        which = sorted({*range(0, self.count, step), self.count - 1})  # the last may be those without a name
         spans = [self._order[self._ends[one] : self._ends[one + 1]] for one in which]
         return self._at(sys.modules["numpy"].concatenate(spans))
 
     def _at(self, places: Any) -> Any:
         """Rows by their places, in the table's own order."""
-        places.sort()
-        return self._table.iloc[places]
+        return self.table.iloc[sys.modules["numpy"].sort(places)]
 
 
 def _try(work: _Rowwise | _Totaled, rows: _Rows, by: Sequence[str], *, few: int, many: int) -> Any:
@@ -151,15 +190,29 @@ def _try(work: _Rowwise | _Totaled, rows: _Rows, by: Sequence[str], *, few: int,
         own = _Rows(chosen, by)
         third = own.count // 3
         parts = [own.part(0, third), own.part(third, own.count)]
-        calls = [*((work.part, [one]) for one in parts), (work.whole, [chosen])]
+        calls = [(_told(work.whole), [chosen]), *((_told(work.part), [one]) for one in parts)]
         found = drawn_apart(work.function, calls, last=many == few)
         if found is not None:
             break
         many = max(few, many // 4)
-    (first, second, together), drawn = found
-    made = work.put([], first, 0, len(parts[0]), len(chosen))
-    made = work.put(made, second, len(parts[0]), len(parts[1]), len(chosen))
-    ways = arrangement_of(work.end(made), together, chosen, values=not drawn)
-    if ways is None:
+    (together, first, second), drawn = found
+    made = _told(lambda both: _put_together(work, parts, both))((first, second))
+    total = isinstance(work, _Totaled)
+    ways = arrangement_of(made, together, rows.table, values=not drawn, fixed=total)
+    if ways is not None and own.in_order and not rows.in_order and not work.in_own_order:
+        ways = ways if is_otherwise_known(ways) else None  # that rows lie as they came out may be so of these alone
+    if ways is None or (drawn and by):
         raise RowsError(DEPEND)
-    return ways
+    return ways, total or _has_rows(second)
+
+
+def _put_together(work: _Rowwise | _Totaled, parts: list[Any], found: tuple[Any, Any]) -> Any:
+    made, start, count = list[Any](), 0, sum(map(len, parts))
+    for rows, one in zip(parts, found, strict=True):
+        made = work.put(made, one, start, len(rows), count)
+        start += len(rows)
+    return work.end(made)
+
+
+def _has_rows(made: Any) -> bool:
+    return all(map(_has_rows, made)) if isinstance(made, tuple) else len(made) > 0

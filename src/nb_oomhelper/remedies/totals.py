@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nb_oomhelper.errors import UsageError
+from nb_oomhelper.errors import RowsError, UsageError
 
 Agg = str | Sequence[str] | Mapping[str, Any]
 """What `.agg()` is given: `"mean"`, `["count", "mean"]`, `{"price": "sum"}`, or `{"total": ("price", "sum")}`."""
@@ -51,6 +51,7 @@ class Totals:
         self._columns = _columns(agg)
         if not self._columns or any(one.function not in _PARTS for one in self._columns):
             raise UsageError(f"in_parts: `agg` is made of {', '.join(_PARTS)}")
+        self.counts_values = agg == "value_counts"  # those that are as many lie as they were met
         self.ways = [way for one in self._columns for _, way in _PARTS[one.function]]
 
     def of_part(self, given: Any) -> tuple[Any, ...]:
@@ -59,12 +60,31 @@ class Totals:
         Args:
             given: What the function gave for it: groups, a table, or a column.
         """
+        self._check_groups(given)
         found = []
         for one in self._columns:
             values = given if one.source is None else given[one.source]
             for name, _ in _PARTS[one.function]:
-                found.append(values.value_counts(sort=False) if name == "value_counts" else getattr(values, name)())
-        return tuple(found)
+                found.append(_share(values, name, of_mean=one.function == "mean"))
+        return tuple(self._checked(given, one) for one in found)
+
+    def _check_groups(self, given: Any) -> None:
+        """See that groups have names by which those of another part are found again."""
+        keys = getattr(given, "keys", None)
+        keys = () if callable(keys) else keys if isinstance(keys, list) else (keys,)
+        if getattr(given, "as_index", True) is False or any(isinstance(one, _pandas().Grouper) for one in keys):
+            raise RowsError("groups that are numbered, or spans of time, are not the same in each part")
+
+    def _checked(self, given: Any, share: Any) -> Any:
+        """See that there are no groups of no rows, of which parts have another idea than the whole."""
+        index = getattr(share, "index", None)
+        if index is None or getattr(given, "observed", True) is not False:
+            return share
+        levels = index.levels if index.nlevels > 1 else [index]
+        empty = any(isinstance(one.dtype, _pandas().CategoricalDtype) for one in levels)
+        if empty and any(one.function in ("max", "min", "any", "all") for one in self._columns):
+            raise RowsError("of categories that a part has no row of there is no maximum")
+        return share
 
     def of_all(self, given: Any) -> Any:
         """Give what is wanted, of rows that are all there.
@@ -88,6 +108,24 @@ class Totals:
         if isinstance(self._agg, str):
             return found[0]
         return sys.modules["pandas"].concat(found, axis=1, keys=[one.key for one in self._columns])
+
+
+def _pandas() -> Any:
+    return sys.modules["pandas"]
+
+
+def _share(values: Any, name: str, *, of_mean: bool) -> Any:
+    if name == "value_counts":
+        return values.value_counts(sort=False)
+    share = getattr(values, name)()
+    if not of_mean or name != "sum":
+        return share
+    if getattr(share, "ndim", 0) == 2:
+        large = [at for at, one in share.dtypes.items() if one.kind in "iu"]
+        return share.assign(**{at: values[at].mean() * values[at].count() for at in large}) if large else share
+    if getattr(getattr(share, "dtype", None), "kind", "") in "iu" and hasattr(share, "dtype"):
+        return values.mean() * values.count()  # sums of whole numbers may be too large for one
+    return share
 
 
 def _columns(agg: Agg) -> list[_Column]:

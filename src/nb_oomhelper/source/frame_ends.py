@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.frame_kinds import Reader
 from nb_oomhelper.source.frame_methods import REDUCES, ROWS, Kind, UnfitError, agg_of
 from nb_oomhelper.source.row_company import BY_ROWS
-from nb_oomhelper.source.tree import last_name, names_bound
+from nb_oomhelper.source.tree import last_name, names_bound, reads_by_name, walk
 
 _FAR = 20  # statements that are read after the one that failed
 _SOME_OF_EACH = frozenset({"head", "tail", "nth", "filter"})  # of groups: rows, with their old names
@@ -108,7 +109,7 @@ def _one_call(reader: Reader, node: ast.stmt) -> Found | None:
         return None
     value = node.value
     known = last_name(value.func) in BY_ROWS or (isinstance(value.func, ast.Name) and reader.function(value.func.id))
-    if not known or _kind_of(reader, value) not in ROWS:
+    if not known or _kind_of(reader, value) not in ROWS or _is_moved(reader):
         return None
     return Found(by=reader.by, some=[], ends=[End(node=node, value=value, total=False)], rank=_ROWS_OF_CALL)
 
@@ -119,11 +120,14 @@ def _ended_by_values(
     """As many of the next statements as it takes until nothing else that was made is read: each needs little of it."""
     made, ends = names_bound(some), list[End]()
     for at, node in enumerate(after):
-        end = _end_in(reader, node)
+        end = _end_in(reader, node, made)
         if end is None or (ends and not _go_together(ends[0], end)):
             return None
         ends.append(end)
-        gone = made - {one.name for one in ends}
+        names = {one.name for one in ends}
+        if len(ends) > 1 and (len(names) < len(ends) or names & names_read([one.node for one in ends])):
+            return None
+        gone = made - names
         if gone.isdisjoint(later[at + 1]):
             keyed = end.total or last_name(end.value.func) not in _SOME_OF_EACH
             rank = _KEYED if keyed else _VALUE
@@ -143,20 +147,23 @@ def _wanted(end: End) -> str:
     return "" if isinstance(spec, dict) else ast.unparse(spec) if spec else last_name(end.value.func) or ""
 
 
-def _end_in(reader: Reader, node: ast.stmt) -> End | None:
-    """The part of a statement that makes little of the rows, where the rest reads nothing of them."""
+def _end_in(reader: Reader, node: ast.stmt, made: Collection[str]) -> End | None:
+    """The part of a statement that makes little of the rows, where the rest reads nothing that was made before."""
     plain = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
     if not isinstance(node, ast.Expr) and not plain:
         return None
+    texts = {id(part) for one in ast.walk(node) if isinstance(one, ast.JoinedStr) for part in ast.walk(one)}
     for one in ast.walk(node.value):  # type: ignore[attr-defined]
-        if not isinstance(one, ast.Call) or last_name(one.func) not in REDUCES or not (kind := _kind_of(reader, one)):
+        if id(one) in texts or not isinstance(one, ast.Call) or not isinstance(one.func, ast.Attribute):
             continue
-        of_groups = isinstance(one.func, ast.Attribute) and _kind_of(reader, one.func.value) == "groups"
+        if one.func.attr not in REDUCES or not (kind := _kind_of(reader, one)):
+            continue
+        of_groups = _kind_of(reader, one.func.value) == "groups"
         if kind == "total" or (kind == "fewer" and of_groups):
             inside = {id(part) for part in ast.walk(one)}
             reads = [part for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)]
             outside = {part.id for part in reads if id(part) not in inside}
-            alone = _kinds(reader, outside) <= {"outside"}
+            alone = _kinds(reader, outside) <= {"outside"} and not outside & {*made}
             return End(node=node, value=one, total=kind == "total") if alone else None  # type: ignore[arg-type]
     return None
 
@@ -164,6 +171,8 @@ def _end_in(reader: Reader, node: ast.stmt) -> End | None:
 def _ended(reader: Reader, some: list[ast.stmt], later: Collection[str]) -> Found | None:
     """Statements of which later ones read rows."""
     bound = names_bound(some)
+    if _is_moved(reader):
+        return None
     read = {*later} | {one.id for one in getattr(some[-1], "targets", ()) if isinstance(one, ast.Name)}
     names = tuple(name for name in _in_order(some) if name in read)
     gone = frozenset(bound - {*names})
@@ -184,6 +193,24 @@ def _kind_of(reader: Reader, node: ast.expr) -> Kind | None:
         return None
 
 
+def _is_moved(reader: Reader) -> bool:
+    """Whether rows do not lie as in the table, and then would not when they are put one part behind the other."""
+    return bool(reader.moved) and not reader.by
+
+
 def _in_order(some: list[ast.stmt]) -> Iterator[str]:
     found = [one.id for node in some for one in getattr(node, "targets", ()) if isinstance(one, ast.Name)]
     yield from dict.fromkeys(found)
+
+
+def names_read(body: Sequence[ast.stmt]) -> set[str]:
+    """Give the names that are read there, or deleted; those in texts, too: `shops.query("x in @pairs.x")`.
+
+    Args:
+        body: The code.
+    """
+    found = {one.id for one in walk(body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Store)}
+    if reads_by_name(body):
+        texts = [one.value for one in walk(body) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        found |= {word for text in texts for word in re.findall(r"\w+", text)}
+    return found

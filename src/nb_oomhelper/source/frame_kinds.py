@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nb_oomhelper.source import frame_methods
 from nb_oomhelper.source.cures import Function
@@ -12,6 +12,10 @@ from nb_oomhelper.source.frame_methods import ROWS, Kind, UnfitError, arguments,
 from nb_oomhelper.source.tree import last_name, names_bound, names_in
 
 _TAKE_FEWER = frozenset({"isin", "between", "notna", "isna", "contains", "startswith", "eq", "ne", "lt", "gt"})
+_OF_ALL = frozenset(  # attributes that say something of all rows together
+    {"iloc", "iat", "shape", "size", "T", "empty", "is_unique", "hasnans", "nbytes", "ngroups", "groups", "indices"}
+    | {"is_monotonic_increasing", "is_monotonic_decreasing"}
+)
 _DEPTH = 3  # functions that call each other
 
 
@@ -26,6 +30,7 @@ class Reader:
         names: What names stand for; those that are not there are "outside".
         given: Names of what is the table itself, which must not change.
         depth: How many functions may still call each other.
+        moved: Where rows were put in another order than that of the table.
     """
 
     by: frozenset[str]
@@ -34,6 +39,7 @@ class Reader:
     names: dict[str, Kind] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
     depth: int = _DEPTH
+    moved: list[ast.Call] = field(default_factory=list)
 
     def read_statement(self, node: ast.stmt) -> None:
         """Read what a statement binds.
@@ -101,10 +107,10 @@ class Reader:
         return of_rows([self.read(one) for one in nodes])
 
     def _read_attribute(self, node: ast.Attribute) -> Kind:
-        if node.attr in ("columns", "dtypes", "dtype", "name"):
+        if node.attr in ("columns", "dtypes"):
             return "outside"
         kind = self.read(node.value)
-        fit = node.attr not in ("iloc", "iat", "shape", "size", "T", "empty") and kind in {*ROWS, "groups", "split"}
+        fit = node.attr not in _OF_ALL and kind in {*ROWS, "groups", "split"}
         return kind if fit else _unfit()
 
     def _read_subscript(self, node: ast.Subscript) -> Kind:
@@ -119,7 +125,7 @@ class Reader:
             return of_rows([kind, self.read(at)])
         elif not located and self.read(at) == "outside":
             rows = None
-            if isinstance(at, (ast.Slice, ast.UnaryOp, ast.Compare, ast.BinOp, ast.Lambda)):
+            if isinstance(at, (ast.Slice, ast.UnaryOp, ast.Compare, ast.BinOp, ast.Lambda)) or _is_one(self, node):
                 raise UnfitError
         if rows is None:
             return kind if kind in {*ROWS, "groups", "split", "windows"} else _unfit()
@@ -137,6 +143,8 @@ class Reader:
             raise UnfitError
         kind, name = self.read(call.func.value), call.func.attr
         given = [self.read(one) for one in arguments(call)]
+        if _moves(call, kind, given):
+            self.moved.append(call)
         if kind == "outside":
             return frame_methods.of_module(call, given, self.by) if {*given} - {"outside"} else kind
         if kind in ROWS:
@@ -161,10 +169,34 @@ class Reader:
         return _inside(self, function, given, named)
 
 
+def _moves(call: ast.Call, kind: Kind, given: list[Kind]) -> bool:
+    """Whether rows come in another order than they lie in the table."""
+    name, sort = last_name(call.func), frame_methods.keyword(call, "sort")
+    if kind in ROWS:
+        return name in ("sort_values", "sort_index", "melt") or sort is not None
+    if name != "merge" or not {*given} & ROWS:
+        return False
+    left = len(call.args) == 2 and given[0] in ROWS  # `pd.merge(x, items)`
+    right = ast.unparse(frame_methods.keyword(call, "how") or ast.Constant("")) == "'right'"
+    return sort is not None or left == right
+
+
+def _is_one(reader: Reader, node: ast.Subscript) -> bool:
+    """Whether it is one row's: `x["day"].values[0]`; and not a column of that name: `x[0]`."""
+    owner = node.value
+    arrays = isinstance(owner, ast.Attribute) and owner.attr in ("values", "index", "array")
+    if arrays or (isinstance(owner, ast.Call) and last_name(owner.func) in ("to_numpy", "unique")):
+        return True
+    table = isinstance(owner, ast.Name) and owner.id in reader.given
+    table = table or (isinstance(owner, ast.Call) and last_name(owner.func) == "extract")
+    number = isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int)
+    return number and not table
+
+
 def _is_own_column(reader: Reader, target: ast.expr) -> bool:
     """Whether a column of what was made here is set, and not one by which groups are told; or all their names."""
     if isinstance(target, ast.Attribute) and target.attr == "columns" and isinstance(target.value, ast.Name):
-        return target.value.id not in reader.given
+        return target.value.id not in reader.given and not reader.by
     if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
         return False
     owner = target.value.id
@@ -186,9 +218,7 @@ def _inside(reader: Reader, function: Function, given: list[Kind], named: dict[s
     names: dict[str, Kind] = {**dict(zip(places, given, strict=False)), **named}
     read = names_in(function) - {*names} - names_bound(function.body)
     barred = read & {one for one, kind in reader.names.items() if kind != "outside"} | read & {*reader.barred}
-    inner = Reader(
-        by=reader.by, barred=barred, function=reader.function, names=names, given={*names}, depth=reader.depth - 1
-    )
+    inner = replace(reader, barred=barred, names=names, given={*names}, depth=reader.depth - 1)
     return _read_body(inner, function.body)
 
 

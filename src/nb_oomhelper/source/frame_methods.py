@@ -37,6 +37,14 @@ _PER_ROW = frozenset(
 )
 _BY_A_TABLE = frozenset({"isin", "map", "replace", "applymap"})  # what they are given is the same for all rows
 _ACCESSORS = frozenset({"str", "dt", "cat"})
+_OF_COLUMN = frozenset({"get_dummies", "cat", "remove_unused_categories"})  # of these: they look at all rows
+_LOOKS_ON = frozenset(
+    {"limit", "method", "downcast", "inplace"}
+)  # arguments with which rows depend on others, or change
+_CHANGES = frozenset(  # what rows say in the columns by which they are kept together
+    {"abs", "clip", "astype", "round", "where", "mask", "add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow"}
+    | {"replace", "map", "applymap", "radd", "rsub", "rmul", "rdiv", "rtruediv", "eq", "ne", "lt", "le", "gt", "ge"}
+)
 _WITH_FUNCTION = frozenset({"map", "apply", "applymap"})
 _PER_GROUP = frozenset(
     {"transform", "shift", "cumsum", "cumcount", "cumprod", "cummax", "cummin", "rank", "diff", "pct_change"}
@@ -90,13 +98,15 @@ def of_module(call: ast.Call, given: list[Kind], by: frozenset[str]) -> Kind:
         UnfitError: It cannot be told.
     """
     name = last_name(call.func)
-    if name in _ELEMENTWISE | BY_ROWS:
+    named = {one.arg for one in call.keywords}
+    guessed = name == "to_datetime" and not named & {"format", "unit"}  # from the first row
+    if name in _ELEMENTWISE | BY_ROWS and not guessed and not named & _LOOKS_ON:
         return of_rows(given)
-    if name == "cut" and len(call.args) > 1 and not isinstance(call.args[1], ast.Constant):
+    if name == "cut" and len(call.args) > 1 and isinstance(call.args[1], (ast.List, ast.Tuple, ast.Call)):
         return of_rows(given)
     if name == "concat" and _is_across(call):
         return of_rows(given)
-    if name == "merge":
+    if name == "merge" and len(call.args) <= 2 and not any(map(is_text, call.args)):
         usual = "left" if len(call.args) > 1 and given[0] in ROWS else "right"
         alone = sum(one in ROWS for one in given) == 1 and _how(call) in ("inner", "cross", usual)
         if alone or (is_by(keyword(call, "on"), by) and _how(call) in ("inner", "left", "right", "outer")):
@@ -122,13 +132,12 @@ def of_table(call: ast.Call, kind: Kind, given: list[Kind], by: frozenset[str]) 
     column = isinstance(owner, ast.Attribute) or (isinstance(owner, ast.Subscript) and is_text(owner.slice))
     if any(isinstance(one, ast.Lambda) for one in walk(arguments(call))) and name not in _WITH_FUNCTION:
         raise UnfitError
+    if {one.arg for one in call.keywords} & _LOOKS_ON or _changes_groups(call, name, owner, by):
+        raise UnfitError
     if name == "groupby":
-        return "groups" if is_by(keyword(call, "by") or subset, by) else "split"
+        return _grouped(call, is_by(keyword(call, "by") or subset, by))
     if name in ("merge", "join"):
-        how = _how(call, "left" if name == "join" else "inner")
-        if {*given} & ROWS and not (is_by(keyword(call, "on"), by) and how in ("inner", "left", "right", "outer")):
-            raise UnfitError
-        return of_rows([kind, *given]) if {*given} & ROWS or how in ("inner", "left", "cross") else _unfit()
+        return _merged(call, name, [kind, *given], by)
     if name in ("drop_duplicates", "duplicated") and is_by(subset, by):
         return "fewer" if name == "drop_duplicates" else kind
     if name in ("query", "eval") and is_text(subset) and "(" not in ast.unparse(subset or ast.Constant("(")):
@@ -141,15 +150,52 @@ def of_table(call: ast.Call, kind: Kind, given: list[Kind], by: frozenset[str]) 
     return "total" if bare and name in _TOTALS | {"value_counts"} else _unfit()
 
 
+def _grouped(call: ast.Call, together: bool) -> Kind:
+    """What groups are; spans of time, and groups that are numbered, or lie as they come, are others in each part."""
+    spans = any(last_name(one.func) == "Grouper" for one in walk(arguments(call)) if isinstance(one, ast.Call))
+    if spans or keyword(call, "sort" if together else "as_index") is not None:
+        raise UnfitError
+    return "groups" if together else "split"
+
+
+def _merged(call: ast.Call, name: str, kinds: list[Kind], by: frozenset[str]) -> Kind:
+    how = _how(call, "left" if name == "join" else "inner")
+    if len(call.args) > 1:  # how they are joined stands there, too
+        raise UnfitError
+    if {*kinds[1:]} & ROWS:
+        fit = is_by(keyword(call, "on"), by) and how in ("inner", "left", "right", "outer")
+    else:
+        fit = how in ("inner", "left", "cross")
+    return of_rows(kinds) if fit else _unfit()
+
+
 def _is_per_row(call: ast.Call, name: str, owner: ast.expr, by: frozenset[str]) -> bool:
     """Whether a method gives for each row what that row alone says, and leaves the groups' columns as they are."""
     if isinstance(owner, ast.Attribute) and owner.attr in _ACCESSORS:
-        return True
+        return name not in _OF_COLUMN and not (name in ("split", "rsplit") and keyword(call, "expand") is not None)
+    if name == "drop" and keyword(call, "columns") is None and not _is_across(call):
+        return False
+    if name == "dropna" and keyword(call, "axis") is not None:
+        return False
     texts = {one.value for one in walk(arguments(call)) if isinstance(one, ast.Constant)}
     if (name == "rename" and texts & by) or (name == "assign" and any(one.arg in by for one in call.keywords)):
         return False
-    filled = name == "fillna" and keyword(call, "method") is not None
-    return name in _PER_ROW and not filled and "category" not in texts
+    return name in _PER_ROW and "category" not in texts
+
+
+def _changes_groups(call: ast.Call, name: str, owner: ast.expr, by: frozenset[str]) -> bool:
+    """Whether a method may make the same of what groups are told by: `x.round()`, not `x["price"].round()`."""
+    given = next(iter(call.args), None)
+    others = isinstance(given, ast.Dict) and all(map(is_text, given.keys)) and not texts_of_all(given.keys) & by
+    return bool(by) and name in _CHANGES and not others and not _is_column(owner)
+
+
+def _is_column(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Attribute) and _is_column(node.func.value)
+    if isinstance(node, ast.Subscript):
+        return is_text(node.slice)
+    return isinstance(node, (ast.Attribute, ast.BinOp, ast.Compare, ast.UnaryOp))
 
 
 def of_groups(name: str) -> Kind:
@@ -233,7 +279,15 @@ def texts_of(node: ast.expr | None) -> frozenset[str]:
     Args:
         node: What may be one.
     """
-    parts = node.elts if isinstance(node, (ast.List, ast.Tuple)) else [node]
+    return texts_of_all(node.elts if isinstance(node, (ast.List, ast.Tuple)) else [node])
+
+
+def texts_of_all(parts: Collection[ast.expr | None]) -> frozenset[str]:
+    """Give those of some nodes that are texts.
+
+    Args:
+        parts: The nodes.
+    """
     return frozenset(one.value for one in parts if isinstance(one, ast.Constant) and isinstance(one.value, str))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
 import textwrap
 from collections.abc import Callable, Collection, Iterator
 
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.frame_ends import End, Found, find_end
+from nb_oomhelper.source.frame_ends import End, Found, find_end, names_read
 from nb_oomhelper.source.frame_kinds import Reader
 from nb_oomhelper.source.frame_methods import agg_of, keyword, texts_of
 from nb_oomhelper.source.rows_apart import RowsApart, find_statement, is_quiet
@@ -48,12 +49,13 @@ def frames_apart(
     if found is None or found[2] or _FUNCTION in text.text:
         return None
     block, at, _ = found
+    by_name = bool({"locals", "globals", "vars", "dir"} & names_in(text.tree))
     ways, later = list[Found](), _read_later(block)
-    for by in _groupings([*block[at:], *_called(block[at:], function)], columns):
+    for by in _groupings([*block[at:], *(node for one in _called(block[at:], function) for node in one.body)], columns):
         for start in _starts(block, at, table):
             reader = Reader(by=by, barred=barred, function=function, names={table: "rows"}, given={table})
             one = find_end(reader, block[start:], at - start, later[start:])
-            if one is not None and is_quiet(one.some, {table}):
+            if one is not None and not (one.gone and by_name) and _can_be_moved(one, table, function):
                 ways.append(one)
     best = max(ways, key=lambda one: one.rank, default=None)
     return None if best is None else _write(text, best, table)
@@ -63,20 +65,43 @@ def _read_later(block: list[ast.stmt]) -> list[frozenset[str]]:
     """The names that are read from each statement on, and, as the last, none."""
     found = [frozenset[str]()]
     for node in reversed(block):
-        reads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
-        found.append(found[-1] | reads)
+        found.append(found[-1] | names_read([node]))
     return found[::-1]
 
 
-def _called(body: list[ast.stmt], function: Callable[[str], Function | None]) -> list[ast.stmt]:
-    """What functions of the notebook do that some code names, or that these name."""
-    found, names = list[ast.stmt](), names_in(ast.Module(body, []))
+def _can_be_moved(found: Found, table: str, function: Callable[[str], Function | None]) -> bool:
+    """Whether statements and what they call change nothing else, and read of what they bind nothing older."""
+    some: list[ast.stmt] = [*found.some, *(ast.Expr(one.value) for one in found.ends)]
+    odd = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
+    bodies = [(some, {table}), *((one.body, set[str]()) for one in _called(some, function))]
+    if any(isinstance(one, odd) for one in walk(some)) or not all(is_quiet(*one) for one in bodies):
+        return False
+    bound = {one.id for node in some for one in _targets(node) if isinstance(one, ast.Name)}
+    if len(some) == 1:
+        return True
+    there = {table}
+    for node in some:
+        reads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+        reads |= names_in(node.target) if isinstance(node, ast.AugAssign) else set()
+        if reads & bound - there:
+            return False
+        there |= {one.id for one in _targets(node) if isinstance(one, ast.Name)}
+    return True
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    return node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", ast.Constant(0))]
+
+
+def _called(body: list[ast.stmt], function: Callable[[str], Function | None]) -> list[Function]:
+    """The functions of the notebook that some code names, or that these name."""
+    found, names = list[Function](), names_in(ast.Module(body, []))
     met = set[str]()
     while names - met:
         name = (names - met).pop()
         met.add(name)
         if (one := function(name)) is not None:
-            found += one.body
+            found.append(one)
             names |= names_in(one)
     return found
 
@@ -116,8 +141,7 @@ def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
     if text.text[first:start] or (rest and not rest.startswith("#")) or any(map(is_long_text, walk(statements))):
         return None
     keys = sorted(found.by)
-    by = "" if not keys else f", by={keys[0]!r}" if len(keys) == 1 else f", by={keys!r}"
-    by = by.replace("'", '"')
+    by = "" if not keys else ", by=" + json.dumps(keys if len(keys) > 1 else keys[0], ensure_ascii=False)
     kept = tuple(one.name for one in found.ends if one.name) or found.names
     if len(statements) == 1:
         node = statements[0]
