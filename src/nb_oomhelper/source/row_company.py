@@ -74,9 +74,9 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
         rows: Names that stand for rows, or for what is computed of them.
         tables: Those that surely have a row for each; of them none is taken by its place, `x[0]`, `x[::-1]`.
     """
+    if tables and (_counts(body, rows) or _forms_anew(body, rows)):
+        return True
     for node in walk(body):
-        if tables and _counts(node, rows):
-            return True
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             right = node.right
             if isinstance(right, ast.Name) and right.id in tables:
@@ -93,13 +93,37 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
     return False
 
 
-def _counts(node: ast.AST, rows: Collection[str]) -> bool:
-    """Whether code asks how many rows there are: of a part there are fewer."""
+def _counts(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
+    """Whether code asks how many rows there are, and not only to leave them as many: of a part there are fewer."""
+    forms = {id(part) for call in _reshaped(body, rows) for one in call.args[:1] for part in ast.walk(one)}
+    return any(_is_count(node, rows) for node in walk(body) if id(node) not in forms)
+
+
+def _is_count(node: ast.AST, rows: Collection[str]) -> bool:
     if isinstance(node, ast.Call) and last_name(node.func) == "len":
         return any(isinstance(one, ast.Name) and one.id in rows for one in node.args)
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
         return ast.unparse(node.slice) == "0" and root_name(node.value) in rows
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "size":
+        return [ast.unparse(one) for one in node.args] == ["0"] and root_name(node.func) in rows
     return False
+
+
+def _forms_anew(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
+    """Whether rows get another form in which there are not as many: `rgb.reshape(H, W, 3)`."""
+    firsts = [next(iter(call.args), ast.Constant(0)) for call in _reshaped(body, rows)]
+    return not all(ast.unparse(one) == "-1" or _is_count(one, rows) or isinstance(one, ast.Starred) for one in firsts)
+
+
+def _reshaped(body: Sequence[ast.AST], rows: Collection[str]) -> Iterator[ast.Call]:
+    for node in walk(body):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("reshape", "view")
+        ):
+            if root_name(node.func) in rows:
+                yield node
 
 
 def takes_columns(node: ast.AST, frame: str) -> bool:
@@ -156,13 +180,10 @@ def calls_unknown(body: Sequence[ast.AST], rows: Collection[str], known: Collect
 def _chosen_functions(body: Sequence[ast.AST]) -> Iterator[str]:
     """What a loop goes through where these are functions of libraries: `for fn in (torch.sin, torch.cos):`."""
     for node in walk(body):
-        if (
-            isinstance(node, ast.For)
-            and isinstance(node.target, ast.Name)
-            and isinstance(node.iter, (ast.Tuple, ast.List))
-        ):
-            if all(isinstance(one, ast.Attribute) and root_name(one) in _MODULES for one in node.iter.elts):
-                yield node.target.id
+        over = node.iter if isinstance(node, ast.For) else None
+        functions = over.elts if isinstance(over, (ast.Tuple, ast.List)) else []
+        if functions and all(isinstance(one, ast.Attribute) and root_name(one) in _MODULES for one in functions):
+            yield from names_bound([node.target])  # type: ignore[attr-defined]
 
 
 def _is_usual(function: ast.expr, name: str, rows: Collection[str]) -> bool:
