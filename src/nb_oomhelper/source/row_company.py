@@ -117,13 +117,9 @@ def _forms_anew(body: Sequence[ast.AST], rows: Collection[str]) -> bool:
 
 def _reshaped(body: Sequence[ast.AST], rows: Collection[str]) -> Iterator[ast.Call]:
     for node in walk(body):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in ("reshape", "view")
-        ):
-            if root_name(node.func) in rows:
-                yield node
+        called = node.func if isinstance(node, ast.Call) else None
+        if isinstance(called, ast.Attribute) and called.attr in ("reshape", "view") and root_name(called) in rows:
+            yield node  # type: ignore[misc]
 
 
 def takes_columns(node: ast.AST, frame: str) -> bool:
