@@ -38,9 +38,7 @@ _PER_ROW = frozenset(
 _BY_A_TABLE = frozenset({"isin", "map", "replace", "applymap"})  # what they are given is the same for all rows
 _ACCESSORS = frozenset({"str", "dt", "cat"})
 _OF_COLUMN = frozenset({"get_dummies", "cat", "remove_unused_categories"})  # of these: they look at all rows
-_LOOKS_ON = frozenset(
-    {"limit", "method", "downcast", "inplace"}
-)  # arguments with which rows depend on others, or change
+_LOOKS_ON = frozenset({"limit", "method", "downcast", "inplace"})  # with these rows depend on others, or change
 _CHANGES = frozenset(  # what rows say in the columns by which they are kept together
     {"abs", "clip", "astype", "round", "where", "mask", "add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow"}
     | {"replace", "map", "applymap", "radd", "rsub", "rmul", "rdiv", "rtruediv", "eq", "ne", "lt", "le", "gt", "ge"}
@@ -187,14 +185,15 @@ def _changes_groups(call: ast.Call, name: str, owner: ast.expr, by: frozenset[st
     """Whether a method may make the same of what groups are told by: `x.round()`, not `x["price"].round()`."""
     given = next(iter(call.args), None)
     others = isinstance(given, ast.Dict) and all(map(is_text, given.keys)) and not texts_of_all(given.keys) & by
-    return bool(by) and name in _CHANGES and not others and not _is_column(owner)
+    return bool(by) and name in _CHANGES and not others and not _is_column(owner, by)
 
 
-def _is_column(node: ast.expr) -> bool:
+def _is_column(node: ast.expr, by: frozenset[str]) -> bool:
+    """Whether it is one column, or some that are none of those, as far as they are told."""
     if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Attribute) and _is_column(node.func.value)
+        return isinstance(node.func, ast.Attribute) and _is_column(node.func.value, by)
     if isinstance(node, ast.Subscript):
-        return is_text(node.slice)
+        return is_text(node.slice) or not texts_of(node.slice) & by
     return isinstance(node, (ast.Attribute, ast.BinOp, ast.Compare, ast.UnaryOp))
 
 
