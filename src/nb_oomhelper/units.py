@@ -15,6 +15,8 @@ _FACTORS = {"": 0, "B": 0, "BYTE": 0, "BYTES": 0}
 # XLA's compiler for TPUs writes "21.90G", and R in French "21.9 Go".
 _FACTORS |= {f"{letter}{end}": 10 * power for power, letter in enumerate("KMGTPE", 1) for end in ("IB", "B", "O", "")}
 _SIZE = re.compile(r"\s*(?P<number>\d[\d,]*(?:\.\d*)?)\s*(?P<unit>[A-Za-z]*)\s*", re.ASCII)
+NOISE = 1 << 20
+"""Bytes by which a reading changes by itself: less is nothing."""
 _ABSURD = 1 << 60  # frameworks have printed "17179869184.00 GiB in use": such a figure says nothing
 
 

@@ -87,8 +87,7 @@ def take_snapshot(
     found = allocators(backend, device, framework)
     if blocks:
         found = [with_blocks(one) for one in found]
-    allocator = next((one for one in found if framework in ("", one.framework)), None)
-    others = tuple(one for one in found if one is not allocator)
+    allocator, others = _parted(found, framework)
     return MemorySnapshot(
         taken_at=time.time(),
         driver=reading,
@@ -116,16 +115,21 @@ def take_again(
     row = driver.read_memory(before.device) if backend == "cuda" and before.device is not None else None
     if row is None:
         return take_snapshot(driver, backend=backend, device=device, framework=framework, named=False)
-    found = allocators(backend, device, framework)
-    allocator = next((one for one in found if framework in ("", one.framework)), None)
+    allocator, others = _parted(allocators(backend, device, framework), framework)
     return MemorySnapshot(
         taken_at=time.time(),
         driver=DriverReading(devices=(row,)),
         host=HostMemory(),
         device=row,
         allocator=allocator,
-        others=tuple(one for one in found if one is not allocator),
+        others=others,
     )
+
+
+def _parted(found: list[AllocatorMemory], framework: str) -> tuple[AllocatorMemory | None, tuple[AllocatorMemory, ...]]:
+    """The allocator that a snapshot is about, and the others."""
+    allocator = next((one for one in found if framework in ("", one.framework)), None)
+    return allocator, tuple(one for one in found if one is not allocator)
 
 
 def snapshot_of(reading: DriverReading, device: DeviceMemory) -> MemorySnapshot:
@@ -133,14 +137,14 @@ def snapshot_of(reading: DriverReading, device: DeviceMemory) -> MemorySnapshot:
 
     What no framework here can name has no allocator to ask.
     """
-    found = [] if device.device is None else allocators("cuda", device.device)
+    allocator, others = _parted([] if device.device is None else allocators("cuda", device.device), "")
     return MemorySnapshot(
         taken_at=time.time(),
         driver=reading,
         host=HostMemory(),
         device=device,
-        allocator=next(iter(found), None),
-        others=tuple(found[1:]),
+        allocator=allocator,
+        others=others,
     )
 
 

@@ -23,9 +23,19 @@ from nb_oomhelper.remedies.loaded_weights import find_loaded_weights
 from nb_oomhelper.remedies.moved_data import find_moved_data
 from nb_oomhelper.remedies.only_a_part import find_fewer_results, find_less_data
 from nb_oomhelper.remedies.optimizer_states import find_states
-from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, find_places, graph_of, kept_by
+from nb_oomhelper.remedies.places import (
+    WORTH_MENDING,
+    Mistake,
+    Place,
+    failed_cell,
+    find_keepers,
+    find_places,
+    graph_of,
+    kept_by,
+)
 from nb_oomhelper.remedies.rows_at_once import find_rows_at_once
 from nb_oomhelper.remedies.step_wise import find_whole_steps
+from nb_oomhelper.remedies.tables_at_once import find_tables_at_once
 from nb_oomhelper.remedies.unused_results import find_unused_results
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
@@ -78,6 +88,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
     yield from find_unused_results(written, event, places)
+    yield from find_tables_at_once(written, event, shortage, places)
     yield from find_rows_at_once(written, event, shortage, places)
     yield from find_less_data(written, event, shortage, places)
     yield from find_fewer_results(written, event, held, places)
@@ -254,7 +265,7 @@ def _second_attempts(places: list[Place]) -> Iterator[Mistake]:
 
 def _never_emptied(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
     """Something that grows with every call of an object, which itself only looks at the newest: the loop empties it."""
-    cell = next((one for one in places if one.definition is None and one.line is not None), None)
+    cell = failed_cell(places)
     for path, _, size in find_emptiable(written, held, event.backend) if cell is not None else ():
         last, line = path.rsplit(".", 1)[-1], cell.line if cell is not None else None
         texts = [text for source in written.sources() if (text := written.read(source)) is not None]

@@ -11,7 +11,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.in_one_go import evaluates_with_graph
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.on_the_way import gathers, words_reached
-from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import comprehends_at
 from nb_oomhelper.source.within import put_within
@@ -43,7 +43,7 @@ def find_cpu_instead(
         shortage: What the cell needs, and what room the host has.
         places: Where it may be written: the cell itself is run within a mode.
     """
-    cell = next((one for one in places if one.definition is None and one.line is not None), None)
+    cell = failed_cell(places)
     if cell is None or event.backend != "cuda" or event.phase in ("train", "load") or event.call is not None:
         return
     says = _says(written)

@@ -10,7 +10,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.on_the_way import learns, words_reached
-from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
+from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, failed_cell
 from nb_oomhelper.remedies.whole_step import whole_step
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import statement_at
@@ -37,7 +37,7 @@ def find_graph_on_host(
         shortage: What the cell needs, and what room there is, on the host, too.
         places: Where it may be written: only the cell itself is changed.
     """
-    cell = next((one for one in places if one.definition is None and one.line is not None), None)
+    cell = failed_cell(places)
     trains = event.phase == "train" or learns(written)
     if cell is None or event.backend != "cuda" or not trains or event.stage == "optimizer":
         return

@@ -10,7 +10,15 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.on_the_way import learns
-from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by, refused_shape
+from nb_oomhelper.remedies.places import (
+    WORTH_MENDING,
+    Mistake,
+    Place,
+    failed_cell,
+    find_keepers,
+    kept_by,
+    refused_shape,
+)
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.call_sites import bound_names
 from nb_oomhelper.source.collecting import root_of
@@ -35,7 +43,7 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
         shortage: What the cell needs, and what room there is.
         places: Where it may be written: only the cell itself is changed.
     """
-    cell = next((one for one in places if one.definition is None and one.line is not None), None)
+    cell = failed_cell(places)
     if cell is None or event.call is not None or learns(written):
         return
     rows = {name: written.rows[name] for name in _read_there(written, cell) if name in written.rows}

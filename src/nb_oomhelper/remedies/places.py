@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nb_oomhelper.records.event import OomEvent
@@ -77,6 +77,15 @@ def refused_shape(event: OomEvent) -> tuple[int, ...] | None:
     """
     told = _SHAPE.search(event.message)
     return None if told is None else tuple(map(int, told[1].split(",")))
+
+
+def failed_cell(places: Iterable[Place]) -> Place | None:
+    """Give the failed cell itself; None where nobody knows which line of it was running.
+
+    Args:
+        places: As of `find_places`.
+    """
+    return next((one for one in places if one.definition is None and one.line is not None), None)
 
 
 def find_places(written: Written) -> list[Place]:

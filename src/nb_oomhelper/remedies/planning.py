@@ -25,7 +25,6 @@ from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.subjects import find_subjects
 from nb_oomhelper.remedies.verdicts import (
-    NOTHING,
     find_shortage,
     judge,
     rank,
@@ -34,6 +33,7 @@ from nb_oomhelper.remedies.verdicts import (
     without_idle,
 )
 from nb_oomhelper.source.collecting import comprehends_at, root_of
+from nb_oomhelper.units import NOISE
 
 _FURTHER = 3  # smaller sizes beyond the first that are made ready, each for the case that the one before ran out
 _LETS_GO = ("delete-variable", "empty-container")  # of what names of the user's keep
@@ -290,7 +290,7 @@ def predict_effect(
     in_all = max(back.least, back.in_sum - back.earlier_gaps) + diagnosis.replaced
     needed = with_put_by(diagnosis, snapshot.host, back.least)
     whole = _fits(back.least, in_all, diagnosis, None if needed is None else needed + diagnosis.gaps)
-    if back.most < NOTHING:  # the same cell, with the room that it has failed in; what it gave back it takes again
+    if back.most < NOISE:  # the same cell, with the room that it has failed in; what it gave back it takes again
         whole = False
     room = None if diagnosis.free is None else diagnosis.free + back.least + diagnosis.replaced
     return replace(plan, predicted=back.freed, fits=fits, whole_cell_fits=whole, room=room)

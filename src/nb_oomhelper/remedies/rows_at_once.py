@@ -11,7 +11,6 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.in_one_go import evaluates_with_graph
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.places import Mistake, Place
-from nb_oomhelper.remedies.tables_at_once import find_tables_at_once, is_missed
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows
@@ -42,13 +41,12 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
     """
     if event.phase == "train" or event.call is not None:
         return
-    yield from find_tables_at_once(written, shortage, places)
     graph = evaluates_with_graph(written, event, places)
     if written.autograd and not graph:
         return
     for place in _outermost_first(written, places):
         found = _found_in(written, place, graph=graph)
-        if found is None or (place.definition is None and is_missed(written, found.gone)):
+        if found is None or (place.definition is None and written.misses(found.gone)):
             continue
         if not found.gone and not _leads_on(written, place):  # what is made there comes out, all of it
             continue
@@ -105,15 +103,16 @@ def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | Non
 
 def _of_frame(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
     """A statement of the cell that computes with columns of one DataFrame as arrays: `distances(trips.lat.values)`."""
-    for name, frame in written.frames.items() if place.definition is None and not graph else ():
+    if place.definition is not None or graph or not _leads_on(written, place):
+        return None
+    for name, frame in written.frames.items():
         if frame.rows < _FEW:
             continue
         aligned = {one for one, (count, _) in written.rows.items() if count == frame.rows} - {name}
 
         def is_apart(node: ast.stmt, name: str = name, aligned: set[str] = aligned) -> bool:
-            if not takes_columns(node, name) or cures.words_in(node) & aligned or not _leads_on(written, place):
-                return False
-            return is_at(node, place.line or 0) and _is_apart(written, node, {name}, ())
+            here = is_at(node, place.line or 0) and not cures.words_in(node) & aligned
+            return here and _is_apart(written, node, {name}, ())
 
         found = rows_apart(place.text, place.body, place.line or 0, [name], is_apart)
         if found is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import functools
+from collections.abc import Iterator
 
+from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
-from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frames_apart import frames_apart
@@ -14,18 +16,21 @@ _FEW = 1000  # rows: fewer do not fill memory
 _TABLES = 4  # that are tried, the largest first
 
 
-def find_tables_at_once(written: Written, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
+def find_tables_at_once(
+    written: Written, event: OomEvent, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
     """Find statements of the cell that make large tables of one, and little of those.
 
     Args:
         written: What the notebook's code says.
+        event: What failed, with its phase.
         shortage: What the cell needs.
         places: Where it may be written.
     """
-    place = next((one for one in places if one.definition is None and one.line is not None), None)
-    if place is None:
+    place = failed_cell(places)
+    if place is None or event.phase == "train" or event.call is not None:
         return
-    frames = written.frames
+    frames, function = written.frames, functools.cache(lambda name: _function(written, name))
     order = sorted(frames, key=lambda name: (name in written.cell.sets, -frames[name].rows))
     for table in order[:_TABLES]:
         rows = frames[table].rows
@@ -39,24 +44,13 @@ def find_tables_at_once(written: Written, shortage: Shortage, places: list[Place
             table,
             frames[table].columns,
             (alike | {name for name, (count, _) in written.rows.items() if count == rows}) - {table},
-            lambda name: _function(written, name),
+            function,
         )
-        if found is None or is_missed(written, found.gone):
+        if found is None or written.misses(found.gone):
             continue
         half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
         yield Mistake(kind="rows_apart", subject=table, place=place, edits=found.edits, explains=half, in_cell=True)
         return
-
-
-def is_missed(written: Written, gone: Collection[str]) -> bool:
-    """Tell whether a function reads a name that would be gone, or something older stands under it, which would stay.
-
-    Args:
-        written: What the notebook's code says.
-        gone: The names.
-    """
-    older = written.names - written.made_names()
-    return any(name in older or written.is_read_by_functions(name) for name in gone)
 
 
 def _function(written: Written, name: str) -> Function | None:

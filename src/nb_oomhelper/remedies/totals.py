@@ -107,7 +107,7 @@ class Totals:
         found = [_finished(one.function, [next(left) for _ in _PARTS[one.function]]) for one in self._columns]
         if isinstance(self._agg, str):
             return found[0]
-        return sys.modules["pandas"].concat(found, axis=1, keys=[one.key for one in self._columns])
+        return _pandas().concat(found, axis=1, keys=[one.key for one in self._columns])
 
 
 def _pandas() -> Any:
@@ -123,7 +123,7 @@ def _share(values: Any, name: str, *, of_mean: bool) -> Any:
     if getattr(share, "ndim", 0) == 2:
         large = [at for at, one in share.dtypes.items() if one.kind in "iu"]
         return share.assign(**{at: values[at].mean() * values[at].count() for at in large}) if large else share
-    if getattr(getattr(share, "dtype", None), "kind", "") in "iu" and hasattr(share, "dtype"):
+    if getattr(getattr(share, "dtype", None), "kind", None) in ("i", "u"):
         return values.mean() * values.count()  # sums of whole numbers may be too large for one
     return share
 

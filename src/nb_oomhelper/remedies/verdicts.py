@@ -11,11 +11,11 @@ from nb_oomhelper.memory.room import host_free
 from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
+from nb_oomhelper.units import NOISE
 
 _ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
 _SMALL_STEPS = 8  # requests like the failed one, from which on a cell makes many, and nobody knows how many are to come
 _SPARE = 0.05  # of what the cell needs at least, so much more must be there before it is expected to run
-NOTHING = 1 << 20  # bytes by which a reading changes by itself: where less comes back, nothing does
 _FORESEEN: dict[str, Verdict] = {"fits": "runs", "tight": "may", "does_not": "again"}
 Loss = Literal[0, 1, 2, 3]
 
@@ -174,4 +174,4 @@ def without_idle(plans: Collection[FixPlan]) -> list[FixPlan]:
 
 def gives_nothing(plan: FixPlan) -> bool:
     """Whether it is known that a plan gives nothing back; one that changes the cell, or is a load, is not for that."""
-    return plan.predicted is not None and plan.predicted < NOTHING and not plan.reruns and not plan.loads
+    return plan.predicted is not None and plan.predicted < NOISE and not plan.reruns and not plan.loads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.remedies.cell_source import Cell
@@ -99,6 +99,15 @@ class Written:
             return True
         functions = (self.function(one) for one in self.definitions if name in one.source)
         return any(one is not None and reads_global(one[1], name) for one in functions)
+
+    def misses(self, gone: Iterable[str]) -> bool:
+        """Tell whether names must not go: a function reads one, or something older stands under it, which would stay.
+
+        Args:
+            gone: The names.
+        """
+        older = self.names - self.made_names()
+        return any(name in older or self.is_read_by_functions(name) for name in gone)
 
     def made_names(self) -> frozenset[str]:
         """Give the names that the cell itself had bound when it failed: run again, it makes all that anew."""

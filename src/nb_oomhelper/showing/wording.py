@@ -13,9 +13,8 @@ from importlib import resources
 from typing import Any
 
 from nb_oomhelper.knowledge.toml_tables import Language
-from nb_oomhelper.units import format_bytes
+from nb_oomhelper.units import NOISE, format_bytes
 
-_NOISE = 1 << 20  # bytes by which a reading changes by itself
 _APART = re.compile(r"[\u4e00-\u9fff] [\u4e00-\u9fff]")  # Chinese characters have a space beside other letters only
 
 
@@ -92,7 +91,7 @@ def say_row(sentences: Iterable[str], language: Language) -> str:
 
 def is_noise(change: int | None) -> bool:
     """Whether a change of so many bytes is too small to mean anything."""
-    return change is not None and abs(change) < _NOISE
+    return change is not None and abs(change) < NOISE
 
 
 def pick_language(setting: str) -> Language:

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.frame_kinds import Reader
-from nb_oomhelper.source.frame_methods import REDUCES, ROWS, Kind, UnfitError, agg_of
+from nb_oomhelper.source.frame_methods import REDUCES, ROWS, Kind, agg_of
 from nb_oomhelper.source.row_company import BY_ROWS
+from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.tree import last_name, names_bound, reads_by_name, walk
 
 _FAR = 20  # statements that are read after the one that failed

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from nb_oomhelper.source import frame_methods
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.frame_methods import ROWS, Kind, UnfitError, arguments, of_rows
+from nb_oomhelper.source.frame_methods import ROWS, Kind, arguments, of_rows, unfit
+from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.tree import last_name, names_bound, names_in
 
 _TAKE_FEWER = frozenset({"isin", "between", "notna", "isna", "contains", "startswith", "eq", "ne", "lt", "gt"})
@@ -24,7 +25,7 @@ class Reader:
     """Tells of code what it gives for a part of a table.
 
     Attributes:
-        by: The columns that are the same in all rows of a group; each group is in one part. None: any row in any part.
+        by: The columns that are the same in all rows of a group, which is in one part; with none any row may be in any.
         barred: Names that must not be read: of what has something for each row of the whole table.
         function: Gives a function of the notebook's that a name stands for, or None.
         names: What names stand for; those that are not there are "outside".
@@ -87,7 +88,7 @@ class Reader:
         if isinstance(node, ast.Name):
             return self.names[node.id]
         if isinstance(node, ast.ListComp):
-            return "outside" if _goes_through_columns(self, node) else _unfit()
+            return "outside" if _goes_through_columns(self, node) else unfit()
         if isinstance(node, ast.Subscript):
             return self._read_subscript(node)
         if isinstance(node, ast.Attribute):
@@ -101,7 +102,7 @@ class Reader:
             return self._of_rows([node.operand])
         if isinstance(node, ast.Compare):
             return self._of_rows([node.left, *node.comparators])
-        return self._of_rows(node.elts) if isinstance(node, (ast.List, ast.Tuple)) else _unfit()
+        return self._of_rows(node.elts) if isinstance(node, (ast.List, ast.Tuple)) else unfit()
 
     def _of_rows(self, nodes: Iterable[ast.expr]) -> Kind:
         return of_rows([self.read(one) for one in nodes])
@@ -111,7 +112,7 @@ class Reader:
             return "outside"
         kind = self.read(node.value)
         fit = node.attr not in _OF_ALL and kind in {*ROWS, "groups", "split"}
-        return kind if fit else _unfit()
+        return kind if fit else unfit()
 
     def _read_subscript(self, node: ast.Subscript) -> Kind:
         kind, at = self.read(node.value), node.slice
@@ -128,7 +129,7 @@ class Reader:
             if isinstance(at, (ast.Slice, ast.UnaryOp, ast.Compare, ast.BinOp, ast.Lambda)) or _is_one(self, node):
                 raise UnfitError
         if rows is None:
-            return kind if kind in {*ROWS, "groups", "split", "windows"} else _unfit()
+            return kind if kind in {*ROWS, "groups", "split", "windows"} else unfit()
         if kind not in ROWS or self.read(rows) not in ROWS:
             raise UnfitError
         more = isinstance(rows, ast.Call) and last_name(rows.func) not in _TAKE_FEWER  # `x.index.repeat(x["term"])`
@@ -155,7 +156,7 @@ class Reader:
             return frame_methods.of_split_groups(call, name)
         if kind == "groups":
             return frame_methods.of_groups(name)
-        return frame_methods.of_windows(name) if kind == "windows" else _unfit()
+        return frame_methods.of_windows(name) if kind == "windows" else unfit()
 
     def _read_function(self, call: ast.Call, name: str) -> Kind:
         """Functions of the notebook's, and Python's."""
@@ -228,8 +229,4 @@ def _read_body(reader: Reader, body: list[ast.stmt]) -> Kind:
             return reader.read(node.value)
         if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             reader.read_statement(node)
-    raise UnfitError
-
-
-def _unfit() -> Kind:
     raise UnfitError

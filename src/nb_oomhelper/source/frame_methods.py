@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from nb_oomhelper.source.row_company import BY_ROWS
+from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.tree import last_name, walk
 
 Kind = Literal["outside", "rows", "fewer", "groups", "windows", "split", "total"]
@@ -63,10 +64,6 @@ _ELEMENTWISE = frozenset(  # functions of NumPy's and pandas'
     | {"clip", "maximum", "minimum", "isnan", "isfinite", "isna", "notna", "isnull", "notnull", "power", "hypot"}
     | {"to_datetime", "to_numeric", "to_timedelta", "nan_to_num", "sinh", "cosh", "tanh", "select", "mod", "divide"}
 )
-
-
-class UnfitError(Exception):
-    """What comes out of a part says nothing of what comes out of all."""
 
 
 def of_rows(kinds: Collection[Kind]) -> Kind:
@@ -141,11 +138,11 @@ def of_table(call: ast.Call, kind: Kind, given: list[Kind], by: frozenset[str]) 
     if name in ("query", "eval") and is_text(subset) and "(" not in ast.unparse(subset or ast.Constant("(")):
         return "fewer"
     if _is_per_row(call, name, owner, by) or name in _BY_A_TABLE or (name == "apply" and column):
-        return of_rows([kind, *given]) if name not in _BY_A_TABLE or not {*given} - {"outside"} else _unfit()
+        return of_rows([kind, *given]) if name not in _BY_A_TABLE or not {*given} - {"outside"} else unfit()
     if name in _ACROSS and _is_across(call):
         return kind
     bare = not call.args and not call.keywords
-    return "total" if bare and name in _TOTALS | {"value_counts"} else _unfit()
+    return "total" if bare and name in _TOTALS | {"value_counts"} else unfit()
 
 
 def _grouped(call: ast.Call, together: bool) -> Kind:
@@ -164,7 +161,7 @@ def _merged(call: ast.Call, name: str, kinds: list[Kind], by: frozenset[str]) ->
         fit = is_by(keyword(call, "on"), by) and how in ("inner", "left", "right", "outer")
     else:
         fit = how in ("inner", "left", "cross")
-    return of_rows(kinds) if fit else _unfit()
+    return of_rows(kinds) if fit else unfit()
 
 
 def _is_per_row(call: ast.Call, name: str, owner: ast.expr, by: frozenset[str]) -> bool:
@@ -210,12 +207,12 @@ def of_groups(name: str) -> Kind:
         return "windows"
     if name in _PER_GROUP:
         return "rows"
-    return "fewer" if name in _OF_GROUPS else _unfit()
+    return "fewer" if name in _OF_GROUPS else unfit()
 
 
 def of_windows(name: str) -> Kind:
     """Tell what a method gives of windows of such groups: as `of_groups`."""
-    return "rows" if name in _OF_GROUPS else _unfit()
+    return "rows" if name in _OF_GROUPS else unfit()
 
 
 def of_split_groups(call: ast.Call, name: str) -> Kind:
@@ -228,7 +225,7 @@ def of_split_groups(call: ast.Call, name: str) -> Kind:
     Raises:
         UnfitError: It is no total that can be had from those of parts.
     """
-    return "total" if agg_of(call) or (name in _TOTALS | {"size"} and not arguments(call)) else _unfit()
+    return "total" if agg_of(call) or (name in _TOTALS | {"size"} and not arguments(call)) else unfit()
 
 
 def agg_of(call: ast.Call) -> dict[str, ast.expr] | ast.expr | None:
@@ -314,5 +311,6 @@ def _is_across(call: ast.Call) -> bool:
     return ast.unparse(keyword(call, "axis") or ast.Constant(0)) in ("1", "'columns'")
 
 
-def _unfit() -> Kind:
+def unfit() -> Kind:
+    """Raise `UnfitError` where a value is wanted."""
     raise UnfitError

@@ -12,11 +12,10 @@ from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frame_ends import End, Found, find_end, names_read
 from nb_oomhelper.source.frame_kinds import Reader
 from nb_oomhelper.source.frame_methods import agg_of, keyword, texts_of
-from nb_oomhelper.source.rows_apart import RowsApart, find_statement, is_quiet
+from nb_oomhelper.source.rows_apart import FUNCTION, RowsApart, find_statement, is_quiet
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.tree import is_long_text, last_name, names_in, walk
 
-_FUNCTION = "of_rows"
 _FAR, _STARTS, _GROUPINGS = 20, 4, 4  # statements before the one that failed, those to begin with, columns to try
 _STEPS = (ast.Assign, ast.AugAssign)
 _KEYS = {"groupby": "by", "merge": "on", "drop_duplicates": "subset"}  # methods, and how they are told columns
@@ -46,7 +45,7 @@ def frames_apart(
         None where it cannot be written.
     """
     found = find_statement(body, line)
-    if found is None or found[2] or _FUNCTION in text.text:
+    if found is None or found[2] or FUNCTION in text.text:
         return None
     block, at, _ = found
     by_name = bool({"locals", "globals", "vars", "dir"} & names_in(text.tree))
@@ -123,14 +122,11 @@ def _groupings(block: list[ast.stmt], columns: Collection[str]) -> Iterator[froz
 def _starts(block: list[ast.stmt], at: int, table: str) -> list[int]:
     """The statements that read the table as it is, up to the one that was running, with nothing else between."""
     start = at
-    while start and at - start < _FAR and isinstance(block[start - 1], _STEPS) and not _sets(block[start - 1], table):
+    while start and at - start < _FAR and isinstance(block[start - 1], _STEPS):
+        if any(table in names_in(one) for one in _targets(block[start - 1])):
+            break
         start -= 1
     return [one for one in range(start, at + 1) if table in names_in(block[one])][:_STARTS]
-
-
-def _sets(node: ast.stmt, table: str) -> bool:
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
-    return any(table in names_in(one) for one in targets)
 
 
 def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
@@ -155,16 +151,16 @@ def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
 
 def _lines(text: SourceText, found: Found, first: int, table: str, by: str) -> Iterator[str]:
     """The function, its call, and what is made of what comes out."""
-    yield f"def {_FUNCTION}({table}):"
+    yield f"def {FUNCTION}({table}):"
     if found.some:
         yield textwrap.indent(text.text[first : text.span(found.some[-1])[1]], "    ")
     if not found.ends:
         yield f"    return {', '.join(found.names)}"
-        yield f"{', '.join(found.names)} = {_call(_FUNCTION, table, by)}"
+        yield f"{', '.join(found.names)} = {_call(FUNCTION, table, by)}"
         return
     values = [_in_brackets(_code(text, _given([one], one.value))) for one in found.ends]
     yield textwrap.indent(f"return {', '.join(values)}", "    ")
-    call = _call(_FUNCTION, table, by + _agg(text, found.ends[0]))
+    call = _call(FUNCTION, table, by + _agg(text, found.ends[0]))
     if len(found.ends) == 1:
         yield _with(text, found.ends[0], call)
         return

@@ -23,7 +23,9 @@ from nb_oomhelper.source.tree import (
     walk,
 )
 
-_FUNCTION = "of_rows"
+FUNCTION = "of_rows"
+"""What the function is called that gets some rows."""
+
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "column_stack"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -232,7 +234,7 @@ def _write(
     first = text.line_start(start)
     indent = text.text[first:start]
     rest = text.text[end : text.line_end(end)].strip()
-    if indent.strip() or (rest and not rest.startswith("#")) or _FUNCTION in text.text:
+    if indent.strip() or (rest and not rest.startswith("#")) or FUNCTION in text.text:
         return None
     bound = names_bound(some)
     last = some[-1]
@@ -248,10 +250,10 @@ def _write(
     cut = textwrap.dedent(text.text[first:end])
     lines = [
         *(["@torch.no_grad()"] if no_grad else []),
-        f"def {_FUNCTION}({', '.join(inputs)}):",
+        f"def {FUNCTION}({', '.join(inputs)}):",
         textwrap.indent(cut, "    "),
         f"    return {', '.join(given)}",
-        f"{', '.join(given)} = nb_oomhelper.in_parts({_FUNCTION}, {', '.join(inputs)})",
+        f"{', '.join(given)} = nb_oomhelper.in_parts({FUNCTION}, {', '.join(inputs)})",
     ]
     written = textwrap.indent("\n".join(lines), indent)
     gone, edits = frozenset(bound - after), [(first, end, written)]
