@@ -259,6 +259,25 @@ def test_whose_memory_it_was(kind: str) -> None:
     assert one(REMOTE[kind]).event.remote == kind
 
 
+@pytest.mark.parametrize(
+    ("before", "kind", "host"),
+    [
+        ("(f pid=1062) ", "ray", None),
+        ("(RayTrainWorker pid=1062, ip=192.0.2.1) ", "ray", "192.0.2.1"),
+        ("(EngineCore_DP0 pid=1062) ", "other", None),
+        ("2026-06-09 14:01:52.982 (Worker_TP0 pid=1062) ERROR 06-09 14:01:52 [core.py:1136] ", "other", None),
+    ],
+)
+@pytest.mark.parametrize("traceback", ['Traceback (most recent call last):\n  File "a.py", line 3, in f', "log"])
+def test_the_process_that_printed_a_line_is_the_one_that_ran_out(
+    before: str, kind: str, host: str | None, traceback: str
+) -> None:
+    lines = [*traceback.split("\n"), f"RuntimeError: {CUDA}"]
+    event = one("\n".join(before + line for line in lines)).event
+    assert event.worker is not None
+    assert (event.remote, event.worker.pid, event.worker.host) == (kind, 1062, host)
+
+
 def test_a_line_of_javas_is_none_of_pythons() -> None:
     told = one(
         "24/05/01 10:00:00 INFO Executor: start\njava.lang.OutOfMemoryError: Java heap space\n\tat a.b(C.java:1)"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nb_oomhelper.failure.places import Place
 
@@ -55,10 +55,17 @@ _TOP = ("<module>", "<cell line:", "<genexpr>")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line, without colors and what was put before it."""
+    """One line, without colors and what was put before it.
+
+    Attributes:
+        line: Its number.
+        text: The line.
+        printed_by: The process that printed it, as Ray and vLLM put it before the line: "(f pid=12, ip=192.0.2.1) ".
+    """
 
     line: int
     text: str
+    printed_by: str = ""
 
 
 @dataclass(slots=True)
@@ -95,17 +102,19 @@ def rows_of(text: str, first: int) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), first):
         clean = _COLOR.sub("", line) if "\x1b" in line else line
         clean = clean.rstrip("\r").replace("\r", " ")
+        process = ""
         for _ in range(_PREFIXES):
             if not (before := _BEFORE.match(clean)):
                 break
+            process = process or (before[0] if "pid=" in before[0] else "")
             clean = clean[before.end() :]
         clean = clean.strip("`*") if clean[:1] in _MARKS or clean[-1:] in _MARKS else clean
         begin = 0
         while len(clean) - begin > _LONGEST:  # between words, for a figure must stay whole
             end = clean.rfind(" ", begin + _LONGEST // 2, begin + _LONGEST) + 1 or begin + _LONGEST
-            yield Row(number, clean[begin:end])
+            yield Row(number, clean[begin:end], process)
             begin = end
-        yield Row(number, clean[begin:])
+        yield Row(number, clean[begin:], process)
 
 
 def groups_of(rows: Iterable[Row]) -> Iterator[Group]:
@@ -160,7 +169,7 @@ class _Reader:
     def _outdented(self, row: Row) -> Row:
         if self._indent and row.text.strip() and not row.text.startswith(self._indent):
             self._indent = ""
-        return Row(row.line, row.text.removeprefix(self._indent)) if self._indent else row
+        return replace(row, text=row.text.removeprefix(self._indent)) if self._indent else row
 
     def end(self) -> Iterator[Group]:
         if self._group.errors or self._group.loose:
@@ -196,7 +205,7 @@ class _Reader:
         if not self._inside and not self._linked and not self._carries():
             yield from self.end()
         named = found.re is _ERROR  # else what looks like a class may be the message's first word
-        said = Row(row.line, row.text[found.end() :] if named else row.text)
+        said = replace(row, text=row.text[found.end() :]) if named else row
         error = Raised(found[1] + (found[2] or "") if named else "", [said], self._places)
         self._group.errors.append(error)
         self._message = error if ":" in found[0] else None  # without a colon it has no message

@@ -67,6 +67,11 @@ _TEXTS: tuple[tuple[re.Pattern[str], Remote], ...] = (
     ),
     (re.compile(r"""\s{0,9}\{\s{0,9}["'](?:error|detail|message|object)["']\s{0,9}:"""), "server"),  # an answer's JSON
 )
+# Before each line that a process prints for another one's log.
+_PRINTED_BY: tuple[tuple[re.Pattern[str], Remote], ...] = (
+    (re.compile(r"\((?:EngineCore|APIServer|Worker_|VllmWorker)"), "other"),  # vLLM
+    (re.compile(r"\(\w[^()]{0,80}\bpid=\d"), "ray"),
+)
 _BODY = 20_000
 _FRAMES = 2_000
 _REBUILT = ("__traceback_maker",)  # tblib's frames, made here after those of another process, name nothing else
@@ -189,3 +194,12 @@ def is_named_in(exception_type: str, text: str) -> Remote | None:
     bare = ("dask" if name == "KilledWorker" else "process pool") if carried and not package else None
     by_text = (told for begins, told in _TEXTS if begins.match(text))
     return next(by_class, None) or bare or next(by_text, None)  # type: ignore[return-value]
+
+
+def is_printed_by(before: str) -> Remote | None:
+    """Tell the same by what stands before a line of a log.
+
+    Args:
+        before: "(f pid=12) " or the like; "" where nothing does.
+    """
+    return next((told for begins, told in _PRINTED_BY if begins.match(before)), None)

@@ -12,7 +12,7 @@ from nb_oomhelper.failure.documents import Document, Piece
 from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, user_location
 from nb_oomhelper.failure.printed import Group, Raised, Row, groups_of, rows_of
-from nb_oomhelper.failure.remote import is_named_in
+from nb_oomhelper.failure.remote import is_named_in, is_printed_by
 from nb_oomhelper.failure.workers import read_worker
 from nb_oomhelper.frameworks import TELLS_NO_MEMORY, messages
 from nb_oomhelper.frameworks._messages import SIZE
@@ -115,10 +115,17 @@ def _raised_in(group: Group) -> list[Told]:
     if not found:
         return []
     best = max(found, key=lambda one: one[0])[1]
-    remote = best.event.remote or remote
+    before = next((row.printed_by for error in group.errors for row in error.rows if row.printed_by), "")
     texts = "\n".join(_text(error.rows) for error in group.errors)
-    worker = None if remote is None else read_worker(remote, (), texts)
-    return [replace(best, event=replace(best.event, remote=remote, worker=worker)), *beside]
+    return [replace(best, event=_elsewhere(best.event, remote, before, texts)), *beside]
+
+
+def _elsewhere(event: OomEvent, remote: Remote | None, before: str, texts: str) -> OomEvent:
+    """Add whose process it was, where it was another's: by the message, by the classes, or by what stands before."""
+    remote = event.remote or remote or is_printed_by(before)
+    if remote is None:
+        return event
+    return replace(event, remote=remote, worker=read_worker(remote, (), before + texts))
 
 
 def _located(event: OomEvent, row: Row, error: Raised) -> Told:
@@ -147,7 +154,10 @@ def _file(places: Sequence[Place], function: str | None, line: int | None) -> st
 
 
 def _loose_in(rows: Sequence[Row]) -> list[Told]:
-    return [Told(event=event, spot=Spot(line=row.line)) for event, row in _events(rows, "")]
+    return [
+        Told(event=_elsewhere(event, None, row.printed_by, event.message), spot=Spot(line=row.line))
+        for event, row in _events(rows, "")
+    ]
 
 
 def _events(rows: Sequence[Row], kind: str) -> list[tuple[OomEvent, Row]]:

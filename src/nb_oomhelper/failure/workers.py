@@ -22,7 +22,9 @@ _TEXTS: dict[Remote, tuple[re.Pattern[str], ...]] = {
             r"actor_id: (?P<id>\w{1,60})\s{1,9}pid: (?P<pid>\d{1,9})[^:]{1,20}:[^:]{1,90}\sip: (?P<host>[\w.]{1,60})"
         ),
         re.compile(r"on the node \(IP: (?P<host>[\w.:]{1,60}), ID: .{1,250}?\bpid=(?P<pid>\d{1,9})", re.DOTALL),
+        re.compile(r"^\(\w[^()]{0,80}\bpid=(?P<pid>\d{1,9})(?:, ip=(?P<host>[\w.:]{1,60}))?"),  # before a line
     ),
+    "other": (re.compile(r"^\(\w[^()]{0,80}\bpid=(?P<pid>\d{1,9})"),),
     "ipyparallel": (re.compile(r"\[(?:Engine )?(?P<id>\d{1,6})[:\]]"),),
     "dask": (
         re.compile(r"last worker that attempt\w{0,2} to run the task was (?P<id>\w{1,20}://[\w.:\[\]-]{1,80}\w)"),

@@ -29,7 +29,9 @@ _COLOR = re.compile(  # what was pasted has often lost the escape character; the
     r"\x1b\[[\d;]{0,20}[A-Za-z]|\[\d{1,3}(?:;\d{1,3}){0,5}m|\x1b\][^\x07\x1b]{0,300}(?:\x07|\x1b\\)"
 )
 _QUOTED = re.compile(r"^[ \t]*[>|│]+|│[ \t]*$|\\n", re.MULTILINE)  # e-mail, groups of exceptions, rich, a repr
-_ALONE = re.compile(r"^[ \t]*Killed(?:: 9)?[ \t]*\r?$", re.MULTILINE)  # all that a shell says of a command that was
+# All that a shell says of a command that was killed, in the languages of the C library.
+_KILLED = "Killed|已杀死|強制結束|強制終了|죽었음|Getötet|Processus arrêté|Terminado \\(killed\\)|Ucciso|Убито"
+_ALONE = re.compile(rf"^[ \t]*(?:{_KILLED})(?:: 9)?[ \t]*\r?$", re.MULTILINE)
 _SHELL = "shell: Killed"
 _compiled = cache(re.compile)
 
@@ -204,7 +206,7 @@ def line_starts(text: str) -> frozenset[int]:
 def _plain(text: str) -> str:
     if len(text) > 2 * _HALF:
         text = f"{text[:_HALF]} … {text[-_HALF:]}"
-    text = _ALONE.sub(_SHELL, text) if "Killed" in text else text
+    text = _ALONE.sub(_SHELL, text)
     return _QUOTED.sub(" ", _COLOR.sub("", text.replace("\0", "")))  # UTF-16 that was read as bytes
 
 

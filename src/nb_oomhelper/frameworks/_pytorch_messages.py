@@ -35,7 +35,10 @@ _ADVICE = (
     ),
     *("olve ", "olving ", "andle ", "andling ", "atch ", "bout ", r"print\([\"']", r"print\(f[\"']"),
 )
-_NO_ADVICE = r"(?! (?:errors|issues|problems)\b)(?!\.?[\"'] in\b)"
+_NO_ADVICE = (
+    r"(?! (?:errors|issues|problems)\b)(?! (?:error )?(?:occurs|happens|means|indicates)\b)"
+    r"(?! ?[–—]| error ?(?:--|[–—]))(?!\.?[\"'] in\b)"
+)
 
 
 def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]:
@@ -87,6 +90,9 @@ RULES: tuple[Rule, ...] = (
     Rule("pt.xpu.block", "xpu", "can NOT allocate memory block with size larger than"),  # IPEX
     Rule("pt.xpu.resources", "xpu", "(?:UR_RESULT|PI)_ERROR_OUT_OF_RESOURCES", probable=True),
     Rule("pt.xpu.host", "host", "(?:UR_RESULT|PI)_ERROR_OUT_OF_HOST_MEMORY", probable=True),
+    Rule("pt.directml", "directml", "allocate tensor with .{1,30} There is not enough GPU video memory"),
+    Rule("pt.directml", "directml", r"Unknown error -2147024882\b", probable=True),  # E_OUTOFMEMORY
+    Rule("pt.webui", "cuda", r"Not enough memory, use lower resolution \(max"),  # attention that is cut to fit
     Rule("pt.mps", "mps", "MPS backend out of memory"),  # aten/src/ATen/mps/MPSAllocator.mm
     Rule("pt.mps.buffer", "mps", f"Invalid buffer size: {SIZE}", probable=True),
     Rule("pt.mps.command", "mps", "kIOGPUCommandBufferCallbackErrorOutOfMemory"),
@@ -144,11 +150,12 @@ FIELDS: dict[str, str] = {
         rf"[Tt]ried to allocate ({SIZE})|Requested(?: size)? ?: ({SIZE}|\d{{1,20}})"
         rf"|unable to mmap (\d{{1,20}} bytes)|Invalid buffer size: ({SIZE})"
         r"|rtMalloc fail, .{1,80} size:(\d{1,20})|Allocation (?:failed for|of) size ?::(\d{1,20})"
-        r"|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)"
+        r"|(?:alloc|calloc async|malloc|calloc) (\d{1,20} bytes)|allocate tensor with (\d{1,20} bytes)"
+        rf"|Need: ({SIZE}) free"
     ),
     "device": r"\b[A-Z]PU (\d{1,9})\b|\b[A-Z]{3,8} (\d{1,9});|Allocation on device (\d{1,9})\b",
     "capacity": rf"total capaci?ty of ({SIZE})|({SIZE}) total capacity|Device limit ?: ({SIZE})",
-    "free": rf"of which ({SIZE}) is free|({SIZE}) free[;)]|Free \(according to CUDA\) ?: ({SIZE})",
+    "free": rf"of which ({SIZE}) is free|({SIZE}) free[;)]|Free \(according to CUDA\) ?: ({SIZE})|Have: ?({SIZE}) free",
     "allocated": (
         rf"allocated memory ({SIZE}) is allocated|({SIZE}) already allocated"
         rf"|Currently allocated ?: ({SIZE})|MPS allocated: ({SIZE})"

@@ -20,13 +20,20 @@ MESSAGES = Messages(
         Rule("cuda.pinned_log", "host", r"could not allocate pinned host memory", probable=True),
         Rule("cuda.pinned", "host", r"\bcu\w{2,40}Host\w{0,20}\b", "(?i:out.?of.?memory|MemoryAllocation)"),
         # The stream executor of TensorFlow and XLA logs "from device: …", and tries with less.
-        Rule("cuda.driver", "cuda", r"(?<!from device: )(?<!on host: )CUDA_ERROR_OUT_OF_MEMORY"),
+        Rule(
+            "cuda.driver",
+            "cuda",
+            r"(?<!from device: )(?<!on host: )CUDA_ERROR_OUT_OF_MEMORY"
+            r"(?! (?:in \w{1,20} )?(?:means|indicates|occurs)\b)",  # a page of help
+        ),
         Rule("cuda.driver", "cuda", "CUDA_ERROR_OUT_OF_MEMORY", kind=".", known=True),
         Rule("cuda.error", "cuda", r"(?i:\bcuda(?: (?:runtime|driver|api)){0,2}(?: error\b| failure|:))", _REFUSED),
         Rule("cuda.call", "cuda", rf"\bcu\w{{3,60}}{_ARGUMENTS} (?:retry )?(?:failed|error)", r"out of memory"),
         Rule("cuda.call", "cuda", r"CUDA call \(", r"^.{0,400}?failed with error: ?['\"]?out of memory"),  # OptiX's
         Rule("cuda.success", "cuda", r"== ?cudaSuccess\b", r"^.{0,200}?\bout of memory"),
         Rule("cuda.runtime", "cuda", "cudaErrorMemoryAllocation", probable=True),
+        # NNabla, with the functions that it has run
+        Rule("cuda.word", "cuda", r"Failed to allocate again\.", r"^.{0,400}Cuda\b", probable=True),
         Rule(
             "cuda.word",
             "cuda",

@@ -33,7 +33,9 @@ MESSAGES = Messages(
         Rule("java.native", "host", r"Could not reserve enough space for (?:\d{1,20}KB )?object heap", remote="java"),
         Rule("java.native", "host", r"Native memory allocation \(\w{1,12}\) failed to ", remote="java"),
         Rule("spark.acquire", "host", rf"Unable to acquire {SIZE} of memory, got \d", remote="java"),
-        Rule("spark.yarn", "host", r"[Cc]ontainer killed by YARN for exceeding .{0,20}memory limits", remote="java"),
+        Rule(
+            "spark.yarn", "host", r"[Cc]ontainer killed by YARN for exceeding .{0,20}memory limits(?!,)", remote="java"
+        ),
         Rule("spark.container", "host", r"SIGKILL, possible container OOM", probable=True, remote="java"),  # Kubernetes
         Rule(
             "spark.driver", "host", "The spark driver has stopped unexpectedly", probable=True, remote="java"

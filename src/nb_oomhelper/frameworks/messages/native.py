@@ -20,6 +20,12 @@ _ENOMEM = "|".join(
         "메모리를 할당할 수 (?:없습니다|없음)",
     )
 )
+# "By throwing std::bad_alloc, …" is what somebody wants; C++ says "after throwing an instance of".
+_BAD_ALLOC = r"\bstd::bad_alloc\b" + "".join(
+    rf"(?<!{word}{mark}std::bad_alloc)"
+    for word in ("throw ", "throws ", "throwing ", "throw a ", "throws a ", "throwing a ")
+    for mark in ("", "`")
+)
 MESSAGES = Messages(
     name="python",
     module="",
@@ -27,14 +33,34 @@ MESSAGES = Messages(
         Rule(
             "python.carried", "host", r"Error sending result: .{1,4000} Reason: ['\"]MemoryError\("
         ),  # multiprocessing
+        Rule(  # joblib's report of a worker's error, to 0.11
+            "python.carried",
+            "host",
+            r"\bMemoryError (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} \d{1,2} [\d:]{8} \d{4} PID: \d",
+            remote="process pool",
+        ),
         Rule("cpp.bad_alloc", "host", r"^(?:MemoryError: )?(?:std::)?bad[_ ]alloc(?:ation)?\.?$"),
-        Rule("cpp.bad_alloc", "host", r"\bstd::bad_alloc\b", without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
+        Rule(
+            "cpp.bad_alloc",
+            "host",
+            _BAD_ALLOC,
+            without="(?i:cuda|rmm|gpu|device|hip)",
+            probable=True,
+        ),
         Rule("go.memory", "host", r"\bruntime: (?:out of memory|cannot allocate memory)", remote="command"),
         # what the system says, passed on
         Rule("cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True),
         Rule("cpp.enomem", "host", _ENOMEM, probable=True),
         Rule("gc.heap", "host", "Too many heap sections: Increase MAXHINCR"),  # Boehm's collector
         Rule("dotnet.memory", "host", r"\bSystem\.(?:OutOf|Insufficient)MemoryException\b", remote="command"),
+        Rule(
+            "dotnet.memory",
+            "host",
+            "^",
+            kind=r"^System\.(?:OutOf|Insufficient)MemoryException$",
+            known=True,
+            remote="command",
+        ),
         Rule("sdl.memory", "host", "^Out of memory$", kind=r"^pygame\.", known=True),
         Rule("sdl.memory", "host", r"\bpygame\.error: Out of memory"),
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),

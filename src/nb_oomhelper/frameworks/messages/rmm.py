@@ -30,5 +30,5 @@ MESSAGES = Messages(
             r"|for_each|reduce|transform|unique|copy)(?: \w->\w)?:? failed: out of memory",
         ),
     ),
-    fields={"requested": rf"failed to allocate ({SIZE})"},
+    fields={"requested": rf"failed to allocate ({SIZE})|Attempted to allocate: ({SIZE})"},
 )

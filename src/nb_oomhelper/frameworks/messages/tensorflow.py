@@ -63,13 +63,24 @@ MESSAGES = _Messages(
             "tf.bfc_log",
             "cuda",
             r"Allocator \(\w{1,60}\) ran out of memory trying to allocate",
-            r"requested by op|Current allocation summary follows",
+            r"requested by op|Current allocation summary follows|\(rounded to \d",
             probable=True,
             without="not a failure",
         ),
         Rule(
             "tf.bfc_log", "cuda", r"bfc_allocator\.cc:\d{1,5}\] Ran out of memory trying to allocate", probable=True
         ),  # to 0.8
+        # what is on the device, as RunOptions(report_tensor_allocations_upon_oom=True) prints it
+        Rule("tf.report", "host", r"Current usage from device: \S{1,80} allocator: (?:mkl)?cpu\b"),
+        Rule("tf.report", "cuda", r"Current usage from device: \S{1,80} allocator: \w{1,20}_bfc\b"),
+        # The stream executor tries with less each time; what is as large as the one before was no such try.
+        Rule(
+            "tf.same_again",
+            "cuda",
+            r"failed to allocate \S{1,12} \((\d{1,20}) bytes\) from device: CUDA_ERROR_OUT_OF_MEMORY"
+            r"(?=.{1,200}?failed to allocate \S{1,12} \(\1 bytes\) from device: CUDA_ERROR)",
+            probable=True,
+        ),
         # the CPU's memory was copied to a GPU that had no room for it; there is no word for memory
         # of a traceback that was cut before its message
         Rule("tf.class", "cuda", "^$", kind=r"\bResourceExhaustedError$", known=True, probable=True),
@@ -77,7 +88,7 @@ MESSAGES = _Messages(
         Rule("tf.convolution", "cuda", "Failed to get convolution algorithm", probable=True),  # cuDNN found no room
     ),
     fields={
-        "requested": rf"trying to allocate ({SIZE})",
+        "requested": rf"trying to allocate ({SIZE})|failed to allocate \S{{1,12}} \((\d{{1,20}} bytes)\) from device",
         "device": r"device:GPU:(\d{1,4})|on GPU:(\d{1,4})|Allocator \(GPU_(\d{1,4})",
     },
 )

@@ -24,7 +24,7 @@ _WHOSE = r"(?:(?:free|enough|available|system|virtual|physical|main|host|CPU|GPU
 _MEMORY = rf"{_WHOSE}(?:memory|v?ram)\b"
 _NO_NAME = (  # what is spoken of, and did not happen here
     r"(?! (?:errors?(?! (?:caused|occurred|while|at)\b)|exceptions?|handling|killer|issues?|problems?|conditions?"
-    r"|situations?|or|bounds|access)\b)"
+    r"|situations?|or|bounds|access|occurs|means|indicates)\b)(?! ?[–—])"
 )
 _WORDS = (
     rf"(?:{_CANNOT} {_GET}|error allocating)(?! shared).{{0,60}}?(?:\b(?:{_THING})(?![^\W_])(?! per)|\d ?[KMGT]i?B\b)"
@@ -40,7 +40,8 @@ _WORDS = (
     r"|(?:got|hit|caught) (?:an )?OOM\b"
 )
 _CONSTANT = (  # a status by its name
-    r"\b(?:[A-Z\d]{1,12}_){1,6}OUT_?OF_?(?:[A-Z]{2,8}_)?MEMORY\b|\bE_OUTOFMEMORY\b"
+    r"\b(?:[A-Z\d]{1,12}_){1,6}OUT_?OF_?(?:[A-Z]{2,8}_)?MEMORY\b(?! (?:in \w{1,20} )?(?:means|indicates|occurs)\b)"
+    r"|\bE_OUTOFMEMORY\b"
     r"|\b(?:[a-z]\w{0,20}Error)?OutOf(?:Device|Host|Video|GPU)Memory\b"
 )
 _SAID = re.compile(rf"\b(?:(?P<constant>{_CONSTANT})|(?i:{_WORDS}))")
@@ -62,7 +63,8 @@ _PLACE = re.compile(  # where an error's words stand, in a log
 _LEVEL = re.compile(r"\b(?:ERROR|FATAL|CRITICAL)\b\W{1,3}(?:\S{1,40} ){1,3}$")  # of a log, and who says it
 _OTHER = re.compile(  # another memory, or no failure
     r"(?i:static TLS|shared memory|shm\b|pinned|from device|with OOM on device|indicates that th(?:ere|is)"
-    r"|is(?: not a|n't a| no) failure|address.space|maxmemory|\bdisk|swap|\bstack\b(?! ?trace)|memory slots?)"
+    r"|is(?: not a|n't a| no) failure|\band retrying\b|address.space|maxmemory|\bdisk|swap|\bstack\b(?! ?trace)"
+    r"|memory slots?)"
 )
 _NO_STATEMENT = re.compile(
     r"(?i:\b(?:warn\w{0,4}|info|debug|note|hint|tip|title|if|when|in case|case of|possibly|run|runs|running|go|goes"
@@ -76,7 +78,7 @@ _DEVICES = (  # whose words stand around, the closest kin first
     ("vulkan", re.compile(r"(?i:vulkan|\bvk)")),
     ("opencl", re.compile(r"(?i:opencl|\bcl_)")),
     ("cuda", re.compile(r"(?i:gpu|cuda|nvenc|\bnv_|vram|(?:device|video|graphics)[ _]?memory)")),
-    ("other", re.compile(r"(?i:webgl|opengl|\bgl_|direct3d|\bdxgi|texture|\bnpu|\bxpu|\btpu)")),
+    ("other", re.compile(r"(?i:webgl|opengl|\bgl_|direct3d|directml|\bdml|\bdxgi|texture|\bnpu|\bxpu|\btpu)")),
 )
 _FILE = re.compile(r"/cuda/|\.cuh?\b")  # of CUDA's code, a little further on
 _OF_CODE = re.compile(  # a command's error quotes the command
@@ -148,6 +150,7 @@ MESSAGES = _Words(
     rules=(_HOST, _DEVICE),
     fields={
         "requested": rf"^.{{0,60}}?(?:allocate|alloc|malloc|reserve|allocating)\D{{0,25}}({SIZE})"
+        r"|^.{0,40}?allocate memory of size (\d{4,20})\b"
         r"|^.{0,40}?(?:allocate buffer: |allocation of size :{0,2})(\d{4,20})",
         "limit": rf"^(?i:allowed )?memory (?:size|limit) of ({SIZE})",
     },
