@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.remedies.all_rows import in_parts
     from nb_oomhelper.remedies.on_host import on_host
     from nb_oomhelper.remedies.running import release
+    from nb_oomhelper.remedies.windows import windows
 
 __all__ = [
     "Forecast",
@@ -38,6 +39,7 @@ __all__ = [
     "on_host",
     "plan",
     "release",
+    "windows",
 ]
 
 __version__ = "0.1.0"
@@ -54,6 +56,7 @@ _HOMES = {
     "Forecast": "records.forecast",
     "plan": "loading.estimate",
     "holdings": "holders.find",
+    "windows": "remedies.windows",
     "Holding": "records.holdings",
 }
 

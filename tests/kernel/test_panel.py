@@ -318,6 +318,19 @@ class TestRunAgain:
         assert "freed 2" in panel.text
         assert kernel.eval("get_ipython()._nb_oomhelper.cells._running") == []
 
+    def test_windows_are_joined_without_copies(self, kernel: Kernel) -> None:
+        make = "def make(values, w):\n    parts = [values[i:i + w] for i in range(len(values) - w + 1)]\n"
+        kernel.execute(make + "    return numpy.stack(parts)\nseries = numpy.arange(60_000.)\nlimit(370 << 20)")
+        panel = fail(kernel, "table = make(series, 2000)\ndone = table.shape")
+        panel.click("Fix and run")
+        assert "numpy.stack(parts)" in panel.text
+        panel.click("Run anyway") if "Run anyway" in panel.buttons else None
+        assert kernel.eval("[done, table[57, 3], table[-1, -1]]") == [[58001, 2000], 60.0, 59999.0]
+        assert kernel.eval("[make(numpy.ones(3), 2).tolist(), table.flags.writeable]") == [[[1, 1], [1, 1]], False]
+        assert kernel.eval(f"[[o.fix, o.ran, o.cell_error] for o in {CASE}.outcomes]") == [
+            ["windows-as-view", True, None]
+        ]
+
 
 class TestShows:
     def test_both_languages(self, kernel: Kernel) -> None:

@@ -246,6 +246,7 @@ class TestFixes:
             ("sparse-dummies", "unsafe", (), "mistake"),
             ("empty-each-step", "unsafe", (), "mistake"),
             ("retry-after-except", "unsafe", (), "mistake"),
+            ("windows-as-view", "unsafe", (), "mistake"),
             ("concat-once", "unsafe", (), "mistake"),
             ("flags-in-bytes", "unsafe", (), "mistake"),
             ("grow-in-place", "unsafe", (), "mistake"),

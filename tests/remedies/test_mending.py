@@ -51,7 +51,7 @@ for name, sources in cells.items():
     after = None
     if check.strip():
         shell.run_cell("pass")
-        for part in (mends[0].clear, mends[0].definition):
+        for part in ("import nb_oomhelper", mends[0].clear, mends[0].definition):
             exec(part, shell.user_ns)
         after = eval(check, shell.user_ns)
     found[name] = [[told(one) for one in mends], emptiable, after]
@@ -289,6 +289,20 @@ for _ in range(8):
     cam(torch.ones(2048, 512))
 #---
 """,
+    "windows": """
+import numpy as np
+def make(values, width, hop=1):
+    X, y = [], []
+    for start in range(0, len(values) - width, hop):
+        X.append(values[start:start + width])
+        y.append(values[start + width])
+    return np.array(X), np.array(y)
+series = np.zeros(1 << 24)
+#---
+X, y = make(series, 1 << 23, 64)
+#---
+[make(np.arange(6), 3)[0].tolist(), make(np.arange(6), 3)[0].flags.writeable, make(np.arange(2), 3)[0].shape]
+""",
     "wide": """
 import numpy as np
 #---
@@ -381,6 +395,14 @@ def test_the_old_one_goes_first(found: Any) -> None:
 def test_what_is_found_in_a_function_and_in_its_cell_is_offered_once(found: Any) -> None:
     (mend,), _, _ = found["wide"]
     assert (mend["kind"], mend["after"]) == ("float32", "return np.ones((n, 1 << 30), dtype=np.float32)")
+
+
+def test_windows_are_no_copies(found: Any) -> None:
+    mends, _, after = found["windows"]
+    assert (mends[0]["kind"], mends[0]["subject"], mends[0]["partly"]) == ("windows", "X", False)
+    assert mends[0]["after"] == "return nb_oomhelper.windows(np.array, X), np.array(y)"
+    assert not {"rows_apart", "less_data"} & {mend["kind"] for mend in mends}
+    assert after == [[[0, 1, 2], [1, 2, 3], [2, 3, 4]], False, [0]]
 
 
 def test_a_sum_at_the_top(found: Any) -> None:

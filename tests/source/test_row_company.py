@@ -15,6 +15,7 @@ from nb_oomhelper.source.row_company import (
     repeats_rows,
     takes_columns,
 )
+from nb_oomhelper.source.row_neighbors import takes_neighbors
 
 pytestmark = pytest.mark.plain
 
@@ -156,3 +157,25 @@ def test_functions_that_a_loop_goes_through_are_known() -> None:
     loop = "for fn in (torch.sin, {}):\n    out.append(fn(2 * x))"
     assert not calls_unknown(ast.parse(loop.format("torch.cos")).body, {"x"}, set())
     assert calls_unknown(ast.parse(loop.format("mine")).body, {"x"}, set())
+
+
+@pytest.mark.parametrize(
+    ("code", "beside"),
+    [
+        ("for i in range(len(x) - w):\n    out.append(x[i:i + w])", True),
+        ("for i in range(len(x) - w):\n    y.append(x[i + w, 0])", True),
+        ("for i in range(w, len(x)):\n    out.append(x[i - w:i])", True),
+        ("y = [x[s:s + 512] for s in range(0, len(x), 128)]", True),
+        ("for i in range(1, n):\n    d[i] = x[i] - x[i - 1]", True),
+        ("for i in range(n):\n    out.append(x[:i].mean())", True),
+        ("for i in range(0, len(x), batch):\n    out.append(f(x[i:i + batch]))", False),
+        ("for i in range(0, len(x), 64):\n    out.append(f(x[i:min(i + 64, len(x))]))", False),
+        ("for k in range(n):\n    out.append(f(x[k * b:(k + 1) * b]))", False),
+        ("for i in range(n):\n    out.append(x[i])", False),
+        ("for j in range(x.shape[1] - w):\n    out.append(x[:, j:j + w])", False),
+        ("for i in range(n):\n    out.append(other[i:i + w])", False),
+        ("y = x[start:start + w]", False),
+    ],
+)
+def test_rows_beside_a_row(code: str, beside: bool) -> None:
+    assert takes_neighbors(ast.parse(code).body, {"x"}) is beside

@@ -12,6 +12,7 @@ from nb_oomhelper.remedies.cpu_instead import find_cpu_instead
 from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.graph_on_host import find_graph_on_host
 from nb_oomhelper.remedies.in_one_go import find_in_one_go
+from nb_oomhelper.remedies.joined_windows import find_windows
 from nb_oomhelper.remedies.kept_on_device import (
     find_gathered_on_device,
     find_kept_by_hooks,
@@ -88,6 +89,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     if event.backend == "host":
         yield from find_wide_code(written, event, held, shortage, places)
     yield from find_unused_results(written, event, places)
+    yield from find_windows(written, event, places)
     yield from find_tables_at_once(written, event, shortage, places)
     yield from find_rows_at_once(written, event, shortage, places)
     yield from find_less_data(written, event, shortage, places)

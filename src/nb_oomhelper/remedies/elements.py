@@ -14,8 +14,10 @@ from typing import Any
 from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.holders.roots import named
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
+from nb_oomhelper.remedies.arrays import form_of, is_array, is_tensor
 from nb_oomhelper.remedies.cell_needs import is_main
 from nb_oomhelper.remedies.model_weights import goes_row_by_row, is_model, is_model_on_device, measure_model
+from nb_oomhelper.remedies.windows import is_even, size_joined
 from nb_oomhelper.source.element import Element, ElementKind, merged
 
 _LISTS = (list, tuple, set, deque)
@@ -38,6 +40,8 @@ class Kept:
         owners: Names of the classes of the object whose attribute it is.
         shape, dtype: Of a tensor or an array.
         items: How many there are in a list; None of anything else.
+        windows: Of windows of one array in a list: the bytes and the dtype that they have as one copy; else None.
+        even: Of an array: it has whole numbers at equal steps.
         plain: Of a container: there is nothing in it but numbers, as far as it was looked at.
         apart, evaluates: Of a model's layers: each row goes through them by itself, as it seems; `eval()` was called.
     """
@@ -49,6 +53,8 @@ class Kept:
     shape: tuple[int, ...] | None = None
     dtype: str = ""
     items: int | None = None
+    windows: tuple[int, str] | None = None
+    even: bool = False
     plain: bool = False
     apart: bool = True
     evaluates: bool = False
@@ -132,7 +138,7 @@ def find_rows(names: Mapping[str, object]) -> dict[str, tuple[int, bool]]:
         kind = type(thing)
         if kind is list or kind is str or kind is bytes or any(kind is one for one in frames):
             found[name] = (len(thing), kind is str or kind is bytes)  # type: ignore[arg-type]
-        elif (_is_tensor(thing) or _is_array(thing)) and (shape := _form(thing)["shape"]):
+        elif (is_tensor(thing) or is_array(thing)) and (shape := form_of(thing)["shape"]):
             found[name] = (shape[0], False)
     return found
 
@@ -164,8 +170,8 @@ def _below(path: str, thing: object, depth: int, owners: frozenset[str]) -> Iter
                     yield f"{path}[{key!r}]", _container(part, owners)
     elif kind is _CACHE or kind is GeneratorType:
         yield path, Kept(call="close" if kind is GeneratorType else "cache_clear", owners=owners)
-    elif _is_tensor(thing) or _is_array(thing):
-        yield path, Kept(element=describe(thing), owners=owners, **_form(thing))
+    elif is_tensor(thing) or is_array(thing):
+        yield path, Kept(element=describe(thing), owners=owners, even=is_even(thing), **form_of(thing))
     elif depth and not issubclass(kind, (type, ModuleType, FunctionType)):
         yield from _attributes(path, thing, depth)
 
@@ -205,6 +211,7 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
         size=sizes,
         owners=owners,
         items=items,
+        windows=None if items is None else size_joined(thing),
         plain=all(type(one) in _PLAIN for one in (itertools.chain.from_iterable(lists) if listed else some)),
     )
 
@@ -236,14 +243,14 @@ def describe(thing: object, depth: int = 3) -> Element:
         depth: How many tuples and dicts to go into.
     """
     kind = type(thing)
-    if _is_tensor(thing):
+    if is_tensor(thing):
         base = sys.modules["torch"]._C.TensorBase
         graph = base.requires_grad.__get__(thing) and not base.is_leaf.__get__(thing)
         told: ElementKind = ("graph" if base.ndim.__get__(thing) else "number") if graph else "other"
         on_device = base.device.__get__(thing).type != "cpu"
         told = "leaf" if on_device and not graph and base.requires_grad.__get__(thing) else told
         return Element(told, on_device=on_device)
-    if _is_array(thing):
+    if is_array(thing):
         return Element("float64" if str(sys.modules["numpy"].ndarray.dtype.__get__(thing)) == "float64" else "other")
     if issubclass(kind, BaseException):
         return Element("error")
@@ -277,11 +284,11 @@ def _fields(thing: Any) -> Iterator[tuple[str, object]]:
 def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) -> None:
     """Add up the storages of the tensors and arrays in a thing."""
     kind = type(thing)
-    if _is_tensor(thing):
+    if is_tensor(thing):
         base = sys.modules["torch"]._C.TensorBase
         storage = base.untyped_storage(thing)
         place, size, where = storage.data_ptr(), storage.nbytes(), base.device.__get__(thing).type
-    elif _is_array(thing):
+    elif is_array(thing):
         array = sys.modules["numpy"].ndarray
         base = array.base.__get__(thing)
         place, size, where = id(thing if base is None else base), array.nbytes.__get__(thing), "cpu"
@@ -302,18 +309,3 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
         met.add(place)
         name = "host" if where == "cpu" else where
         sizes[name] = sizes.get(name, 0) + size
-
-
-def _form(thing: object) -> dict[str, Any]:
-    of: Any = sys.modules["torch"]._C.TensorBase if _is_tensor(thing) else type(thing)
-    return {"shape": tuple(of.shape.__get__(thing)), "dtype": str(of.dtype.__get__(thing))}
-
-
-def _is_tensor(thing: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and type(thing) is getattr(torch, "Tensor", None)
-
-
-def _is_array(thing: object) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(thing) is getattr(numpy, "ndarray", None)

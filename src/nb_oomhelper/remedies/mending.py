@@ -25,6 +25,7 @@ _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item"
 _ALL_ROWS = frozenset(
     {
         "by_parts",
+        "windows",
         "sparse",
         "still_sparse",
         "pairs_in_parts",

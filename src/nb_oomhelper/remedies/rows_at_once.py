@@ -24,6 +24,7 @@ from nb_oomhelper.source.row_company import (
     repeats_rows,
     takes_columns,
 )
+from nb_oomhelper.source.row_neighbors import takes_neighbors
 from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, joined_after, rows_apart
 from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
 
@@ -167,7 +168,7 @@ def _is_apart(written: Written, node: ast.stmt, rows: set[str], tables: Collecti
 
 def _keeps_company(body: Sequence[ast.AST], rows: set[str], tables: Collection[str] = ()) -> bool:
     found = decides_for_all(body, rows) or carries_on(body, rows) or looks_up_others(body, rows, tables)
-    return found or repeats_rows(body, rows)
+    return found or repeats_rows(body, rows) or takes_neighbors(body, rows)
 
 
 def _with_rows(functions: list[cures.Function]) -> Iterator[tuple[ast.AST, set[str]]]:

@@ -170,7 +170,8 @@ def _may(plan: FixPlan, needs: int | None, room: int | None) -> str:
     if plan.loads:
         return "may_tight" if plan.placement and plan.placement.gpu is not None else "may"
     if plan.partly:
-        return "may_partly"
+        own = f"may_partly_{plan.fix.replace('-', '_')}"
+        return own if knows(f"verdict.{own}") else "may_partly"
     if plan.explains is not None and needs is not None and room is not None:
         return "may_tight"
     if plan.reruns or plan.predicted is None:  # the effect beside it reads "unknown"

@@ -45,6 +45,7 @@ CureKind = Literal[
     "still_sparse",
     "concat_once",
     "by_parts",
+    "windows",
     "map_location",
     "less_state",
     "clear_each",

@@ -26,7 +26,7 @@ _MIXES = frozenset(
     {"t", "cdist", "pdist", "cov", "corrcoef", "randperm", "unique", "permutation", "choice", "shuffle", "accumulate"}
     | {"Counter", "value_counts", "duplicated", "drop_duplicates", "factorize", "groupby", "bincount", "histogram"}
     | {"sorted", "reversed", "rankdata", "zscore", "rolling", "ewm", "expanding", "fit", "fit_transform", "isin"}
-    | {"svd", "qr", "lstsq", "pinv", "eigh", "diag", "trace"}
+    | {"svd", "qr", "lstsq", "pinv", "eigh", "diag", "trace", "sliding_window_view", "as_strided"}
 )
 _DRAWS = frozenset({"rand", "randn", "rand_like", "randn_like"})
 _KEEP_ROWS = frozenset({"unsqueeze", "squeeze", "repeat_interleave"})  # along the first axis, each row by itself
@@ -44,7 +44,7 @@ _SHARES = frozenset({"quantile", "percentile", "nanquantile", "nanpercentile"}) 
 _NUMPY = frozenset({"np", "numpy"})
 _LINEAR = frozenset({"np.linalg", "numpy.linalg", "torch.linalg"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack"})
-_TURNS = frozenset({"transpose", "swapaxes", "swapdims", "movedim", "roll"})
+_TURNS = frozenset({"transpose", "swapaxes", "swapdims", "movedim", "roll", "unfold"})
 FUNCTIONAL = frozenset({"torch", "F", "nn.functional", "torch.nn.functional"})
 _MAKERS = frozenset({"from_numpy", "as_tensor", "tensor", "Tensor", "FloatTensor"})
 _TENSOR = frozenset(

@@ -1,0 +1,24 @@
+"""Arrays and tensors as NumPy and PyTorch describe them, past any code of the user's; neither is imported."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def is_tensor(thing: object) -> bool:
+    """Tell whether something is a plain tensor of PyTorch's."""
+    torch = sys.modules.get("torch")
+    return torch is not None and type(thing) is getattr(torch, "Tensor", None)
+
+
+def is_array(thing: object) -> bool:
+    """Tell whether something is a plain array of NumPy's."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(thing) is getattr(numpy, "ndarray", None)
+
+
+def form_of(thing: object) -> dict[str, Any]:
+    """Give the shape and the dtype of an array or a tensor, as `Kept` has them."""
+    of: Any = sys.modules["torch"]._C.TensorBase if is_tensor(thing) else type(thing)
+    return {"shape": tuple(of.shape.__get__(thing)), "dtype": str(of.dtype.__get__(thing))}
