@@ -12,12 +12,12 @@ from nb_oomhelper.records.diagnosis import Diagnosis
 from nb_oomhelper.records.forecast import Band, Forecast
 from nb_oomhelper.records.forecast import Verdict as Foreseen
 from nb_oomhelper.records.remedy import FixPlan, Shortage
-from nb_oomhelper.remedies.verdicts import judge, rank, with_more_to_come
+from nb_oomhelper.remedies.verdicts import judge, rank, with_more_to_come, without_idle
 from nb_oomhelper.source.collecting import comprehends_at
 
 pytestmark = pytest.mark.plain
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 NEEDS = Shortage(needs=2 * GIB, measured=True, room=GIB)
 FOUND = Diagnosis(requested=GIB, free=GIB, capacity=8 * GIB, short=0, rerun=2 * GIB, made=GIB)
 DELETION = FixPlan(
@@ -107,3 +107,17 @@ def test_what_can_be_clicked_comes_before_what_is_only_shown_and_all_of_the_data
 def test_a_comprehension_is_in_the_midst() -> None:
     tree = ast.parse("x = 1\ny = f([\n    g(i)\n    for i in x])\n")
     assert [comprehends_at(tree, line) for line in (None, 1, 2, 3, 4)] == [False, False, True, True, True]
+
+
+def test_what_deletes_something_for_next_to_nothing_is_not_offered_where_nobody_knows_what_is_missing() -> None:
+    little = replace(DELETION, verdict="may", predicted=MIB, whole_cell_fits=None, room=250 * MIB)
+    assert without_idle([little]) == []
+    for one in (
+        replace(little, predicted=3 * MIB),
+        replace(little, fits=True),
+        replace(little, whole_cell_fits=True),
+        replace(little, reruns=True),
+        replace(little, applicability="safe"),
+        replace(little, predicted=60 * MIB, room=20 * GIB),
+    ):
+        assert without_idle([one, little]) == [one]

@@ -11,6 +11,7 @@ from typing import Any
 from nb_oomhelper.errors import RowsError, UsageError
 from nb_oomhelper.remedies.joined_rows import Joined, is_same
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
+from nb_oomhelper.remedies.read_parts import is_reader, reader_in_parts
 from nb_oomhelper.remedies.table_parts import is_table, table_in_parts
 from nb_oomhelper.remedies.totals import Agg
 
@@ -35,7 +36,8 @@ def in_parts(
     Args:
         function: Gets some rows of each table; gives one row for each: an array, a tensor, a list, or a tuple or dict
             of such. Of a DataFrame it may give any number of rows, and with `agg` groups.
-        tables: Arrays, tensors, lists or tuples, of as many rows each; or one DataFrame of pandas.
+        tables: Arrays, tensors, lists or tuples, of as many rows each; or one DataFrame of pandas; or what reads one
+            in parts, `pd.read_csv(path, chunksize=100_000)`, without `by`: these are the parts then.
         parts: In how many parts to begin.
         by: Of a DataFrame: columns; rows that are alike in them stay together. Not given: any row may lie in any part.
         agg: Of a DataFrame: the totals that are wanted of what comes out, as `.agg()` is given them: `"mean"`,
@@ -50,6 +52,8 @@ def in_parts(
     """
     if len(tables) == 1 and is_table(tables[0]):
         return table_in_parts(function, tables[0], parts, [by] if isinstance(by, str) else by or [], agg)
+    if len(tables) == 1 and is_reader(tables[0]) and by is None:
+        return reader_in_parts(function, tables[0], agg)
     if by is not None or agg is not None:
         raise UsageError("in_parts takes `by` and `agg` with one DataFrame of pandas alone")
     count = _count_rows(tables)

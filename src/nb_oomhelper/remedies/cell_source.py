@@ -19,6 +19,7 @@ from nb_oomhelper.source.call_sites import read_expression, read_tree
 _LARGEST = 50_000  # characters of a cell; reading a longer one takes longer than the panel may
 # a line of a magic or a command, what they give assigned to something, or a question: `%time f()`, `x = !ls`, `x?`
 _MAGIC = re.compile(r"(?m)^([ \t]*)([%!?].*|[^\s=#'\"%!?][^=\n#'\"]*=[ \t]*[%!].*|[\w.*]+\?\??[ \t]*)$")
+_EMPTY_ABOVE = re.compile(r"\A(?:[ \t]*\n)+")
 _ASSIGNED = re.compile(r"(?m)^[ \t]*([^\s=%!?][^=\n%!?]*)=[ \t]*[%!]")
 _ASYNC = (ast.Await, ast.AsyncFor, ast.AsyncWith)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -30,7 +31,8 @@ class Cell:
     """The failed cell. Make it, use it, drop it: a syntax tree is large.
 
     Attributes:
-        source: Its text, with lines that end with "\\n"; where it has magics, they stand in it as comments.
+        source: Its text without empty lines above, with lines that end with "\\n"; where it has magics, they stand in
+            it as comments.
         tree: Its syntax tree.
         used: Names that it reads.
         sets: Names that it binds, in functions of its own, too; also what a magic gives.
@@ -50,7 +52,7 @@ class Cell:
 
 def read_cell(source: str) -> Cell | None:
     """Read a cell's source; None where it is no Python, or far too much of it."""
-    text = source.replace("\r\n", "\n")
+    text = _EMPTY_ABOVE.sub("", source.replace("\r\n", "\n"))  # as IPython does: its lines are counted from there
     if len(text) > _LARGEST or "\r" in text:
         return None
     obstacle: Literal["", "magics", "awaits"] = ""

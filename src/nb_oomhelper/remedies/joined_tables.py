@@ -216,6 +216,27 @@ def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
     return all(_is_same_column(one, two) for one, two in pairs)
 
 
+def is_same_but_for_kinds(made: Any, other: Any) -> bool:
+    """Tell whether two results say the same, where whole numbers in the one may be others in the other: 1 and 1.0.
+
+    Args:
+        made: The one.
+        other: The other.
+    """
+    if isinstance(made, tuple) or isinstance(other, tuple):
+        fit = type(made) is type(other) and len(made) == len(other)
+        return fit and all(map(is_same_but_for_kinds, made, other))
+    frame = sys.modules["pandas"].DataFrame
+    try:
+        tables = [frame(one if hasattr(one, "ndim") and one.ndim else [one]) for one in (made, other)]
+        sys.modules["pandas"].testing.assert_frame_equal(
+            *tables, check_dtype=False, check_index_type=False, check_column_type=False, check_freq=False, rtol=_CLOSE
+        )
+    except (AssertionError, ValueError):
+        return False
+    return True
+
+
 def _is_same_column(made: Any, whole: Any) -> bool:
     """The same of one column; of whole numbers, texts and times all must be the same."""
     kind, close, near = getattr(whole.dtype, "kind", "O"), 0.0, 0.0

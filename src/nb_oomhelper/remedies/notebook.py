@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PosixPath, WindowsPath
 from types import FrameType
 from typing import Any
 
@@ -147,6 +148,7 @@ def inspect_notebook(
             rows=find_rows({name: variables[name] for name in cell.needs & names}),
             frames=_tables({name: variables[name] for name in cell.used & names}),
             numbers=numbers,
+            paths={name: str(used[name]) for name in used if type(used[name]) in (str, PosixPath, WindowsPath)},
         ),
     )
 

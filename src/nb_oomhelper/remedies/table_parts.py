@@ -13,7 +13,7 @@ from nb_oomhelper.remedies.joined_tables import arranged, arrangement_of, is_oth
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
 from nb_oomhelper.remedies.totals import Agg, Totals
 
-_FEW, _FEW_GROUPS = 128, 2  # rows, or groups of rows, that are tried at least
+FEW, _FEW_GROUPS = 128, 2  # rows, or groups of rows, that are tried at least
 
 
 def is_table(thing: Any) -> bool:
@@ -38,31 +38,35 @@ def table_in_parts(function: Callable[..., Any], table: Any, parts: int, by: Seq
     """
     if {*by} - {*table.columns}:
         raise UsageError("in_parts: `by` names columns of the table")
-    work = _Rowwise(function, in_order=not by) if agg is None else _Totaled(function, Totals(agg))
-    rows = _Rows(table, by)
-    few = _FEW_GROUPS if by else _FEW
+    work = Rowwise(function, in_order=not by) if agg is None else Totaled(function, Totals(agg))
+    rows = Rows(table, by)
+    few = _FEW_GROUPS if by else FEW
     if rows.count < few:
         return work.whole(table)
-    ways, seen = _try(work, rows, by, few=few, many=2 * rows.count // max(1, parts))
+    ways, seen = tried(work, rows, by, few=few, many=2 * rows.count // max(1, parts))
     done, size, made = 0, max(1, -(-rows.count // max(1, parts))), list[Any]()
     while done < rows.count:
         some = rows.part(done, done + size)
-        one = attempt(_told(work.part), [some], last=size == 1)
+        one = attempt(told(work.part), [some], last=size == 1)
         if one is None:
             size = -(-size // 2)
             continue
         made = work.put(made, one[0], done, len(some), len(table))
         done += size
         del one, some
-    if not seen and any(map(_has_rows, made[1:])):
+    if not seen and any(map(has_rows, made[1:])):
         raise RowsError("of the rows that were tried, none came out: how they lie was not seen")
     whole = work.end(made)
     del made
     return arranged(whole, table, ways)
 
 
-def _told(part: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function of some rows whose errors say that it is these that are at fault; what runs out of memory does."""
+def told(part: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Give a function of some rows whose errors say that it is these that are at fault, but where memory runs out.
+
+    Args:
+        part: The function.
+    """
 
     def call(rows: Any) -> Any:
         try:
@@ -75,16 +79,33 @@ def _told(part: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return call
 
 
-class _Rowwise:
-    """Rows come out of each part, and are put one behind the other; those of arrays right where all of them lie."""
+class Rowwise:
+    """Rows come out of each part, and are put one behind the other; those of arrays right where all of them lie.
+
+    Attributes:
+        function, part, whole: The function; it is the same for a part and for all.
+        in_own_order: What comes out has an order of its own.
+    """
 
     def __init__(self, function: Callable[..., Any], *, in_order: bool) -> None:
+        """Keep a function.
+
+        Args:
+            function: Gets some rows.
+            in_order: The parts come in the order of the rows, and it is known how many there are.
+        """
         self.function = self.part = self.whole = function
         self._in_order = in_order
         self.in_own_order = False
 
     def put(self, made: list[Any], part: Any, start: int, count: int, total: int) -> list[Any]:
-        """Put what comes out of a part, `count` rows of `total`, behind what came before, of `start` rows."""
+        """Put what comes out of a part behind what came before.
+
+        Args:
+            made: What came before.
+            part: What comes out.
+            start, count, total: How many rows were done before, are done here, and there are in all.
+        """
         if not self._in_order or type(part) is not sys.modules["numpy"].ndarray:
             made.append(part)
             return made
@@ -97,10 +118,21 @@ class _Rowwise:
         return made[0].whole() if isinstance(made[0], Joined) else joined(made)
 
 
-class _Totaled:
-    """Groups, tables or columns come out of each part, and totals of these are wanted."""
+class Totaled:
+    """Groups, tables or columns come out of each part, and totals of these are wanted.
+
+    Attributes:
+        function: The function.
+        in_own_order: What comes out has an order of its own.
+    """
 
     def __init__(self, function: Callable[..., Any], totals: Totals) -> None:
+        """Keep a function.
+
+        Args:
+            function: Gets some rows, and gives what totals are wanted of.
+            totals: Which.
+        """
         self.function, self._totals = function, totals
         self._by_name = list[bool]()
         self.in_own_order = True
@@ -119,7 +151,13 @@ class _Totaled:
         return tuple(map(self._totals.of_all, given)) if type(given) is tuple else self._totals.of_all(given)
 
     def put(self, made: list[Any], part: Any, *_of_rows: int) -> list[Any]:
-        """Add a part's share to those before, once the new ones are as long: to add each would take long."""
+        """Add a part's share to those before, once the new ones are as long: to add each would take long.
+
+        Args:
+            made: The shares before.
+            part: The share.
+            _of_rows: What `Rowwise.put` wants.
+        """
         made.append(part)
         if sum(map(_length, made[1:])) >= _length(made[0]):
             made[:] = [self._added(made)]
@@ -142,7 +180,7 @@ def _length(part: list[tuple[Any, ...]]) -> int:
     return sum(len(one) if hasattr(one, "index") else 1 for shares in part for one in shares)
 
 
-class _Rows:
+class Rows:
     """A table's rows in parts; those of a group lie in one.
 
     Attributes:
@@ -152,6 +190,12 @@ class _Rows:
     """
 
     def __init__(self, table: Any, by: Sequence[str]) -> None:
+        """Find the groups.
+
+        Args:
+            table: The table.
+            by: The columns that are alike in the rows of a group; none where any row may lie in any part.
+        """
         self.table = table
         self._order: Any = None
         self.count, self.in_order = len(table), True
@@ -163,7 +207,11 @@ class _Rows:
             self.in_order = bool((numbers[1:] >= numbers[:-1]).all())
 
     def part(self, start: int, end: int) -> Any:
-        """Give the rows from one on up to another, or those of such groups."""
+        """Give the rows from one on up to another, or those of such groups.
+
+        Args:
+            start, end: The first one, and the one behind the last.
+        """
         if self._order is None:
             return self.table.iloc[start:end]
         return self._at(self._order[self._ends[start] : self._ends[min(end, self.count)]])
@@ -182,31 +230,44 @@ class _Rows:
         return self.table.iloc[sys.modules["numpy"].sort(places)]
 
 
-def _try(work: _Rowwise | _Totaled, rows: _Rows, by: Sequence[str], *, few: int, many: int) -> Any:
-    """See with some rows from all over that in parts the same comes out; how it must be arranged for that."""
+def tried(work: Rowwise | Totaled, rows: Rows, by: Sequence[str], *, few: int, many: int) -> Any:
+    """See with some rows from all over that in parts the same comes out.
+
+    Args:
+        work: What is done with them.
+        rows: All rows.
+        by: The columns of groups.
+        few, many: How many rows, or groups, are tried at least, and to begin with.
+
+    Returns:
+        How it must be arranged for that, and whether any rows came out.
+
+    Raises:
+        RowsError: Something else comes out.
+    """
     many = max(few, many)
     while True:
         chosen = rows.some(many)
-        own = _Rows(chosen, by)
+        own = Rows(chosen, by)
         third = own.count // 3
         parts = [own.part(0, third), own.part(third, own.count)]
-        calls = [(_told(work.whole), [chosen]), *((_told(work.part), [one]) for one in parts)]
+        calls = [(told(work.whole), [chosen.copy()]), *((told(work.part), [one.copy()]) for one in parts)]
         found = drawn_apart(work.function, calls, last=many == few)
         if found is not None:
             break
         many = max(few, many // 4)
     (together, first, second), drawn = found
-    made = _told(lambda both: _put_together(work, parts, both))((first, second))
-    total = isinstance(work, _Totaled)
+    made = told(lambda both: _put_together(work, parts, both))((first, second))
+    total = isinstance(work, Totaled)
     ways = arrangement_of(made, together, rows.table, values=not drawn, fixed=total)
     if ways is not None and own.in_order and not rows.in_order and not work.in_own_order:
         ways = ways if is_otherwise_known(ways) else None  # that rows lie as they came out may be so of these alone
     if ways is None or (drawn and by):
         raise RowsError(DEPEND)
-    return ways, total or _has_rows(second)
+    return ways, total or has_rows(second)
 
 
-def _put_together(work: _Rowwise | _Totaled, parts: list[Any], found: tuple[Any, Any]) -> Any:
+def _put_together(work: Rowwise | Totaled, parts: list[Any], found: tuple[Any, Any]) -> Any:
     made, start, count = list[Any](), 0, sum(map(len, parts))
     for rows, one in zip(parts, found, strict=True):
         made = work.put(made, one, start, len(rows), count)
@@ -214,5 +275,10 @@ def _put_together(work: _Rowwise | _Totaled, parts: list[Any], found: tuple[Any,
     return work.end(made)
 
 
-def _has_rows(made: Any) -> bool:
-    return all(map(_has_rows, made)) if isinstance(made, tuple) else len(made) > 0
+def has_rows(made: Any) -> bool:
+    """Tell whether any rows have come out, of each thing that did.
+
+    Args:
+        made: What came out.
+    """
+    return all(map(has_rows, made)) if isinstance(made, tuple) else len(made) > 0

@@ -9,7 +9,6 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frames_apart import frames_apart
 
 _FEW = 1000  # rows: fewer do not fill memory
@@ -30,7 +29,7 @@ def find_tables_at_once(
     place = failed_cell(places)
     if place is None or event.phase == "train" or event.call is not None:
         return
-    frames, function = written.frames, functools.cache(lambda name: _function(written, name))
+    frames, function = written.frames, functools.cache(written.function_named)
     order = sorted(frames, key=lambda name: (name in written.cell.sets, -frames[name].rows))
     for table in order[:_TABLES]:
         rows = frames[table].rows
@@ -51,10 +50,3 @@ def find_tables_at_once(
         half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
         yield Mistake(kind="rows_apart", subject=table, place=place, edits=found.edits, explains=half, in_cell=True)
         return
-
-
-def _function(written: Written, name: str) -> Function | None:
-    """The one function of the notebook that a name stands for."""
-    meant = [one for one in written.definitions if one.name == name and not one.owner]
-    found = written.function(meant[0]) if len(meant) == 1 else None
-    return None if found is None else found[1]

@@ -122,7 +122,8 @@ def _share(values: Any, name: str, *, of_mean: bool) -> Any:
         return share
     if getattr(share, "ndim", 0) == 2:
         large = [at for at, one in share.dtypes.items() if one.kind in "iu"]
-        return share.assign(**{at: values[at].mean() * values[at].count() for at in large}) if large else share
+        exact = values.mean() * values.count() if large else share
+        return share.assign(**{at: exact[at] for at in large})
     if getattr(getattr(share, "dtype", None), "kind", None) in ("i", "u"):
         return values.mean() * values.count()  # sums of whole numbers may be too large for one
     return share

@@ -13,11 +13,13 @@ from nb_oomhelper.records.memory import HostMemory, MemorySnapshot
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Shortage, Verdict
 from nb_oomhelper.units import NOISE
 
+Loss = Literal[0, 1, 2, 3]
 _ORDER = {verdict: place for place, verdict in enumerate(get_args(Verdict))}
 _SMALL_STEPS = 8  # requests like the failed one, from which on a cell makes many, and nobody knows how many are to come
 _SPARE = 0.05  # of what the cell needs at least, so much more must be there before it is expected to run
+_TRIFLE, _TRIFLE_BYTES = 0.01, 32 << 20  # of what is free anyway, and at most
+_TAKES: Loss = 2
 _FORESEEN: dict[str, Verdict] = {"fits": "runs", "tight": "may", "does_not": "again"}
-Loss = Literal[0, 1, 2, 3]
 
 
 def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool) -> Shortage:
@@ -167,11 +169,26 @@ def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixP
 
 
 def without_idle(plans: Collection[FixPlan]) -> list[FixPlan]:
-    """Leave out what gives nothing back and would not make the cell run, where there is anything else to do."""
-    useful = [one for one in plans if one.verdict != "again" or not gives_nothing(one)]
-    return useful or list(plans)
+    """Leave out what gives nothing back and would not make the cell run, where there is anything else to do.
+
+    What takes something of the user's for next to nothing is left out in any case, where nobody knows what is missing.
+
+    Args:
+        plans: With their verdicts.
+    """
+    worth = [one for one in plans if not _is_trifling(one)]
+    useful = [one for one in worth if one.verdict != "again" or not gives_nothing(one)]
+    return useful or worth
 
 
 def gives_nothing(plan: FixPlan) -> bool:
     """Whether it is known that a plan gives nothing back; one that changes the cell, or is a load, is not for that."""
     return plan.predicted is not None and plan.predicted < NOISE and not plan.reruns and not plan.loads
+
+
+def _is_trifling(plan: FixPlan) -> bool:
+    """Whether a plan takes something of the user's for next to nothing, and nobody knows whether that is enough."""
+    told = plan.fits is not None or plan.whole_cell_fits is not None or plan.verdict != "may"
+    if told or plan.predicted is None or plan.room is None or loss_of(plan) != _TAKES:
+        return False
+    return plan.predicted < min(_TRIFLE_BYTES, _TRIFLE * (plan.room - plan.predicted))

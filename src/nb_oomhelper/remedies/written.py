@@ -44,6 +44,7 @@ class Written:
         rows: How many rows there are of what the cell's names stand for, and whether it is a text.
         frames: Those of the cell's names that stand for pandas' tables.
         numbers: Whole numbers by what is written for them.
+        paths: The texts that the cell's names stand for, and paths of files, as texts.
         texts: What was read of the sources.
         nodes: Functions found in them, by source, name and first line.
     """
@@ -59,6 +60,7 @@ class Written:
     rows: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
     frames: Mapping[str, Table] = field(default_factory=dict)
     numbers: Mapping[str, int] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)
     nodes: dict[tuple[str, str, int | None], Function | None] = field(default_factory=dict)
 
@@ -75,6 +77,12 @@ class Written:
             self.nodes[key] = function_in(text, definition.name, definition.line)
         node = self.nodes.get(key)
         return None if text is None or node is None else (text, node)
+
+    def function_named(self, name: str) -> Function | None:
+        """Give the one function of the notebook that a name stands for; None where there is none, or more."""
+        meant = [one for one in self.definitions if one.name == name and not one.owner]
+        found = self.function(meant[0]) if len(meant) == 1 else None
+        return None if found is None else found[1]
 
     def definition_of(self, step: Step) -> Definition | None:
         """Give the function that a call was of; None for the cell itself."""

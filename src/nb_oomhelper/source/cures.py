@@ -29,6 +29,8 @@ CureKind = Literal[
     "step_in_parts",
     "rows_apart",
     "only_used",
+    "read_columns",
+    "read_in_parts",
     "graph_on_host",
     "on_host",
     "add_item",

@@ -142,8 +142,8 @@ def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
     if len(statements) == 1:
         node = statements[0]
         value = found.ends[0].value if found.ends else node.value  # type: ignore[attr-defined]
-        agg = _agg(text, found.ends[0]) if found.ends else ""
-        edits = [(*text.span(value), _call(_function(text, _given(found.ends, value), table), table, by + agg))]
+        agg = agg_written(text, found.ends[0]) if found.ends else ""
+        edits = [(*text.span(value), _call(_function(text, given_of(found.ends, value), table), table, by + agg))]
     else:
         edits = [(first, end, "\n".join(_lines(text, found, first, table, by)))]
     return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits)
@@ -158,9 +158,9 @@ def _lines(text: SourceText, found: Found, first: int, table: str, by: str) -> I
         yield f"    return {', '.join(found.names)}"
         yield f"{', '.join(found.names)} = {_call(FUNCTION, table, by)}"
         return
-    values = [_in_brackets(_code(text, _given([one], one.value))) for one in found.ends]
+    values = [in_brackets(_code(text, given_of([one], one.value))) for one in found.ends]
     yield textwrap.indent(f"return {', '.join(values)}", "    ")
-    call = _call(FUNCTION, table, by + _agg(text, found.ends[0]))
+    call = _call(FUNCTION, table, by + agg_written(text, found.ends[0]))
     if len(found.ends) == 1:
         yield _with(text, found.ends[0], call)
         return
@@ -176,18 +176,28 @@ def _with(text: SourceText, end: End, code: str) -> str:
     """A statement with other code in the place of what is computed in parts."""
     start, stop = text.span(end.node.value)
     one, two = text.span(end.value)
-    whole = _in_brackets(text.text[start:one] + code + text.text[two:stop])
+    whole = in_brackets(text.text[start:one] + code + text.text[two:stop])
     return f"{end.name} = {whole}" if end.name else whole
 
 
-def _given(ends: list[End], value: ast.expr) -> ast.expr:
-    """What the function gives: of a total what it is of."""
+def given_of(ends: list[End], value: ast.expr) -> ast.expr:
+    """Tell what a function gives: of a total what it is of.
+
+    Args:
+        ends: What is computed in parts; none where rows come out.
+        value: What is computed.
+    """
     total = bool(ends) and ends[0].total
     return value.func.value if total and isinstance(value, ast.Call) else value  # type: ignore[attr-defined]
 
 
-def _agg(text: SourceText, end: End) -> str:
-    """`, agg="mean"`, as what it is of is asked for it."""
+def agg_written(text: SourceText, end: End) -> str:
+    """Write `, agg="mean"`, as what it is of is asked for it; "" where rows come out.
+
+    Args:
+        text: The source.
+        end: What is computed.
+    """
     if not end.total:
         return ""
     spec = agg_of(end.value)
@@ -202,8 +212,12 @@ def _code(text: SourceText, node: ast.expr) -> str:
     return text.text[start:end]
 
 
-def _in_brackets(code: str) -> str:
-    """Code that may have stood in brackets, which are not there any more."""
+def in_brackets(code: str) -> str:
+    """Put code into brackets that may have stood in some, which are not there any more.
+
+    Args:
+        code: The code.
+    """
     return f"({code})" if "\n" in code else code
 
 

@@ -1,0 +1,204 @@
+"""Statements that read a table from a file: `df = pd.read_csv(path)`, and what is said there of the file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from nb_oomhelper.source.frame_methods import keyword, texts_of
+from nb_oomhelper.source.tree import last_name, walk
+
+_COLUMNS = {"read_csv": "usecols", "read_table": "usecols", "read_parquet": "columns", "read_feather": "columns"}
+_SEPARATORS = {"read_csv": ",", "read_table": "\t"}
+PLAIN = frozenset(
+    {"sep", "delimiter", "dtype", "encoding", "low_memory", "na_values", "keep_default_na", "engine", "thousands"}
+    | {
+        "decimal",
+        "quotechar",
+        "skiprows",
+        "nrows",
+        "converters",
+        "date_format",
+        "dayfirst",
+        "true_values",
+        "escapechar",
+    }
+    | {"false_values", "memory_map", "compression", "encoding_errors", "skipinitialspace", "dtype_backend", "comment"}
+    | {"cache_dates", "header", "names", "index_col", "parse_dates", "na_filter", "float_precision", "quoting"}
+    | {"filepath_or_buffer", "infer_datetime_format", "skip_blank_lines", "storage_options"}
+)
+"""Arguments that say how values are read, of each by itself."""
+
+_PLAIN_PARQUET = frozenset({"path", "engine", "dtype_backend", "storage_options", "filters", "filesystem"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRead:
+    """A statement that reads a table.
+
+    Attributes:
+        block: The statements that it is one of.
+        at: Which of them it is.
+        name: What the table is called.
+        call: The call.
+    """
+
+    block: list[ast.stmt]
+    at: int
+    name: str
+    call: ast.Call
+
+    @property
+    def function(self) -> str:
+        """What is called: "read_csv"."""
+        return last_name(self.call.func) or ""
+
+    @property
+    def after(self) -> list[ast.stmt]:
+        """The statements that follow."""
+        return self.block[self.at + 1 :]
+
+    @property
+    def node(self) -> ast.Assign:
+        """The statement."""
+        return self.block[self.at]  # type: ignore[return-value]
+
+    @property
+    def source(self) -> ast.expr | None:
+        """What says where the file is."""
+        named = keyword(self.call, "filepath_or_buffer") or keyword(self.call, "path")
+        return named or next(iter(self.call.args), None)
+
+
+def find_reads(body: list[ast.stmt]) -> list[TableRead]:
+    """Find the reads of tables among some statements.
+
+    Args:
+        body: The statements of the cell.
+    """
+    found = [(at, node) for at, node in enumerate(body) if _is_read(node)]
+    return [
+        TableRead(block=body, at=at, name=node.targets[0].id, call=node.value)  # type: ignore[attr-defined]
+        for at, node in found
+    ]
+
+
+def _is_read(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
+        return False
+    call = node.value
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or len(call.args) > 1:
+        return False
+    return last_name(call.func.value) in ("pd", "pandas") and call.func.attr in _COLUMNS
+
+
+def option_for_columns(read: TableRead) -> str:
+    """Give the name of the argument that names the columns to read; "" where other arguments may not go with it.
+
+    Args:
+        read: The read.
+    """
+    option = _COLUMNS[read.function]
+    plain = PLAIN if option == "usecols" else _PLAIN_PARQUET
+    if not all(one.arg in plain for one in read.call.keywords) or any(
+        isinstance(one, ast.Starred) for one in walk(read.call.args)
+    ):
+        return ""
+    fit = not isinstance(keyword(read.call, "index_col"), ast.Constant) or _index_of(read) is not None
+    return option if fit and all(map(_is_told, _named(read))) else ""
+
+
+def _named(read: TableRead) -> Iterator[ast.expr]:
+    for name in ("index_col", "parse_dates", "names"):
+        if (one := keyword(read.call, name)) is not None:
+            yield one
+
+
+def _is_told(node: ast.expr) -> bool:
+    """Whether columns are told by their names: `"day"`, `["day", "hour"]`; or by none: `True`, `0`, `None`."""
+    if isinstance(node, ast.List):
+        return len(texts_of(node)) == len(node.elts)
+    return isinstance(node, ast.Constant) and (type(node.value) in (str, bool) or node.value in (0, None))
+
+
+def _index_of(read: TableRead) -> str | int | None:
+    node = keyword(read.call, "index_col")
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, str) or (type(value) is int and value == 0) else None
+
+
+def columns_told(read: TableRead, header: Collection[str]) -> frozenset[str] | None:
+    """Give the columns that the read itself names, and must find in the file; None where that cannot be told.
+
+    Args:
+        read: The read.
+        header: The file's columns, in their order; none where they are not known.
+    """
+    found = texts_of(keyword(read.call, "index_col")) | texts_of(keyword(read.call, "parse_dates"))
+    if isinstance(at := keyword(read.call, "index_col"), ast.Constant) and at.value == 0 and type(at.value) is int:
+        if not header:
+            return None
+        found |= {next(iter(header))}
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a file of text is laid out, as the read says.
+
+    Attributes:
+        separator: What stands between two columns.
+        skipped: Lines above the header.
+        names: The columns, where the read names them itself.
+        has_header: A line of the file names them.
+        encoding: Of the file.
+    """
+
+    separator: str
+    skipped: int
+    names: tuple[str, ...]
+    has_header: bool
+    encoding: str
+
+
+def layout_of(read: TableRead) -> Layout | None:
+    """Tell how the file is laid out; None where that cannot be told from the call.
+
+    Args:
+        read: The read.
+    """
+    if read.function not in _SEPARATORS or {one.arg for one in read.call.keywords} & {
+        "comment",
+        "compression",
+        "quotechar",
+    }:
+        return None
+    names = keyword(read.call, "names")
+    given = {name: _constant(read, name) for name in ("sep", "delimiter", "skiprows", "header", "encoding")}
+    if "?" in [*map(str, given.values())] or (given["header"] is not None and given["header"] != 0):
+        return None
+    told = [one for name in ("sep", "delimiter") if (one := keyword(read.call, name)) is not None]
+    separator = given["sep"] or given["delimiter"] if told else _SEPARATORS[read.function]
+    skipped = given["skiprows"] or 0
+    if not isinstance(separator, str) or len(separator) != 1 or not isinstance(skipped, int):
+        return None
+    none = keyword(read.call, "header")
+    without = (isinstance(none, ast.Constant) and none.value is None) or (names is not None and none is None)
+    own = tuple(one.value for one in names.elts) if isinstance(names, ast.List) else ()  # type: ignore[attr-defined]
+    if without and not own:
+        return None
+    encoding = given["encoding"] if isinstance(given["encoding"], str) else "utf-8-sig"
+    return Layout(
+        separator=separator,
+        skipped=skipped,
+        names=own,
+        has_header=not without,
+        encoding=encoding,
+    )
+
+
+def _constant(read: TableRead, name: str) -> object:
+    """What an argument says; None where it is not given, "?" where it is no constant."""
+    node = keyword(read.call, name)
+    return None if node is None else node.value if isinstance(node, ast.Constant) else "?"
