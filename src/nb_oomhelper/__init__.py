@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.remedies.all_rows import in_parts
+    from nb_oomhelper.remedies.on_demand import on_demand
     from nb_oomhelper.remedies.on_host import on_host
     from nb_oomhelper.remedies.running import release
     from nb_oomhelper.remedies.windows import windows
@@ -36,6 +37,7 @@ __all__ = [
     "forecast",
     "holdings",
     "in_parts",
+    "on_demand",
     "on_host",
     "plan",
     "release",
@@ -50,6 +52,7 @@ _HOMES = {
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
     "in_parts": "remedies.all_rows",
+    "on_demand": "remedies.on_demand",
     "on_host": "remedies.on_host",
     "release": "remedies.running",
     "forecast": "forecasting.forecast",

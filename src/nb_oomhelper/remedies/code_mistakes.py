@@ -9,6 +9,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.cpu_instead import find_cpu_instead
+from nb_oomhelper.remedies.demandable import find_demandable
 from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.graph_on_host import find_graph_on_host
 from nb_oomhelper.remedies.in_one_go import find_in_one_go
@@ -95,6 +96,8 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_tables_in_parts(written, event, shortage, places)
     yield from find_tables_at_once(written, event, shortage, places)
     yield from find_rows_at_once(written, event, shortage, places)
+    if event.backend == "host":
+        yield from find_demandable(written, event, places)
     yield from find_less_data(written, event, shortage, places)
     yield from find_fewer_results(written, event, held, places)
 

@@ -32,6 +32,7 @@ _ALL_ROWS = frozenset(
         "model_in_parts",
         "step_in_parts",
         "rows_apart",
+        "on_demand",
         "only_used",
         "read_columns",
         "read_in_parts",

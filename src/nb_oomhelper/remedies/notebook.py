@@ -14,6 +14,7 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_needs import codes_of, names_of_functions, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, reads_at_top, words_of
 from nb_oomhelper.remedies.definitions import read_definitions
+from nb_oomhelper.remedies.demandable import find_sparse
 from nb_oomhelper.remedies.elements import (
     find_kept,
     find_local,
@@ -146,6 +147,7 @@ def inspect_notebook(
             kept=find_kept(variables),
             local=find_local(frames),
             rows=find_rows({name: variables[name] for name in cell.needs & names}),
+            sparse=find_sparse({name: variables[name] for name in cell.needs & names}),
             frames=_tables({name: variables[name] for name in cell.used & names}),
             numbers=numbers,
             paths={name: str(used[name]) for name in used if type(used[name]) in (str, PosixPath, WindowsPath)},

@@ -39,10 +39,10 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
         place.line,
         shapes,
         refused,
-        functools.cache(lambda name: _is_elementwise(written, name)),
+        functools.cache(lambda name: is_elementwise(written, name)),
         written.names,
         at_top=one is None,
-        functions=functools.partial(_function_called, written, "" if one is None else one.owner),
+        functions=functools.partial(function_called, written, "" if one is None else one.owner),
         whole=_whole(written, place, refused[0]),
     )
     if found is not None and not (one is None and any(written.is_read_by_functions(name) for name in found.gone)):
@@ -72,8 +72,13 @@ def _saved(written: Written, event: OomEvent, shortage: Shortage, found: RowPart
     return size - 2 * size // PARTS
 
 
-def _function_called(written: Written, owner: str, call: ast.Call) -> RowFunction | None:
-    """The one function of the notebook, or the one method of `self`, that a call can be of.
+def function_called(written: Written, owner: str, call: ast.Call) -> RowFunction | None:
+    """Give the one function of the notebook, or the one method of `self`, that a call can be of.
+
+    Args:
+        written: What the notebook's code says.
+        owner: The class of the method that is read; "" for code that is of none.
+        call: The call.
 
     Raises:
         UnfitError: Several functions of the notebook have that name.
@@ -90,7 +95,13 @@ def _function_called(written: Written, owner: str, call: ast.Call) -> RowFunctio
     return None if found is None else RowFunction(text=found[0], node=found[1], shapes=shapes)
 
 
-def _is_elementwise(written: Written, name: str) -> bool:
+def is_elementwise(written: Written, name: str) -> bool:
+    """Tell whether a function of the notebook computes element by element, and reads no array beside.
+
+    Args:
+        written: What the notebook's code says.
+        name: The function's name.
+    """
     functions = [written.function(one) for one in written.definitions if one.name == name and not one.owner]
     arrays = [path for path, kept in written.kept.items() if kept.shape is not None]
     return bool(functions) and all(

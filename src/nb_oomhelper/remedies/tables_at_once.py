@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
 from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frames_apart import frames_apart
+from nb_oomhelper.source.rows_apart import RowsApart
 
 _FEW = 1000  # rows: fewer do not fill memory
 _TABLES = 4  # that are tried, the largest first
@@ -31,22 +33,21 @@ def find_tables_at_once(
         return
     frames, function = written.frames, functools.cache(written.function_named)
     order = sorted(frames, key=lambda name: (name in written.cell.sets, -frames[name].rows))
-    for table in order[:_TABLES]:
-        rows = frames[table].rows
-        if rows < _FEW:
-            continue
-        alike = {name for name, one in frames.items() if one.rows == rows}
-        found = frames_apart(
-            place.text,
-            place.body,
-            place.line or 0,
-            table,
-            frames[table].columns,
-            (alike | {name for name, (count, _) in written.rows.items() if count == rows}) - {table},
-            function,
-        )
-        if found is None or written.misses(found.gone):
-            continue
+    ways = [one for table in order[:_TABLES] if (one := _way(written, place, table, function)) is not None]
+    best = max(ways, key=lambda one: (one.rank, len(one.gone)), default=None)  # of those alike the first
+    if best is not None:
         half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
-        yield Mistake(kind="rows_apart", subject=table, place=place, edits=found.edits, explains=half, in_cell=True)
-        return
+        table = best.tables[0]
+        yield Mistake(kind="rows_apart", subject=table, place=place, edits=best.edits, explains=half, in_cell=True)
+
+
+def _way(written: Written, place: Place, table: str, function: Callable[[str], Function | None]) -> RowsApart | None:
+    """How a table's rows are taken in parts; None where they cannot be."""
+    frames, rows = written.frames, written.frames[table].rows
+    if rows < _FEW:
+        return None
+    alike = {name for name, one in frames.items() if one.rows == rows}
+    alike |= {name for name, (count, _) in written.rows.items() if count == rows}
+    columns = frames[table].columns
+    found = frames_apart(place.text, place.body, place.line or 0, table, columns, alike - {table}, function)
+    return None if found is None or written.misses(found.gone) else found

@@ -42,6 +42,7 @@ class Written:
         kept: What variables keep, by path.
         local: The same of the local names of functions on that way, by file and first line of their code.
         rows: How many rows there are of what the cell's names stand for, and whether it is a text.
+        sparse: Those of the cell's names that stand for sparse matrices that can be cut, with their shapes.
         frames: Those of the cell's names that stand for pandas' tables.
         numbers: Whole numbers by what is written for them.
         paths: The texts that the cell's names stand for, and paths of files, as texts.
@@ -58,6 +59,7 @@ class Written:
     kept: Mapping[str, Kept] = field(default_factory=dict)
     local: Mapping[tuple[str, int], Mapping[str, Kept]] = field(default_factory=dict)
     rows: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
+    sparse: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     frames: Mapping[str, Table] = field(default_factory=dict)
     numbers: Mapping[str, int] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +81,7 @@ class Written:
         return None if text is None or node is None else (text, node)
 
     def function_named(self, name: str) -> Function | None:
-        """Give the one function of the notebook that a name stands for; None where there is none, or more."""
+        """Give the one function of the notebook that a name stands for; no method, and None of several."""
         meant = [one for one in self.definitions if one.name == name and not one.owner]
         found = self.function(meant[0]) if len(meant) == 1 else None
         return None if found is None else found[1]

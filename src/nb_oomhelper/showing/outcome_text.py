@@ -296,7 +296,7 @@ def blanks(subject: str, case: Case) -> dict[str, str]:
         "pid": subject,
         "device": _device(case),
         "target": (call and call.target) or "model",
-        "model": (call and (call.value or call.model)) or "your-model",
+        "model": (call and (call.value or call.model or call.target)) or "your-model",
         "loader": (call and call.loader) or "",
         "module": (call and call.module) or "",
     }

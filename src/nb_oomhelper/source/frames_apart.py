@@ -146,7 +146,7 @@ def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
         edits = [(*text.span(value), _call(_function(text, given_of(found.ends, value), table), table, by + agg))]
     else:
         edits = [(first, end, "\n".join(_lines(text, found, first, table, by)))]
-    return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits)
+    return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits, rank=found.rank)
 
 
 def _lines(text: SourceText, found: Found, first: int, table: str, by: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ SHAPED = frozenset(
 _MAKERS = frozenset(
     {"array", "asarray", "arange", "linspace", "ones", "zeros", "full", "eye", "identity", "tri", "ones_like"}
     | {"zeros_like", "diag", "tile", "repeat", "outer", "dot", "matmul", "einsum", "fill_diagonal", "roll"}
-    | {"transpose", "reshape", "ravel", "diff"}
+    | {"transpose", "reshape", "ravel", "diff", "stack"}
 )
 _METHODS = frozenset({"reshape", "ravel", "transpose", "dot", "to_numpy", "item", "tolist", "diagonal", "outer"})
 _PLAIN = frozenset({"len", "float", "int", "abs", "round", "min", "max", "sum", "range", "slice", "tuple", "list"})

@@ -161,7 +161,7 @@ class FunctionReader(RowReader):
     def _of_function(self, node: ast.Call, function: RowFunction) -> Rows | None:
         """What a function of the notebook gives that computes row by row."""
         arguments = function.arguments(node)
-        rows = {} if arguments is None else {name: self.value(one) for name, one in arguments.items()}
+        rows = {} if arguments is None else self.rows_given(arguments)
         if arguments is None or not any(rows.values()):
             return self._same(node)
         own = function.own_names()
@@ -179,6 +179,14 @@ class FunctionReader(RowReader):
             raise UnfitError
         self.called.append(node)
         return given
+
+    def rows_given(self, arguments: Mapping[str, ast.expr]) -> dict[str, Rows | None]:
+        """Tell what rows a function gets, by parameter.
+
+        Args:
+            arguments: What it is called with.
+        """
+        return {name: self.value(one) for name, one in arguments.items()}
 
     def know(self, name: str, value: ast.expr, rows: Rows | None) -> None:
         """Note what a name stands for from now on.

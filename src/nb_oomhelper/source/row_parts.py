@@ -15,6 +15,7 @@ from nb_oomhelper.source.row_sources import Rows, UnfitError
 from nb_oomhelper.source.row_totals import SIMPLE, read_totals
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.text_edits import with_edits
 from nb_oomhelper.source.tree import is_at, last_name, names_in, reads_by_name, walk
 
 _BUILTINS = frozenset({"sum", "len"})  # what is written calls them
@@ -258,10 +259,10 @@ def _loop(text: SourceText, reader: RowReader, run: _Run, kept: list[str]) -> li
     lines = [f"for {reader.part} in numpy.array_split(numpy.arange({count}), {PARTS}){few}:"]
     for node, edits in run.inside:
         if not isinstance(node, ast.Return):
-            lines.append("    " + _changed(text, node, edits).replace("\n", "\n    "))
+            lines.append("    " + with_edits(text, node, edits).replace("\n", "\n    "))
             continue
         for number, value in enumerate(run.returned or ()):
-            lines.append(f"    returned_{number}.append(numpy.array({_changed(text, value, edits)}))")
+            lines.append(f"    returned_{number}.append(numpy.array({with_edits(text, value, edits)}))")
     lines += [f"    {name}_parts.append({name}{'.copy()' if reader.env[name].view else ''})" for name in kept]
     return lines + [f"    {_taken_along(name, code)}" for name, code in run.totals]
 
@@ -272,15 +273,6 @@ def _taken_along(name: str, code: str) -> str:
         return f"{name}.append({code})"
     extreme = re.match("part_(max|min)s", name)
     return f"{name} = [numpy.{extreme[1]}([*{name}, {code}], axis=0)]" if extreme else f"{name} = [sum({name}, {code})]"
-
-
-def _changed(text: SourceText, node: ast.stmt | ast.expr, edits: list[Edit]) -> str:
-    start, end = text.span(node)
-    written = text.text[start:end]
-    for begin, stop, new in sorted(edits, reverse=True):
-        if start <= begin and stop <= end:
-            written = written[: begin - start] + new + written[stop - start :]
-    return written
 
 
 def _between(text: SourceText, start: int, end: int, nodes: list[ast.stmt]) -> bool:

@@ -106,13 +106,19 @@ class RowReader(Operands):
         return Rows(2)
 
     def _pairs(self, node: ast.Call) -> Rows | None:
-        self._same(node)
         told = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
         if not node.args or len(node.args) > 3 or told & _OF_THE_DATA:
             raise UnfitError
+        self._same(*node.args[1:], *node.keywords)
+        alone = len(node.args) == 1 and not {"Y", "XB"} & {one.arg for one in node.keywords}
+        if self._knows(node.args[0]):
+            rows = self.value(node.args[0])
+            if alone or rows is None or rows.ndim not in (2, None):
+                raise UnfitError
+            return Rows(2)
         written = self.text.text[slice(*self.text.span(node.args[0]))]
         self._cut(node.args[0], 2)
-        if len(node.args) == 1 and not {"Y", "XB"} & {one.arg for one in node.keywords}:
+        if alone:
             place = self.text.span(node.args[0])[1]
             self.edits[-1] = (place, place, f"[{self.part}], {written}")
         return Rows(2)

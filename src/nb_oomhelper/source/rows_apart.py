@@ -46,12 +46,14 @@ class RowsApart:
         gone: Names that the statements bound, and that nothing reads: they are not there afterwards.
         kept: Those that stand for all rows then.
         edits: The places that change.
+        rank: How little comes out, where there are several ways: the more the less.
     """
 
     tables: tuple[str, ...]
     gone: frozenset[str]
     kept: tuple[str, ...]
     edits: list[Edit]
+    rank: int = 0
 
 
 def rows_apart(

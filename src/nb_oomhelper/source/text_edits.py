@@ -72,3 +72,19 @@ def with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit]
         return []
     place = max(text.span(one)[1] for one in last)
     return [(place, place, f", {argument}")]
+
+
+def with_edits(text: SourceText, node: ast.stmt | ast.expr, edits: Sequence[Edit]) -> str:
+    """Give the code of a part of a source with those changes that lie in it.
+
+    Args:
+        text: The source.
+        node: The part.
+        edits: Changes, some of which may lie elsewhere.
+    """
+    start, end = text.span(node)
+    written = text.text[start:end]
+    for begin, stop, new in sorted(edits, reverse=True):
+        if start <= begin and stop <= end:
+            written = written[: begin - start] + new + written[stop - start :]
+    return written
