@@ -47,6 +47,22 @@ def test_statements_that_belong_together() -> None:
         )
 
 
+def test_what_a_function_gives_back_is_made_in_parts_as_well() -> None:
+    source = "def score(h, e):\n    query = h + 1\n    diff = query[:, None] - e\n    return norm(diff, dim=2)"
+    text = read_text(source)
+    assert text is not None
+    function = text.tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    found = rows_apart(text, function.body, 3, {"h"}, lambda _: True)
+    assert found is not None
+    changed = write_edits(text, found.edits)
+    assert changed is not None
+    assert changed.source == (
+        "def score(h, e):\n    def of_rows(h):\n        query = h + 1\n        diff = query[:, None] - e\n"
+        "        return norm(diff, dim=2)\n    return nb_oomhelper.in_parts(of_rows, h)"
+    )
+
+
 def test_what_is_read_later_is_given_back() -> None:
     source = "a = f(x)\nb = g(a)\nprint(a, b)"
     assert _written(source, 2, {"x"}) == (

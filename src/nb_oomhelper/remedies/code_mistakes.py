@@ -33,6 +33,7 @@ from nb_oomhelper.remedies.places import (
     find_keepers,
     find_places,
     graph_of,
+    is_summed_beside,
     kept_by,
 )
 from nb_oomhelper.remedies.rows_at_once import find_rows_at_once
@@ -137,7 +138,7 @@ def _kept_graphs(
                     explains=size,
                     in_cell=local,
                     grows=True,
-                    partly=values >= size * _LARGE_PART,
+                    partly=values >= size * _LARGE_PART or is_summed_beside(written, place, held, path),
                 )
 
 

@@ -152,3 +152,22 @@ def graph_of(held: Holdings, path: str, *, local: bool) -> int:
     rows = [held.rows[index] for index in held.of_kind("failed_cell" if local else "variable")]
     fitting = [row for row in rows if (name in row.name.split(", ") if local else row.name == name)]
     return max((dict(row.parts).get("graph", 0) for row in fitting), default=0)
+
+
+def is_summed_beside(written: Written, place: Place, held: Holdings, path: str) -> bool:
+    """Tell whether a tensor of several numbers is added up there that keeps graphs, too: `mae += error.mean(0)`.
+
+    Args:
+        written: What the notebook's code says.
+        place: The place.
+        held: Who keeps what.
+        path: What else keeps them.
+    """
+    kept = written.kept_in(place.definition)
+    sums = {one.target.id for one in ast.walk(ast.Module(place.body, [])) if _is_sum(one)} - {root_of(path)}  # type: ignore[attr-defined]
+    wide = [name for name in sums if name in kept and kept[name].shape]
+    return any(graph_of(held, name, local=place.definition is not None) >= WORTH_MENDING for name in wide)
+
+
+def _is_sum(node: ast.AST) -> bool:
+    return isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.target, ast.Name)

@@ -29,6 +29,7 @@ from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, j
 from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
 
 _FEW = 16  # rows: fewer are no data
+_VIEWS = frozenset({"unsqueeze", "expand", "view", "reshape", "permute", "transpose", "to", "float", "type"})
 
 
 def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
@@ -49,7 +50,7 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
         found = _found_in(written, place, graph=graph)
         if found is None or (place.definition is None and written.misses(found.gone)):
             continue
-        if not found.gone and not _leads_on(written, place):  # what is made there comes out, all of it
+        if not _leads_on(written, place) and (not found.gone or _comes_out(place, found.kept)):
             continue
         half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
         yield Mistake(
@@ -69,6 +70,15 @@ def _leads_on(written: Written, place: Place) -> bool:
     running = {one.function for one in written.steps if one.function} | models_in(written) | BY_ROWS
     node = [one for one in walk(place.body) if isinstance(one, ast.Call) and is_at(one, place.line or 0)]
     return any(last_name(one.func) in running for one in node)
+
+
+def _comes_out(place: Place, kept: Collection[str]) -> bool:
+    """Whether what had no room is what the failing statement binds, and stays: no call makes less of it there."""
+    node = next((one for one in walk(place.body) if isinstance(one, ast.Assign) and is_at(one, place.line or 0)), None)
+    if node is None or not {one.id for one in node.targets if isinstance(one, ast.Name)} & {*kept}:
+        return False
+    calls = [last_name(one.func) for one in ast.walk(node.value) if isinstance(one, ast.Call)]
+    return all(one in _VIEWS for one in calls)
 
 
 def _outermost_first(written: Written, places: list[Place]) -> list[Place]:

@@ -214,6 +214,9 @@ def _around(
             break
         made |= names_bound([block[end]])
         end += 1
+    last = block[end] if end < len(block) else None
+    if isinstance(last, ast.Return) and names_in(last) & made and _is_movable(last, is_apart):
+        end += 1
     return start, end
 
 
@@ -247,15 +250,16 @@ def _write(
         one, two = text.span(value)
         edits = [(one, two, _call(text, value, inputs))]
         return RowsApart(tables=tuple(inputs), gone=frozenset(), kept=tuple(given), edits=edits)
-    if isinstance(last, ast.Return) or any(map(is_long_text, walk(some))):  # which would be indented
+    if any(map(is_long_text, walk(some))) or (isinstance(last, ast.Return) and no_grad):  # which would be indented
         return None
-    cut = textwrap.dedent(text.text[first:end])
+    cut, call = textwrap.dedent(text.text[first:end]), f"nb_oomhelper.in_parts({FUNCTION}, {', '.join(inputs)})"
+    ended = isinstance(last, ast.Return)
     lines = [
         *(["@torch.no_grad()"] if no_grad else []),
         f"def {FUNCTION}({', '.join(inputs)}):",
         textwrap.indent(cut, "    "),
-        f"    return {', '.join(given)}",
-        f"{', '.join(given)} = nb_oomhelper.in_parts({FUNCTION}, {', '.join(inputs)})",
+        *([] if ended else [f"    return {', '.join(given)}"]),
+        f"return {call}" if ended else f"{', '.join(given)} = {call}",
     ]
     written = textwrap.indent("\n".join(lines), indent)
     gone, edits = frozenset(bound - after), [(first, end, written)]
