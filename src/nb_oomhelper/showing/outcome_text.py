@@ -252,8 +252,9 @@ def _freed(outcome: Outcome, title: str, seconds: str, language: Language) -> st
     after = outcome.after.resident if host else outcome.after.allocated
     freed = outcome.freed  # a load can leave more behind than the release before it gave back, and so can the cell
     took = "outcome.took_ran" if outcome.ran else "outcome.took"
+    level = "outcome.level_ran" if outcome.ran else "outcome.freed_nothing"
     return say(
-        "outcome.freed_nothing" if is_noise(freed) else took if freed and freed < 0 else "outcome.freed",
+        level if is_noise(freed) else took if freed and freed < 0 else "outcome.freed",
         language,
         title=title,
         freed=say_size(None if freed is None else abs(freed), language),
