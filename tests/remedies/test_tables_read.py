@@ -82,6 +82,18 @@ def test_a_file_of_another_form_is_left_alone(path: Path, lines: str) -> None:
     assert bool(_found('df = pd.read_csv(path)\nprint(df["e"].mean())', path, SHORTAGE)) != odd
 
 
+def test_what_is_open_goes_on_where_it_stands(path: Path) -> None:
+    cell = 'df = pd.read_csv(path)\nx = df.groupby("a").size()'
+    assert len(_found(cell, path, SHORTAGE)) == 2
+    assert not _found(cell.replace("path", "handle"), path, SHORTAGE)
+    assert "read_columns" not in _found(cell + '\npath = "other.csv"', path, SHORTAGE)
+
+
+def test_a_mark_before_the_first_column_is_none_of_its_name(path: Path) -> None:
+    cell = 'df = pd.read_csv(path, encoding="utf-8", index_col=0)\nx = df["e"].mean()'
+    assert 'usecols=["a", "e"]' in _found(cell, path, SHORTAGE)["read_columns"][0]
+
+
 def test_what_is_nearly_all_of_the_table_is_not_worth_it(path: Path) -> None:
     cell = 'df = pd.read_csv(path)\nx = df["c"].max(), df["d"].max(), df["a"].max()'
     assert "read_columns" not in _found(cell, path, SHORTAGE)
@@ -124,6 +136,10 @@ def test_a_name_that_something_else_has_is_left_alone(path: Path) -> None:
         ("folder / name", None),
         ("'https://example.com/b.csv'", None),
         ("find(folder)", None),
+        ("f'{folder:>9}/b.csv'", None),
+        ("'~nobody-of-that-name/b.csv'", None),
+        ("'//server/share/b.csv'", None),
+        (r"'\\\\server\\share\\b.csv'", None),
     ],
 )
 def test_which_file_is_meant(code: str, told: str | None) -> None:

@@ -207,10 +207,44 @@ def test_a_copy_that_follows_is_said(after: str, partly: bool) -> None:
         "for i in range(9):\n    X[i] -= 1",
         "series -= series.mean()",
         "series[5] = 0",
+        "for one in X:\n    one -= one.mean()",
+        "for i, (one, target) in enumerate(zip(X, y)):\n    one[0] = 1",
+        "flat = X.reshape(-1, 200)\nflat[0] = 1",
+        "X.ravel()[0] = 1",
+        "X.flat[0] = 1",
+        "a, b = np.split(X, 2)\na[0] = 1",
+        "t = torch.as_tensor(X)\nt.add_(1)",
+        "t = torch.from_numpy(X).float()\nt[0] = 1",
+        "kept = {'X': X}\nkept['X'][0] = 1",
+        "kept = [X]\nkept[0][0] = 1",
+        "np.nan_to_num(X, copy=False)",
+        "X.shape = (len(X), 200)",
+        "np.subtract(series, 1, series)",
+        "flat = series.reshape(-1)\nflat[0] = 1",
     ],
 )
 def test_none_where_somebody_writes_into_it(after: str) -> None:
     assert found_in(failed(f"X, y = make(series, 100)\n{after}\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("other = values", "other[:] = 0"),
+        ("other = values[:10]", "other -= 1"),
+        ("flat = values.reshape(-1)", "flat[0] = 1"),
+        ("", "X[0][:] = 0"),
+        ("", "for one in X:\n        one -= one.mean()"),
+        ("", "np.subtract(values, 1, out=values)"),
+    ],
+)
+def test_none_where_the_array_is_written_into_by_another_name(before: str, after: str) -> None:
+    make = MAKE.replace("    X, y =", f"    {before}\n    X, y =")
+    made = make.replace("    return np.array(X), np.array(y)", "    joined = np.array(X)\n    {}\n    return joined, y")
+    assert found_in(failed("X, y = make(series, 100)\n", made.format("print(joined.shape)")))
+    assert found_in(failed("X, y = make(series, 100)\n", made.format(after))) == []
+    assert found_in(failed("data = series\nX, y = make(data, 100)\nseries[:] = 0\n")) == []
+    assert found_in(failed("data = series * 2\nX, y = make(data, 100)\nseries[:] = 0\n"))
 
 
 def test_none_where_a_function_of_the_notebook_writes_into_it() -> None:

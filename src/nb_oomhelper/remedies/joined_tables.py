@@ -61,14 +61,18 @@ def total(made: Sequence[Any], way: Way) -> Any:
     Raises:
         RowsError: It is nothing that can be put together, or of several kinds.
     """
-    _check_kinds(made)
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
-    first = made[0]
+    if way != "sum" and not any(hasattr(one, "ndim") and one.ndim for one in made):
+        made = [one for one in made if not pandas.isna(one)] or made[:1]  # a part of no rows has none
+    if not all(isinstance(one, numpy.number) for one in made):  # whole numbers may be others in a later part
+        _check_kinds(made)
+    first: Any = made[0]
     if len(made) == 1:
         return first
-    if isinstance(first, (int, float, numpy.number, numpy.bool_)):
-        whole = getattr(pandas.Series(made), way)()
-        return type(first)(whole) if type(first) in (int, float) else whole
+    ordered: tuple[Any, ...] = (str, pandas.Timestamp, pandas.Timedelta) if way != "sum" else ()
+    if isinstance(first, (int, float, numpy.number, numpy.bool_, *ordered)):
+        whole = numpy.asarray(made).sum() if way == "sum" else getattr(pandas.Series(made), way)()
+        return float(whole) if type(first) is float else int(whole) if type(first) is int else whole
     if not isinstance(first, (pandas.DataFrame, pandas.Series)):
         raise RowsError(f"it gives {type(first).__name__}, of which there is no total")
     groups = pandas.concat(made).groupby(level=[*range(first.index.nlevels)], sort=False, dropna=False, observed=True)
@@ -199,7 +203,7 @@ def _places(index: Any, table: Any, way: str) -> Any:
 def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
     """Whether two results are the same, but for how their numbers are rounded."""
     pandas = sys.modules["pandas"]
-    if type(made) is not type(whole):
+    if type(made) is not type(whole) and not (isinstance(made, float) and isinstance(whole, float)):
         return False
     if isinstance(whole, sys.modules["numpy"].ndarray):
         return is_same(made, whole, values=values)

@@ -15,9 +15,11 @@ from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.tree import is_at, last_name, root_name, walk
+from nb_oomhelper.source.frame_methods import arguments
+from nb_oomhelper.source.tree import is_at, last_name, walk
+from nb_oomhelper.source.view_forms import root_shared
 from nb_oomhelper.source.viewed import Uses, line_behind, uses_of
-from nb_oomhelper.source.windowed import Join, find_joins, sources_of_windows
+from nb_oomhelper.source.windowed import Join, find_joins, named_alike, sources_of_windows
 
 _TIMES = 2  # so much larger than the array the copy of its windows must be
 
@@ -107,8 +109,8 @@ def _end_of(written: Written, places: Sequence[Place], place: Place, join: Join)
         for call in calls:
             behind = line_behind(outer.body, call)
             found.append(end.note(follow(outer.body, names={f".{one}" for one in attributes}, line=behind)))
-            given = {root_name(one) for one in (*call.args, *(one.value for one in call.keywords))} - {""}
-            end.written |= follow(outer.body, names=given, line=behind).written
+            given = {root_shared(one) for one in arguments(call)} - {""}
+            end.written |= follow(outer.body, names=named_alike(outer.body, given), line=behind).written
         parts = set[int | None]().union(*(one.returned for one in found))
         attributes = attributes.union(*(one.attributes for one in found))
         called = outer

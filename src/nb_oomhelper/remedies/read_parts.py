@@ -67,7 +67,9 @@ def _computed(work: Rowwise | Totaled, reader: Iterator[Any]) -> Any:
         second = None if part is None else _next(reader)
     if not seen and any(map(has_rows, made[1:])):
         raise RowsError("of the rows that were tried, none came out: how they lie was not seen")
-    whole = work.end(made)
+    if isinstance(work, Rowwise):
+        made[:] = [kinds.as_read_whole(one) for one in made]
+    whole = kinds.as_read_whole(work.end(made))
     del made
     return arranged(whole, sys.modules["pandas"].DataFrame(index=index[0].append(index[1:])), ways)
 
@@ -100,6 +102,7 @@ class _Kinds:
         self._dtypes = first.dtypes.to_dict()
         self._empty = {name for name, dtype in self._dtypes.items() if dtype.kind == "f"}  # as far as was seen
         self._names = list(first.columns)
+        self._widened = dict[Any, Any]()
 
     def seen_to(self, part: Any) -> Any:
         """Give a part with the kinds of values that the whole file has, as far as it was read.
@@ -137,4 +140,44 @@ class _Kinds:
         work, sample = self._work, self._sample
         if not is_same_but_for_kinds(work.whole(sample.copy()), work.whole(sample.astype({name: dtype}).copy())):
             raise RowsError(_KINDS.format(name=name))
-        self._dtypes[name] = dtype
+        self._dtypes[name] = self._widened[name] = dtype
+
+    def as_read_whole(self, made: Any) -> Any:
+        """Give what came out with the kinds of values that it has where the file is read whole.
+
+        Args:
+            made: What came out of some parts, or of all: a part that was read before may have had other kinds.
+        """
+        if not self._widened:
+            return made
+        return _as_in(made, told(self._work.whole)(self._sample.astype(self._widened)))
+
+
+def _as_in(made: Any, other: Any) -> Any:
+    """What came out, with another's kinds of values, where these say as much of it: 1.0 of 1, a missing text of NaN."""
+    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
+    if isinstance(made, tuple) and isinstance(other, tuple) and len(made) == len(other):
+        values = map(_as_in, made, other)
+        return type(made)._make(values) if hasattr(made, "_make") else tuple(values)
+    if isinstance(made, numpy.number) and isinstance(other, numpy.floating):
+        return other.dtype.type(made)
+    if type(made) is not type(other) or not isinstance(made, (pandas.DataFrame, pandas.Series)):
+        return made
+    if made.ndim == 1:
+        made = made.astype(other.dtype) if _says_as_much(made, other.dtype) else made
+    elif made.columns.is_unique and made.columns.equals(other.columns):
+        made = made.astype({name: one for name, one in other.dtypes.items() if _says_as_much(made[name], one)})
+    if made.index.nlevels == other.index.nlevels == 1 and _says_as_much(made.index, other.index.dtype):
+        made.index = made.index.astype(other.index.dtype)
+    return made
+
+
+def _says_as_much(values: Any, dtype: Any) -> bool:
+    """Whether values stay what they are in another dtype: whole numbers as others, texts and nothing as texts."""
+    if values.dtype == dtype or isinstance(dtype, sys.modules["pandas"].CategoricalDtype):
+        return False
+    own = values.dtype.kind
+    if dtype.kind == "f":
+        return own in "iu"
+    texts = own == "O" and not isinstance(values.dtype, sys.modules["pandas"].CategoricalDtype)
+    return dtype.kind == "O" and (texts or (own == "f" and bool(values.isna().all())))

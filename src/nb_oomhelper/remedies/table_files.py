@@ -63,6 +63,7 @@ def read_head(path: str, layout: Layout) -> TableFile | None:
         lines = head.decode(layout.encoding, errors="replace").splitlines()[
             : None if len(head) == found.st_size else -1
         ]
+        lines[:1] = [one.removeprefix("\ufeff") for one in lines[:1]]
         rows = list(csv.reader(lines[layout.skipped : layout.skipped + _LINES], delimiter=layout.separator))
     except (OSError, RuntimeError, ValueError, LookupError, csv.Error):
         return None
@@ -110,7 +111,22 @@ def path_of(node: ast.expr | None, texts: Mapping[str, str]) -> str | None:
         None where it cannot be told, and where it is no file of this machine: a URL.
     """
     found = _text_of(node, texts)
-    return None if found is None or "://" in found else str(Path(found).expanduser())
+    if found is None or "://" in found or found.startswith(("//", "\\\\")):  # the last are another machine's
+        return None
+    try:
+        return str(Path(found).expanduser())
+    except RuntimeError:  # nobody has that home
+        return None
+
+
+def is_read_again(node: ast.expr | None, texts: Mapping[str, str]) -> bool:
+    """Tell whether a file can be read once more from its beginning: one that is open goes on where it stands.
+
+    Args:
+        node: What says which file it is.
+        texts: What names stand for, of those that stand for texts and paths.
+    """
+    return node is not None and (not isinstance(node, ast.Name) or node.id in texts)
 
 
 def _text_of(node: ast.expr | None, texts: Mapping[str, str]) -> str | None:
@@ -120,7 +136,8 @@ def _text_of(node: ast.expr | None, texts: Mapping[str, str]) -> str | None:
         return texts.get(node.id)
     if isinstance(node, ast.JoinedStr):
         plain = [
-            one.value if isinstance(one, ast.FormattedValue) and one.conversion < 0 else one for one in node.values
+            one.value if isinstance(one, ast.FormattedValue) and one.conversion < 0 and not one.format_spec else one
+            for one in node.values
         ]
         return _joined([_text_of(one, texts) for one in plain], "")
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Div)):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, failed_cell
-from nb_oomhelper.remedies.table_files import TableFile, path_of, read_head
+from nb_oomhelper.remedies.table_files import TableFile, is_read_again, path_of, read_head
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.call_sites import bound_names
 from nb_oomhelper.source.columns_used import columns_used
@@ -18,7 +18,7 @@ from nb_oomhelper.source.reads_apart import can_be_parted, reads_apart
 from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.table_reads import TableRead, columns_told, find_reads, layout_of, option_for_columns
 from nb_oomhelper.source.text_edits import with_argument
-from nb_oomhelper.source.tree import walk
+from nb_oomhelper.source.tree import names_bound, names_in, walk
 
 _WORTH = 0.8  # of a table's bytes: where more than that is read, little is won
 _ROWS = (100_000, 50_000, 20_000, 10_000, 5_000, 2_000)  # of a part of a file
@@ -76,6 +76,8 @@ def find_tables_in_parts(
     if place is None or event.backend != "host" or len(reads) != 1 or not can_be_parted(reads[0]):
         return
     (read,) = reads
+    if not is_read_again(read.source, written.paths):
+        return
     head = head_of(written, read)
     rows = 0 if head is not None and not head.columns else _rows_of_part(head, shortage)
     alike = {
@@ -117,8 +119,11 @@ def _some_columns(written: Written, place: Place, read: TableRead) -> tuple[list
     """What makes a read give the columns that the cell uses, and what these take in memory."""
     option, head = option_for_columns(read), head_of(written, read)
     known = () if head is None else head.columns
-    told = columns_told(read, known) if option else None
+    again = is_read_again(read.source, written.paths) and not names_bound(read.after) & names_in(read.call)
+    told = columns_told(read, known) if option and again else None
     frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
+    if head is None and any(one.arg == "names" for one in read.call.keywords):  # there may be more columns than names
+        return None
     if told is None or frame is None or (head is not None and not head.columns):
         return None
     used = columns_used(read.after, read.name, known, dir(frame))

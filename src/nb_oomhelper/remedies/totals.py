@@ -61,6 +61,7 @@ class Totals:
             given: What the function gave for it: groups, a table, or a column.
         """
         self._check_groups(given)
+        given = _column_of(given)
         found = []
         for one in self._columns:
             values = given if one.source is None else given[one.source]
@@ -114,12 +115,27 @@ def _pandas() -> Any:
     return sys.modules["pandas"]
 
 
+def _column_of(given: Any) -> Any:
+    """An array's values as a column: arrays count what is missing, where pandas leaves it out."""
+    if not isinstance(given, sys.modules["numpy"].ndarray):
+        return given
+    column = _pandas().Series(given.ravel())
+    if column.isna().any():
+        raise RowsError("an array with missing values has no total")
+    return column
+
+
 def _share(values: Any, name: str, *, of_mean: bool) -> Any:
     if name == "value_counts":
         return values.value_counts(sort=False)
     share = getattr(values, name)()
     if not of_mean or name != "sum":
         return share
+    if (
+        getattr(share, "ndim", 0) == 1 and getattr(values, "ndim", 0) == 2
+    ):  # whole numbers among others are added up first
+        whole = any(one.kind in "iu" for one in values.dtypes)
+        return values.mean() * values.count() if whole else share
     if getattr(share, "ndim", 0) == 2:
         large = [at for at, one in share.dtypes.items() if one.kind in "iu"]
         exact = values.mean() * values.count() if large else share
@@ -151,7 +167,8 @@ def _finished(function: str, totals: list[Any]) -> Any:
     if function != "mean":
         return totals[0]
     total, count = totals
-    mean = total / count
+    with sys.modules["numpy"].errstate(invalid="ignore"):  # of no rows there is none
+        mean = total / count
     if hasattr(mean, "columns"):
         return mean.astype({name: dtype for name, dtype in total.dtypes.items() if _is_narrow(dtype)})
     return mean.astype(total.dtype) if hasattr(total, "dtype") and _is_narrow(total.dtype) else mean

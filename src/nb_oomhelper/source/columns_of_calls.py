@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Literal, Protocol
 
-from nb_oomhelper.source.frame_methods import arguments, is_text, keyword, texts_of
+from nb_oomhelper.source.frame_methods import arguments, is_text, keyword, texts_of, texts_of_all
 from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.tree import last_name, root_name, walk
 
@@ -38,10 +38,14 @@ _KEYED = {  # a table with all columns; by which argument they are told some
     "explode": "column",
     "astype": "dtype",
 }
+TAKE_NAMES = frozenset({*_KEYED, "groupby", "merge", "nlargest", "nsmallest", "value_counts", "duplicated"})
+"""Methods that are given names of columns."""
+
 _COUNTS = {"value_counts": "subset", "duplicated": "subset", "pop": "item"}  # nothing that has all columns
 _OF_GROUPS = frozenset({"size", "ngroup", "cumcount"})
 _SOME_OF_EACH = frozenset({"head", "tail", "nth", "sample"})
 _PLOTS = frozenset({"sns", "seaborn", "px", "alt"})
+_LOOKS = frozenset({"ax", "palette", "order", "hue_order", "bins", "height", "aspect"})
 _PIVOTS = frozenset({"index", "values"})
 
 
@@ -108,12 +112,12 @@ def kind_of_call(reader: Columns, call: ast.Call) -> Kind:
     if root_name(call.func) in _PLOTS:
         return _of_plot(reader, call)
     kind = reader.kind_of(call.func.value)
+    for one in arguments(call):
+        reader.plain(one)
     if kind == "table":
         return _of_table(reader, call, call.func.attr)
     if kind == "groups":
         return _of_groups(reader, call, call.func.attr)
-    for one in arguments(call):
-        reader.plain(one)
     return "other"
 
 
@@ -132,14 +136,21 @@ def _of_plot(reader: Columns, call: ast.Call) -> Kind:
     if data is not None and reader.kind_of(data) == "table":
         if not any(one.arg in ("x", "y") for one in call.keywords):
             raise UnfitError
-        texts = {
-            one.value for one in walk(arguments(call)) if isinstance(one, ast.Constant) and isinstance(one.value, str)
-        }
-        reader.add(texts, maybe=True)
+        if any(
+            isinstance(one.value, ast.Name) and one.arg not in _LOOKS for one in call.keywords if one.value is not data
+        ):
+            raise UnfitError  # it may stand for the name of a column
+        reader.add(_texts(call), maybe=True)
+    else:
+        reader.plain(call.func)
     for one in arguments(call):
         if one is not data:
             reader.plain(one)
     return "other"
+
+
+def _texts(call: ast.Call) -> frozenset[str]:
+    return texts_of_all([one for one in walk(arguments(call)) if isinstance(one, ast.expr)])
 
 
 def _of_table(reader: Columns, call: ast.Call, name: str) -> Kind:
@@ -155,9 +166,10 @@ def _of_table(reader: Columns, call: ast.Call, name: str) -> Kind:
         _read_named(reader, keyword(call, _KEYED[name]) or first)
         return "table"
     if name in ("query", "eval") and is_text(first):
-        if re.search(r"(?<![=!<>])=(?!=)", first.value):  # type: ignore[union-attr] # it sets a column
-            raise UnfitError
         words = re.findall(r"`([^`]+)`|(\w+)", first.value)  # type: ignore[union-attr]
+        sets = re.search(r"(?<![=!<>])=(?!=)", first.value)  # type: ignore[union-attr]
+        if sets or {two for _, two in words} & reader.tables:  # a column; or it asks the table itself
+            raise UnfitError
         reader.add({one or two for one, two in words}, maybe=True)
         return "table" if name == "query" else "other"
     if name in _COUNTS:
@@ -190,17 +202,17 @@ def _of_other(reader: Columns, call: ast.Call, name: str, first: ast.expr | None
                 _read_named(reader, one.value)
         return "other"
     if name == "plot" and is_text(keyword(call, "y")) and is_text(keyword(call, "x")):
-        reader.add(texts_of(keyword(call, "x")) | texts_of(keyword(call, "y")))
+        reader.add(_texts(call), maybe=True)
         return "other"
     raise UnfitError
 
 
 def _rest(reader: Columns, call: ast.Call) -> Kind:
+    if any(one.arg in ("axis", "weights") for one in call.keywords):  # along a row it goes by all columns
+        raise UnfitError
     for one in arguments(call):
         if isinstance(one, ast.Dict):
             _read_named(reader, one)
-        else:
-            reader.plain(one)
     return "table"
 
 
@@ -211,7 +223,6 @@ def _merged(reader: Columns, call: ast.Call, first: ast.expr | None) -> Kind:
     other = first or keyword(call, "right")
     if other is None or keys == [None] or not reader.known or keyword(call, "suffixes") is not None:
         raise UnfitError
-    reader.plain(other)
     for one in keys:
         _read_named(reader, one)
     reader.others = True

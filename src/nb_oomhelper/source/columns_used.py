@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source import columns_of_calls
+from nb_oomhelper.source.column_lists import lists_of_columns
 from nb_oomhelper.source.columns_of_calls import Kind
 from nb_oomhelper.source.frame_methods import texts_of
 from nb_oomhelper.source.frame_words import is_mask
@@ -16,6 +17,7 @@ from nb_oomhelper.source.tree import last_name, names_in, walk
 _BY_NAME = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get_ipython"})
 _BY_TEXT = frozenset({"sql", "execute", "sqldf", "read_sql", "read_sql_query"})
 _BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try)
+_LOOPS = (ast.For, ast.While)
 _OF_ALL = frozenset({"values", "columns", "dtypes", "shape", "size", "T", "axes", "empty", "style", "attrs"})
 
 
@@ -36,7 +38,7 @@ def columns_used(
     calls = {last_name(one.func) for one in walk(body) if isinstance(one, ast.Call)}
     if calls & _BY_TEXT or _BY_NAME & names_in(ast.Module(body, [])):
         return None
-    reader = Columns(known=known, methods=methods, table=table, tables={table})
+    reader = Columns(known=known, methods=methods, table=table, tables={table}, lists=lists_of_columns(body))
     try:
         reader.read_all(body)
     except UnfitError:
@@ -55,7 +57,8 @@ class Columns:
         tables: Names of what has all of its columns.
         groups: Names of groups of such rows.
         made: Columns that the code itself has set.
-        masks, lists: What names stand for: an expression that is one value a row; names of columns.
+        masks: Names of what is true or false for each row.
+        lists: Names of lists of columns that stay as they were made.
         read: The columns that were read.
         in_block: It is not certain that what is read here is run.
         others: Tables have been joined to it: what is unknown may be theirs.
@@ -204,7 +207,7 @@ def _of_attribute(reader: Columns, node: ast.Attribute) -> Kind:
     kind = reader.kind_of(node.value)
     if kind == "other" or (node.attr == "index" and kind == "table"):
         return "other"
-    if node.attr in reader.methods or node.attr in _OF_ALL:
+    if node.attr in reader.methods or node.attr in _OF_ALL or node.attr.startswith("_"):
         raise UnfitError
     reader.add({node.attr})
     return "other"
@@ -250,7 +253,8 @@ def _delete(reader: Columns, node: ast.Delete) -> None:
     for target in node.targets:
         if not isinstance(target, ast.Name):
             reader.plain(_loaded(target))
-        reader.tables -= {getattr(target, "id", "")}
+        if not reader.in_block:
+            reader.tables -= {getattr(target, "id", "")}
 
 
 def _read_block(reader: Columns, node: ast.stmt) -> None:
@@ -263,8 +267,8 @@ def _read_block(reader: Columns, node: ast.stmt) -> None:
     elif isinstance(node, (ast.If, ast.While)):
         reader.plain(node.test)
     parts = [getattr(node, name, []) for name in ("body", "orelse", "finalbody")]
-    for part in [*parts, *(one.body for one in getattr(node, "handlers", []))]:
-        reader.read_all(part)
+    for part in [*parts, *(one.body for one in getattr(node, "handlers", []))] * (1 + isinstance(node, _LOOPS)):
+        reader.read_all(part)  # of a loop twice: what is set at its end stands at its beginning
     reader.in_block -= 1
 
 
@@ -287,13 +291,12 @@ def _read_loop(reader: Columns, node: ast.For) -> None:
 def _set(reader: Columns, target: ast.expr, kind: Kind, value: ast.expr) -> None:
     if isinstance(target, ast.Name):
         for names, fits in ((reader.tables, kind == "table"), (reader.groups, kind == "groups")):
-            (names.add if fits else names.discard)(target.id)
-        reader.masks.discard(target.id)
-        reader.lists.pop(target.id, None)
-        if isinstance(value, ast.List) and len(texts_of(value)) == len(value.elts):
-            reader.lists[target.id] = texts_of(value)
-        elif kind == "other" and is_mask(value, reader.masks):
-            reader.masks.add(target.id)
+            if fits:
+                names.add(target.id)
+            elif not reader.in_block:  # what a block sets may stay as it was
+                names.discard(target.id)
+        mask = kind == "other" and is_mask(value, reader.masks)
+        (reader.masks.add if mask and not reader.in_block else reader.masks.discard)(target.id)
     elif kind != "other":
         raise UnfitError
     elif isinstance(target, ast.Subscript) and getattr(target.value, "id", "") in reader.tables:

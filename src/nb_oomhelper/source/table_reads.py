@@ -106,6 +106,9 @@ def option_for_columns(read: TableRead) -> str:
     ):
         return ""
     fit = not isinstance(keyword(read.call, "index_col"), ast.Constant) or _index_of(read) is not None
+    fit = fit and isinstance(
+        keyword(read.call, "header") or ast.Constant(0), ast.Constant
+    )  # one line names the columns
     return option if fit and all(map(_is_told, _named(read))) else ""
 
 

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from nb_oomhelper.source.tree import is_path, last_name, names_in, nodes_above, pairs, parents_of, walk
+from nb_oomhelper.source.tree import last_name, names_in, nodes_above, pairs, parents_of, walk
+from nb_oomhelper.source.view_forms import MAY_SHARE, TOLD, VIEWS, gives_view
 
-_TOLD = frozenset({"shape", "ndim", "dtype", "size", "nbytes", "itemsize", "device", "dim"})
-_TOLD |= {"append", "extend", "clear"}  # of the list that had its name before
 _REDUCE = frozenset({"mean", "sum", "min", "max", "any", "all", "item", "numel", "stride"})
-_SEEN = frozenset({"len", "type", "id", "isinstance", "print", "display", "enumerate", "TensorDataset", "DataLoader"})
-_VIEWS = frozenset(
-    {"T", "transpose", "swapaxes", "moveaxis", "squeeze", "expand_dims", "unsqueeze", "permute", "movedim", "view"}
-    | {"from_numpy"}
-)
+_SEEN = frozenset({"len", "type", "id", "isinstance", "print", "display", "TensorDataset", "DataLoader"})
 _WRITE = frozenset(
-    {"fill", "sort", "partition", "put", "itemset", "resize", "shuffle", "copyto", "place", "putmask", "byteswap"}
+    {
+        "fill",
+        "sort",
+        "fill_diagonal",
+        "put_along_axis",
+        "readinto",
+        "readinto1",
+        "read_direct",
+        "recv_into",
+        "partition",
+        "put",
+        "itemset",
+        "resize",
+        "shuffle",
+        "copyto",
+        "place",
+        "putmask",
+        "byteswap",
+    }
     | {"setflags", "nan_to_num_"}
 )
-_FORMS = frozenset({"reshape"})
+_SHARED_LOOPS = frozenset({"enumerate", "zip", "tqdm"})
+_OUT_AT = {"add": 2, "subtract": 2, "multiply": 2, "divide": 2, "true_divide": 2, "floor_divide": 2, "power": 2}
+_OUT_AT |= {"maximum": 2, "minimum": 2, "sqrt": 1, "exp": 1, "log": 1, "abs": 1, "negative": 1, "square": 1, "clip": 3}
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _REPEATS = (*_LOOPS, ast.ListComp, ast.GeneratorExp)
 
@@ -97,23 +112,28 @@ class _Follower:
         self._writes = writes
         self._todo: list[tuple[str, int]] = []
         self._met: set[str] = set()
+        self._loose: set[str] = set()
 
-    def add(self, name: str, line: int) -> None:
-        """Note a name that stands for it from a line on."""
+    def add(self, name: str, line: int, *, loose: bool = False) -> None:
+        """Note a name that stands for it, or for a part of it, from a line on."""
         if name not in self._met:
             self._met.add(name)
             self._todo.append((name, line))
+            self._loose |= {name} if loose else set()
 
     def run(self) -> None:
         """Look at all that reads the names."""
         while self._todo:
             name, line = self._todo.pop()
+            copied = self.uses.copied
             for node in self._nodes:
                 if isinstance(node, (ast.Name, ast.Attribute)) and _named(node) == name and node.lineno >= line:
                     if isinstance(node.ctx, ast.Load):
                         self._climb(node)
                     elif isinstance(self._parents.get(node), ast.AugAssign):
                         self.uses.written = True
+            if name in self._loose:  # its parts, one after another, or what was copied before
+                self.uses.copied = copied
 
     def from_call(self, node: ast.expr, part: int | None) -> None:
         """Begin with what a call gives, as one of several values."""
@@ -136,6 +156,12 @@ class _Follower:
             self.add(f".{target.attr}", line)
         else:
             self.uses.copied = True
+            self._loosely(target, line)
+
+    def _loosely(self, target: ast.expr, line: int) -> None:
+        """Note all names of a target: what they stand for may be a part of it."""
+        for name in names_in(target):
+            self.add(name, line, loose=True)
 
     def _climb(self, node: ast.expr) -> None:
         """Look at what an expression that gives it is a part of."""
@@ -154,6 +180,16 @@ class _Follower:
                 self._bind(target, above)
         elif isinstance(above, (ast.Tuple, ast.List)):
             self._among(above, node)
+        else:
+            self._held(above, node)
+
+    def _held(self, above: ast.AST | None, node: ast.expr) -> None:
+        """Something goes through it, keeps it, or gives it out."""
+        if isinstance(above, ast.For) and node is above.iter:
+            self._loosely(above.target, above.lineno)
+        elif isinstance(above, ast.Dict):
+            self.uses.copied = True
+            self._climb(above)
         elif isinstance(above, ast.Return):
             self.uses.returned.add(None)
         elif not isinstance(above, (ast.Expr, ast.FormattedValue, ast.For, ast.Delete)):
@@ -162,22 +198,25 @@ class _Follower:
     def _attribute(self, node: ast.Attribute) -> None:
         call = self._parents.get(node)
         called = isinstance(call, ast.Call) and call.func is node
-        if node.attr in _TOLD | _REDUCE:
+        if node.attr in TOLD | _REDUCE:
+            self.uses.written |= isinstance(node.ctx, ast.Store)
             return
         if node.attr in _WRITE or (called and node.attr.endswith("_") and not node.attr.endswith("__")):
             self.uses.written = True
-        elif node.attr in _VIEWS and not called:
+        elif node.attr in VIEWS and not called:
             self._climb(node)
-        elif isinstance(call, ast.Call) and called and _gives_view(node.attr, call.args):
+        elif isinstance(call, ast.Call) and called and gives_view(node.attr, call.args):
             self._climb(call)
         else:
             self.uses.copied = True
+            if node.attr in MAY_SHARE:
+                self._climb(call if isinstance(call, ast.expr) and called else node)
 
     def _item(self, node: ast.Subscript) -> None:
         axes = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if not isinstance(node.ctx, ast.Load):
             self.uses.written = True
-        elif names_in(axes[0]) & self._counted(node):  # one after another of its parts
+        elif names_in(axes[0]) & _counted(node, self._parents):  # one after another of its parts
             copied = self.uses.copied
             self._climb(node)
             self.uses.copied = copied
@@ -186,23 +225,18 @@ class _Follower:
         else:
             self.uses.copied = True
 
-    def _counted(self, node: ast.expr) -> set[str]:
-        """The names that loops around an expression count, or go through."""
-        loops = [one for one in nodes_above(node, self._parents) if isinstance(one, _REPEATS)]
-        inner = [part for one in loops for part in getattr(one, "generators", [one])]
-        return {name for one in inner if not isinstance(one, ast.While) for name in names_in(one.target)}
-
     def _given(self, call: ast.AST, node: ast.expr) -> None:
         """What a function gets it."""
         name = (last_name(call.func) if isinstance(call, ast.Call) else None) or ""
-        first = isinstance(call, ast.Call) and call.args[:1] == [node]
-        if first and name in _WRITE:
+        if not isinstance(call, ast.Call) or _writes_into(call, name, node):
             self.uses.written = True
-        elif first and isinstance(call, ast.Call) and _gives_view(name, call.args[1:]):
+        elif name in _SHARED_LOOPS or (call.args[:1] == [node] and gives_view(name, call.args[1:])):
             self._climb(call)
         elif name not in _SEEN and name not in _REDUCE:
             self.uses.copied = True
             self.uses.written |= self._writes(name)
+            if name in MAY_SHARE:
+                self._climb(call)
 
     def _among(self, node: ast.Tuple | ast.List, one: ast.expr) -> None:
         """One of several values."""
@@ -213,7 +247,25 @@ class _Follower:
         targets = [target for target, value in pairs(above) if value is one] if isinstance(above, ast.stmt) else []
         for target in targets:
             self._bind(target, above)  # type: ignore[arg-type]
-        self.uses.copied |= not targets and not isinstance(above, ast.Expr)
+        if not targets and not isinstance(above, ast.Expr):
+            self.uses.copied = True
+            for target in getattr(above, "targets", []):
+                self._loosely(target, above.lineno)  # type: ignore[union-attr]
+
+
+def _counted(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> set[str]:
+    """The names that loops around an expression count, or go through."""
+    loops = [one for one in nodes_above(node, parents) if isinstance(one, _REPEATS)]
+    inner = [part for one in loops for part in getattr(one, "generators", [one])]
+    return {name for one in inner if not isinstance(one, ast.While) for name in names_in(one.target)}
+
+
+def _writes_into(call: ast.Call, name: str, node: ast.expr) -> bool:
+    """Whether a function writes into what it is given: `shuffle(x)`, `np.add(x, 1, x)`, `nan_to_num(x, copy=False)`."""
+    told = {one.arg: ast.unparse(one.value) for one in call.keywords}
+    at = call.args.index(node) if node in call.args else None
+    copies = told.get("inplace") != "True" and (name != "nan_to_num" or told.get("copy") != "False")
+    return not copies or (name in _WRITE and at == 0) or (name in _OUT_AT and at == _OUT_AT[name])
 
 
 def _named(node: ast.Name | ast.Attribute) -> str:
@@ -222,21 +274,3 @@ def _named(node: ast.Name | ast.Attribute) -> str:
 
 def _is_number(node: ast.expr) -> bool:
     return isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant)
-
-
-def _gives_view(name: str, args: list[ast.expr]) -> bool:
-    """Whether a function or a method gives the same values in another form, and copies none."""
-    if name not in _FORMS | {"view"}:
-        return name in _VIEWS
-    sizes = args[0].elts if len(args) == 1 and isinstance(args[0], (ast.Tuple, ast.List)) else args
-    told = [ast.unparse(one.slice) for one in sizes if isinstance(one, ast.Subscript)]
-    return bool(sizes) and all(_is_axis(one) for one in sizes) and told == sorted(told)
-
-
-def _is_axis(node: ast.expr) -> bool:
-    """`X.shape[1]`, `len(X)`, `1`: the axes that there are, and axes of one."""
-    if isinstance(node, ast.Constant):
-        return node.value == 1
-    if isinstance(node, ast.Call):
-        return last_name(node.func) == "len"
-    return isinstance(node, ast.Subscript) and is_path(node.value) and ast.unparse(node.value).endswith(".shape")
