@@ -247,6 +247,14 @@ def test_none_where_the_array_is_written_into_by_another_name(before: str, after
     assert found_in(failed("data = series * 2\nX, y = make(data, 100)\nseries[:] = 0\n"))
 
 
+def test_none_where_one_buffer_is_filled_again_and_again() -> None:
+    loop = "for one in many:\n    {}\n    X, y = make(buffer, 100)\n    out.append(X)\n"
+    for fills in ("load(one, buffer)", "buffer[:] = one", "one.readinto(buffer)"):
+        assert found_in(failed(loop.format(fills), line=3)) == []
+    for fills in ("buffer = load(one)", "buffer = load(one)\n    show(buffer)"):
+        assert found_in(failed(loop.format(fills), line=fills.count("\n") + 3))
+
+
 def test_none_where_a_function_of_the_notebook_writes_into_it() -> None:
     scale = "def scale(windows):\n    windows /= 2\n    return windows\n"
     assert found_in(failed("X, y = make(series, 100)\nX = scale(X)\n", scale + MAKE)) == []

@@ -18,7 +18,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.frame_methods import arguments
 from nb_oomhelper.source.tree import is_at, last_name, walk
 from nb_oomhelper.source.view_forms import root_shared
-from nb_oomhelper.source.viewed import Uses, line_behind, uses_of
+from nb_oomhelper.source.viewed import Uses, is_refilled, line_behind, uses_of
 from nb_oomhelper.source.windowed import Join, find_joins, named_alike, sources_of_windows
 
 _TIMES = 2  # so much larger than the array the copy of its windows must be
@@ -98,9 +98,9 @@ def _end_of(written: Written, places: Sequence[Place], place: Place, join: Join)
     """Follow a view through the function in which it is made, and through those that have called it, up to the cell."""
     follow, end = functools.partial(uses_of, writes=functools.partial(_writes, written)), _End()
     uses = end.note(follow(place.body, join.call))
-    end.written |= follow(
-        place.body, names=sources_of_windows(place.body, join), line=line_behind(place.body, join.call)
-    ).written
+    sources = sources_of_windows(place.body, join)
+    end.written |= follow(place.body, names=sources, line=line_behind(place.body, join.call)).written
+    end.written |= is_refilled(place.body, join.call, sources - {join.path})
     parts, attributes, called = uses.returned, uses.attributes, place
     for outer in _callers(written, places, place):
         calls = [] if called.definition is None else _calls_of(outer, called.definition)
@@ -110,7 +110,9 @@ def _end_of(written: Written, places: Sequence[Place], place: Place, join: Join)
             behind = line_behind(outer.body, call)
             found.append(end.note(follow(outer.body, names={f".{one}" for one in attributes}, line=behind)))
             given = {root_shared(one) for one in arguments(call)} - {""}
-            end.written |= follow(outer.body, names=named_alike(outer.body, given), line=behind).written
+            alike = named_alike(outer.body, given)
+            end.written |= follow(outer.body, names=alike, line=behind).written
+            end.written |= is_refilled(outer.body, call, alike)
         parts = set[int | None]().union(*(one.returned for one in found))
         attributes = attributes.union(*(one.attributes for one in found))
         called = outer

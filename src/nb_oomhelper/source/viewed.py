@@ -6,8 +6,9 @@ import ast
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from nb_oomhelper.source.tree import last_name, names_in, nodes_above, pairs, parents_of, walk
-from nb_oomhelper.source.view_forms import MAY_SHARE, TOLD, VIEWS, gives_view
+from nb_oomhelper.source.frame_methods import arguments
+from nb_oomhelper.source.tree import last_name, names_bound, names_in, nodes_above, pairs, parents_of, walk
+from nb_oomhelper.source.view_forms import MAY_SHARE, TOLD, VIEWS, gives_view, root_shared
 
 _REDUCE = frozenset({"mean", "sum", "min", "max", "any", "all", "item", "numel", "stride"})
 _SEEN = frozenset({"len", "type", "id", "isinstance", "print", "display", "TensorDataset", "DataLoader"})
@@ -95,6 +96,24 @@ def line_behind(body: list[ast.stmt], node: ast.expr) -> int:
     parents = parents_of(walk(body))
     above = [one for one in nodes_above(node, parents) if isinstance(one, ast.stmt)]
     return _line_behind(above)
+
+
+def is_refilled(body: list[ast.stmt], node: ast.expr, names: Collection[str]) -> bool:
+    """Tell whether a loop around an expression hands an array to a call for its effect alone: `file.load(buffer)`.
+
+    Args:
+        body: The statements.
+        node: The expression, which is in one of them.
+        names: Names of the array.
+    """
+    for loop in nodes_above(node, parents_of(walk(body))):
+        if isinstance(loop, _LOOPS):
+            kept = {*names} - names_bound(loop.body)
+            calls = [one.value for one in walk(loop.body) if isinstance(one, ast.Expr)]
+            calls = [one for one in calls if isinstance(one, ast.Call) and last_name(one.func) not in _SEEN | TOLD]
+            if any(root_shared(one) in kept for call in calls for one in arguments(call)):  # type: ignore[arg-type]
+                return True
+    return False
 
 
 def _line_behind(above: list[ast.stmt]) -> int:
