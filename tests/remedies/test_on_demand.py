@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
@@ -35,6 +37,19 @@ D[np.triu_indices(len(D), 1)]; np.allclose(D, D); D == D; np.ptp(D, axis=1); np.
 np.maximum(D, B); np.add.reduce(D); np.add.outer(D, [1, 2]); np.count_nonzero(D, axis=0); D.min(axis=(0, 1)); D.item(3)
 D.sum(axis=(0, -1)); D.mean(axis=(1, 2)); np.histogram(D)[0]; np.unravel_index(D.argmin(), D.shape); D.real; 3 in D
 np.concatenate([D, B], axis=-1); np.stack([D, 2 * D], axis=1); np.stack([D, B])
+D[np.arange(len(D)), ...]; D[[1, 2], None]; D[()]; D[...]; D[None, :2]; D[:, 0, [1, 2]]; D[[2], ..., 0]; D[True].shape
+D.astype("f4", copy=False); D.copy("C"); np.trace(D, 1); np.diag(D, k=1); D.diagonal(1); np.size(D, 0); np.sum(a=D)
+np.percentile(D, [5, 50], axis=1); np.percentile(D, [50], axis=-1)
+np.quantile(D, q=[0.1, 0.9], axis=1); D.sum(initial=5)
+np.clip(D, 0, a_max=1); np.clip(D, a_min=c, a_max=1)
+D.clip(min=0); D.clip(0, max=1); np.median(D.copy(), 1, overwrite_input=True)
+D.sum(axis=1, where=B > 0); D.sum(axis=1, where=D > 0)
+np.exp(D, where=D > 0, out=np.zeros(D.shape)); np.sum(D, where=D > 0)
+np.std(D, axis=1, mean=D.mean(1, keepdims=True)); np.stack(D)
+np.concatenate(D); np.concatenate([D, B], axis=1, dtype="c16")
+D == None; D != "a"; D << 1; D * tuple(range(D.shape[-1])); (L > 0) @ D; (L[0] > 0) @ D; pickle.loads(pickle.dumps(D))
+copy.copy(D); copy.deepcopy(D); D.astype(object).shape
+D - mm; mm * D; D * np.matrix(B[0])
 D & D; D | (D > 0); D // 2; D % 2; D.nonzero(); np.squeeze(D); D.mean(axis=5); D.nothing; D[99]; D[0, 0, 0, 0]
 """
 TYPES = ["float64", "float32", "int64", "bool", "complex128"]
@@ -67,7 +82,7 @@ def outcome(code: str, names: dict[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return eval(code, {"np": np}, names)
+            return eval(code, {"np": np, "copy": copy, "pickle": pickle}, names)
     except Exception as error:
         return type(error)
 
@@ -96,6 +111,7 @@ def test_what_is_read_is_what_numpy_gives(kind: str, shape: tuple[int, ...]) -> 
         "L": random.normal(size=(3, shape[0])),
         "i": random.integers(-shape[0], shape[0], 9),
         "j": random.integers(0, shape[-1], 9),
+        "mm": random.normal(size=shape).view(np.memmap),
     }
     lazy, wrong = demand(of), list[Any]()
     for code in READ.replace("\n", ";").split(";"):
@@ -118,6 +134,15 @@ CHANGES = [
     "D[np.arange(20), np.arange(20)] = 9",
     "D[[3, 3, 5], [1, 2, -1]] = 4",
     "E = D * 2; D += 1; D = E - D",
+    "E = D; D += 1; D = E",
+    "E = D[[1, 2]]; F = D[D > 0]; D += 1; E[0] = 1; F[0] = 2; D *= E[0, 0] + F[0]",
+    "E = [row.max() for row in D]; D[D > 1] = E[0]",
+    "at = np.arange(10); E = D[:, at]; at[:] = 0; D *= E.sum()",
+    "D = D.astype(float, copy=False); D /= 2",
+    "E = copy.deepcopy(D); E += 1; D -= E",
+    "D /= D.sum(axis=1, keepdims=True)",
+    "for _ in range(20): D *= 1.5",
+    "for _ in range(200): D = D * 1.01",
 ]
 
 
@@ -125,7 +150,7 @@ CHANGES = [
 @pytest.mark.parametrize("shape", [(40, 40), (40, 25)], ids=str)
 def test_what_is_changed_is_changed_as_in_an_array(code: str, shape: tuple[int, int]) -> None:
     of, other = array("float64", shape), np.random.default_rng(2).normal(size=shape)
-    plain, lazy = ({"np": np, "B": other, "D": one} for one in (of.copy(), demand(of)))
+    plain, lazy = ({"np": np, "copy": copy, "B": other, "D": one} for one in (of.copy(), demand(of)))
     exec(code, plain)
     exec(code, lazy)
     assert is_same(plain["D"], lazy["D"])
@@ -155,6 +180,14 @@ def test_what_is_changed_is_changed_as_in_an_array(code: str, shape: tuple[int, 
         "D[1:3][0, 0] = 2",
         "(D[:30]).__imul__(2)",
         "next(iter(D))[0] = 2",
+        "D[3, 3] = 0",
+        "D[range(9), range(9)] = 0",
+        "np.fill_diagonal(D, np.arange(40))",
+        "np.nan_to_num(D, copy=False)",
+        "np.clip(D, 0, 1, out=D)",
+        "D @= np.eye(40)",
+        "for _ in range(500): D += 0",
+        "D[np.ones((40, 40))[:, :, None][..., 0].astype(bool)] = D",
     ],
 )
 def test_what_would_change_nothing_fails(code: str) -> None:
@@ -163,6 +196,53 @@ def test_what_would_change_nothing_fails(code: str) -> None:
     with pytest.raises((TypeError, ValueError, AttributeError)):
         exec(code, {"np": np, "D": lazy})
     assert lazy.sum() == before
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        "D[5:]",
+        "D[5:][2:]",
+        "D[0]",
+        "D[0][1:3]",
+        "D[:, 2]",
+        "D[2:4, 2:4]",
+        "D[None]",
+        "D.T",
+        "D.reshape(-1)",
+        "D.diagonal()",
+        "np.diag(D)",
+        "np.real(D)",
+        "np.asarray(D)",
+        "list(D)",
+        "next(iter(D))",
+    ],
+)
+@pytest.mark.parametrize("change", ["D += 1", "D[D > 0] = 1", "np.fill_diagonal(D, 1)"])
+def test_what_would_change_with_it_is_seen(read: str, change: str) -> None:
+    names = {"np": np, "D": demand(array("float64", (40, 40)))}
+    exec(f"E = {read}", names)
+    with pytest.raises(TypeError, match="still in use"):
+        exec(change, names)
+    exec(f"del E\n{change}", names)
+
+
+@pytest.mark.parametrize("change", ["D[D > 0] = np.nan", "D[[5], [5]] = np.nan", "np.fill_diagonal(D, np.nan)"])
+def test_a_number_that_does_not_fit_is_an_error_at_once(change: str) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        exec(change, {"np": np, "D": demand(array("int64", (40, 40)))})
+
+
+def test_a_mask_that_is_too_large_is_a_clear_error() -> None:
+    lazy = demand(array("float32", (40, 40)))
+    with pytest.raises(TypeError, match="cannot be changed"):
+        lazy[np.ones((40, 40), bool)] = 0
+
+
+def test_an_axis_that_goes_before_the_rows_is_seen() -> None:
+    of = array("float64", (40, 5, 6, 3))
+    for code in ("D[:, 0, :, [1, 2]]", "D[:, [0], :, 1]", "D[3, :, [1, 2]]", "D[..., [0, 1]]", "D[:, [0, 1]]"):
+        assert is_same(outcome(code, {"D": of}), outcome(code, {"D": demand(of)}))
 
 
 def test_names_that_are_bound_anew_change_nothing() -> None:
@@ -184,11 +264,31 @@ def test_what_is_bound_anew_in_a_function_changes_nothing() -> None:
     assert np.allclose(lazy, expected)
 
 
-def test_it_sees_when_what_it_reads_is_changed() -> None:
+@pytest.mark.parametrize("read", [np.sum, lambda lazy: lazy[7], lambda lazy: lazy[[7, 9]], list])
+@pytest.mark.parametrize("function", [lambda x: lambda part: x[part] @ x.T, lambda x: lambda part: x[part] * 2])
+def test_it_sees_when_what_it_reads_is_changed(function: Callable[..., Any], read: Callable[..., Any]) -> None:
     x = array("float64", (60, 30))
-    lazy = nb_oomhelper.on_demand(lambda part: x[part] @ x.T, len(x))
+    lazy = nb_oomhelper.on_demand(function(x), len(x))
     x[7] = 0
     with pytest.raises(RowsError, match="has changed since"):
+        read(lazy)
+
+
+def test_a_list_may_be_changed_later_and_not_its_arrays() -> None:
+    frames = list(array("float64", (60, 30)))
+    lazy = nb_oomhelper.on_demand(lambda part: np.stack([frames[at] for at in part]), len(frames))
+    expected, first = np.array(lazy), frames[0]
+    frames.reverse()
+    del frames[7:]
+    assert is_same(expected, lazy)
+    first[3] = 0
+    with pytest.raises(RowsError, match="has changed since"):
+        lazy.sum()
+
+
+def test_rows_of_another_form_are_seen() -> None:
+    lazy = nb_oomhelper.on_demand(lambda part: np.ones((len(part), 3), "f8" if 71 not in part else "c16"), 90)
+    with pytest.raises(RowsError, match="another form"):
         lazy.sum()
 
 

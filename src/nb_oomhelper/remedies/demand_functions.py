@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from nb_oomhelper.remedies.demand_totals import REDUCTIONS, axes_of, reduced
+from nb_oomhelper.remedies.demand_totals import REDUCTIONS, axes_of, is_plain, reduced
 from nb_oomhelper.remedies.demanded import Demanded, WholeError, demanded
 
-_ELEMENTWISE = frozenset({"clip", "round", "around", "nan_to_num", "real", "imag", "angle", "where", "isclose"})
+_ELEMENTWISE = frozenset({"round", "around", "nan_to_num", "real", "imag", "angle", "where", "isclose"})
 _ALONG = {
     "sort": 1,
     "argsort": 1,
@@ -19,28 +22,28 @@ _ALONG = {
     "partition": 2,
     "argpartition": 2,
 }  # arguments before axis
-_OF_NUMBERS = frozenset({"triu", "tril"})
 
 
-def called(name: str, of: Any, *given: Any, **told: Any) -> Any:
+def called(name: str, *given: Any, **told: Any) -> Any:
     """Give what a function of NumPy's gives, as an array or as rows that are computed on demand.
 
     Args:
         name: The function's.
-        of, given, told: What it is given; rows that are computed on demand are among it.
+        given, told: What it is given; rows that are computed on demand are among it.
 
     Raises:
         WholeError: It needs all rows at once.
     """
     numpy = sys.modules["numpy"]
-    if "out" in told or "order" in told:
+    if not given or told.keys() & {"out", "order"} or not all(map(is_plain, told.values())):
         raise WholeError
-    if name in ("stack", "concatenate"):
-        return _joined(name, of, *given, **told)
-    if name in ("dot", "matmul") and len(given) == 1 and not told:
-        return product(of, given[0])
+    told.pop("overwrite_input", None)
+    of, *given = given  # type: ignore[assignment]
+    if name in _OF_SEVERAL:
+        return _fitting(_OF_SEVERAL[name])(of, *given, **told)
+    if name == "nan_to_num" and (given or not told.get("copy", True)):
+        raise WholeError
     if name in _ELEMENTWISE and (name != "where" or given):
-        given = (*given, None) if name == "clip" and len(given) == 1 else given
         return elementwise(lambda *parts: getattr(numpy, name)(*parts, **told), of, *given)
     if not isinstance(of, Demanded) or any(isinstance(one, Demanded) for one in (*given, *told.values())):
         raise WholeError
@@ -51,7 +54,27 @@ def called(name: str, of: Any, *given: Any, **told: Any) -> Any:
     own = _OWN.get(name)
     if own is None:
         raise WholeError
-    return own(of, *given, **told)
+    return _fitting(own)(of, *given, **told)
+
+
+def _fitting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function, where it knows all that it is given."""
+
+    def fit(*given: Any, **told: Any) -> Any:
+        try:
+            inspect.signature(function).bind(*given, **told)
+        except TypeError:
+            raise WholeError from None
+        return function(*given, **told)
+
+    return fit
+
+
+def _clipped(of: Any, *given: Any, **told: Any) -> Demanded:
+    bounds = dict(zip(("min", "max"), given, strict=False)) | {one.removeprefix("a_"): told[one] for one in told}
+    if len(bounds) != len(given) + len(told) or bounds.keys() - {"min", "max"}:
+        raise WholeError
+    return elementwise(sys.modules["numpy"].clip, of, bounds.get("min"), bounds.get("max"))
 
 
 def elementwise(function: Callable[..., Any], *inputs: Any) -> Demanded:
@@ -80,7 +103,7 @@ def _part_of(one: Any, shape: tuple[int, ...], few: int) -> Callable[[Any], Any]
     if isinstance(one, Demanded):
         return one.make
     numpy = sys.modules["numpy"]
-    if isinstance(one, (list, numpy.ndarray)):
+    if isinstance(one, (list, tuple, numpy.ndarray)):
         if numpy.size(one) * numpy.asarray(one).itemsize > few:
             raise WholeError
         one = numpy.array(one)  # it may be changed before it is read
@@ -108,12 +131,16 @@ def product(one: Any, other: Any) -> Any:
         one = numpy.asarray(one)
         if len(other.shape) != 2 or one.ndim not in (1, 2) or one.shape[-1] != other.count:
             raise WholeError
-        return sum(one[..., start : start + len(part)] @ part for start, part in other.blocks())
+        return functools.reduce(
+            operator.add, (one[..., start : start + len(part)] @ part for start, part in other.blocks())
+        )
     raise WholeError
 
 
-def _joined(name: str, parts: Any, axis: int = 0) -> Demanded:
+def _joined(name: str, parts: Any, axis: int) -> Demanded:
     """What is put together along another axis than that of the rows."""
+    if not isinstance(parts, (list, tuple)) or not all(hasattr(one, "shape") for one in parts):
+        raise WholeError
     ndims = {len(one.shape) if isinstance(one, Demanded) else sys.modules["numpy"].ndim(one) for one in parts}
     if len(ndims) != 1 or 0 in axes_of(axis, ndims.pop() + (name == "stack")):
         raise WholeError
@@ -129,6 +156,8 @@ def _joined(name: str, parts: Any, axis: int = 0) -> Demanded:
 def _along(name: str, rows: Demanded, *given: Any, **told: Any) -> Demanded:
     """What goes along one axis, which is not that of the rows."""
     usual = None if name.startswith("cum") else -1
+    if not all(map(is_plain, given)):
+        raise WholeError
     axis = given[_ALONG[name] - 1] if len(given) >= _ALONG[name] else told.get("axis", usual)
     if axis is None or 0 in axes_of(axis, len(rows.shape)):
         raise WholeError
@@ -178,10 +207,19 @@ def _triangle(keep: Callable[[Any, Any], Any]) -> Callable[..., Demanded]:
     return of
 
 
-def _astype(rows: Demanded, dtype: Any) -> Demanded:
+def _astype(rows: Demanded, dtype: Any, *, copy: bool = True) -> Demanded:
+    if not copy and sys.modules["numpy"].dtype(dtype) == rows.dtype:
+        return rows
     return rows.then(lambda part: part.astype(dtype))
 
 
+_OF_SEVERAL: dict[str, Callable[..., Any]] = {
+    "stack": lambda parts, axis=0: _joined("stack", parts, axis),
+    "concatenate": lambda parts, axis=0: _joined("concatenate", parts, axis),
+    "dot": lambda one, other: product(one, other),
+    "matmul": lambda one, other: product(one, other),
+    "clip": _clipped,
+}
 _OWN: dict[str, Callable[..., Any]] = {
     "nonzero": _nonzero,
     "where": _nonzero,

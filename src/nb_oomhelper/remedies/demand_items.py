@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import sys
 from typing import Any
@@ -25,16 +26,14 @@ def taken(rows: Demanded, key: Any) -> Any:
     if _is_mask(key, rows):
         return _masked(rows, key)
     first, rest = _split(key, len(rows.shape))
-    if isinstance(first, Demanded) or any(isinstance(one, Demanded) for one in rest):
-        raise WholeError
     if isinstance(first, slice):
         return _within(rows.at(range(rows.count)[first]), rest)
-    if isinstance(first, (int, numpy.integer)) and not isinstance(first, bool):
+    if _is_place(first):
         at = range(rows.count)[operator.index(first)]
         return rows.make(slice(at, at + 1))[(0, *rest)]
     if isinstance(first, (list, numpy.ndarray)) and numpy.ndim(first) == 1:
         numbers = numpy.arange(rows.count)[first]
-        others = [one for one in rest if not isinstance(one, slice)]
+        others = [one for one in rest if one is not None and one is not Ellipsis and not isinstance(one, slice)]
         if _is_span(numbers):
             numbers = range(int(numbers[0]), int(numbers[-1]) + 1)
         if not others:
@@ -56,27 +55,62 @@ def changed(rows: Demanded, key: Any, value: Any) -> Demanded | None:
         None where it is anything else.
     """
     numpy = sys.modules["numpy"]
-    if not isinstance(value, (int, float, numpy.generic)) or numpy.ndim(value):
+    if not _is_number(value):
         return None
     if _is_mask(key, rows):
-        kept = numpy.array(value).astype(rows.dtype)[()]
+        kept = _kept(value, rows)
         return elementwise(lambda mask, old: numpy.where(mask, kept, old), key, rows)
-    if isinstance(key, tuple) and len(key) == len(rows.shape) == 2:
-        down, across = (numpy.arange(many)[one] for many, one in zip(rows.shape, key, strict=True) if _is_numbers(one))
+    if isinstance(key, tuple) and len(key) == len(rows.shape) == 2 and all(map(_is_numbers, key)):
+        down, across = (numpy.arange(many)[one] for many, one in zip(rows.shape, key, strict=True))
         if down.ndim == across.ndim == 1 and len(down) == len(across):
-            return with_cells(rows, down, across, value)
+            return _with_cells(rows, down, across, value)
     return None
 
 
-def with_cells(rows: Demanded, down: Any, across: Any, value: Any) -> Demanded:
-    """Give rows in which some cells say something else.
+def with_diagonal(rows: Demanded, value: Any) -> Demanded | None:
+    """Give the rows after `numpy.fill_diagonal(rows, value)`.
 
     Args:
-        rows: The rows, of a matrix.
-        down, across: The cells' places, as arrays of numbers that are not negative.
-        value: What they say.
+        rows: The rows.
+        value: One number.
+
+    Returns:
+        None where it is anything else, or they are no matrix.
     """
-    numpy = sys.modules["numpy"]
+    if not _is_number(value) or len(rows.shape) != 2:
+        return None
+    at = sys.modules["numpy"].arange(min(rows.shape))
+    return _with_cells(rows, at, at, value)
+
+
+def is_view(key: Any) -> bool:
+    """Tell whether what is read would share memory with an array.
+
+    Args:
+        key: What stands in the brackets.
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(one is None or one is Ellipsis or isinstance(one, slice) or _is_place(one) for one in parts)
+
+
+def _is_place(key: Any) -> bool:
+    return isinstance(key, (int, sys.modules["numpy"].integer)) and not isinstance(key, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, sys.modules["numpy"].generic))
+
+
+def _kept(value: Any, rows: Demanded) -> Any:
+    """A number as it is kept among others; an error where NumPy raises one."""
+    kept = sys.modules["numpy"].zeros(1, rows.dtype)
+    kept[[True]] = value
+    return kept[0]
+
+
+def _with_cells(rows: Demanded, down: Any, across: Any, value: Any) -> Demanded:
+    """Rows in which some cells say something else."""
+    numpy, value = sys.modules["numpy"], _kept(value, rows)
     order = numpy.argsort(down, kind="stable")
     down, across = down[order], across[order]
 
@@ -109,10 +143,16 @@ def _is_mask(key: Any, rows: Demanded) -> bool:
 
 def _split(key: Any, ndim: int) -> tuple[Any, tuple[Any, ...]]:
     """What stands there for the rows, and for what is in each."""
-    first, *rest = key if isinstance(key, tuple) else (key,)
+    first, *rest = (key or (Ellipsis,)) if isinstance(key, tuple) else (key,)
+    lists = [one for one in rest if isinstance(one, (list, sys.modules["numpy"].ndarray))]
+    places = sum(map(_is_place, rest))
+    if len(lists) + places + sum(map(is_view, rest)) - places != len(rest) or first is None:
+        raise WholeError
+    if lists and len(lists) + places > 1:  # their axis may come to lie before that of the rows
+        raise WholeError
     if first is Ellipsis:
         many = len(rest) - sum(one is None for one in rest)
-        if any(isinstance(one, sys.modules["numpy"].ndarray) for one in rest) or many >= ndim:
+        if lists or many >= ndim:
             raise WholeError
         first, rest = slice(None), [Ellipsis, *rest]
     if sum(one is not None and one is not Ellipsis for one in rest) >= ndim:
@@ -121,6 +161,7 @@ def _split(key: Any, ndim: int) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _within(rows: Demanded, rest: tuple[Any, ...]) -> Demanded:
+    rest = tuple(copy.copy(one) for one in rest)  # they may be changed before it is read
     return rows.then(lambda part: part[(slice(None), *rest)]) if rest else rows
 
 

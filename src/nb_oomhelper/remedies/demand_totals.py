@@ -50,6 +50,9 @@ def reduced(name: str, rows: Demanded, *given: Any, **told: Any) -> Any:
     axes = None if axis is None else axes_of(axis, ndim)
     function = _function(name)
     if axes is not None and 0 not in axes:
+        share = given[0] if place and given else told.get("q")
+        if not all(map(is_plain, given)) or (_OF_COLUMNS.get(name) == 2 and sys.modules["numpy"].ndim(share)):
+            raise WholeError
         return rows.then(lambda part: function(part, *given, **told))
     if len(given) > place + 1 or told.keys() - {"axis", "keepdims", "ddof"} or not rows.count:
         raise WholeError
@@ -65,6 +68,17 @@ def reduced(name: str, rows: Demanded, *given: Any, **told: Any) -> Any:
     if name in _OF_COLUMNS and axes == (0,) and not keep and ndim > 1:
         return _of_columns(lambda part: function(part, *given, **told), rows)
     raise WholeError
+
+
+def is_plain(given: Any) -> bool:
+    """Tell whether something says the same for some rows as for all of them, and stays as it is.
+
+    Args:
+        given: What a function is given beside rows.
+    """
+    numpy = sys.modules["numpy"]
+    kinds = (type(None), bool, int, float, complex, str, type, numpy.dtype, numpy.generic)
+    return isinstance(given, kinds) or (isinstance(given, tuple) and all(isinstance(one, int) for one in given))
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -104,6 +118,8 @@ def _formed(whole: Any, axes: tuple[int, ...] | None, *, keep: bool) -> Any:
 
 def _mean(rows: Demanded, axes: tuple[int, ...] | None, *, keep: bool) -> Any:
     numpy = sys.modules["numpy"]
+    if rows.dtype.kind not in "biufc":
+        raise WholeError
     kind = rows.dtype if rows.dtype.kind in "fc" else numpy.dtype(float)
     wide = numpy.promote_types(kind, numpy.float64) if rows.dtype.itemsize < 8 else kind  # as in one go, and closer
     total = _joined("sum", rows, axes, keep=keep, dtype=wide)

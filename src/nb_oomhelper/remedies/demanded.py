@@ -11,6 +11,7 @@ from typing import Any
 from nb_oomhelper.errors import RowsError
 from nb_oomhelper.remedies.probing import attempt
 
+_DEEP = 50  # so many times rows are made of others
 _BLOCK = 8 << 20  # bytes of rows that are computed at a time; what they are made of may take several times as much
 
 
@@ -29,6 +30,7 @@ class Demanded:
         dtype: The type of their numbers, as NumPy's.
         few: Bytes: results up to that are computed at once.
         wide: Bytes of one row where it is widest, on the way to it.
+        depth: How many times they are made of others, one after the other.
     """
 
     make: Callable[[Any], Any]
@@ -36,6 +38,7 @@ class Demanded:
     dtype: Any
     few: int
     wide: int
+    depth: int = 0
 
     @property
     def count(self) -> int:
@@ -109,16 +112,22 @@ def demanded(make: Callable[[Any], Any], count: int, *of: Demanded) -> Demanded:
 
     Raises:
         RowsError: It gives no rows of an array.
+        WholeError: They are made of others, too many times one after the other, or come out as something else.
     """
+    depth = max((one.depth + 1 for one in of), default=0)
+    if depth > _DEEP:
+        raise WholeError
     some = min(1, count)
     row = make(slice(0, some))
     if type(row) is not sys.modules["numpy"].ndarray or row.shape[:1] != (some,) or row.dtype.hasobject:
+        if of:
+            raise WholeError
         raise RowsError(f"it gives {type(row).__name__}, which is no array with a row for each number")
     shape = (count, *row.shape[1:])
     wide = math.prod(shape[1:]) * row.dtype.itemsize
     few = max((one.few for one in of), default=count * wide // 8)
     wide = max(wide, *(one.wide for one in of), 1)
-    return Demanded(make=make, shape=shape, dtype=row.dtype, few=few, wide=wide)
+    return Demanded(make=make, shape=shape, dtype=row.dtype, few=few, wide=wide, depth=depth)
 
 
 def _chosen(numbers: Any, which: Any) -> Any:
