@@ -120,6 +120,10 @@ def test_what_failed_may_only_read_it() -> None:
         "def nearest(i, d=d):\n    return sorted(enumerate(d[i]))",
         "print(d.shape, len(d))",
         "d",
+        "np.fill_diagonal(d, np.inf)\nfor row in d: print(row.min())",
+        "tops = [row.max() for row in d]\nd /= d.max()",
+        "n = x.shape[0]\nn += 1\nbest = d.argmin(1)\nbest[0] = n",
+        "plt.scatter(x, y)\nmodel.fit(x, y)\nprint(d.sum())",
     ],
 )
 def test_that_few_rows_are_read_at_a_time_is_seen(code: str) -> None:
@@ -137,6 +141,27 @@ def test_that_few_rows_are_read_at_a_time_is_seen(code: str) -> None:
         "e = 1 - d\nplt.imshow(e)",
         "np.save('d.npy', d)",
         "half = d[:2500]\nf(half)",
+        "np.median(d)",
+        "np.percentile(d, 5)",
+        "np.sort(d, axis=0)[0]",
+        "np.sort(d, axis=None)[0]",
+        "d.argsort(axis=None)[0]",
+        "d.cumsum()[-1]",
+        "e = d @ d\nprint(e[0])",
+        "np.nan_to_num(d, copy=False)",
+        "np.sum(d, where=d > 1)",
+        "rows = [row for row in d]",
+        "type(d)",
+        "row = d[0]\nd += 1\nprint(row)",  # a view would change
+        "for row in d: print(row.max())\nd /= d.max()",
+        "for i in range(9):\n    d /= 2\n    row = d[i]",
+        "row = d[3]\nrow[0] = 1",  # it cannot be written to
+        "for i, row in enumerate(d):\n    row[i] = np.inf",
+        "for row in d:\n    row /= row.sum()",
+        "for row in d:\n    row.sort()",
+        "for row in d:\n    change(row)",
+        "e = d.copy()\ne[0] = 1",
+        "e = 1 - d\ne[3] = 0",
     ],
 )
 def test_that_all_may_be_needed_is_seen(code: str) -> None:
@@ -159,11 +184,52 @@ def test_that_all_may_be_needed_is_seen(code: str) -> None:
         "d, e = cdist(x, y), 1",
         "part = 1\nd = cdist(x, y)",
         "d = cdist(x, y)\nprint(locals())",
+        "d = cdist(x, y)\nz = x\nz[7] = 0",
+        "d = cdist(x, y)\nscale_in_place(x)",
+        "d = cdist(x, y)\nrng.shuffle(x)",
+        "d = cdist(x, y)\nx.sort()",
+        "d = cdist(x, y)\nnp.multiply(x, 2, out=x)",
+        "d = cdist(x, y)\nx.T[0] = 1",
+        "d = tfidf.toarray()\ntfidf.data[:] = 1",
+        "d = cdist(x, y)\nd.sort(axis=1)",
+        "d = cdist(x, y)\nd[-1] = 0",
+        "d = cdist(x, y)\nd[labels == 1] = 0",  # of rows
+        "d = cdist(x, y)\nd[d > 1] = d.T[d > 1]",
+        "d = cdist(x, y)\nd[d > 1] += 1",
+        "d = cdist(x, y) / cdist(x, y).max()",  # the whole for each part
     ],
 )
 def test_what_cannot_be_written_is_left(code: str) -> None:
     line = 1 + code.startswith("part")
     assert find(code, line)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("if a:\n    d = cdist(x, y)\nx[3] = 1", 2),
+        ("z = x\nd = cdist(x, y)\nz[7] = 0", 2),
+        ("if a:\n    d = cdist(x, y)\nd[0] = 1", 2),
+        ("for i in range(9):\n    if i:\n        d[0] = 1\n    d = cdist(x, y)", 4),
+        ("def change():\n    d[0] = 1\nd = cdist(x, y)\nchange()", 3),
+        ("def change():\n    x[0] = 1\nd = cdist(x, y)\nchange()", 3),
+    ],
+)
+def test_what_is_changed_elsewhere_is_left(code: str, line: int) -> None:
+    assert find(code, line)[0] is None
+
+
+def test_all_that_comes_later_is_followed() -> None:
+    found = find("if a:\n    d = cdist(x, y)\nprint(d.T)", 2)[0]
+    assert found is not None
+    assert not found.read
+
+
+@pytest.mark.parametrize("code", ["euclidean_distances(x)", "euclidean_distances(x, x)", "cosine_distances(x)"])
+def test_distances_that_are_rounded_otherwise_are_not_the_same(code: str) -> None:
+    found = find(f"d = {code}\nprint(d.max())")[0]
+    assert found is not None
+    assert not found.read
 
 
 def test_what_each_turn_of_a_loop_makes_of_the_last_is_left() -> None:

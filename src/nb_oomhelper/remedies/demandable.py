@@ -12,7 +12,8 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.row_wise import function_called, is_elementwise
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.demand_reads import Reads, is_changed
+from nb_oomhelper.source.demand_changes import is_changed
+from nb_oomhelper.source.demand_reads import Reads
 from nb_oomhelper.source.rows_on_demand import Known, OnDemand, rows_on_demand
 from nb_oomhelper.source.tree import last_name, walk
 

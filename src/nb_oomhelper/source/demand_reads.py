@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from nb_oomhelper.source.cures import Function
+from nb_oomhelper.source.demand_changes import FORM, is_changed, is_disturbed, is_written_after, views_of
 from nb_oomhelper.source.row_calls import REDUCING, is_module
-from nb_oomhelper.source.tree import last_name, names_bound, parents_of, root_name, walk
+from nb_oomhelper.source.tree import last_name, names_bound, names_in, parents_of, root_name, walk
 
 LITTLE = REDUCING - {"norm", "logsumexp", "prod"} | {"diagonal", "trace", "nonzero", "argwhere"}
 """Methods, and functions of NumPy's, that make little of such an array."""
@@ -19,28 +20,14 @@ ALIKE = frozenset(
 )
 """Those that make another one of it."""
 _JOINS = frozenset({"stack", "concatenate"})  # along another axis than the rows'
-_FORM = frozenset({"shape", "dtype", "ndim", "size", "nbytes"})
-_BUILT_IN = frozenset({"len", "enumerate", "sum", "iter", "zip", "type"})
+_BUILT_IN = frozenset({"len", "enumerate", "sum", "iter", "zip"})
+_FIT = frozenset({"axis", "keepdims", "ddof", "k", "kth", "decimals", "a_min", "a_max", "min", "max", "q", "method"})
+_ALONG = frozenset({"sort", "argsort", "partition", "argpartition", "cumsum"})  # of each row
+_OF_COLUMNS = frozenset({"median", "percentile", "quantile", "nanmedian", "nanpercentile", "nanquantile"})
 _OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.Compare)
 _LISTS = (ast.List, ast.Tuple, ast.ListComp)
 _DEPTH = 3  # functions that call each other
 Find = Callable[[str], Function | None]
-
-
-def is_changed(body: Sequence[ast.stmt], names: Collection[str]) -> bool:
-    """Tell whether code writes into arrays in another way than by a mask: `x[x < 0] = 0`, or on the diagonal.
-
-    Args:
-        body: The code after they were made.
-        names: Their names.
-    """
-    stored = [one for one in walk(body) if isinstance(one, ast.Subscript) and not isinstance(one.ctx, ast.Load)]
-    return any(root_name(one) in names and not _is_mask(one) for one in stored)
-
-
-def _is_mask(target: ast.Subscript) -> bool:
-    plain = isinstance(target.value, ast.Name)
-    return plain and isinstance(target.slice, (ast.Compare, ast.UnaryOp)) and isinstance(target.ctx, ast.Store)
 
 
 class Reads:
@@ -70,7 +57,14 @@ class Reads:
             if None in found:
                 return False
             todo = {name for one in found if one is not None for name in one} - self._known
-        return True
+        return not self._is_written(body)
+
+    def _is_written(self, body: Sequence[ast.stmt]) -> bool:
+        """Whether what was made of them is written to, or they are while parts of them are in use."""
+        views = views_of(body, self._known)
+        if is_changed(body, self._known) or is_disturbed(body, names_bound(views) - self._known):
+            return True
+        return is_written_after(body, self._known, views)
 
     def read(self, node: ast.AST) -> set[str] | None:
         """Give the names that what is made of an array gets, if any; None where more than a few rows may be needed.
@@ -81,9 +75,9 @@ class Reads:
         above = self._parents.get(node)
         while above is not None:
             done = self._ended(node, above)
-            if done is not None:
+            if done is not None and not self._needs_all(above):
                 return done
-            if not self._goes_on(node, above):
+            if self._needs_all(above) or not self._goes_on(node, above):
                 return None
             node, above = above, self._parents.get(above)
         return None
@@ -93,7 +87,7 @@ class Reads:
         if isinstance(above, ast.Attribute):
             call = self._parents.get(above)
             little = isinstance(call, ast.Call) and call.func is above and above.attr in LITTLE
-            return set() if little or above.attr in _FORM else None
+            return set() if little or above.attr in FORM else None
         if isinstance(above, ast.Subscript):
             known = above.slice is node and root_name(above) in self._known
             return set() if known or (above.value is node and not _takes_many(above.slice)) else None
@@ -105,8 +99,17 @@ class Reads:
             ended = followed is not None and not followed.returned
             return set() if built_in or little or ended else None
         if isinstance(above, (ast.For, ast.comprehension)) and above.iter is node:
-            return set()
+            made = getattr(self._parents.get(above), "elt", None)
+            return None if isinstance(made, ast.Name) else set()  # rows that are kept are all there
         return self._bound(node, above)
+
+    def _needs_all(self, above: ast.AST) -> bool:
+        call = self._parents.get(above) if isinstance(above, ast.Attribute) else above
+        if isinstance(call, ast.Call) and (above is not call or _is_numpy(call)):
+            return _is_whole(call, is_method=above is not call)
+        if isinstance(above, ast.BinOp) and isinstance(above.op, ast.MatMult):
+            return all(names_in(one) & self._known for one in (above.left, above.right))
+        return False
 
     def _bound(self, node: ast.AST, above: ast.AST) -> set[str] | None:
         if isinstance(above, ast.Assign) and all(isinstance(one, ast.Name) for one in above.targets):
@@ -148,8 +151,21 @@ class Reads:
         return inner if fit else None
 
 
-def _axis(call: ast.Call) -> str:
-    axis = call.args[1] if len(call.args) > 1 else next((one.value for one in call.keywords if one.arg == "axis"), None)
+def _is_whole(call: ast.Call, *, is_method: bool) -> bool:
+    """Whether a function, or a method, needs all rows for how it is called."""
+    name = last_name(call.func)
+    if name in LITTLE | ALIKE and any(one.arg not in _FIT for one in call.keywords) and name != "astype":
+        return True
+    many = (name in {"partition", "argpartition", "percentile", "quantile", "nanpercentile", "nanquantile"}) + 1
+    axis = _axis(call, many - is_method)
+    if name in _ALONG:
+        return axis in ("0", "None") or (not axis and name == "cumsum")
+    return name in _OF_COLUMNS and axis in ("", "None")
+
+
+def _axis(call: ast.Call, place: int = 1) -> str:
+    many = len(call.args) > place
+    axis = call.args[place] if many else next((one.value for one in call.keywords if one.arg == "axis"), None)
     return "" if axis is None else ast.unparse(axis)
 
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.demand_reads import Reads, is_changed
+from nb_oomhelper.source.demand_changes import alike, is_changed, is_disturbed
+from nb_oomhelper.source.demand_reads import Reads
 from nb_oomhelper.source.row_calls import PAIRS
 from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in, no_function
 from nb_oomhelper.source.row_sources import Rows, UnfitError
 from nb_oomhelper.source.rows_apart import find_statement
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import with_edits
-from nb_oomhelper.source.tree import changes_of, last_name, names_bound, names_in, reads_by_name
+from nb_oomhelper.source.tree import last_name, names_bound, names_in, reads_by_name, walk
 
 PART = "part"
 """What the numbers of the rows that are computed at a time are called."""
@@ -27,6 +28,7 @@ _STANDARD = """def standardized(x):
     x = x - x.mean(axis=1, keepdims=True)
     return x / {numpy}.linalg.norm(x, axis=1, keepdims=True)
 """
+_TO_ITSELF = frozenset({"euclidean_distances", "nan_euclidean_distances", "cosine_distances", "pairwise_distances"})
 _DENSE = frozenset({"toarray"})
 _STACKS = frozenset({"stack", "array", "asarray", "vstack"})
 _FEW, _MANY = 8, 1 << 21  # rows, and numbers: fewer do not matter
@@ -121,7 +123,7 @@ def rows_on_demand(text: SourceText, body: list[ast.stmt], line: int, known: Kno
         others = names_in(node) - {target.id}
         if others & older:  # made anew in each turn, of what the last one made
             continue
-        if any(changes_of(block[number + 1 :], name) for name in others):
+        if is_disturbed(_after(body, node, loops), alike(body, others) - {target.id}):
             continue
         known = known.without(target.id)
         written = _written(text, body, node, known, made)  # type: ignore[arg-type]
@@ -132,12 +134,26 @@ def rows_on_demand(text: SourceText, body: list[ast.stmt], line: int, known: Kno
     here = names_in(block[at])
     if not any(number == at or (number < at and name in here) for name, number in made.items()):
         return None
-    later = [node for number, node in enumerate(block) if number > min(made.values())]
-    if is_changed(later, made):
+    later = _after(body, block[min(made.values())], loops)
+    if is_changed(later, made) or any(isinstance(one, (ast.Global, ast.Nonlocal)) for one in walk(body)):
         return None
     reads = Reads(text.tree, known.find)
     few = reads.are_few(later, made)
+    few = few and not any(_is_rounded(block[number]) for number in made.values())
     return OnDemand(names=tuple(made), edits=edits, read=few and not reads.returned, returned=few and reads.returned)
+
+
+def _is_rounded(node: ast.stmt) -> bool:
+    """Whether there are distances to itself, which scikit-learn sets to 0 only where it gets all rows as one object."""
+    calls = [one for one in ast.walk(node) if isinstance(one, ast.Call) and last_name(one.func) in _TO_ITSELF]
+    return any(len({ast.unparse(given) for given in one.args[:2]}) == 1 for one in calls)
+
+
+def _after(body: list[ast.stmt], node: ast.stmt, loops: list[ast.stmt]) -> list[ast.stmt]:
+    """What may run after a statement: what stands below it, the loops around it, and functions."""
+    ends = node.end_lineno or node.lineno
+    found = [one for one in walk(body) if isinstance(one, ast.stmt) and one is not node]
+    return [one for one in found if one.lineno > ends or isinstance(one, ast.FunctionDef)] + loops
 
 
 def _is_large(name: str, known: Known) -> bool:
@@ -190,12 +206,22 @@ def _written(
         if rows is None or rows.small or rows.ndim == 1 or rows.shared or reader.drawn or not reader.counts:
             continue
         shape = (count, *(-1 for _ in range((rows.ndim or 2) - 1)))
+        if any(_is_left(text, one, reader.edits) for one in ast.walk(value)):
+            continue
         if words & {*made} and not _makes_alone(reader, value, made):
             return _Written([], shape)
         code, many = with_edits(text, value, reader.edits), reader.counts[0]
         many = next((f"{name}.shape[0]" for name in known.sparse if many == f"len({name})"), many)
         return _Written([(*text.span(value), f"nb_oomhelper.on_demand(lambda {PART}: {code}, {many})")], shape)
     return None
+
+
+def _is_left(text: SourceText, node: ast.AST, edits: list[Edit]) -> bool:
+    """Whether it makes all rows, as before: `cdist(x, y).max()`."""
+    if not isinstance(node, ast.Call) or last_name(node.func) not in PAIRS:
+        return False
+    start, end = text.span(node)
+    return not any(start <= edit[0] and edit[1] <= end for edit in edits)
 
 
 def _rows(reader: FunctionReader, value: ast.expr) -> Rows | None:
