@@ -286,6 +286,14 @@ def test_a_list_may_be_changed_later_and_not_its_arrays() -> None:
         lazy.sum()
 
 
+def test_what_is_made_of_another_one_stays_where_that_is_changed() -> None:
+    of = array("float64", (60, 30))
+    first = demand(of)
+    second = nb_oomhelper.on_demand(lambda part: first[part] * 2, len(first))
+    first[first > 1] = 0
+    assert is_same(of * 2, second)
+
+
 def test_rows_of_another_form_are_seen() -> None:
     lazy = nb_oomhelper.on_demand(lambda part: np.ones((len(part), 3), "f8" if 71 not in part else "c16"), 90)
     with pytest.raises(RowsError, match="another form"):

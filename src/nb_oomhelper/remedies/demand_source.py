@@ -19,19 +19,20 @@ _ITEMS = 200  # of a list, that are looked at
 _PROBES = 64  # rows from all over, that are computed in other company as well
 
 
-def as_now(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def as_now(function: Callable[[Any], Any], copied: tuple[type, ...] = (list,)) -> Callable[[Any], Any]:
     """Give a function with what its names stand for now: bound anew they would mean something else later.
 
     Args:
         function: The function.
+        copied: Types of what may be changed later, and of which a copy takes nothing.
     """
     if type(function) is not FunctionType:
         return function
     known = {name: function.__globals__[name] for name in _names_of(function.__code__) & function.__globals__.keys()}
-    known = {name: copy.copy(one) if type(one) is list else one for name, one in known.items()}
+    known = {name: copy.copy(one) if type(one) in copied else one for name, one in known.items()}
     known["__builtins__"] = function.__globals__.get("__builtins__", builtins)
     inner = [one.cell_contents for one in function.__closure__ or ()]
-    cells = tuple(CellType(copy.copy(one) if type(one) is list else one) for one in inner)
+    cells = tuple(CellType(copy.copy(one) if type(one) in copied else one) for one in inner)
     found = FunctionType(function.__code__, known, function.__name__, function.__defaults__, cells)
     found.__kwdefaults__ = function.__kwdefaults__
     return found

@@ -46,7 +46,7 @@ def on_demand(function: Callable[[Any], Any], rows: int) -> Any:
     """
     if isinstance(rows, bool) or not hasattr(rows, "__index__") or operator.index(rows) < 0:
         raise UsageError("on_demand needs the number of rows")
-    count, function = operator.index(rows), as_now(function)
+    count, function = operator.index(rows), as_now(function, (list, OnDemand))
     if count < _FEW:
         return function(sys.modules["numpy"].arange(count))
     see_rows(function, count, _SMALL)
