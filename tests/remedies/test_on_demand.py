@@ -50,6 +50,7 @@ np.concatenate(D); np.concatenate([D, B], axis=1, dtype="c16")
 D == None; D != "a"; D << 1; D * tuple(range(D.shape[-1])); (L > 0) @ D; (L[0] > 0) @ D; pickle.loads(pickle.dumps(D))
 copy.copy(D); copy.deepcopy(D); D.astype(object).shape
 D - mm; mm * D; D * np.matrix(B[0])
+np.fft.rfft(D, axis=1); np.fft.ifft(D); np.fft.fft(D, 4, 1); np.fft.fftshift(D, axes=1); np.fft.fftshift(D)
 D & D; D | (D > 0); D // 2; D % 2; D.nonzero(); np.squeeze(D); D.mean(axis=5); D.nothing; D[99]; D[0, 0, 0, 0]
 """
 TYPES = ["float64", "float32", "int64", "bool", "complex128"]

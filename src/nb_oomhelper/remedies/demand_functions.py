@@ -15,6 +15,9 @@ from nb_oomhelper.remedies.demanded import Demanded, WholeError, demanded
 
 _ELEMENTWISE = frozenset({"round", "around", "nan_to_num", "real", "imag", "angle", "where", "isclose"})
 _ALONG = {
+    **dict.fromkeys(("fft", "ifft", "rfft", "irfft", "hfft", "ihfft"), 2),
+    "fftshift": 1,
+    "ifftshift": 1,
     "sort": 1,
     "argsort": 1,
     "cumsum": 1,
@@ -155,13 +158,14 @@ def _joined(name: str, parts: Any, axis: int) -> Demanded:
 
 def _along(name: str, rows: Demanded, *given: Any, **told: Any) -> Demanded:
     """What goes along one axis, which is not that of the rows."""
-    usual = None if name.startswith("cum") else -1
+    numpy, shifts = sys.modules["numpy"], name.endswith("shift")
+    usual = None if name.startswith("cum") or shifts else -1
     if not all(map(is_plain, given)):
         raise WholeError
-    axis = given[_ALONG[name] - 1] if len(given) >= _ALONG[name] else told.get("axis", usual)
+    axis = given[_ALONG[name] - 1] if len(given) >= _ALONG[name] else told.get("axes" if shifts else "axis", usual)
     if axis is None or 0 in axes_of(axis, len(rows.shape)):
         raise WholeError
-    function = getattr(sys.modules["numpy"], name)
+    function = getattr(numpy.fft if shifts or "fft" in name else numpy, name)
     return rows.then(lambda part: function(part, *given, **told))
 
 
