@@ -17,6 +17,7 @@ from nb_oomhelper.source.demand_reads import Reads
 from nb_oomhelper.source.rows_on_demand import Known, OnDemand, rows_on_demand
 from nb_oomhelper.source.tree import last_name, walk
 
+_OWN_ARRAYS = frozenset({"pytorch", "jax", "tensorflow", "cupy"})  # which are none of NumPy's
 _WIDTH = 8  # bytes of a number, where they are not known
 
 
@@ -43,7 +44,7 @@ def find_demandable(written: Written, event: OomEvent, places: list[Place]) -> I
         event: What failed.
         places: Where it may be written.
     """
-    if event.call is not None or event.phase == "train":
+    if event.call is not None or event.phase == "train" or event.framework in _OWN_ARRAYS:
         return
     for place in sorted((one for one in places if one.line is not None), key=lambda one: one.definition is not None):
         found = rows_on_demand(place.text, place.body, place.line or 0, _known(written, place))
