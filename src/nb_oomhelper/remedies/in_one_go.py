@@ -28,7 +28,7 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
         shortage: What the cell needs.
         places: Where it may be written.
     """
-    if event.backend == "host" or event.phase == "train":
+    if event.phase == "train":
         return
     detached = evaluates_with_graph(written, event, places)
     if written.autograd and not detached:
@@ -42,9 +42,13 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
             yield Mistake(
                 kind="pairs_in_parts", subject=found[0], place=place, edits=found[1], explains=left, in_cell=True
             )
-        elif written.autograd is not None and (
-            found := model_in_parts(
-                place.text, place.body, place.line, models_in(written, apart=True), ".detach()" if detached else ""
+        elif (
+            event.backend != "host"
+            and written.autograd is not None
+            and (
+                found := model_in_parts(
+                    place.text, place.body, place.line, models_in(written, apart=True), ".detach()" if detached else ""
+                )
             )
         ):
             rows = _rows_of(written, place, found[0])
