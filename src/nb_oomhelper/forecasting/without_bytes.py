@@ -56,21 +56,27 @@ def follow(call: Callable[[], Any] | CellRun, torch: Any, device: str, devices: 
     run = _Run(torch, device, devices)
     loops = Loops(torch, run.trace, run.say)
     note_processes(run.trace)
-    with run.modes(), _hooks(run.tracker, run.say) as kept:
-        try:
-            if isinstance(call, CellRun):
-                call.run(run.trace, loops)
-            else:
-                kept.append(that_has_run(call()))
-        except DeadlineError as error:
-            _note_end(run.trace, "deadline", error)
-            run.trace.error = ""
-        except ValueWantedError as error:
-            _note_end(run.trace, "values", error)
-        except BaseException as error:
-            _note_end(run.trace, "raised", error)
-        _mark_parameters(torch, run.tracker)
-        return run.tracker.end()
+    found: Trace | None = None
+    try:
+        with run.modes(), _hooks(run.tracker, run.say) as kept:
+            try:
+                if isinstance(call, CellRun):
+                    call.run(run.trace, loops)
+                else:
+                    kept.append(that_has_run(call()))
+            except DeadlineError as error:
+                _note_end(run.trace, "deadline", error)
+                run.trace.error = ""
+            except ValueWantedError as error:
+                _note_end(run.trace, "values", error)
+            except BaseException as error:
+                _note_end(run.trace, "raised", error)
+            _mark_parameters(torch, run.tracker)
+            found = run.tracker.end()
+    except RuntimeError:  # time was up while PyTorch entered or left a mode: it cannot be left any more, and need not
+        if found is None:
+            raise
+    return found
 
 
 def _try_autograd(torch: Any) -> None:
