@@ -168,7 +168,7 @@ def test_a_call_without_an_end_is_cut_off() -> None:
                 continue
 
     begun = time.monotonic()
-    found = follow(call, deadline=1)
+    found = follow(call, deadline=5)  # what PyTorch imports first may take some of it
     assert (found.ended, made(found)[0].size) == ("deadline", 4 << 20)
     assert found.line.startswith("test_forecast.py:")
     assert time.monotonic() - begun < 60  # it ended by itself
