@@ -60,7 +60,14 @@ def _parts(code: str, agg: str) -> str:
     ],
 )
 def test_each_result_is_a_pass_over_the_file(code: str, written: str) -> None:
-    assert _written(code) == written
+    found = _written(code)
+    assert found is not None
+    assert _plain(found) == _plain(written)
+
+
+def _plain(code: str) -> str:
+    """Code whose quotes are those of this Python: from 3.12 on texts may have them in their fields as well."""
+    return ast.unparse(ast.parse(code))
 
 
 @pytest.mark.parametrize(
