@@ -368,7 +368,7 @@ def test_it_takes_little_memory(code: str, monkeypatch: pytest.MonkeyPatch) -> N
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < lazy.nbytes / 3
+    assert peak < lazy.nbytes / 2
 
 
 def test_it_says_what_it_is() -> None:
