@@ -26,7 +26,7 @@ from nb_oomhelper.forecasting.cell_run import CellRun
 from nb_oomhelper.forecasting.inside import Inside
 from nb_oomhelper.forecasting.known_values import KnownValues
 from nb_oomhelper.forecasting.loops import Loops
-from nb_oomhelper.forecasting.process_copy import DeadlineError, RetryError
+from nb_oomhelper.forecasting.process_copy import DeadlineError, RetryError, late_errors_left
 from nb_oomhelper.forecasting.stand_ins import Devices
 from nb_oomhelper.forecasting.trace import Trace
 from nb_oomhelper.forecasting.tracker import Tracker
@@ -56,27 +56,21 @@ def follow(call: Callable[[], Any] | CellRun, torch: Any, device: str, devices: 
     run = _Run(torch, device, devices)
     loops = Loops(torch, run.trace, run.say)
     note_processes(run.trace)
-    found: Trace | None = None
-    try:
-        with run.modes(), _hooks(run.tracker, run.say) as kept:
-            try:
-                if isinstance(call, CellRun):
-                    call.run(run.trace, loops)
-                else:
-                    kept.append(that_has_run(call()))
-            except DeadlineError as error:
-                _note_end(run.trace, "deadline", error)
-                run.trace.error = ""
-            except ValueWantedError as error:
-                _note_end(run.trace, "values", error)
-            except BaseException as error:
-                _note_end(run.trace, "raised", error)
-            _mark_parameters(torch, run.tracker)
-            found = run.tracker.end()
-    except RuntimeError:  # time was up while PyTorch entered or left a mode: it cannot be left any more, and need not
-        if found is None:
-            raise
-    return found
+    with run.modes(), _hooks(run.tracker, run.say) as kept:
+        try:
+            if isinstance(call, CellRun):
+                call.run(run.trace, loops)
+            else:
+                kept.append(that_has_run(call()))
+        except DeadlineError as error:
+            _note_end(run.trace, "deadline", error)
+            run.trace.error = ""
+        except ValueWantedError as error:
+            _note_end(run.trace, "values", error)
+        except BaseException as error:
+            _note_end(run.trace, "raised", error)
+        _mark_parameters(torch, run.tracker)
+        return run.tracker.end()
 
 
 def _try_autograd(torch: Any) -> None:
@@ -120,7 +114,7 @@ class _Run:
         let_data_be_set(self._torch, self._fake, self._put)
         let_arrays_be_made(self._torch, self._fake, self._values)
         let_nothing_be_compiled(self._torch, self.say)
-        with self._mode, Mode(), threads_within(lambda: (self._mode, Mode())):
+        with late_errors_left(self.trace), self._mode, Mode(), threads_within(lambda: (self._mode, Mode())):
             yield
 
     def _put(self, tensor: Any, value: Any) -> None:
