@@ -260,3 +260,10 @@ def test_functions_are_followed(line: str, few: bool) -> None:
 
 def test_it_parses() -> None:
     ast.parse(find("if True:\n    corr = np.corrcoef(x)\n    print(corr[0])", 2)[1])
+
+
+def test_of_a_long_cell_only_what_is_near_is_read() -> None:
+    lines = [f"d{number} = cdist(x, y) / {number + 1}" for number in range(300)]
+    found = find("\n".join(lines))[0]
+    assert found is not None
+    assert found.names == tuple(f"d{number}" for number in range(20))

@@ -7,7 +7,7 @@ import copy
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from nb_oomhelper.source.collecting import put_behind
@@ -15,7 +15,7 @@ from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.demand_changes import alike, is_changed, is_disturbed
 from nb_oomhelper.source.demand_reads import Reads
 from nb_oomhelper.source.row_calls import PAIRS
-from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in, no_function
+from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in
 from nb_oomhelper.source.row_sources import Rows, UnfitError
 from nb_oomhelper.source.rows_apart import find_statement
 from nb_oomhelper.source.source_text import Edit, SourceText
@@ -29,14 +29,9 @@ _STANDARD = """def standardized(x):
     return x / {numpy}.linalg.norm(x, axis=1, keepdims=True)
 """
 _TO_ITSELF = frozenset({"euclidean_distances", "nan_euclidean_distances", "cosine_distances", "pairwise_distances"})
-_DENSE = frozenset({"toarray"})
 _STACKS = frozenset({"stack", "array", "asarray", "vstack"})
 _FEW, _MANY = 8, 1 << 21  # rows, and numbers: fewer do not matter
-
-
-def no_name(_name: str) -> Function | None:
-    """Where no function of the notebook is known."""
-    return None
+_FAR = 20  # statements from the one that failed on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +51,8 @@ class Known:
     lists: Mapping[str, int]
     sparse: Mapping[str, tuple[int, ...]]
     elementwise: Callable[[str], bool]
-    functions: Find = no_function
-    find: Callable[[str], Function | None] = no_name
+    functions: Find
+    find: Callable[[str], Function | None]
 
     def without(self, name: str) -> Known:
         """Give the same without what a name stood for before.
@@ -115,18 +110,18 @@ def rows_on_demand(text: SourceText, body: list[ast.stmt], line: int, known: Kno
     if found is None:
         return None
     block, at, loops = found
-    older, made, edits = names_bound(loops), dict[str, int](), list[Edit]()
-    for number, node in enumerate(block):
+    older, own, made, edits = names_bound(loops), bound_in(text.tree, body), dict[str, int](), list[Edit]()
+    for number, node in enumerate(block[: at + _FAR]):
         target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
         if not isinstance(target, ast.Name) or (number < at and not _is_large(target.id, known)):
             continue
         others = names_in(node) - {target.id}
         if others & older:  # made anew in each turn, of what the last one made
             continue
-        if is_disturbed(_after(body, node, loops), alike(body, others) - {target.id}):
+        written = _written(text, own, node, known.without(target.id), made)  # type: ignore[arg-type]
+        if written is not None and is_disturbed(_after(body, node, loops), alike(body, others) - {target.id}):
             continue
         known = known.without(target.id)
-        written = _written(text, body, node, known, made)  # type: ignore[arg-type]
         if written is not None:
             known = known.with_array(target.id, written.shape)
             made |= {target.id: number} if written.edits else {}
@@ -151,9 +146,16 @@ def _is_rounded(node: ast.stmt) -> bool:
 
 def _after(body: list[ast.stmt], node: ast.stmt, loops: list[ast.stmt]) -> list[ast.stmt]:
     """What may run after a statement: what stands below it, the loops around it, and functions."""
-    ends = node.end_lineno or node.lineno
-    found = [one for one in walk(body) if isinstance(one, ast.stmt) and one is not node]
-    return [one for one in found if one.lineno > ends or isinstance(one, ast.FunctionDef)] + loops
+    return [*_below(body, node.end_lineno or node.lineno), *loops]
+
+
+def _below(body: Iterable[ast.AST], line: int) -> Iterator[ast.stmt]:
+    """The outermost statements below a line, and functions."""
+    for one in body:
+        if isinstance(one, ast.stmt) and (one.lineno > line or isinstance(one, ast.FunctionDef)):
+            yield one
+        elif isinstance(one, (ast.stmt, ast.ExceptHandler, ast.match_case)):
+            yield from _below(ast.iter_child_nodes(one), line)
 
 
 def _is_large(name: str, known: Known) -> bool:
@@ -188,7 +190,7 @@ def _correlations(text: SourceText, node: ast.Assign, known: Known) -> _Written 
 
 
 def _written(
-    text: SourceText, body: list[ast.stmt], node: ast.Assign, known: Known, made: Collection[str]
+    text: SourceText, own: Collection[str], node: ast.Assign, known: Known, made: Collection[str]
 ) -> _Written | None:
     """The statement with some rows at a time; without changes where what it reads makes it so."""
     value, words = node.value, names_in(node.value)
@@ -201,7 +203,7 @@ def _written(
     for count, others_whole in ways:
         reader = _Reader(text, {}, (count, 0), known.elementwise, PART)
         reader.know_all(known, count, value)
-        reader.own, reader.others_whole = bound_in(text.tree, body), others_whole
+        reader.own, reader.others_whole = own, others_whole
         rows = _rows(reader, value)
         if rows is None or rows.small or rows.ndim == 1 or rows.shared or reader.drawn or not reader.counts:
             continue
@@ -260,9 +262,8 @@ class _Reader(FunctionReader):
 
     def _of_call(self, node: ast.Call) -> Rows | None:
         name, owner = last_name(node.func), getattr(node.func, "value", None)
-        if name in _DENSE and isinstance(owner, ast.Name) and owner.id in self._sparse and not node.args:
-            self._take(owner, f"{owner.id}.shape[0]", put_behind(self.text, owner, f"[{self.part}]"))
-            self.called.append(node)
+        if name == "toarray" and isinstance(owner, ast.Name) and owner.id in self._sparse and not node.args:
+            self._take(node, f"{owner.id}.shape[0]", put_behind(self.text, owner, f"[{self.part}]"))
             return Rows(2)
         given = node.args[0] if len(node.args) == 1 else None
         if name in _STACKS and isinstance(given, ast.Name) and given.id in self._lists and isinstance(owner, ast.Name):
@@ -270,8 +271,7 @@ class _Reader(FunctionReader):
             if {one.arg for one in node.keywords} - {"dtype"}:
                 raise UnfitError
             each = f"[{given.id}[at] for at in {self.part}]"
-            self._take(given, f"len({given.id})", [(*self.text.span(given), each)])
-            self.called.append(node)
+            self._take(node, f"len({given.id})", [(*self.text.span(given), each)])
             return Rows()
         return super()._of_call(node)
 
@@ -283,6 +283,8 @@ class _Reader(FunctionReader):
         self._same(*(arguments[name] for name in others))
         return {first: self.value(arguments[first])} | dict.fromkeys(others)
 
-    def _take(self, _source: ast.expr, count: str, edits: list[Edit]) -> None:
+    def _take(self, node: ast.Call, count: str, edits: list[Edit]) -> None:
+        """Let a call get a part, and go as one that is known."""
         self.edits += edits
         self.counts.append(count)
+        self.called.append(node)
