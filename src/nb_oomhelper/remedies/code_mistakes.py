@@ -97,8 +97,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_tables_in_parts(written, event, shortage, places)
     yield from find_tables_at_once(written, event, shortage, places)
     yield from find_rows_at_once(written, event, shortage, places)
-    if event.backend == "host":
-        yield from find_demandable(written, event, places)
+    yield from find_demandable(written, event, places)
     yield from find_less_data(written, event, shortage, places)
     yield from find_fewer_results(written, event, held, places)
 

@@ -220,8 +220,8 @@ def _astype(rows: Demanded, dtype: Any, *, copy: bool = True) -> Demanded:
 _OF_SEVERAL: dict[str, Callable[..., Any]] = {
     "stack": lambda parts, axis=0: _joined("stack", parts, axis),
     "concatenate": lambda parts, axis=0: _joined("concatenate", parts, axis),
-    "dot": lambda one, other: product(one, other),
-    "matmul": lambda one, other: product(one, other),
+    "dot": product,
+    "matmul": product,
     "clip": _clipped,
 }
 _OWN: dict[str, Callable[..., Any]] = {

@@ -34,12 +34,11 @@ def taken(rows: Demanded, key: Any) -> Any:
     if isinstance(first, (list, numpy.ndarray)) and numpy.ndim(first) == 1:
         numbers = numpy.arange(rows.count)[first]
         others = [one for one in rest if one is not None and one is not Ellipsis and not isinstance(one, slice)]
-        if _is_span(numbers):
-            numbers = range(int(numbers[0]), int(numbers[-1]) + 1)
         if not others:
-            return _within(rows.at(numbers), rest)
+            spans = _is_span(numbers)
+            return _within(rows.at(range(int(numbers[0]), int(numbers[-1]) + 1) if spans else numbers), rest)
         if len(rest) == 1 and len(rows.shape) == 2:
-            return _cells(rows, sys.modules["numpy"].asarray(numbers), rest[0])
+            return _cells(rows, numbers, rest[0])
     raise WholeError
 
 
@@ -125,9 +124,7 @@ def _with_cells(rows: Demanded, down: Any, across: Any, value: Any) -> Demanded:
 
 
 def _is_span(numbers: Any) -> bool:
-    return (
-        len(numbers) > 0 and numbers[-1] - numbers[0] == len(numbers) - 1 and bool((numbers[1:] > numbers[:-1]).all())
-    )
+    return len(numbers) > 0 and bool((numbers[1:] - numbers[:-1] == 1).all())
 
 
 def _is_numbers(key: Any) -> bool:

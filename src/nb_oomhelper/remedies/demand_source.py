@@ -19,7 +19,7 @@ _ITEMS = 200  # of a list, that are looked at
 _PROBES = 64  # rows from all over, that are computed in other company as well
 
 
-def as_now(function: Callable[[Any], Any], copied: tuple[type, ...] = (list,)) -> Callable[[Any], Any]:
+def as_now(function: Callable[[Any], Any], copied: tuple[type, ...]) -> Callable[[Any], Any]:
     """Give a function with what its names stand for now: bound anew they would mean something else later.
 
     Args:
@@ -28,11 +28,14 @@ def as_now(function: Callable[[Any], Any], copied: tuple[type, ...] = (list,)) -
     """
     if type(function) is not FunctionType:
         return function
-    known = {name: function.__globals__[name] for name in _names_of(function.__code__) & function.__globals__.keys()}
-    known = {name: copy.copy(one) if type(one) in copied else one for name, one in known.items()}
+
+    def now(one: Any) -> Any:
+        return copy.copy(one) if type(one) in copied else one
+
+    names = _names_of(function.__code__) & function.__globals__.keys()
+    known = {name: now(function.__globals__[name]) for name in names}
     known["__builtins__"] = function.__globals__.get("__builtins__", builtins)
-    inner = [one.cell_contents for one in function.__closure__ or ()]
-    cells = tuple(CellType(copy.copy(one) if type(one) in copied else one) for one in inner)
+    cells = tuple(CellType(now(one.cell_contents)) for one in function.__closure__ or ())
     found = FunctionType(function.__code__, known, function.__name__, function.__defaults__, cells)
     found.__kwdefaults__ = function.__kwdefaults__
     return found
@@ -87,7 +90,7 @@ class Source:
             rows = self._made(sys.modules["numpy"].arange(which.start, which.stop, which.step or 1))
             self._last = which, rows
         if which.start == 0 and which.stop:
-            self._see(rows[:1], _MANY)
+            self._see(rows[:1], _MANY if which.stop > 1 else _SOME)  # one row is read to see what comes of another step
         return rows
 
     def _made(self, numbers: Any) -> Any:

@@ -104,15 +104,12 @@ def _function(name: str) -> Callable[..., Any]:
 
 def _joined(name: str, rows: Demanded, axes: tuple[int, ...] | None, *, keep: bool, dtype: Any = None) -> Any:
     """What that of the parts is together."""
-    function, whole = _function(name), None
+    function = _function(name)
+    whole: Any = None
     told = {} if dtype is None else {"dtype": dtype}
     for _, part in rows.blocks():
         one = function(part, axis=axes, keepdims=True, **told)
         whole = one if whole is None else getattr(sys.modules["numpy"], _JOINED[name])(whole, one)
-    return _formed(whole, axes, keep=keep)
-
-
-def _formed(whole: Any, axes: tuple[int, ...] | None, *, keep: bool) -> Any:
     return whole if keep else whole.squeeze(axes)[()]
 
 

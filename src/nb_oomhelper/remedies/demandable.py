@@ -44,7 +44,7 @@ def find_demandable(written: Written, event: OomEvent, places: list[Place]) -> I
         event: What failed.
         places: Where it may be written.
     """
-    if event.call is not None or event.phase == "train" or event.framework in _OWN_ARRAYS:
+    if event.backend != "host" or event.framework in _OWN_ARRAYS or event.call is not None or event.phase == "train":
         return
     for place in sorted((one for one in places if one.line is not None), key=lambda one: one.definition is not None):
         found = rows_on_demand(place.text, place.body, place.line or 0, _known(written, place))

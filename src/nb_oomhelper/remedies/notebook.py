@@ -118,11 +118,12 @@ def inspect_notebook(
     used = {name: variables[name] for name in sorted(cell.used) if name in variables}
     reached = cell.used | needed  # also what its functions read
     numbers = find_below(variables, reached, whole_number)
-    iterators = {name for name in cell.needs & names if is_iterator(variables[name])}
+    read = {name: variables[name] for name in cell.needs & names}
+    iterators = {name for name, thing in read.items() if is_iterator(thing)}
     steps, others = read_steps(frames), [one for one in dict.fromkeys(inputs) if one.strip() != source.strip()]
     return Notebook(
         cell=cell,
-        repeats=find_repeats(cell.tree, line_at_top(steps), cell.needs & names, iterators),
+        repeats=find_repeats(cell.tree, line_at_top(steps), read.keys(), iterators),
         numbers=numbers,
         used_before=reads_at_top(others, numbers),
         trainers={name: trainer_steps(thing) for name, thing in used.items() if is_trainer(thing)},
@@ -146,8 +147,8 @@ def inspect_notebook(
             autograd=has_graph(frames),
             kept=find_kept(variables),
             local=find_local(frames),
-            rows=find_rows({name: variables[name] for name in cell.needs & names}),
-            sparse=find_sparse({name: variables[name] for name in cell.needs & names}),
+            rows=find_rows(read),
+            sparse=find_sparse(read),
             frames=_tables({name: variables[name] for name in cell.used & names}),
             numbers=numbers,
             paths={name: str(used[name]) for name in used if type(used[name]) in (str, PosixPath, WindowsPath)},

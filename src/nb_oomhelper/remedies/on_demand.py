@@ -61,10 +61,8 @@ class OnDemand:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, rows: Demanded, views: Views | None = None) -> None:
-        self._rows, self._looks = (
-            rows,
-            views is not None,
-        )  # looks: of an array it would be a view, and is not written to
+        self._rows = rows
+        self._looks = views is not None  # of an array it would be a view, and is not written to
         self._views = Views() if views is None else views
 
     @property

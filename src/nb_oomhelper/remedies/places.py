@@ -15,6 +15,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import binds, root_of
 from nb_oomhelper.source.cures import CureKind
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import walk
 
 _SHAPE = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\)")
 WORTH_MENDING = 1 << 20  # bytes that a mistake must explain
@@ -164,10 +165,7 @@ def is_summed_beside(written: Written, place: Place, held: Holdings, path: str) 
         path: What else keeps them.
     """
     kept = written.kept_in(place.definition)
-    sums = {one.target.id for one in ast.walk(ast.Module(place.body, [])) if _is_sum(one)} - {root_of(path)}  # type: ignore[attr-defined]
-    wide = [name for name in sums if name in kept and kept[name].shape]
+    sums = [one.target for one in walk(place.body) if isinstance(one, ast.AugAssign) and isinstance(one.op, ast.Add)]
+    names = {one.id for one in sums if isinstance(one, ast.Name)} - {root_of(path)}
+    wide = [name for name in names if name in kept and kept[name].shape]
     return any(graph_of(held, name, local=place.definition is not None) >= WORTH_MENDING for name in wide)
-
-
-def _is_sum(node: ast.AST) -> bool:
-    return isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.target, ast.Name)

@@ -250,10 +250,10 @@ def _write(
         one, two = text.span(value)
         edits = [(one, two, _call(text, value, inputs))]
         return RowsApart(tables=tuple(inputs), gone=frozenset(), kept=tuple(given), edits=edits)
-    if any(map(is_long_text, walk(some))) or (isinstance(last, ast.Return) and no_grad):  # which would be indented
+    ended = isinstance(last, ast.Return)
+    if any(map(is_long_text, walk(some))) or (ended and no_grad):  # texts would be indented
         return None
     cut, call = textwrap.dedent(text.text[first:end]), f"nb_oomhelper.in_parts({FUNCTION}, {', '.join(inputs)})"
-    ended = isinstance(last, ast.Return)
     lines = [
         *(["@torch.no_grad()"] if no_grad else []),
         f"def {FUNCTION}({', '.join(inputs)}):",
