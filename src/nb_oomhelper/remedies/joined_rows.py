@@ -64,8 +64,17 @@ class Joined:
             whole = copy.copy(self._first)
             whole.update(zip(self._first, made, strict=True))
             return whole
-        make = getattr(type(self._first), "_make", type(self._first))
-        return make(made)
+        return tuple_like(self._first, made)
+
+
+def tuple_like(other: Any, parts: Iterable[Any]) -> Any:
+    """Give a tuple of the kind of another one, be it plain or one with names.
+
+    Args:
+        other: The other.
+        parts: What is in it.
+    """
+    return getattr(type(other), "_make", type(other))(parts)
 
 
 def is_same(made: Any, other: Any, *, values: bool, rows: tuple[list[int], list[int]] | None = None) -> bool:

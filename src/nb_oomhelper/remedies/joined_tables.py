@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nb_oomhelper.errors import RowsError
-from nb_oomhelper.remedies.joined_rows import is_same
+from nb_oomhelper.remedies.joined_rows import is_same, tuple_like
 from nb_oomhelper.remedies.probing import DEPEND
 from nb_oomhelper.remedies.totals import Way
 
@@ -29,13 +29,11 @@ def joined(made: Sequence[Any]) -> Any:
         made = [one for one in made if len(one)] or made[:1]  # what is empty may be of another kind
     _check_kinds(made)
     if isinstance(made[0], tuple):
-        whole = [joined(one) for one in zip(*made, strict=True)]
-        return getattr(type(made[0]), "_make", type(made[0]))(whole)
-    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
-    if isinstance(made[0], (pandas.DataFrame, pandas.Series)):
+        return tuple_like(made[0], [joined(one) for one in zip(*made, strict=True)])
+    if is_of_pandas(made[0]):
         return made[0] if len(made) == 1 else _one_behind_the_other(made)
-    if isinstance(made[0], numpy.ndarray) and made[0].ndim:
-        return numpy.concatenate(made)
+    if isinstance(made[0], sys.modules["numpy"].ndarray) and made[0].ndim:
+        return sys.modules["numpy"].concatenate(made)
     raise RowsError(f"it gives {type(made[0]).__name__}, of which parts cannot be joined")
 
 
@@ -73,7 +71,7 @@ def total(made: Sequence[Any], way: Way) -> Any:
     if isinstance(first, (int, float, numpy.number, numpy.bool_, *ordered)):
         whole = numpy.asarray(made).sum() if way == "sum" else getattr(pandas.Series(made), way)()
         return float(whole) if type(first) is float else int(whole) if type(first) is int else whole
-    if not isinstance(first, (pandas.DataFrame, pandas.Series)):
+    if not is_of_pandas(first):
         raise RowsError(f"it gives {type(first).__name__}, of which there is no total")
     groups = pandas.concat(made).groupby(level=[*range(first.index.nlevels)], sort=False, dropna=False, observed=True)
     whole = getattr(groups, way)()
@@ -106,7 +104,7 @@ def arrangement_of(made: Any, whole: Any, table: Any, *, values: bool, fixed: bo
         pairs = zip(made, whole, strict=True)
         ways = [arrangement_of(one, two, table, values=values, fixed=fixed) for one, two in pairs]
         return None if None in ways else ways
-    free = not fixed and _is_of_pandas(whole) and isinstance(made, type(whole))
+    free = not fixed and is_of_pandas(whole) and isinstance(made, type(whole))
     found = tuple(
         way for way in (_WAYS if free else _WAYS[:1]) if _is_same(_in_order(made, table, way), whole, values=values)
     )
@@ -137,10 +135,9 @@ def arranged(made: Any, table: Any, way: Any) -> Any:
             several ways, of which others come out.
     """
     if isinstance(way, list):
-        whole = [arranged(one, table, own) for one, own in zip(made, way, strict=True)]
-        return getattr(type(made), "_make", type(made))(whole)
+        return tuple_like(made, [arranged(one, table, own) for one, own in zip(made, way, strict=True)])
     names, unique = way
-    if not _is_of_pandas(made):
+    if not is_of_pandas(made):
         return made
     if unique and "numbered" not in names and not _has_its_own_names(made.index, table.index):
         raise RowsError("several parts gave a row of the same name")
@@ -158,7 +155,8 @@ def _has_its_own_names(index: Any, table: Any) -> bool:
     return not len(twice) or (index.nlevels == table.nlevels and twice.isin(table[table.duplicated()]).all())
 
 
-def _is_of_pandas(thing: Any) -> bool:
+def is_of_pandas(thing: Any) -> bool:
+    """Tell whether something is a table or a column of pandas."""
     pandas = sys.modules["pandas"]
     return isinstance(thing, (pandas.DataFrame, pandas.Series))
 
@@ -207,7 +205,7 @@ def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
         return False
     if isinstance(whole, sys.modules["numpy"].ndarray):
         return is_same(made, whole, values=values)
-    if not isinstance(whole, (pandas.DataFrame, pandas.Series)):
+    if not is_of_pandas(whole):
         made, whole = pandas.Series(made), pandas.Series(whole)
     if made.shape != whole.shape:
         return False

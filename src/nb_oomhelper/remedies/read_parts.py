@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
-from nb_oomhelper.remedies.joined_tables import arranged, is_same_but_for_kinds
+from nb_oomhelper.remedies.joined_rows import tuple_like
+from nb_oomhelper.remedies.joined_tables import arranged, is_of_pandas, is_same_but_for_kinds
 from nb_oomhelper.remedies.probing import attempt
 from nb_oomhelper.remedies.table_parts import FEW, Rows, Rowwise, Totaled, has_rows, is_table, told, tried
 from nb_oomhelper.remedies.totals import Agg, Totals
@@ -155,13 +156,12 @@ class _Kinds:
 
 def _as_in(made: Any, other: Any) -> Any:
     """What came out, with another's kinds of values, where these say as much of it: 1.0 of 1, a missing text of NaN."""
-    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
+    numpy = sys.modules["numpy"]
     if isinstance(made, tuple) and isinstance(other, tuple) and len(made) == len(other):
-        values = map(_as_in, made, other)
-        return type(made)._make(values) if hasattr(made, "_make") else tuple(values)
+        return tuple_like(made, map(_as_in, made, other))
     if isinstance(made, numpy.number) and isinstance(other, numpy.floating):
         return other.dtype.type(made)
-    if type(made) is not type(other) or not isinstance(made, (pandas.DataFrame, pandas.Series)):
+    if type(made) is not type(other) or not is_of_pandas(made):
         return made
     if made.ndim == 1:
         made = made.astype(other.dtype) if _says_as_much(made, other.dtype) else made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from nb_oomhelper.source.columns_of_calls import TAKE_NAMES
-from nb_oomhelper.source.frame_methods import arguments, texts_of
+from nb_oomhelper.source.frame_methods import arguments, is_list_of_texts, texts_of
 from nb_oomhelper.source.tree import walk
 
 
@@ -16,7 +16,7 @@ def lists_of_columns(body: list[ast.stmt]) -> dict[str, frozenset[str]]:
         body: The statements.
     """
     nodes = list(walk(body))
-    made = [one for one in nodes if isinstance(one, ast.Assign) and _is_list_of_texts(one.value)]
+    made = [one for one in nodes if isinstance(one, ast.Assign) and is_list_of_texts(one.value)]
     found = {ast.unparse(one.targets[0]): texts_of(one.value) for one in made if len(one.targets) == 1}
     keys = [one.slice for one in nodes if isinstance(one, ast.Subscript)]
     given = [part for one in nodes if isinstance(one, ast.Call) and _takes_names(one) for part in arguments(one)]
@@ -26,11 +26,7 @@ def lists_of_columns(body: list[ast.stmt]) -> dict[str, frozenset[str]]:
         if isinstance(one, ast.Name) and id(one) not in fine and isinstance(one.ctx, ast.Load):
             found.pop(one.id, None)
     bound = [one.id for one in nodes if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)]
-    return {name: texts for name, texts in found.items() if bound.count(name) == 1}
-
-
-def _is_list_of_texts(node: ast.expr) -> bool:
-    return isinstance(node, ast.List) and bool(node.elts) and len(texts_of(node)) == len(node.elts)
+    return {name: texts for name, texts in found.items() if texts and bound.count(name) == 1}
 
 
 def _takes_names(call: ast.Call) -> bool:

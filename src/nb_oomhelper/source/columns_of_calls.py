@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Literal, Protocol
 
-from nb_oomhelper.source.frame_methods import arguments, is_text, keyword, texts_of, texts_of_all
+from nb_oomhelper.source.frame_methods import (
+    arguments,
+    elements_of,
+    is_across,
+    is_text,
+    keyword,
+    texts_of,
+    texts_of_all,
+)
 from nb_oomhelper.source.row_sources import UnfitError
-from nb_oomhelper.source.tree import last_name, root_name, walk
+from nb_oomhelper.source.tree import is_unpacked, last_name, root_name, walk
 
 Kind = Literal["other", "table", "groups"]
 """What a value is: nothing that has all columns; a table that has; or groups of such a table's rows."""
@@ -103,7 +111,7 @@ def kind_of_call(reader: Columns, call: ast.Call) -> Kind:
     Raises:
         UnfitError: It looks at a table as a whole, or it cannot be told which columns it reads.
     """
-    if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
+    if is_unpacked(call):
         raise UnfitError
     if isinstance(call.func, ast.Name):
         return _of_name(reader, call)
@@ -150,7 +158,7 @@ def _of_plot(reader: Columns, call: ast.Call) -> Kind:
 
 
 def _texts(call: ast.Call) -> frozenset[str]:
-    return texts_of_all([one for one in walk(arguments(call)) if isinstance(one, ast.expr)])
+    return texts_of_all(walk(arguments(call)))
 
 
 def _of_table(reader: Columns, call: ast.Call, name: str) -> Kind:
@@ -161,7 +169,7 @@ def _of_table(reader: Columns, call: ast.Call, name: str) -> Kind:
     if name in _SAME:
         return _rest(reader, call)
     if name in _KEYED:
-        if name == "drop" and keyword(call, "columns") is None and not _is_across(call):
+        if name == "drop" and keyword(call, "columns") is None and not is_across(call):
             raise UnfitError
         _read_named(reader, keyword(call, _KEYED[name]) or first)
         return "table"
@@ -184,10 +192,10 @@ def _of_table(reader: Columns, call: ast.Call, name: str) -> Kind:
 def _of_other(reader: Columns, call: ast.Call, name: str, first: ast.expr | None) -> Kind:
     if name == "rename" and isinstance(keyword(call, "columns"), ast.Dict):
         names: ast.Dict = keyword(call, "columns")  # type: ignore[assignment]
-        if None in names.keys or not all(map(is_text, [*names.keys, *names.values])):
+        if not all(map(is_text, [*names.keys, *names.values])):
             raise UnfitError
-        reader.add(frozenset().union(*map(texts_of, names.keys)), maybe=True)
-        reader.add_new(frozenset().union(*map(texts_of, names.values)))
+        reader.add(texts_of_all(names.keys), maybe=True)
+        reader.add_new(texts_of_all(names.values))
         return "table"
     if name == "assign" and not call.args and reader.known:
         for one in call.keywords:
@@ -251,7 +259,7 @@ def _of_groups(reader: Columns, call: ast.Call, name: str) -> Kind:
 
 def _read_keys(reader: Columns, node: ast.expr | None) -> None:
     """What rows are grouped by: names, values for each row, or a `pd.Grouper`."""
-    for one in node.elts if isinstance(node, (ast.List, ast.Tuple)) else [node]:
+    for one in elements_of(node):
         if is_text(one):
             reader.add(texts_of(one))
         elif isinstance(one, ast.Call) and last_name(one.func) == "Grouper":
@@ -269,19 +277,10 @@ def _read_named(reader: Columns, node: ast.expr | None) -> None:
     if isinstance(node, ast.Name) and node.id in reader.lists:
         reader.add(reader.lists[node.id])
         return
-    parts = list(_parts(node))
+    parts = node.keys if isinstance(node, ast.Dict) else elements_of(node)
     if not parts or not all(map(is_text, parts)):
         raise UnfitError
-    reader.add(frozenset().union(*map(texts_of, parts)))
-
-
-def _parts(node: ast.expr | None) -> Iterator[ast.expr | None]:
-    if isinstance(node, ast.Dict):
-        yield from node.keys
-    elif isinstance(node, (ast.List, ast.Tuple)):
-        yield from node.elts
-    else:
-        yield node
+    reader.add(texts_of_all(parts))
 
 
 def _read_function(reader: Columns, node: ast.expr) -> None:
@@ -297,7 +296,3 @@ def _read_function(reader: Columns, node: ast.expr) -> None:
     finally:
         reader.tables.clear()
         reader.tables.update(before)
-
-
-def _is_across(call: ast.Call) -> bool:
-    return ast.unparse(keyword(call, "axis") or ast.Constant(0)) in ("1", "'columns'")

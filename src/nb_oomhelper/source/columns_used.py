@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from nb_oomhelper.source import columns_of_calls
 from nb_oomhelper.source.column_lists import lists_of_columns
 from nb_oomhelper.source.columns_of_calls import Kind
-from nb_oomhelper.source.frame_methods import texts_of
+from nb_oomhelper.source.frame_methods import is_list_of_texts, texts_of
 from nb_oomhelper.source.frame_words import is_mask
 from nb_oomhelper.source.row_sources import UnfitError
-from nb_oomhelper.source.tree import last_name, names_in, walk
+from nb_oomhelper.source.tree import last_name, names_in, reads_all_names, walk
 
-_BY_NAME = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get_ipython"})
 _BY_TEXT = frozenset({"sql", "execute", "sqldf", "read_sql", "read_sql_query"})
 _BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try)
 _LOOPS = (ast.For, ast.While)
@@ -36,7 +35,7 @@ def columns_used(
         None where it cannot be told, or where something looks at all of them.
     """
     calls = {last_name(one.func) for one in walk(body) if isinstance(one, ast.Call)}
-    if calls & _BY_TEXT or _BY_NAME & names_in(ast.Module(body, [])):
+    if calls & _BY_TEXT or reads_all_names(body):
         return None
     reader = Columns(known=known, methods=methods, table=table, tables={table}, lists=lists_of_columns(body))
     try:
@@ -171,8 +170,7 @@ class Columns:
     def takes_columns(self, at: ast.expr) -> bool:
         """Tell whether names of columns stand somewhere, which are read then."""
         names = self.lists.get(at.id) if isinstance(at, ast.Name) else texts_of(at)
-        whole = not isinstance(at, ast.List) or len(texts_of(at)) == len(at.elts)
-        if not names or not whole:
+        if not names or (isinstance(at, ast.List) and not is_list_of_texts(at)):
             return False
         self.add(names)
         return True

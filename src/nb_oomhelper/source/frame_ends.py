@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nb_oomhelper.source.frame_kinds import Reader
-from nb_oomhelper.source.frame_methods import REDUCES, ROWS, Kind, agg_of
+from nb_oomhelper.source.frame_kinds import Reader, kind_of
+from nb_oomhelper.source.frame_methods import REDUCES, ROWS, Kind, agg_of, texts_of_all
 from nb_oomhelper.source.row_company import BY_ROWS
 from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.tree import last_name, names_bound, reads_by_name, walk
@@ -110,7 +110,7 @@ def _one_call(reader: Reader, node: ast.stmt) -> Found | None:
         return None
     value = node.value
     known = last_name(value.func) in BY_ROWS or (isinstance(value.func, ast.Name) and reader.function(value.func.id))
-    if not known or _kind_of(reader, value) not in ROWS or _is_moved(reader):
+    if not known or kind_of(reader, value) not in ROWS or _is_moved(reader):
         return None
     return Found(by=reader.by, some=[], ends=[End(node=node, value=value, total=False)], rank=_ROWS_OF_CALL)
 
@@ -157,9 +157,9 @@ def _end_in(reader: Reader, node: ast.stmt, made: Collection[str]) -> End | None
     for one in ast.walk(node.value):  # type: ignore[attr-defined]
         if id(one) in texts or not isinstance(one, ast.Call) or not isinstance(one.func, ast.Attribute):
             continue
-        if one.func.attr not in REDUCES or not (kind := _kind_of(reader, one)):
+        if one.func.attr not in REDUCES or not (kind := kind_of(reader, one)):
             continue
-        of_groups = _kind_of(reader, one.func.value) == "groups"
+        of_groups = kind_of(reader, one.func.value) == "groups"
         if kind == "total" or (kind == "fewer" and of_groups):
             inside = {id(part) for part in ast.walk(one)}
             reads = [part for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)]
@@ -187,13 +187,6 @@ def _kinds(reader: Reader, names: Collection[str]) -> set[Kind]:
     return {reader.names.get(one, "outside") for one in names}
 
 
-def _kind_of(reader: Reader, node: ast.expr) -> Kind | None:
-    try:
-        return reader.read(node)
-    except UnfitError:
-        return None
-
-
 def _is_moved(reader: Reader) -> bool:
     """Whether rows do not lie as in the table, and then would not when they are put one part behind the other."""
     return bool(reader.moved) and not reader.by
@@ -212,6 +205,5 @@ def names_read(body: Sequence[ast.stmt]) -> set[str]:
     """
     found = {one.id for one in walk(body) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Store)}
     if reads_by_name(body):
-        texts = [one.value for one in walk(body) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-        found |= {word for text in texts for word in re.findall(r"\w+", text)}
+        found |= {word for text in texts_of_all(walk(body)) for word in re.findall(r"\w+", text)}
     return found

@@ -10,7 +10,7 @@ from nb_oomhelper.source import frame_methods
 from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frame_methods import ROWS, Kind, arguments, of_rows, unfit
 from nb_oomhelper.source.row_sources import UnfitError
-from nb_oomhelper.source.tree import last_name, names_bound, names_in
+from nb_oomhelper.source.tree import is_unpacked, last_name, names_bound, names_in
 
 _TAKE_FEWER = frozenset({"isin", "between", "notna", "isna", "contains", "startswith", "eq", "ne", "lt", "gt"})
 _OF_ALL = frozenset(  # attributes that say something of all rows together
@@ -136,7 +136,7 @@ class Reader:
         return kind if more else "fewer"
 
     def _read_call(self, call: ast.Call) -> Kind:
-        if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
+        if is_unpacked(call):
             raise UnfitError
         if isinstance(call.func, ast.Name):
             return self._read_function(call, call.func.id)
@@ -168,6 +168,19 @@ class Reader:
         if function is None or not self.depth or {*given, *named.values()} - ROWS - {"outside"}:
             raise UnfitError
         return _inside(self, function, given, named)
+
+
+def kind_of(reader: Reader, node: ast.expr) -> Kind | None:
+    """Tell what an expression gives; None where it cannot be told, or is neither a part nor a total.
+
+    Args:
+        reader: Knows the table.
+        node: The expression.
+    """
+    try:
+        return reader.read(node)
+    except UnfitError:
+        return None
 
 
 def _moves(call: ast.Call, kind: Kind, given: list[Kind]) -> bool:

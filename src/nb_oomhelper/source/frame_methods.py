@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from nb_oomhelper.source.row_company import BY_ROWS
@@ -19,19 +19,7 @@ _TOTALS = frozenset({"sum", "count", "max", "min", "any", "all", "mean"})  # can
 
 _PER_ROW = frozenset(
     {"abs", "clip", "astype", "fillna", "round", "between", "assign", "rename", "drop", "copy", "where", "mask"}
-    | {
-        "notna",
-        "isna",
-        "notnull",
-        "isnull",
-        "to_frame",
-        "dropna",
-        "explode",
-        "reset_index",
-        "set_index",
-        "repeat",
-        "melt",
-    }
+    | {"notna", "isna", "notnull", "isnull", "to_frame", "dropna", "explode", "reset_index", "set_index", "repeat"}
     | {"add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow", "radd", "rsub", "rmul", "rdiv", "rtruediv"}
     | {"eq", "ne", "lt", "le", "gt", "ge", "rename_axis", "filter", "to_numpy", "sort_values", "sort_index"}
     | {"select_dtypes", "melt"}
@@ -99,7 +87,7 @@ def of_module(call: ast.Call, given: list[Kind], by: frozenset[str]) -> Kind:
         return of_rows(given)
     if name == "cut" and len(call.args) > 1 and isinstance(call.args[1], (ast.List, ast.Tuple, ast.Call)):
         return of_rows(given)
-    if name == "concat" and _is_across(call):
+    if name == "concat" and is_across(call):
         return of_rows(given)
     if name == "merge" and len(call.args) <= 2 and not any(map(is_text, call.args)):
         usual = "left" if len(call.args) > 1 and given[0] in ROWS else "right"
@@ -139,7 +127,7 @@ def of_table(call: ast.Call, kind: Kind, given: list[Kind], by: frozenset[str]) 
         return "fewer"
     if _is_per_row(call, name, owner, by) or name in _BY_A_TABLE or (name == "apply" and column):
         return of_rows([kind, *given]) if name not in _BY_A_TABLE or not {*given} - {"outside"} else unfit()
-    if name in _ACROSS and _is_across(call):
+    if name in _ACROSS and is_across(call):
         return kind
     bare = not call.args and not call.keywords
     return "total" if bare and name in _TOTALS | {"value_counts"} else unfit()
@@ -168,7 +156,7 @@ def _is_per_row(call: ast.Call, name: str, owner: ast.expr, by: frozenset[str]) 
     """Whether a method gives for each row what that row alone says, and leaves the groups' columns as they are."""
     if isinstance(owner, ast.Attribute) and owner.attr in _ACCESSORS:
         return name not in _OF_COLUMN and not (name in ("split", "rsplit") and keyword(call, "expand") is not None)
-    if name == "drop" and keyword(call, "columns") is None and not _is_across(call):
+    if name == "drop" and keyword(call, "columns") is None and not is_across(call):
         return False
     if name == "dropna" and keyword(call, "axis") is not None:
         return False
@@ -275,16 +263,26 @@ def texts_of(node: ast.expr | None) -> frozenset[str]:
     Args:
         node: What may be one.
     """
-    return texts_of_all(node.elts if isinstance(node, (ast.List, ast.Tuple)) else [node])
+    return texts_of_all(elements_of(node))
 
 
-def texts_of_all(parts: Collection[ast.expr | None]) -> frozenset[str]:
+def elements_of(node: ast.expr | None) -> Sequence[ast.expr | None]:
+    """Give what stands in a list; of anything else itself."""
+    return node.elts if isinstance(node, (ast.List, ast.Tuple)) else [node]
+
+
+def texts_of_all(parts: Iterable[ast.AST | None]) -> frozenset[str]:
     """Give those of some nodes that are texts.
 
     Args:
         parts: The nodes.
     """
     return frozenset(one.value for one in parts if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
+def is_list_of_texts(node: ast.expr) -> bool:
+    """Tell whether it is a list of texts alone, none of them twice."""
+    return isinstance(node, ast.List) and len(texts_of(node)) == len(node.elts)
 
 
 def is_text(node: ast.AST | None) -> bool:
@@ -307,7 +305,8 @@ def _how(call: ast.Call, usual: str = "inner") -> str:
     return usual if how is None else str(how.value) if isinstance(how, ast.Constant) else ""
 
 
-def _is_across(call: ast.Call) -> bool:
+def is_across(call: ast.Call) -> bool:
+    """Tell whether a call says that it goes along the rows."""
     return ast.unparse(keyword(call, "axis") or ast.Constant(0)) in ("1", "'columns'")
 
 

@@ -133,8 +133,7 @@ def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
     statements = found.statements
     start, end = text.span(statements[0])[0], text.span(statements[-1])[1]
     first = text.line_start(start)
-    rest = text.text[end : text.line_end(end)].strip()
-    if text.text[first:start] or (rest and not rest.startswith("#")) or any(map(is_long_text, walk(statements))):
+    if start > first or not text.stands_alone(start, end) or any(map(is_long_text, walk(statements))):
         return None
     keys = sorted(found.by)
     by = "" if not keys else ", by=" + json.dumps(keys if len(keys) > 1 else keys[0], ensure_ascii=False)

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frame_ends import End
-from nb_oomhelper.source.frame_kinds import Reader
-from nb_oomhelper.source.frame_methods import Kind, agg_of, keyword
+from nb_oomhelper.source.frame_kinds import Reader, kind_of
+from nb_oomhelper.source.frame_methods import agg_of, keyword
 from nb_oomhelper.source.frames_apart import agg_written, given_of, in_brackets
 from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.rows_apart import FUNCTION, is_quiet
 from nb_oomhelper.source.source_text import Edit, SourceText, UnwritableError
 from nb_oomhelper.source.table_reads import PLAIN, TableRead
-from nb_oomhelper.source.text_edits import with_argument
+from nb_oomhelper.source.text_edits import with_argument, with_edits
 from nb_oomhelper.source.tree import is_long_text, names_bound, names_in, reads_by_name, walk
 
 _PASSES = 6  # of the file, at most
@@ -88,12 +88,9 @@ def reads_apart(
 def _whole(text: SourceText, read: TableRead, writer: _Writer, rows: str) -> ReadsApart | None:
     if not 0 < writer.passes <= _PASSES:
         return None
-    edits = with_argument(text, read.call, f"chunksize={rows}")
-    start, end = text.span(read.node)
-    first, second = text.span(read.call)
-    call = text.edited(edits)[first : second + len(edits[0][2])]
+    call = with_edits(text, read.call, with_argument(text, read.call, f"chunksize={rows}"))
     written = f"def {writer.source[:-2]}():\n    return {call}"
-    return ReadsApart(gone=frozenset(writer.made()), edits=[(start, end, written), *writer.edits])
+    return ReadsApart(gone=frozenset(writer.made()), edits=[(*text.span(read.node), written), *writer.edits])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,7 +152,7 @@ class _Writer:
     def _move(self, node: ast.stmt) -> None:
         """A statement that gives rows for rows is done with each part; one that gives fewer is written in parts."""
         moved = len(self.reader.moved)
-        kind = self._kind_of(node.value)  # type: ignore[attr-defined]
+        kind = kind_of(self.reader, node.value)  # type: ignore[attr-defined]
         target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
         if kind == "fewer" and isinstance(target, ast.Name) and target.id != self.read.name:
             if len(self.reader.moved) > moved:
@@ -203,17 +200,15 @@ class _Writer:
         return node
 
     def _totaled(self, node: ast.expr, *, in_text: bool = False) -> str:
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or self._kind_of(node) != "total":
+        if (
+            not isinstance(node, ast.Call)
+            or not isinstance(node.func, ast.Attribute)
+            or kind_of(self.reader, node) != "total"
+        ):
             return ""
         if in_text and agg_of(node) is not None:
             raise UnfitError
         return self._in_parts(End(node=ast.Expr(node), value=node, total=True), in_text=in_text)
-
-    def _kind_of(self, node: ast.expr) -> Kind | None:
-        try:
-            return self.reader.read(node)
-        except UnfitError:
-            return None
 
     def _in_parts(self, end: End, *, in_text: bool = False) -> str:
         """The call, with what is done with each part before it."""
@@ -242,11 +237,9 @@ def _sets_outside(node: ast.stmt) -> bool:
 def _lines(writer: _Writer, node: ast.stmt) -> tuple[int, int]:
     """The lines that a statement has to itself."""
     start, end = writer.text.span(node)
-    first, last = writer.text.line_start(start), writer.text.line_end(end)
-    rest = writer.text.text[end:last].strip()
-    if writer.text.text[first:start] or (rest and not rest.startswith("#")):
+    if start > writer.text.line_start(start) or not writer.text.stands_alone(start, end):
         raise UnfitError
-    return first, last
+    return start, writer.text.line_end(end)
 
 
 def _counted(writer: _Writer, node: ast.expr) -> str:

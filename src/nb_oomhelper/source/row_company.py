@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
-from nb_oomhelper.source.tree import is_name, last_name, names_bound, names_in, root_name, walk
+from nb_oomhelper.source.tree import is_name, is_unpacked, last_name, names_bound, names_in, root_name, walk
 
 _OF_FORM = frozenset({"ndim", "dim", "dtype", "device", "is_cuda", "is_sparse"})
 _ASK_FORM = frozenset({"isinstance", "hasattr", "is_tensor", "callable", "type"})
@@ -217,7 +217,7 @@ def given_rows(
 
 def _given_rows(function: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call, rows: set[str]) -> set[str] | None:
     """The parameters to which a call gives rows, or what is computed of them; None where that cannot be told."""
-    if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
+    if is_unpacked(call):
         return None
     places = [one.arg for one in (*function.args.posonlyargs, *function.args.args) if one.arg not in ("self", "cls")]
     pairs = [*zip(places, call.args, strict=False), *((one.arg or "", one.value) for one in call.keywords)]

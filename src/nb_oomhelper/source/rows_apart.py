@@ -238,8 +238,7 @@ def _write(
     start, end = text.span(some[0])[0], text.span(some[-1])[1]
     first = text.line_start(start)
     indent = text.text[first:start]
-    rest = text.text[end : text.line_end(end)].strip()
-    if indent.strip() or (rest and not rest.startswith("#")) or FUNCTION in text.text:
+    if not text.stands_alone(start, end) or FUNCTION in text.text:
         return None
     bound = names_bound(some)
     last = some[-1]

@@ -137,6 +137,15 @@ class SourceText:
             return start, end + len(rest) - len(rest.lstrip()), ""
         return start, end if "#" in self.text[end:following] else following, ""
 
+    def stands_alone(self, start: int, end: int) -> bool:
+        """Tell whether code has its lines to itself, but for white space before it and a comment behind it.
+
+        Args:
+            start, end: Where it starts and ends.
+        """
+        rest = self.text[end : self.line_end(end)].strip()
+        return not self.text[self.line_start(start) : start].strip() and (not rest or rest.startswith("#"))
+
     def edited(self, edits: Sequence[Edit]) -> str:
         """Give the text with changes that do not overlap."""
         text = self.text

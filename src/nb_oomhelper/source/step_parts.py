@@ -250,7 +250,7 @@ def _written(text: SourceText, step: _Step, cut: list[str], taken: Collection[st
     if (
         indent.strip()
         or any(one in text.text or one in taken for one in (*parts, whole))
-        or not all(_stands_alone(text, *one) for one in gone)
+        or not all(text.stands_alone(*one) for one in gone)
     ):
         return []
     inner = [_with_parts(text, one, cut) for one in (step.model, step.loss) if one is not None]
@@ -267,11 +267,6 @@ def _written(text: SourceText, step: _Step, cut: list[str], taken: Collection[st
         lines.append(f"del {', '.join([*made, *parts, whole])}")
     removed = [(text.line_start(first), min(text.line_end(last) + 1, len(text.text)), "") for first, last in gone]
     return [*removed, (*text.span(step.backward), f"\n{indent}".join(lines))]
-
-
-def _stands_alone(text: SourceText, start: int, end: int) -> bool:
-    rest = text.text[end : text.line_end(end)].strip()
-    return not text.text[text.line_start(start) : start].strip() and (not rest or rest.startswith("#"))
 
 
 def _with_parts(text: SourceText, node: ast.Assign, cut: list[str]) -> str:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from nb_oomhelper.source.frame_methods import keyword, texts_of
+from nb_oomhelper.source.frame_methods import is_list_of_texts, keyword, texts_of
 from nb_oomhelper.source.tree import last_name, walk
 
 _COLUMNS = {"read_csv": "usecols", "read_table": "usecols", "read_parquet": "columns", "read_feather": "columns"}
@@ -120,9 +120,8 @@ def _named(read: TableRead) -> Iterator[ast.expr]:
 
 def _is_told(node: ast.expr) -> bool:
     """Whether columns are told by their names: `"day"`, `["day", "hour"]`; or by none: `True`, `0`, `None`."""
-    if isinstance(node, ast.List):
-        return len(texts_of(node)) == len(node.elts)
-    return isinstance(node, ast.Constant) and (type(node.value) in (str, bool) or node.value in (0, None))
+    plain = isinstance(node, ast.Constant) and (type(node.value) in (str, bool) or node.value in (0, None))
+    return plain or is_list_of_texts(node)
 
 
 def _index_of(read: TableRead) -> str | int | None:

@@ -122,9 +122,23 @@ def reads_by_name(body: Iterable[ast.AST]) -> bool:
     Args:
         body: The code.
     """
-    return any(isinstance(one, ast.Name) and one.id in _ALL_NAMES for one in walk(body)) or any(
+    return reads_all_names(body) or any(
         isinstance(one, ast.Call) and one.args and last_name(one.func) in _BY_TEXT for one in walk(body)
     )
+
+
+def reads_all_names(body: Iterable[ast.AST]) -> bool:
+    """Tell whether code may read all names at once: `locals()`, `eval(…)`.
+
+    Args:
+        body: The code.
+    """
+    return any(isinstance(one, ast.Name) and one.id in _ALL_NAMES for one in walk(body))
+
+
+def is_unpacked(call: ast.Call) -> bool:
+    """Tell whether it is not written out what a call is given: `f(*rows)`, `f(**options)`."""
+    return any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords)
 
 
 def changes_of(body: Iterable[ast.AST], name: str) -> list[ast.AST]:

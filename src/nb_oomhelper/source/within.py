@@ -24,8 +24,7 @@ def put_within(text: SourceText, some: Sequence[ast.stmt], header: str) -> list[
     """
     start, end = text.span(some[0])[0], text.span(some[-1])[1]
     indent = text.text[text.line_start(start) : start]
-    rest = text.text[end : text.line_end(end)].strip()
-    if indent.strip() or (rest and not rest.startswith("#")) or any(map(is_long_text, walk(some))):
+    if not text.stands_alone(start, end) or any(map(is_long_text, walk(some))):
         return []
     decorators: list[ast.expr] = getattr(some[0], "decorator_list", [])
     first = text.line_start(min([start, *(text.span(one)[0] for one in decorators)]))
