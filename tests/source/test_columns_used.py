@@ -158,3 +158,5 @@ def test_how_a_file_is_laid_out() -> None:
     assert of('pd.read_csv(path, header=0, names=["a", "b"])') == (",", 0, ("a", "b"), True)
     for call in ("path, header=None", "path, sep=None", 'path, sep="a+"', "path, skiprows=rows", "path, comment='/'"):
         assert of(f"pd.read_csv({call})") is None
+    for call in ("path, names=[first, second]", "path, names=[*names]", 'path, header=0, names=["a", prefix + "b"]'):
+        assert of(f"pd.read_csv({call})") is None

@@ -177,6 +177,8 @@ def layout_of(read: TableRead) -> Layout | None:
     }:
         return None
     names = keyword(read.call, "names")
+    if isinstance(names, ast.List) and not all(isinstance(one, ast.Constant) for one in names.elts):
+        return None
     given = {name: _constant(read, name) for name in ("sep", "delimiter", "skiprows", "header", "encoding")}
     if "?" in [*map(str, given.values())] or (given["header"] is not None and given["header"] != 0):
         return None
