@@ -12,9 +12,9 @@ import pytest
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.cell_source import read_cell
-from nb_oomhelper.remedies.places import Mistake, find_places
+from nb_oomhelper.remedies.places import find_places
 from nb_oomhelper.remedies.table_files import path_of, read_head
-from nb_oomhelper.remedies.tables_read import find_tables_in_parts, find_tables_read
+from nb_oomhelper.remedies.tables_read import find_tables_read
 from nb_oomhelper.source.table_reads import Layout
 from nb_oomhelper.source.text_edits import write_edits
 from tests.remedies.notebooks import written
@@ -33,11 +33,7 @@ LINES = "a,b,c,d,e\n" + '1,2.5,x,"long, and quoted",5\n' * 4000
 def _found(cell: str, path: Path, shortage: Shortage, line: int = 1) -> dict[str, tuple[str, int | None]]:
     """What is offered, by its kind: the changed cell, and what is explained."""
     read = replace(written(cell, line), paths={"path": str(path)})
-    places = find_places(read)
-    found: list[Mistake] = [
-        *find_tables_read(read, EVENT, shortage, places),
-        *find_tables_in_parts(read, EVENT, shortage, places),
-    ]
+    found = find_tables_read(read, EVENT, shortage, find_places(read))
     changed = {one.kind: (write_edits(one.place.text, one.edits), one.explains) for one in found}
     return {kind: ("" if one is None else one.source, explains) for kind, (one, explains) in changed.items()}
 
@@ -119,7 +115,8 @@ def test_a_name_that_something_else_has_is_left_alone(path: Path) -> None:
     cell = 'df = pd.read_csv(path)\nx = df.groupby("a").size()'
     for names in ({"df"}, {"read_df"}):
         read = replace(written(cell, 1), paths={"path": str(path)}, names=frozenset(names))
-        assert not list(find_tables_in_parts(read, EVENT, SHORTAGE, find_places(read)))
+        found = find_tables_read(read, EVENT, SHORTAGE, find_places(read))
+        assert "read_in_parts" not in {one.kind for one in found}
 
 
 @pytest.mark.parametrize(

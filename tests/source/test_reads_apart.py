@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from nb_oomhelper.source.reads_apart import can_be_parted, reads_apart
-from nb_oomhelper.source.table_reads import find_reads
+from nb_oomhelper.source.reads_apart import reads_apart
+from nb_oomhelper.source.table_reads import can_be_parted, find_reads
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 pytestmark = pytest.mark.plain

@@ -33,6 +33,11 @@ class TableFile:
     widths: Mapping[str, float]
     rows: int
 
+    @property
+    def row(self) -> float:
+        """Bytes that a row takes, about."""
+        return sum(self.widths.values())
+
     def bytes_of(self, columns: frozenset[str] | None = None) -> int:
         """Tell what a table takes in memory, about.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
@@ -13,10 +13,18 @@ from nb_oomhelper.remedies.table_files import TableFile, is_read_again, path_of,
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.call_sites import bound_names
 from nb_oomhelper.source.columns_used import columns_used
+from nb_oomhelper.source.frame_methods import keyword
 from nb_oomhelper.source.frame_words import makes_more
-from nb_oomhelper.source.reads_apart import can_be_parted, reads_apart
+from nb_oomhelper.source.reads_apart import reads_apart
 from nb_oomhelper.source.source_text import Edit
-from nb_oomhelper.source.table_reads import TableRead, columns_told, find_reads, layout_of, option_for_columns
+from nb_oomhelper.source.table_reads import (
+    TableRead,
+    can_be_parted,
+    columns_told,
+    find_reads,
+    layout_of,
+    option_for_columns,
+)
 from nb_oomhelper.source.text_edits import with_argument
 from nb_oomhelper.source.tree import names_bound, names_in, walk
 
@@ -28,7 +36,7 @@ _READ = 2  # times as much as a table has must be there while it is read
 
 
 def find_tables_read(written: Written, event: OomEvent, shortage: Shortage, places: list[Place]) -> Iterator[Mistake]:
-    """Find tables that are read from files with more columns than the cell uses.
+    """Find tables that are read from files with more columns than the cell uses; and one of which it makes little.
 
     Args:
         written: What the notebook's code says.
@@ -39,103 +47,65 @@ def find_tables_read(written: Written, event: OomEvent, shortage: Shortage, plac
     place = failed_cell(places)
     if place is None or event.backend != "host":
         return
-    edits, names, sizes = list[Edit](), list[str](), list[int | None]()
-    for read in find_reads(place.body):
-        found = None if written.is_read_by_functions(read.name) else _some_columns(written, place, read)
-        if found is not None:
-            edits += found[0]
-            names.append(read.name)
-            sizes.append(found[1])
-    if not edits or not any(
-        one.node.lineno <= (place.line or 0) for one in find_reads(place.body) if one.name in names
-    ):
-        return
-    yield Mistake(
-        kind="read_columns",
-        subject=", ".join(names),
-        place=place,
-        edits=edits,
-        explains=_saved(shortage, place, sizes),
-        in_cell=True,
-    )
+    found = find_reads(place.body)
+    begun = [one.name for one in found if one.node.lineno <= (place.line or 0)]
+    reads = [(one, _head_of(written, one)) for one in found] if begun else []
+    yield from _with_some_columns(written, shortage, place, reads, begun)
+    if len(begun) == 1:
+        yield from _in_parts(written, shortage, place, *reads[0])
 
 
-def find_tables_in_parts(
-    written: Written, event: OomEvent, shortage: Shortage, places: list[Place]
-) -> Iterator[Mistake]:
-    """Find a table that is read from a file, and of which the cell makes little: it can be read in parts.
-
-    Args:
-        written: What the notebook's code says.
-        event: What failed, with its phase.
-        shortage: What the cell needs, and what room there is.
-        places: Where it may be written.
-    """
-    place = failed_cell(places)
-    reads = [one for one in find_reads(place.body) if one.node.lineno <= (place.line or 0)] if place else []
-    if place is None or event.backend != "host" or len(reads) != 1 or not can_be_parted(reads[0]):
-        return
-    (read,) = reads
-    if not is_read_again(read.source, written.paths):
-        return
-    head = head_of(written, read)
-    rows = 0 if head is not None and not head.columns else _rows_of_part(head, shortage)
-    alike = {
-        name for name, (count, _) in written.rows.items() if count == getattr(written.frames.get(read.name), "rows", 0)
-    }
-    found = None
-    if rows and f"read_{read.name}" not in written.names:
-        found = reads_apart(place.text, read, rows, alike - {read.name}, written.function_named)
-    if found is not None and not written.misses(found.gone):
-        explains = None
-        if head is not None and shortage.needs is not None:
-            part = int(sum(head.widths.values()) * rows * _WORK)
-            explains = max(0, shortage.needs - max(part, shortage.needs // 2))  # what comes out, nobody has seen
-        yield Mistake(
-            kind="read_in_parts", subject=read.name, place=place, edits=found.edits, explains=explains, in_cell=True
-        )
-
-
-def _rows_of_part(head: TableFile | None, shortage: Shortage) -> int:
-    """How many rows fit, with what is made of them; 0 where it is known that too few do."""
-    if head is None or shortage.room is None:
-        return _ROWS[2]
-    size = sum(head.widths.values()) * _WORK
-    return next((rows for rows in _ROWS if rows * size <= shortage.room * _SHARE and rows < head.rows), 0)
-
-
-def head_of(written: Written, read: TableRead) -> TableFile | None:
-    """Read the beginning of the file that a table is read from; None where it cannot be.
-
-    Args:
-        written: What the notebook's code says.
-        read: The read.
-    """
+def _head_of(written: Written, read: TableRead) -> TableFile | None:
+    """The beginning of the file that a table is read from; None where it cannot be read."""
     layout, path = layout_of(read), path_of(read.source, written.paths)
     return None if layout is None or path is None else read_head(path, layout)
 
 
-def _some_columns(written: Written, place: Place, read: TableRead) -> tuple[list[Edit], int | None] | None:
+def _with_some_columns(
+    written: Written,
+    shortage: Shortage,
+    place: Place,
+    reads: list[tuple[TableRead, TableFile | None]],
+    begun: Collection[str],
+) -> Iterator[Mistake]:
+    """All tables that are read with too many columns, where the cell had come to one of that name."""
+    edits, names, sizes = list[Edit](), list[str](), list[int | None]()
+    for read, head in reads:
+        found = _some_columns(written, place, read, head)
+        if found is not None:
+            edits += found[0]
+            names.append(read.name)
+            sizes.append(found[1])
+    if not {*names} & {*begun}:
+        return
+    explains = _saved(shortage, place, sizes)
+    yield Mistake(
+        kind="read_columns", subject=", ".join(names), place=place, edits=edits, explains=explains, in_cell=True
+    )
+
+
+def _some_columns(
+    written: Written, place: Place, read: TableRead, head: TableFile | None
+) -> tuple[list[Edit], int | None] | None:
     """What makes a read give the columns that the cell uses, and what these take in memory."""
-    option, head = option_for_columns(read), head_of(written, read)
+    option = option_for_columns(read)
+    if not option or written.is_read_by_functions(read.name) or (head is not None and not head.columns):
+        return None
+    if head is None and keyword(read.call, "names") is not None:  # there may be more columns than names
+        return None
+    if not is_read_again(read.source, written.paths) or names_bound(read.after) & names_in(read.call):
+        return None
     known = () if head is None else head.columns
-    again = is_read_again(read.source, written.paths) and not names_bound(read.after) & names_in(read.call)
-    told = columns_told(read, known) if option and again else None
-    frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
-    if head is None and any(one.arg == "names" for one in read.call.keywords):  # there may be more columns than names
-        return None
-    if told is None or frame is None or (head is not None and not head.columns):
-        return None
-    used = columns_used(read.after, read.name, known, dir(frame))
-    if not used or (head is not None and not used | told <= {*known}):
+    told, frame = columns_told(read, known), getattr(sys.modules.get("pandas"), "DataFrame", None)
+    used = None if told is None or frame is None else columns_used(read.after, read.name, known, dir(frame))
+    if not used or told is None:
         return None
     used |= told
-    size = None if head is None else head.bytes_of(used)
-    if head is not None and head.bytes_of(used) > _WORTH * head.bytes_of():
+    if head is not None and (not used <= {*known} or head.bytes_of(used) > _WORTH * head.bytes_of()):
         return None
     order = [name for name in known if name in used] or sorted(used)
     edits = with_argument(place.text, read.call, f"{option}={json.dumps(order, ensure_ascii=False)}")
-    return (edits, size) if edits else None
+    return (edits, None if head is None else head.bytes_of(used)) if edits else None
 
 
 def _saved(shortage: Shortage, place: Place, sizes: list[int | None]) -> int | None:
@@ -146,3 +116,34 @@ def _saved(shortage: Shortage, place: Place, sizes: list[int | None]) -> int | N
     tables = {name for one in walk(place.body) for name in bound_names(one)}
     needed = sum(known) * (_READ + len(tables)) + WORTH_MENDING
     return max(0, shortage.needs - needed)
+
+
+def _in_parts(
+    written: Written, shortage: Shortage, place: Place, read: TableRead, head: TableFile | None
+) -> Iterator[Mistake]:
+    """The one table that the cell has read, where it makes little of it: it can be read in parts."""
+    if not can_be_parted(read) or not is_read_again(read.source, written.paths) or read.reader in written.names:
+        return
+    rows = _rows_of_part(head, shortage)
+    count = getattr(written.frames.get(read.name), "rows", 0)
+    alike = {name for name, (many, _) in written.rows.items() if many == count} - {read.name}
+    found = reads_apart(place.text, read, rows, alike, written.function_named) if rows else None
+    if found is None or written.misses(found.gone):
+        return
+    explains = None
+    if head is not None and shortage.needs is not None:
+        part = int(head.row * rows * _WORK)
+        explains = max(0, shortage.needs - max(part, shortage.needs // 2))  # what comes out, nobody has seen
+    yield Mistake(
+        kind="read_in_parts", subject=read.name, place=place, edits=found.edits, explains=explains, in_cell=True
+    )
+
+
+def _rows_of_part(head: TableFile | None, shortage: Shortage) -> int:
+    """How many rows fit, with what is made of them; 0 where it is known that too few do, or none can be told apart."""
+    if head is not None and not head.columns:
+        return 0
+    if head is None or shortage.room is None:
+        return _ROWS[2]
+    size = head.row * _WORK
+    return next((rows for rows in _ROWS if rows * size <= shortage.room * _SHARE and rows < head.rows), 0)

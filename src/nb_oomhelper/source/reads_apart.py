@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frame_ends import End
 from nb_oomhelper.source.frame_kinds import Reader, kind_of
-from nb_oomhelper.source.frame_methods import agg_of, keyword
+from nb_oomhelper.source.frame_methods import agg_of
 from nb_oomhelper.source.frames_apart import agg_written, given_of, in_brackets
 from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.rows_apart import FUNCTION, is_quiet
-from nb_oomhelper.source.source_text import Edit, SourceText, UnwritableError
-from nb_oomhelper.source.table_reads import PLAIN, TableRead
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.table_reads import TableRead
 from nb_oomhelper.source.text_edits import with_argument, with_edits
 from nb_oomhelper.source.tree import is_long_text, names_bound, names_in, reads_by_name, walk
 
@@ -67,29 +67,24 @@ def reads_apart(
     Returns:
         None where it cannot be written.
     """
-    name = f"read_{read.name}"
     if (
         FUNCTION in text.text
-        or name in text.text
+        or read.reader in text.text
         or reads_by_name(read.block)
         or any(map(is_long_text, walk(read.block)))
     ):
         return None
     reader = Reader(by=frozenset(), barred=barred, function=function, names={read.name: "rows"})
-    writer = _Writer(text=text, read=read, reader=reader, source=f"{name}()")
+    writer = _Writer(text=text, read=read, reader=reader)
     try:
         for node in read.after:
             writer.write(node)
-        return _whole(text, read, writer, f"{rows:_}")
-    except (UnfitError, UnwritableError, ValueError):
+    except (UnfitError, ValueError):
         return None
-
-
-def _whole(text: SourceText, read: TableRead, writer: _Writer, rows: str) -> ReadsApart | None:
     if not 0 < writer.passes <= _PASSES:
         return None
-    call = with_edits(text, read.call, with_argument(text, read.call, f"chunksize={rows}"))
-    written = f"def {writer.source[:-2]}():\n    return {call}"
+    call = with_edits(text, read.call, with_argument(text, read.call, f"chunksize={rows:_}"))
+    written = f"def {read.reader}():\n    return {call}"
     return ReadsApart(gone=frozenset(writer.made()), edits=[(*text.span(read.node), written), *writer.edits])
 
 
@@ -101,7 +96,6 @@ class _Writer:
         text: The source.
         read: The statement that reads the table.
         reader: Tells what code gives for a part of it.
-        source: What makes a new reader of the file.
         some: Statements that are done with each part.
         edits: The places that change.
         passes: How often the file is read.
@@ -111,11 +105,15 @@ class _Writer:
     text: SourceText
     read: TableRead
     reader: Reader
-    source: str
     some: list[ast.stmt] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     passes: int = 0
     node: ast.stmt = field(default_factory=ast.Pass)
+
+    @property
+    def source(self) -> str:
+        """What makes a new reader of the file."""
+        return f"{self.read.reader}()"
 
     def write(self, node: ast.stmt) -> None:
         """Write a statement.
@@ -261,19 +259,3 @@ def _counted(writer: _Writer, node: ast.expr) -> str:
 
 def _is_shape(writer: _Writer, node: ast.expr) -> bool:
     return isinstance(node, ast.Attribute) and ast.unparse(node) == f"{writer.read.name}.shape"
-
-
-def can_be_parted(read: TableRead) -> bool:
-    """Tell whether a file's parts say the same as the whole file, as far as the call tells.
-
-    Args:
-        read: The read.
-    """
-    if read.function not in ("read_csv", "read_table") or "category" in ast.unparse(read.call):
-        return False
-    if any(one.arg not in PLAIN | {"usecols"} or one.arg == "nrows" for one in read.call.keywords):
-        return False
-    engine, dates = keyword(read.call, "engine"), keyword(read.call, "parse_dates")
-    if engine is not None and ast.unparse(engine) not in ("'c'", "'python'"):
-        return False
-    return dates is None or keyword(read.call, "date_format") is not None  # which form they have is guessed otherwise

@@ -11,25 +11,13 @@ from nb_oomhelper.source.tree import last_name, walk
 
 _COLUMNS = {"read_csv": "usecols", "read_table": "usecols", "read_parquet": "columns", "read_feather": "columns"}
 _SEPARATORS = {"read_csv": ",", "read_table": "\t"}
-PLAIN = frozenset(
+_PLAIN = frozenset(  # arguments that say how values are read, of each by itself
     {"sep", "delimiter", "dtype", "encoding", "low_memory", "na_values", "keep_default_na", "engine", "thousands"}
-    | {
-        "decimal",
-        "quotechar",
-        "skiprows",
-        "nrows",
-        "converters",
-        "date_format",
-        "dayfirst",
-        "true_values",
-        "escapechar",
-    }
+    | {"decimal", "quotechar", "skiprows", "nrows", "converters", "date_format", "dayfirst", "true_values"}
     | {"false_values", "memory_map", "compression", "encoding_errors", "skipinitialspace", "dtype_backend", "comment"}
     | {"cache_dates", "header", "names", "index_col", "parse_dates", "na_filter", "float_precision", "quoting"}
-    | {"filepath_or_buffer", "infer_datetime_format", "skip_blank_lines", "storage_options"}
+    | {"filepath_or_buffer", "infer_datetime_format", "skip_blank_lines", "storage_options", "escapechar"}
 )
-"""Arguments that say how values are read, of each by itself."""
-
 _PLAIN_PARQUET = frozenset({"path", "engine", "dtype_backend", "storage_options", "filters", "filesystem"})
 
 
@@ -53,6 +41,11 @@ class TableRead:
     def function(self) -> str:
         """What is called: "read_csv"."""
         return last_name(self.call.func) or ""
+
+    @property
+    def reader(self) -> str:
+        """What a function is called that reads it in parts: "read_df"."""
+        return f"read_{self.name}"
 
     @property
     def after(self) -> list[ast.stmt]:
@@ -100,7 +93,7 @@ def option_for_columns(read: TableRead) -> str:
         read: The read.
     """
     option = _COLUMNS[read.function]
-    plain = PLAIN if option == "usecols" else _PLAIN_PARQUET
+    plain = _PLAIN if option == "usecols" else _PLAIN_PARQUET
     if not all(one.arg in plain for one in read.call.keywords) or any(
         isinstance(one, ast.Starred) for one in walk(read.call.args)
     ):
@@ -110,6 +103,22 @@ def option_for_columns(read: TableRead) -> str:
         keyword(read.call, "header") or ast.Constant(0), ast.Constant
     )  # one line names the columns
     return option if fit and all(map(_is_told, _named(read))) else ""
+
+
+def can_be_parted(read: TableRead) -> bool:
+    """Tell whether a file's parts say the same as the whole file, as far as the call tells.
+
+    Args:
+        read: The read.
+    """
+    if read.function not in _SEPARATORS or "category" in ast.unparse(read.call):
+        return False
+    if any(one.arg not in _PLAIN | {"usecols"} or one.arg == "nrows" for one in read.call.keywords):
+        return False
+    engine, dates = keyword(read.call, "engine"), keyword(read.call, "parse_dates")
+    if engine is not None and ast.unparse(engine) not in ("'c'", "'python'"):
+        return False
+    return dates is None or keyword(read.call, "date_format") is not None  # which form they have is guessed otherwise
 
 
 def _named(read: TableRead) -> Iterator[ast.expr]:
