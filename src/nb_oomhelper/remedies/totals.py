@@ -131,10 +131,8 @@ def _share(values: Any, name: str, *, of_mean: bool) -> Any:
     share = getattr(values, name)()
     if not of_mean or name != "sum":
         return share
-    if (
-        getattr(share, "ndim", 0) == 1 and getattr(values, "ndim", 0) == 2
-    ):  # whole numbers among others are added up first
-        whole = any(one.kind in "iu" for one in values.dtypes)
+    if getattr(share, "ndim", 0) == 1 and getattr(values, "ndim", 0) == 2:
+        whole = any(one.kind in "iu" for one in values.dtypes)  # among others they are added up first
         return values.mean() * values.count() if whole else share
     if getattr(share, "ndim", 0) == 2:
         large = [at for at, one in share.dtypes.items() if one.kind in "iu"]

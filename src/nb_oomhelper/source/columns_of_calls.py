@@ -23,19 +23,8 @@ Kind = Literal["other", "table", "groups"]
 """What a value is: nothing that has all columns; a table that has; or groups of such a table's rows."""
 
 _SAME = frozenset(  # a table with all columns; what they are given names none
-    {
-        "copy",
-        "head",
-        "tail",
-        "sample",
-        "sort_index",
-        "reset_index",
-        "fillna",
-        "round",
-        "ffill",
-        "bfill",
-        "convert_dtypes",
-    }
+    {"copy", "head", "tail", "sample", "sort_index", "reset_index", "fillna", "round", "ffill", "bfill"}
+    | {"convert_dtypes"}
 )
 _KEYED = {  # a table with all columns; by which argument they are told some
     "sort_values": "by",
@@ -226,13 +215,10 @@ def _rest(reader: Columns, call: ast.Call) -> Kind:
 
 def _merged(reader: Columns, call: ast.Call, first: ast.expr | None) -> Kind:
     """A table with another's columns beside its own; those that both have get other names."""
-    on = keyword(call, "on")
-    keys = [on] if on is not None else [keyword(call, "left_on")]
-    other = first or keyword(call, "right")
-    if other is None or keys == [None] or not reader.known or keyword(call, "suffixes") is not None:
+    key, other = keyword(call, "on") or keyword(call, "left_on"), first or keyword(call, "right")
+    if other is None or key is None or not reader.known or keyword(call, "suffixes") is not None:
         raise UnfitError
-    for one in keys:
-        _read_named(reader, one)
+    _read_named(reader, key)
     reader.others = True
     return "table"
 

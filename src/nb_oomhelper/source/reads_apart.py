@@ -245,16 +245,12 @@ def _counted(writer: _Writer, node: ast.expr) -> str:
     count = f"sum(map(len, {writer.source}))"
     if writer.read.name in names_bound(writer.some):
         return ""
-    if isinstance(node, ast.Subscript) and _is_shape(writer, node.value) and ast.unparse(node.slice) == "0":
-        writer.passes += 1
-        return count
-    if isinstance(node, ast.Call) and ast.unparse(node) == f"len({writer.read.name})":
-        writer.passes += 1
-        return count
-    if _is_shape(writer, node) and not writer.some:
-        writer.passes += 1
-        return f"({count}, next({writer.source}).shape[1])"
-    return ""
+    rows = isinstance(node, ast.Subscript) and _is_shape(writer, node.value) and ast.unparse(node.slice) == "0"
+    rows = rows or (isinstance(node, ast.Call) and ast.unparse(node) == f"len({writer.read.name})")
+    if not rows and (writer.some or not _is_shape(writer, node)):
+        return ""
+    writer.passes += 1
+    return count if rows else f"({count}, next({writer.source}).shape[1])"
 
 
 def _is_shape(writer: _Writer, node: ast.expr) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from nb_oomhelper.source.frame_methods import is_list_of_texts, keyword, texts_of
+from nb_oomhelper.source.frame_methods import is_list_of_texts, is_text, keyword, texts_of
 from nb_oomhelper.source.tree import last_name, walk
 
 _COLUMNS = {"read_csv": "usecols", "read_table": "usecols", "read_parquet": "columns", "read_feather": "columns"}
+_FORMS = frozenset({"comment", "compression", "quotechar"})  # with these lines are not read here
+_SAID = ("sep", "delimiter", "skiprows", "header", "encoding")  # how lines are read
 _SEPARATORS = {"read_csv": ",", "read_table": "\t"}
 _PLAIN = frozenset(  # arguments that say how values are read, of each by itself
     {"sep", "delimiter", "dtype", "encoding", "low_memory", "na_values", "keep_default_na", "engine", "thousands"}
@@ -98,10 +101,9 @@ def option_for_columns(read: TableRead) -> str:
         isinstance(one, ast.Starred) for one in walk(read.call.args)
     ):
         return ""
-    fit = not isinstance(keyword(read.call, "index_col"), ast.Constant) or _index_of(read) is not None
-    fit = fit and isinstance(
-        keyword(read.call, "header") or ast.Constant(0), ast.Constant
-    )  # one line names the columns
+    index, header = keyword(read.call, "index_col"), keyword(read.call, "header")
+    fit = not isinstance(index, ast.Constant) or is_text(index) or _is_first(index)
+    fit = fit and (header is None or isinstance(header, ast.Constant))  # one line names the columns
     return option if fit and all(map(_is_told, _named(read))) else ""
 
 
@@ -133,10 +135,9 @@ def _is_told(node: ast.expr) -> bool:
     return plain or is_list_of_texts(node)
 
 
-def _index_of(read: TableRead) -> str | int | None:
-    node = keyword(read.call, "index_col")
-    value = node.value if isinstance(node, ast.Constant) else None
-    return value if isinstance(value, str) or (type(value) is int and value == 0) else None
+def _is_first(node: ast.expr | None) -> bool:
+    """Whether it is told by its place that the first column is meant."""
+    return isinstance(node, ast.Constant) and type(node.value) is int and node.value == 0
 
 
 def columns_told(read: TableRead, header: Collection[str]) -> frozenset[str] | None:
@@ -147,7 +148,7 @@ def columns_told(read: TableRead, header: Collection[str]) -> frozenset[str] | N
         header: The file's columns, in their order; none where they are not known.
     """
     found = texts_of(keyword(read.call, "index_col")) | texts_of(keyword(read.call, "parse_dates"))
-    if isinstance(at := keyword(read.call, "index_col"), ast.Constant) and at.value == 0 and type(at.value) is int:
+    if _is_first(keyword(read.call, "index_col")):
         if not header:
             return None
         found |= {next(iter(header))}
@@ -179,39 +180,26 @@ def layout_of(read: TableRead) -> Layout | None:
     Args:
         read: The read.
     """
-    if read.function not in _SEPARATORS or {one.arg for one in read.call.keywords} & {
-        "comment",
-        "compression",
-        "quotechar",
-    }:
+    told = {one.arg or "": one.value for one in read.call.keywords}
+    if read.function not in _SEPARATORS or told.keys() & _FORMS:
         return None
-    names = keyword(read.call, "names")
-    if isinstance(names, ast.List) and not all(isinstance(one, ast.Constant) for one in names.elts):
+    names, said = told.get("names"), {name: told[name] for name in _SAID if name in told}
+    elements = names.elts if isinstance(names, ast.List) else []
+    if not all(isinstance(one, ast.Constant) for one in (*elements, *said.values())):
         return None
-    given = {name: _constant(read, name) for name in ("sep", "delimiter", "skiprows", "header", "encoding")}
-    if "?" in [*map(str, given.values())] or (given["header"] is not None and given["header"] != 0):
-        return None
-    told = [one for name in ("sep", "delimiter") if (one := keyword(read.call, name)) is not None]
-    separator = given["sep"] or given["delimiter"] if told else _SEPARATORS[read.function]
-    skipped = given["skiprows"] or 0
+    given: dict[str, Any] = {name: one.value for name, one in said.items()}  # type: ignore[attr-defined]
+    separator = given.get("sep") or given.get("delimiter")
+    separator = separator if given.keys() & {"sep", "delimiter"} else _SEPARATORS[read.function]
+    skipped = given.get("skiprows") or 0
+    header = given.get("header", 0 if names is None else None)
     if not isinstance(separator, str) or len(separator) != 1 or not isinstance(skipped, int):
         return None
-    none = keyword(read.call, "header")
-    without = (isinstance(none, ast.Constant) and none.value is None) or (names is not None and none is None)
-    own = tuple(one.value for one in names.elts) if isinstance(names, ast.List) else ()  # type: ignore[attr-defined]
-    if without and not own:
+    if header not in (0, None) or (header is None and not elements):
         return None
-    encoding = given["encoding"] if isinstance(given["encoding"], str) else "utf-8-sig"
     return Layout(
         separator=separator,
         skipped=skipped,
-        names=own,
-        has_header=not without,
-        encoding=encoding,
+        names=tuple(one.value for one in elements),  # type: ignore[attr-defined]
+        has_header=header is not None,
+        encoding=given["encoding"] if isinstance(given.get("encoding"), str) else "utf-8-sig",
     )
-
-
-def _constant(read: TableRead, name: str) -> object:
-    """What an argument says; None where it is not given, "?" where it is no constant."""
-    node = keyword(read.call, name)
-    return None if node is None else node.value if isinstance(node, ast.Constant) else "?"
