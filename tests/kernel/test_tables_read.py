@@ -57,7 +57,7 @@ def notebook(start_kernel: StartKernel, kernel_python: Path, tmp_path: Path) -> 
     """A kernel with a large file, and with little room."""
     kernel = start_kernel(kernel_python)
     if not kernel.can_import("pandas"):
-        pytest.skip("no pandas in this environment")
+        pytest.skip("pandas is not installed beside these packages")
     kernel.execute(f"import os\nos.chdir({str(tmp_path)!r})")
     kernel.execute(FILE, timeout=120)
     kernel.execute(LOAD)

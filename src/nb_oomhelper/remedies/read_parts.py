@@ -10,8 +10,7 @@ from typing import Any
 from nb_oomhelper.errors import RowsError, UsageError
 from nb_oomhelper.remedies.joined_rows import tuple_like
 from nb_oomhelper.remedies.joined_tables import arranged, is_of_pandas, is_same_but_for_kinds
-from nb_oomhelper.remedies.probing import attempt
-from nb_oomhelper.remedies.table_parts import FEW, Rows, Rowwise, Totaled, has_rows, is_table, told, tried
+from nb_oomhelper.remedies.table_parts import FEW, Rows, Rowwise, Totaled, check_seen, in_pieces, is_table, told, tried
 from nb_oomhelper.remedies.totals import Agg, Totals
 
 _FEWER = 16  # of so many rows one is tried, where totals are wanted
@@ -51,7 +50,7 @@ def _computed(work: Rowwise | Totaled, reader: Iterator[Any]) -> Any:
     if len(first) < FEW:
         raise UsageError(f"in_parts needs parts of {FEW} rows or more")
     kinds, ways, seen = _Kinds(work, first), None, False
-    made, index, count = list[Any](), list[Any](), 0
+    made, index = list[Any](), list[Any]()
     part: Any = first
     first = None
     while part is not None:
@@ -60,14 +59,12 @@ def _computed(work: Rowwise | Totaled, reader: Iterator[Any]) -> Any:
         if not seen and len(part) >= FEW:  # until it is seen how what comes out lies
             many = len(part) // _FEWER if isinstance(work, Totaled) else len(part)
             ways, seen = tried(work, Rows(part, []), [], few=FEW, many=many)
-        for one in _in_pieces(work, part):
-            made = work.put(made, one, count, 0, 0)
+        for one, _, _ in in_pieces(work, _copied(part), len(part), len(part)):
+            made = work.put(made, one)
             del one
-        count += len(part)
         part, second = second, None
         second = None if part is None else _next(reader)
-    if not seen and any(map(has_rows, made[1:])):
-        raise RowsError("of the rows that were tried, none came out: how they lie was not seen")
+    check_seen(made, seen=seen)
     if isinstance(work, Rowwise):
         made[:] = [kinds.as_read_whole(one) for one in made]
     whole = kinds.as_read_whole(work.end(made))
@@ -82,16 +79,9 @@ def _next(reader: Iterator[Any]) -> Any:
     return part
 
 
-def _in_pieces(work: Rowwise | Totaled, part: Any) -> Iterator[Any]:
-    """What comes out of a part of the file; where it runs out of memory, of smaller and smaller ones."""
-    done, size = 0, max(1, len(part))
-    while done < len(part):
-        made = attempt(told(work.part), [part.iloc[done : done + size].copy()], last=size == 1)
-        if made is None:
-            size = -(-size // 2)
-            continue
-        done += size
-        yield made[0]
+def _copied(table: Any) -> Callable[[int, int], Any]:
+    """Gives rows that a function may change, and then get once more."""
+    return lambda start, end: table.iloc[start:end].copy()
 
 
 class _Kinds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
@@ -44,21 +44,53 @@ def table_in_parts(function: Callable[..., Any], table: Any, parts: int, by: Seq
     if rows.count < few:
         return work.whole(table)
     ways, seen = tried(work, rows, by, few=few, many=2 * rows.count // max(1, parts))
-    done, size, made = 0, max(1, -(-rows.count // max(1, parts))), list[Any]()
-    while done < rows.count:
-        some = rows.part(done, done + size)
-        one = attempt(told(work.part), [some], last=size == 1)
-        if one is None:
-            size = -(-size // 2)
-            continue
-        made = work.put(made, one[0], done, len(some), len(table))
-        done += size
-        del one, some
-    if not seen and any(map(has_rows, made[1:])):
-        raise RowsError("of the rows that were tried, none came out: how they lie was not seen")
+    made = list[Any]()
+    for one, start, count in in_pieces(work, rows.part, rows.count, max(1, -(-rows.count // max(1, parts)))):
+        made = work.put(made, one, start, count, len(table))
+        del one
+    check_seen(made, seen=seen)
     whole = work.end(made)
     del made
     return arranged(whole, table, ways)
+
+
+def in_pieces(
+    work: Rowwise | Totaled, part: Callable[[int, int], Any], count: int, size: int
+) -> Iterator[tuple[Any, int, int]]:
+    """Give what comes out of one part after another; where it runs out of memory, of smaller and smaller ones.
+
+    Args:
+        work: What is done with them.
+        part: Gives the rows, or groups, from one on up to another.
+        count, size: How many there are, and how many a part has to begin with.
+
+    Returns:
+        What comes out, the first one that it is of, and how many rows these are.
+    """
+    done = 0
+    while done < count:
+        some = part(done, done + size)
+        made = attempt(told(work.part), [some], last=size == 1)
+        if made is None:
+            size = -(-size // 2)
+        else:
+            yield made[0], done, len(some)
+            done += size
+        del made, some
+
+
+def check_seen(made: Sequence[Any], *, seen: bool) -> None:
+    """See that no more came out than a sample had shown the order of.
+
+    Args:
+        made: What came out of the parts.
+        seen: Whether any rows came out of the sample.
+
+    Raises:
+        RowsError: None came out there, but of several parts.
+    """
+    if not seen and any(map(_has_rows, made[1:])):
+        raise RowsError("of the rows that were tried, none came out: how they lie was not seen")
 
 
 def told(part: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -98,13 +130,14 @@ class Rowwise:
         self._in_order = in_order
         self.in_own_order = False
 
-    def put(self, made: list[Any], part: Any, start: int, count: int, total: int) -> list[Any]:
+    def put(self, made: list[Any], part: Any, start: int = 0, count: int = 0, total: int = 0) -> list[Any]:
         """Put what comes out of a part behind what came before.
 
         Args:
             made: What came before.
             part: What comes out.
-            start, count, total: How many rows were done before, are done here, and there are in all.
+            start, count, total: How many rows were done before, are done here, and there are in all; of parts that do
+                not come in the order of the rows nobody asks.
         """
         if not self._in_order or type(part) is not sys.modules["numpy"].ndarray:
             made.append(part)
@@ -264,7 +297,7 @@ def tried(work: Rowwise | Totaled, rows: Rows, by: Sequence[str], *, few: int, m
         ways = ways if is_otherwise_known(ways) else None  # that rows lie as they came out may be so of these alone
     if ways is None or (drawn and by):
         raise RowsError(DEPEND)
-    return ways, total or has_rows(second)
+    return ways, total or _has_rows(second)
 
 
 def _put_together(work: Rowwise | Totaled, parts: list[Any], found: tuple[Any, Any]) -> Any:
@@ -275,10 +308,6 @@ def _put_together(work: Rowwise | Totaled, parts: list[Any], found: tuple[Any, A
     return work.end(made)
 
 
-def has_rows(made: Any) -> bool:
-    """Tell whether any rows have come out, of each thing that did.
-
-    Args:
-        made: What came out.
-    """
-    return all(map(has_rows, made)) if isinstance(made, tuple) else len(made) > 0
+def _has_rows(made: Any) -> bool:
+    """Whether any rows have come out, of each thing that did."""
+    return all(map(_has_rows, made)) if isinstance(made, tuple) else len(made) > 0
