@@ -188,6 +188,8 @@ def test_that_all_may_be_needed_is_seen(code: str) -> None:
         "d = cdist(x, y)\nscale_in_place(x)",
         "d = cdist(x, y)\nrng.shuffle(x)",
         "d = cdist(x, y)\nx.sort()",
+        "d = cdist(x, y)\nnp.fill_diagonal(x, 0)",
+        "d = cdist(x, y)\nfile.readinto(x)",
         "d = cdist(x, y)\nnp.multiply(x, 2, out=x)",
         "d = cdist(x, y)\nx.T[0] = 1",
         "d = tfidf.toarray()\ntfidf.data[:] = 1",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
+from nb_oomhelper.source.in_place import FUNCTIONS, METHODS
 from nb_oomhelper.source.tree import changes_of, is_name, last_name, names_bound, names_in, root_name, walk
 
-_IN_PLACE = frozenset({"sort", "partition", "fill", "put", "resize", "itemset", "setflags", "setfield", "byteswap"})
 _QUIET = frozenset({"print", "display"})
-_KEEPING = frozenset({"shuffle", "append", "extend", "copyto", "put", "place", "putmask"})  # or writing
+_KEEPING = frozenset({"append", "extend"})
 FORM = frozenset({"shape", "dtype", "ndim", "size", "nbytes"})
 """What is read of an array without its numbers."""
 _CALLED_ON = frozenset({"enumerate", "zip"})
@@ -109,7 +109,7 @@ def _is_masked(node: ast.Assign, names: Collection[str]) -> bool:
 def _is_sorted(body: Sequence[ast.stmt], names: Collection[str]) -> bool:
     """Whether a method is called that changes what it is of."""
     calls = [one.value for one in walk(body) if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call)]
-    methods = [one.func for one in calls if isinstance(one.func, ast.Attribute) and one.func.attr in _IN_PLACE]
+    methods = [one.func for one in calls if isinstance(one.func, ast.Attribute) and one.func.attr in METHODS]
     return any(root_name(one.value) in names for one in methods)
 
 
@@ -119,5 +119,5 @@ def _given_away(body: Sequence[ast.stmt]) -> Iterator[ast.expr]:
         call = one.value if isinstance(one, ast.Expr) else None
         if isinstance(call, ast.Call):
             name = last_name(call.func) or ""
-            if name in _KEEPING or (is_name(call.func, name) and name not in _QUIET):
+            if name in FUNCTIONS | _KEEPING or (is_name(call.func, name) and name not in _QUIET):
                 yield from (given for given in call.args if isinstance(given, ast.Name))

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from nb_oomhelper.source.in_place import is_in_place
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
     blocks_of,
@@ -164,8 +165,7 @@ def is_quiet(body: list[ast.stmt], given: Collection[str] = ()) -> bool:
 
 def _changes_outside(call: ast.Call, own: Collection[str]) -> bool:
     name = last_name(call.func) or ""
-    in_place = name.endswith("_") and not name.endswith("__")
-    if name not in _OUTSIDE and not in_place:
+    if name not in _OUTSIDE and not is_in_place(name):
         return False
     return not isinstance(call.func, ast.Attribute) or root_name(call.func) not in own
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
+from nb_oomhelper.source.in_place import is_in_place
+
 _ALL_NAMES = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get_ipython"})
 _OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
 _BY_TEXT = frozenset({"eval", "query", "evaluate", "sql", "execute", "sqldf", "ols", "glm", "dmatrix", "dmatrices"})
@@ -145,7 +147,7 @@ def _changes(node: ast.AST, name: str) -> bool:
     method = node.func if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
     if method is None or not is_name(method.value, name) or method.attr in ("requires_grad_", "retain_grad"):
         return False
-    return method.attr.endswith("_") and not method.attr.endswith("__")
+    return is_in_place(method.attr)
 
 
 def needs_error(node: ast.AST) -> bool:

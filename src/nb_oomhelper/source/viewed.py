@@ -7,33 +7,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.frame_methods import arguments
+from nb_oomhelper.source.in_place import FUNCTIONS, METHODS, is_in_place
 from nb_oomhelper.source.tree import last_name, names_bound, names_in, nodes_above, pairs, parents_of, walk
 from nb_oomhelper.source.view_forms import MAY_SHARE, TOLD, VIEWS, gives_view, root_shared
 
 _REDUCE = frozenset({"mean", "sum", "min", "max", "any", "all", "item", "numel", "stride"})
 _SEEN = frozenset({"len", "type", "id", "isinstance", "print", "display", "TensorDataset", "DataLoader"})
-_WRITE = frozenset(
-    {
-        "fill",
-        "sort",
-        "fill_diagonal",
-        "put_along_axis",
-        "readinto",
-        "readinto1",
-        "read_direct",
-        "recv_into",
-        "partition",
-        "put",
-        "itemset",
-        "resize",
-        "shuffle",
-        "copyto",
-        "place",
-        "putmask",
-        "byteswap",
-    }
-    | {"setflags", "nan_to_num_"}
-)
+_WRITE = METHODS | FUNCTIONS | {"nan_to_num_"}
 _SHARED_LOOPS = frozenset({"enumerate", "zip", "tqdm"})
 _OUT_AT = {"add": 2, "subtract": 2, "multiply": 2, "divide": 2, "true_divide": 2, "floor_divide": 2, "power": 2}
 _OUT_AT |= {"maximum": 2, "minimum": 2, "sqrt": 1, "exp": 1, "log": 1, "abs": 1, "negative": 1, "square": 1, "clip": 3}
@@ -220,7 +200,7 @@ class _Follower:
         if node.attr in TOLD | _REDUCE:
             self.uses.written |= isinstance(node.ctx, ast.Store)
             return
-        if node.attr in _WRITE or (called and node.attr.endswith("_") and not node.attr.endswith("__")):
+        if node.attr in _WRITE or (called and is_in_place(node.attr)):
             self.uses.written = True
         elif node.attr in VIEWS and not called:
             self._climb(node)
