@@ -211,6 +211,11 @@ def test_what_cannot_be_written_is_left(code: str) -> None:
     [
         ("if a:\n    d = cdist(x, y)\nx[3] = 1", 2),
         ("z = x\nd = cdist(x, y)\nz[7] = 0", 2),
+        ("z = x\nw = z\nd = cdist(x, y)\nw[7] = 0", 3),
+        ("z = x.reshape(-1)\nd = cdist(x, y)\nz[7] = 0", 2),
+        ("x = z[:5000]\nd = cdist(x, y)\nz[7] = 0", 2),
+        ("a, b = x.T\nd = cdist(x, y)\na[7] = 0", 2),
+        ("z = x.values\nd = cdist(x, y)\nz[7] = 0", 2),
         ("if a:\n    d = cdist(x, y)\nd[0] = 1", 2),
         ("for i in range(9):\n    if i:\n        d[0] = 1\n    d = cdist(x, y)", 4),
         ("def change():\n    d[0] = 1\nd = cdist(x, y)\nchange()", 3),

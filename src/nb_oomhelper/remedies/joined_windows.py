@@ -17,9 +17,9 @@ from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.frame_methods import arguments
 from nb_oomhelper.source.tree import is_at, last_name, walk
-from nb_oomhelper.source.view_forms import root_shared
+from nb_oomhelper.source.view_forms import named_alike, root_shared
 from nb_oomhelper.source.viewed import Uses, is_refilled, line_behind, uses_of
-from nb_oomhelper.source.windowed import Join, find_joins, named_alike, sources_of_windows
+from nb_oomhelper.source.windowed import Join, find_joins, sources_of_windows
 
 _TIMES = 2  # so much larger than the array the copy of its windows must be
 

@@ -17,6 +17,7 @@ from nb_oomhelper.source.tree import (
     last_name,
     names_bound,
     names_in,
+    names_reached,
     nodes_above,
     pairs,
     parents_of,
@@ -112,20 +113,8 @@ def computed_from(body: list[ast.stmt], names: Collection[str]) -> set[str]:
         body: The code.
         names: The names.
     """
-    found, before = {*names}, 0
-    while len(found) > before:
-        before = len(found)
-        for target, value in (pair for node in walk(body) for pair in _pairs(node)):
-            if names_in(value) & found:
-                found |= names_in(target)
-    return found
-
-
-def _pairs(node: ast.AST) -> list[tuple[ast.expr, ast.expr]]:
-    """As `pairs`; what is unpacked from one value, `n, width = x.shape`, is all made of it."""
-    found = list(pairs(node))
-    whole = [] if found or not isinstance(node, ast.Assign) else [(one, node.value) for one in node.targets]
-    return found or whole
+    made = (pair for node in walk(body) for pair in pairs(node, unpacked=True))
+    return names_reached(names, ((names_in(value), names_in(target)) for target, value in made))
 
 
 def joined_after(body: list[ast.stmt], line: int, names: Collection[str]) -> bool:

@@ -95,6 +95,20 @@ def names_in(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
+def names_reached(names: Iterable[str], links: Iterable[tuple[set[str], set[str]]]) -> set[str]:
+    """Give some names, and those that links lead to from them, one after another.
+
+    Args:
+        names: The names.
+        links: Each leads from any of the first names to all of the second.
+    """
+    found, links, before = {*names}, list(links), -1
+    while len(found) > before:
+        before = len(found)
+        found = found.union(*(ends for begins, ends in links if begins & found))
+    return found
+
+
 def names_bound(body: Iterable[ast.AST]) -> set[str]:
     """Give the names that some code binds, or deletes.
 
@@ -163,11 +177,12 @@ def needs_error(node: ast.AST) -> bool:
     )
 
 
-def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+def pairs(node: ast.AST, *, unpacked: bool = False) -> Iterator[tuple[ast.expr, ast.expr]]:
     """Give what a statement binds, one by one: `a, b = x, y` binds `a` to `x`, and `b` to `y`.
 
     Args:
         node: Any node.
+        unpacked: Give names that are unpacked from one value as well, all of them bound to it: `n, width = x.shape`.
     """
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         yield node.target, node.value
@@ -178,6 +193,8 @@ def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
             yield target, node.value
         elif isinstance(node.value, (ast.Tuple, ast.List)) and len(node.value.elts) == len(target.elts):
             yield from zip(target.elts, node.value.elts, strict=True)
+        elif unpacked:
+            yield target, node.value
 
 
 def made_alike(node: ast.expr) -> ast.expr | None:
