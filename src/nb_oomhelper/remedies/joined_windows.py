@@ -16,7 +16,7 @@ from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.frame_methods import arguments
-from nb_oomhelper.source.tree import is_at, last_name, walk
+from nb_oomhelper.source.tree import is_at, last_name, parameters_of, walk
 from nb_oomhelper.source.view_forms import named_alike, root_shared
 from nb_oomhelper.source.viewed import Uses, is_refilled, line_behind, uses_of
 from nb_oomhelper.source.windowed import Join, find_joins, sources_of_windows
@@ -138,7 +138,7 @@ def _writes(written: Written, name: str) -> bool:
     for one in written.definitions:
         function = written.function(one) if one.name == name else None
         if function is not None:
-            given = {part.arg for part in ast.walk(function[1].args) if isinstance(part, ast.arg)} - {"self", "cls"}
+            given = parameters_of(function[1]) - {"self", "cls"}
             if uses_of(function[1].body, names=given).written:
                 return True
     return False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nb_oomhelper.source.in_place import is_in_place
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
+    LOOPS,
     blocks_of,
     changes_of,
     is_at,
@@ -30,7 +31,6 @@ FUNCTION = "of_rows"
 
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "column_stack"})
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _OUTSIDE = frozenset(
     {"append", "appendleft", "extend", "add", "update", "insert", "pop", "remove", "clear", "setdefault", "put", "push"}
     | {"sort", "reverse", "shuffle", "fill", "copyto", "setattr", "setflags", "resize"}
@@ -170,7 +170,7 @@ def find_statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int
     for block in blocks_of(body):
         for at, node in enumerate(block):
             if is_at(node, line) and not hasattr(node, "body"):
-                return block, at, [one for one in nodes_above(node, parents) if isinstance(one, _LOOPS)]
+                return block, at, [one for one in nodes_above(node, parents) if isinstance(one, LOOPS)]
     return None
 
 

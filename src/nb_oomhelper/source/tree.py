@@ -11,6 +11,9 @@ _ALL_NAMES = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get
 _OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
 _BY_TEXT = frozenset({"eval", "query", "evaluate", "sql", "execute", "sqldf", "ols", "glm", "dmatrix", "dmatrices"})
 
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+"""Statements that run what is in them again and again."""
+
 
 def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Give all nodes of some statements."""
@@ -93,6 +96,15 @@ def names_in(node: ast.AST) -> set[str]:
         node: The code.
     """
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """Give the names of a function's parameters, "self" among them.
+
+    Args:
+        function: The function.
+    """
+    return {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
 
 
 def names_reached(names: Iterable[str], links: Iterable[tuple[set[str], set[str]]]) -> set[str]:

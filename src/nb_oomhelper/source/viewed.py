@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nb_oomhelper.source.frame_methods import arguments
 from nb_oomhelper.source.in_place import FUNCTIONS, METHODS, is_in_place
-from nb_oomhelper.source.tree import last_name, names_bound, names_in, nodes_above, pairs, parents_of, walk
+from nb_oomhelper.source.tree import LOOPS, last_name, names_bound, names_in, nodes_above, pairs, parents_of, walk
 from nb_oomhelper.source.view_forms import MAY_SHARE, TOLD, VIEWS, gives_view, root_shared
 
 _REDUCE = frozenset({"mean", "sum", "min", "max", "any", "all", "item", "numel", "stride"})
@@ -17,8 +17,7 @@ _WRITE = METHODS | FUNCTIONS | {"nan_to_num_"}
 _SHARED_LOOPS = frozenset({"enumerate", "zip", "tqdm"})
 _OUT_AT = {"add": 2, "subtract": 2, "multiply": 2, "divide": 2, "true_divide": 2, "floor_divide": 2, "power": 2}
 _OUT_AT |= {"maximum": 2, "minimum": 2, "sqrt": 1, "exp": 1, "log": 1, "abs": 1, "negative": 1, "square": 1, "clip": 3}
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
-_REPEATS = (*_LOOPS, ast.ListComp, ast.GeneratorExp)
+_REPEATS = (*LOOPS, ast.ListComp, ast.GeneratorExp)
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ def is_refilled(body: list[ast.stmt], node: ast.expr, names: Collection[str]) ->
         names: Names of the array.
     """
     for loop in nodes_above(node, parents_of(walk(body))):
-        if isinstance(loop, _LOOPS):
+        if isinstance(loop, LOOPS):
             kept = {*names} - names_bound(loop.body)
             calls = [one.value for one in walk(loop.body) if isinstance(one, ast.Expr)]
             calls = [one for one in calls if isinstance(one, ast.Call) and last_name(one.func) not in _SEEN | TOLD]
@@ -97,7 +96,7 @@ def is_refilled(body: list[ast.stmt], node: ast.expr, names: Collection[str]) ->
 
 
 def _line_behind(above: list[ast.stmt]) -> int:
-    loops = [one for one in above if isinstance(one, _LOOPS)]
+    loops = [one for one in above if isinstance(one, LOOPS)]
     return loops[-1].lineno if loops else (above[0].end_lineno or 0) + 1 if above else 0
 
 
