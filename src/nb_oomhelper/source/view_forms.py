@@ -62,8 +62,10 @@ def named_alike(body: Sequence[ast.stmt], names: Collection[str], *, of_frames: 
         of_frames: An array may be the same as the table that it was taken from, too: `data = table.values`.
     """
     bound = [pair for node in walk(body) for pair in pairs(node, unpacked=True)]
-    shared = [(target, value) for target, value in bound if of_frames or not OF_FRAMES & _words(value)]
-    same = [{root, *names_bound([target])} for target, value in shared if (root := root_shared(value))]
+    shared = [(target, value, root) for target, value in bound if (root := root_shared(value))]
+    same = [
+        {root, *names_bound([target])} for target, value, root in shared if of_frames or not OF_FRAMES & _words(value)
+    ]
     return names_reached(names, zip(same, same, strict=True))
 
 

@@ -49,9 +49,7 @@ def find_joins(text: SourceText, body: list[ast.stmt], even: Collection[str] = (
         even: Names of whole numbers at equal steps.
     """
     for node in walk(body):
-        if not isinstance(node, ast.Call) or ast.unparse(node.func) not in _JOINS or len(node.args) != 1:
-            continue
-        if {one.arg for one in node.keywords} - {"dtype"}:
+        if not isinstance(node, ast.Call) or not _is_join(node):
             continue
         parts = node.args[0]
         path = ast.unparse(parts) if is_path(parts) else _sliced(parts, body, even)
@@ -60,6 +58,11 @@ def find_joins(text: SourceText, body: list[ast.stmt], even: Collection[str] = (
             bracket = text.token_from(end)
             edits = [(start, start, "nb_oomhelper.windows("), (bracket.start, bracket.end, ", ")]
             yield Join(call=node, path=path, listed=is_path(parts), edits=edits)
+
+
+def _is_join(call: ast.Call) -> bool:
+    of_one = len(call.args) == 1 and is_path(call.func) and ast.unparse(call.func) in _JOINS
+    return of_one and {one.arg for one in call.keywords} <= {"dtype"}
 
 
 def sources_of_windows(body: list[ast.stmt], join: Join) -> set[str]:
