@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import functools
-import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.remedies.arrays import bytes_of
 from nb_oomhelper.remedies.definitions import Definition
-from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
@@ -55,31 +53,25 @@ def find_windows(written: Written, event: OomEvent, places: list[Place]) -> Iter
 
 
 def _joins(written: Written, place: Place) -> list[Join]:
-    known = {**written.kept, **written.kept_in(place.definition)}
-    even = {name for name, kept in known.items() if kept.even}
-    return [] if place.line is None else list(find_joins(place.text, place.body, even))
+    if place.line is None:
+        return []
+    even = {name for name, kept in written.known_in(place.definition).items() if kept.even}
+    return list(find_joins(place.text, place.body, even))
 
 
 def _size(written: Written, event: OomEvent, place: Place, join: Join) -> int | None:
     """Bytes of the copy; None where nothing tells that it is one of windows that overlap."""
-    kept = {**written.kept, **written.kept_in(place.definition)}.get(join.path)
+    kept = written.known_in(place.definition).get(join.path)
     if kept is None:
         return None
     if join.listed:
         fits = kept.windows is not None and join.keeps(kept.windows[1]) and event.backend in (kept.size or {})
         return kept.windows[0] if kept.windows is not None and fits else None
-    whole, copied = _bytes(kept), event.requested
+    whole, copied = None if kept.shape is None else bytes_of(kept.shape, kept.dtype), event.requested
     here = kept.element is not None and kept.element.on_device == (event.backend != "host")
     if not here or whole is None or copied is None or not join.keeps(kept.dtype):
         return None
     return copied if copied >= _TIMES * whole else None
-
-
-def _bytes(kept: Kept) -> int | None:
-    """Bytes of an array or a tensor, by its form."""
-    bits = re.search(r"\d+$", kept.dtype)
-    item = 1 if kept.dtype.endswith("bool") else None if bits is None else int(bits[0]) // 8
-    return None if item is None or kept.shape is None else item * math.prod(kept.shape)
 
 
 @dataclass(slots=True)
