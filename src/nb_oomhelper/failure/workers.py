@@ -12,6 +12,7 @@ from nb_oomhelper.records.event import Remote, Worker
 
 _READ = 20_000  # characters of a text
 _MOST = 8  # workers that are named
+_BEFORE_LINE = re.compile(r"^\(\w[^()]{0,80}\bpid=(?P<pid>\d{1,9})(?:, ip=(?P<host>[\w.:]{1,60}))?")
 # What the programs print of their workers. Groups are `id`, `pid` and `host`.
 _TEXTS: dict[Remote, tuple[re.Pattern[str], ...]] = {
     "ray": (
@@ -22,9 +23,9 @@ _TEXTS: dict[Remote, tuple[re.Pattern[str], ...]] = {
             r"actor_id: (?P<id>\w{1,60})\s{1,9}pid: (?P<pid>\d{1,9})[^:]{1,20}:[^:]{1,90}\sip: (?P<host>[\w.]{1,60})"
         ),
         re.compile(r"on the node \(IP: (?P<host>[\w.:]{1,60}), ID: .{1,250}?\bpid=(?P<pid>\d{1,9})", re.DOTALL),
-        re.compile(r"^\(\w[^()]{0,80}\bpid=(?P<pid>\d{1,9})(?:, ip=(?P<host>[\w.:]{1,60}))?"),  # before a line
+        _BEFORE_LINE,
     ),
-    "other": (re.compile(r"^\(\w[^()]{0,80}\bpid=(?P<pid>\d{1,9})"),),
+    "other": (_BEFORE_LINE,),
     "ipyparallel": (re.compile(r"\[(?:Engine )?(?P<id>\d{1,6})[:\]]"),),
     "dask": (
         re.compile(r"last worker that attempt\w{0,2} to run the task was (?P<id>\w{1,20}://[\w.:\[\]-]{1,80}\w)"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from typing import Any
 
@@ -22,3 +24,14 @@ def form_of(thing: object) -> dict[str, Any]:
     """Give the shape and the dtype of an array or a tensor, as `Kept` has them."""
     of: Any = sys.modules["torch"]._C.TensorBase if is_tensor(thing) else type(thing)
     return {"shape": tuple(of.shape.__get__(thing)), "dtype": str(of.dtype.__get__(thing))}
+
+
+def bytes_of(shape: tuple[int, ...], dtype: str) -> int | None:
+    """Give the bytes of an array or a tensor of some form; None where the dtype's name does not tell.
+
+    Args:
+        shape, dtype: As of `form_of`.
+    """
+    bits = re.search(r"\d+$", dtype)
+    item = 1 if dtype.endswith("bool") else None if bits is None else int(bits[0]) // 8
+    return None if item is None else item * math.prod(shape)

@@ -10,14 +10,13 @@ from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.tree import is_at, last_name, walk
+from nb_oomhelper.source.tree import LOOPS, is_at, last_name, walk
 
 _WORTH_SAYING = 1 << 20  # bytes of an autograd graph
 _TRAINS = frozenset({".backward", ".zero_grad", ".train_step", ".training_step"})
 _WITHOUT_GRAD = frozenset({"no_grad", "inference_mode"})
 _ANSWERS = frozenset({".generate", ".evaluate", ".predict"})
 _BOTH = frozenset({"forward", "__call__", "__init__"})
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _TRAINS_HERE = frozenset({"backward", "zero_grad", "manual_backward", "train_on_batch", "grad"})
 
@@ -75,14 +74,14 @@ def _way(written: Written) -> Iterator[tuple[list[ast.stmt], int]]:
 
 
 def _innermost(body: list[ast.stmt], line: int) -> ast.For | ast.AsyncFor | ast.While | None:
-    around = [one for one in walk(body) if isinstance(one, _LOOPS) and is_at(one, line)]
+    around = [one for one in walk(body) if isinstance(one, LOOPS) and is_at(one, line)]
     return max(around, key=lambda one: one.lineno, default=None)
 
 
 def _goes_back(block: list[ast.stmt], line: int) -> bool:
     """Whether a block trains, beside the loops and functions in it that were not running."""
     for node in block:
-        other = isinstance(node, (*_LOOPS, ast.FunctionDef, ast.ClassDef))
+        other = isinstance(node, (*LOOPS, ast.FunctionDef, ast.ClassDef))
         if other and not is_at(node, line):
             continue
         inner = [getattr(node, name, None) for name in ("body", "orelse", "finalbody", "handlers")]

@@ -230,7 +230,7 @@ def _retained(written: Written, event: OomEvent, places: list[Place]) -> Iterato
 
 def _with_graph(written: Written, place: Place) -> set[str]:
     """What has a graph, by path, as the code of a place knows it."""
-    known = {**written.kept, **written.kept_in(place.definition)}
+    known = written.known_in(place.definition)
     return {path for path, kept in known.items() if kept.element is not None and kept.element.has("graph", "number")}
 
 

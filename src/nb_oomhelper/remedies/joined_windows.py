@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import ast
 import functools
-import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.remedies.arrays import bytes_of
 from nb_oomhelper.remedies.definitions import Definition
-from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.frame_methods import arguments
-from nb_oomhelper.source.tree import is_at, last_name, walk
-from nb_oomhelper.source.view_forms import root_shared
-from nb_oomhelper.source.viewed import Uses, is_refilled, line_behind, uses_of
-from nb_oomhelper.source.windowed import Join, find_joins, named_alike, sources_of_windows
+from nb_oomhelper.source.tree import is_at, last_name, parameters_of, walk
+from nb_oomhelper.source.view_forms import named_alike, root_shared
+from nb_oomhelper.source.viewed import Code, Uses
+from nb_oomhelper.source.windowed import Join, find_joins, sources_of_windows
 
 _TIMES = 2  # so much larger than the array the copy of its windows must be
 
@@ -36,8 +34,10 @@ def find_windows(written: Written, event: OomEvent, places: list[Place]) -> Iter
         found = [(one, _size(written, event, place, one)) for one in _joins(written, place)]
         some = [(one, size) for one, size in found if size is not None and size >= WORTH_MENDING]
         here = [(one, size) for one, size in some if is_at(one.call, place.line or 0)]
+        if not here:
+            continue
         ends = [_end_of(written, places, place, one) for one, _ in some]
-        if not here or any(end.written for end in ends):
+        if any(end.written for end in ends):
             continue
         first, _ = here[0]
         yield Mistake(
@@ -53,31 +53,25 @@ def find_windows(written: Written, event: OomEvent, places: list[Place]) -> Iter
 
 
 def _joins(written: Written, place: Place) -> list[Join]:
-    known = {**written.kept, **written.kept_in(place.definition)}
-    even = {name for name, kept in known.items() if kept.even}
-    return [] if place.line is None else list(find_joins(place.text, place.body, even))
+    if place.line is None:
+        return []
+    even = {name for name, kept in written.known_in(place.definition).items() if kept.even}
+    return list(find_joins(place.text, place.body, even))
 
 
 def _size(written: Written, event: OomEvent, place: Place, join: Join) -> int | None:
     """Bytes of the copy; None where nothing tells that it is one of windows that overlap."""
-    kept = {**written.kept, **written.kept_in(place.definition)}.get(join.path)
+    kept = written.known_in(place.definition).get(join.path)
     if kept is None:
         return None
     if join.listed:
         fits = kept.windows is not None and join.keeps(kept.windows[1]) and event.backend in (kept.size or {})
         return kept.windows[0] if kept.windows is not None and fits else None
-    whole, copied = _bytes(kept), event.requested
+    whole, copied = None if kept.shape is None else bytes_of(kept.shape, kept.dtype), event.requested
     here = kept.element is not None and kept.element.on_device == (event.backend != "host")
     if not here or whole is None or copied is None or not join.keeps(kept.dtype):
         return None
     return copied if copied >= _TIMES * whole else None
-
-
-def _bytes(kept: Kept) -> int | None:
-    """Bytes of an array or a tensor, by its form."""
-    bits = re.search(r"\d+$", kept.dtype)
-    item = 1 if kept.dtype.endswith("bool") else None if bits is None else int(bits[0]) // 8
-    return None if item is None or kept.shape is None else item * math.prod(kept.shape)
 
 
 @dataclass(slots=True)
@@ -96,23 +90,24 @@ class _End:
 
 def _end_of(written: Written, places: Sequence[Place], place: Place, join: Join) -> _End:
     """Follow a view through the function in which it is made, and through those that have called it, up to the cell."""
-    follow, end = functools.partial(uses_of, writes=functools.partial(_writes, written)), _End()
-    uses = end.note(follow(place.body, join.call))
-    sources = sources_of_windows(place.body, join)
-    end.written |= follow(place.body, names=sources, line=line_behind(place.body, join.call)).written
-    end.written |= is_refilled(place.body, join.call, sources - {join.path})
+    writes, end = functools.cache(functools.partial(_writes, written)), _End()
+    code, sources = Code(place.body, writes), sources_of_windows(place.body, join)
+    uses = end.note(code.uses_of(join.call))
+    end.written |= code.uses_of(names=sources, line=code.line_behind(join.call)).written
+    end.written |= code.is_refilled(join.call, sources - {join.path})
     parts, attributes, called = uses.returned, uses.attributes, place
     for outer in _callers(written, places, place):
         calls = [] if called.definition is None else _calls_of(outer, called.definition)
         end.copied |= not calls
-        found = [end.note(follow(outer.body, call, part=part)) for call in calls for part in parts]
+        code = Code(outer.body, writes)
+        found = [end.note(code.uses_of(call, part=part)) for call in calls for part in parts]
         for call in calls:
-            behind = line_behind(outer.body, call)
-            found.append(end.note(follow(outer.body, names={f".{one}" for one in attributes}, line=behind)))
+            behind = code.line_behind(call)
+            found.append(end.note(code.uses_of(names={f".{one}" for one in attributes}, line=behind)))
             given = {root_shared(one) for one in arguments(call)} - {""}
             alike = named_alike(outer.body, given)
-            end.written |= follow(outer.body, names=alike, line=behind).written
-            end.written |= is_refilled(outer.body, call, alike)
+            end.written |= code.uses_of(names=alike, line=behind).written
+            end.written |= code.is_refilled(call, alike)
         parts = set[int | None]().union(*(one.returned for one in found))
         attributes = attributes.union(*(one.attributes for one in found))
         called = outer
@@ -138,8 +133,8 @@ def _writes(written: Written, name: str) -> bool:
     for one in written.definitions:
         function = written.function(one) if one.name == name else None
         if function is not None:
-            given = {part.arg for part in ast.walk(function[1].args) if isinstance(part, ast.arg)} - {"self", "cls"}
-            if uses_of(function[1].body, names=given).written:
+            given = parameters_of(function[1]) - {"self", "cls"}
+            if Code(function[1].body).uses_of(names=given).written:
                 return True
     return False
 
@@ -148,4 +143,4 @@ def _writes_attribute(written: Written, place: Place, name: str) -> bool:
     """Whether another method of the object writes into what is kept there."""
     owner = "" if place.definition is None else place.definition.owner
     methods = [written.function(one) for one in written.definitions if owner and one.owner == owner]
-    return any(one is not None and uses_of(one[1].body, names=[f".{name}"]).written for one in methods)
+    return any(one is not None and Code(one[1].body).uses_of(names=[f".{name}"]).written for one in methods)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.arrays import bytes_of
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import letting_go
@@ -42,7 +42,8 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
         size: int | None = held.freed_after_release(frozenset[int]().union(*map(held.named, names)))
     else:
         kept = written.kept_in(place.definition)
-        sizes = {name: _size(what.shape, what.dtype) for name, what in kept.items() if what.shape is not None}
+        shapes = {name: (what.shape, what.dtype) for name, what in kept.items() if what.shape is not None}
+        sizes = {name: bytes_of(*form) or math.prod(form[0]) for name, form in shapes.items()}  # a byte each, or more
         names = [name for name in names if sizes.get(name, worth) >= WORTH_MENDING]  # nobody knows what tables take
         size = None if names and not set(names) <= sizes.keys() else sum(sizes[name] for name in names)
         if size is None and held.freed_by(held.of_failures()) < worth:  # all that the functions keep is less
@@ -59,11 +60,6 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
             in_cell=True,
             partly=letting_go.more_to_come(place.body, place.line or 0),
         )
-
-
-def _size(shape: tuple[int, ...], dtype: str) -> int:
-    bits = re.search(r"(\d+)$", dtype)
-    return math.prod(shape) * (int(bits[1]) // 8 if bits else 1)
 
 
 def _unread(written: Written, held: Holdings, places: list[Place], worth: int) -> Iterator[Mistake]:

@@ -14,10 +14,10 @@ from nb_oomhelper.remedies.demand_items import changed, is_view, taken, with_dia
 from nb_oomhelper.remedies.demand_source import Source, as_now, see_rows
 from nb_oomhelper.remedies.demand_views import FIXED, IN_USE, Views
 from nb_oomhelper.remedies.demanded import Demanded, WholeError, demanded
+from nb_oomhelper.source.in_place import METHODS
 
 _FEW = 8  # rows: fewer are not worth it
 _SMALL = 16 << 20  # bytes: what is smaller is made as it is, and so much is tried
-_IN_PLACE = frozenset({"sort", "partition", "fill", "put", "resize", "itemset", "setflags", "setfield", "byteswap"})
 _CUT_OUT = frozenset({"diagonal", "diag", "real", "imag"})  # functions that give what shares memory with an array
 
 
@@ -163,7 +163,7 @@ class OnDemand:
 
     def __getattr__(self, name: str) -> Any:
         numpy = sys.modules["numpy"]
-        if name.startswith("_") or name in _IN_PLACE or not hasattr(numpy.ndarray, name):
+        if name.startswith("_") or name in METHODS or not hasattr(numpy.ndarray, name):
             known = hasattr(numpy.ndarray, name)
             raise AttributeError(FIXED if known else f"an array that is computed on demand has no {name!r}", name=name)
         return partial(_method, self, name) if callable(getattr(numpy.ndarray, name)) else getattr(_whole(self), name)

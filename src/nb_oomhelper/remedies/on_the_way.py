@@ -14,12 +14,11 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import binds, find_kept, is_free, is_keeper, last_of, root_of
 from nb_oomhelper.source.cures import Function, statement_at, words_in
 from nb_oomhelper.source.to_host import ELSEWHERE
-from nb_oomhelper.source.tree import is_at, last_name, nodes_above, parents_of, walk
+from nb_oomhelper.source.tree import LOOPS, is_at, last_name, nodes_above, parents_of, walk
 
 _MUCH = 64 << 20  # bytes that are collected
 _MOST = 40  # definitions; of a notebook that has as many, some were not read
 MAKING = frozenset({"__init__", "__new__", "__post_init__"})
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 _PUTS = frozenset({"append", "appendleft", "extend", "insert", "add"})
 _STEPS = frozenset({"split", "chunk", "batched", "array_split", "DataLoader"})
@@ -213,7 +212,7 @@ def _grows(body: list[ast.stmt], path: str, *, called: bool = False) -> bool:
         if _is_fixed(put, parents, path):
             continue
         above = list(nodes_above(put, parents))
-        loops = [one for one in above if isinstance(one, _LOOPS)]
+        loops = [one for one in above if isinstance(one, LOOPS)]
         inner = next((one for one in above if isinstance(one, Function)), None)
         own = body if inner is None else inner.body
         outlives = (called or inner is not None) and not ("." not in path and binds(own, root_of(path)))

@@ -58,7 +58,7 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
 
 def _whole(written: Written, place: Place, rows: int) -> set[str]:
     """Names of lists and pandas' tables with so many rows."""
-    kept = {**written.kept, **written.kept_in(place.definition)}
+    kept = written.known_in(place.definition)
     lists = {name for name, one in kept.items() if one.items == rows}
     return lists | {name for name, (count, _) in written.rows.items() if count == rows and name not in kept}
 

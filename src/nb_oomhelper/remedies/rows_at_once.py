@@ -26,7 +26,7 @@ from nb_oomhelper.source.row_company import (
 )
 from nb_oomhelper.source.row_neighbors import takes_neighbors
 from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, joined_after, rows_apart
-from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
+from nb_oomhelper.source.tree import is_at, last_name, parameters_of, reads_by_name, walk
 
 _FEW = 16  # rows: fewer are no data
 _VIEWS = frozenset({"unsqueeze", "expand", "view", "reshape", "permute", "transpose", "to", "float", "type"})
@@ -165,7 +165,7 @@ def _is_apart(written: Written, node: ast.stmt, rows: set[str], tables: Collecti
     mixed = models_in(written) - models_in(written, apart=True)
     functions = _reached(written, node)
     for function in functions:
-        given = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
+        given = parameters_of(function)
         if cures.goes_back(function, own) or joins_rows(function, draws=False) or not is_quiet(function.body, given):
             return False
         of_rows = computed_from(function.body, given_rows(function, [(node, rows), *_with_rows(functions)]))
@@ -184,8 +184,7 @@ def _keeps_company(body: Sequence[ast.AST], rows: set[str], tables: Collection[s
 def _with_rows(functions: list[cures.Function]) -> Iterator[tuple[ast.AST, set[str]]]:
     """Functions with the names in them that may stand for rows."""
     for one in functions:
-        given = {part.arg for part in ast.walk(one.args) if isinstance(part, ast.arg)}
-        yield one, computed_from(one.body, given - {"self", "cls"})
+        yield one, computed_from(one.body, parameters_of(one) - {"self", "cls"})
 
 
 def _reached(written: Written, node: ast.stmt) -> list[cures.Function]:

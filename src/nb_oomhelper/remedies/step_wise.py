@@ -73,7 +73,7 @@ def _in_parts(written: Written, place: Place, *, flat: bool) -> Iterator[tuple[s
         return
     kept = written.kept_in(place.definition)
     own = {name for name in bound_in(place.text.tree, place.body) if f"{name}._modules" not in kept}
-    losses = {name: kind for name, kind in _mean_losses({**written.kept, **kept}).items() if name not in own}
+    losses = {name: kind for name, kind in _mean_losses(written.known_in(place.definition)).items() if name not in own}
     models = models_in(written, apart=True) - losses.keys() - own  # a loss is a module, too
     read = frozenset[str]() if place.definition else _read_by_functions(written, place)
     shapes = {path: one.shape for path, one in kept.items() if one.shape and _is_data(one)}

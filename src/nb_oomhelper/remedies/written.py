@@ -133,6 +133,10 @@ class Written:
         """Give what the local names of a function on the way keep; for None, of the cell itself, what variables do."""
         return self.kept if definition is None else self.local.get((definition.file, definition.line), {})
 
+    def known_in(self, definition: Definition | None) -> Mapping[str, Kept]:
+        """Give what a function on the way finds under names, as `kept_in`: its own, and the notebook's beside them."""
+        return {**self.kept, **self.kept_in(definition)}
+
     def step_of(self, definition: Definition) -> Step | None:
         """The call of a function that was running; None where it was not."""
         steps = (one for one in self.steps if one.function)

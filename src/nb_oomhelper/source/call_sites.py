@@ -15,12 +15,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 
-from nb_oomhelper.source.tree import is_at, last_name
+from nb_oomhelper.source.tree import LOOPS, is_at, last_name
 
 _LARGEST = 1_000_000  # characters of a source; a real cell has some thousands
 _TIMED = ("<timed exec>", "<timed eval>")  # %time and %%time compile under these names what they were given
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -227,7 +226,7 @@ def find_obstacle(site: Site, calls: Collection[str]) -> str | None:
     reasons = {
         "function": any(isinstance(node, _FUNCTIONS) for node in (*around, *site.above)),
         "comprehension": any(isinstance(node, _COMPREHENSIONS) for node in site.above),
-        "loop": any(isinstance(node, _LOOPS) for node in around),
+        "loop": any(isinstance(node, LOOPS) for node in around),
         "block": any(hasattr(node, "body") for node in around if not isinstance(node, ast.Module)),
         "await": any(isinstance(node, ast.Await) for node in inside),
         "several": sum(isinstance(node, ast.Call) and last_name(node.func) in calls for node in inside) > 1,

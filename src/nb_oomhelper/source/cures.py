@@ -16,7 +16,7 @@ from nb_oomhelper.source.collecting import binds
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
 from nb_oomhelper.source.text_edits import Changed, write_edits
-from nb_oomhelper.source.tree import last_name, reads_by_name, walk
+from nb_oomhelper.source.tree import last_name, parameters_of, reads_by_name, walk
 
 CureKind = Literal[
     "append_item",
@@ -261,8 +261,8 @@ def reads_global(node: Function, name: str) -> bool:
         node: The function.
         name: The name.
     """
-    arguments = {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
-    return name not in arguments and not binds(node.body, name) and any(_reads(one, name) for one in node.body)
+    bound = name in parameters_of(node) or binds(node.body, name)
+    return not bound and any(_reads(one, name) for one in node.body)
 
 
 def _is_float(node: ast.expr) -> bool:

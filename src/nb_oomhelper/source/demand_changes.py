@@ -5,13 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
-from nb_oomhelper.source.tree import changes_of, is_name, last_name, names_bound, names_in, root_name, walk
+from nb_oomhelper.source.in_place import FUNCTIONS, METHODS
+from nb_oomhelper.source.tree import changes_of, is_name, last_name, names_in, root_name, walk
 
-_IN_PLACE = frozenset({"sort", "partition", "fill", "put", "resize", "itemset", "setflags", "setfield", "byteswap"})
 _QUIET = frozenset({"print", "display"})
-_KEEPING = frozenset({"shuffle", "append", "extend", "copyto", "put", "place", "putmask"})  # or writing
-FORM = frozenset({"shape", "dtype", "ndim", "size", "nbytes"})
-"""What is read of an array without its numbers."""
+_KEEPING = frozenset({"append", "extend"})
 _CALLED_ON = frozenset({"enumerate", "zip"})
 
 
@@ -25,18 +23,6 @@ def is_changed(body: Sequence[ast.stmt], names: Collection[str]) -> bool:
     masked = {one.targets[0] for one in walk(body) if isinstance(one, ast.Assign) and _is_masked(one, names)}
     stored = [one for one in walk(body) if isinstance(one, ast.Subscript) and not isinstance(one.ctx, ast.Load)]
     return any(root_name(one) in names and one not in masked for one in stored) or _is_sorted(body, names)
-
-
-def alike(body: Sequence[ast.stmt], names: Collection[str]) -> set[str]:
-    """Give names with those that stand for the same, or for a part of it: `z = x`, `z = x[3]`.
-
-    Args:
-        body: All of the code.
-        names: The names.
-    """
-    bound = [one for one in walk(body) if isinstance(one, ast.Assign) and root_name(one.value) in names]
-    bound = [one for one in bound if not any(getattr(part, "attr", "") in FORM for part in ast.walk(one.value))]
-    return {*names, *names_bound(target for one in bound for target in one.targets)}
 
 
 def is_disturbed(body: Sequence[ast.stmt], names: Collection[str]) -> bool:
@@ -109,7 +95,7 @@ def _is_masked(node: ast.Assign, names: Collection[str]) -> bool:
 def _is_sorted(body: Sequence[ast.stmt], names: Collection[str]) -> bool:
     """Whether a method is called that changes what it is of."""
     calls = [one.value for one in walk(body) if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call)]
-    methods = [one.func for one in calls if isinstance(one.func, ast.Attribute) and one.func.attr in _IN_PLACE]
+    methods = [one.func for one in calls if isinstance(one.func, ast.Attribute) and one.func.attr in METHODS]
     return any(root_name(one.value) in names for one in methods)
 
 
@@ -119,5 +105,5 @@ def _given_away(body: Sequence[ast.stmt]) -> Iterator[ast.expr]:
         call = one.value if isinstance(one, ast.Expr) else None
         if isinstance(call, ast.Call):
             name = last_name(call.func) or ""
-            if name in _KEEPING or (is_name(call.func, name) and name not in _QUIET):
+            if name in FUNCTIONS | _KEEPING or (is_name(call.func, name) and name not in _QUIET):
                 yield from (given for given in call.args if isinstance(given, ast.Name))

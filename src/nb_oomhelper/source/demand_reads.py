@@ -6,9 +6,10 @@ import ast
 from collections.abc import Callable, Iterable, Sequence
 
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.demand_changes import FORM, is_changed, is_disturbed, is_written_after, views_of
+from nb_oomhelper.source.demand_changes import is_changed, is_disturbed, is_written_after, views_of
 from nb_oomhelper.source.row_calls import REDUCING, is_module
 from nb_oomhelper.source.tree import last_name, names_bound, names_in, parents_of, root_name, walk
+from nb_oomhelper.source.view_forms import FORM
 
 LITTLE = REDUCING - {"norm", "logsumexp", "prod"} | {"diagonal", "trace", "nonzero", "argwhere"}
 """Methods, and functions of NumPy's, that make little of such an array."""

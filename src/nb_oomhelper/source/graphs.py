@@ -9,10 +9,9 @@ from typing import Literal
 from nb_oomhelper.source.bindings import BACKWARD, LIBRARIES, bindings, sent_back
 from nb_oomhelper.source.collecting import REDUCTIONS, is_free
 from nb_oomhelper.source.element import Element
-from nb_oomhelper.source.tree import last_name, names_in, nodes_above, parents_of, walk
+from nb_oomhelper.source.tree import LOOPS, last_name, names_in, nodes_above, parents_of, walk
 
 GraphKind = Literal["graph", "number"]
-LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _WITHOUT = frozenset({"no_grad", "inference_mode", "set_grad_enabled"})
 _KEEP = frozenset(
     {"view", "reshape", "squeeze", "unsqueeze", "flatten", "permute", "transpose", "contiguous", "clone", "to", "cuda"}

@@ -5,7 +5,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
-from nb_oomhelper.source.tree import is_name, is_unpacked, last_name, names_bound, names_in, root_name, walk
+from nb_oomhelper.source.tree import (
+    is_name,
+    is_unpacked,
+    last_name,
+    names_bound,
+    names_in,
+    parameters_of,
+    root_name,
+    walk,
+)
 
 _OF_FORM = frozenset({"ndim", "dim", "dtype", "device", "is_cuda", "is_sparse"})
 _ASK_FORM = frozenset({"isinstance", "hasattr", "is_tensor", "callable", "type"})
@@ -201,7 +210,7 @@ def given_rows(
         function: The function.
         callers: Code that may call it, with the names in it that stand for rows.
     """
-    names = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)} - {"self", "cls"}
+    names = parameters_of(function) - {"self", "cls"}
     mentions = [
         (one, rows)
         for node, rows in callers

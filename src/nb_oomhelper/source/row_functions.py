@@ -11,7 +11,7 @@ from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.row_sources import Rows, UnfitError, shape_of
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import SourceText
-from nb_oomhelper.source.tree import names_bound, names_in
+from nb_oomhelper.source.tree import names_bound, names_in, parameters_of
 
 _DEEPEST = 3  # functions within each other
 
@@ -89,7 +89,7 @@ def bound_in(tree: ast.AST, body: list[ast.stmt]) -> set[str]:
         body: The statements.
     """
     functions = [one for one in ast.walk(tree) if isinstance(one, Function) and one.body is body]
-    arguments = {arg.arg for one in functions for arg in ast.walk(one.args) if isinstance(arg, ast.arg)}
+    arguments = set[str]().union(*map(parameters_of, functions))
     return arguments | names_bound(body)
 
 

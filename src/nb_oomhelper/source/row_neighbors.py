@@ -32,10 +32,9 @@ def _steps(body: Sequence[ast.AST]) -> Iterator[tuple[str, str]]:
     """The numbers that loops count, each with what is added from one to the next: "" of one after another."""
     for node in walk(body):
         if isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.target, ast.Name):
-            counts = isinstance(node.iter, ast.Call) and last_name(node.iter.func) in _COUNTS
-            given = node.iter.args if isinstance(node.iter, ast.Call) and counts else None
-            if given is not None:
-                yield node.target.id, ast.unparse(given[2]) if len(given) == 3 else ""
+            over = node.iter
+            if isinstance(over, ast.Call) and last_name(over.func) in _COUNTS:
+                yield node.target.id, ast.unparse(over.args[2]) if len(over.args) == 3 else ""
 
 
 def _goes_by(index: ast.expr, step: str) -> bool:

@@ -7,8 +7,10 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from nb_oomhelper.source.in_place import is_in_place
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
+    LOOPS,
     blocks_of,
     changes_of,
     is_at,
@@ -16,6 +18,7 @@ from nb_oomhelper.source.tree import (
     last_name,
     names_bound,
     names_in,
+    names_reached,
     nodes_above,
     pairs,
     parents_of,
@@ -28,7 +31,6 @@ FUNCTION = "of_rows"
 
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "column_stack"})
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _OUTSIDE = frozenset(
     {"append", "appendleft", "extend", "add", "update", "insert", "pop", "remove", "clear", "setdefault", "put", "push"}
     | {"sort", "reverse", "shuffle", "fill", "copyto", "setattr", "setflags", "resize"}
@@ -111,20 +113,8 @@ def computed_from(body: list[ast.stmt], names: Collection[str]) -> set[str]:
         body: The code.
         names: The names.
     """
-    found, before = {*names}, 0
-    while len(found) > before:
-        before = len(found)
-        for target, value in (pair for node in walk(body) for pair in _pairs(node)):
-            if names_in(value) & found:
-                found |= names_in(target)
-    return found
-
-
-def _pairs(node: ast.AST) -> list[tuple[ast.expr, ast.expr]]:
-    """As `pairs`; what is unpacked from one value, `n, width = x.shape`, is all made of it."""
-    found = list(pairs(node))
-    whole = [] if found or not isinstance(node, ast.Assign) else [(one, node.value) for one in node.targets]
-    return found or whole
+    made = (pair for node in walk(body) for pair in pairs(node, unpacked=True))
+    return names_reached(names, ((names_in(value), names_in(target)) for target, value in made))
 
 
 def joined_after(body: list[ast.stmt], line: int, names: Collection[str]) -> bool:
@@ -164,8 +154,7 @@ def is_quiet(body: list[ast.stmt], given: Collection[str] = ()) -> bool:
 
 def _changes_outside(call: ast.Call, own: Collection[str]) -> bool:
     name = last_name(call.func) or ""
-    in_place = name.endswith("_") and not name.endswith("__")
-    if name not in _OUTSIDE and not in_place:
+    if name not in _OUTSIDE and not is_in_place(name):
         return False
     return not isinstance(call.func, ast.Attribute) or root_name(call.func) not in own
 
@@ -181,7 +170,7 @@ def find_statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int
     for block in blocks_of(body):
         for at, node in enumerate(block):
             if is_at(node, line) and not hasattr(node, "body"):
-                return block, at, [one for one in nodes_above(node, parents) if isinstance(one, _LOOPS)]
+                return block, at, [one for one in nodes_above(node, parents) if isinstance(one, LOOPS)]
     return None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.demand_changes import alike, is_changed, is_disturbed
+from nb_oomhelper.source.demand_changes import is_changed, is_disturbed
 from nb_oomhelper.source.demand_reads import Reads
 from nb_oomhelper.source.row_calls import PAIRS
 from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in
@@ -21,6 +21,7 @@ from nb_oomhelper.source.rows_apart import find_statement
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import with_edits
 from nb_oomhelper.source.tree import last_name, names_bound, names_in, reads_by_name, walk
+from nb_oomhelper.source.view_forms import named_alike
 
 PART = "part"
 """What the numbers of the rows that are computed at a time are called."""
@@ -119,8 +120,10 @@ def rows_on_demand(text: SourceText, body: list[ast.stmt], line: int, known: Kno
         if others & older:  # made anew in each turn, of what the last one made
             continue
         written = _written(text, own, node, known.without(target.id), made)  # type: ignore[arg-type]
-        if written is not None and is_disturbed(_after(body, node, loops), alike(body, others) - {target.id}):
-            continue
+        if written is not None:
+            read = named_alike(body, others, of_frames=True) - {target.id}
+            if is_disturbed(_after(body, node, loops), read):
+                continue
         known = known.without(target.id)
         if written is not None:
             known = known.with_array(target.id, written.shape)

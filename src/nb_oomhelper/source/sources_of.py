@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from nb_oomhelper.source.tree import blocks_of, is_at, names_bound, nodes_above, parents_of, walk
-
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+from nb_oomhelper.source.tree import LOOPS, blocks_of, is_at, names_bound, nodes_above, parents_of, walk
 
 
 def sources_of(body: list[ast.stmt], line: int) -> list[ast.AST] | None:
@@ -28,7 +26,7 @@ def sources_of(body: list[ast.stmt], line: int) -> list[ast.AST] | None:
     if statement is None:
         return None
     parents = parents_of(walk(body))
-    loops = [one for one in nodes_above(statement, parents) if isinstance(one, _LOOPS)]
+    loops = [one for one in nodes_above(statement, parents) if isinstance(one, LOOPS)]
     found: list[ast.AST] = [statement, *map(_header, loops)]
     todo = [(name, line) for node in found for name in _read(node)]
     met = set(todo)
@@ -53,7 +51,7 @@ def _bindings(body: list[ast.stmt], name: str, before: int, loops: Sequence[ast.
     earlier = [node for node in all_of_it if node.lineno < before]
     last = [max(earlier, key=lambda one: one.lineno)] if earlier else []
     again = [node for loop in loops for node in walk([loop]) if node in all_of_it and node.lineno >= before]
-    return [_header(node) if isinstance(node, _LOOPS) else node for node in (*last, *again)]
+    return [_header(node) if isinstance(node, LOOPS) else node for node in (*last, *again)]
 
 
 def _read(node: ast.AST) -> set[str]:

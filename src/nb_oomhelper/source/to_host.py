@@ -18,6 +18,7 @@ from nb_oomhelper.source.flows import counters, numbers_in
 from nb_oomhelper.source.meeting import JOINS, READS, is_picked, meets_others
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
+    LOOPS,
     changes_of,
     is_at,
     is_name,
@@ -32,7 +33,7 @@ from nb_oomhelper.source.tree import (
 _PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
 _VIEWS = frozenset({"items", "values", "keys"})
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
-_LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.DictComp, ast.GeneratorExp)
+_LOOPS = (*LOOPS, ast.ListComp, ast.DictComp, ast.GeneratorExp)
 ELSEWHERE = frozenset({"cpu", "numpy", "tolist", "item"})
 
 

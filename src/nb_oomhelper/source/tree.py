@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
+from nb_oomhelper.source.in_place import is_in_place
+
 _ALL_NAMES = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get_ipython"})
 _OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
 _BY_TEXT = frozenset({"eval", "query", "evaluate", "sql", "execute", "sqldf", "ols", "glm", "dmatrix", "dmatrices"})
+
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+"""Statements that run what is in them again and again."""
 
 
 def walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -93,6 +98,29 @@ def names_in(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
+def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """Give the names of a function's parameters, "self" among them.
+
+    Args:
+        function: The function.
+    """
+    return {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
+
+
+def names_reached(names: Iterable[str], links: Iterable[tuple[set[str], set[str]]]) -> set[str]:
+    """Give some names, and those that links lead to from them, one after another.
+
+    Args:
+        names: The names.
+        links: Each leads from any of the first names to all of the second.
+    """
+    found, links, before = {*names}, list(links), -1
+    while len(found) > before:
+        before = len(found)
+        found = found.union(*(ends for begins, ends in links if begins & found))
+    return found
+
+
 def names_bound(body: Iterable[ast.AST]) -> set[str]:
     """Give the names that some code binds, or deletes.
 
@@ -159,7 +187,7 @@ def _changes(node: ast.AST, name: str) -> bool:
     method = node.func if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
     if method is None or not is_name(method.value, name) or method.attr in ("requires_grad_", "retain_grad"):
         return False
-    return method.attr.endswith("_") and not method.attr.endswith("__")
+    return is_in_place(method.attr)
 
 
 def needs_error(node: ast.AST) -> bool:
@@ -175,11 +203,12 @@ def needs_error(node: ast.AST) -> bool:
     )
 
 
-def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+def pairs(node: ast.AST, *, unpacked: bool = False) -> Iterator[tuple[ast.expr, ast.expr]]:
     """Give what a statement binds, one by one: `a, b = x, y` binds `a` to `x`, and `b` to `y`.
 
     Args:
         node: Any node.
+        unpacked: Give names that are unpacked from one value as well, all of them bound to it: `n, width = x.shape`.
     """
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         yield node.target, node.value
@@ -190,6 +219,8 @@ def pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
             yield target, node.value
         elif isinstance(node.value, (ast.Tuple, ast.List)) and len(node.value.elts) == len(target.elts):
             yield from zip(target.elts, node.value.elts, strict=True)
+        elif unpacked:
+            yield target, node.value
 
 
 def made_alike(node: ast.expr) -> ast.expr | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection, Sequence
 
-from nb_oomhelper.source.tree import is_path, last_name
+from nb_oomhelper.source.tree import is_path, last_name, names_bound, names_reached, pairs, walk
 
-TOLD = frozenset({"shape", "ndim", "dtype", "size", "nbytes", "itemsize", "device", "dim"})
+FORM = frozenset({"shape", "dtype", "ndim", "size", "nbytes"})
+"""What is read of an array of NumPy's without its numbers."""
+
+TOLD = FORM | {"itemsize", "device", "dim"}
 TOLD |= {"append", "extend", "clear"}  # of the list that had its name before
 """What tells something of an array, and gives none of its values."""
 
@@ -16,7 +20,6 @@ VIEWS = frozenset(
 )
 """What gives a view."""
 
-_FORMS = frozenset({"reshape"})
 MAY_SHARE = frozenset(
     {"reshape", "ravel", "flatten", "view", "asarray", "asanyarray", "ascontiguousarray", "as_tensor", "contiguous"}
     | {"to_numpy", "numpy", "detach", "cpu", "cuda", "to", "float", "double", "long", "int", "requires_grad_"}
@@ -24,6 +27,9 @@ MAY_SHARE = frozenset(
     | {"atleast_2d", "atleast_3d", "rollaxis"}
 )
 """What gives the same values, copied or not: their form alone would tell."""
+
+OF_FRAMES = frozenset({"values", "iloc", "loc", "to_numpy"})
+"""Those of pandas' tables, which mostly copy them."""
 
 _MODULES = frozenset({"np", "numpy", "torch"})
 
@@ -47,6 +53,26 @@ def root_shared(node: ast.expr) -> str:
     return node.id
 
 
+def named_alike(body: Sequence[ast.stmt], names: Collection[str], *, of_frames: bool = False) -> set[str]:
+    """Give names, and those that may stand for the same arrays: `data = series`, `flat = data.reshape(-1)`.
+
+    Args:
+        body: The statements that bind them.
+        names: The names.
+        of_frames: An array may be the same as the table that it was taken from, too: `data = table.values`.
+    """
+    bound = [pair for node in walk(body) for pair in pairs(node, unpacked=True)]
+    shared = [(target, value, root) for target, value in bound if (root := root_shared(value))]
+    same = [
+        {root, *names_bound([target])} for target, value, root in shared if of_frames or not OF_FRAMES & _words(value)
+    ]
+    return names_reached(names, zip(same, same, strict=True))
+
+
+def _words(node: ast.expr) -> set[str]:
+    return {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+
+
 def gives_view(name: str, args: list[ast.expr]) -> bool:
     """Whether a function or a method gives the same values in another form, and copies none.
 
@@ -54,7 +80,7 @@ def gives_view(name: str, args: list[ast.expr]) -> bool:
         name: Its name.
         args: What it is given beside the array.
     """
-    if name not in _FORMS | {"view"}:
+    if name not in ("reshape", "view"):
         return name in VIEWS
     sizes = args[0].elts if len(args) == 1 and isinstance(args[0], (ast.Tuple, ast.List)) else args
     told = [ast.unparse(one.slice) for one in sizes if isinstance(one, ast.Subscript)]

@@ -7,38 +7,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.frame_methods import arguments
-from nb_oomhelper.source.tree import last_name, names_bound, names_in, nodes_above, pairs, parents_of, walk
+from nb_oomhelper.source.in_place import FUNCTIONS, METHODS, is_in_place
+from nb_oomhelper.source.tree import LOOPS, last_name, names_bound, names_in, nodes_above, pairs, parents_of, walk
 from nb_oomhelper.source.view_forms import MAY_SHARE, TOLD, VIEWS, gives_view, root_shared
 
 _REDUCE = frozenset({"mean", "sum", "min", "max", "any", "all", "item", "numel", "stride"})
 _SEEN = frozenset({"len", "type", "id", "isinstance", "print", "display", "TensorDataset", "DataLoader"})
-_WRITE = frozenset(
-    {
-        "fill",
-        "sort",
-        "fill_diagonal",
-        "put_along_axis",
-        "readinto",
-        "readinto1",
-        "read_direct",
-        "recv_into",
-        "partition",
-        "put",
-        "itemset",
-        "resize",
-        "shuffle",
-        "copyto",
-        "place",
-        "putmask",
-        "byteswap",
-    }
-    | {"setflags", "nan_to_num_"}
-)
+_WRITE = METHODS | FUNCTIONS | {"nan_to_num_"}
 _SHARED_LOOPS = frozenset({"enumerate", "zip", "tqdm"})
 _OUT_AT = {"add": 2, "subtract": 2, "multiply": 2, "divide": 2, "true_divide": 2, "floor_divide": 2, "power": 2}
 _OUT_AT |= {"maximum": 2, "minimum": 2, "sqrt": 1, "exp": 1, "log": 1, "abs": 1, "negative": 1, "square": 1, "clip": 3}
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
-_REPEATS = (*_LOOPS, ast.ListComp, ast.GeneratorExp)
+_REPEATS = (*LOOPS, ast.ListComp, ast.GeneratorExp)
 
 
 @dataclass(slots=True)
@@ -58,77 +37,74 @@ class Uses:
     attributes: set[str] = field(default_factory=set)
 
 
-def uses_of(
-    body: list[ast.stmt],
-    begins: ast.expr | None = None,
-    *,
-    part: int | None = None,
-    names: Collection[str] = (),
-    line: int = 0,
-    writes: Callable[[str], bool] = lambda _: False,
-) -> Uses:
-    """Follow what an expression gives, or what names stand for, through some statements.
+class Code:
+    """Some statements, read once, in which arrays are followed."""
 
-    Args:
-        body: The statements.
-        begins: The expression, which gives it; or None.
-        part: As which of several values it gives it; None as the only one.
-        names: Names, or names of attributes with a dot before, that stand for it.
-        line: From which line on they are read.
-        writes: Whether a function of some name may write into what it is given.
-    """
-    follower = _Follower(body, writes)
-    if begins is not None:
-        follower.from_call(begins, part)
-    for name in names:
-        follower.add(name, line)
-    follower.run()
-    return follower.uses
+    def __init__(self, body: list[ast.stmt], writes: Callable[[str], bool] = lambda _: False) -> None:
+        """Read them.
 
+        Args:
+            body: The statements.
+            writes: Whether a function of some name may write into what it is given.
+        """
+        self.nodes, self.writes = list(walk(body)), writes
+        self.parents = parents_of(self.nodes)
 
-def line_behind(body: list[ast.stmt], node: ast.expr) -> int:
-    """Give the line from which on code runs after an expression: of loops around it the whole runs again.
+    def uses_of(
+        self, begins: ast.expr | None = None, *, part: int | None = None, names: Collection[str] = (), line: int = 0
+    ) -> Uses:
+        """Follow what an expression gives, or what names stand for.
 
-    Args:
-        body: The statements.
-        node: The expression, which is in one of them.
-    """
-    parents = parents_of(walk(body))
-    above = [one for one in nodes_above(node, parents) if isinstance(one, ast.stmt)]
-    return _line_behind(above)
+        Args:
+            begins: The expression, which gives it; or None.
+            part: As which of several values it gives it; None as the only one.
+            names: Names, or names of attributes with a dot before, that stand for it.
+            line: From which line on they are read.
+        """
+        follower = _Follower(self)
+        if begins is not None:
+            follower.from_call(begins, part)
+        for name in names:
+            follower.add(name, line)
+        follower.run()
+        return follower.uses
 
+    def line_behind(self, node: ast.expr) -> int:
+        """Give the line from which on code runs after an expression: of loops around it the whole runs again.
 
-def is_refilled(body: list[ast.stmt], node: ast.expr, names: Collection[str]) -> bool:
-    """Tell whether a loop around an expression hands an array to a call for its effect alone: `file.load(buffer)`.
+        Args:
+            node: The expression, which is in one of them.
+        """
+        return _line_behind([one for one in nodes_above(node, self.parents) if isinstance(one, ast.stmt)])
 
-    Args:
-        body: The statements.
-        node: The expression, which is in one of them.
-        names: Names of the array.
-    """
-    for loop in nodes_above(node, parents_of(walk(body))):
-        if isinstance(loop, _LOOPS):
-            kept = {*names} - names_bound(loop.body)
-            calls = [one.value for one in walk(loop.body) if isinstance(one, ast.Expr)]
-            calls = [one for one in calls if isinstance(one, ast.Call) and last_name(one.func) not in _SEEN | TOLD]
-            if any(root_shared(one) in kept for call in calls for one in arguments(call)):  # type: ignore[arg-type]
-                return True
-    return False
+    def is_refilled(self, node: ast.expr, names: Collection[str]) -> bool:
+        """Tell whether a loop around an expression hands an array to a call for its effect alone: `file.load(buffer)`.
+
+        Args:
+            node: The expression, which is in one of them.
+            names: Names of the array.
+        """
+        for loop in nodes_above(node, self.parents):
+            if isinstance(loop, LOOPS):
+                kept = {*names} - names_bound(loop.body)
+                calls = [one.value for one in walk(loop.body) if isinstance(one, ast.Expr)]
+                calls = [one for one in calls if isinstance(one, ast.Call) and last_name(one.func) not in _SEEN | TOLD]
+                if any(root_shared(one) in kept for call in calls for one in arguments(call)):  # type: ignore[arg-type]
+                    return True
+        return False
 
 
 def _line_behind(above: list[ast.stmt]) -> int:
-    loops = [one for one in above if isinstance(one, _LOOPS)]
+    loops = [one for one in above if isinstance(one, LOOPS)]
     return loops[-1].lineno if loops else (above[0].end_lineno or 0) + 1 if above else 0
 
 
 class _Follower:
     """Goes from one name that stands for it to the next."""
 
-    def __init__(self, body: list[ast.stmt], writes: Callable[[str], bool]) -> None:
+    def __init__(self, code: Code) -> None:
         self.uses = Uses()
-        self._nodes = list(walk(body))
-        self._parents = parents_of(self._nodes)
-        self._writes = writes
+        self._nodes, self._parents, self._writes = code.nodes, code.parents, code.writes
         self._todo: list[tuple[str, int]] = []
         self._met: set[str] = set()
         self._loose: set[str] = set()
@@ -220,7 +196,7 @@ class _Follower:
         if node.attr in TOLD | _REDUCE:
             self.uses.written |= isinstance(node.ctx, ast.Store)
             return
-        if node.attr in _WRITE or (called and node.attr.endswith("_") and not node.attr.endswith("__")):
+        if node.attr in _WRITE or (called and is_in_place(node.attr)):
             self.uses.written = True
         elif node.attr in VIEWS and not called:
             self._climb(node)

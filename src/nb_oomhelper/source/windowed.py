@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from nb_oomhelper.source.collecting import find_kept
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_name, is_path, last_name, names_in, pairs, root_name, walk
-from nb_oomhelper.source.view_forms import root_shared
+from nb_oomhelper.source.tree import is_name, is_path, last_name, names_in, names_reached, pairs, root_name, walk
+from nb_oomhelper.source.view_forms import OF_FRAMES, named_alike
 
 _JOINS = frozenset(
     {f"{module}.{name}" for module in ("np", "numpy") for name in ("array", "asarray", "stack")} | {"torch.stack"}
 )
-_OF_FRAMES = frozenset({"values", "iloc", "loc", "to_numpy"})
 _COUNTS = frozenset({"range", "trange", "arange"})
 
 
@@ -50,9 +49,7 @@ def find_joins(text: SourceText, body: list[ast.stmt], even: Collection[str] = (
         even: Names of whole numbers at equal steps.
     """
     for node in walk(body):
-        if not isinstance(node, ast.Call) or ast.unparse(node.func) not in _JOINS or len(node.args) != 1:
-            continue
-        if {one.arg for one in node.keywords} - {"dtype"}:
+        if not isinstance(node, ast.Call) or not _is_join(node):
             continue
         parts = node.args[0]
         path = ast.unparse(parts) if is_path(parts) else _sliced(parts, body, even)
@@ -61,6 +58,11 @@ def find_joins(text: SourceText, body: list[ast.stmt], even: Collection[str] = (
             bracket = text.token_from(end)
             edits = [(start, start, "nb_oomhelper.windows("), (bracket.start, bracket.end, ", ")]
             yield Join(call=node, path=path, listed=is_path(parts), edits=edits)
+
+
+def _is_join(call: ast.Call) -> bool:
+    of_one = len(call.args) == 1 and is_path(call.func) and ast.unparse(call.func) in _JOINS
+    return of_one and {one.arg for one in call.keywords} <= {"dtype"}
 
 
 def sources_of_windows(body: list[ast.stmt], join: Join) -> set[str]:
@@ -75,33 +77,10 @@ def sources_of_windows(body: list[ast.stmt], join: Join) -> set[str]:
         if join.listed
         else [one.elt for one in walk(join.call.args) if isinstance(one, ast.ListComp)]
     )
-    found, before = set[str]().union(*map(_sliced_in, values)), -1
-    while len(found) > before:
-        before = len(found)
-        for target, value in (pair for node in walk(body) for pair in pairs(node)):
-            if isinstance(target, ast.Name) and target.id in found:
-                found |= _sliced_in(value)
+    bound = [pair for node in walk(body) for pair in pairs(node) if isinstance(pair[0], ast.Name)]
+    made = (({target.id}, _sliced_in(value)) for target, value in bound)  # type: ignore[attr-defined]
+    found = names_reached(set[str]().union(*map(_sliced_in, values)), made)
     return named_alike(body, found | ({join.path} if join.listed else set()))
-
-
-def named_alike(body: list[ast.stmt], names: Collection[str]) -> set[str]:
-    """Give names, and those that may stand for the same arrays: `data = series`, `flat = data.reshape(-1)`.
-
-    Args:
-        body: The statements that bind them.
-        names: The names.
-    """
-    bound = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
-    same = [{name, root} for name, value in bound if (root := root_shared(value)) and not _OF_FRAMES & _words(value)]
-    found, before = {*names}, -1
-    while len(found) > before:
-        before = len(found)
-        found = found.union(*(one for one in same if one & found))
-    return found
-
-
-def _words(node: ast.expr) -> set[str]:
-    return {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
 
 
 def _sliced_in(value: ast.expr) -> set[str]:
@@ -110,7 +89,7 @@ def _sliced_in(value: ast.expr) -> set[str]:
     for node in ast.walk(value):
         if isinstance(node, ast.Subscript):
             what = node.value
-            attribute = isinstance(what, ast.Attribute) and what.attr not in _OF_FRAMES
+            attribute = isinstance(what, ast.Attribute) and what.attr not in OF_FRAMES
             found.add(f".{what.attr}" if attribute else root_name(what))  # type: ignore[attr-defined]
     return found - {""}
 

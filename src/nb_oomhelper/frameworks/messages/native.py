@@ -40,13 +40,7 @@ MESSAGES = Messages(
             remote="process pool",
         ),
         Rule("cpp.bad_alloc", "host", r"^(?:MemoryError: )?(?:std::)?bad[_ ]alloc(?:ation)?\.?$"),
-        Rule(
-            "cpp.bad_alloc",
-            "host",
-            _BAD_ALLOC,
-            without="(?i:cuda|rmm|gpu|device|hip)",
-            probable=True,
-        ),
+        Rule("cpp.bad_alloc", "host", _BAD_ALLOC, without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
         Rule("go.memory", "host", r"\bruntime: (?:out of memory|cannot allocate memory)", remote="command"),
         # what the system says, passed on
         Rule("cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True),
