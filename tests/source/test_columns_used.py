@@ -107,6 +107,7 @@ def test_with_the_header_more_can_be_told(code: str, columns: str) -> None:
         'cols = ["a"]\ncols += ["b"]\nx = df[cols]',
         'cols = ["a"]\nif more:\n    cols = ["a", "b"]\nx = df[cols]',
         'cols = ["a"]\nextend(cols)\nx = df[cols]',
+        "y = z = None\nfor i in range(3):\n    if y is not None:\n        print(y.shape)\n    y = z\n    z = df",
         'y = None\nfor i in range(2):\n    if y is not None:\n        print(y.shape)\n    y = df\nx = df["a"]',
         'if large:\n    y = df\nelse:\n    y = df["a"]\nprint(y.sum())',
         "if large:\n    del df\nprint(df.shape)",
@@ -160,3 +161,9 @@ def test_how_a_file_is_laid_out() -> None:
         assert of(f"pd.read_csv({call})") is None
     for call in ("path, names=[first, second]", "path, names=[*names]", 'path, header=0, names=["a", prefix + "b"]'):
         assert of(f"pd.read_csv({call})") is None
+
+
+def test_loops_within_loops_are_soon_read() -> None:
+    depth = 14
+    code = "\n".join(f"{'    ' * i}for i{i} in range(2):" for i in range(depth))
+    assert _used(f'{code}\n{"    " * depth}print(df["a"].sum())\nx = df["b"]') == "ab"

@@ -12,11 +12,10 @@ from nb_oomhelper.source.columns_of_calls import Kind
 from nb_oomhelper.source.frame_methods import is_list_of_texts, texts_of
 from nb_oomhelper.source.frame_words import is_mask
 from nb_oomhelper.source.row_sources import UnfitError
-from nb_oomhelper.source.tree import last_name, names_in, reads_all_names, walk
+from nb_oomhelper.source.tree import as_read, last_name, names_in, reads_all_names, walk
 
 _BY_TEXT = frozenset({"sql", "execute", "sqldf", "read_sql", "read_sql_query"})
 _BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try)
-_LOOPS = (ast.For, ast.While)
 _OF_ALL = frozenset({"values", "columns", "dtypes", "shape", "size", "T", "axes", "empty", "style", "attrs"})
 
 
@@ -59,7 +58,7 @@ class Columns:
         masks: Names of what is true or false for each row.
         lists: Names of lists of columns that stay as they were made.
         read: The columns that were read.
-        in_block: It is not certain that what is read here is run.
+        in_block, in_loop: It is not certain that what is read here is run; it may run more than once.
         others: Tables have been joined to it: what is unknown may be theirs.
     """
 
@@ -73,6 +72,7 @@ class Columns:
     lists: dict[str, frozenset[str]] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     in_block: int = 0
+    in_loop: bool = False
     others: bool = False
 
     def read_all(self, body: Iterable[ast.stmt]) -> None:
@@ -191,10 +191,9 @@ def _of_subscript(reader: Columns, node: ast.Subscript) -> Kind:
     if located and reader.kind_of(owner.value) == "table":  # type: ignore[attr-defined]
         return _of_located(reader, owner.attr, at)  # type: ignore[attr-defined]
     kind = reader.kind_of(owner)
-    if kind == "other":
-        reader.plain(at) if not isinstance(at, ast.Slice) else None
-        return "other"
-    if reader.takes_columns(at):
+    if kind == "other" and not isinstance(at, ast.Slice):
+        reader.plain(at)
+    if kind == "other" or reader.takes_columns(at):
         return "other"
     if kind == "table" and reader.takes_rows(at):
         return "table"
@@ -234,7 +233,7 @@ def _read_statement(reader: Columns, node: ast.stmt) -> None:
             _set(reader, target, kind, node.value)
     elif isinstance(node, ast.AugAssign):
         reader.plain(node.value)
-        reader.plain(_loaded(node.target))
+        reader.plain(as_read(node.target))
     elif isinstance(node, ast.Expr):
         wanted = "table" if columns_of_calls.is_in_place(node.value) else "other"
         if reader.kind_of(node.value) != wanted:
@@ -250,9 +249,9 @@ def _read_statement(reader: Columns, node: ast.stmt) -> None:
 def _delete(reader: Columns, node: ast.Delete) -> None:
     for target in node.targets:
         if not isinstance(target, ast.Name):
-            reader.plain(_loaded(target))
-        if not reader.in_block:
-            reader.tables -= {getattr(target, "id", "")}
+            reader.plain(as_read(target))
+        elif not reader.in_block:
+            reader.tables.discard(target.id)
 
 
 def _read_block(reader: Columns, node: ast.stmt) -> None:
@@ -265,8 +264,16 @@ def _read_block(reader: Columns, node: ast.stmt) -> None:
     elif isinstance(node, (ast.If, ast.While)):
         reader.plain(node.test)
     parts = [getattr(node, name, []) for name in ("body", "orelse", "finalbody")]
-    for part in [*parts, *(one.body for one in getattr(node, "handlers", []))] * (1 + isinstance(node, _LOOPS)):
-        reader.read_all(part)  # of a loop twice: what is set at its end stands at its beginning
+    parts += [one.body for one in getattr(node, "handlers", [])]
+    reader.in_loop |= (outermost := isinstance(node, (ast.For, ast.While)) and not reader.in_loop)
+    before = None
+    # What is set at the end of a loop stands at its beginning.
+    while before != (before := [*map(len, (reader.tables, reader.groups, reader.masks))]):
+        for part in parts:
+            reader.read_all(part)
+        if not outermost:  # the loop around it comes again
+            break
+    reader.in_loop &= not outermost
     reader.in_block -= 1
 
 
@@ -300,7 +307,7 @@ def _set(reader: Columns, target: ast.expr, kind: Kind, value: ast.expr) -> None
     elif isinstance(target, ast.Subscript) and getattr(target.value, "id", "") in reader.tables:
         _set_column(reader, target)
     else:
-        reader.plain(_loaded(target))
+        reader.plain(as_read(target))
 
 
 def _set_column(reader: Columns, target: ast.Subscript) -> None:
@@ -310,8 +317,3 @@ def _set_column(reader: Columns, target: ast.Subscript) -> None:
     if isinstance(target.value, ast.Name) and target.value.id != reader.table and not reader.known:
         raise UnfitError  # the table itself may have one of that name
     reader.add_new(names)
-
-
-def _loaded(target: ast.expr) -> ast.expr:
-    """What a target stood for before: the same code, read."""
-    return ast.parse(ast.unparse(target), mode="eval").body

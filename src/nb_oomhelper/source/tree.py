@@ -232,3 +232,12 @@ def made_alike(node: ast.expr) -> ast.expr | None:
     if isinstance(node, ast.Call) and last_name(node.func) in ("tuple", "list") and len(node.args) == 1:
         node = node.args[0]
     return node.elt if isinstance(node, (ast.ListComp, ast.GeneratorExp)) else None
+
+
+def as_read(target: ast.expr) -> ast.expr:
+    """Give what a target of an assignment stood for before: the same code, read.
+
+    Args:
+        target: The target.
+    """
+    return ast.parse(ast.unparse(target), mode="eval").body
