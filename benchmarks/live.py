@@ -20,12 +20,13 @@ from tests.kernel.driver import Kernel
 from tests.nvml_stub import build, environment, write_scenario
 
 _PROCESSES = 2000
+_TYPED = {"gpustat": "gpustat", "nvitop": "nvitop -1"}
 _MESSAGE = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 80.00 GiB of which 512.00 MiB is "
     "free."
 )
 _SET_UP = f"""
-import importlib.util, statistics, time, pynvml
+import importlib.util, statistics, subprocess, sys, time, pynvml
 from IPython.utils.capture import capture_output
 calls, pointer = 0, pynvml._nvmlGetFunctionPointer
 def counted(name):
@@ -64,7 +65,20 @@ def readers():
     found = {{"%gpumem": ours}}
     found |= {{"gpustat": of_gpustat}} if importlib.util.find_spec("gpustat") else {{}}
     return found | ({{"nvitop": of_nvitop}} if importlib.util.find_spec("nvitop") else {{}})
-pynvml.nvmlDeviceGetIndex = lambda handle: 0  # the stand-in has no such function, and gpustat asks for it
+def typed(name, times=5):
+    command, waits = [sys.executable, "-m", *name.split()], []
+    for _ in range(times):
+        started = time.perf_counter()
+        subprocess.run(command, capture_output=True, timeout=60, check=True)
+        waits.append(1000 * (time.perf_counter() - started))
+    return round(statistics.median(waits))
+def waited(what, times=5):
+    waits = []
+    for _ in range(times):
+        started = time.perf_counter()
+        what()
+        waits.append(1000 * (time.perf_counter() - started))
+    return round(statistics.median(waits))
 """
 
 
@@ -94,11 +108,16 @@ def read(gpus: int) -> dict[str, Any]:
         gpus: How many.
 
     Returns:
-        By reader: milliseconds of a processor and calls of the driver for one reading.
+        By reader: milliseconds of a processor and calls of the driver for one reading in the kernel; and how long one
+        waits for `%gpumem`, and for the others as they are typed, in milliseconds.
     """
     with _kernel(gpus) as kernel:
         names = kernel.eval("[*readers()]")
-        return {"gpus": gpus} | {name: kernel.eval(f"took(readers()[{name!r}])") for name in names}
+        found = {name: kernel.eval(f"took(readers()[{name!r}])", timeout=120) for name in names}
+        waits = {"%gpumem": kernel.eval("waited(ours)")}
+        for command in (_TYPED[name] for name in names if name in _TYPED):
+            waits[command] = kernel.eval(f"typed({command!r})", timeout=300)
+        return {"gpus": gpus, **found, "waits": waits}
 
 
 @contextmanager

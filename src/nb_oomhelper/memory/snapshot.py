@@ -5,8 +5,10 @@ Reading never creates a CUDA context and never starts a framework.
 
 from __future__ import annotations
 
+import functools
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,7 +26,6 @@ from nb_oomhelper.records.memory import (
     HostMemory,
     Measure,
     MemorySnapshot,
-    ProcessMemory,
 )
 from nb_oomhelper.session import extension_of
 
@@ -59,8 +60,8 @@ def read_driver(driver: Driver, *, named: bool = True) -> DriverReading:
     reading = driver.read(known=known or None)
     if not named:
         return reading
-    names: dict[int, tuple[str | None, str | None]] = {}  # one process may be on every GPU
-    return replace(reading, devices=tuple(_with_names(device, names) for device in reading.devices))
+    theirs, seen_as = sees_driver_pids(), functools.cache(_seen_as)  # one process may be on every GPU
+    return replace(reading, devices=tuple(_with_names(one, seen_as, theirs=theirs) for one in reading.devices))
 
 
 def take_snapshot(
@@ -191,19 +192,18 @@ def _filled(device: DeviceMemory | None, allocator: AllocatorMemory | None) -> D
     return replace(device, free=free, capacity=capacity, used=max(0, capacity - free))
 
 
-def _with_names(device: DeviceMemory, names: dict[int, tuple[str | None, str | None]]) -> DeviceMemory:
+def _with_names(device: DeviceMemory, seen_as: Callable[[int], dict[str, Any]], *, theirs: bool) -> DeviceMemory:
     if device.processes is None:
         return device
-    return replace(device, processes=tuple(_named(row, names) for row in device.processes))
+    # In a container the number of another one is somebody else.
+    rows = (replace(row, **seen_as(row.pid)) if row.is_self or theirs else row for row in device.processes)
+    return replace(device, processes=tuple(rows))
 
 
-def _named(row: ProcessMemory, names: dict[int, tuple[str | None, str | None]]) -> ProcessMemory:
-    if not (row.is_self or sees_driver_pids()):  # in a container the same number is somebody else
-        return row
-    if row.pid not in names:
-        names[row.pid] = describe_process(row.pid)
-    name, detail = names[row.pid]
-    return replace(row, name=name, detail=detail, is_child=not row.is_self and is_child(row.pid))
+def _seen_as(pid: int) -> dict[str, Any]:
+    """What is told of a process as this machine numbers it, as fields of `ProcessMemory`."""
+    name, detail = describe_process(pid)
+    return {"name": name, "detail": detail, "is_child": pid != os.getpid() and name is not None and is_child(pid)}
 
 
 def read_measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import locale
+import operator
 import os
 import re
 import string
@@ -26,13 +27,12 @@ def say(key: str, language: Language, **fields: Any) -> str:
         language: "en" or "zh".
         fields: What its braces stand for; `{count:s}` is the ending of a plural, "" where `count` is 1.
     """
-    section, _, name = key.partition(".")
-    text: str = _sentences()[section][name][language]
+    put = _close_up if language == "zh" else operator.add
     said = ""
-    for literal, field, ending, _ in string.Formatter().parse(text):
-        said = _close_up(said, literal)
+    for literal, field, ending in _parts(key, language):
+        said = put(said, literal)
         if field is not None:
-            said = _close_up(said, str(fields[field]) if not ending else "" if str(fields[field]) == "1" else ending)
+            said = put(said, str(fields[field]) if not ending else "" if str(fields[field]) == "1" else ending)
     return said
 
 
@@ -108,6 +108,14 @@ def _close_up(text: str, more: str) -> str:
     if _APART.fullmatch(text[-2:] + more[:1]):
         return text[:-1] + more
     return text + (more[1:] if _APART.fullmatch(text[-1:] + more[:2]) else more)
+
+
+@functools.cache
+def _parts(key: str, language: Language) -> tuple[tuple[str, str | None, str | None], ...]:
+    """A sentence, cut at its braces: what is before one, what stands in it, and the ending of a plural."""
+    section, _, name = key.partition(".")
+    parsed = string.Formatter().parse(_sentences()[section][name][language])
+    return tuple((literal, field, ending) for literal, field, ending, _ in parsed)
 
 
 @functools.cache
