@@ -82,8 +82,7 @@ MESSAGES = Messages(
         _gone(
             "shell.killed",
             "command",
-            r"[Ee]xit(?:(?:ed)?(?: with)?(?: status)? (?:status|code)(?: is|:)? ?\(?|: )(?:137|-9)\b"
-            r"(?! (?:means|indicates|is|usually|typically)\b)",
+            r"[Ee]xit(?:(?:ed)?(?: with)?(?: status)? (?:status|code)(?: is|:)? ?\(?|: )(?:137|-9)\b(?! is\b)",
         ),
         _gone(
             "compiler.killed",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from nb_oomhelper.frameworks._messages import SIZE, Match, Messages, Rule, event_of, line_starts, read_fields, squeeze
+from nb_oomhelper.frameworks._talk import is_spoken_of
 from nb_oomhelper.records.event import OomEvent
 
 # No verb could, a thing to have; or a thing, and what became of it.
@@ -40,7 +41,7 @@ _WORDS = (
     r"|(?:got|hit|caught) (?:an )?OOM\b"
 )
 _CONSTANT = (  # a status by its name
-    r"\b(?:[A-Z\d]{1,12}_){1,6}OUT_?OF_?(?:[A-Z]{2,8}_)?MEMORY\b(?! (?:in \w{1,20} )?(?:means|indicates|occurs)\b)"
+    r"\b(?:[A-Z\d]{1,12}_){1,6}OUT_?OF_?(?:[A-Z]{2,8}_)?MEMORY\b"
     r"|\bE_OUTOFMEMORY\b"
     r"|\b(?:[a-z]\w{0,20}Error)?OutOf(?:Device|Host|Video|GPU)Memory\b"
 )
@@ -125,7 +126,7 @@ class _Words(Messages):
         if _OTHER.search(before[-60:] + words[begin : begin + 100]):
             return False
         if said["constant"]:
-            return not _IN_CODE.search(before)
+            return not (_IN_CODE.search(before) or is_spoken_of(before, words[said.end() : said.end() + 100]))
         if begin in starts and said[0][0].isupper():
             return True
         if _NO_STATEMENT.search(before):
