@@ -199,6 +199,7 @@ def squeeze(text: str) -> str:
     return " ".join(_plain(text).split())
 
 
+@lru_cache(maxsize=1)
 def line_starts(text: str) -> frozenset[int]:
     """Where in the squeezed text its lines begin.
 

@@ -60,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "pt.device", "other", rf"\b(?!CUDA|HIP)[A-Z][A-Za-z]{{1,14}} out of memory\. Tried to allocate {SIZE}"
     ),  # MLU, MUSA, …
+    Rule("pt.cuda.cut", "cuda", rf"[Tt]ried to allocate {SIZE}(?: ?\(GPU \d|\. GPU \d{{1,3}} has a total capac)"),
     # backends of Intel's Level Zero: 39 and 2, 40, 38
     Rule("pt.xpu.error", "xpu", "_ERROR_OUT_OF_DEVICE_MEMORY|UR_RESULT_ERROR_MEM_OBJECT_ALLOCATION_FAILURE"),
     Rule("pt.xpu.block", "xpu", "can NOT allocate memory block with size larger than"),  # IPEX

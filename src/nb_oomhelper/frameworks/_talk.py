@@ -10,10 +10,10 @@ import re
 
 _AROUND = 160  # characters that are read on either side
 # What stands between: what an author puts around a quotation, and a class before its message
-_QUOTE = r"[ \"'`“„«「『(*_]{0,4}(?:[\w.]{0,80}(?:Error|Exception): ?)?$"
+_QUOTE = r"[ \"'`“„«「『(*_]{0,4}(?:[\w.]{0,80}(?:Error|Exception): ?)?(?:[A-Z]{2,5} (?:error: ?)?)?$"
 _FILLING = (
     r"(?: (?:an?|any|the|this|that|these|those|such|your|all|possible|potential|common|with|of|about|from|errors?"
-    r"|exceptions?|issues?|problems?|messages?|like|GPU|Python)\b){0,5}"
+    r"|exceptions?|issues?|problems?|messages?|like|GPU|CUDA|Python)\b){0,5}"
 )
 _OFTEN = r"(?:also|often|usually|typically|frequently|commonly|sometimes|still|then|even|only|not|always|easily|likely)"
 _MEET = r"(?:sees?|gets?|getting|hits?|faces?|encounter(?:s|ed)?|receives?|experiences?|runs? into|meets?)"
@@ -22,7 +22,8 @@ _BEFORE = re.compile(  # whoever says it
     # what somebody does about it
     r"(?i:\b(?:(?:avoid|prevent|fix|troubleshoot|catch|understand)(?:s|es|ed|ing)?"
     r"|(?:solv|resolv|mitigat|overcom|eliminat|simulat)(?:e|es|ed|ing)|to handle|handles|handling|ignor(?:e|ing)"
-    rf"|run(?:ning)? into|(?:what|case|event) (?:is|are|of)|does|instead of:?|rather than|about|throwing|raising){_FILLING}"
+    r"|run(?:ning)? into|(?:what|case|event) (?:is|are|of)|does|instead of:?|rather than|about|throwing|raising)"
+    rf"\b{_FILLING}"
     r"|\b(?:to|will|not|should|must|S:) (?:raise|throw)(?: an?)?|\bprint\(f?"
     # words that are quoted
     rf"|\b{_TOLD}(?: \w{{1,12}}){{0,2}} (?:like|such as|similar to|called|named){_FILLING}:?"
@@ -30,8 +31,9 @@ _BEFORE = re.compile(  # whoever says it
     rf"|\breading|\bposts?\b[^.!?;]{{0,60}} about[^.!?;]{{0,60}}){_QUOTE}"
 )
 _GENERAL = re.compile(  # what may come, and whom it happens to
-    rf"(?i:\b(?:can|may|might|could|would)(?: {_OFTEN}){{0,2}} (?:be|trigger|cause|result in|lead to|raise|throw|fail with"
-    r"|crash with|die with|give|produce|show|return|report|see|hit|get|encounter|yield|exit with|end in)\b[^.!?:;]{0,40}?"
+    rf"(?i:\b(?:can|may|might|could|would)(?: {_OFTEN}){{0,2}} (?:be|trigger|cause|result in|lead to|raise|throw"
+    r"|(?:fail|crash|die|exit) with|give|produce|show|return|report|see|hit|get|encounter|yield|end in)\b"
+    r"[^.!?:;]{0,40}?"
     r"|\b(?:if|unless|whenever|once|in case) (?:you|they|there is|there are|the \w{1,20}|it)\b[^.!?:;,]{0,40}?"
     rf"|\byou(?:['’]ll|['’]d| will)(?: {_OFTEN}){{0,2}} {_MEET}\b[^.!?:;]{{0,30}}?"
     rf"|\b(?:developers|users|people|students|beginners|customers|they)\b[^.!?:;]{{0,60}}? {_MEET}\b[^.!?;]{{0,60}}?"
@@ -39,7 +41,8 @@ _GENERAL = re.compile(  # what may come, and whom it happens to
 )
 _AFTER = re.compile(
     r"(?i:(?:\.{2,3}|…)?[\"'`”»」』)*_]{0,4},?(?: ?\(?OOM\)?)?"
-    r"(?: (?:errors?|exceptions?|issues?|problems?|messages?|failures?|conditions?|status)\b[\"'`”]?){0,2}(?: in \w{1,20})? ?(?:"
+    r"(?: (?:errors?|exceptions?|issues?|problems?|messages?|failures?|conditions?|status)\b[\"'`”]?){0,2}"
+    r"(?: in \w{1,20})? ?(?:"
     r"(?:occurs?|happens?|arises?|means|indicates?|usually|typically|often|generally|commonly)\b"
     r"|(?:can|may|might|could|would|should)\b(?! ?not| be (?:allocated|found))"
     rf"|(?:is|are)(?: {_OFTEN})? (?:raised|thrown|caused|the same|one of|an? (?:common|frequent|classic|typical))\b"
