@@ -12,8 +12,8 @@ _AROUND = 160  # characters that are read on either side
 # What stands between: what an author puts around a quotation, and a class before its message
 _QUOTE = r"[ \"'`“„«「『(*_]{0,4}(?:[\w.]{0,80}(?:Error|Exception): ?)?(?:[A-Z]{2,5} (?:error: ?)?)?$"
 _FILLING = (
-    r"(?: (?:an?|any|the|this|that|these|those|such|your|all|possible|potential|common|with|of|about|from|errors?"
-    r"|exceptions?|issues?|problems?|messages?|like|GPU|CUDA|Python)\b){0,5}"
+    r"(?: (?:an?|any|the|this|that|these|those|such|your|all|getting|possible|potential|common|with|of|about|from"
+    r"|errors?|exceptions?|issues?|problems?|messages?|like|GPU|CUDA|Python)\b){0,5}"
 )
 _OFTEN = r"(?:also|often|usually|typically|frequently|commonly|sometimes|still|then|even|only|not|always|easily|likely)"
 _MEET = r"(?:sees?|gets?|getting|hits?|faces?|encounter(?:s|ed)?|receives?|experiences?|runs? into|meets?)"

@@ -28,6 +28,7 @@ MESSAGES = Messages(
             probable=True,
             remote="java",
         ),
+        Rule("java.heap", "host", r"^GC overhead limit exceeded\.?$", kind="^$", probable=True, remote="java"),
         # the machine refused it: no limit of its own
         Rule("java.native", "host", "insufficient memory for the Java Runtime Environment", remote="java"),
         Rule(

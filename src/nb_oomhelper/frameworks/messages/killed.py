@@ -33,6 +33,9 @@ MESSAGES = Messages(
         _gone("pool.broken", "process pool", "process in the process pool was terminated abruptly"),
         _gone("pool.broken", "process pool", "A child process terminated abruptly, the process pool is not usable"),
         _gone("pool.broken", "process pool", "A process in the executor was terminated abruptly"),  # loky, to 0.12
+        _gone(
+            "pool.broken", "process pool", "Background workers died. Look for the error message further up"
+        ),  # nnU-Net
         _gone("dask.killed", "dask", r"\bKilledWorker\b|all those workers died while running it"),
         _gone("dask.killed", "dask", "^", kind=r"^distributed\.(?:\w{1,20}\.){0,3}KilledWorker$", known=True),
         Rule("dask.nanny", "host", r"exceeded \d{1,3}% memory budget", remote="dask"),

@@ -53,7 +53,7 @@ MESSAGES = Messages(
         Rule("sdl.memory", "host", r"\bpygame\.error: Out of memory"),
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),
         Rule("host.word", "host", r"ran out of (?:CPU|host|system|main) memory", probable=True),
-        Rule("macos.malloc", "host", r"malloc: \*{3} \w{4,20}\(size=\d{1,20}\) failed"),
+        Rule("macos.malloc", "host", r"malloc: (?:\\?\*){3} \w{4,20}\(size=\d{1,20}\) failed"),
     ),
-    fields={"requested": r"malloc: \*{3} \w{4,20}\(size=(\d{1,20})\)|cannot allocate (\d{1,20})-byte block"},
+    fields={"requested": r"malloc: (?:\\?\*){3} \w{4,20}\(size=(\d{1,20})\)|cannot allocate (\d{1,20})-byte block"},
 )

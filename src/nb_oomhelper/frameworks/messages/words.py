@@ -51,21 +51,22 @@ _CONSTANT = (  # a status by its name
     r"|\bE_OUTOFMEMORY\b"
     r"|\b(?:[a-z]\w{0,20}Error)?OutOf(?:Device|Host|Video|GPU)Memory\b"
 )
-_SAID = re.compile(rf"\b(?:(?P<constant>{_CONSTANT})|(?i:{_WORDS}))")
-_RAISED = re.compile(rf"\b(?:(?P<constant>{_CONSTANT})|(?i:{_WORDS})|OOM\b(?! score))")
+_BEGIN = r"(?<![A-Za-z\d_])"  # right after a Chinese character, too
+_SAID = re.compile(rf"{_BEGIN}(?:(?P<constant>{_CONSTANT})|(?i:{_WORDS}))")
+_RAISED = re.compile(rf"{_BEGIN}(?:(?P<constant>{_CONSTANT})|(?i:{_WORDS})|OOM\b(?! score))")
 _QUOTED = re.compile(  # an error's repr
     r"(?:^[`'\"*]{0,3}|[:\]>]['\"`( ]{1,3}|(?i:\berror|\bfatal) )\w{0,40}(MemoryError)\([)'\"]"
 )
 # what all of them have
 _QUICK = re.compile(r"[Mm]emory|MEMORY|alloc|(?i:v?ram\b)|OOM\b|(?:extend|expand|grow|enlarge) the")
 _LACK = re.compile(  # what all of them have, too, and few lines of a log
-    r"(?i:\b(?:fail|unable|not (?:able|enough|avail|suff)|(?:can|could)(?: ?not|n['’]t)|can['’]t|error|out|insuff"
-    r"|shortage|lack|no more|is not|need|requir|request|doesn?|did|will|would|exhaust|exceed|over|reached|hit|got"
-    r"|caught|bad[_ ]alloc|oom\b))|OUT_?OF|OutOf|E_OUT"
+    rf"(?i:{_BEGIN}(?:fail|unable|not (?:able|enough|avail|suff)|(?:can|could)(?: ?not|n['’]t)|can['’]t|error|out"
+    r"|insuff|shortage|lack|no more|is not|need|requir|request|doesn?|did|will|would|exhaust|exceed|over|reached|hit"
+    r"|got|caught|bad[_ ]alloc|oom\b))|OUT_?OF|OutOf|E_OUT"
 )
 _PLACE = re.compile(  # where an error's words stand, in a log
     r"(?i:(?:(?:[:\]>]|\bmessages? (?:of|was|is|says?|saying))['\"`( ]{1,3}"
-    r"|(?:：|报错|错误|ошибк\w{1,3}|エラー)[-:： '\"`]{0,4}"
+    r"|(?:：|报错|[爆抛]出|错误|ошибк\w{1,3}|エラー)[-:： '\"`]{0,4}"
     r"|\b(?:error|fatal),? |(?:\b(?:error|critical|fatal)|:\d{1,6}\)?) - "
     r"|\b(?:err|error|msg)=['\"]?|\*{3} |\b\w{0,40}alloc\w{0,20} "
     r"|\b(?:failed|failure|unsuccessful|abort(?:ed)?|killed|crashed|terminated) \("
