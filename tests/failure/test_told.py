@@ -278,6 +278,47 @@ def test_the_process_that_printed_a_line_is_the_one_that_ran_out(
     assert (event.remote, event.worker.pid, event.worker.host) == (kind, 1062, host)
 
 
+@pytest.mark.parametrize(
+    ("text", "remote"),
+    [
+        ("distributed.utils - ERROR - std::bad_alloc: out_of_memory: CUDA error at: pool.hpp:183", "dask"),
+        (
+            f"torch.OutOfMemoryError: {CUDA}\n[2023-07-04 17:31:27] [INFO] [launch.py:315:sigkill_handler] Killing 41",
+            "launcher",
+        ),
+        ("java.lang.Exception: Dataset create call failed with error: std::bad_alloc", "java"),
+    ],
+)
+def test_a_log_tells_whose_memory_it_was(text: str, remote: str) -> None:
+    assert one(text).event.remote == remote
+
+
+def test_a_bare_exception_is_one() -> None:
+    told = one("Exception: text: Cannot load ./labels.bin due to an extension that failed to allocate the memory")
+    assert told.event.exception_type == "Exception"
+
+
+def test_a_cell_without_a_call_in_ipythons_older_tracebacks() -> None:
+    told = one(
+        f"""\
+        MemoryError                               Traceback (most recent call last)
+        <ipython-input-3-6e91213> in <module>
+        ----> 3 dummies = pd.get_dummies(frame)
+
+        ~\\lib\\site-packages\\pandas\\reshape.py in get_dummies(data, prefix)
+        -> 1005         dummy_mat = np.eye(number)
+
+        MemoryError: {ARRAY}
+        """
+    )
+    assert told.event.requested == 8 << 40
+
+
+def test_the_rest_of_a_message_is_no_further_error() -> None:
+    told = one(CUDA.replace("memory. ", "memory. \n").replace("CUDA", "HIP"))
+    assert told.event.backend == "hip"
+
+
 def test_a_line_of_javas_is_none_of_pythons() -> None:
     told = one(
         "24/05/01 10:00:00 INFO Executor: start\njava.lang.OutOfMemoryError: Java heap space\n\tat a.b(C.java:1)"

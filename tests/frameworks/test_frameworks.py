@@ -31,6 +31,7 @@ NOT_FRAMEWORKS = (
     "_pytorch_allocator",
     "_pytorch_graph",
     "_pytorch_messages",
+    "_talk",
     "_xla_messages",
 )
 

@@ -36,7 +36,7 @@ _NAME = r"(?:[A-Za-z_]\w{0,60}\.){0,8}_{0,2}[A-Za-z]\w{0,80}?"
 # An error's line, at a line's beginning or after what a log puts there. `except MemoryError:` is none.
 # Java's are none of Python's: their whole line is a text.
 _ERROR = re.compile(
-    rf"(?:^|(?<=[\]):|>\-Z\d] ))(?!java\.)({_NAME}(?:Error|Exception|Interrupt|KilledWorker|Traceback))"
+    rf"(?:^|(?<=[\]):|>\-Z\d] ))(?!java\.)({_NAME}(?:Error|Exception|Interrupt|KilledWorker|Traceback)|Exception)"
     r"(\(\w{1,80}\))?(?::(?: |$)| {0,9}$)"
 )
 _LAST = re.compile(rf"({_NAME})(\(\w{{1,80}}\))?(?:: |:?$)")  # what ends a traceback may have any name
@@ -46,7 +46,10 @@ _FRAMES = (
     re.compile(
         r"(?:Cell|Input) In ?(?P<cell>\[\d{1,9}\]),?(?: line (?P<line>\d{1,9}))?,?(?: in (?P<function>[^(]{1,200})\()?"
     ),
-    re.compile(r"(?P<file><ipython-input-\S{1,80}>|[~/]\S{1,300}|[A-Z]:\\\S{1,300}) in (?P<function>[^(]{1,200})\("),
+    re.compile(
+        r"(?P<file><ipython-input-\S{1,80}>|[~/]\S{1,300}|[A-Z]:\\\S{1,300}) in "
+        r"(?:(?P<function>[^(]{1,200})\(|<module>$)"
+    ),
 )
 _ENDS = re.compile(r"""[-=]{10,}|\"{3}\s*$|'{3}\s*$""")  # what ends a message, beside a blank line
 _ARROW = re.compile(r"-{1,9}> ?(\d{1,9})\b")

@@ -72,6 +72,15 @@ _PRINTED_BY: tuple[tuple[re.Pattern[str], Remote], ...] = (
     (re.compile(r"\((?:EngineCore|APIServer|Worker_|VllmWorker)"), "other"),  # vLLM
     (re.compile(r"\(\w[^()]{0,80}\bpid=\d"), "ray"),
 )
+# What is printed only where another process's failure is told of.
+_LOGS: tuple[tuple[re.Pattern[str], Remote], ...] = (
+    (
+        re.compile(r"\bdistributed\.(?:worker|nanny|utils|core) - (?:ERROR|WARNING|CRITICAL)\b|<Worker\.execute\(\)"),
+        "dask",
+    ),
+    (re.compile(r"\blaunch\.py:\d{1,5}:sigkill_handler\]|\bdistributed\.elastic\.multiprocessing\b"), "launcher"),
+    (re.compile(r"\bjava\.lang\.\w{0,40}(?:Exception|Error): (?!.{0,40}OutOfMemory)"), "java"),
+)
 _BODY = 20_000
 _FRAMES = 2_000
 _REBUILT = ("__traceback_maker",)  # tblib's frames, made here after those of another process, name nothing else
@@ -203,3 +212,12 @@ def is_printed_by(before: str) -> Remote | None:
         before: "(f pid=12) " or the like; "" where nothing does.
     """
     return next((told for begins, told in _PRINTED_BY if begins.match(before)), None)
+
+
+def is_log_of(text: str) -> Remote | None:
+    """Tell the same by the lines of a log around a message.
+
+    Args:
+        text: These lines.
+    """
+    return next((told for says, told in _LOGS if says.search(text)), None)

@@ -12,7 +12,7 @@ from nb_oomhelper.failure.documents import Document, Piece
 from nb_oomhelper.failure.phase import read_phase, read_stage
 from nb_oomhelper.failure.places import Place, user_location
 from nb_oomhelper.failure.printed import Group, Raised, Row, groups_of, rows_of
-from nb_oomhelper.failure.remote import is_named_in, is_printed_by
+from nb_oomhelper.failure.remote import is_log_of, is_named_in, is_printed_by
 from nb_oomhelper.failure.workers import read_worker
 from nb_oomhelper.frameworks import TELLS_NO_MEMORY, messages
 from nb_oomhelper.frameworks._messages import SIZE
@@ -122,7 +122,7 @@ def _raised_in(group: Group) -> list[Told]:
 
 def _elsewhere(event: OomEvent, remote: Remote | None, before: str, texts: str) -> OomEvent:
     """Add whose process it was, where it was another's: by the message, by the classes, or by what stands before."""
-    remote = event.remote or remote or is_printed_by(before)
+    remote = event.remote or remote or is_printed_by(before) or is_log_of(texts)
     if remote is None:
         return event
     return replace(event, remote=remote, worker=read_worker(remote, (), before + texts))
@@ -198,7 +198,7 @@ def _messages(texts: tuple[str, ...]) -> tuple[tuple[OomEvent, int], ...]:
         if event is None:
             break
         begin = _begin(texts[:end], event)
-        later = [(one, begin + at) for one, at in _later(texts[begin:end])]
+        later = [(one, begin + at) for one, at in _later(texts[begin:end]) if not _is_rest(one, event)]
         own = detect_text("\n".join(texts[begin : later[0][1] if later else end])) or event
         found = [*later, *found]
         if not (found and (_is_passed_on(own, found[0][0]) or _goes_on(own, begin, *found[0]))):
@@ -215,6 +215,11 @@ def _later(texts: tuple[str, ...]) -> list[tuple[OomEvent, int]]:
         if own is not None and _is_another(one, own):
             found.append((one, after + 1))
     return found
+
+
+def _is_rest(later: OomEvent, event: OomEvent) -> bool:
+    """Whether a message is only the end of one above it, whose first line stands by itself."""
+    return later.format.endswith(".cut") and (later.framework, later.requested) == (event.framework, event.requested)
 
 
 def _is_another(later: OomEvent, event: OomEvent) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from nb_oomhelper.frameworks import _arrow, _cupy, _jax, _numpy, _pillow, _polars, _python, _pytorch, messages
-from nb_oomhelper.frameworks._messages import squeeze
+from nb_oomhelper.frameworks._messages import line_starts, squeeze
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import AllocatorMemory, CachedBlocks
 from nb_oomhelper.records.remedy import StepKind
@@ -155,6 +155,7 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
             probable = probable or event
     finally:
         squeeze.cache_clear()
+        line_starts.cache_clear()
     return probable
 
 

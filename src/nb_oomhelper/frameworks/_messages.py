@@ -9,11 +9,12 @@ text never mix. Fields are searched one by one and each may be missing: programs
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import accumulate
 
+from nb_oomhelper.frameworks._talk import is_spoken_of
 from nb_oomhelper.records.event import OomEvent, Remote
 from nb_oomhelper.units import parse_bytes
 
@@ -24,6 +25,7 @@ _HALF = 64 << 10  # characters kept of either end of a long text: wrappers put t
 _WINDOW = 6_000  # the longest message seen has 1,100; each process on the device adds 50
 _PLACES = 50  # places where one trigger matched that are looked at, the last ones
 _KEPT = 4_000  # characters of a text that an event keeps
+_SAID = 300  # characters of a message in which its first figures stand
 ORDINALS = 1_024  # a device number above this is a broken one
 _COLOR = re.compile(  # what was pasted has often lost the escape character; the last are links
     r"\x1b\[[\d;]{0,20}[A-Za-z]|\[\d{1,3}(?:;\d{1,3}){0,5}m|\x1b\][^\x07\x1b]{0,300}(?:\x07|\x1b\\)"
@@ -33,6 +35,7 @@ _QUOTED = re.compile(r"^[ \t]*[>|│]+|│[ \t]*$|\\n", re.MULTILINE)  # e-mail,
 _KILLED = "Killed|已杀死|強制結束|強制終了|죽었음|Getötet|Processus arrêté|Terminado \\(killed\\)|Ucciso|Убито"
 _ALONE = re.compile(rf"^[ \t]*(?:{_KILLED})(?:: 9)?[ \t]*\r?$", re.MULTILINE)
 _SHELL = "shell: Killed"
+_CLASS = re.compile(r"[\w.]{1,80}(?:Error|Exception): $")
 _compiled = cache(re.compile)
 
 
@@ -145,7 +148,10 @@ def read_message(
     Returns:
         None where the text is another's, or not about a lack of memory.
     """
-    match = find(rules, squeeze(text), exception_type)
+    words = squeeze(text)
+    match = find(
+        rules, words, exception_type, lambda window: bool(read_fields(fields, window)), lambda: line_starts(text)
+    )
     if match is None:
         return None
     return match, event_of(name, match, text, exception_type, read_fields(fields, match.window))
@@ -193,6 +199,7 @@ def squeeze(text: str) -> str:
     return " ".join(_plain(text).split())
 
 
+@lru_cache(maxsize=1)
 def line_starts(text: str) -> frozenset[int]:
     """Where in the squeezed text its lines begin.
 
@@ -210,15 +217,24 @@ def _plain(text: str) -> str:
     return _QUOTED.sub(" ", _COLOR.sub("", text.replace("\0", "")))  # UTF-16 that was read as bytes
 
 
-def find(rules: Iterable[Rule], text: str, exception_type: str = "") -> Match | None:
+def find(
+    rules: Iterable[Rule],
+    text: str,
+    exception_type: str,
+    has_figures: Callable[[str], bool],
+    starts: Callable[[], frozenset[int]],
+) -> Match | None:
     """The rule that matches: sure ones before probable ones.
 
-    Of several places in the text the last one counts, since wrappers quote the real message last.
+    Of several places in the text the last one counts, since wrappers quote the real message last. A sentence that only
+    speaks of the error is none; where figures are printed it was one.
 
     Args:
         rules: In order of preference.
         text: As `squeeze` returns it.
         exception_type: The error's class; "" where it is not known.
+        has_figures: Whether a message has any.
+        starts: Where in the text its lines begin.
     """
     by_trigger: dict[str, list[Rule]] = {}
     for rule in rules:
@@ -228,20 +244,35 @@ def find(rules: Iterable[Rule], text: str, exception_type: str = "") -> Match | 
     for trigger, group in by_trigger.items():
         if _compiled(trigger).search(text) is None:  # nearly all of them: fast
             continue
-        for start, window in _windows(trigger, text):
+        for start, end, window in _windows(trigger, text):
             fitting = next((rule for rule in group if rule.fits(window)), None)
-            if fitting is not None and not fitting.probable:
+            if fitting is None or (fitting.probable and probable is not None):
+                continue
+            told = exception_type and not fitting.probable
+            if not told and not has_figures(window[:_SAID]) and _is_talk(text, start, end, starts):
+                continue
+            if not fitting.probable:
                 return Match(fitting, window, text[:start])
-            if fitting is not None and probable is None:
-                probable = Match(fitting, window, text[:start])
+            probable = Match(fitting, window, text[:start])
     return probable
 
 
-def _windows(trigger: str, text: str) -> Iterator[tuple[int, str]]:
-    """Where a trigger matches and the text from there to its next match, last first."""
+def _is_talk(text: str, start: int, end: int, starts: Callable[[], frozenset[int]]) -> bool:
+    """Whether a message that begins and ends there is only spoken of; what a line begins with is said."""
+    before, after = text[max(0, start - _SAID) : start], text[end : end + _SAID]
+    if not is_spoken_of(before, after):
+        return False
+    named = _CLASS.search(before)
+    begins = start - (len(named[0]) if named else 0) in starts()
+    return not begins or is_spoken_of("", after)
+
+
+def _windows(trigger: str, text: str) -> Iterator[tuple[int, int, str]]:
+    """Where a trigger matches, from where to where, and the text from there to its next match, last first."""
     end = len(text)
-    for start in reversed([found.start() for found in _compiled(trigger).finditer(text)][-_PLACES:]):
-        yield start, text[start : min(end, start + _WINDOW)]
+    for found in [*_compiled(trigger).finditer(text)][-_PLACES:][::-1]:
+        start = found.start()
+        yield start, found.end(), text[start : min(end, start + _WINDOW)]
         end = start
 
 

@@ -58,6 +58,8 @@ _MAPS = Path("/proc/self/maps")  # proc(5)
 _MESSAGE = 4_000  # characters of the text that an event keeps
 _GPU = re.compile(r"cuda|gpu\b|\bhip|rmm|\bdevice|pool|out of memory allocating", re.IGNORECASE)
 _LAST = re.compile(r"(?:^|Traceback \(most recent call last\).* )MemoryError:?$")  # of a traceback that was pasted
+# Another error's text that is this one's, with the calls that led to it; and a line of code with what came of it.
+_CARRIED = re.compile(r"^MemoryError:?(?:$| (?:at|in|File|Traceback)\b)|\) MemoryError:?[\"'`](?!\w)")
 _ENOMEM = "[Errno 12]"  # fork, mmap and subprocess say so; a limit on address space does it too
 _WRAPPED = re.compile(
     r"Caught \w{1,80} in [^\n]{1,80}\.\nOriginal Traceback"
@@ -83,6 +85,8 @@ def recognize(text: str, exception_type: str) -> OomEvent | None:
         return _event(text, exception_type, "python.enomem", sure=False)
     if not exception_type and _LAST.search(words):
         return _event(text, exception_type, "python.memory", sure=True)
+    if not exception_type.endswith("MemoryError") and _CARRIED.search(words) and not _GPU.search(words):
+        return _event(text, exception_type, "python.memory", sure=False)
     if exception_type.rpartition(".")[2] != "MemoryError" or _GPU.search(words):
         return None
     return _event(text, exception_type, "python.memory", sure=not words and exception_type == "MemoryError")

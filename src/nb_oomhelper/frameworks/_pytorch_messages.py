@@ -17,30 +17,6 @@ from nb_oomhelper.units import parse_bytes
 _ORDINALS = 1_024  # a device number above this is a broken one
 
 
-# What is no error: "to avoid …", "if you get …", a headline, what a program prints or asks a text for, and what
-# happens in general
-_ADVICE = (
-    *(
-        "void ",
-        "void a ",
-        "event ",
-        "run into ",
-        "you get ",
-        "you see ",
-        "case of ",
-        "does ",
-        "hat is ",
-        "ix ",
-        "ixing ",
-    ),
-    *("olve ", "olving ", "andle ", "andling ", "atch ", "bout ", r"print\([\"']", r"print\(f[\"']"),
-)
-_NO_ADVICE = (
-    r"(?! (?:errors|issues|problems)\b)(?! (?:error )?(?:occurs|happens|means|indicates)\b)"
-    r"(?! ?[–—]| error ?(?:--|[–—]))(?!\.?[\"'] in\b)"
-)
-
-
 def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]:
     """The formats of c10/cuda/CUDACachingAllocator.cpp, whose file for ROCm only says HIP for CUDA."""
     trigger = f"{word} out of memory"
@@ -60,9 +36,8 @@ def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]
 
 
 def _word(form: str, backend: str, trigger: str) -> tuple[Rule, Rule]:
-    """A sentence that only speaks of it: sure where PyTorch's own class says so."""
-    spoken = trigger + "".join(f"(?<!{word}{trigger})" for word in _ADVICE) + _NO_ADVICE  # the plain text first: fast
-    return Rule(form, backend, trigger, kind=_CLASS, known=True), Rule(form, backend, spoken, probable=True)
+    """The sentence alone: sure where PyTorch's own class says so."""
+    return Rule(form, backend, trigger, kind=_CLASS, known=True), Rule(form, backend, trigger, probable=True)
 
 
 def _accelerator(word: str) -> tuple[Rule, ...]:
@@ -85,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "pt.device", "other", rf"\b(?!CUDA|HIP)[A-Z][A-Za-z]{{1,14}} out of memory\. Tried to allocate {SIZE}"
     ),  # MLU, MUSA, …
+    Rule("pt.cuda.cut", "cuda", rf"[Tt]ried to allocate {SIZE}(?: ?\(GPU \d|\. GPU \d{{1,3}} has a total capac)"),
     # backends of Intel's Level Zero: 39 and 2, 40, 38
     Rule("pt.xpu.error", "xpu", "_ERROR_OUT_OF_DEVICE_MEMORY|UR_RESULT_ERROR_MEM_OBJECT_ALLOCATION_FAILURE"),
     Rule("pt.xpu.block", "xpu", "can NOT allocate memory block with size larger than"),  # IPEX

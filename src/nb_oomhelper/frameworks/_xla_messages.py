@@ -17,7 +17,7 @@ _JAX = r"(?:jax|jaxlib)\.|(?:Jax|Xla)RuntimeError$"
 _TENSORFLOW = r"^tensorflow\.|ResourceExhaustedError$"
 _OTHERS = r"^(?:RuntimeError|ValueError)$|" + _JAX + "|" + _TENSORFLOW
 _REFUSED = r"Out of memory allocating \d+ bytes"
-_SHORT = r"\d[\d.]{0,20} ?[KMGT]?(?:i?B)?\b"  # of the compiler for TPUs: "21.90G", "320.0K"
+_SHORT = r"\d[\d.]{0,20} ?[KMGTPE]?(?:i?B)?\b"  # of the compiler for TPUs: "21.90G", "320.0K"
 
 RULES = (
     # xla/pjrt/cpu: JAX on the CPU
@@ -40,6 +40,7 @@ RULES = (
         without=r"(?:vmem|smem|sflag)",
     ),
     Rule("jax.tpu_early", "tpu", _EXHAUSTED, "unlikely to have enough memory", kind=_OTHERS),
+    Rule("jax.tpu_early", "tpu", r"Aborting compilation early because it's unlikely to have enough memory"),
     # a core's scratch memory: a limit of the compiler's, which freeing nothing helps
     Rule("xla.tpu_vmem", "tpu", _EXHAUSTED, r"Ran out of memory in memory space \w+", probable=True, kind=_OTHERS),
     Rule("xla.tpu_vmem", "tpu", r"Allocation \(size=\d{1,20}\) would exceed memory \(size=", probable=True),

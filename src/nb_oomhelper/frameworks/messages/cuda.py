@@ -23,8 +23,7 @@ MESSAGES = Messages(
         Rule(
             "cuda.driver",
             "cuda",
-            r"(?<!from device: )(?<!on host: )CUDA_ERROR_OUT_OF_MEMORY"
-            r"(?! (?:in \w{1,20} )?(?:means|indicates|occurs)\b)",  # a page of help
+            r"(?<!from device: )(?<!on host: )CUDA_ERROR_OUT_OF_MEMORY",
         ),
         Rule("cuda.driver", "cuda", "CUDA_ERROR_OUT_OF_MEMORY", kind=".", known=True),
         Rule("cuda.error", "cuda", r"(?i:\bcuda(?: (?:runtime|driver|api)){0,2}(?: error\b| failure|:))", _REFUSED),
@@ -40,7 +39,7 @@ MESSAGES = Messages(
             r"GPU out of memory|on device was unsuccessful, probably due to a lack of memory"
             r"|GPU memory is overflow|GPUassert: out of memory|System is out of GPU (?:and shared host )?memory"
             r"|ran out of (?:GPU|CUDA|device) memory|CUDA ran out of memory"
-            r"|(?<!s with )(?<!case of )(?<![Ii]f there is )(?:[Nn]ot? enough|[Ii]nsufficient)"  # an advice is none
+            r"|(?<!s with )(?:[Nn]ot? enough|[Ii]nsufficient)"  # a GPU with too little is an advice
             r" (?:VRAM|(?:GPU|gpu|CUDA|video) (?:memory|RAM))\b",
             probable=True,
         ),

@@ -36,6 +36,6 @@ MESSAGES = _Messages(
     fields={
         "requested": rf"(?:size|allocate|block of) ({SIZE})",
         "allocated": rf"\(({SIZE})/{SIZE} used\)",
-        "limit": rf"\({SIZE}/({SIZE}) used\)",
+        "limit": rf"\({SIZE}/({SIZE}) used\)|change memory limit to (\d{{1,20}})",
     },
 )

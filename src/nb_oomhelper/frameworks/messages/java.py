@@ -20,6 +20,15 @@ MESSAGES = Messages(
     rules=(
         Rule("java.heap", "host", rf"OutOfMemoryError: {_HEAP}", remote="java"),
         Rule("java.heap", "host", "OutOfMemoryError thrown from the UncaughtExceptionHandler", remote="java"),
+        Rule(
+            "java.heap",
+            "host",
+            r"(?i:java heap ?space (?:error|exception|oom|exhausted|exceeded)"
+            r"|(?:error|exception|out of):? java heap ?space)",
+            probable=True,
+            remote="java",
+        ),
+        Rule("java.heap", "host", r"^GC overhead limit exceeded\.?$", kind="^$", probable=True, remote="java"),
         # the machine refused it: no limit of its own
         Rule("java.native", "host", "insufficient memory for the Java Runtime Environment", remote="java"),
         Rule(
@@ -31,7 +40,7 @@ MESSAGES = Messages(
         ),
         Rule("java.native", "host", r"# Out of Memory Error \(\w{1,40}\.cpp:\d", remote="java"),  # hs_err_pid*.log
         Rule("java.native", "host", r"Could not reserve enough space for (?:\d{1,20}KB )?object heap", remote="java"),
-        Rule("java.native", "host", r"Native memory allocation \(\w{1,12}\) failed to ", remote="java"),
+        Rule("java.native", "host", r"Native memory allocation (?:\(\w{1,12}\) )?failed to ", remote="java"),
         Rule("spark.acquire", "host", rf"Unable to acquire {SIZE} of memory, got \d", remote="java"),
         Rule(
             "spark.yarn", "host", r"[Cc]ontainer killed by YARN for exceeding .{0,20}memory limits(?!,)", remote="java"

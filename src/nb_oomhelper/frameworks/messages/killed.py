@@ -21,11 +21,21 @@ MESSAGES = Messages(
     module="",
     rules=(
         _gone("dataloader.killed", "dataloader worker", rf"{_WORKER} is killed by signal: Killed"),
-        _gone("dataloader.exited", "dataloader worker", rf"{_WORKER} exited unexpectedly"),
+        Rule(  # after a bus error, which is a container's shared memory, it is that worker
+            "dataloader.exited",
+            "host",
+            rf"(?:{_WORKER} is killed by signal: Bus error.{{0,500}}?)?{_WORKER} exited unexpectedly",
+            probable=True,
+            without=f"{_CRASHED}|^.{{0,250}}Bus error",
+            remote="dataloader worker",
+        ),
         _gone("joblib.killed", "process pool", "worker process managed by the executor was unexpectedly terminated"),
         _gone("pool.broken", "process pool", "process in the process pool was terminated abruptly"),
         _gone("pool.broken", "process pool", "A child process terminated abruptly, the process pool is not usable"),
         _gone("pool.broken", "process pool", "A process in the executor was terminated abruptly"),  # loky, to 0.12
+        _gone(
+            "pool.broken", "process pool", "Background workers died. Look for the error message further up"
+        ),  # nnU-Net
         _gone("dask.killed", "dask", r"\bKilledWorker\b|all those workers died while running it"),
         _gone("dask.killed", "dask", "^", kind=r"^distributed\.(?:\w{1,20}\.){0,3}KilledWorker$", known=True),
         Rule("dask.nanny", "host", r"exceeded \d{1,3}% memory budget", remote="dask"),
@@ -42,6 +52,7 @@ MESSAGES = Messages(
         ),
         Rule("ray.node_oom", "host", "due to the node running low on memory", remote="ray"),
         Rule("ray.node_oom", "host", r"More than \d{1,3}% of the memory on node", remote="ray"),  # older
+        Rule("ray.node_oom", "host", r"\bRayOutOfMemoryError\b", probable=True, remote="ray"),
         Rule("ray.node_oom", "host", "^", kind=rf"{_RAY}OutOfMemoryError$", known=True, remote="ray"),
         Rule("ray.store_full", "host", "^", kind=rf"{_RAY}ObjectStoreFullError$", known=True, remote="ray"),
         Rule(
@@ -82,8 +93,7 @@ MESSAGES = Messages(
         _gone(
             "shell.killed",
             "command",
-            r"[Ee]xit(?:(?:ed)?(?: with)?(?: status)? (?:status|code)(?: is|:)? ?\(?|: )(?:137|-9)\b"
-            r"(?! (?:means|indicates|is|usually|typically)\b)",
+            r"[Ee]xit(?:(?:ed)?(?: with)?(?: status)? (?:status|code)(?: is|:)? ?\(?|: )(?:137|-9)\b(?! is\b)",
         ),
         _gone(
             "compiler.killed",

@@ -23,6 +23,12 @@ MESSAGES = Messages(
             probable=True,
             remote="server",
         ),
+        Rule(
+            "ollama.runner",
+            "cuda",
+            r"llama runner process has terminated: (?=.{0,80}(?:cudaMalloc failed|out of memory|failed to allocate))",
+            remote="server",
+        ),
         Rule("ggml.aligned", "host", r"insufficient memory \(attempted to allocate"),
         Rule("ggml.host", "host", r"(?:failed|unable) to allocate \w{0,20}(?:CPU|Host)\w{0,12} buffer"),
         Rule("ggml.host", "host", r"ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer"),

@@ -20,12 +20,6 @@ _ENOMEM = "|".join(
         "메모리를 할당할 수 (?:없습니다|없음)",
     )
 )
-# "By throwing std::bad_alloc, …" is what somebody wants; C++ says "after throwing an instance of".
-_BAD_ALLOC = r"\bstd::bad_alloc\b" + "".join(
-    rf"(?<!{word}{mark}std::bad_alloc)"
-    for word in ("throw ", "throws ", "throwing ", "throw a ", "throws a ", "throwing a ")
-    for mark in ("", "`")
-)
 MESSAGES = Messages(
     name="python",
     module="",
@@ -40,7 +34,7 @@ MESSAGES = Messages(
             remote="process pool",
         ),
         Rule("cpp.bad_alloc", "host", r"^(?:MemoryError: )?(?:std::)?bad[_ ]alloc(?:ation)?\.?$"),
-        Rule("cpp.bad_alloc", "host", _BAD_ALLOC, without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
+        Rule("cpp.bad_alloc", "host", r"\bstd::bad_alloc\b", without="(?i:cuda|rmm|gpu|device|hip)", probable=True),
         Rule("go.memory", "host", r"\bruntime: (?:out of memory|cannot allocate memory)", remote="command"),
         # what the system says, passed on
         Rule("cpp.enomem", "host", r"(?<!^\[Errno 12\] )\bCannot allocate memory\b", probable=True),
@@ -59,7 +53,7 @@ MESSAGES = Messages(
         Rule("sdl.memory", "host", r"\bpygame\.error: Out of memory"),
         Rule("host.word", "host", r"(?i:^out of (?:CPU|host|system|main) memory\b)", probable=True),
         Rule("host.word", "host", r"ran out of (?:CPU|host|system|main) memory", probable=True),
-        Rule("macos.malloc", "host", r"malloc: \*{3} \w{4,20}\(size=\d{1,20}\) failed"),
+        Rule("macos.malloc", "host", r"malloc: (?:\\?\*){3} \w{4,20}\(size=\d{1,20}\) failed"),
     ),
-    fields={"requested": r"malloc: \*{3} \w{4,20}\(size=(\d{1,20})\)|cannot allocate (\d{1,20})-byte block"},
+    fields={"requested": r"malloc: (?:\\?\*){3} \w{4,20}\(size=(\d{1,20})\)|cannot allocate (\d{1,20})-byte block"},
 )

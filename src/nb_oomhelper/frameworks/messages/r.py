@@ -13,7 +13,7 @@ MESSAGES = Messages(
     name="R",
     module="rpy2",
     rules=(
-        Rule("r.vector", "host", rf"(?i:can ?not al{{2,3}}ocate vector of size) ?{_SIZE}"),
+        Rule("r.vector", "host", rf"(?i:can(?: ?not){{1,2}} al{{2,3}}ocate vector of size) ?{_SIZE}"),
         Rule("r.vector", "host", rf"(?:{_TRANSLATED}) ?{_SIZE}"),
         Rule("r.block", "host", r"cannot allocate memory block of size \d[\d.]{0,20} ?[KMGTP]b"),
         # its own limit: on macOS the size of the machine's memory, where nothing else is set

@@ -22,6 +22,8 @@ MESSAGES = Messages(
         # Thrust's own words: an extension that was built for another GPU brings them as well
         Rule("thrust.bad_alloc", "cuda", r"(?:std::)?bad_alloc: cudaErrorMemoryAllocation", probable=True),
         Rule("thrust.bad_alloc", "cuda", r"failed(?: to \w{1,20})?: cudaErrorMemoryAllocation", probable=True),
+        Rule("thrust.bad_alloc", "cuda", r"'thrust::system::detail::bad_alloc'", probable=True),
+        Rule("thrust.failed", "cuda", r"'thrust::system::system_error'", r"^.{0,300}?\bout of memory"),
         Rule("thrust.bad_alloc", "cuda", "get_temporary_buffer failed"),
         Rule(
             "thrust.failed",
