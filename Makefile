@@ -1,4 +1,4 @@
-# make test      all kinds of tests, on this machine's oldest and newest Python; of those that are alike, some
+# make test      all kinds of tests, on this machine's oldest and newest Python; of those that are alike or long, some
 # make test-all  all of them, on every Python from 3.11 on that is found on PATH or under pyenv, and with IPython 8.18
 # make played    PyTorch's CUDA build on a GPU that is played, and tests/gpu on it; make recovery: all ways to run out
 # make peers     IPython's, ipykernel's and ipywidgets' own tests, with nb_oomhelper in every shell; PEERS=ipython: one
@@ -63,17 +63,19 @@ ON_PYTHON := $(addprefix tests/,failure holders remedies shell source) $(addpref
 TESTS ?= tests
 GPU ?= any
 
-.PHONY: test test-all ready quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel \
+.PHONY: test test-all ready ends quick demo demo-any demo-played wheel env old colab kaggle cuda chromium lint types plain kernel \
   browser pictures gpu played recovery bench peers engines docs clean
 .SECONDARY:
 
-test: ready docs
-	$(PYTEST) $(PARALLEL) --pairs new -k "$(SOME)" --durations 40
+test:
+	@$(MAKE) --no-print-directory -j2 ready docs ends
+	$(PYTEST) $(PARALLEL) --pairs new -m "not thorough" -k "$(SOME)" --durations 40
 	$(PYTEST) $(PARALLEL) --pairs colab $(ON_IPYTHON)
 	$(PLAYED) -k "$(SOME)" tests/gpu
 	@found=$$($(OTHERS) --ends) && $(call on_each,$(ON_PYTHON))
 
-test-all: ready docs old
+test-all:
+	@$(MAKE) --no-print-directory -j2 ready docs old
 	$(PYTEST) $(PARALLEL) --pairs colab,old,new --durations 40
 	$(PLAYED) tests/gpu
 	@found=$$($(OTHERS)) && $(call on_each,tests)
@@ -83,6 +85,11 @@ on_each = echo "$$found" | while read -r version python; do \
   [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" TESTS="$(1)" "on-$$version" </dev/null || exit 1; done
 
 ready: env colab cuda .venv-engines/.wheel chromium lint types
+
+# The environments that `make test` has on other Pythons: made while others are.
+ends: $(WHEEL)
+	@found=$$($(OTHERS) --ends) && echo "$$found" | while read -r version python; do \
+	  [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" ".venv-$$version/.tools" </dev/null || exit 1; done
 
 # Another Python has the newest packages of its own, and torch only where pip finds a file of it without an index:
 # an index may send gigabytes of CUDA. What it lacks is skipped, also with CI=true.

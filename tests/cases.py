@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 from nb_oomhelper.case import Case
@@ -126,6 +127,7 @@ OUTCOMES = (
 )
 
 
+@functools.cache
 def catalog() -> Catalog:
     """What is packaged, with a file of the user's that was left out."""
     return replace(load_catalog(), problems=(f"entries/{SCRIPT}.toml: code: is missing {TICKS}",))

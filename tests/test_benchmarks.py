@@ -90,6 +90,7 @@ def test_kept_results_are_whole(path: Path) -> None:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", [*run.BENCHMARKS, *run.ON_DEVICE])
+@pytest.mark.thorough
 def test_each_benchmark_runs(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

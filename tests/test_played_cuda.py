@@ -87,6 +87,7 @@ assert "1024.00 MiB allowed" in refused(1025)
 
 
 @pytest.mark.parametrize("options", ["expandable_segments:True", "backend:cudaMallocAsync"])
+@pytest.mark.thorough
 def test_the_allocators_other_ways(played: PlayDevice, options: str) -> None:
     works(
         played("2GiB") | {"PYTORCH_CUDA_ALLOC_CONF": options},
@@ -148,6 +149,7 @@ assert "Process {pid} has 1.29 GiB memory in use" in refused(3000)
     works(env, "assert driver() == (4096 * MIB, {}) and take(3000) is not None")  # it was killed
 
 
+@pytest.mark.thorough
 def test_several_gpus_and_the_order_that_is_asked_for(tmp_path: Path, played: PlayDevice) -> None:
     text = "".join(f"gpu {UUID.format(number)} {number + 1}GiB GPU number {number}\n" for number in range(3))
     env = played_cuda.play(tmp_path, text)
@@ -157,6 +159,7 @@ def test_several_gpus_and_the_order_that_is_asked_for(tmp_path: Path, played: Pl
     assert works(env | {"CUDA_VISIBLE_DEVICES": UUID.format(1)}, ask) == "[2]\n"
 
 
+@pytest.mark.thorough
 def test_a_context_and_cublas_that_find_no_room(tmp_path: Path, played: PlayDevice) -> None:
     env = played("1GiB", used="1GiB")
     done = run(env, "take(1)")
@@ -180,6 +183,7 @@ def test_a_context_and_cublas_that_find_no_room(tmp_path: Path, played: PlayDevi
         ("gpu GPU-2222 8GiB Short", "line 2: CUDA needs a uuid of 32 hexadecimal digits: GPU-2222"),
     ],
 )
+@pytest.mark.thorough
 def test_a_wrong_scenario_is_told_in_a_line(tmp_path: Path, played: PlayDevice, line: str, told: str) -> None:
     env = played_cuda.play(tmp_path, f"gpu {UUID.format(1)} 8GiB Played GPU\n{line}\n")
     done = run(env, "take(1)")
@@ -187,6 +191,7 @@ def test_a_wrong_scenario_is_told_in_a_line(tmp_path: Path, played: PlayDevice, 
     assert done.stderr.splitlines()[-1].startswith(f"scenario {tmp_path / SCENARIO}, {told}")
 
 
+@pytest.mark.thorough
 def test_no_scenario_is_told(played: PlayDevice) -> None:
     env = played()
     done = run(env | {"NVML_STUB": "/nowhere"}, "assert not torch.cuda.is_available()")
@@ -194,6 +199,7 @@ def test_no_scenario_is_told(played: PlayDevice) -> None:
     assert "played CUDA: no GPU in the scenario NVML_STUB=/nowhere" in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_ledger_of_a_killed_process_and_a_broken_one_count_for_nothing(tmp_path: Path, played: PlayDevice) -> None:
     env = played("2GiB")
     run(env, "kept = take(1000)\n__import__('os').kill(__import__('os').getpid(), 9)")
@@ -205,6 +211,7 @@ def test_a_ledger_of_a_killed_process_and_a_broken_one_count_for_nothing(tmp_pat
         works(env, "assert driver() == (2048 * MIB, {})\ntake(1700)")
 
 
+@pytest.mark.thorough
 def test_a_ledger_that_cannot_be_written_is_told(tmp_path: Path, played: PlayDevice) -> None:
     env = played()
     (tmp_path / f"{SCENARIO}.ledger").mkdir()

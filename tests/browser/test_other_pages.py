@@ -125,6 +125,7 @@ def test_a_terminal(tmp_path: Path, chromium: Browser) -> None:
     page.close()
 
 
+@pytest.mark.thorough
 def test_two_pages_on_one_kernel(lab: Lab, chromium: Browser, tmp_path: Path) -> None:
     write_notebook(lab.server.work / "both.ipynb", [LOAD, SET_UP, FAIL])
     lab.viewport(VIEW["width"], VIEW["height"])

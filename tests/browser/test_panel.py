@@ -161,6 +161,7 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     assert lab.console_errors == []
 
 
+@pytest.mark.thorough
 def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Path) -> None:
     lab.viewport(1280, 1400)
     panel = open_panel(lab, "repeat.ipynb")
@@ -177,6 +178,7 @@ def test_the_same_error_again_is_shown_in_the_same_panel(lab: Lab, tmp_path: Pat
     assert lab.console_errors == []
 
 
+@pytest.mark.thorough
 def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     lab.viewport(1280, 1400)
     panel = open_panel(lab, "chinese.ipynb", function="step_" + "x" * 195)  # what is too long for a line is cut
@@ -204,6 +206,7 @@ def test_chinese_entry_and_narrow_page(lab: Lab, tmp_path: Path) -> None:
     assert lab.console_errors == []
 
 
+@pytest.mark.thorough
 def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
     lab.viewport(1280, 1400)
     more = "import time\ntime.sleep(2)\nmore = torch.ones(100 << 18)\ntime.sleep(3)\nended = time.time()"
@@ -222,6 +225,7 @@ def test_a_click_during_a_cell_waits_and_the_readout_goes_on(lab: Lab) -> None:
     assert lab.console_errors == []
 
 
+@pytest.mark.thorough
 def test_keyboard_alone(lab: Lab) -> None:
     panel, keys = open_panel(lab, "keyboard.ipynb"), lab.page.keyboard
     run = button(panel, "Fix and run")
@@ -266,7 +270,7 @@ def test_a_restarted_kernel_leaves_a_calm_panel(lab: Lab) -> None:
     expect(panel.get_by_text("your variable validation")).to_be_visible()
 
 
-@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("trusted", [pytest.param(True, marks=pytest.mark.thorough), False])
 def test_a_notebook_that_is_opened_again_shows_the_report(lab: Lab, trusted: bool, tmp_path: Path) -> None:
     open_panel(lab, "first.ipynb")
     saved = lab.save()

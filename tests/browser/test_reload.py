@@ -59,6 +59,7 @@ def is_inside(inner: Locator, outer: Locator) -> bool:
     return around[0] <= here[0] and around[1] <= here[1] and here[2] <= around[2] and here[3] <= around[3]
 
 
+@pytest.mark.thorough
 def test_the_change_is_seen_and_run(lab: Lab, llama: Path, tmp_path: Path) -> None:
     (lab.server.work / "llama").symlink_to(llama)
     write_notebook(lab.server.work / "reload.ipynb", [LOAD, SET_UP, FAIL, USE])

@@ -499,6 +499,7 @@ def test_what_is_no_file_is_refused(make: object, tmp_path: Path) -> None:
         read_file(tmp_path / "x")
 
 
+@pytest.mark.thorough
 def test_of_a_huge_text_the_end_is_read_and_its_lines_are_counted(tmp_path: Path) -> None:
     line = b"epoch 1\n"
     count = 3 * MOST // len(line)

@@ -85,6 +85,7 @@ def counts(kernel: Kernel, marker: str) -> dict[str, tuple[int, bool]]:
 
 
 @pytest.mark.parametrize("who", OTHERS)
+@pytest.mark.thorough
 def test_in_either_order(start_kernel: StartKernel, kernel_python: Path, who: str) -> None:
     install, marker = OTHERS[who]
     first, second = start_kernel(kernel_python), start_kernel(kernel_python)

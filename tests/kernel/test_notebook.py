@@ -96,6 +96,7 @@ class TestReload:
             assert [cell for cell in cells if cell.outputs or cell.execution_count] == []
 
 
+@pytest.mark.thorough
 def test_the_batch_that_a_forecast_names_runs(tmp_path: Path) -> None:
     need_models()
     cells = run("forecast", tmp_path)

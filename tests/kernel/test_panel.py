@@ -558,6 +558,7 @@ class TestCost:
         assert reply.comms == []
         assert [set(row["data"]) for row in reply.displays] == [{"text/html", "text/plain"}]
 
+    @pytest.mark.thorough
     def test_what_many_panels_take_comes_back(self) -> None:
         """Five keep their widgets, so that from the sixth on nothing grows."""
         levels = ("widgets", "comms", "threads", "descriptors")

@@ -37,6 +37,7 @@ def test_the_quickstart_is_the_cuda_story(played: PlayDevice, tmp_path: Path) ->
     assert not any(output.output_type == "error" for output in find(cells, "train_step(0.8)").outputs)
 
 
+@pytest.mark.thorough
 def test_a_forecast_above_a_cell_is_held_against_what_was_measured(played_kernel: StartKernel) -> None:
     kernel = played_kernel("8GiB")
     kernel.execute(f"{LOAD}\nimport torch\nstart = torch.empty(1, device='cuda')")
@@ -67,6 +68,7 @@ for rows in loader:
     seen.append(1)"""
 
 
+@pytest.mark.thorough
 def test_after_an_error_a_forecast_finds_the_batch_that_runs(played_kernel: StartKernel) -> None:
     """A larger one than the linear rule takes; it is asked before the cell is followed, and nothing is changed then."""
     kernel = played_kernel("2500MiB")

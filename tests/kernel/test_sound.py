@@ -218,6 +218,7 @@ def room(gib):
 """
 
 
+@pytest.mark.thorough
 def test_an_ordinary_loop_that_fails_again_and_again(start_kernel: StartKernel, kernel_python: Path) -> None:
     """A thread that was started in such a process hung it in two of eight tries."""
     kernel = start_kernel(kernel_python, {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"})

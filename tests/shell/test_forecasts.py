@@ -23,6 +23,7 @@ tell(smaller, asked, told, plain, chinese, wrong, cell("len(made)"), cell("%oom 
 """
 
 
+@pytest.mark.thorough
 def test_it_asks_tells_and_changes_nothing() -> None:
     pytest.importorskip("torch")
     smaller, asked, told, plain, chinese, wrong, count, usage = in_shell(CODE)

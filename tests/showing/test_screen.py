@@ -79,6 +79,7 @@ def test_a_panel_is_shown_again_as_the_newest() -> None:
     assert (first.times, first.live) == (3, True)
 
 
+@pytest.mark.thorough
 def test_from_many_threads_one_is_live() -> None:
     screen = Screen()
     panels = [Panel() for _ in range(60)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nb_oomhelper.source.only_used import diagonal_alone, thin_svd
+from nb_oomhelper.source.only_used import diagonal_alone, first_words, thin_svd
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 pytestmark = pytest.mark.plain
@@ -16,7 +16,8 @@ SHAPES = {"A": (50, 4), "B": (4, 50), "M": (4, 4), "wide": (4, 70), "v": (4,), "
 def _written(source: str, line: int = 1) -> str | None:
     text = read_text(source)
     assert text is not None
-    edits = thin_svd(text, text.tree.body, line) or diagonal_alone(text, text.tree.body, line, SHAPES)
+    body = text.tree.body
+    edits = thin_svd(text, body, line) or diagonal_alone(text, body, line, SHAPES) or first_words(text, body, line)
     changed = write_edits(text, edits) if edits else None
     return None if changed is None else changed.source
 
@@ -31,6 +32,10 @@ def _written(source: str, line: int = 1) -> str | None:
         ("d = np.diag(A @ B)", 'd = np.einsum("ij,ji->i", A, B)'),
         ("t = np.trace(A @ B)", 't = np.einsum("ij,ji->", A, B)'),
         ("d = (A @ B).diagonal()", 'd = np.einsum("ij,ji->i", A, B)'),
+        ("p = s.str.split('-', expand=True)\nx = p[1]", "p = s.str.split('-', expand=True, n=2)\nx = p[1]"),
+        ("x = s.str.split(expand=True)[[0, 2]]", "x = s.str.split(expand=True, n=3)[[0, 2]]"),
+        ("p = df['a'].str.split()\nx = p.str[0]\ndel p", "p = df['a'].str.split(n=1)\nx = p.str[0]\ndel p"),
+        ("x = s.str.split(',').str[1]", "x = s.str.split(',', n=2).str[1]"),
     ],
 )  # fmt: skip
 def test_what_is_written(source: str, written: str) -> None:
@@ -56,6 +61,16 @@ def test_what_is_written(source: str, written: str) -> None:
         "d = np.diag(A @ unknown)",
         "H = A @ B",
         "d = np.diag(a)",
+        "p = s.str.split(' ', expand=True)\nx = p[0]\nn = p.shape",
+        "p = s.str.split(' ', expand=True)\nx = p[-1]",
+        "p = s.str.split(' ', expand=True)\nx = p[i]",
+        "p = s.str.split(' ', expand=True)\np[0] = 1",
+        "p = s.str.split(' ')\nx = p[0]",  # a row
+        "p = s.str.split(' ')\nx = p.str[-1]",
+        "p = s.str.split(' ')\nx = p.str.len()",
+        "p = s.str.split(' ', n=3)\nx = p.str[0]",
+        "p = s.str.rsplit(' ')\nx = p.str[0]",
+        "p = s.split(' ')\nx = p[0]",
     ],
 )
 def test_what_is_left_alone(source: str) -> None:
@@ -77,3 +92,17 @@ def test_the_numbers_are_the_same() -> None:
         exec(source, before)
         exec(_written(source) or "", after)
         assert np.allclose(before["d"], after["d"])
+
+
+def test_the_words_are_the_same() -> None:
+    pd = pytest.importorskip("pandas")
+    texts = pd.Series(["a b c d", " a  b c", "", "a", None, "x y z"])
+    for source in (
+        "d = s.str.split(' ', expand=True)[[0, 1]]",
+        "d = s.str.split().str[1]",
+        "d = s.str.split(' ').str[2]",
+    ):
+        before, after = {"s": texts}, {"s": texts}
+        exec(source, before)
+        exec(_written(source) or "", after)
+        assert before["d"].equals(after["d"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import time
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Annotated
 
 from nb_oomhelper.knowledge.toml_tables import Blank, Name
 
+_SECONDS = 10.0
 _VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})*)", re.ASCII)
 
 
@@ -32,7 +35,15 @@ class Spelling:
 
 
 def installed_version(package: str) -> str | None:
-    """Look up a distribution's version without importing it; None where it is not installed."""
+    """Look up a distribution's version without importing it; None where it is not installed.
+
+    What was looked up counts for ten seconds: one panel asks some sixty times, and `pip install` may come between two.
+    """
+    return _looked_up(package, int(time.monotonic() / _SECONDS))
+
+
+@functools.lru_cache(maxsize=128)
+def _looked_up(package: str, _: int) -> str | None:
     try:
         return metadata.version(package) or None
     except (metadata.PackageNotFoundError, ValueError):  # ValueError: the name is empty

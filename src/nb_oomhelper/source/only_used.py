@@ -40,6 +40,60 @@ def thin_svd(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]:
     return []
 
 
+def first_words(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]:
+    """Split texts into the words that are read, and the rest: `n=2` for `words[0]` and `words[1]` of `str.split`.
+
+    Args:
+        text: The source.
+        body: The statements of one function, or of the cell.
+        line: The line that was running, from 1.
+    """
+    parents = parents_of(walk(body))
+    for node in walk(body):
+        if isinstance(node, ast.Call) and is_at(node, line) and _is_split(node):
+            places = _words_read(node, parents, body)
+            if places and None not in places:
+                count = f"n={1 + max(one for one in places if one is not None)}"
+                end = text.span(node)[1] - 1
+                return with_argument(text, node, count) or [(end, end, count)]
+    return []
+
+
+def _is_split(call: ast.Call) -> bool:
+    function = call.func
+    of_texts = isinstance(function, ast.Attribute) and function.attr == "split" and last_name(function.value) == "str"
+    return of_texts and len(call.args) <= 1 and {one.arg for one in call.keywords} <= {"pat", "expand", "regex"}
+
+
+def _words_read(call: ast.Call, parents: Mapping[ast.AST, ast.AST], body: list[ast.stmt]) -> set[int | None]:
+    """Which words are read, from 0; None among them where it is not told of one."""
+    above = parents.get(call)
+    reads: list[ast.AST] = [call]
+    if isinstance(above, ast.Assign):
+        target = above.targets[0]
+        if len(above.targets) > 1 or not isinstance(target, ast.Name):
+            return {None}
+        named = [one for one in walk(body) if is_name(one, target.id) and one is not target]
+        reads = [one for one in named if not isinstance(one.ctx, ast.Del)]  # type: ignore[attr-defined]
+    expands = any(one.arg == "expand" for one in call.keywords)
+    return set[int | None]().union(*(_places_in(one, parents, expands=expands) for one in reads))
+
+
+def _places_in(read: ast.AST, parents: Mapping[ast.AST, ast.AST], *, expands: bool) -> set[int | None]:
+    above = parents.get(read)
+    if not expands:  # a column of lists: `words.str[0]`
+        if not isinstance(above, ast.Attribute) or above.attr != "str":
+            return {None}
+        read, above = above, parents.get(above)
+    if not isinstance(above, ast.Subscript) or above.value is not read or not isinstance(above.ctx, ast.Load):
+        return {None}
+    at = above.slice
+    return {
+        one.value if isinstance(one, ast.Constant) and type(one.value) is int and one.value >= 0 else None
+        for one in (at.elts if isinstance(at, ast.List) and expands else [at])
+    }
+
+
 def _is_first(read: ast.AST, parents: Mapping[ast.AST, ast.AST], side: int) -> bool:
     """Whether the first columns of the left side are taken, `U[:, :k]`, or the first rows of the right, `Vt[:k]`."""
     above = parents.get(read)
