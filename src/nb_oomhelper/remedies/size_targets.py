@@ -204,7 +204,11 @@ def is_certain(edit: Edit, paths: Iterable[str], notebook: Notebook) -> bool:
 
 def _is_read(path: str, notebook: Notebook) -> bool:
     written = notebook.written
-    return written is None or (is_read(path, written) and feeds(path, written))
+    if written is None:
+        return True
+    if path not in written.reads:  # several fixes ask for each
+        written.reads[path] = is_read(path, written) and feeds(path, written)
+    return written.reads[path]
 
 
 def set_by_cell(path: str, notebook: Notebook) -> str:

@@ -48,6 +48,7 @@ class Written:
         paths: The texts that the cell's names stand for, and paths of files, as texts.
         texts: What was read of the sources.
         nodes: Functions found in them, by source, name and first line.
+        reads: Whether what fails reads a number or a loader, as far as that was asked, by path.
     """
 
     cell: Cell
@@ -65,6 +66,7 @@ class Written:
     paths: Mapping[str, str] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)
     nodes: dict[tuple[str, str, int | None], Function | None] = field(default_factory=dict)
+    reads: dict[str, bool] = field(default_factory=dict)
 
     def read(self, source: str) -> SourceText | None:
         """Read a source, each once; None where it is no Python."""

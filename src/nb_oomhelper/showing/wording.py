@@ -36,6 +36,11 @@ def say(key: str, language: Language, **fields: Any) -> str:
     return said
 
 
+def warm() -> None:
+    """Read the file: later there may be little room, and less time."""
+    _sentences()
+
+
 def knows(key: str) -> bool:
     """Whether there is such a sentence."""
     section, _, name = key.partition(".")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from nb_oomhelper.address_space import is_scarce
 from nb_oomhelper.case import Case
 from nb_oomhelper.records.note import Note, note
+from nb_oomhelper.showing import wording
 from nb_oomhelper.showing.frontends import _panel, _terminal
 from nb_oomhelper.showing.frontends._actions import Actions
 from nb_oomhelper.showing.frontends._live import Live, Read, Reading, of_workers, read_devices
@@ -91,7 +92,8 @@ FRONTENDS: tuple[Frontend, ...] = (_Panel(), _Html(), _Text())
 
 
 def warm(shell: Any) -> None:
-    """Import what showing a case needs: later there may be no room for it."""
+    """Import and read what showing a case needs: later there may be no room for it."""
+    wording.warm()
     for frontend in FRONTENDS:
         frontend.available(shell)
     if getattr(shell, "kernel", None) is not None:
