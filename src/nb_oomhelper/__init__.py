@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.remedies.all_rows import in_parts
+    from nb_oomhelper.remedies.joining import Joining, joined
     from nb_oomhelper.remedies.on_demand import on_demand
     from nb_oomhelper.remedies.on_host import on_host
     from nb_oomhelper.remedies.running import release
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Forecast",
     "Holding",
+    "Joining",
     "OomEvent",
     "Outcome",
     "__version__",
@@ -37,6 +39,7 @@ __all__ = [
     "forecast",
     "holdings",
     "in_parts",
+    "joined",
     "on_demand",
     "on_host",
     "plan",
@@ -52,6 +55,8 @@ _HOMES = {
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
     "in_parts": "remedies.all_rows",
+    "joined": "remedies.joining",
+    "Joining": "remedies.joining",
     "on_demand": "remedies.on_demand",
     "on_host": "remedies.on_host",
     "release": "remedies.running",

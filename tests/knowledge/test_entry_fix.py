@@ -254,6 +254,7 @@ class TestFixes:
             ("only-used", "unsafe", (), "mistake"),
             ("still-sparse", "unsafe", (), "mistake"),
             ("by-parts", "unsafe", (), "mistake"),
+            ("joined-as-made", "unsafe", (), "mistake"),
             ("model-in-parts", "unsafe", (), "mistake"),
             ("pairs-in-parts", "unsafe", (), "mistake"),
             ("rows-apart", "unsafe", (), "mistake"),

@@ -26,6 +26,7 @@ _ALL_ROWS = frozenset(
     {
         "by_parts",
         "windows",
+        "joined",
         "sparse",
         "still_sparse",
         "pairs_in_parts",
@@ -38,7 +39,7 @@ _ALL_ROWS = frozenset(
         "read_in_parts",
     }
 )  # none is left out
-_OTHER_READS = frozenset({"read_columns", "read_in_parts"})  # which is best is told by what they take
+_BY_VERDICT = frozenset({"read_columns", "read_in_parts", "joined"})  # which is best is told by what they take
 _ONCE = frozenset({"float32", "by_parts"})  # their texts do not say where: the one that explains most is offered
 _LAST = frozenset({"on_host", "less_data", "fewer_results"})  # slow, or something else comes out
 _GRAPHS = frozenset({"append_item", "append_detach", "add_item", "backward_each"})
@@ -94,9 +95,9 @@ def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shor
     if written.cell.obstacle:  # it cannot run in another form
         return []
     found = list(find_mistakes(written, event, held, shortage))
-    for more in ({"rows_apart", *_OTHER_READS}, {"less_data"}):  # where there is better, or where all rows can be had
+    for more in ({"rows_apart", *_BY_VERDICT}, {"less_data"}):  # where there is better, or where all rows can be had
         if any(one.kind in _ALL_ROWS - more for one in found):
-            found = [one for one in found if one.kind in _OTHER_READS or one.kind not in more]
+            found = [one for one in found if one.kind in _BY_VERDICT or one.kind not in more]
     groups: dict[str, list[Mistake]] = {}
     for one in found:
         key = one.place.source if one.kind in _TOGETHER else f"{one.kind} {one.subject} {one.place.source}"

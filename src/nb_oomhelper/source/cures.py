@@ -49,6 +49,7 @@ CureKind = Literal[
     "concat_once",
     "by_parts",
     "windows",
+    "joined",
     "map_location",
     "less_state",
     "clear_each",
