@@ -105,12 +105,13 @@ def test_tensors_are_those_of_the_function(
         assert torch.equal(one, other)
 
 
-def test_a_shorter_last_part() -> None:
-    parts = [np.full((size, 3), size) for size in (4, 4, 2)]
+@pytest.mark.parametrize("sizes", [(4, 4, 2), (1, 4, 9), (4, 4, 4, 4, 4)])
+def test_parts_of_other_lengths(sizes: tuple[int, ...]) -> None:
+    parts = [np.full((size, 3), size) for size in sizes]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error")  # no list is kept, also where there are more than said
         assert is_same(joined(np.concatenate, iter(parts), 3), np.concatenate(parts))
-        assert is_same(joined(np.hstack, (one.T for one in parts), 3), np.hstack([one.T for one in parts]))
+    assert is_same(outcome(joined, np.hstack, (one.T for one in parts), 3), np.hstack([one.T for one in parts]))
 
 
 @pytest.mark.parametrize(

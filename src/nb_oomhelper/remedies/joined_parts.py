@@ -51,7 +51,7 @@ def find_joins(written: Written, event: OomEvent, shortage: Shortage, places: li
         first = min(sized, key=lambda one: abs(one.saves - requested))
         rest = [one for one in all_joins if one.name and one.name != first.joined.name]
         others = [one for one in rest if _size(written, event, place, one.name) >= WORTH_MENDING]
-        if shortage.needs is None or shortage.room is None or shortage.needs - first.saves > shortage.room:
+        if not _is_enough(written, event, shortage, place, first):
             continue
         edits = [edit for one in (first.joined, *others) for edit in one.edits]
         yield Mistake(
@@ -77,6 +77,13 @@ def _is_innermost(written: Written, place: Place) -> bool:
 def _is_read(written: Written, place: Place, one: Joined) -> bool:
     """Whether a function of the notebook reads the cell's list, which would be none."""
     return place.definition is None and bool(one.name) and not one.rebinds and written.is_read_by_functions(one.name)
+
+
+def _is_enough(written: Written, event: OomEvent, shortage: Shortage, place: Place, found: _Found) -> bool:
+    """Whether there is room for the result; the cell's own list is let go of before it runs again."""
+    forgets = 0 if place.definition is not None else _size(written, event, place, found.joined.name)
+    known = shortage.needs is not None and shortage.room is not None
+    return known and (shortage.needs or 0) - found.saves <= (shortage.room or 0) + forgets
 
 
 def _counts_in(written: Written, place: Place) -> Counts:

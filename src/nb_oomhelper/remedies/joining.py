@@ -51,7 +51,7 @@ class Joining:
 
     The result is there in its whole size from the first part on. Parts that somebody else may still change are written
     once more in the end, as they are then. Parts that are no plain arrays of one dtype and shape, that need a graph, or
-    are more than said, are kept in a list from there on, with a warning, and joined by `join`.
+    are more than there is room for, are kept in a list from there on, with a warning, and joined by `join`.
     """
 
     def __init__(self, join: Callable[..., Any], count: int, **options: Any) -> None:
@@ -140,6 +140,7 @@ class _Result:
         first: Shape, dtype and place of the first part, which all others have.
         axis: The axis along which the parts lie.
         stacked: That is an axis of its own.
+        count: How many parts are expected.
         ends: Where along it each part ends.
     """
 
@@ -147,6 +148,7 @@ class _Result:
     first: tuple[Any, ...]
     axis: int
     stacked: bool
+    count: int
     ends: list[int]
 
     def writes(self, part: Any, at: int | None = None) -> bool:
@@ -158,7 +160,7 @@ class _Result:
         if not self.stacked:
             alike[self.axis] = length
         start, end = self._span(len(self.ends) if at is None else at, length)
-        if tuple(part.shape) != tuple(alike) or end > self.array.shape[self.axis]:
+        if tuple(part.shape) != tuple(alike) or not self._has_room(end):
             return False
         if at is None:
             self.ends.append(end)
@@ -185,11 +187,29 @@ class _Result:
                 return array
             return array[:end] if as_many and not self.axis else None
         if end < array.shape[self.axis]:
-            if self.axis or not (array.flags.c_contiguous and array.flags.owndata):
+            if not self._can_be_cut():
                 return None
-            self.array = None
-            array.resize((end, *array.shape[1:]), refcheck=False)  # its only views were parts, which are written
+            array.resize((end, *array.shape[1:]), refcheck=False)
         return array
+
+    def _has_room(self, end: int) -> bool:
+        """Whether a part up to there fits; an array whose parts lie one after another in memory can become longer."""
+        array = self.array
+        if end <= array.shape[self.axis]:
+            return True
+        if not self._can_be_cut():
+            return False
+        likely = end * self.count * 51 // (50 * (len(self.ends) + 1))  # with the length that parts had so far
+        try:
+            array.resize((max(likely, end + end // 8), *array.shape[1:]), refcheck=False)
+        except MemoryError:  # where the system cannot make it longer in its place
+            return False
+        return True
+
+    def _can_be_cut(self) -> bool:
+        """Whether its end can be cut off, or moved: nothing else refers to it, parts are copied into it."""
+        array = self.array
+        return is_array(array) and not self.axis and array.flags.c_contiguous and array.flags.owndata
 
     def _span(self, at: int, length: int) -> tuple[int, int]:
         start = self.ends[at - 1] if at else 0
@@ -222,7 +242,7 @@ def _begin(join: Callable[..., Any], part: Any, count: int, options: dict[str, A
         array = sys.modules["torch"].empty(whole, dtype=tried.dtype, device=part.device)
     else:
         array = sys.modules["numpy"].empty_like(tried, shape=whole)  # in the order in which these lie in memory
-    return _Result(array=array, first=_form(part), axis=axis, stacked=stacked, ends=[])
+    return _Result(array=array, first=_form(part), axis=axis, stacked=stacked, count=count, ends=[])
 
 
 def _axis_of(small: tuple[int, ...], tried: tuple[int, ...]) -> tuple[int, bool] | None:
