@@ -330,6 +330,16 @@ class TestRunAgain:
             ["windows-as-view", True, None]
         ]
 
+    def test_parts_are_joined_as_they_are_made(self, kernel: Kernel) -> None:
+        kernel.execute("def part(k):\n    return numpy.full((500, 2000), k)\nlimit(600 << 20)\nks = numpy.arange(50.)")
+        panel = fail(kernel, "cube = numpy.stack([part(k) for k in ks], axis=-1)\ndone = cube.shape")
+        assert "This cell can run: joined as its parts are made, it takes 366 MiB less." in panel.text
+        panel.click("Fix and run")
+        assert kernel.eval("[done, cube[7, 9, 33], cube.flags.c_contiguous]") == [[500, 2000, 50], 33.0, True]
+        assert kernel.eval(f"[[o.fix, o.ran, o.cell_error] for o in {CASE}.outcomes]") == [
+            ["joined-as-made", True, None]
+        ]
+
 
 class TestShows:
     def test_both_languages(self, kernel: Kernel) -> None:

@@ -135,8 +135,25 @@ class Counts:
         if last_name(node.func) != "len":
             return None
         inner = node.args[0]
+        if isinstance(inner, ast.Call) and last_name(inner.func) in ("split", "array_split"):
+            return self._number_of_cuts(inner)
         called = isinstance(inner, ast.Call) and last_name(inner.func) == "range"
         return self._number(inner) if called else self.lengths.get(ast.unparse(inner))
+
+    def _number_of_cuts(self, call: ast.Call) -> int | None:
+        """`np.array_split(x, 20)`, `torch.split(x, 64)`, `x.split(64)`."""
+        of = call.func.value if isinstance(call.func, ast.Attribute) and len(call.args) == 1 else None
+        if call.keywords or (of is None and len(call.args) != 2):
+            return None
+        size, given = self._number(call.args[-1]), ast.unparse(call.args[0] if of is None else of)
+        if (
+            size is None
+            or last_name(call.func) == "array_split"
+            or ast.unparse(call.func) in ("np.split", "numpy.split")
+        ):
+            return size
+        length = self.lengths.get(given)
+        return None if length is None or size < 1 else -(-length // size)
 
 
 def _is_plain(node: ast.expr) -> bool:
