@@ -208,6 +208,16 @@ def test_parts_that_are_changed_later_are_as_they_are_at_the_end() -> None:
         assert is_same(joined(np.array, (make(i) for i in range(4)), 4), want)
 
 
+def test_a_part_that_is_changed_before_the_next_one_comes() -> None:
+    joining, want = Joining(np.array, 4), []
+    for i in range(4):
+        part = np.full(3, i)
+        joining.append(part)
+        want.append(part)
+        part += 10
+    assert is_same(joining.joined(), np.array(want))
+
+
 def test_tensors_that_are_changed_later() -> None:
     torch = pytest.importorskip("torch")
     state = torch.zeros(3)

@@ -116,10 +116,13 @@ class Joining:
         return self._join(listed or [], **self._options) if whole is None else whole
 
     def _settle(self) -> None:
-        """Keep the newest part where somebody else keeps it, too: it may be changed until the end."""
-        part, self._newest, fresh = self._newest, None, object()
-        if part is not None and (sys.getrefcount(part) > sys.getrefcount(fresh) or _is_shared(part)):
-            self._shared[self._length - 1] = part
+        """Write the newest part as it is now; keep it where somebody else does: it may be changed until the end."""
+        part, self._newest, fresh, at = self._newest, None, object(), self._length - 1
+        if part is None:
+            return
+        shared = sys.getrefcount(part) > sys.getrefcount(fresh) or _is_shared(part)
+        if shared or self._result is None or not self._result.writes(part, at):
+            self._shared[at] = part
 
     def _write(self, part: Any) -> bool:
         if self._result is None and not self._length:
