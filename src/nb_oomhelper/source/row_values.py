@@ -21,7 +21,7 @@ from nb_oomhelper.source.row_sources import Rows, UnfitError, shape_of
 from nb_oomhelper.source.tree import last_name, walk
 
 _AXIS_AT = dict.fromkeys(
-    [*FFT, "quantile", "percentile", "norm", "partition", "argpartition"], 2
+    [*FFT, "quantile", "percentile", "norm", "partition", "argpartition", "diff"], 2
 )  # arguments before it
 _OF_ALL = frozenset({"cumsum", "softmax", "log_softmax"})  # where no axis is given
 _OF_THE_DATA = frozenset({"seuclidean", "mahalanobis"})  # metrics that depend on all rows
