@@ -72,7 +72,7 @@ class Operands(Sources):
             return rows and Rows()
         if rows is None or len(self._shapes.get(ast.unparse(right), (0, 0))) > 1:
             return rows and Rows(rows.ndim)
-        return Rows(None if rows.ndim is None else rows.ndim - 1)
+        return Rows(None if rows.ndim is None else rows.ndim - 1, small=rows.ndim == 2)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> Rows | None:
         rows = self.value(node.operand)
