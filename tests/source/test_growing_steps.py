@@ -33,5 +33,6 @@ CHOSEN = "def f(n):\n    return x[n] * 2\n"
 )
 def test_steps_that_may_be_larger(functions: str, source: str, told: bool) -> None:
     text, cell = read_text(functions), read_text(source)
-    assert text is not None and cell is not None
+    assert text is not None
+    assert cell is not None
     assert may_grow(cell.tree.body, 1, {"sizes"}, lambda name: function_in(text, name)) is told

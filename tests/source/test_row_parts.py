@@ -262,6 +262,7 @@ def test_what_few_were_chosen_of_does_not_stay() -> None:
         ((40, 3), "e = a - np.roll(a, 1, axis=0)\nd = e.max(axis=1)\n"),  # neighbours of other parts
         ((40, 3), "e = a * 2\nprint(e.mean())\n"),  # it is the result
         ((40, 3), "e = np.diff(a, axis=0)\nd = e.max(axis=1)\n"),
+        ((40, 7), "e = a @ b.T\nd = np.diff(e, prepend=v[:, None]).max(1)\nz = e[:2]\n"),
         ((39, 3), "e = np.diff(a, 1, 0)\nd = e.max(axis=1)\n"),
     ],
 )
@@ -315,6 +316,9 @@ def test_what_stays(refused: tuple[int, ...], source: str) -> None:
         ((40, 40), "e = (v ** 2)[:, None] - v\nd = e.max(1)\n"),
         ((40, 40), "e = (v / v.max())[:, None] - v\nd = e.max(1)\n"),
         ((40, 40), "e = (s @ v)[:, None] - v\nd = e.max(1)\n"),
+        ((40, 40), "e = np.clip(s * 2, a_min=v[:, None], a_max=9)\nd = e.max(1)\n"),
+        ((40, 40), "e = (s * 2).clip(v[:, None], 9)\nd = e.max(1)\n"),
+        ((40, 40), "e = (s * 2).clip(min=v, max=9).astype(np.float32)\nd = e.max(1).round(2)\n"),
         ((40, 40), "e = (s + v)[:, None].sum(1)[:, None] - v\nd = e.max(1)\n"),
         ((40, 40), "e = (s - v[:, None]).sum(1)[:, None] - v\nd = e.max(1)\n"),
         ((40, 40), "e = s.sum(0)[:, None] - s.sum(1)[None]\nd = e.max(1)\n"),

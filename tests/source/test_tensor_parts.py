@@ -144,6 +144,8 @@ def test_what_stays(axes: int, source: str) -> None:
         "e = s - s.mean(0)\nd = e.amax(1)\n",
         "e = s - s.mean(1)\nd = e.amax(1)\n",
         "e = s - s.mean(1, keepdim=True)\nd = e.amax(1)\n",
+        "e = s.clamp(min=v[:, None])\nd = e.sum(1)\n",
+        "e = s.clamp(min=v)\nd = e.sum(1)\n",
         "e = s.cumsum(0)\nd = e.amax(1)\n",
         "e = s.sort(0)[0]\nd = e.amax(1)\n",
         "e = s.sort()[0]\nd = e.amax(1)\n",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.arrays import bytes_of
+from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.places import Mistake, Place, refused_shape
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import root_of
@@ -94,14 +95,11 @@ def _in_parts(
 def _of_tensors(written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[_Way]:
     """Try each number of rows that the failing statement's tensors have: no message of PyTorch's tells a shape."""
     node = next((one for one in walk(place.body) if isinstance(one, SIMPLE) and is_at(one, place.line or 0)), None)
-    kept = written.kept_in(place.definition)
-    if (
-        written.autograd
-        or node is None
-        or not all(kept[path].cuts for path in shapes if root_of(path) in names_in(node))
-    ):
+    words, kept = names_in(node) if node else set(), written.kept_in(place.definition)
+    with_gradients = any(not kept[path].cuts for path in shapes if root_of(path) in words)
+    if written.autograd or with_gradients or words & models_in(written):
         return
-    own = [shape for path, shape in shapes.items() if root_of(path) in names_in(node) and shape]
+    own = [shape for path, shape in shapes.items() if root_of(path) in words and shape]
     last = min((shape[-1] for shape in own if len(shape) > 1), default=1)
     for count in sorted({shape[0] for shape in own}, reverse=True):
         for axes in (3, 2):
