@@ -258,6 +258,7 @@ class TestFixes:
             ("model-in-parts", "unsafe", (), "mistake"),
             ("pairs-in-parts", "unsafe", (), "mistake"),
             ("rows-apart", "unsafe", (), "mistake"),
+            ("tensor-parts", "unsafe", (), "mistake"),
             ("no-grad-block", "unsafe", (), "mistake"),
             ("no-grad-function", "unsafe", (), "mistake"),
             ("on-demand", "unsafe", (), "mistake"),

@@ -108,6 +108,11 @@ def run(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
         ((40, 40), "e = np.cos(v)[:, None] * np.cos(v)\nd = e.argmax(1), (e + np.sin(v)[None, :]).min(1)\n"),
         ((40, 3), "e = np.exp(a) * np.cos(np.radians(v))[:, None]\nd = e.max(1)\n"),
         ((40, 2), "e = np.fft.rfft(a * w, axis=-1)\nd = (np.abs(e) ** 2).mean(axis=0)\n"),
+        ((40, 40), "e = np.exp(-((a ** 2).sum(1)[:, None] + (a ** 2).sum(1)[None] - 2 * a @ a.T))\nd = e @ v\n"),
+        ((40, 7), "e = (a ** 2).sum(1)[:, None] + (b ** 2).sum(1) - 2 * a @ b.T\nd = e.argmin(1)\n"),
+        ((40, 40), "e = (a * a).sum(axis=1)[:, np.newaxis] - 2 * np.dot(a, a.T)\nd = e.sum(axis=1), e.mean()\n"),
+        ((40, 9), "e = np.sort(rng.integers(0, 9, size=(n, 9)), axis=1)\nd = (np.diff(e) < 1).any(axis=1).mean()\n"),
+        ((40, 2), "e = np.diff(a, axis=-1) * 2\nd = e.max(1)\n"),
     ],
 )  # fmt: skip
 def test_the_numbers_are_the_same(refused: tuple[int, ...], source: str) -> None:
@@ -256,6 +261,9 @@ def test_what_few_were_chosen_of_does_not_stay() -> None:
         ((40, 3), "e = a - a.mean(axis=0)\n"),
         ((40, 3), "e = a - np.roll(a, 1, axis=0)\nd = e.max(axis=1)\n"),  # neighbours of other parts
         ((40, 3), "e = a * 2\nprint(e.mean())\n"),  # it is the result
+        ((40, 3), "e = np.diff(a, axis=0)\nd = e.max(axis=1)\n"),
+        ((40, 7), "e = a @ b.T\nd = np.diff(e, prepend=v[:, None]).max(1)\nz = e[:2]\n"),
+        ((39, 3), "e = np.diff(a, 1, 0)\nd = e.max(axis=1)\n"),
     ],
 )
 def test_what_stays(refused: tuple[int, ...], source: str) -> None:
@@ -302,6 +310,22 @@ def test_what_stays(refused: tuple[int, ...], source: str) -> None:
         ((40, 3), "e = np.exp(a)\nd = (e * np.cos(v)[:3]).max(1)\n"),
         ((40, 7), "e = v[:, None] - u\nd = (e * np.cos(a)[:, :1]).max(1)\n"),
         ((40, 7), "e = np.multiply(a, 2, out=a) @ b.T\nd = e.max(1)\n"),
+        ((40, 40), "e = (a - a.mean(0)).sum(1)[:, None] + v\nd = e.max(1)\n"),
+        ((40, 40), "e = (a / a.sum()).sum(1)[:, None] - v[None]\nd = e.max(1)\n"),
+        ((40, 40), "e = a.sum(1)[:, None] - a.sum(1)\nd = e.max(1)\n"),
+        ((40, 40), "e = (v ** 2)[:, None] - v\nd = e.max(1)\n"),
+        ((40, 40), "e = (v / v.max())[:, None] - v\nd = e.max(1)\n"),
+        ((40, 40), "e = (s @ v)[:, None] - v\nd = e.max(1)\n"),
+        ((40, 40), "e = np.clip(s * 2, a_min=v[:, None], a_max=9)\nd = e.max(1)\n"),
+        ((40, 40), "e = (s * 2).clip(v[:, None], 9)\nd = e.max(1)\n"),
+        ((40, 40), "e = (s * 2).clip(min=v, max=9).astype(np.float32)\nd = e.max(1).round(2)\n"),
+        ((40, 40), "e = (s + v)[:, None].sum(1)[:, None] - v\nd = e.max(1)\n"),
+        ((40, 40), "e = (s - v[:, None]).sum(1)[:, None] - v\nd = e.max(1)\n"),
+        ((40, 40), "e = s.sum(0)[:, None] - s.sum(1)[None]\nd = e.max(1)\n"),
+        ((40, 40), "q = a.sum(1)[:, None]\ne = q + q.T\nd = e.max(1)\n"),
+        ((40, 40), "e = a.sum(1, keepdims=True) + a.sum(1)\nd = e.max(1)\n"),
+        ((40, 40), "q = a.sum(1)\ne = q[:, None] + q - 2 * a @ a.T\nd = np.sqrt(np.maximum(e, 0)).argmin(1)\n"),
+        ((40, 40), "q = a.sum(1)\ne = np.add.outer(q, q) - 2 * a @ a.T\nd = (e < 1).sum(1)\n"),
     ],
 )
 def test_either_it_stays_or_all_is_the_same(refused: tuple[int, ...], source: str) -> None:
@@ -329,6 +353,13 @@ def test_a_function_may_get_fewer_rows_than_there_are_parts() -> None:
     total = parts("def near(a, b):\n    e = a @ b.T\n    return e.mean(), e.max(0)\n", (40, 7), line=2, function="near")
     assert total is not None
     assert numpy.allclose(run(total, given())["near"](a[:5], b)[0], (a[:5] @ b.T).mean())
+
+
+def test_what_takes_all_rows_may_be_what_failed() -> None:
+    source = "e = a @ b.T\nd = (e > 1).any(axis=1).mean()\n"
+    changed = parts(source, (40, 7), line=2, known={**given(), "e": numpy.zeros((40, 7))})
+    assert changed is not None
+    assert run(changed, given())["d"] == run(source, given())["d"]
 
 
 def test_names_of_the_users_stay() -> None:

@@ -21,9 +21,13 @@ def is_array(thing: object) -> bool:
 
 
 def form_of(thing: object) -> dict[str, Any]:
-    """Give the shape and the dtype of an array or a tensor, as `Kept` has them."""
+    """Give the shape and the dtype of an array or a tensor, and whether it can be cut, as `Kept` has them."""
     of: Any = sys.modules["torch"]._C.TensorBase if is_tensor(thing) else type(thing)
-    return {"shape": tuple(of.shape.__get__(thing)), "dtype": str(of.dtype.__get__(thing))}
+    form = {"shape": tuple(of.shape.__get__(thing)), "dtype": str(of.dtype.__get__(thing))}
+    if not is_tensor(thing):
+        return form
+    dense = of.layout.__get__(thing) is sys.modules["torch"].strided
+    return form | {"cuts": dense and not of.requires_grad.__get__(thing)}
 
 
 def bytes_of(shape: tuple[int, ...], dtype: str) -> int | None:

@@ -39,6 +39,7 @@ class Kept:
         size: Bytes of the tensors and arrays right in it, by backend.
         owners: Names of the classes of the object whose attribute it is.
         shape, dtype: Of a tensor or an array.
+        cuts: Rows can be taken of it, and no gradient goes back through them.
         items: How many there are in a list; None of anything else.
         windows: Of windows of one array in a list: the bytes and the dtype that they have as one copy; else None.
         even: Of an array: it has whole numbers at equal steps.
@@ -52,6 +53,7 @@ class Kept:
     owners: frozenset[str] = frozenset()
     shape: tuple[int, ...] | None = None
     dtype: str = ""
+    cuts: bool = True
     items: int | None = None
     windows: tuple[int, str] | None = None
     even: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
@@ -11,6 +12,7 @@ from nb_oomhelper.remedies.arrays import bytes_of
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import letting_go
+from nb_oomhelper.source.growing_steps import may_grow
 
 _GOOD_PART = 4  # a fourth of what is missing is worth a change
 
@@ -29,8 +31,15 @@ def find_let_go(written: Written, held: Holdings, shortage: Shortage, places: li
     worth = max(WORTH_MENDING, (shortage.needs - shortage.room) // _GOOD_PART)
     for place in places:
         if place.line is not None:
-            yield from _dead_names(written, held, place, worth)
+            larger = place.definition is not None and any(_may_grow(written, one) for one in places)
+            yield from (replace(one, partly=one.partly or larger) for one in _dead_names(written, held, place, worth))
     yield from _unread(written, held, places, worth)
+
+
+def _may_grow(written: Written, place: Place) -> bool:
+    """Whether steps that are to come may be larger than the one that failed."""
+    numbers = [name for name, kept in written.known_in(place.definition).items() if kept.plain]
+    return place.line is not None and may_grow(place.body, place.line, numbers, written.function_named)
 
 
 def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> Iterator[Mistake]:

@@ -25,6 +25,7 @@ _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item"
 _ALL_ROWS = frozenset(
     {
         "by_parts",
+        "tensor_parts",
         "windows",
         "joined",
         "sparse",
@@ -40,7 +41,8 @@ _ALL_ROWS = frozenset(
     }
 )  # none is left out
 _BY_VERDICT = frozenset({"read_columns", "read_in_parts", "joined"})  # which is best is told by what they take
-_ONCE = frozenset({"float32", "by_parts"})  # their texts do not say where: the one that explains most is offered
+# Their texts do not say where: the one that explains most is offered.
+_ONCE = frozenset({"float32", "by_parts", "tensor_parts"})
 _LAST = frozenset({"on_host", "less_data", "fewer_results"})  # slow, or something else comes out
 _GRAPHS = frozenset({"append_item", "append_detach", "add_item", "backward_each"})
 

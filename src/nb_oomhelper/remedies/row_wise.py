@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.arrays import bytes_of
+from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.places import Mistake, Place, refused_shape
 from nb_oomhelper.remedies.written import Written
+from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.cures import reads_global
 from nb_oomhelper.source.in_parts import PARTS
-from nb_oomhelper.source.row_functions import RowFunction
+from nb_oomhelper.source.row_functions import RowFunction, no_function
 from nb_oomhelper.source.row_parts import RowParts, in_row_parts
-from nb_oomhelper.source.row_sources import UnfitError
+from nb_oomhelper.source.row_sources import NUMPY, TORCH, Library, UnfitError
+from nb_oomhelper.source.row_totals import SIMPLE
 from nb_oomhelper.source.row_values import computes_elementwise
-from nb_oomhelper.source.tree import last_name
+from nb_oomhelper.source.tree import is_at, last_name, names_in, walk
 
 
 def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place: Place) -> Iterator[Mistake]:
@@ -24,36 +28,84 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
 
     Args:
         written: What the notebook's code says.
-        event: What failed; its message tells the shape of what was refused.
+        event: What failed; NumPy's message tells the shape of what was refused.
         shortage: What the cell needs.
         place: Where to look.
     """
-    refused = refused_shape(event)
-    if place.line is None or refused is None:
+    if place.line is None:
         return
-    one = place.definition
-    shapes = {path: what.shape for path, what in written.kept_in(one).items() if what.shape is not None}
-    found = in_row_parts(
-        place.text,
-        place.body,
-        place.line,
-        shapes,
-        refused,
-        functools.cache(lambda name: is_elementwise(written, name)),
-        written.names,
-        at_top=one is None,
-        functions=functools.partial(function_called, written, "" if one is None else one.owner),
-        whole=_whole(written, place, refused[0]),
-    )
-    if found is not None and not (one is None and any(written.is_read_by_functions(name) for name in found.gone)):
+    kept = written.kept_in(place.definition)
+    shapes = {path: what.shape for path, what in kept.items() if what.shape is not None}
+    refused = refused_shape(event)
+    ways: Iterable[_Way]
+    if event.framework == "pytorch":
+        ways = _of_tensors(written, place, shapes)
+    else:
+        ways = [] if refused is None else [_in_parts(written, place, shapes, refused, NUMPY)]
+    for found, shape in ways:
+        if found is None or _is_missed(written, place, found):
+            continue
         yield Mistake(
-            kind="by_parts",
+            kind="by_parts" if event.framework == "numpy" else "tensor_parts",
             subject=event.function or "numpy",
             place=place,
             edits=found.edits,
-            explains=_saved(written, event, shortage, found),
+            explains=_saved(written, event, shortage, found, shape, _there(written, place, found)),
             in_cell=True,
         )
+        return
+
+
+def _is_missed(written: Written, place: Place, found: RowParts) -> bool:
+    return place.definition is None and any(written.is_read_by_functions(name) for name in found.gone)
+
+
+def _there(written: Written, place: Place, found: RowParts) -> int:
+    """Bytes of what a function had made by then, that goes into the loop."""
+    kept = written.kept_in(place.definition) if place.definition else {}
+    sizes = [bytes_of(kept[name].shape or (), kept[name].dtype) for name in found.gone if name in kept]
+    return sum(one or 0 for one in sizes)
+
+
+_Way = tuple[RowParts | None, tuple[int, ...]]
+
+
+def _in_parts(
+    written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]], refused: tuple[int, ...], library: Library
+) -> _Way:
+    one, known = place.definition, library is NUMPY  # of tensors, functions of the notebook are not read
+    found = in_row_parts(
+        place.text,
+        place.body,
+        place.line or 0,
+        shapes,
+        refused,
+        functools.cache(lambda name: known and is_elementwise(written, name)),
+        written.names,
+        at_top=one is None,
+        functions=functools.partial(function_called, written, "" if one is None else one.owner)
+        if known
+        else no_function,
+        whole=_whole(written, place, refused[0]),
+        library=library,
+    )
+    return found, refused
+
+
+def _of_tensors(written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[_Way]:
+    """Try each number of rows that the failing statement's tensors have: no message of PyTorch's tells a shape."""
+    node = next((one for one in walk(place.body) if isinstance(one, SIMPLE) and is_at(one, place.line or 0)), None)
+    words, kept = names_in(node) if node else set(), written.kept_in(place.definition)
+    with_gradients = any(not kept[path].cuts for path in shapes if root_of(path) in words)
+    if written.autograd or with_gradients or words & models_in(written):
+        return
+    own = [shape for path, shape in shapes.items() if root_of(path) in words and shape]
+    last = min((shape[-1] for shape in own if len(shape) > 1), default=1)
+    for count in sorted({shape[0] for shape in own}, reverse=True):
+        for axes in (3, 2):
+            found, refused = _in_parts(written, place, shapes, (count, *(last for _ in range(axes - 1))), TORCH)
+            if found is not None and found.axes == axes and count >= PARTS:
+                yield found, refused
 
 
 def _whole(written: Written, place: Place, rows: int) -> set[str]:
@@ -63,13 +115,19 @@ def _whole(written: Written, place: Place, rows: int) -> set[str]:
     return lists | {name for name, (count, _) in written.rows.items() if count == rows and name not in kept}
 
 
-def _saved(written: Written, event: OomEvent, shortage: Shortage, found: RowParts) -> int | None:
-    """Bytes that parts do not take: all but a part of what is made there, and no less than what was refused."""
-    if event.requested is None or found.wide:
+def _saved(
+    written: Written, event: OomEvent, shortage: Shortage, found: RowParts, refused: tuple[int, ...], there: int
+) -> int | None:
+    """Bytes that parts do not take: all but a part of what is made there, and no less than what was refused.
+
+    `there` is what had been made by then of what goes into the loop.
+    """
+    if event.requested is None or (found.wide and (len(refused) < 3 or not found.tables)):
         return None
     alone = found.alone and not written.made_names()
-    size = shortage.needs if alone and shortage.needs is not None else event.requested
-    return size - 2 * size // PARTS
+    size = shortage.needs if alone and shortage.needs is not None else event.requested + there
+    tables = 2 * found.tables * event.requested // max(1, min(refused[1:], default=1))  # in parts, and put together
+    return size - 2 * size // PARTS - tables
 
 
 def function_called(written: Written, owner: str, call: ast.Call) -> RowFunction | None:

@@ -34,6 +34,8 @@ def find_wide_code(
         running = _running(place)
         if place.line is not None and (flags := flags_in_bytes(place.text, place.body)):
             yield _in_bytes(written, place, *flags)
+        if event.framework == "pytorch" and event.phase != "train":
+            yield from find_row_parts(written, event, shortage, place)
         if event.framework != "numpy" or not running:
             continue
         if edits := narrowing.sparse_dummies(place.text, running):

@@ -48,6 +48,7 @@ CureKind = Literal[
     "still_sparse",
     "concat_once",
     "by_parts",
+    "tensor_parts",
     "windows",
     "joined",
     "map_location",

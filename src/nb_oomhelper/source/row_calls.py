@@ -20,7 +20,7 @@ ELEMENTWISE = frozenset(
     | {"not_equal", "less", "greater", "less_equal", "greater_equal", "expit"}
 )
 SAME_SHAPE = frozenset({"astype", "copy", "clip", "round", "conj"})
-ALONG_LAST = frozenset({"argsort", "sort", "argpartition", "partition", "softmax", "log_softmax", "cumsum"})
+ALONG_LAST = frozenset({"argsort", "sort", "argpartition", "partition", "softmax", "log_softmax", "cumsum", "diff"})
 FFT = frozenset({"fft", "ifft", "rfft", "irfft", "hfft", "dct", "hilbert"})
 PAIRS = frozenset(
     {"cdist", "pairwise_distances", "euclidean_distances", "cosine_similarity", "cosine_distances", "rbf_kernel"}

@@ -34,7 +34,7 @@ class Operands(Sources):
             return self._same(node)
         new = [_is_new_axis(one) for one in index]
         shape = shape_of(node.value, self._shapes)
-        if _is_whole(index[0]) and any(new) and not self._knows(node.value):
+        if _is_whole(index[0]) and any(new) and not self._knows(node.value) and not _is_computed(node.value):
             taken = sum(not (isinstance(one, ast.Slice) or is_new) for one, is_new in zip(index, new, strict=True))
             self._same(node.value)
             ndim = None if shape is None else len(shape)
@@ -72,7 +72,7 @@ class Operands(Sources):
             return rows and Rows()
         if rows is None or len(self._shapes.get(ast.unparse(right), (0, 0))) > 1:
             return rows and Rows(rows.ndim)
-        return Rows(None if rows.ndim is None else rows.ndim - 1)
+        return Rows(None if rows.ndim is None else rows.ndim - 1, small=rows.ndim == 2)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> Rows | None:
         rows = self.value(node.operand)
@@ -183,6 +183,13 @@ def _is_reduced(call: ast.Call, *, flat: bool) -> bool | None:
 
 def _is_new_axis(node: ast.expr) -> bool:
     return (isinstance(node, ast.Constant) and node.value is None) or ast.unparse(node) in ("np.newaxis", "newaxis")
+
+
+def _is_computed(node: ast.expr) -> bool:
+    """Whether an array is made there of each row, as `(a ** 2).sum(1)`, and none that is there is cut."""
+    if isinstance(node, ast.BinOp):
+        return True
+    return isinstance(node, ast.Call) and last_name(node.func) in REDUCING
 
 
 def _is_whole(node: ast.expr) -> bool:

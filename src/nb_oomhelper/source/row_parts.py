@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 import itertools
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.in_parts import PARTS
 from nb_oomhelper.source.letting_go import is_on_the_way
 from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in, no_function
-from nb_oomhelper.source.row_sources import Rows, UnfitError
-from nb_oomhelper.source.row_totals import SIMPLE, read_totals
+from nb_oomhelper.source.row_sources import NUMPY, TORCH, Library, Rows, UnfitError
+from nb_oomhelper.source.row_totals import SIMPLE, makes_nothing, read_totals, taken_along
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tensor_code import as_numpy, pair_in
 from nb_oomhelper.source.text_edits import with_edits
 from nb_oomhelper.source.tree import is_at, last_name, names_in, reads_by_name, walk
 
@@ -30,12 +30,16 @@ class RowParts:
         alone: All that these statements make is made in parts.
         wide: What is kept of the rows is more than a value or a few of each.
         gone: Names that stand for nothing any more.
+        axes: The most axes that an array has in the loop.
+        tables: How many of what is kept have two axes; 0 where one may have more.
     """
 
     edits: list[Edit]
     alone: bool
     wide: bool
     gone: frozenset[str] = frozenset()
+    axes: int = 0
+    tables: int = 0
 
 
 @dataclass(slots=True)
@@ -50,6 +54,7 @@ class _Run:
         returned: What the last statement gives back; None where it is none.
         wide: As of `RowParts`.
         read: Names in the statements that go into the loop.
+        axes: As of `RowParts`.
     """
 
     inside: list[tuple[ast.stmt, list[Edit]]] = field(default_factory=list)
@@ -59,6 +64,7 @@ class _Run:
     returned: list[ast.expr] | None = None
     wide: bool = False
     read: set[str] = field(default_factory=set)
+    axes: int = 0
 
 
 def in_row_parts(
@@ -73,6 +79,7 @@ def in_row_parts(
     at_top: bool,
     functions: Find = no_function,
     whole: Collection[str] = (),
+    library: Library = NUMPY,
 ) -> RowParts | None:
     """Write a loop over parts of the rows around what makes a large array, and what takes little of each row.
 
@@ -87,30 +94,40 @@ def in_row_parts(
         at_top: The statements are a cell's: what they bind stays.
         functions: Finds the function of the notebook that is called.
         whole: Names of what has as many rows, and cannot be cut: lists, tables.
+        library: Whose arrays they are.
 
     Returns:
         The changes; None where it cannot be.
     """
+    own = bound_in(text.tree, body)
+    body = as_numpy(body, shapes) if library is TORCH else body
     block = None if reads_by_name(body) else _block_at(body, line)
     used = {one.id for one in walk(body) if isinstance(one, ast.Name)}.union(taken if at_top else ())
     part = next((one for one in ("part", "rows", "part_rows") if one not in used), None)
-    own = bound_in(text.tree, body)
     if block is None or part is None or _BUILTINS & own.union(taken):
         return None
     at = next(at for at, one in enumerate(block) if is_at(one, line))
     for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
         reader = FunctionReader(text, shapes, refused, elementwise, part)
         reader.may_be_few = not at_top or refused[0] < PARTS
-        reader.functions, reader.own = functions, own
+        reader.functions, reader.own, reader.library = functions, own, library
         reader.leave(whole)
         run = _read(text, reader, block[first:last], block[last:])
-        if run is None or len(run.inside) + len(run.hoisted) <= at - first:
+        if run is None or not _has_failed_one(text, run, block[first : at + 1]):
             continue
         if edits := _written(text, body, reader, run, used, at_top=at_top):
-            alone = block is body and all(map(_makes_nothing, block[:first]))
+            alone = block is body and all(map(makes_nothing, block[:first]))
             gone = frozenset(name for name, rows in reader.env.items() if not reader.is_small(rows))
-            return RowParts(edits=edits, alone=alone, wide=run.wide, gone=gone)
+            kept = [rows.ndim for name, rows in reader.env.items() if name not in gone and not rows.small]
+            tables = len(kept) if {*kept} == {2} and not run.returned else 0
+            return RowParts(edits=edits, alone=alone, wide=run.wide, gone=gone, axes=run.axes, tables=tables)
     return None
+
+
+def _has_failed_one(text: SourceText, run: _Run, block: list[ast.stmt]) -> bool:
+    """Whether the last of some statements is in the loop, or what it takes of all rows."""
+    start, end = text.span(block[-1])
+    return len(run.inside) + len(run.hoisted) >= len(block) or any(start <= edit[0] < end for edit in run.tail)
 
 
 def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
@@ -136,6 +153,7 @@ def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list
         if inside:
             run.inside.append((node, edits))
             run.read |= names_in(node)
+            run.axes = reader.widest
         elif not run.inside:
             return None
         elif inside is None and isinstance(node, ast.Assign):
@@ -163,10 +181,10 @@ def _goes_inside(reader: RowReader, node: ast.stmt, run: _Run) -> bool | None:
         target, value = call.args
         if _is_own(reader, target) and not reader.value(value):
             reader.check(value)
-            start, end = reader.text.span(call)
+            numbers, (start, end) = reader.library.numbers, reader.text.span(call)
             written = reader.text.text[slice(*reader.text.span(value))]
             reader.edits.append(
-                (start, end, f"{ast.unparse(target)}[numpy.arange(len({reader.part})), {reader.part}] = {written}")
+                (start, end, f"{ast.unparse(target)}[{numbers}(len({reader.part})), {reader.part}] = {written}")
             )
             return True
     if isinstance(node, ast.Return) and node.value is not None:
@@ -186,6 +204,8 @@ def _is_own(reader: RowReader, node: ast.expr) -> bool:
 
 
 def _assigned(reader: RowReader, target: ast.expr, value: ast.expr, run: _Run) -> bool | None:
+    if isinstance(target, ast.Tuple) and (inner := pair_in(value)) is not None:
+        return _two_assigned(reader, target.elts, inner, run)
     rows = reader.value(value)
     reader.check(value)
     if isinstance(target, ast.Subscript):
@@ -200,6 +220,16 @@ def _assigned(reader: RowReader, target: ast.expr, value: ast.expr, run: _Run) -
     if isinstance(value, ast.Name) or (target.id not in reader.env and target.id in before):
         return False  # two names of one array; or the next part would find this one's rows
     reader.env[target.id] = rows
+    return True
+
+
+def _two_assigned(reader: RowReader, targets: list[ast.expr], value: ast.expr, run: _Run) -> bool:
+    """`best, at = table.topk(5, dim=1)`."""
+    rows, names = reader.value(value), [one.id for one in targets if isinstance(one, ast.Name)]
+    reader.check(value)
+    if rows is None or len({*names}) != len(targets) or {*names} & (run.read | names_in(value) | reader.env.keys()):
+        return False
+    reader.env |= dict.fromkeys(names, rows)
     return True
 
 
@@ -228,9 +258,10 @@ def _written(
     if used.intersection([*helpers, *(name for name, _ in run.totals)]):
         return []
     lines = [*_before(text, run, helpers), *_loop(text, reader, run, kept)]
-    lines += [f"{name} = numpy.concatenate({name}_parts)" for name in kept]
+    joined = reader.library.joined
+    lines += [f"{name} = {joined}({name}_parts)" for name in kept]
     if run.returned:
-        whole = [f"numpy.concatenate(returned_{number})" for number in range(len(run.returned))]
+        whole = [f"{joined}(returned_{number})" for number in range(len(run.returned))]
         lines.append(f"return {', '.join(whole)}")
     if at_top:
         gone = [*(name for name in reader.env if name not in kept), *helpers, reader.part]
@@ -255,24 +286,18 @@ def _before(text: SourceText, run: _Run, helpers: list[str]) -> list[str]:
 
 def _loop(text: SourceText, reader: RowReader, run: _Run, kept: list[str]) -> list[str]:
     count = reader.counts[0]
-    few = f"[: {count} or 1]" if reader.may_be_few else ""  # no empty parts
-    lines = [f"for {reader.part} in numpy.array_split(numpy.arange({count}), {PARTS}){few}:"]
+    few = f"[: {count} or 1]" if reader.may_be_few and reader.library is NUMPY else ""  # no empty parts
+    lines = [f"for {reader.part} in {reader.library.parts.format(count=count, parts=PARTS)}{few}:"]
     for node, edits in run.inside:
         if not isinstance(node, ast.Return):
             lines.append("    " + with_edits(text, node, edits).replace("\n", "\n    "))
             continue
         for number, value in enumerate(run.returned or ()):
-            lines.append(f"    returned_{number}.append(numpy.array({with_edits(text, value, edits)}))")
-    lines += [f"    {name}_parts.append({name}{'.copy()' if reader.env[name].view else ''})" for name in kept]
-    return lines + [f"    {_taken_along(name, code)}" for name, code in run.totals]
-
-
-def _taken_along(name: str, code: str) -> str:
-    """What a part gives: rows are kept, of a total only what it is so far."""
-    if name.startswith("part_rows"):
-        return f"{name}.append({code})"
-    extreme = re.match("part_(max|min)s", name)
-    return f"{name} = [numpy.{extreme[1]}([*{name}, {code}], axis=0)]" if extreme else f"{name} = [sum({name}, {code})]"
+            lines.append(f"    returned_{number}.append({reader.library.given_back}({with_edits(text, value, edits)}))")
+    lines += [
+        f"    {name}_parts.append({name}{reader.library.copied if reader.env[name].view else ''})" for name in kept
+    ]
+    return lines + [f"    {taken_along(name, code)}" for name, code in run.totals]
 
 
 def _between(text: SourceText, start: int, end: int, nodes: list[ast.stmt]) -> bool:
@@ -288,9 +313,3 @@ def _spans_text(node: ast.stmt) -> bool:
     return any(
         isinstance(one, (ast.Constant, ast.JoinedStr)) and one.end_lineno != one.lineno for one in ast.walk(node)
     )
-
-
-def _makes_nothing(node: ast.stmt) -> bool:
-    """Whether a statement makes no array that counts."""
-    quiet = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    return isinstance(node, quiet) or not any(isinstance(one, (ast.BinOp, ast.ListComp)) for one in ast.walk(node))

@@ -33,6 +33,45 @@ class Rows:
     shared: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Library:
+    """How a library's arrays are written about.
+
+    Attributes:
+        name: Its module.
+        numbers: Gives the numbers up to one.
+        parts: The numbers of the rows in parts, by how many rows and parts there are.
+        joined: The function that puts parts together.
+        copied: The method that copies.
+        given_back: The function that makes an array of what a function gives back.
+    """
+
+    name: str
+    numbers: str
+    parts: str
+    joined: str
+    copied: str
+    given_back: str
+
+
+NUMPY = Library(
+    name="numpy",
+    numbers="numpy.arange",
+    parts="numpy.array_split(numpy.arange({count}), {parts})",
+    joined="numpy.concatenate",
+    copied=".copy()",
+    given_back="numpy.array",
+)
+TORCH = Library(
+    name="torch",
+    numbers="torch.arange",
+    parts="torch.arange({count}).chunk({parts})",
+    joined="torch.cat",
+    copied=".clone()",
+    given_back="torch.clone",
+)
+
+
 class Sources:
     """Knows which names stand for rows, and notes where arrays are to be cut.
 
@@ -46,7 +85,11 @@ class Sources:
         drawn: Calls that draw random numbers for the rows of a part.
         called: Calls of functions of the notebook that compute row by row.
         may_be_few: There may be fewer rows than parts.
+        library: Whose arrays they are.
+        widest: The most axes that any of the rows had.
     """
+
+    library = NUMPY
 
     def __init__(
         self,
@@ -66,6 +109,7 @@ class Sources:
         self.drawn: list[ast.Call] = []
         self.called: list[ast.Call] = []
         self.may_be_few = False
+        self.widest = 0
 
     def check(self, node: ast.AST) -> None:
         """See that code gives the same for each part, however often it runs.
@@ -118,7 +162,9 @@ class Sources:
             UnfitError: It needs more than its own row.
         """
         read: Callable[[ast.expr], Rows | None] = getattr(self, f"_of_{type(node).__name__.lower()}", self._same)
-        return read(node)
+        rows = read(node)
+        self.widest = max(self.widest, (rows and rows.ndim) or 0)
+        return rows
 
     def _same(self, *nodes: ast.AST) -> Rows | None:
         """What is the same for all rows."""

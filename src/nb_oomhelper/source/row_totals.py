@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from nb_oomhelper.source.row_calls import QUIET, is_quiet
-from nb_oomhelper.source.row_sources import Rows, UnfitError
+from nb_oomhelper.source.row_sources import NUMPY, Rows, UnfitError
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import last_name, names_in
@@ -52,6 +53,19 @@ def read_totals(text: SourceText, reader: RowReader, rest: list[ast.stmt]) -> tu
     return totals, tail
 
 
+def taken_along(name: str, code: str) -> str:
+    """What a part gives: rows are kept, of a total only what it is so far.
+
+    Args:
+        name: The name of what is put together.
+        code: What gives a part's share.
+    """
+    if name.startswith("part_rows"):
+        return f"{name}.append({code})"
+    extreme = re.match("part_(max|min)s", name)
+    return f"{name} = [numpy.{extreme[1]}([*{name}, {code}], axis=0)]" if extreme else f"{name} = [sum({name}, {code})]"
+
+
 def _changed_names(node: ast.stmt) -> set[str]:
     """Names that a statement binds, or whose object it may change."""
     found = {name for one in ast.walk(node) if isinstance(one, (ast.FunctionDef, ast.ClassDef)) for name in (one.name,)}
@@ -69,7 +83,7 @@ def _total(reader: RowReader, call: ast.Call | ast.BinOp) -> tuple[str, str, lis
     if not has_rows(reader, call) or not is_quiet(call, (), reader.elementwise):
         return None
     if (edits := _small(reader, call)) is not None:
-        return "row", "numpy.concatenate({name})", edits
+        return "row", reader.library.joined + "({name})", edits
     if isinstance(call, ast.BinOp):
         return _product_of_rows(reader, call)
     name = last_name(call.func)
@@ -79,6 +93,7 @@ def _total(reader: RowReader, call: ast.Call | ast.BinOp) -> tuple[str, str, lis
     others = {one.arg for one in call.keywords} - {"axis"}
     if (
         name not in _TOTALS
+        or (reader.library is not NUMPY and name in ("min", "max"))
         or reader.is_users(call)
         or operand is None
         or others
@@ -126,3 +141,13 @@ def has_rows(reader: RowReader, node: ast.AST) -> bool:
         node: The code.
     """
     return any(isinstance(one, ast.Name) and one.id in reader.env for one in ast.walk(node))
+
+
+def makes_nothing(node: ast.stmt) -> bool:
+    """Whether a statement makes no array that counts.
+
+    Args:
+        node: The statement.
+    """
+    quiet = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    return isinstance(node, quiet) or not any(isinstance(one, (ast.BinOp, ast.ListComp)) for one in ast.walk(node))

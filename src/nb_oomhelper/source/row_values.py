@@ -17,11 +17,11 @@ from nb_oomhelper.source.row_calls import (
     is_module,
 )
 from nb_oomhelper.source.row_operands import Operands
-from nb_oomhelper.source.row_sources import Rows, UnfitError, shape_of
+from nb_oomhelper.source.row_sources import Rows, UnfitError, is_plain_number, shape_of
 from nb_oomhelper.source.tree import last_name, walk
 
 _AXIS_AT = dict.fromkeys(
-    [*FFT, "quantile", "percentile", "norm", "partition", "argpartition"], 2
+    [*FFT, "quantile", "percentile", "norm", "partition", "argpartition", "diff"], 2
 )  # arguments before it
 _OF_ALL = frozenset({"cumsum", "softmax", "log_softmax"})  # where no axis is given
 _OF_THE_DATA = frozenset({"seuclidean", "mahalanobis"})  # metrics that depend on all rows
@@ -51,8 +51,7 @@ class RowReader(Operands):
         if name == "einsum" and not given:
             return self._einsum(node)
         if name in (ELEMENTWISE if not method else SAME_SHAPE | {"abs", "round"}):
-            self._same(*given.values(), *(node.args if method else ()))
-            rows = self._together(operands[:1] if method else operands)
+            rows = self._together([*operands, *given.values()])
             return rows and replace(rows, shared=name in _LOOKING)
         if not method and isinstance(node.func, ast.Name) and self.elementwise(name):
             return self._together([*operands, *given.values()])
@@ -67,6 +66,8 @@ class RowReader(Operands):
         if rows is None:
             return self._same(node)
         self._same(*operands[1:], *given.values())
+        if any(not is_plain_number(given[one]) for one in ("prepend", "append") if one in given):
+            raise UnfitError  # it may have as many rows
         axis = given.get("axis", given.get("dim"))
         if axis is None and len(operands) > _AXIS_AT.get(name, 1):
             if name in FFT:
