@@ -28,6 +28,7 @@ _ALL_ROWS = frozenset(
         "windows",
         "sparse",
         "still_sparse",
+        "nearly_sparse",
         "pairs_in_parts",
         "model_in_parts",
         "step_in_parts",
