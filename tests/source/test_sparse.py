@@ -118,6 +118,10 @@ def test_what_is_told_beside() -> None:
     assert found is not None
     assert found.pairs
     assert {*found.nearly} == {"cosine_similarity", "KMeans", "LogisticRegression"}
+    assert not found.chunked
+    found = kept(DENSE + "d, i = NearestNeighbors(metric='cosine').fit(X).kneighbors(X)")
+    assert found is not None
+    assert found.chunked
     table = kept("t = make_column_transformer((OneHotEncoder(sparse_output=False), a))\nX = t.fit_transform(d)")
     assert table is not None
     assert table.unsure
@@ -128,14 +132,19 @@ def test_what_is_told_beside() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_each_takes_a_sparse_matrix(name: str) -> None:
     """And predicts of a dense one the same, within what its kind of solver allows."""
-    discovery = pytest.importorskip("sklearn.utils.discovery")
+    discovery: Any = pytest.importorskip("sklearn.utils.discovery")
     import numpy as np
-    import scipy.sparse as sp
+
+    sp: Any = pytest.importorskip("scipy.sparse")
 
     estimators = dict(discovery.all_estimators())
     if name not in estimators:
         pytest.skip("not in this version")
-    options = {"PCA": {"n_components": 3}, "StandardScaler": {"with_mean": False}, "SelectKBest": {"k": 5}}
+    options: dict[str, dict[str, Any]] = {
+        "PCA": {"n_components": 3},
+        "StandardScaler": {"with_mean": False},
+        "SelectKBest": {"k": 5},
+    }
     rng = np.random.default_rng(0)
     dense = np.zeros((200, 40))
     for first in (0, 20):

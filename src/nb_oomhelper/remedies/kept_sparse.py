@@ -51,7 +51,7 @@ def find_kept_sparse(
         edits=list(found.edits),
         explains=saved,
         in_cell=True,
-        partly=found.unsure and columns < _MANY_COLUMNS,
+        partly=found.chunked or (found.unsure and columns < _MANY_COLUMNS),
     )
 
 

@@ -24,6 +24,7 @@ class KeptSparse:
         estimators: Those that stand for estimators which make one then.
         nearly: Estimators and functions whose numbers are nearly the same.
         pairs: Of all pairs of rows something is computed.
+        chunked: Distances are computed in parts, of which scikit-learn lets each take up to 1 GiB.
         unsure: A `ColumnTransformer` decides by itself whether what it gives is sparse.
     """
 
@@ -32,6 +33,7 @@ class KeptSparse:
     estimators: frozenset[str]
     nearly: tuple[str, ...]
     pairs: bool
+    chunked: bool
     unsure: bool
 
 
@@ -114,5 +116,6 @@ def _told(text: SourceText, groups: list[_Group], uses: Uses) -> KeptSparse:
         estimators=frozenset(name for one in encoders for name in one.names),
         nearly=tuple(dict.fromkeys(nearly)),
         pairs=uses.pairs,
+        chunked=uses.chunked,
         unsure=any(one.unsure for one in encoders),
     )

@@ -23,6 +23,7 @@ WITH_ESTIMATOR = frozenset(
 _PAIRS = frozenset({"cosine_similarity", "cosine_distances", "linear_kernel", "euclidean_distances"})
 _OF_PAIRS = _PAIRS | {"pairwise_distances"}
 _SPLITTERS = frozenset({"KFold", "StratifiedKFold", "ShuffleSplit", "StratifiedShuffleSplit", "RepeatedKFold"})
+_NEIGHBORS = frozenset({"NearestNeighbors", "KNeighborsClassifier", "KNeighborsRegressor", "DBSCAN"})
 _SCORES = frozenset({"silhouette_score", "silhouette_samples"})
 _SAME = frozenset({"shape", "ndim", "dtype"})
 _NUMBERED = frozenset({"permutation", "arange", "argsort", "randint", "integers", "flatnonzero"})
@@ -39,6 +40,7 @@ class Uses:
         nearly: Estimators and functions whose numbers are nearly the same.
         pairs: Of all pairs of rows something is computed.
         taken: Something takes one.
+        chunked: Distances are computed in parts, of which scikit-learn lets each take up to 1 GiB.
         tables: Calls that make a table of a matrix, and the matrix.
     """
 
@@ -55,6 +57,8 @@ class Uses:
         self.nearly: list[str] = []
         self.pairs = False
         self.taken = False
+        self.chunked = False
+        self._says_cosine = any(isinstance(one, ast.Constant) and one.value == "cosine" for one in walk(body))
         self.tables: list[tuple[ast.Call, ast.expr]] = []
         self._body, self._estimators = body, estimators
         self._parents = parents_of(walk(body))
@@ -164,6 +168,7 @@ class Uses:
         if name in _OF_PAIRS:
             return self._is_of_pairs(call, name, node)
         if name in _SCORES:
+            self.taken = self.chunked = True
             return at in (0, "X") and _is_known_metric(call, 2)
         made = call.func.value if isinstance(call.func, ast.Attribute) and name == "split" else None
         return made is not None and at in (0, "X") and self._splits(made)
@@ -179,6 +184,7 @@ class Uses:
             return False
         self.taken = True
         self.nearly += [one for one in flow.nearly if one not in self.nearly]
+        self.chunked |= bool(flow.met & _NEIGHBORS) and self._says_cosine
         if flow.met & STRICT and last_name(call.func) in METHODS:
             self._asked.append(estimator)
         if flow.met & STRICT - {"NearestNeighbors"} and _SHUT_OFF & {
@@ -219,6 +225,7 @@ class Uses:
             return False
         if name == "pairwise_distances" and not _is_known_metric(call, 2):
             return False
+        self.taken = True
         self.nearly += [name] if name not in self.nearly else []
         self.pairs |= not any(isinstance(one, ast.Subscript) for one in call.args)
         return node in [*call.args[:2], *(one.value for one in call.keywords if one.arg in ("X", "Y"))]
