@@ -253,6 +253,7 @@ class TestFixes:
             ("grow-in-place", "unsafe", (), "mistake"),
             ("only-used", "unsafe", (), "mistake"),
             ("still-sparse", "unsafe", (), "mistake"),
+            ("nearly-sparse", "unsafe", (), "mistake"),
             ("by-parts", "unsafe", (), "mistake"),
             ("joined-as-made", "unsafe", (), "mistake"),
             ("model-in-parts", "unsafe", (), "mistake"),

@@ -10,7 +10,6 @@ import pytest
 from nb_oomhelper.source.growing_in_place import grow_in_place
 from nb_oomhelper.source.letting_go import dead_names, let_go, more_to_come, unread
 from nb_oomhelper.source.source_text import SourceText
-from nb_oomhelper.source.sparse import sparse_for_estimators
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 
@@ -127,35 +126,6 @@ class TestGrowInPlace:
     )
     def test_what_stays(self, source: str) -> None:
         assert self.grown(source) is None
-
-
-class TestSparseForEstimators:
-    def sparse(self, source: str) -> str | None:
-        text = read(source)
-        return changed(text, sparse_for_estimators(text, text.tree.body, text.tree.body))
-
-    @pytest.mark.parametrize(
-        "source",
-        [
-            "X = c.toarray()\nm = MultinomialNB()\nm.fit(X, y)\nprint(m.score(X, y), X.shape)\n",
-            "a, b = split(i)\nm = LogisticRegression(C=2).fit(c.toarray(), y)\n",
-            "X = c.todense()\na, b, y, z = train_test_split(X, y)\nm = SVC()\nm.fit(a, y)\nm.predict(b)\n",
-        ],
-    )
-    def test_it_stays_sparse(self, source: str) -> None:
-        assert self.sparse(source) == source.replace(".toarray()", "").replace(".todense()", "")
-
-    @pytest.mark.parametrize(
-        "source",
-        [
-            "X = c.toarray()\nm = GaussianNB()\nm.fit(X, y)\n",
-            "X = c.toarray()\nm = SVC()\nm.fit(X, y)\nprint(X[0])\n",
-            "X = c.toarray()\nm.fit(X, y)\n",
-            "X = c.toarray()\nm = SGDClassifier()\nm.fit(X, y)\n",  # it would learn another intercept
-        ],
-    )
-    def test_what_stays_dense(self, source: str) -> None:
-        assert self.sparse(source) is None
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ _ALL_ROWS = frozenset(
         "joined",
         "sparse",
         "still_sparse",
+        "nearly_sparse",
         "pairs_in_parts",
         "model_in_parts",
         "step_in_parts",

@@ -23,6 +23,7 @@ from nb_oomhelper.remedies.elements import (
     line_at_top,
     read_steps,
 )
+from nb_oomhelper.remedies.estimators import find_learned
 from nb_oomhelper.remedies.graph_made import has_graph
 from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
@@ -150,6 +151,7 @@ def inspect_notebook(
             rows=find_rows(read),
             sparse=find_sparse(read),
             frames=_tables({name: variables[name] for name in cell.used & names}),
+            learned=find_learned({name: variables[name] for name in reached if name in variables}),
             numbers=numbers,
             paths={name: str(used[name]) for name in used if type(used[name]) in (str, PosixPath, WindowsPath)},
         ),

@@ -11,11 +11,12 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.kept_sparse import find_kept_sparse
 from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by, refused_shape
 from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting, sparse
+from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.flags import flags_in_bytes
 from nb_oomhelper.source.lighter import find_wide
@@ -48,10 +49,12 @@ def find_wide_code(
         if floats and (edits := growing_in_place.grow_in_place(place.text, place.body, place.line or 0)):
             yield Mistake(kind="grown_in_place", subject=_target(running), place=place, edits=edits, grows=True)
         edits = narrowing.still_sparse(place.text, running, _arrays(written, place))
-        if edits := edits or sparse.sparse_for_estimators(place.text, place.body, running):
+        if edits:
             yield Mistake(
                 kind="still_sparse", subject="toarray", place=place, edits=edits, explains=event.requested, in_cell=True
             )
+        else:
+            yield from find_kept_sparse(written, event, held, place, running)
         if not _is_done_before(written, place):
             yield from _in_float32(written, event, held, shortage, place, running)
     yield from _wide_members(written, held, shortage, places)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from nb_oomhelper.remedies.cell_source import Cell
 from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.elements import Kept, Step, line_at_top
+from nb_oomhelper.remedies.estimators import Learned
 from nb_oomhelper.source.call_sites import bound_names
 from nb_oomhelper.source.cures import Function, first_line, function_in, reads_global
 from nb_oomhelper.source.source_text import SourceText
@@ -44,6 +45,7 @@ class Written:
         rows: How many rows there are of what the cell's names stand for, and whether it is a text.
         sparse: Those of the cell's names that stand for sparse matrices that can be cut, with their shapes.
         frames: Those of the cell's names that stand for pandas' tables.
+        learned: What the cell's names stand for of scikit-learn.
         numbers: Whole numbers by what is written for them.
         paths: The texts that the cell's names stand for, and paths of files, as texts.
         texts: What was read of the sources.
@@ -62,6 +64,7 @@ class Written:
     rows: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
     sparse: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     frames: Mapping[str, Table] = field(default_factory=dict)
+    learned: Learned = field(default_factory=Learned)
     numbers: Mapping[str, int] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)

@@ -46,6 +46,7 @@ CureKind = Literal[
     "in_place",
     "sparse",
     "still_sparse",
+    "nearly_sparse",
     "concat_once",
     "by_parts",
     "tensor_parts",

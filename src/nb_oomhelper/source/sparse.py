@@ -1,71 +1,121 @@
-"""A sparse matrix made dense for an estimator that takes it as it is."""
+"""A matrix made dense for estimators that take it as it is: by `.toarray()`, or by an encoder that is told so."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from nb_oomhelper.source.estimators_made import Learn
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
-
-_TAKE_IT = frozenset({"fit", "partial_fit", "predict", "predict_proba", "decision_function", "score", "fit_predict"})
-_SPLIT = frozenset({"train_test_split", "cross_val_score", "cross_validate", "cross_val_predict"})
-# scikit-learn's, whose `fit` takes sparse matrices and gives the same with them: not those that have another solver,
-# another intercept or another order of ties then (SGD, Ridge, LinearRegression, KMeans, neighbors).
-_ESTIMATORS = frozenset(
-    {"MultinomialNB", "BernoulliNB", "ComplementNB", "LogisticRegression", "LinearSVC", "SVC", "Lasso", "ElasticNet"}
-    | {"RandomForestClassifier", "ExtraTreesClassifier", "DecisionTreeClassifier", "MiniBatchKMeans", "NMF"}
-    | {"TruncatedSVD", "LatentDirichletAllocation", "MLPClassifier", "MaxAbsScaler", "Normalizer", "TfidfTransformer"}
-    | {"LinearSVR"}
-)
+from nb_oomhelper.source.sparse_encoders import Encoders
+from nb_oomhelper.source.sparse_takers import Estimators
+from nb_oomhelper.source.sparse_uses import Uses
+from nb_oomhelper.source.tree import last_name, reads_by_name, walk
 
 
-def sparse_for_estimators(text: SourceText, body: list[ast.stmt], running: list[ast.stmt]) -> list[Edit]:
-    """Leave out `.toarray()` where what it makes goes to estimators alone that take it sparse.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSparse:
+    """How a matrix stays sparse.
+
+    Attributes:
+        edits: What changes.
+        names: The names that stand for a sparse matrix then.
+        estimators: Those that stand for estimators which make one then.
+        nearly: Estimators and functions whose numbers are nearly the same.
+        pairs: Of all pairs of rows something is computed.
+        chunked: Distances are computed in parts, of which scikit-learn lets each take up to 1 GiB.
+        unsure: A `ColumnTransformer` decides by itself whether what it gives is sparse.
+    """
+
+    edits: tuple[Edit, ...]
+    names: frozenset[str]
+    estimators: frozenset[str]
+    nearly: tuple[str, ...]
+    pairs: bool
+    chunked: bool
+    unsure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What is made sparse together."""
+
+    makers: tuple[ast.expr, ...]
+    edits: tuple[Edit, ...]
+    encoders: Encoders | None = None
+
+
+def keep_sparse(
+    text: SourceText, body: list[ast.stmt], running: list[ast.stmt], learn: Learn | None = None
+) -> KeptSparse | None:
+    """Leave out what makes a matrix dense, where it goes only to what takes it sparse.
 
     Args:
         text: The source.
         body: The statements of the cell or the function.
         running: The one that failed.
+        learn: What is known of scikit-learn beside the code.
+
+    Returns:
+        None where the failed statement neither makes nor reads such a matrix, and where it is used in another way.
     """
-    made = {target.id: last_name(value.func) for node in walk(body) for target, value in pairs(node)
-            if isinstance(target, ast.Name) and isinstance(value, ast.Call)}  # fmt: skip
-    fine: set[int] = set()
-    names: set[str] = set()
-    for node in walk(body):
-        given = node.args[:1] if isinstance(node, ast.Call) and _takes_sparse(node, made) else []
-        fine.update(map(id, given))
-    for node in running:
-        for target, value in pairs(node):
-            if isinstance(target, ast.Name) and _is_dense(value):
-                fine.add(id(value))
-                names.add(target.id)
-    for name in list(names):  # its halves are sparse, too
-        for node in walk(body):
-            split = node.value if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else None
-            if split is not None and last_name(split.func) == "train_test_split" and is_name(split.args[0], name):
-                parts = getattr(node.targets[0], "elts", [])[:2]  # type: ignore[attr-defined]
-                names |= {one.id for one in parts if isinstance(one, ast.Name)}
-    if not all(_is_fine(body, name, fine) for name in names):
-        return []
-    dense = [one for one in walk(running) if isinstance(one, ast.expr) and _is_dense(one) and id(one) in fine]
-    return [(text.span(one.func.value)[1], text.span(one)[1], "") for one in dense]  # type: ignore[attr-defined]
+    if reads_by_name(body):
+        return None
+    estimators = Estimators(body, learn or Learn())
+    groups = [_Group((one,), (_without_call(text, one),)) for one in _made_dense(body)]
+    encoders = Encoders(body, estimators)
+    if encoders.are_fine and (edits := encoders.edits(text)):
+        groups.append(_Group(tuple(encoders.makers), tuple(edits), encoders))
+    for some in (groups, *([one] for one in groups if len(groups) > 1)):
+        uses = Uses(body, estimators)
+        makers = [node for one in some for node in one.makers]
+        uses.follow(makers, cut=all(map(_can_be_cut, makers)))
+        if some and uses.are_fine and _concerns(running, some, uses):
+            return _told(text, some, uses)
+    return None
 
 
-def _takes_sparse(call: ast.Call, made: dict[str, str | None]) -> bool:
-    if last_name(call.func) in _SPLIT:
-        return True
-    receiver = call.func.value if isinstance(call.func, ast.Attribute) and call.func.attr in _TAKE_IT else None
-    if isinstance(receiver, ast.Call):
-        return last_name(receiver.func) in _ESTIMATORS
-    return isinstance(receiver, ast.Name) and made.get(receiver.id) in _ESTIMATORS
+def _made_dense(body: list[ast.stmt]) -> list[ast.Call]:
+    calls = [one for one in walk(body) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
+    return [one for one in calls if last_name(one.func) in ("toarray", "todense") and not one.args and not one.keywords]
 
 
-def _is_fine(body: list[ast.stmt], name: str, fine: set[int]) -> bool:
-    shapes = {id(one.value) for one in walk(body) if isinstance(one, ast.Attribute) and one.attr == "shape"}
-    reads = [one for one in walk(body) if is_name(one, name) and not isinstance(one.ctx, ast.Store)]  # type: ignore[attr-defined]
-    return all(id(one) in fine | shapes for one in reads)
+def _without_call(text: SourceText, call: ast.Call) -> Edit:
+    return text.span(call.func.value)[1], text.span(call)[1], ""  # type: ignore[attr-defined]
 
 
-def _is_dense(node: ast.expr) -> bool:
-    made = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args and not node.keywords
-    return made and node.func.attr in ("toarray", "todense")  # type: ignore[attr-defined]
+def _can_be_cut(node: ast.expr) -> bool:
+    """Whether rows can be taken from what is sparse then: not of SciPy's matrices of coordinates."""
+    of = node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else node
+    made = [one for one in (node, of) if isinstance(one, ast.Call)]
+    return any(last_name(one.func) in ("fit_transform", "transform") for one in made)
+
+
+def _concerns(running: list[ast.stmt], groups: list[_Group], uses: Uses) -> bool:
+    """Whether the failed statement makes one of the matrices, or reads one."""
+    met = {id(one) for one in walk(running)}
+    made = {id(one) for group in groups for one in (*group.makers, *(group.encoders.used if group.encoders else ()))}
+    return bool(met & (made | uses.nodes.keys()))
+
+
+def _without_table(text: SourceText, call: ast.Call, matrix: ast.expr) -> Iterator[Edit]:
+    """`pd.DataFrame(matrix, columns=…)`: estimators take the matrix itself."""
+    (start, end), (begin, stop) = text.span(call), text.span(matrix)
+    opened, closed = ("(", ")") if "\n" in text.text[begin:stop] else ("", "")
+    yield from ((start, begin, opened), (stop, end, closed))
+
+
+def _told(text: SourceText, groups: list[_Group], uses: Uses) -> KeptSparse:
+    encoders = [one.encoders for one in groups if one.encoders is not None]
+    nearly = [*uses.nearly, *(name for one in encoders for name in one.nearly)]
+    tables = [edit for call, matrix in uses.tables for edit in _without_table(text, call, matrix)]
+    return KeptSparse(
+        edits=(*(edit for one in groups for edit in one.edits), *tables),
+        names=frozenset(uses.names),
+        estimators=frozenset(name for one in encoders for name in one.names),
+        nearly=tuple(dict.fromkeys(nearly)),
+        pairs=uses.pairs,
+        chunked=uses.chunked,
+        unsure=any(one.unsure for one in encoders),
+    )
