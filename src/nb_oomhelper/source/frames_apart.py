@@ -49,15 +49,15 @@ def frames_apart(
         return None
     block, at, _ = found
     by_name = bool({"locals", "globals", "vars", "dir"} & names_in(text.tree))
-    ways, later = list[Found](), _read_later(block)
+    ways, later = list[tuple[Found, list[ast.stmt]]](), _read_later(block)
     for by in _groupings([*block[at:], *(node for one in _called(block[at:], function) for node in one.body)], columns):
         for start in _starts(block, at, table):
             reader = Reader(by=by, barred=barred, function=function, names={table: "rows"}, given={table})
             one = find_end(reader, block[start:], at - start, later[start:])
             if one is not None and not (one.gone and by_name) and _can_be_moved(one, table, function):
-                ways.append(one)
-    best = max(ways, key=lambda one: one.rank, default=None)
-    return None if best is None else _write(text, best, table)
+                ways.append((one, reader.joining))
+    best = max(ways, key=lambda one: one[0].rank, default=None)
+    return None if best is None else _write(text, *best, table)
 
 
 def _read_later(block: list[ast.stmt]) -> list[frozenset[str]]:
@@ -129,7 +129,7 @@ def _starts(block: list[ast.stmt], at: int, table: str) -> list[int]:
     return [one for one in range(start, at + 1) if table in names_in(block[one])][:_STARTS]
 
 
-def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
+def _write(text: SourceText, found: Found, joining: list[ast.stmt], table: str) -> RowsApart | None:
     statements = found.statements
     start, end = text.span(statements[0])[0], text.span(statements[-1])[1]
     first = text.line_start(start)
@@ -144,15 +144,24 @@ def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
         agg = agg_written(text, found.ends[0]) if found.ends else ""
         edits = [(*text.span(value), _call(_function(text, given_of(found.ends, value), table), table, by + agg))]
     else:
-        edits = [(first, end, "\n".join(_lines(text, found, first, table, by)))]
+        edits = [(first, end, "\n".join(_lines(text, found, joining, first, table, by)))]
     return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits, rank=found.rank)
 
 
-def _lines(text: SourceText, found: Found, first: int, table: str, by: str) -> Iterator[str]:
+def _lines(text: SourceText, found: Found, joining: list[ast.stmt], first: int, table: str, by: str) -> Iterator[str]:
     """The function, its call, and what is made of what comes out."""
     yield f"def {FUNCTION}({table}):"
     if found.some:
-        yield textwrap.indent(text.text[first : text.span(found.some[-1])[1]], "    ")
+        code, last = "", first
+        for node in found.some:
+            end = text.span(node)[1]
+            code += text.text[last:end]
+            last = end
+            if node in joining:  # nothing at its ends is filled from another part then
+                indent = text.text[text.line_start(text.span(node)[0]) : text.span(node)[0]]
+                name = ast.unparse(_targets(node)[0])
+                code += f"\n{indent}assert {name}.iloc[[0, -1]].notna().all()"
+        yield textwrap.indent(code, "    ")
     if not found.ends:
         yield f"    return {', '.join(found.names)}"
         yield f"{', '.join(found.names)} = {_call(FUNCTION, table, by)}"
