@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.frames_apart import frames_apart
+from nb_oomhelper.source.frames_apart import frames_apart, with_totals_first
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
 pytestmark = pytest.mark.plain
@@ -243,3 +243,93 @@ def test_a_long_cell_is_read_in_few_steps() -> None:
 def test_what_stands_far_above_is_not_moved() -> None:
     source = 'a = df.merge(items, on="item")\n' + "n = 3\n" * 40 + 'y = a.groupby("kind").size()'
     assert _written(source, 42) is None
+
+
+def test_a_table_as_long_is_joined_by_a_key() -> None:
+    source = 'm = df.merge(other, on="user")\nres = m.groupby("user").apply(lambda g: (g["price"] * g["y"]).mean())\n'
+    for line in (1, 2):
+        assert _written(source, line, barred=("other",)) == (
+            'def of_rows(df):\n    m = df.merge(other, on="user")\n'
+            '    return m.groupby("user").apply(lambda g: (g["price"] * g["y"]).mean())\n'
+            'res = nb_oomhelper.in_parts(of_rows, df, by="user")\n'
+        )
+    for joined in ("df.merge(other, left_index=True, right_index=True)", 'df.merge(other * 2, on="user")'):
+        assert _written(source.replace('df.merge(other, on="user")', joined), barred=("other",)) is None
+
+
+SPANS = """
+per = df.set_index("day").groupby("user")["price"].resample("1s").mean()
+per = per.interpolate().reset_index()
+res = per[per["price"] > 3].groupby("user")["price"].count()
+"""
+
+
+def test_what_is_filled_between_spans_of_time_of_groups() -> None:
+    assert (
+        _written(SPANS, 3)
+        == """
+def of_rows(df):
+    per = df.set_index("day").groupby("user")["price"].resample("1s").mean()
+    assert per.iloc[[0, -1]].notna().all()
+    per = per.interpolate().reset_index()
+    return per[per["price"] > 3].groupby("user")["price"].count()
+res = nb_oomhelper.in_parts(of_rows, df, by="user")
+"""
+    )
+    for old, new in [
+        ("interpolate()", 'interpolate(method="time")'),
+        ('.resample("1s").mean()', ".rolling(3).mean()"),
+        ("per.interpolate()", "per.shift().interpolate()"),
+        ('"day").groupby("user")["price"]', '"day")["price"]'),
+        (".resample", ".ffill().resample"),
+    ]:
+        changed = _written(SPANS.replace(old, new), 3)
+        assert changed is None or "interpolate" not in changed.split("in_parts")[0]
+
+
+TOTALS = """
+z = (df - df.mean()) / df.std(ddof=0)
+out = df[(z.abs() < 3).all(axis=1)]
+print(len(out))
+"""
+
+
+@pytest.mark.parametrize("line", [2, 3])
+def test_totals_of_all_rows_are_had_before(line: int) -> None:
+    text = read_text(TOTALS)
+    assert text is not None
+    assert frames_apart(text, text.tree.body, line, "df", COLUMNS, (), lambda _: None) is None
+    first = with_totals_first(text, text.tree.body, line, "df", {"df_std"})
+    assert first is not None
+    found = frames_apart(first[0], first[0].tree.body, first[1], "df", COLUMNS, (), lambda _: None)
+    assert found is not None
+    assert (
+        first[0].edited(found.edits)
+        == """
+df_mean = df.apply(lambda column: column.mean())
+df_std_ = df.apply(lambda column: column.std(ddof=0))
+def of_rows(df):
+    z = (df - df_mean) / df_std_
+    return (z.abs() < 3).all(axis=1)
+out = df[nb_oomhelper.in_parts(of_rows, df)]
+print(len(out))
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "z = df - other.mean()",
+        "z = df - df.mean(axis=1)",
+        "z = df - df.head(5).mean()",
+        "z = df - df[mask].mean()",
+        "z = df.mean()",
+        "z = df - df.quantile([0.1, 0.9])",
+        "z = model.fit(df) - df.mean()",
+    ],
+)
+def test_other_totals_stay(source: str) -> None:
+    text = read_text(source)
+    assert text is not None
+    assert with_totals_first(text, text.tree.body, 1, "df", ()) is None

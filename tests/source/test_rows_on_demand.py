@@ -78,6 +78,19 @@ def test_it_is_written(code: str, written: str) -> None:
     assert find(code)[1] == written
 
 
+def test_what_is_reduced_of_all_rows_is_computed_once() -> None:
+    found, written = find("for i in steps:\n    z = (x - x.mean(axis=0)) / (x.std(0) + few.std(0))", 2, x=(200_000, 16))
+    assert found is not None
+    assert written.splitlines()[1:] == [
+        "    x_mean = x.mean(axis=0)",
+        "    x_std = x.std(0)",
+        "    z = nb_oomhelper.on_demand(lambda part: (x[part] - x_mean) / (x_std + few.std(0)), len(x))",
+    ]
+    by_row = find("z = x - x.mean(axis=1, keepdims=True)", x=(200_000, 16))[1]
+    assert by_row == "z = nb_oomhelper.on_demand(lambda part: x[part] - x[part].mean(axis=1, keepdims=True), len(x))"
+    assert find("a = 1; z = x - x.mean(axis=0)", x=(200_000, 16))[0] is None
+
+
 def test_correlations_are_products_of_standardized_rows() -> None:
     found = find("corr = np.corrcoef(x)\nprint((abs(corr) > 0.7).sum(axis=1))")
     assert found[0] is not None

@@ -72,6 +72,7 @@ def _known(written: Written, place: Place) -> Known:
         elementwise=functools.cache(lambda name: is_elementwise(written, name)),
         functions=functools.partial(function_called, written, "" if one is None else one.owner),
         find=written.function_named,
+        taken=written.names,
     )
 
 

@@ -18,6 +18,7 @@ from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import walk
 
 _SHAPE = re.compile(r"with shape \((\d+(?:, ?\d+)*),?\)")
+_DTYPE = re.compile(r"and data type (\w+)")
 WORTH_MENDING = 1 << 20  # bytes that a mistake must explain
 
 
@@ -78,6 +79,16 @@ def refused_shape(event: OomEvent) -> tuple[int, ...] | None:
     """
     told = _SHAPE.search(event.message)
     return None if told is None else tuple(map(int, told[1].split(",")))
+
+
+def refused_dtype(event: OomEvent) -> str | None:
+    """Give the dtype of the array that NumPy had no room for; None where the message tells none.
+
+    Args:
+        event: What failed.
+    """
+    told = _DTYPE.search(event.message)
+    return None if told is None else told[1]
 
 
 def failed_cell(places: Iterable[Place]) -> Place | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.frames_apart import frames_apart
+from nb_oomhelper.source.frames_apart import frames_apart, with_totals_first
 from nb_oomhelper.source.rows_apart import RowsApart
 
 _FEW = 1000  # rows: fewer do not fill memory
@@ -50,4 +51,13 @@ def _way(written: Written, place: Place, table: str, function: Callable[[str], F
     alike |= {name for name, (count, _) in written.rows.items() if count == rows}
     columns = frames[table].columns
     found = frames_apart(place.text, place.body, place.line or 0, table, columns, alike - {table}, function)
+    if found is None:
+        first = with_totals_first(place.text, place.body, place.line or 0, table, written.names)
+        if first is None:
+            return None
+        text, line = first
+        found = frames_apart(text, text.tree.body, line, table, columns, alike - {table}, function)
+        if found is not None:
+            whole = (0, len(place.source), text.edited(found.edits))  # the lines that differ are told from that
+            found = replace(found, edits=[whole])
     return None if found is None or written.misses(found.gone) else found

@@ -11,6 +11,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
+from nb_oomhelper.remedies.fewer_arrays import find_one_array, stays_as_wide
 from nb_oomhelper.remedies.kept_sparse import find_kept_sparse
 from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by, refused_shape
@@ -45,6 +46,7 @@ def find_wide_code(
         if edits := rewriting.concat_once(place.text, place.body):
             yield Mistake(kind="concat_once", subject="concat", place=place, edits=edits)
         yield from _in_place(written, event, held, place, running)
+        yield from find_one_array(written, event, shortage, place, running)
         floats = "float64" in event.message and place.line is not None
         if floats and (edits := growing_in_place.grow_in_place(place.text, place.body, place.line or 0)):
             yield Mistake(kind="grown_in_place", subject=_target(running), place=place, edits=edits, grows=True)
@@ -170,17 +172,10 @@ def _small_beside(written: Written, place: Place, name: str) -> set[str]:
     """Names of numbers, and of arrays that are much smaller than one."""
     sizes = {path: math.prod(kept.shape) for path, kept in written.kept.items() if kept.shape is not None}
     dtype = written.kept[name].dtype
-    fitting = {path for path, kept in written.kept.items() if _stays_as_wide(dtype, kept.dtype)}
+    fitting = {path for path, kept in written.kept.items() if stays_as_wide(dtype, kept.dtype)}
     small = {path for path, size in sizes.items() if size * _MUCH_SMALLER <= sizes.get(name, 0)} & fitting
     # what a reduction gives is as wide as what it is of, which nobody knows any more
     return small | (narrowing.reduced_names(place.body) - sizes.keys() if dtype == "float64" else set())
-
-
-def _stays_as_wide(dtype: str, other: str) -> bool:
-    """Whether an array keeps its dtype when it is computed with another one."""
-    return other == dtype or (
-        dtype == "float64" and other.startswith(("float", "int", "uint", "bool")) and other != "float128"
-    )
 
 
 def _alike(written: Written, array: Kept) -> set[str]:

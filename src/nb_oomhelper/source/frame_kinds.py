@@ -32,6 +32,8 @@ class Reader:
         given: Names of what is the table itself, which must not change.
         depth: How many functions may still call each other.
         moved: Where rows were put in another order than that of the table.
+        spans: Statements that make spans of time of groups, by the name that they bind.
+        joining: Those of them that must give a value at both ends, or what is computed looks beyond a part.
     """
 
     by: frozenset[str]
@@ -41,6 +43,8 @@ class Reader:
     given: set[str] = field(default_factory=set)
     depth: int = _DEPTH
     moved: list[ast.Call] = field(default_factory=list)
+    spans: dict[str, ast.stmt] = field(default_factory=dict)
+    joining: list[ast.stmt] = field(default_factory=list)
 
     def read_statement(self, node: ast.stmt) -> None:
         """Read what a statement binds.
@@ -73,6 +77,9 @@ class Reader:
         elif same:
             self.given.add(name)
         self.names[name] = kind
+        self.spans.pop(name, None)
+        if _is_of_spans(node.value) and self.by and kind == "rows":
+            self.spans[name] = node
 
     def read(self, node: ast.expr) -> Kind:
         """Tell what an expression gives.
@@ -81,7 +88,7 @@ class Reader:
             UnfitError: It cannot be told, or is neither a part nor a total.
         """
         words = names_in(node)
-        if words & {*self.barred} - self.names.keys():
+        if names_by_row(node) & {*self.barred} - self.names.keys():
             raise UnfitError
         if all(self.names.get(one, "outside") == "outside" for one in words):
             return "outside"
@@ -139,17 +146,17 @@ class Reader:
         if is_unpacked(call):
             raise UnfitError
         if isinstance(call.func, ast.Name):
-            return self._read_function(call, call.func.id)
+            return _of_function(self, call, call.func.id)
         if not isinstance(call.func, ast.Attribute):
             raise UnfitError
         kind, name = self.read(call.func.value), call.func.attr
-        given = [self.read(one) for one in arguments(call)]
+        given = _given(self, call)
         if _moves(call, kind, given):
             self.moved.append(call)
         if kind == "outside":
             return frame_methods.of_module(call, given, self.by) if {*given} - {"outside"} else kind
         if kind in ROWS:
-            return frame_methods.of_table(call, kind, given, self.by)
+            return _of_table(self, call, kind, given)
         if {*given} - {"outside"}:
             raise UnfitError
         if kind == "split":
@@ -158,16 +165,63 @@ class Reader:
             return frame_methods.of_groups(name)
         return frame_methods.of_windows(name) if kind == "windows" else unfit()
 
-    def _read_function(self, call: ast.Call, name: str) -> Kind:
-        """Functions of the notebook's, and Python's."""
-        given = [self.read(one) for one in call.args]
-        named = {one.arg or "": self.read(one.value) for one in call.keywords}
-        if name in ("abs", "round") or not {*given, *named.values()} - {"outside"}:
-            return of_rows(given)
-        function = self.function(name)
-        if function is None or not self.depth or {*given, *named.values()} - ROWS - {"outside"}:
-            raise UnfitError
-        return _inside(self, function, given, named)
+
+def _of_function(reader: Reader, call: ast.Call, name: str) -> Kind:
+    """Functions of the notebook's, and Python's."""
+    given = [reader.read(one) for one in call.args]
+    named = {one.arg or "": reader.read(one.value) for one in call.keywords}
+    if name in ("abs", "round") or not {*given, *named.values()} - {"outside"}:
+        return of_rows(given)
+    function = reader.function(name)
+    if function is None or not reader.depth or {*given, *named.values()} - ROWS - {"outside"}:
+        raise UnfitError
+    return _inside(reader, function, given, named)
+
+
+def _given(reader: Reader, call: ast.Call) -> list[Kind]:
+    """What a call is given; of a table that is joined by a key it does not matter where its rows lie."""
+    joined: dict[ast.expr, Kind] = {one: reader.names.get(one.id, "outside") for one in _joined_by_key(call)}
+    return [joined[one] if one in joined else reader.read(one) for one in arguments(call)]
+
+
+def _of_table(reader: Reader, call: ast.Call, kind: Kind, given: list[Kind]) -> Kind:
+    """What a method of rows gives; spans of time of groups may be filled like all of them together."""
+    if last_name(call.func) != "interpolate":
+        return frame_methods.of_table(call, kind, given, reader.by)
+    made = reader.spans.get(getattr(getattr(call.func, "value", None), "id", ""))
+    if made is None or given:
+        raise UnfitError
+    reader.joining.append(made)
+    return kind
+
+
+def names_by_row(node: ast.AST) -> set[str]:
+    """Give the names in some code but for those of tables that are joined by what stands in them.
+
+    Args:
+        node: The code.
+    """
+    joined = [name for one in ast.walk(node) if isinstance(one, ast.Call) for name in _joined_by_key(one)]
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one not in joined}
+
+
+def _joined_by_key(call: ast.Call) -> list[ast.Name]:
+    """The tables that a call is given to join by a column, wherever their rows lie: `x.merge(y, on="k")`."""
+    told = {one.arg for one in call.keywords}
+    if last_name(call.func) != "merge" or "on" not in told or told - {"on", "how", "suffixes", "right"}:
+        return []
+    on = frame_methods.keyword(call, "on")
+    return [one for one in arguments(call) if isinstance(one, ast.Name) and one is not on]
+
+
+def _is_of_spans(node: ast.expr) -> bool:
+    """Whether it is one value for each span of time, of each group: `x.groupby("id")["v"].resample("1s").mean()`."""
+    spans = node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+    groups = spans.func.value if isinstance(spans, ast.Call) and isinstance(spans.func, ast.Attribute) else None
+    column = groups.value if isinstance(groups, ast.Subscript) and frame_methods.is_text(groups.slice) else None
+    return (
+        isinstance(column, ast.Call) and last_name(column.func) == "groupby" and last_name(spans.func) == "resample"  # type: ignore[union-attr]
+    )
 
 
 def kind_of(reader: Reader, node: ast.expr) -> Kind | None:

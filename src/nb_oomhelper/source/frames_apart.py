@@ -12,11 +12,15 @@ from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frame_ends import End, Found, find_end, names_read
 from nb_oomhelper.source.frame_kinds import Reader
 from nb_oomhelper.source.frame_methods import agg_of, keyword, texts_of
+from nb_oomhelper.source.frame_words import is_mask
 from nb_oomhelper.source.rows_apart import FUNCTION, RowsApart, find_statement, is_quiet
 from nb_oomhelper.source.source_text import SourceText
-from nb_oomhelper.source.tree import is_long_text, last_name, names_in, walk
+from nb_oomhelper.source.text_edits import read_text
+from nb_oomhelper.source.totals_first import totals_first
+from nb_oomhelper.source.tree import is_long_text, is_name, last_name, names_in, walk
 
 _FAR, _STARTS, _GROUPINGS = 20, 4, 4  # statements before the one that failed, those to begin with, columns to try
+_OF_ROW = frozenset({"all", "any"})  # along a row
 _STEPS = (ast.Assign, ast.AugAssign)
 _KEYS = {"groupby": "by", "merge": "on", "drop_duplicates": "subset"}  # methods, and how they are told columns
 
@@ -49,15 +53,40 @@ def frames_apart(
         return None
     block, at, _ = found
     by_name = bool({"locals", "globals", "vars", "dir"} & names_in(text.tree))
-    ways, later = list[Found](), _read_later(block)
+    ways, later = list[tuple[Found, list[ast.stmt]]](), _read_later(block)
     for by in _groupings([*block[at:], *(node for one in _called(block[at:], function) for node in one.body)], columns):
         for start in _starts(block, at, table):
             reader = Reader(by=by, barred=barred, function=function, names={table: "rows"}, given={table})
             one = find_end(reader, block[start:], at - start, later[start:])
             if one is not None and not (one.gone and by_name) and _can_be_moved(one, table, function):
-                ways.append(one)
-    best = max(ways, key=lambda one: one.rank, default=None)
-    return None if best is None else _write(text, best, table)
+                ways.append((one, reader.joining))
+    best = max(ways, key=lambda one: one[0].rank, default=None)
+    return None if best is None else _write(text, *best, table)
+
+
+def with_totals_first(
+    text: SourceText, body: list[ast.stmt], line: int, table: str, taken: Collection[str]
+) -> tuple[SourceText, int] | None:
+    """Write what is computed of all rows, and with each of them, before that: `df_mean = df.mean()`.
+
+    Args:
+        text, body, line, table: As of `frames_apart`, of a cell.
+        taken: Names that stand for something else.
+
+    Returns:
+        The source anew, and which line was running; None where there is nothing of the kind.
+    """
+    found = find_statement(body, line)
+    if found is None or found[2]:
+        return None
+    block, at, _ = found
+    starts = _starts(block, at, table)
+    statements = block[starts[0] : at + 1] if starts else []
+    if not statements or not is_quiet(statements, {table}):
+        return None
+    made = totals_first(text, statements, table, taken)
+    changed = None if made is None else read_text(made[0])
+    return None if changed is None or made is None else (changed, line + made[1])
 
 
 def _read_later(block: list[ast.stmt]) -> list[frozenset[str]]:
@@ -129,7 +158,7 @@ def _starts(block: list[ast.stmt], at: int, table: str) -> list[int]:
     return [one for one in range(start, at + 1) if table in names_in(block[one])][:_STARTS]
 
 
-def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
+def _write(text: SourceText, found: Found, joining: list[ast.stmt], table: str) -> RowsApart | None:
     statements = found.statements
     start, end = text.span(statements[0])[0], text.span(statements[-1])[1]
     first = text.line_start(start)
@@ -144,15 +173,21 @@ def _write(text: SourceText, found: Found, table: str) -> RowsApart | None:
         agg = agg_written(text, found.ends[0]) if found.ends else ""
         edits = [(*text.span(value), _call(_function(text, given_of(found.ends, value), table), table, by + agg))]
     else:
-        edits = [(first, end, "\n".join(_lines(text, found, first, table, by)))]
+        edits = [(first, end, "\n".join(_lines(text, found, joining, first, table, by)))]
     return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits, rank=found.rank)
 
 
-def _lines(text: SourceText, found: Found, first: int, table: str, by: str) -> Iterator[str]:
+def _lines(text: SourceText, found: Found, joining: list[ast.stmt], first: int, table: str, by: str) -> Iterator[str]:
     """The function, its call, and what is made of what comes out."""
     yield f"def {FUNCTION}({table}):"
-    if found.some:
-        yield textwrap.indent(text.text[first : text.span(found.some[-1])[1]], "    ")
+    mask = None if by else _mask_of(found, table)
+    some = found.some if mask is None else found.some[:-1]
+    if some:
+        yield textwrap.indent(_body(text, some, joining, first), "    ")
+    if mask is not None:  # whose rows need not be put together
+        yield textwrap.indent(f"return {in_brackets(_code(text, mask))}", "    ")
+        yield f"{found.names[0]} = {table}[{_call(FUNCTION, table, by)}]"
+        return
     if not found.ends:
         yield f"    return {', '.join(found.names)}"
         yield f"{', '.join(found.names)} = {_call(FUNCTION, table, by)}"
@@ -165,6 +200,29 @@ def _lines(text: SourceText, found: Found, first: int, table: str, by: str) -> I
         return
     yield f"{', '.join(one.name for one in found.ends)} = {call}"
     yield from (_with(text, one, one.name) for one in found.ends if one.node.value is not one.value)
+
+
+def _body(text: SourceText, some: list[ast.stmt], joining: list[ast.stmt], last: int) -> str:
+    """Statements as they stand there, with what must hold where the next ones look beyond a part."""
+    code = ""
+    for node in some:
+        start, end = text.span(node)
+        code += text.text[last:end]
+        last = end
+        if node in joining:  # nothing at its ends is filled from another part then
+            indent = text.text[text.line_start(start) : start]
+            code += f"\n{indent}assert {ast.unparse(_targets(node)[0])}.iloc[[0, -1]].notna().all()"
+    return code
+
+
+def _mask_of(found: Found, table: str) -> ast.expr | None:
+    """What tells which rows of the table itself are all that comes out: `z < 3` of `out = df[z < 3]`."""
+    value = getattr(found.some[-1], "value", None) if len(found.some) > 1 and not found.ends else None
+    bound = {one.id for node in found.some for one in _targets(node) if isinstance(one, ast.Name)}
+    if len(found.names) != 1 or table in bound or not isinstance(value, ast.Subscript):
+        return None
+    told = is_mask(value.slice, ()) or (isinstance(value.slice, ast.Call) and last_name(value.slice.func) in _OF_ROW)
+    return value.slice if told and is_name(value.value, table) else None
 
 
 def _call(function: str, table: str, options: str) -> str:

@@ -14,6 +14,7 @@ from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.demand_changes import is_changed, is_disturbed
 from nb_oomhelper.source.demand_reads import Reads
+from nb_oomhelper.source.reduced import Early
 from nb_oomhelper.source.row_calls import PAIRS
 from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in
 from nb_oomhelper.source.row_sources import Rows, UnfitError
@@ -46,6 +47,7 @@ class Known:
         elementwise: Whether a function of the notebook, by its name, computes element by element.
         functions: Finds the function of the notebook that is called.
         find: The same by its name, as a syntax tree.
+        taken: The user's names.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -54,6 +56,7 @@ class Known:
     elementwise: Callable[[str], bool]
     functions: Find
     find: Callable[[str], Function | None]
+    taken: Collection[str] = ()
 
     def without(self, name: str) -> Known:
         """Give the same without what a name stood for before.
@@ -215,10 +218,24 @@ def _written(
             continue
         if words & {*made} and not _makes_alone(reader, value, made):
             return _Written([], shape)
-        code, many = with_edits(text, value, reader.edits), reader.counts[0]
+        large = [name for name, of in known.shapes.items() if math.prod(of) >= _MANY]
+        early = Early(text, large, known.taken)  # else it would be computed for each part
+        code, many = with_edits(text, value, [*reader.edits, *early.edits(value, reader.edits)]), reader.counts[0]
         many = next((f"{name}.shape[0]" for name in known.sparse if many == f"len({name})"), many)
-        return _Written([(*text.span(value), f"nb_oomhelper.on_demand(lambda {PART}: {code}, {many})")], shape)
+        whole = (*text.span(value), f"nb_oomhelper.on_demand(lambda {PART}: {code}, {many})")
+        lines = _lines_before(text, node, early.lines)
+        return None if lines is None else _Written([*lines, whole], shape)
     return None
+
+
+def _lines_before(text: SourceText, node: ast.stmt, lines: list[str]) -> list[Edit] | None:
+    """The change that puts lines before a statement; None where it shares its own."""
+    start = text.span(node)[0]
+    first = text.line_start(start)
+    indent = text.text[first:start]
+    if lines and indent.strip():
+        return None
+    return [(first, first, "".join(f"{indent}{line}\n" for line in lines))] if lines else []
 
 
 def _is_left(text: SourceText, node: ast.AST, edits: list[Edit]) -> bool:
