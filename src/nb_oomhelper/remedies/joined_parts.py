@@ -16,6 +16,7 @@ from nb_oomhelper.source.tree import is_at
 
 _LEFT = 2  # parts that are there beside the result: one, and what it is made of
 _NEARLY = 0.8  # of the result must be there already, or it is not the join that was refused
+_FREED = 2 << 20  # bytes of a part from which on what it took is surely given back, and can be had in one piece
 _MUCH = 2.2  # times the result: then the parts may be something else than its numbers
 _NO_PARTS = frozenset({"parts", "graph", "number", "leaf", "error", "model"})
 
@@ -132,7 +133,7 @@ def _measure(
         return None
     told_twice = counts.number(one.count) is not None and one.axis is not None and shape is not None
     sure = bool(one.name) or (told_twice and (shortage.needs or 0) - requested <= requested * _MUCH)
-    return _Found(one, made - made // count * _LEFT, sure)
+    return _Found(one, made - made // count * _LEFT, sure and made // count >= _FREED)
 
 
 def _size(written: Written, event: OomEvent, place: Place, name: str) -> int:

@@ -16,7 +16,7 @@ from nb_oomhelper.source.collecting import binds
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
 from nb_oomhelper.source.text_edits import Changed, write_edits
-from nb_oomhelper.source.tree import last_name, parameters_of, reads_by_name, walk
+from nb_oomhelper.source.tree import is_name, last_name, parameters_of, reads_by_name, walk
 
 CureKind = Literal[
     "append_item",
@@ -305,17 +305,12 @@ def _is_true(node: ast.expr) -> bool:
 def _reads(node: ast.stmt, name: str) -> bool:
     return any(
         isinstance(one, ast.Name) and one.id == name and not isinstance(one.ctx, ast.Store) for one in ast.walk(node)
-    ) or any(isinstance(one, ast.AugAssign) and _is_name(one.target, name) for one in ast.walk(node))
+    ) or any(isinstance(one, ast.AugAssign) and is_name(one.target, name) for one in ast.walk(node))
 
 
 def _binds(node: ast.stmt, name: str) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return any(
-        _is_name(one, name)
-        or (isinstance(one, (ast.Tuple, ast.List)) and any(_is_name(part, name) for part in one.elts))
+        is_name(one, name) or (isinstance(one, (ast.Tuple, ast.List)) and any(is_name(part, name) for part in one.elts))
         for one in targets
     )
-
-
-def _is_name(node: ast.expr, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
