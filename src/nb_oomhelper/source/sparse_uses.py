@@ -82,13 +82,8 @@ class Uses:
             self._add(one)
         while self._left and self.are_fine:
             self.are_fine = self._is_fine(self._left.pop())
-        self.are_fine = self.are_fine and self._keeps_kinds_apart() and all(map(self._is_table_taken, self.tables))
-
-    def _is_table_taken(self, table: tuple[ast.Call, ast.expr]) -> bool:
-        """Whether a table is made for an estimator of this code: another cell would look for its columns."""
-        uses = Uses(self._body, self._estimators)
-        uses.follow([table[0]], cut=self._cut)
-        return uses.taken
+        apart = _keeps_kinds_apart(self._body, self._estimators, self._asked, self.nodes)
+        self.are_fine = self.are_fine and apart and _are_taken(self._body, self._estimators, self.tables)
 
     def _add(self, node: ast.expr) -> bool:
         if id(node) not in self.nodes:
@@ -115,7 +110,7 @@ class Uses:
         if isinstance(parent, ast.Attribute):
             return self._is_fine_attribute(parent)
         if isinstance(parent, ast.Subscript):
-            return parent.value is node and self._cut and self._is_of_rows(parent.slice) and self._add(parent)
+            return parent.value is node and self._cut and _is_of_rows(parent.slice, self._body) and self._add(parent)
         if isinstance(parent, ast.keyword):
             call = self._parents.get(parent)
             return isinstance(call, ast.Call) and self._is_fine_given(call, parent.arg, node)
@@ -131,24 +126,6 @@ class Uses:
         if called and node.attr in ("astype", "copy"):
             return not call.keywords and self._add(call)  # type: ignore[union-attr, arg-type]
         return node.attr in _SAME and not called and isinstance(node.ctx, ast.Load)
-
-    def _is_of_rows(self, index: ast.expr) -> bool:
-        """Whether an index takes some rows of a sparse matrix as it does of an array."""
-        if isinstance(index, ast.Slice):
-            return True
-        return isinstance(index, ast.Name) and index.id in self._numbers_of_rows()
-
-    def _numbers_of_rows(self) -> set[str]:
-        """Names that surely stand for arrays of whole numbers."""
-        found = set[str]()
-        for node in walk(self._body):
-            if isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.iter, ast.Call):
-                calls = [one for one in (node.iter, *node.iter.args[:1]) if isinstance(one, ast.Call)]
-                found |= names_bound([node.target]) if any(last_name(one.func) == "split" for one in calls) else set()
-            for target, value in pairs(node):
-                if isinstance(value, ast.Call) and last_name(value.func) in _NUMBERED and isinstance(target, ast.Name):
-                    found.add(target.id)
-        return found
 
     def _is_fine_given(self, call: ast.Call, at: int | str | None, node: ast.expr) -> bool:
         """Whether a function takes a sparse matrix in a place among what it is given."""
@@ -171,11 +148,7 @@ class Uses:
             self.taken = self.chunked = True
             return at in (0, "X") and _is_known_metric(call, 2)
         made = call.func.value if isinstance(call.func, ast.Attribute) and name == "split" else None
-        return made is not None and at in (0, "X") and self._splits(made)
-
-    def _splits(self, node: ast.expr) -> bool:
-        calls = self._estimators.calls(node)
-        return bool(calls) and all(last_name(one.func) in _SPLITTERS for one in calls)
+        return made is not None and at in (0, "X") and _splits(made, self._estimators)
 
     def _is_taken(self, call: ast.Call, estimator: ast.expr, method: str) -> bool:
         flow = Flow()
@@ -187,50 +160,90 @@ class Uses:
         self.chunked |= bool(flow.met & _NEIGHBORS) and self._says_cosine
         if flow.met & STRICT and last_name(call.func) in METHODS:
             self._asked.append(estimator)
-        if flow.met & STRICT - {"NearestNeighbors"} and _SHUT_OFF & {
-            one.attr for one in walk(self._body) if isinstance(one, ast.Attribute)
-        }:
+        told = {one.attr for one in walk(self._body) if isinstance(one, ast.Attribute)}
+        if flow.met & STRICT - {"NearestNeighbors"} and told & _SHUT_OFF:
             return False
         return not (out and method in ("transform", "fit_transform")) or self._add(call)
 
-    def _keeps_kinds_apart(self) -> bool:
-        """Whether what may not meet both kinds of matrices meets none but sparse ones."""
-        fits = [one for one in walk(self._body) if isinstance(one, ast.Call) and last_name(one.func) in FITTING]
-        for asked in self._asked:
-            made = {id(one) for one in self._estimators.calls(asked)}
-            given = [
-                one.args[:1]
-                for one in fits
-                if isinstance(one.func, ast.Attribute)
-                and made & {id(call) for call in self._estimators.calls(one.func.value)}
-            ]
-            if not given or not all(one and id(one[0]) in self.nodes for one in given):
-                return False
-        return True
-
     def _add_halves(self, call: ast.Call, at: int) -> bool:
-        targets = self._targets_of(call)
+        targets = _targets_of(self._parents.get(call))
         if len(targets) != 2 * len(call.args):
             return False
         return self._add_names(targets[2 * at : 2 * at + 2])
 
-    def _targets_of(self, call: ast.Call) -> list[ast.expr]:
-        """What a call's results are bound to, one by one."""
-        parent = self._parents.get(call)
-        target = parent.targets[0] if isinstance(parent, ast.Assign) and len(parent.targets) == 1 else None
-        return target.elts if isinstance(target, (ast.Tuple, ast.List)) else []
-
     def _is_of_pairs(self, call: ast.Call, name: str, node: ast.expr) -> bool:
-        if {one.arg for one in call.keywords} & {"dense_output", "out", "X_norm_squared", "Y_norm_squared"}:
-            return False
-        if name == "pairwise_distances" and not _is_known_metric(call, 2):
+        if not _can_be_of_pairs(call, name, node):
             return False
         self.taken = True
         self.nearly += [name] if name not in self.nearly else []
         self.pairs |= not any(isinstance(one, ast.Subscript) for one in call.args)
-        return node in [*call.args[:2], *(one.value for one in call.keywords if one.arg in ("X", "Y"))]
+        return True
 
 
 def _is_known_metric(call: ast.Call, at: int) -> bool:
     given = [*call.args[at : at + 1], *(one.value for one in call.keywords if one.arg == "metric")]
     return all(isinstance(one, ast.Constant) and one.value in METRICS for one in given)
+
+
+def _numbers_of_rows(body: list[ast.stmt]) -> set[str]:
+    """Names that surely stand for arrays of whole numbers."""
+    found = set[str]()
+    for node in walk(body):
+        if isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.iter, ast.Call):
+            calls = [one for one in (node.iter, *node.iter.args[:1]) if isinstance(one, ast.Call)]
+            found |= names_bound([node.target]) if any(last_name(one.func) == "split" for one in calls) else set()
+        for target, value in pairs(node):
+            if isinstance(value, ast.Call) and last_name(value.func) in _NUMBERED and isinstance(target, ast.Name):
+                found.add(target.id)
+    return found
+
+
+def _is_of_rows(index: ast.expr, body: list[ast.stmt]) -> bool:
+    """Whether an index takes some rows of a sparse matrix as it does of an array."""
+    return isinstance(index, ast.Slice) or (isinstance(index, ast.Name) and index.id in _numbers_of_rows(body))
+
+
+def _keeps_kinds_apart(
+    body: list[ast.stmt], estimators: Estimators, asked: list[ast.expr], nodes: dict[int, ast.expr]
+) -> bool:
+    """Whether what may not meet both kinds of matrices meets none but sparse ones."""
+    fits = [one for one in walk(body) if isinstance(one, ast.Call) and last_name(one.func) in FITTING]
+    for one_asked in asked:
+        made = {id(one) for one in estimators.calls(one_asked)}
+        given = [
+            one.args[:1]
+            for one in fits
+            if isinstance(one.func, ast.Attribute) and made & {id(call) for call in estimators.calls(one.func.value)}
+        ]
+        if not given or not all(one and id(one[0]) in nodes for one in given):
+            return False
+    return True
+
+
+def _splits(node: ast.expr, estimators: Estimators) -> bool:
+    calls = estimators.calls(node)
+    return bool(calls) and all(last_name(one.func) in _SPLITTERS for one in calls)
+
+
+def _can_be_of_pairs(call: ast.Call, name: str, node: ast.expr) -> bool:
+    """Whether a function of all pairs of rows gives an array where it is given a sparse matrix."""
+    options = {one.arg for one in call.keywords} & {"dense_output", "out", "X_norm_squared", "Y_norm_squared"}
+    known = name != "pairwise_distances" or _is_known_metric(call, 2)
+    given = [*call.args[:2], *(one.value for one in call.keywords if one.arg in ("X", "Y"))]
+    return not options and known and node in given
+
+
+def _are_taken(body: list[ast.stmt], estimators: Estimators, tables: Iterable[tuple[ast.Call, ast.expr]]) -> bool:
+    """Whether each table is made for an estimator of this code: another cell would look for its columns."""
+    for call, _ in tables:
+        uses = Uses(body, estimators)
+        uses.follow([call], cut=True)
+        if not uses.taken:
+            return False
+    return True
+
+
+def _targets_of(statement: ast.AST | None) -> list[ast.expr]:
+    """What the results of a call are bound to, one by one."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return targets[0].elts if len(targets) == 1 and isinstance(targets[0], (ast.Tuple, ast.List)) else []
