@@ -370,9 +370,15 @@ FRAMES = [np.zeros((64, 2048)) for _ in range(100)]
 
 def test_a_list_is_told_by_what_is_in_it() -> None:
     (mistake,) = found_in(failed("load(100)", {}, LOOP, {"frames": FRAMES, "labels": [*range(100)]}))
-    assert (mistake.subject, mistake.explains, mistake.partly) == ("frames", 98 * MIB, False)
+    assert (mistake.subject, mistake.explains, mistake.partly) == ("frames", 98 * MIB, True)
     made = LOOP.replace("[],", "nb_oomhelper.Joining(np.array, n),").replace("np.array(frames)", "frames.joined()")
     assert mistake.place.text.edited(mistake.edits) == made
+
+
+def test_what_large_parts_took_is_surely_given_back() -> None:
+    frames = [np.zeros((256, 2048)) for _ in range(25)]
+    (mistake,) = found_in(failed("load(25)", {}, LOOP, {"frames": frames, "labels": [*range(25)]}))
+    assert (mistake.explains, mistake.partly) == (92 * MIB, False)
 
 
 def test_lists_that_are_joined_together_are_mended_together() -> None:
