@@ -650,6 +650,15 @@ def test_what_is_sure_goes_before_what_is_probable_and_the_root_before_the_wrapp
     assert event.format == "pt.cublas_alloc"
 
 
+def test_the_words_of_a_command_are_no_error() -> None:
+    code = b"raise RuntimeError('Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB')\n"
+    assert detect(subprocess.CalledProcessError(1, code)) is None
+    assert detect(subprocess.CalledProcessError(1, ["grep", "CUDA out of memory. Tried to allocate 2.00 GiB"])) is None
+    event = detect(subprocess.CalledProcessError(-9, code))
+    assert event is not None
+    assert event.format == "subprocess.killed"
+
+
 def test_of_several_frameworks_that_a_text_quotes_the_one_that_its_class_derives_from_counts() -> None:
     class EngineError(OutOfMemoryError):
         pass

@@ -55,7 +55,7 @@ def kernel(shared: SharedKernel) -> Kernel:
         for code in (LOAD, refresh, SETUP, EXACT, "import time\nimport nb_oomhelper"):
             assert kernel.execute(code).status == "ok"
         kernel.execute("huge()")  # what a panel imports takes address space, too
-    kernel.execute("for name in ('numbers', 'x', 'model'):\n    globals().pop(name, None)")
+    kernel.execute("for name in ('numbers', 'x', 'model', 'cube'):\n    globals().pop(name, None)")
     kernel.execute("nb_oomhelper.release(deep=True, history=True);")
     kernel.execute("get_ipython()._nb_oomhelper.panels._last = None")  # what other tests have tried
     assert kernel.execute("limit(370 << 20)").status == "ok"

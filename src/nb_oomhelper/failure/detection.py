@@ -18,6 +18,8 @@ from nb_oomhelper.frameworks import TELLS_NO_MEMORY, has_rules, recognize
 from nb_oomhelper.introspection import cause_of, class_mro, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
 
+# Of a script it is all of the code, which may well have an error's words in it.
+_COMMAND = re.compile(r"\ACommand '.*'(?= (?:returned non-zero exit status|died with) )", re.DOTALL)
 _REPR = re.compile(r"(\w{0,80}MemoryError)\((.{0,4000}?)\)?$", re.DOTALL)
 
 
@@ -168,11 +170,13 @@ def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:
 
 
 def _text(error: BaseException) -> str:
-    """What the exception prints, and a server's answer; of one that cannot print, the texts among its arguments."""
+    """What the exception prints, but for a command's words, and a server's answer; or the texts among its arguments."""
     try:
         text = str(error)
     except Exception:  # any code may stand in a __str__
         text = " ".join(one for one in exception_args(error) if type(one) is str)
+    if _type_name(error) == "subprocess.CalledProcessError":
+        text = _COMMAND.sub("Command '…'", text)
     answer = answer_of(error)
     return f"{text}\n{answer}" if answer else text
 
