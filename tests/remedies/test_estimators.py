@@ -70,3 +70,23 @@ def test_what_has_only_such_a_name() -> None:
 def test_transformers_that_give_frames() -> None:
     with sklearn.config_context(transform_output="pandas"):
         assert find_learned({}).gives_frames
+
+
+class _Told:
+    """Whoever asks it for anything is told off."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+    def __str__(self) -> str:
+        raise AssertionError
+
+
+def test_no_object_is_asked_for_anything() -> None:
+    def function() -> None: ...
+
+    named = type("Named", (), {"__module__": _Told()})
+    function.__module__ = _Told()  # type: ignore[assignment]
+    found = find_learned({"a": _Told(), "b": _Told, "c": named, "d": named(), "e": function})
+    assert found.estimators == {}
+    assert found.foreign == {"b", "c", "e"}

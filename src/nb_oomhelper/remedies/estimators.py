@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType
+from typing import cast
 
 from nb_oomhelper.introspection import class_dict, class_name, instance_dict
 from nb_oomhelper.source.call_sites import read_expression
@@ -55,20 +56,25 @@ def find_learned(names: Mapping[str, object]) -> Learned:
 
 
 def _is_foreign(thing: object) -> bool:
-    if isinstance(thing, type):
-        module = class_dict(thing).get("__module__")
+    if issubclass(type(thing), type):  # `isinstance` would ask the object itself
+        module: object = class_dict(cast("type", thing)).get("__module__")
     elif type(thing) is FunctionType or type(thing) is BuiltinFunctionType:
         module = thing.__module__
     else:
         return False
-    return str(module).partition(".")[0] != "sklearn"
+    return not _is_of_sklearn(module)
+
+
+def _is_of_sklearn(module: object) -> bool:
+    """Whether a `__module__`, which may be anything, is one of scikit-learn's."""
+    return type(module) is str and module.partition(".")[0] == "sklearn"
 
 
 def _write(thing: object, depth: int) -> str | None:
     """An estimator as one would write it; None of anything else."""
     kind, values = type(thing), instance_dict(thing)
     module = class_dict(kind).get("__module__")
-    if not depth or not str(module).startswith("sklearn.") or "_sklearn_output_config" in values:
+    if not depth or not _is_of_sklearn(module) or "_sklearn_output_config" in values:
         return None
     given: list[str] = []
     for name, value in values.items():
