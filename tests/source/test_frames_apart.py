@@ -123,6 +123,7 @@ def test_functions_of_the_notebook_are_read() -> None:
         'y = df["price"].cumsum()',
         'y = df["price"].rolling(7).mean().max()',
         'y = df.merge(items, on="item", how="outer").groupby("kind").size()',
+        'y = items.merge(df, on="item", how="left").groupby("item").size()',  # all items come with each part
         'y = df.merge(df, on="kind").groupby("item_x").size()',
         'y = df.drop_duplicates().groupby("kind").size()',
         'y = df[df["price"] > df["price"].median()].groupby("user").size()',

@@ -91,8 +91,10 @@ def of_module(call: ast.Call, given: list[Kind], by: frozenset[str]) -> Kind:
         return of_rows(given)
     if name == "merge" and len(call.args) <= 2 and not any(map(is_text, call.args)):
         usual = "left" if len(call.args) > 1 and given[0] in ROWS else "right"
-        alone = sum(one in ROWS for one in given) == 1 and _how(call) in ("inner", "cross", usual)
-        if alone or (is_by(keyword(call, "on"), by) and _how(call) in ("inner", "left", "right", "outer")):
+        parts = sum(one in ROWS for one in given)
+        alone = parts == 1 and _how(call) in ("inner", "cross", usual)  # of what is whole no row may come out alone
+        by_key = is_by(keyword(call, "on"), by) and _how(call) in ("inner", "left", "right", "outer")
+        if alone or (parts > 1 and by_key):
             return of_rows(given)
     raise UnfitError
 
