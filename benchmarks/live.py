@@ -113,8 +113,8 @@ def read(gpus: int) -> dict[str, Any]:
     """
     with _kernel(gpus) as kernel:
         names = kernel.eval("[*readers()]")
+        waits = {"%gpumem": kernel.eval("waited(ours)", timeout=120)}  # first: nvitop puts itself before pynvml's calls
         found = {name: kernel.eval(f"took(readers()[{name!r}])", timeout=120) for name in names}
-        waits = {"%gpumem": kernel.eval("waited(ours)")}
         for command in (_TYPED[name] for name in names if name in _TYPED):
             waits[command] = kernel.eval(f"typed({command!r})", timeout=300)
         return {"gpus": gpus, **found, "waits": waits}
