@@ -72,24 +72,23 @@ test:
 	$(PYTEST) $(PARALLEL) --pairs new -m "not thorough" -k "$(SOME)" --durations 40
 	$(PYTEST) $(PARALLEL) --pairs colab $(ON_IPYTHON)
 	$(PLAYED) -k "$(SOME)" tests/gpu
-	@found=$$($(OTHERS) --ends) && $(call on_each,$(ON_PYTHON))
+	@found=$$($(OTHERS) --ends) && $(call on_each,"on-$$version",$(ON_PYTHON))
 
 test-all:
 	@$(MAKE) --no-print-directory -j2 ready docs old
 	$(PYTEST) $(PARALLEL) --pairs colab,old,new --durations 40
 	$(PLAYED) tests/gpu
-	@found=$$($(OTHERS)) && $(call on_each,tests)
+	@found=$$($(OTHERS)) && $(call on_each,"on-$$version",tests)
 
 # `found` has a line "3.12 /path/to/python3.12" each.
 on_each = echo "$$found" | while read -r version python; do \
-  [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" TESTS="$(1)" "on-$$version" </dev/null || exit 1; done
+  [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" TESTS="$(2)" $(1) </dev/null || exit 1; done
 
 ready: env colab cuda .venv-engines/.wheel chromium lint types
 
 # The environments that `make test` has on other Pythons: made while others are.
 ends: $(WHEEL)
-	@found=$$($(OTHERS) --ends) && echo "$$found" | while read -r version python; do \
-	  [ -z "$$version" ] || $(MAKE) --no-print-directory PYTHON="$$python" ".venv-$$version/.tools" </dev/null || exit 1; done
+	@found=$$($(OTHERS) --ends) && $(call on_each,".venv-$$version/.tools")
 
 # Another Python has the newest packages of its own, and torch only where pip finds a file of it without an index:
 # an index may send gigabytes of CUDA. What it lacks is skipped, also with CI=true.

@@ -65,13 +65,6 @@ def readers():
     found = {{"%gpumem": ours}}
     found |= {{"gpustat": of_gpustat}} if importlib.util.find_spec("gpustat") else {{}}
     return found | ({{"nvitop": of_nvitop}} if importlib.util.find_spec("nvitop") else {{}})
-def typed(name, times=5):
-    command, waits = [sys.executable, "-m", *name.split()], []
-    for _ in range(times):
-        started = time.perf_counter()
-        subprocess.run(command, capture_output=True, timeout=60, check=True)
-        waits.append(1000 * (time.perf_counter() - started))
-    return round(statistics.median(waits))
 def waited(what, times=5):
     waits = []
     for _ in range(times):
@@ -79,6 +72,9 @@ def waited(what, times=5):
         what()
         waits.append(1000 * (time.perf_counter() - started))
     return round(statistics.median(waits))
+def typed(name):
+    command = [sys.executable, "-m", *name.split()]
+    return waited(lambda: subprocess.run(command, capture_output=True, timeout=60, check=True))
 """
 
 

@@ -654,6 +654,7 @@ def test_the_words_of_a_command_are_no_error() -> None:
     code = b"raise RuntimeError('Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB')\n"
     assert detect(subprocess.CalledProcessError(1, code)) is None
     assert detect(subprocess.CalledProcessError(1, ["grep", "CUDA out of memory. Tried to allocate 2.00 GiB"])) is None
+    assert detect_text(str(subprocess.CalledProcessError(1, code)), "subprocess.CalledProcessError") is None
     event = detect(subprocess.CalledProcessError(-9, code))
     assert event is not None
     assert event.format == "subprocess.killed"

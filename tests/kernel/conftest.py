@@ -13,6 +13,12 @@ from tests.kernel.driver import Kernel
 SharedKernel = Callable[..., Kernel]
 
 
+def needs(kernel: Kernel, module: str) -> None:
+    """Skip the test where the packages of a kernel's pair are without one that they need not have."""
+    if not kernel.can_import(module):
+        pytest.skip(f"{module} is not installed beside these packages")
+
+
 @pytest.fixture(scope="module")
 def shared(kernel_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
     """Give the file's kernel of a name, of each pair: `shared("name", env=None)` starts it if it is not there."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, SETUP, shown
+from tests.kernel.conftest import needs
 from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -89,8 +90,8 @@ def counts(kernel: Kernel, marker: str) -> dict[str, tuple[int, bool]]:
 def test_in_either_order(start_kernel: StartKernel, kernel_python: Path, who: str) -> None:
     install, marker = OTHERS[who]
     first, second = start_kernel(kernel_python), start_kernel(kernel_python)
-    if who == "rich" and not first.can_import("rich"):
-        pytest.skip("rich is not installed beside these packages")
+    if who == "rich":
+        needs(first, "rich")
     run(first, SETUP, MORE, install)
     said = {name: says for name, (_, says) in counts(first, marker).items()}
     run(first, LOAD)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import StartKernel
 from tests.kernel.cells import CASE, LOAD
+from tests.kernel.conftest import needs
 from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -67,8 +68,7 @@ done = MultinomialNB().fit(X_train, y_train).score(X_test, y_test) > 0 and X_tra
 def notebook(start_kernel: StartKernel, kernel_python: Path) -> Kernel:
     """A kernel with texts and a table, and with little room."""
     kernel = start_kernel(kernel_python)
-    if not kernel.can_import("sklearn"):
-        pytest.skip("scikit-learn is not installed beside these packages")
+    needs(kernel, "sklearn")
     assert kernel.execute(SETUP, timeout=120).status == "ok"
     kernel.execute(LOAD)
     kernel.poll(2.5)

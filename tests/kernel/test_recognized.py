@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.kernel.cells import LOAD, shown
-from tests.kernel.conftest import SharedKernel
+from tests.kernel.conftest import SharedKernel, needs
 from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -62,8 +62,8 @@ def kernel(shared: SharedKernel) -> Kernel:
 @pytest.mark.parametrize("name", CELLS)
 def test_it_brings_one_panel(kernel: Kernel, name: str) -> None:
     code, title = CELLS[name]
-    if "torch" in code and not kernel.can_import("torch"):
-        pytest.skip("there is no torch beside this kernel")
+    if "torch" in code:
+        needs(kernel, "torch")
     reply = kernel.execute(code, timeout=120)
     assert reply.status == "error"
     (panel,) = shown(reply)

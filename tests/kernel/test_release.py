@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import StartKernel
 from tests.kernel.cells import CASE, LOAD, MIB, SETUP, Panel, shown
+from tests.kernel.conftest import needs
 from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -98,8 +99,7 @@ def close(resident: int, before: int) -> bool:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_only_release_gives_it_back(start_kernel: StartKernel, kernel_python: Path, framework: str) -> None:
     kernel = start_kernel(kernel_python)
-    if not kernel.can_import(framework):
-        pytest.skip(f"{framework} is not installed beside these packages")
+    needs(kernel, framework)
     prepare(kernel, FRAMEWORKS[framework])
     before = kernel.eval("resident()")
     for way in CALLS if framework == "numpy" else ("Run", "%oom fix"):
@@ -266,8 +266,7 @@ def test_what_an_earlier_failed_cell_keeps_is_told(
 ) -> None:
     """Fail, make it smaller, fail again: nothing leads to the first error then, and a release gives back both."""
     kernel = start_kernel(kernel_python)
-    if not kernel.can_import(framework):
-        pytest.skip(f"{framework} is not installed beside these packages")
+    needs(kernel, framework)
     prepare(kernel, FRAMEWORKS[framework])
     # a collection by chance would free the earlier cell; and a busy machine may need more time to find it
     kernel.execute("import gc, nb_oomhelper.case\ngc.disable()\nnb_oomhelper.case.DEADLINE = 10")

@@ -9,6 +9,7 @@ import pytest
 from nb_oomhelper.showing.case_record import MIME
 from tests.conftest import StartKernel
 from tests.kernel.cells import LOAD, MIB, NO_ROOM, SETUP, Panel, shown, wait_for
+from tests.kernel.conftest import needs
 from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -222,8 +223,7 @@ def room(gib):
 def test_an_ordinary_loop_that_fails_again_and_again(start_kernel: StartKernel, kernel_python: Path) -> None:
     """A thread that was started in such a process hung it in two of eight tries."""
     kernel = start_kernel(kernel_python, {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"})
-    if not kernel.can_import("torch"):
-        pytest.skip("torch is not installed beside these packages")
+    needs(kernel, "torch")
     kernel.execute(f"{LOAD}\n{ROOM}")
     kernel.execute("import torch, numpy")
     kernel.poll(2.5)

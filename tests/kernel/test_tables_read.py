@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import StartKernel
 from tests.kernel.cells import CASE, LOAD
+from tests.kernel.conftest import needs
 from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -56,8 +57,7 @@ per_day = df.isna().sum()
 def notebook(start_kernel: StartKernel, kernel_python: Path, tmp_path: Path) -> Kernel:
     """A kernel with a large file, and with little room."""
     kernel = start_kernel(kernel_python)
-    if not kernel.can_import("pandas"):
-        pytest.skip("pandas is not installed beside these packages")
+    needs(kernel, "pandas")
     kernel.execute(f"import os\nos.chdir({str(tmp_path)!r})")
     kernel.execute(FILE, timeout=120)
     kernel.execute(LOAD)

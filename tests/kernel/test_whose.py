@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.cells import LOAD, NO_ROOM, SETUP, Panel, shown
+from tests.kernel.conftest import needs
 from tests.kernel.driver import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -118,8 +119,8 @@ list(torch.utils.data.DataLoader(Items(), num_workers=1))
 
 @pytest.mark.parametrize("who", WORKERS)
 def test_another_processes_error(kernel: Kernel, who: str) -> None:
-    if "DataLoader" in who and not kernel.can_import("torch"):
-        pytest.skip("torch is not installed beside these packages")
+    if "DataLoader" in who:
+        needs(kernel, "torch")
     for cell in (LOAD, "%config OOMHelper.auto_release = True", SETUP):
         assert kernel.execute(cell).status == "ok"
     reply = kernel.execute(WORKERS[who])

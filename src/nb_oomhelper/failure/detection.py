@@ -19,7 +19,7 @@ from nb_oomhelper.introspection import cause_of, class_mro, exception_args
 from nb_oomhelper.records.event import OomEvent, Remote
 
 # Of a script it is all of the code, which may well have an error's words in it.
-_COMMAND = re.compile(r"\ACommand '.*'(?= (?:returned non-zero exit status|died with) )", re.DOTALL)
+_COMMAND = re.compile(r"\ACommand '.*?'(?= (?:returned non-zero exit status|died with) )", re.DOTALL)
 _REPR = re.compile(r"(\w{0,80}MemoryError)\((.{0,4000}?)\)?$", re.DOTALL)
 
 
@@ -115,6 +115,8 @@ def detect_text(text: str, exception_type: str = "") -> OomEvent | None:
     Returns:
         The event, without what only a traceback tells; None where the text is about no lack of memory.
     """
+    if exception_type.endswith("CalledProcessError"):
+        text = _COMMAND.sub("Command '…'", text)
     return recognize(text, exception_type)
 
 
@@ -170,13 +172,11 @@ def _way_to(links: list[tuple[BaseException, int]], place: int) -> list[int]:
 
 
 def _text(error: BaseException) -> str:
-    """What the exception prints, but for a command's words, and a server's answer; or the texts among its arguments."""
+    """What the exception prints, and a server's answer; of one that cannot print, the texts among its arguments."""
     try:
         text = str(error)
     except Exception:  # any code may stand in a __str__
         text = " ".join(one for one in exception_args(error) if type(one) is str)
-    if _type_name(error) == "subprocess.CalledProcessError":
-        text = _COMMAND.sub("Command '…'", text)
     answer = answer_of(error)
     return f"{text}\n{answer}" if answer else text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
@@ -14,7 +13,15 @@ from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.fewer_arrays import find_one_array, stays_as_wide
 from nb_oomhelper.remedies.kept_sparse import find_kept_sparse
 from nb_oomhelper.remedies.on_the_way import MAKING
-from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, find_keepers, kept_by, refused_shape
+from nb_oomhelper.remedies.places import (
+    WORTH_MENDING,
+    Mistake,
+    Place,
+    find_keepers,
+    kept_by,
+    refused_dtype,
+    refused_shape,
+)
 from nb_oomhelper.remedies.row_wise import find_row_parts
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting
@@ -192,7 +199,7 @@ def _arrays(written: Written, place: Place) -> set[str]:
 
 def _is_refused(event: OomEvent, kept: Kept) -> bool:
     """Whether what there was no room for is as the array that is there: then nothing grows, nor gets wider."""
-    return refused_shape(event) == kept.shape and re.search(rf"and data type {kept.dtype}\b", event.message) is not None
+    return refused_shape(event) == kept.shape and refused_dtype(event) == kept.dtype
 
 
 def _is_read_in_loop(place: Place, name: str) -> bool:

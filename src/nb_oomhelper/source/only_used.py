@@ -48,10 +48,9 @@ def first_words(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit]
         body: The statements of one function, or of the cell.
         line: The line that was running, from 1.
     """
-    parents = parents_of(walk(body))
     for node in walk(body):
         if isinstance(node, ast.Call) and is_at(node, line) and _is_split(node):
-            places = _words_read(node, parents, body)
+            places = _words_read(node, parents_of(walk(body)), body)
             if places and None not in places:
                 count = f"n={1 + max(one for one in places if one is not None)}"
                 end = text.span(node)[1] - 1
