@@ -15,8 +15,9 @@ from nb_oomhelper.knowledge.versions import installed_version
 from nb_oomhelper.loading.loaders import Loader, Option, load_rows, spell
 from nb_oomhelper.records.event import FailedCall
 from nb_oomhelper.source.call_sites import read_expression, read_tree
-from nb_oomhelper.source.call_text import CallEditor, CallText, given
+from nb_oomhelper.source.call_text import CallEditor, CallText
 from nb_oomhelper.source.source_text import UnwritableError
+from nb_oomhelper.source.tree import arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ def moves_only(name: str, link: ast.Call, source: Callable[[ast.expr], str]) -> 
         link: The call.
         source: Gives an argument's text: of a plain name it is all that is known.
     """
-    values, named = given(link), {keyword.arg for keyword in link.keywords}
+    values, named = arguments(link), {keyword.arg for keyword in link.keywords}
     if len(values) > 1 or any(isinstance(one, ast.Starred) for one in values) or not named <= {"device"}:
         return False
     if name == "cuda" or named:
@@ -198,7 +199,7 @@ def _unchain(draft: Draft, names: Sequence[str]) -> None:
         name, link = found
         if not moves_only(name, link, call.source):
             raise UnwritableError("chained")
-        old = f".{name}({', '.join(call.source(one) for one in given(link))})"
+        old = f".{name}({', '.join(call.source(one) for one in arguments(link))})"
         draft.note(call.unchained(link), f".{name}", old, None)
 
 

@@ -114,7 +114,7 @@ def _measure(
 ) -> _Found | None:
     """What a join that failed saves; None where something else was refused, or the parts take nothing themselves."""
     size, requested = _size(written, event, place, one.name), event.requested or 0
-    count, shape = counts.number(one.count), refused_shape(event)
+    number, shape = counts.number(one.count), refused_shape(event)
     if one.name:
         kept = written.known_in(place.definition)[one.name] if size else None
         made, count = (size, kept.items) if kept is not None else (0, None)
@@ -123,15 +123,15 @@ def _measure(
         told = (
             None if one.axis is None or shape is None or not -len(shape) <= one.axis < len(shape) else shape[one.axis]
         )
-        fits = told is None or count is None or told == count
-        made, count = requested, count or told
+        fits = told is None or number is None or told == number
+        made, count = requested, number or told
         before = (shortage.needs or 0) - requested
         fits = fits and before >= requested * _NEARLY
         if fits and (event.framework == "pytorch" and written.autograd):
             return None
     if not fits or not count or count <= _LEFT:
         return None
-    told_twice = counts.number(one.count) is not None and one.axis is not None and shape is not None
+    told_twice = number is not None and one.axis is not None and shape is not None
     sure = bool(one.name) or (told_twice and (shortage.needs or 0) - requested <= requested * _MUCH)
     return _Found(one, made - made // count * _LEFT, sure and made // count >= _FREED)
 

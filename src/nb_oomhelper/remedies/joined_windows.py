@@ -13,8 +13,7 @@ from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.on_the_way import MAKING
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
-from nb_oomhelper.source.frame_methods import arguments
-from nb_oomhelper.source.tree import is_at, last_name, parameters_of, walk
+from nb_oomhelper.source.tree import arguments, is_at, last_name, parameters_of, walk
 from nb_oomhelper.source.view_forms import named_alike, root_shared
 from nb_oomhelper.source.viewed import Code, Uses
 from nb_oomhelper.source.windowed import Join, find_joins, sources_of_windows

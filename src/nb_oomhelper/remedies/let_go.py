@@ -29,9 +29,10 @@ def find_let_go(written: Written, held: Holdings, shortage: Shortage, places: li
     if shortage.needs is None or shortage.room is None or shortage.impossible:
         return
     worth = max(WORTH_MENDING, (shortage.needs - shortage.room) // _GOOD_PART)
+    growing = any(_may_grow(written, one) for one in places)
     for place in places:
         if place.line is not None:
-            larger = place.definition is not None and any(_may_grow(written, one) for one in places)
+            larger = growing and place.definition is not None
             yield from (replace(one, partly=one.partly or larger) for one in _dead_names(written, held, place, worth))
     yield from _unread(written, held, places, worth)
 

@@ -101,10 +101,10 @@ def _of_tensors(written: Written, place: Place, shapes: Mapping[str, tuple[int, 
         return
     own = [shape for path, shape in shapes.items() if root_of(path) in words and shape]
     last = min((shape[-1] for shape in own if len(shape) > 1), default=1)
-    for count in sorted({shape[0] for shape in own}, reverse=True):
+    for count in sorted({shape[0] for shape in own if shape[0] >= PARTS}, reverse=True):
         for axes in (3, 2):
             found, refused = _in_parts(written, place, shapes, (count, *(last for _ in range(axes - 1))), TORCH)
-            if found is not None and found.axes == axes and count >= PARTS:
+            if found is not None and found.axes == axes:
                 yield found, refused
 
 

@@ -10,12 +10,7 @@ import ast
 from collections.abc import Sequence
 
 from nb_oomhelper.source.source_text import SourceText, Token, UnwritableError, first
-from nb_oomhelper.source.tree import parents_of
-
-
-def given(call: ast.Call) -> list[ast.expr]:
-    """Give all arguments of a call, by place and by name."""
-    return [*call.args, *(keyword.value for keyword in call.keywords)]
+from nb_oomhelper.source.tree import arguments, parents_of
 
 
 class CallText:
@@ -147,7 +142,7 @@ class CallEditor(CallText):
     def _segments(self, node: ast.Call | ast.Dict) -> list[list[Token]]:
         """The tokens of each argument between the brackets of a call or a dict, without the commas between them."""
         opening, closing = self.whole.brackets(self.whole.span(node)[1])
-        values = given(node) if isinstance(node, ast.Call) else node.values
+        values = arguments(node) if isinstance(node, ast.Call) else node.values
         inner = [self.whole.span(value) for value in values]  # a lambda has commas that stand in no bracket
         segments: list[list[Token]] = [[]]
         depth = 0

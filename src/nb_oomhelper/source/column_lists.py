@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 
 from nb_oomhelper.source.columns_of_calls import TAKE_NAMES
-from nb_oomhelper.source.frame_methods import arguments, is_list_of_texts, texts_of
-from nb_oomhelper.source.tree import walk
+from nb_oomhelper.source.frame_methods import is_list_of_texts, texts_of
+from nb_oomhelper.source.tree import arguments, walk
 
 
 def lists_of_columns(body: list[ast.stmt]) -> dict[str, frozenset[str]]:

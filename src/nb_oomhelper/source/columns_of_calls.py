@@ -8,7 +8,6 @@ from collections.abc import Collection
 from typing import Literal, Protocol
 
 from nb_oomhelper.source.frame_methods import (
-    arguments,
     elements_of,
     is_across,
     is_text,
@@ -17,7 +16,7 @@ from nb_oomhelper.source.frame_methods import (
     texts_of_all,
 )
 from nb_oomhelper.source.row_sources import UnfitError
-from nb_oomhelper.source.tree import is_unpacked, last_name, root_name, walk
+from nb_oomhelper.source.tree import arguments, is_unpacked, last_name, root_name, walk
 
 Kind = Literal["other", "table", "groups"]
 """What a value is: nothing that has all columns; a table that has; or groups of such a table's rows."""

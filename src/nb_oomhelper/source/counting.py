@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.numbers import folded
-from nb_oomhelper.source.tree import is_name, is_path, last_name, names_in, pairs, walk
+from nb_oomhelper.source.tree import arguments, is_name, is_path, last_name, names_in, pairs, walk
 
 _SAME = frozenset({"tqdm", "enumerate", "reversed", "sorted", "track"})  # as many as what they go through
 _RANGES = frozenset({"range", "trange"})
@@ -77,7 +77,7 @@ class Counts:
             if len(node.args) == 1:
                 return ast.unparse(node.args[0]) if plain else ""
             return f"len(range({', '.join(map(ast.unparse, node.args))}))" if plain and node.args else ""
-        if not all(map(_is_plain, [*node.args, *(one.value for one in node.keywords)])):
+        if not all(map(_is_plain, arguments(node))):
             return ""
         method = node.func.value if isinstance(node.func, ast.Attribute) else None
         if name in _OF_DICTS and method is not None and not node.args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator
 
-from nb_oomhelper.source.tree import last_name, walk
+from nb_oomhelper.source.tree import arguments, last_name, walk
 
 _LEAVES = frozenset({"cpu", "numpy", "tolist", "item", "to", "cuda"})  # where it lies is said anew
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
@@ -41,7 +41,7 @@ def meets_model(body: list[ast.stmt], names: Collection[str], models: Collection
     spread = reached_from(body, names)
     for node in walk(body):
         if isinstance(node, ast.Call) and _is_of(node.func, models):
-            given = [*node.args, *(one.value for one in node.keywords)]
+            given = arguments(node)
             if any(_carries(one, spread, function) for one in given):
                 return True
     return False

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from nb_oomhelper.source import frame_methods
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.frame_methods import ROWS, Kind, arguments, of_rows, unfit
+from nb_oomhelper.source.frame_methods import ROWS, Kind, of_rows, unfit
 from nb_oomhelper.source.row_sources import UnfitError
-from nb_oomhelper.source.tree import is_unpacked, last_name, names_bound, names_in
+from nb_oomhelper.source.tree import arguments, is_unpacked, last_name, names_bound, names_in
 
 _TAKE_FEWER = frozenset({"isin", "between", "notna", "isna", "contains", "startswith", "eq", "ne", "lt", "gt"})
 _OF_ALL = frozenset(  # attributes that say something of all rows together

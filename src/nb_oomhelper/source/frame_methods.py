@@ -8,7 +8,7 @@ from typing import Literal
 
 from nb_oomhelper.source.row_company import BY_ROWS
 from nb_oomhelper.source.row_sources import UnfitError
-from nb_oomhelper.source.tree import last_name, walk
+from nb_oomhelper.source.tree import arguments, last_name, walk
 
 Kind = Literal["outside", "rows", "fewer", "groups", "windows", "split", "total"]
 """What a value is: nothing of the table; rows of it; fewer ones; groups, each in one part; windows of these; groups
@@ -290,11 +290,6 @@ def is_list_of_texts(node: ast.expr) -> bool:
 def is_text(node: ast.AST | None) -> bool:
     """Tell whether code is a text."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def arguments(call: ast.Call) -> list[ast.expr]:
-    """Give what a call is given, by place and by name."""
-    return [*call.args, *(one.value for one in call.keywords)]
 
 
 def keyword(call: ast.Call, name: str) -> ast.expr | None:

@@ -12,6 +12,7 @@ from nb_oomhelper.source.tree import (
     LOOPS,
     blocks_of,
     is_name,
+    last_name,
     names_in,
     nodes_above,
     pairs,
@@ -114,13 +115,9 @@ def _makes_arrays(parts: ast.ListComp) -> bool:
     made = parts.elt
     if any(isinstance(one, (*_OUTSIDE, ast.NamedExpr)) for one in ast.walk(parts)) or isinstance(made, _NO_ARRAYS):
         return False
-    if isinstance(made, ast.Call) and _called(made) in _NO_ARRAYS_MADE_BY:
+    if isinstance(made, ast.Call) and last_name(made.func) in _NO_ARRAYS_MADE_BY:
         return False
     return any(isinstance(one, (ast.Call, ast.BinOp)) for one in ast.walk(made)) and not root_shared(made)
-
-
-def _called(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _edits_of_comprehension(text: SourceText, call: ast.Call, parts: ast.ListComp, count: str) -> list[Edit]:

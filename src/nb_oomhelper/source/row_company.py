@@ -6,6 +6,7 @@ import ast
 from collections.abc import Collection, Iterator, Sequence
 
 from nb_oomhelper.source.tree import (
+    arguments,
     is_name,
     is_unpacked,
     last_name,
@@ -174,7 +175,9 @@ def calls_unknown(body: Sequence[ast.AST], rows: Collection[str], known: Collect
     """
     known = {*known, *_chosen_functions(body)}
     for node in walk(body):
-        if not isinstance(node, ast.Call) or not any(one.id in rows for part in _given(node) for one in _handed(part)):
+        if not isinstance(node, ast.Call) or not any(
+            one.id in rows for part in arguments(node) for one in _handed(part)
+        ):
             continue
         name = last_name(node.func)
         if name is None or not (name in known or _is_usual(node.func, name, rows)):
@@ -231,10 +234,6 @@ def _given_rows(function: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call
     places = [one.arg for one in (*function.args.posonlyargs, *function.args.args) if one.arg not in ("self", "cls")]
     pairs = [*zip(places, call.args, strict=False), *((one.arg or "", one.value) for one in call.keywords)]
     return {name for name, value in pairs if {one.id for one in _asked(value)} & rows}
-
-
-def _given(call: ast.Call) -> list[ast.expr]:
-    return [*call.args, *(one.value for one in call.keywords)]
 
 
 def _tests(node: ast.AST) -> Iterator[ast.expr]:

@@ -38,7 +38,6 @@ class Library:
     """How a library's arrays are written about.
 
     Attributes:
-        name: Its module.
         numbers: Gives the numbers up to one.
         parts: The numbers of the rows in parts, by how many rows and parts there are.
         joined: The function that puts parts together.
@@ -46,7 +45,6 @@ class Library:
         given_back: The function that makes an array of what a function gives back.
     """
 
-    name: str
     numbers: str
     parts: str
     joined: str
@@ -55,7 +53,6 @@ class Library:
 
 
 NUMPY = Library(
-    name="numpy",
     numbers="numpy.arange",
     parts="numpy.array_split(numpy.arange({count}), {parts})",
     joined="numpy.concatenate",
@@ -63,7 +60,6 @@ NUMPY = Library(
     given_back="numpy.array",
 )
 TORCH = Library(
-    name="torch",
     numbers="torch.arange",
     parts="torch.arange({count}).chunk({parts})",
     joined="torch.cat",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nb_oomhelper.source.in_parts import FUNCTIONAL, PARTS
 from nb_oomhelper.source.moving import moves, what_moves
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, is_name, last_name, names_bound, names_in, walk
+from nb_oomhelper.source.tree import arguments, is_at, is_name, last_name, names_bound, names_in, walk
 
 _FUNCTIONS = frozenset(
     {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "binary_cross_entropy"}
@@ -185,7 +185,7 @@ def _way_to(node: ast.expr, target: str, step: _Step) -> tuple[str, list[ast.Cal
             continue
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             return None
-        whole = [*node.args, *(one.value for one in node.keywords)]
+        whole = arguments(node)
         of_torch = _is_of_torch(node.func)
         inner, others = (node.func.value, whole) if not of_torch else (whole[0] if node.args else None, whole[1:])
         if inner is None or not _is_plain_call(node.func.attr, others):

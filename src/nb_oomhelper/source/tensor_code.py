@@ -7,7 +7,7 @@ import copy
 from collections.abc import Mapping
 
 from nb_oomhelper.source.row_sources import shape_of
-from nb_oomhelper.source.tree import last_name
+from nb_oomhelper.source.tree import arguments
 
 _PAIR = "pair_of"
 _UNKNOWN = "unknown_call"
@@ -87,15 +87,14 @@ class _AsNumpy(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.stmt:
         """Write `x.clamp_(min=0)` as a change of `x`, and `x.fill_diagonal_(0)` as NumPy's function."""
         call = node.value
-        name = last_name(call.func) if isinstance(call, ast.Call) else None
-        owner = call.func.value if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else None
-        if not isinstance(call, ast.Call) or not isinstance(owner, ast.Name):
+        method = call.func if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else None
+        if not isinstance(call, ast.Call) or method is None or not isinstance(method.value, ast.Name):
             self.generic_visit(node)
             return node
-        given = [*call.args, *(one.value for one in call.keywords)]
+        name, owner = method.attr, method.value
         if name == "fill_diagonal_" and len(call.args) == 1 and not call.keywords:
             node.value = _function(call, "fill_diagonal", [owner, self.visit(call.args[0])])
-        elif name in _CHANGED and all(isinstance(one, (ast.Constant, ast.UnaryOp)) for one in given):
+        elif name in _CHANGED and all(isinstance(one, (ast.Constant, ast.UnaryOp)) for one in arguments(call)):
             target = ast.copy_location(ast.Name(owner.id, ast.Store()), owner)
             one = ast.copy_location(ast.Constant(1), call)
             return ast.copy_location(ast.AugAssign(target, ast.Mult(), one), node)
@@ -118,15 +117,15 @@ class _AsNumpy(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name):
             return node if node.func.id in _BUILT_IN else _function(node, _UNKNOWN, node.args, node.keywords)
-        name, operands = last_name(node.func) or "", list(node.args)
-        owner = node.func.value  # type: ignore[attr-defined]
-        if not (ast.unparse(owner) in _MODULES and ast.unparse(owner) not in self._shapes):
-            operands = [owner, *operands]
-            found = None if name in _AS_THEY_ARE else self._written(node, name, operands)
-        elif name in _AS_THEY_ARE:
-            found = _function(node, name, operands, node.keywords)
-        else:
+        if not isinstance(node.func, ast.Attribute):  # `nn.Softmax(dim=1)(x)`
+            return _function(node, _UNKNOWN, [node.func, *node.args], node.keywords)
+        name, owner = node.func.attr, node.func.value
+        of_module = ast.unparse(owner) in _MODULES and ast.unparse(owner) not in self._shapes
+        operands = [*node.args] if of_module else [owner, *node.args]
+        if name not in _AS_THEY_ARE:
             found = self._written(node, name, operands)
+        else:
+            found = _function(node, name, operands, node.keywords) if of_module else None
         return found or _function(node, _UNKNOWN, operands, node.keywords)
 
     def _written(self, node: ast.Call, name: str, operands: list[ast.expr]) -> ast.expr | None:

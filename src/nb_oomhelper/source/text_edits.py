@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 
 from nb_oomhelper.source.call_sites import read_tree
 from nb_oomhelper.source.source_text import Edit, SourceText, UnwritableError
+from nb_oomhelper.source.tree import arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def with_argument(text: SourceText, call: ast.Call, argument: str) -> list[Edit]
         call: The call.
         argument: The argument: "full_matrices=False".
     """
-    last = [*call.args, *(one.value for one in call.keywords)]
+    last = arguments(call)
     if not last:
         return []
     place = max(text.span(one)[1] for one in last)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection
 
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_name, last_name, names_in, walk
+from nb_oomhelper.source.tree import arguments, is_name, last_name, names_in, walk
 
 _TOTALS = frozenset({"mean", "std", "var", "min", "max", "median", "sum", "quantile"})
 _OPTIONS = frozenset({"ddof", "numeric_only", "skipna"})
@@ -74,7 +74,7 @@ def _is_total(call: ast.Call, table: str) -> bool:
     column = isinstance(owner, ast.Subscript) and isinstance(owner.slice, ast.Constant)
     column = column and isinstance(owner.slice.value, str)  # type: ignore[union-attr]
     of_table = owner is not None and is_name(owner.value if column else owner, table)  # type: ignore[attr-defined]
-    given = [*call.args, *(one.value for one in call.keywords)]
+    given = arguments(call)
     known = last_name(call.func) in _TOTALS and {one.arg for one in call.keywords} <= _OPTIONS
     known = known and len(call.args) <= (last_name(call.func) == "quantile")
     return of_table and known and all(isinstance(one, ast.Constant) for one in given)

@@ -164,6 +164,11 @@ def reads_all_names(body: Iterable[ast.AST]) -> bool:
     return any(isinstance(one, ast.Name) and one.id in _ALL_NAMES for one in walk(body))
 
 
+def arguments(call: ast.Call) -> list[ast.expr]:
+    """Give what a call is given, by place and by name."""
+    return [*call.args, *(one.value for one in call.keywords)]
+
+
 def is_unpacked(call: ast.Call) -> bool:
     """Tell whether it is not written out what a call is given: `f(*rows)`, `f(**options)`."""
     return any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords)

@@ -6,9 +6,18 @@ import ast
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from nb_oomhelper.source.frame_methods import arguments
 from nb_oomhelper.source.in_place import FUNCTIONS, METHODS, is_in_place
-from nb_oomhelper.source.tree import LOOPS, last_name, names_bound, names_in, nodes_above, pairs, parents_of, walk
+from nb_oomhelper.source.tree import (
+    LOOPS,
+    arguments,
+    last_name,
+    names_bound,
+    names_in,
+    nodes_above,
+    pairs,
+    parents_of,
+    walk,
+)
 from nb_oomhelper.source.view_forms import MAY_SHARE, TOLD, VIEWS, gives_view, root_shared
 
 _REDUCE = frozenset({"mean", "sum", "min", "max", "any", "all", "item", "numel", "stride"})
