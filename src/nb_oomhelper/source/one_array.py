@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from nb_oomhelper.source.reduced import NUMPY, OF_FLOATS, Early
+from nb_oomhelper.source.reduced import NUMPY, OF_FLOATS, Early, operand_of
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import is_unpacked, last_name, names_in
 
@@ -140,12 +140,8 @@ class _Writer:
 
     def _call(self, node: ast.Call) -> None:
         """Calls of functions that can write into what they are given."""
-        name, owner = last_name(node.func) or "", getattr(node.func, "value", None)
-        of_module = owner is not None and ast.unparse(owner) in NUMPY
-        if is_unpacked(node) or owner is None or not (of_module or name in _RUNNING):
-            raise _UnfitError
-        inner, more = (node.args[0], node.args[1:]) if of_module and node.args else (owner, node.args)
-        if of_module and not node.args:
+        name, (of_module, inner, more) = last_name(node.func) or "", operand_of(node)
+        if is_unpacked(node) or inner is None or not (of_module or name in _RUNNING):
             raise _UnfitError
         self._check_more(name, more, node.keywords)
         arguments: list[ast.expr | ast.keyword] = [*more, *node.keywords]
@@ -187,12 +183,10 @@ class _Writer:
             return False
         if _is_drawn(node):
             return True
-        name, owner = last_name(node.func) or "", getattr(node.func, "value", None)
-        of_module = owner is not None and ast.unparse(owner) in NUMPY
-        inner = (node.args[0] if of_module and node.args else owner) if of_module or name in _RUNNING else None
-        if inner is None or not self._is_alike(inner):
+        name, (of_module, inner, more) = last_name(node.func) or "", operand_of(node)
+        if inner is None or not (of_module or name in _RUNNING) or not self._is_alike(inner):
             return False
-        self._check_more(name, node.args[1:] if of_module else node.args, node.keywords)
+        self._check_more(name, more, node.keywords)
         return True
 
     def _is_alike(self, node: ast.expr) -> bool:

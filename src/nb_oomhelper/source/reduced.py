@@ -16,6 +16,21 @@ OF_FLOATS = frozenset({"mean", "std", "var", "median", "nanmean", "nanstd", "nan
 _REDUCING = OF_FLOATS | {"sum", "min", "max", "nansum", "nanmin", "nanmax"}
 
 
+def operand_of(call: ast.Call) -> tuple[bool, ast.expr | None, list[ast.expr]]:
+    """Tell what a function of NumPy's, or else a method, is of: `x` of `np.exp(x)` and of `x.cumsum(0)`.
+
+    Args:
+        call: The call.
+
+    Returns:
+        Whether it is NumPy's function, what it is of, and what else it is given by place.
+    """
+    owner = getattr(call.func, "value", None)
+    if owner is not None and ast.unparse(owner) in NUMPY:
+        return True, next(iter(call.args), None), call.args[1:]
+    return False, owner, call.args
+
+
 class Early:
     """Gives names to what is reduced.
 
@@ -40,10 +55,7 @@ class Early:
         """Tell whether code reduces one of the arrays, in a way that gives what is as wide."""
         if not isinstance(node, ast.Call) or last_name(node.func) not in _REDUCING or is_unpacked(node):
             return False
-        owner = getattr(node.func, "value", None)
-        of_module = owner is not None and ast.unparse(owner) in NUMPY
-        given = node.args[1:] if of_module else node.args
-        array = next(iter(node.args), None) if of_module else owner
+        _, array, given = operand_of(node)
         axes = [*given, *(one.value for one in node.keywords)]
         return (
             isinstance(array, ast.Name)
