@@ -14,8 +14,6 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.memory import ProcessMemory
 from nb_oomhelper.units import parse_bytes
 
-_ORDINALS = 1_024  # a device number above this is a broken one
-
 
 def _caching_allocator(word: str, backend: str, prefix: str) -> tuple[Rule, ...]:
     """The formats of c10/cuda/CUDACachingAllocator.cpp, whose file for ROCm only says HIP for CUDA."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -141,7 +142,12 @@ class _Kinds:
         """
         if not self._widened:
             return made
-        return _as_in(made, told(self._work.whole)(self._sample.astype(self._widened)))
+        return _as_in(made, self._of_sample)
+
+    @functools.cached_property
+    def _of_sample(self) -> Any:
+        """What comes out of some rows with the kinds of values that the whole file has; for when it has been read."""
+        return told(self._work.whole)(self._sample.astype(self._widened))
 
 
 def _as_in(made: Any, other: Any) -> Any:

@@ -51,14 +51,12 @@ class Columns(Protocol):
     Attributes:
         known: The table's columns; none where they are not known.
         tables: Names of what has all of its columns.
-        made: Columns that the code itself has set.
         lists: What names stand for that are lists of columns.
         others: Tables have been joined to it: what is unknown may be theirs.
     """
 
     known: Collection[str]
     tables: set[str]
-    made: set[str]
     lists: dict[str, frozenset[str]]
     others: bool
 

@@ -104,21 +104,24 @@ def _can_be_moved(found: Found, table: str, function: Callable[[str], Function |
     bodies = [(some, {table}), *((one.body, set[str]()) for one in _called(some, function))]
     if any(isinstance(one, odd) for one in walk(some)) or not all(is_quiet(*one) for one in bodies):
         return False
-    bound = {one.id for node in some for one in _targets(node) if isinstance(one, ast.Name)}
     if len(some) == 1:
         return True
-    there = {table}
+    bound, there = _names_set(some), {table}
     for node in some:
         reads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
         reads |= names_in(node.target) if isinstance(node, ast.AugAssign) else set()
         if reads & bound - there:
             return False
-        there |= {one.id for one in _targets(node) if isinstance(one, ast.Name)}
+        there |= _names_set([node])
     return True
 
 
 def _targets(node: ast.stmt) -> list[ast.expr]:
     return node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", ast.Constant(0))]
+
+
+def _names_set(some: list[ast.stmt]) -> set[str]:
+    return {one.id for node in some for one in _targets(node) if isinstance(one, ast.Name)}
 
 
 def _called(body: list[ast.stmt], function: Callable[[str], Function | None]) -> list[Function]:
@@ -171,7 +174,12 @@ def _write(text: SourceText, found: Found, joining: list[ast.stmt], table: str) 
         node = statements[0]
         value = found.ends[0].value if found.ends else node.value  # type: ignore[attr-defined]
         agg = agg_written(text, found.ends[0]) if found.ends else ""
-        edits = [(*text.span(value), _call(_function(text, given_of(found.ends, value), table), table, by + agg))]
+        edits = [
+            (
+                *text.span(value),
+                _call(_function(text, given_of(found.ends[0]) if found.ends else value, table), table, by + agg),
+            )
+        ]
     else:
         edits = [(first, end, "\n".join(_lines(text, found, joining, first, table, by)))]
     return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits, rank=found.rank)
@@ -192,7 +200,7 @@ def _lines(text: SourceText, found: Found, joining: list[ast.stmt], first: int, 
         yield f"    return {', '.join(found.names)}"
         yield f"{', '.join(found.names)} = {_call(FUNCTION, table, by)}"
         return
-    values = [in_brackets(_code(text, given_of([one], one.value))) for one in found.ends]
+    values = [in_brackets(_code(text, given_of(one))) for one in found.ends]
     yield textwrap.indent(f"return {', '.join(values)}", "    ")
     call = _call(FUNCTION, table, by + agg_written(text, found.ends[0]))
     if len(found.ends) == 1:
@@ -218,8 +226,7 @@ def _body(text: SourceText, some: list[ast.stmt], joining: list[ast.stmt], last:
 def _mask_of(found: Found, table: str) -> ast.expr | None:
     """What tells which rows of the table itself are all that comes out: `z < 3` of `out = df[z < 3]`."""
     value = getattr(found.some[-1], "value", None) if len(found.some) > 1 and not found.ends else None
-    bound = {one.id for node in found.some for one in _targets(node) if isinstance(one, ast.Name)}
-    if len(found.names) != 1 or table in bound or not isinstance(value, ast.Subscript):
+    if len(found.names) != 1 or table in _names_set(found.some) or not isinstance(value, ast.Subscript):
         return None
     told = is_mask(value.slice, ()) or (isinstance(value.slice, ast.Call) and last_name(value.slice.func) in _OF_ROW)
     return value.slice if told and is_name(value.value, table) else None
@@ -237,15 +244,14 @@ def _with(text: SourceText, end: End, code: str) -> str:
     return f"{end.name} = {whole}" if end.name else whole
 
 
-def given_of(ends: list[End], value: ast.expr) -> ast.expr:
+def given_of(end: End) -> ast.expr:
     """Tell what a function gives: of a total what it is of.
 
     Args:
-        ends: What is computed in parts; none where rows come out.
-        value: What is computed.
+        end: What is computed in parts.
     """
-    total = bool(ends) and ends[0].total
-    return value.func.value if total and isinstance(value, ast.Call) else value  # type: ignore[attr-defined]
+    value = end.value
+    return value.func.value if end.total and isinstance(value, ast.Call) else value  # type: ignore[attr-defined]
 
 
 def agg_written(text: SourceText, end: End) -> str:

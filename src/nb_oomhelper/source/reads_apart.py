@@ -211,7 +211,7 @@ class _Writer:
     def _in_parts(self, end: End, *, in_text: bool = False) -> str:
         """The call, with what is done with each part before it."""
         self.passes += 1
-        value = given_of([end], end.value)
+        value = given_of(end)
         agg = agg_written(self.text, end)
         code = ast.unparse(value) if in_text else self.text.text[slice(*self.text.span(value))]
         if not self.some:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import with_edits
-from nb_oomhelper.source.tree import is_unpacked, last_name, names_in
+from nb_oomhelper.source.tree import free_name, is_unpacked, last_name, names_in
 
 NUMPY = ("np", "numpy")
 """What NumPy is called."""
@@ -109,8 +109,4 @@ class Early:
 
     def _free_name(self, call: ast.Call) -> str:
         array = next(one for one in ast.walk(call) if isinstance(one, ast.Name) and one.id not in NUMPY)
-        name = f"{array.id}_{last_name(call.func)}"
-        while name in self._taken:
-            name += "_"
-        self._taken.add(name)
-        return name
+        return free_name(f"{array.id}_{last_name(call.func)}", self._taken)

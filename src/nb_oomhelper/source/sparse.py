@@ -46,9 +46,7 @@ class _Group:
     encoders: Encoders | None = None
 
 
-def keep_sparse(
-    text: SourceText, body: list[ast.stmt], running: list[ast.stmt], learn: Learn | None = None
-) -> KeptSparse | None:
+def keep_sparse(text: SourceText, body: list[ast.stmt], running: list[ast.stmt], learn: Learn) -> KeptSparse | None:
     """Leave out what makes a matrix dense, where it goes only to what takes it sparse.
 
     Args:
@@ -62,7 +60,7 @@ def keep_sparse(
     """
     if reads_by_name(body):
         return None
-    estimators = Estimators(body, learn or Learn())
+    estimators = Estimators(body, learn)
     groups = [_Group((one,), (_without_call(text, one),)) for one in _made_dense(body)]
     encoders = Encoders(body, estimators)
     if encoders.are_fine and (edits := encoders.edits(text)):

@@ -40,7 +40,7 @@ class Encoders:
         self.nearly: list[str] = []
         self.unsure = False
         self._estimators = estimators
-        self._dense: dict[int, tuple[ast.Call, ast.keyword]] = {}
+        self._dense: dict[int, ast.keyword] = {}
         self._fitted: set[int] = set()
         self._parents = parents_of(walk(body))
         self._bound = {id(value): target for node in walk(body) for target, value in pairs(node)}
@@ -53,9 +53,9 @@ class Encoders:
         out = self._estimators.through(node, flow, sparse=False)
         if not flow.dense:
             return
-        self._dense |= {id(keyword): (call, keyword) for call, keyword in flow.dense}
+        self._dense |= {id(keyword): keyword for keyword in flow.dense}
         self.names |= {node.id} if isinstance(node, ast.Name) else set()
-        self.nearly += [one for one in flow.nearly if one not in self.nearly]
+        self.nearly += flow.nearly
         self.unsure |= flow.columns
         self.are_fine = self.are_fine and out is not None and self._is_fine(node, flow, sparse=out)
 
@@ -80,16 +80,17 @@ class Encoders:
             return True
         if node.attr not in METHODS or not isinstance(call, ast.Call) or call.func is not node:
             return False
-        self.used.append(call)
         if node.attr in _FITTING:
             self._note(call, flow)
+        else:
+            self.used.append(call)
         if sparse and node.attr in ("transform", "fit_transform"):
             self.makers.append(call)
         return True
 
     def _note(self, call: ast.Call, flow: Flow) -> None:
         self.used.append(call)
-        self._fitted |= {id(keyword) for _, keyword in flow.dense}
+        self._fitted |= {id(keyword) for keyword in flow.dense}
 
     def edits(self, text: SourceText) -> list[Edit]:
         """Give what tells all of them to make a sparse matrix; nothing where that cannot be written.
@@ -99,7 +100,7 @@ class Encoders:
         """
         found: list[Edit] = []
         paths = self._estimators.paths()
-        for key, (_, keyword) in self._dense.items():
+        for key, keyword in self._dense.items():
             said = _SPARSE.get(keyword.arg or "", "True")
             if key not in paths:
                 found.append((*text.span(keyword.value), said))

@@ -31,10 +31,17 @@ ALL = _SAME | NEARLY | KEEP
 """All that take one."""
 
 _VECTORIZERS = frozenset({"TfidfVectorizer", "CountVectorizer", "HashingVectorizer"})
-# These cannot be given a sparse matrix when they were fitted to a dense one.
-STRICT = frozenset(
-    {"SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM", "NearestNeighbors", "KNeighborsClassifier", "KNeighborsRegressor"}
-)
+_MACHINES = frozenset({"SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM"})
+_SEARCHES = frozenset({"NearestNeighbors", "KNeighborsClassifier", "KNeighborsRegressor"})
+_TREES = {
+    f"{kind}{task}" for kind in ("RandomForest", "ExtraTrees", "DecisionTree") for task in ("Classifier", "Regressor")
+}
+NEIGHBORS = _SEARCHES | {"DBSCAN"}
+"""What looks for neighbors."""
+
+STRICT = _MACHINES | _SEARCHES
+"""What cannot be given a sparse matrix when it was fitted to a dense one."""
+
 _AROUND = frozenset(
     {"GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "OneVsRestClassifier"}
     | {"OneVsOneClassifier", "CalibratedClassifierCV", "MultiOutputClassifier"}
@@ -50,6 +57,7 @@ METRICS = frozenset({"euclidean", "l2", "manhattan", "l1", "cityblock", "cosine"
 """Distances that are computed of sparse matrices, too."""
 
 _DISTANCES = {"metric": METRICS | {"minkowski"}, "p": {1, 2}, "algorithm": {"auto", "brute"}}
+_ANY_WAY = {"monotonic_cst": {None}}
 _KERNELS = {"kernel": {"linear", "rbf", "poly", "sigmoid"}}
 # What may be written for some arguments, where others do not go with a sparse matrix, or give something else.
 _OPTIONS: dict[str, Mapping[str, Iterable[object]]] = {
@@ -57,15 +65,10 @@ _OPTIONS: dict[str, Mapping[str, Iterable[object]]] = {
     "RidgeClassifier": {"solver": {"auto", "sparse_cg", "sag"}, "positive": {False}},
     "LinearRegression": {"positive": {False}},
     "PCA": {"svd_solver": {"auto", "arpack"}, "n_components": set(range(1, 51))},
-    **dict.fromkeys(("NearestNeighbors", "KNeighborsClassifier", "KNeighborsRegressor", "DBSCAN"), _DISTANCES),
-    **dict.fromkeys(("SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM"), _KERNELS),
+    **dict.fromkeys(NEIGHBORS, _DISTANCES),
+    **dict.fromkeys(_MACHINES, _KERNELS),
+    **dict.fromkeys(_TREES, _ANY_WAY),
     "NearestCentroid": {"metric": {"euclidean"}},
-    "RandomForestClassifier": {"monotonic_cst": {None}},
-    "RandomForestRegressor": {"monotonic_cst": {None}},
-    "ExtraTreesClassifier": {"monotonic_cst": {None}},
-    "ExtraTreesRegressor": {"monotonic_cst": {None}},
-    "DecisionTreeClassifier": {"monotonic_cst": {None}},
-    "DecisionTreeRegressor": {"monotonic_cst": {None}},
     "GradientBoostingClassifier": {"init": {None, "zero"}},
     "GradientBoostingRegressor": {"init": {None, "zero"}},
     "StandardScaler": {"with_mean": {False}},
@@ -80,13 +83,13 @@ class Flow:
     """What becomes of matrices in a chain of estimators.
 
     Attributes:
-        dense: The encoders, and tables of transformers, that would make a matrix dense, with the argument that says so.
+        dense: The arguments of encoders, and of tables of transformers, that would make a matrix dense.
         nearly: Names of estimators whose numbers are nearly the same with a sparse matrix.
         met: Names of all estimators that are given one.
         columns: A `ColumnTransformer` decides by itself whether what it gives is sparse.
     """
 
-    dense: list[tuple[ast.Call, ast.keyword]] = field(default_factory=list)
+    dense: list[ast.keyword] = field(default_factory=list)
     nearly: list[str] = field(default_factory=list)
     met: set[str] = field(default_factory=set)
     columns: bool = False
@@ -119,7 +122,7 @@ class Estimators(Made):
             return self._through_compound(call, name, flow, sparse=sparse)
         if name == "OneHotEncoder":
             said = [one for one in call.keywords if one.arg in ("sparse", "sparse_output") and _is(one.value, {False})]
-            flow.dense += [(call, one) for one in said]
+            flow.dense += said
             told = [one.value for one in call.keywords if one.arg is None or one.arg in ("sparse", "sparse_output")]
             return None if sparse or not all(_is(one, {True, False, "deprecated"}) for one in told) else True
         if not sparse:
@@ -128,7 +131,7 @@ class Estimators(Made):
             return None
         flow.met.add(name)
         nearly = name in NEARLY or any(_is(one.value, {"sag", "saga"}) for one in call.keywords if one.arg == "solver")
-        flow.nearly += [name] if nearly and name not in flow.nearly else []
+        flow.nearly += [name] if nearly else []
         return name in KEEP
 
     def _takes(self, call: ast.Call, name: str) -> bool:
@@ -164,7 +167,7 @@ class Estimators(Made):
         said = [one for one in call.keywords if one.arg == "sparse_threshold"]
         if None in ends or not all(isinstance(one.value, ast.Constant) for one in said):
             return None
-        flow.dense += [(call, one) for one in said if _is(one.value, {0}) and any(ends)]
+        flow.dense += [one for one in said if _is(one.value, {0}) and any(ends)]
         flow.columns |= name in _COLUMNS and any(ends)
         return any(ends)
 

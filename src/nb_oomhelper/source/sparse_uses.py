@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from nb_oomhelper.source.sparse_takers import METRICS, STRICT, Estimators, Flow
+from nb_oomhelper.source.sparse_takers import METRICS, NEIGHBORS, STRICT, Estimators, Flow
 from nb_oomhelper.source.tree import changes_of, is_name, is_unpacked, last_name, names_bound, pairs, parents_of, walk
 
 FITTING = frozenset({"fit", "partial_fit", "fit_predict", "fit_transform"})
@@ -23,7 +23,6 @@ WITH_ESTIMATOR = frozenset(
 _PAIRS = frozenset({"cosine_similarity", "cosine_distances", "linear_kernel", "euclidean_distances"})
 _OF_PAIRS = _PAIRS | {"pairwise_distances"}
 _SPLITTERS = frozenset({"KFold", "StratifiedKFold", "ShuffleSplit", "StratifiedShuffleSplit", "RepeatedKFold"})
-_NEIGHBORS = frozenset({"NearestNeighbors", "KNeighborsClassifier", "KNeighborsRegressor", "DBSCAN"})
 _SCORES = frozenset({"silhouette_score", "silhouette_samples"})
 _SAME = frozenset({"shape", "ndim", "dtype"})
 _NUMBERED = frozenset({"permutation", "arange", "argsort", "randint", "integers", "flatnonzero"})
@@ -59,6 +58,7 @@ class Uses:
         self.taken = False
         self.chunked = False
         self._says_cosine = any(isinstance(one, ast.Constant) and one.value == "cosine" for one in walk(body))
+        self._asks_shut_off = any(isinstance(one, ast.Attribute) and one.attr in _SHUT_OFF for one in walk(body))
         self.tables: list[tuple[ast.Call, ast.expr]] = []
         self._body, self._estimators = body, estimators
         self._parents = parents_of(walk(body))
@@ -156,12 +156,11 @@ class Uses:
         if out is None or ("PCA" in flow.met and method not in ("fit", "fit_transform", "transform")):
             return False
         self.taken = True
-        self.nearly += [one for one in flow.nearly if one not in self.nearly]
-        self.chunked |= bool(flow.met & _NEIGHBORS) and self._says_cosine
+        self.nearly += flow.nearly
+        self.chunked |= bool(flow.met & NEIGHBORS) and self._says_cosine
         if flow.met & STRICT and last_name(call.func) in METHODS:
             self._asked.append(estimator)
-        told = {one.attr for one in walk(self._body) if isinstance(one, ast.Attribute)}
-        if flow.met & STRICT - {"NearestNeighbors"} and told & _SHUT_OFF:
+        if flow.met & STRICT - {"NearestNeighbors"} and self._asks_shut_off:
             return False
         return not (out and method in ("transform", "fit_transform")) or self._add(call)
 
@@ -175,7 +174,7 @@ class Uses:
         if not _can_be_of_pairs(call, name, node):
             return False
         self.taken = True
-        self.nearly += [name] if name not in self.nearly else []
+        self.nearly.append(name)
         self.pairs |= not any(isinstance(one, ast.Subscript) for one in call.args)
         return True
 

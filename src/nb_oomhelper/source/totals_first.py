@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
+from nb_oomhelper.source.frame_methods import is_text
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import arguments, is_name, last_name, names_in, walk
+from nb_oomhelper.source.tree import arguments, free_name, is_name, last_name, names_in, walk
 
 _TOTALS = frozenset({"mean", "std", "var", "min", "max", "median", "sum", "quantile"})
 _OPTIONS = frozenset({"ddof", "numeric_only", "skipna"})
@@ -34,10 +35,7 @@ def totals_first(
         if code not in names:
             column = call.func.value.slice.value if isinstance(call.func.value, ast.Subscript) else ""  # type: ignore[attr-defined]
             name = "_".join(filter(str.isidentifier, (table, column, last_name(call.func) or "")))
-            while name in taken:
-                name += "_"
-            taken.add(name)
-            names[code] = name
+            names[code] = free_name(name, taken)
         edits.append((*span, names[code]))
     start = text.span(statements[0])[0]
     first = text.line_start(start)
@@ -71,10 +69,8 @@ def _totals(statements: list[ast.stmt], table: str) -> list[ast.Call]:
 
 def _is_total(call: ast.Call, table: str) -> bool:
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    column = isinstance(owner, ast.Subscript) and isinstance(owner.slice, ast.Constant)
-    column = column and isinstance(owner.slice.value, str)  # type: ignore[union-attr]
+    column = isinstance(owner, ast.Subscript) and is_text(owner.slice)
     of_table = owner is not None and is_name(owner.value if column else owner, table)  # type: ignore[attr-defined]
-    given = arguments(call)
     known = last_name(call.func) in _TOTALS and {one.arg for one in call.keywords} <= _OPTIONS
     known = known and len(call.args) <= (last_name(call.func) == "quantile")
-    return of_table and known and all(isinstance(one, ast.Constant) for one in given)
+    return of_table and known and all(isinstance(one, ast.Constant) for one in arguments(call))

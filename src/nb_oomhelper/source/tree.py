@@ -246,3 +246,16 @@ def as_read(target: ast.expr) -> ast.expr:
         target: The target.
     """
     return ast.parse(ast.unparse(target), mode="eval").body
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Give a name that nothing has yet, and take it.
+
+    Args:
+        name: What it is to be called; "_" is put behind it where something is called so.
+        taken: Names that there are; gets this one, too.
+    """
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name

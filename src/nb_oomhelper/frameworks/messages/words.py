@@ -130,11 +130,11 @@ def _find(pattern: re.Pattern[str], words: str) -> Iterator[re.Match[str]]:
         end = max(end, key.end())
 
 
-def _elsewhere(words: str, starts: frozenset[int]) -> int | None:
+def _elsewhere(words: str, text: str) -> int | None:
     """Where another language's words of it begin, if a program or somebody says that it came."""
     for found in [*_ELSEWHERE.finditer(words)][:-_KEYS:-1]:
         before, after = words[max(0, found.start() - 40) : found.start()], words[found.end() : found.end() + 10]
-        said = not before or found.start() in starts or _PLACE.search(before) or _CAME.search(before)
+        said = not before or found.start() in line_starts(text) or _PLACE.search(before) or _CAME.search(before)
         if said and not _WOULD.search(before) and not _ASKED.match(after):
             return found.start()
     return None
@@ -153,7 +153,7 @@ class _Words(Messages):
             if self._is_statement(one, words, starts, exception_type):
                 return self._event(one.start(), words, text, exception_type)
         quoted = None if exception_type else _QUOTED.search(words)
-        begin = _elsewhere(words, starts or line_starts(text)) if quoted is None else quoted.start(1)
+        begin = _elsewhere(words, text) if quoted is None else quoted.start(1)
         return None if begin is None else self._event(begin, words, text, exception_type)
 
     def _is_statement(self, said: re.Match[str], words: str, starts: frozenset[int], exception_type: str) -> bool:
