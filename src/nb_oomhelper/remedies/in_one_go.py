@@ -9,6 +9,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.on_the_way import learns
+from nb_oomhelper.remedies.part_sizes import count_parts
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
@@ -36,9 +37,9 @@ def find_in_one_go(written: Written, event: OomEvent, shortage: Shortage, places
     for place in places:
         if place.line is None:
             continue
-        needs = shortage.needs
-        if not detached and (found := pairs_in_parts(place.text, place.body, place.line)):
-            left = None if needs is None else needs - needs // PARTS
+        needs, count = shortage.needs, count_parts(event, shortage)
+        if not detached and (found := pairs_in_parts(place.text, place.body, place.line, count)):
+            left = None if needs is None else needs - needs // count
             yield Mistake(
                 kind="pairs_in_parts", subject=found[0], place=place, edits=found[1], explains=left, in_cell=True
             )

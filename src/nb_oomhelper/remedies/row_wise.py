@@ -10,11 +10,11 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.arrays import bytes_of
 from nb_oomhelper.remedies.may_move import models_in
+from nb_oomhelper.remedies.part_sizes import count_parts
 from nb_oomhelper.remedies.places import Mistake, Place, refused_shape
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.cures import reads_global
-from nb_oomhelper.source.in_parts import PARTS
 from nb_oomhelper.source.row_functions import RowFunction, no_function
 from nb_oomhelper.source.row_parts import RowParts, in_row_parts
 from nb_oomhelper.source.row_sources import NUMPY, TORCH, Library, UnfitError
@@ -38,10 +38,11 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
     shapes = {path: what.shape for path, what in kept.items() if what.shape is not None}
     refused = refused_shape(event)
     ways: Iterable[_Way]
+    count = count_parts(event, shortage)
     if event.framework == "pytorch":
-        ways = _of_tensors(written, place, shapes)
+        ways = _of_tensors(written, place, shapes, count)
     else:
-        ways = [] if refused is None else [_in_parts(written, place, shapes, refused, NUMPY)]
+        ways = [] if refused is None else [_in_parts(written, place, shapes, refused, NUMPY, count)]
     for found, shape in ways:
         if found is None or _is_missed(written, place, found):
             continue
@@ -50,7 +51,7 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
             subject=event.function or "numpy",
             place=place,
             edits=found.edits,
-            explains=_saved(written, event, shortage, found, shape, _there(written, place, found)),
+            explains=_saved(written, event, shortage, found, shape, _there(written, place, found), count),
             in_cell=True,
         )
         return
@@ -71,7 +72,12 @@ _Way = tuple[RowParts | None, tuple[int, ...]]
 
 
 def _in_parts(
-    written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]], refused: tuple[int, ...], library: Library
+    written: Written,
+    place: Place,
+    shapes: Mapping[str, tuple[int, ...]],
+    refused: tuple[int, ...],
+    library: Library,
+    count: int,
 ) -> _Way:
     one, known = place.definition, library is NUMPY  # of tensors, functions of the notebook are not read
     found = in_row_parts(
@@ -88,11 +94,12 @@ def _in_parts(
         else no_function,
         whole=_whole(written, place, refused[0]),
         library=library,
+        parts=count,
     )
     return found, refused
 
 
-def _of_tensors(written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[_Way]:
+def _of_tensors(written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]], parts: int) -> Iterator[_Way]:
     """Try each number of rows that the failing statement's tensors have: no message of PyTorch's tells a shape."""
     node = next((one for one in walk(place.body) if isinstance(one, SIMPLE) and is_at(one, place.line or 0)), None)
     words, kept = names_in(node) if node else set(), written.kept_in(place.definition)
@@ -101,9 +108,9 @@ def _of_tensors(written: Written, place: Place, shapes: Mapping[str, tuple[int, 
         return
     own = [shape for path, shape in shapes.items() if root_of(path) in words and shape]
     last = min((shape[-1] for shape in own if len(shape) > 1), default=1)
-    for count in sorted({shape[0] for shape in own if shape[0] >= PARTS}, reverse=True):
+    for count in sorted({shape[0] for shape in own if shape[0] >= parts}, reverse=True):
         for axes in (3, 2):
-            found, refused = _in_parts(written, place, shapes, (count, *(last for _ in range(axes - 1))), TORCH)
+            found, refused = _in_parts(written, place, shapes, (count, *(last for _ in range(axes - 1))), TORCH, parts)
             if found is not None and found.axes == axes:
                 yield found, refused
 
@@ -116,7 +123,13 @@ def _whole(written: Written, place: Place, rows: int) -> set[str]:
 
 
 def _saved(
-    written: Written, event: OomEvent, shortage: Shortage, found: RowParts, refused: tuple[int, ...], there: int
+    written: Written,
+    event: OomEvent,
+    shortage: Shortage,
+    found: RowParts,
+    refused: tuple[int, ...],
+    there: int,
+    parts: int,
 ) -> int | None:
     """Bytes that parts do not take: all but a part of what is made there, and no less than what was refused.
 
@@ -127,7 +140,7 @@ def _saved(
     alone = found.alone and not written.made_names()
     size = shortage.needs if alone and shortage.needs is not None else event.requested + there
     tables = 2 * found.tables * event.requested // max(1, min(refused[1:], default=1))  # in parts, and put together
-    return size - 2 * size // PARTS - tables
+    return size - 2 * size // parts - tables
 
 
 def function_called(written: Written, owner: str, call: ast.Call) -> RowFunction | None:

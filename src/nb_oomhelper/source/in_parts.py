@@ -181,13 +181,16 @@ def _is_used_as_tensor(body: list[ast.stmt], target: ast.expr | None) -> bool:
     return True
 
 
-def pairs_in_parts(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, list[Edit]] | None:
+def pairs_in_parts(
+    text: SourceText, body: list[ast.stmt], line: int, count: int = PARTS
+) -> tuple[str, list[Edit]] | None:
     """Compare rows with all others in parts, where only the nearest are looked for: `(a @ b.T).topk(5, dim=1)`.
 
     Args:
         text: The source.
         body: The statements of one function, or of the cell.
         line: The line that was running, from 1.
+        count: In how many parts.
 
     Returns:
         The rows, and the edits; None where the table is wanted for something else.
@@ -204,7 +207,7 @@ def pairs_in_parts(text: SourceText, body: list[ast.stmt], line: int) -> tuple[s
         here = is_at(node, line)
         target = node.targets[0]
         if table is not node.value or not isinstance(target, ast.Name):
-            found = _written(text, node, table, table, parents) if here else None
+            found = _written(text, node, table, table, parents, count) if here else None
         else:
             reads = [
                 one
@@ -215,7 +218,7 @@ def pairs_in_parts(text: SourceText, body: list[ast.stmt], line: int) -> tuple[s
             if not isinstance(use, ast.Assign) or not (here or is_at(use, line)):
                 continue
             gone_too = _deleted(text, body, node, use, table)
-            found = _written(text, use, reads[0], table, parents) if gone_too is not None else None
+            found = _written(text, use, reads[0], table, parents, count) if gone_too is not None else None
             gone, end = text.line_start(text.span(node)[0]), text.line_end(text.span(node)[1])
             if found is None or text.text[gone:end].strip() != text.text[slice(*text.span(node))]:
                 continue
@@ -269,7 +272,12 @@ def _rows_of(table: ast.expr) -> ast.expr:
 
 
 def _written(
-    text: SourceText, statement: ast.Assign, read: ast.expr, table: ast.expr, parents: dict[ast.AST, ast.AST]
+    text: SourceText,
+    statement: ast.Assign,
+    read: ast.expr,
+    table: ast.expr,
+    parents: dict[ast.AST, ast.AST],
+    count: int,
 ) -> list[Edit] | None:
     """The statement that looks for the nearest, in parts."""
     method = parents.get(read)
@@ -292,7 +300,7 @@ def _written(
     read_at = text.span(read)
     inner = f"({inner})" if isinstance(table, ast.BinOp) and text.text[read_at[0] - 1 : read_at[0]] != "(" else inner
     step = f"{text.text[start : read_at[0]]}{inner}{text.text[read_at[1] : stop]}"
-    parts = f"[{step} for part in {ast.unparse(rows)}.chunk({PARTS})]"
+    parts = f"[{step} for part in {ast.unparse(rows)}.chunk({count})]"
     if one:
         return [(start, stop, f"torch.cat({parts})")]
     target = statement.targets[0]

@@ -55,6 +55,7 @@ class _Run:
         wide: As of `RowParts`.
         read: Names in the statements that go into the loop.
         axes: As of `RowParts`.
+        parts: In how many the loop goes.
     """
 
     inside: list[tuple[ast.stmt, list[Edit]]] = field(default_factory=list)
@@ -65,6 +66,7 @@ class _Run:
     wide: bool = False
     read: set[str] = field(default_factory=set)
     axes: int = 0
+    parts: int = PARTS
 
 
 def in_row_parts(
@@ -80,6 +82,7 @@ def in_row_parts(
     functions: Find = no_function,
     whole: Collection[str] = (),
     library: Library = NUMPY,
+    parts: int = PARTS,
 ) -> RowParts | None:
     """Write a loop over parts of the rows around what makes a large array, and what takes little of each row.
 
@@ -95,6 +98,7 @@ def in_row_parts(
         functions: Finds the function of the notebook that is called.
         whole: Names of what has as many rows, and cannot be cut: lists, tables.
         library: Whose arrays they are.
+        parts: In how many.
 
     Returns:
         The changes; None where it cannot be.
@@ -109,10 +113,10 @@ def in_row_parts(
     at = next(at for at, one in enumerate(block) if is_at(one, line))
     for first, last in itertools.product(range(at + 1), range(len(block), at, -1)):
         reader = FunctionReader(text, shapes, refused, elementwise, part)
-        reader.may_be_few = not at_top or refused[0] < PARTS
+        reader.may_be_few = not at_top or refused[0] < parts
         reader.functions, reader.own, reader.library = functions, own, library
         reader.leave(whole)
-        run = _read(text, reader, block[first:last], block[last:])
+        run = _read(text, reader, block[first:last], block[last:], parts)
         if run is None or not _has_failed_one(text, run, block[first : at + 1]):
             continue
         if edits := _written(text, body, reader, run, used, at_top=at_top):
@@ -141,8 +145,8 @@ def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
     return None
 
 
-def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list[ast.stmt]) -> _Run | None:
-    run = _Run()
+def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list[ast.stmt], parts: int) -> _Run | None:
+    run = _Run(parts=parts)
     for number, node in enumerate(block):
         before = len(reader.edits), len(reader.counts), len(reader.drawn)
         try:
@@ -287,7 +291,7 @@ def _before(text: SourceText, run: _Run, helpers: list[str]) -> list[str]:
 def _loop(text: SourceText, reader: RowReader, run: _Run, kept: list[str]) -> list[str]:
     count = reader.counts[0]
     few = f"[: {count} or 1]" if reader.may_be_few and reader.library is NUMPY else ""  # no empty parts
-    lines = [f"for {reader.part} in {reader.library.parts.format(count=count, parts=PARTS)}{few}:"]
+    lines = [f"for {reader.part} in {reader.library.parts.format(count=count, parts=run.parts)}{few}:"]
     for node, edits in run.inside:
         if not isinstance(node, ast.Return):
             lines.append("    " + with_edits(text, node, edits).replace("\n", "\n    "))
