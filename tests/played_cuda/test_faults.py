@@ -199,7 +199,7 @@ def test_cublas_that_finds_no_room(played_kernel: StartKernel) -> None:
     run(kernel, f"{TAKE}\na = torch.empty(16, 16, device='cuda')\nkept = take(2048 - 300 - 2 - 2)")
     text = failed(kernel, "a @ a")
     assert "handle" in causes(kernel)
-    assert "CUDA_LAUNCH_BLOCKING" not in text.partition(" advises, in the order of this case")[0]  # the entry may
+    assert "CUDA_LAUNCH_BLOCKING" not in text
 
 
 def test_pinned_memory_that_is_refused(played_kernel: StartKernel) -> None:

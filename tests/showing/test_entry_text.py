@@ -19,7 +19,7 @@ from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.remedies.advised import rank_workarounds, weigh_dead_ends
 from nb_oomhelper.showing.case_record import record_of
 from nb_oomhelper.showing.entry_text import say_advised, say_entry, say_others, why_not
-from nb_oomhelper.showing.frontends import _static, _text
+from nb_oomhelper.showing.frontends import _html, _static, _text
 from nb_oomhelper.showing.report import write
 from tests.cases import EVENT, GIB, SCRIPT, SNAPSHOT, STARS, TICKS, catalog, rich_case
 
@@ -194,10 +194,20 @@ def test_runners_up_are_folded_and_three_at_most() -> None:
     assert len(found.lines) == 3
     assert found.title == "Other entries considered: CUDA-OOM-015, CUDA-OOM-029, HOST-OOM-009"
     assert found.lines[2].endswith(": it is about host memory, and here it was a CUDA device")
-    shown = _static.render(write(case, catalog(), "en"))
+    report = write(case, catalog(), "en")
+    shown = _html.folds(report)
     assert "<summary>Other entries considered: CUDA-OOM-015" in shown
     assert "<summary>What CUDA-OOM-001 advises" in shown
-    assert "Other entries considered: CUDA-OOM-015" in _text.render(write(case, catalog(), "en"))
+    saved, text = _static.render(report), _text.render(report)
+    assert "<summary>What CUDA-OOM-001 advises" in saved
+    assert "considered" not in saved + text
+    assert "`%oom entry CODE` shows what an entry advises." in text
+
+
+def test_what_was_considered_is_said_where_no_entry_matches() -> None:
+    case = rich_case()
+    case.choice = replace(case.choice, best=None)
+    assert "<summary>Other entries considered" in _static.render(write(case, catalog(), "en"))
 
 
 def hostile(case: Case) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -278,9 +277,7 @@ def test_fixes() -> None:
         "keeps everything",
     )
     assert release.verdict == "✗ runs out again: needs at least 4.00 GiB, 3.50 GiB can be had"
-    assert re.fullmatch(
-        r"in our tests \d of \d cells ran after it \(v[\d.]+, [\d-]+\) · here 2 of 3 cells ran", release.rates
-    )
+    assert release.rates == "here 2 of 3 cells ran"  # how it did for other cells is no promise for this one
     assert release.loses == ""
     offload = rows["reload-offloadllm"]
     assert (offload.effect, offload.verdict, offload.label) == (

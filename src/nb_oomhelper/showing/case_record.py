@@ -126,8 +126,8 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False, brief: b
         case: One error.
         catalog: The knowledge, which has the fixes' texts.
         anonymize: Put `name_1`, … in place of the names of the user's.
-        brief: Leave out what the rest of it is made of (single holders, and how the entry was chosen), and of a fix the
-            sentences that a report beside it has.
+        brief: Leave out what the rest of it is made of (single holders, how the entry was chosen, and what it advises
+            here), and of a fix the sentences that a report beside it has.
 
     Returns:
         What `json.dumps` takes; sizes in bytes. What is unknown or empty is left out.
@@ -140,7 +140,7 @@ def record_of(case: Case, catalog: Catalog, *, anonymize: bool = False, brief: b
             event=replace(case.event, message=case.event.message[:_MESSAGE]),
             snapshot=_short(case.snapshot, 0 if brief else _ROWS),
             diagnosis=case.diagnosis,
-            entry=_entry(case),
+            entry=_entry(case, brief=brief),
             others=() if brief else _others(case),
             read=() if brief else tuple(ReadRecord(condition=name, value=text) for name, text in case.choice.read),
             fixes=tuple(_fix(plan, case, catalog, brief) for plan in case.plans),
@@ -193,10 +193,10 @@ def _whole(allocator: AllocatorMemory) -> AllocatorMemory:
     return replace(allocator, segments=None)
 
 
-def _entry(case: Case) -> EntryRecord | None:
+def _entry(case: Case, *, brief: bool) -> EntryRecord | None:
     if case.match is None:
         return None
-    entry, matches = case.match.entry, case.match.relation == "match"
+    entry, matches = case.match.entry, case.match.relation == "match" and not brief
     advised = rank_workarounds(entry, case.plans) if matches else ()
     warned = weigh_dead_ends(entry, case.event, case.snapshot, case.diagnosis) if matches else ()
     return EntryRecord(

@@ -163,7 +163,7 @@ def _wrong(match: Match, name: str, known: dict[str, str], language: Language) -
         "call": scope.calls,
         "remote": scope.remotes,
     }
-    values = [_value(name, value, language) for value in stated[name]]
+    values = [_value(name, value, language) for value in stated[name] if value != "unknown"]
     more = ["…"] if len(values) > _VALUES else []
     found = known.get(name, "")
     bare = f"not_{name}_none"

@@ -62,7 +62,7 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         label=_risk(plan, bool(loses), language),
         loses=say_row((loses, twice), language) if plan.applicability == "unsafe" else "",
         asks=plan.applicability == "unsafe" and (fix.asks or bool(twice)),
-        rates=said_rates(plan.fix, catalog, case.rates, language, case.match),
+        rates=said_rates(plan.fix, catalog, case.rates, language, case.match, ours=plan.verdict != "again"),
         done=_is_done(plan, case),
     )
 

@@ -13,7 +13,13 @@ from nb_oomhelper.showing.wording import say
 
 
 def said_rates(
-    fix: str, catalog: Catalog, rates: Mapping[str, tuple[int, int]], language: Language, match: Match | None = None
+    fix: str,
+    catalog: Catalog,
+    rates: Mapping[str, tuple[int, int]],
+    language: Language,
+    match: Match | None = None,
+    *,
+    ours: bool = True,
 ) -> str:
     """Say what is claimed of a fix and what was measured, side by side and never mixed.
 
@@ -25,6 +31,7 @@ def said_rates(
         rates: By fix, (n, m): the failed cell ran after n of m outcomes here.
         language: "en" or "zh".
         match: The entry that bears on the case, or None.
+        ours: Also what was measured in our tests: where the fix is not enough, that is about other cells.
 
     Returns:
         "" where there is neither.
@@ -33,7 +40,8 @@ def said_rates(
     claimed = _claimed(fix, catalog, match)
     if claimed is not None and match is not None:
         parts.append(say("fix.claimed", language, rate=claimed, entry=plain(match.entry.code)))
-    if catalog.fix(fix).origin is None and (suite := advice_rate(fix)) is not None:  # ours, not another of that name
+    packaged = catalog.fix(fix).origin is None  # and not another of that name
+    if ours and packaged and (suite := advice_rate(fix)) is not None:
         good, total, version, date = suite
         parts.append(say("fix.suite", language, good=good, total=total, version=version, date=date))
     if fix in rates:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.showing.fix_text import FixRow
 from nb_oomhelper.showing.frontends import _html, _style
@@ -23,11 +25,13 @@ def render(report: Report, case: str = "") -> str:
     mark = (" oomh-solved" if report.solved else "") + (f" oomh-saved-{case}" if case else "")
     said = "" if report.solved else _html.headline(report) + _html.tried(report)
     lead = _fix(report.lead, language, first=True) if report.lead else ""
-    return (
-        f'{_style.of_report()}{_one_of_both(case)}<div class="oomh oomh-static{mark}" lang="{language}">{seen}'
+    folds = _html.folds(replace(report, asides=report.asides[:1]))  # what else was considered, a file need not keep
+    shown = (
+        f'<div class="oomh oomh-static{mark}" lang="{language}">{seen}'
         f"{_html.head(report)}{said}{_html.outcome(report.outcomes)}{lead}{_html.picture(report)}{_html.advice(report)}"
-        f'<div class="oomh-folds">{_others(report)}{_html.folds(report)}</div></div>'
+        f'<div class="oomh-folds">{_others(report)}{folds}</div></div>'
     )
+    return _style.of_report(shown) + _one_of_both(case) + shown
 
 
 def _others(report: Report) -> str:

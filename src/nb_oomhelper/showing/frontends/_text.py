@@ -26,7 +26,7 @@ _MARKS = {
 
 
 def render(report: Report) -> str:
-    """The whole report, with a line for each thing that the panel shows."""
+    """The whole report, with a line for each thing that the panel shows; what the entry advises is a command away."""
     language = report.language
     blocks = [
         "\n".join([" · ".join(filter(None, (report.title, report.place))), *_answer(report)]),
@@ -42,7 +42,6 @@ def render(report: Report) -> str:
         _section(say("section.outcome", language), [f"  {_plain(line)}" for line in report.outcomes]),
         _section(say("section.dead_ends", language), [f"  - {_plain(line)}" for line in report.dead_ends]),
         "\n".join(_plain(line) for line in (report.entry, report.claims) if line),
-        *(_section(_plain(one.title), [f"  - {_plain(line)}" for line in one.lines]) for one in report.asides),
         "\n".join(_plain(note) for note in (*report.notes, *_how_to_run(report))),
     ]
     return printable("\n\n".join(block for block in blocks if block))
@@ -56,6 +55,7 @@ def _how_to_run(report: Report) -> list[str]:
     rows = (*report.fixes, *report.not_enough)
     sized = [row.plan.number for row in rows if row.plan.foreseeable and row.plan.forecast is None and not row.done]
     lines = [say("note.terminal", report.language)] if rows else []
+    lines += [say("note.entry", report.language)] if report.asides else []
     return lines + [say("note.foresee", report.language, number=number) for number in sized[:1]]
 
 
