@@ -723,6 +723,20 @@ def test_what_was_found_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert (found.complete, found.searched, found.total) == (False, 2, 4)
 
 
+def test_of_a_graph_too_long_to_go_through_a_part_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on with each look at it: the graph is gathered until half of the time is up."""
+    steps, ticks = 5 * walk._CHUNK, itertools.count()
+    last = torch.ones(256, requires_grad=True)
+    for _ in range(steps):
+        last = last.sin()
+    whole = find({"last": last}, objects=False)
+    assert (whole.complete, whole.rows[0].own) == (True, (steps + 1) << 10)
+    monkeypatch.setattr(walk, "time", types.SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    part = find({"last": last}, seconds=6, objects=False)
+    assert not part.complete
+    assert part.rows[0].own == walk._CHUNK << 10
+
+
 class TestManyObjects:
     """To look at all living objects takes long where there are millions of them, and cannot be stopped."""
 

@@ -15,7 +15,7 @@ from nb_oomhelper.introspection import class_mro
 
 Mark = tuple[object, str]  # an object, and what it is for
 
-_raw_names: dict[str, tuple[str, ...]] = {}  # attributes of saved tensors, by the name of the node's class
+_kinds: dict[str, tuple[tuple[str, ...], bool, bool]] = {}  # what `_kind` has found, by the name of the node's class
 
 
 def beyond(torch: Any, things: Sequence[object], nodes: dict[int, object]) -> Iterator[Mark]:
@@ -94,15 +94,16 @@ def _edges(torch: Any, tensor: Any) -> tuple[Any, Any]:
 def _read_node(torch: Any, node: Any) -> tuple[list[object], list[Any]]:
     """What a node has saved, and the nodes it leads to."""
     saved: list[object] = []
-    for name in _names(type(node)):
+    names, is_end, is_python = _kind(type(node))
+    for name in names:
         try:
             saved.extend(_data(torch, getattr(node, name)))
         except Exception:  # freed by backward(), or of a kind that cannot be read
             continue
-    if type(node).__name__ == "AccumulateGrad":  # the end of the graph: the leaf that its gradient goes to
+    if is_end:  # of the graph: the leaf that its gradient goes to
         saved.append(node.variable)
-    # a Function written in Python keeps what it likes in its context
-    saved.extend(thing for thing in gc.get_referents(node) if type(thing) is dict)
+    if is_python:  # a Function of the user's keeps what it likes in its context
+        saved.extend(thing for thing in gc.get_referents(node) if type(thing) is dict)
     return saved, [following for following, _ in node.next_functions]
 
 
@@ -113,8 +114,10 @@ def _data(torch: Any, raw: object) -> list[object]:
     return [thing for thing in kept if thing is not None]
 
 
-def _names(kind: type) -> tuple[str, ...]:
+def _kind(kind: type) -> tuple[tuple[str, ...], bool, bool]:
+    """Attributes of a node's saved tensors, whether the graph ends there, and whether it is written in Python."""
     name = f"{kind.__module__}.{kind.__qualname__}"
-    if name not in _raw_names:
-        _raw_names[name] = tuple(one for one in dir(kind) if one.startswith("_raw_saved"))
-    return _raw_names[name]
+    if name not in _kinds:
+        saved = tuple(one for one in dir(kind) if one.startswith("_raw_saved"))
+        _kinds[name] = saved, kind.__name__ == "AccumulateGrad", kind.__dictoffset__ != 0
+    return _kinds[name]

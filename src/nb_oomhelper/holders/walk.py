@@ -171,9 +171,11 @@ class Walk:
             return False
         known = [thing for thing in chunk if self.sorts.of(thing)[1] == KNOWN]
         if known:
-            if not self._go_beyond(known, trail, following):
-                return False
+            whole = self._go_beyond(known, trail, following)
             self._count(known, trail)
+            if not whole:
+                self._count_gathered(following, trail)
+                return False
         seen, sorts, sort = trail.seen, self.sorts.by_class, self.sorts.of
         referred = referents(chunk)
         for at in range(0, len(referred), _CHUNK):  # one list may refer to millions
@@ -187,11 +189,15 @@ class Walk:
         return True
 
     def _go_beyond(self, things: list[object], trail: _Trail, following: list[object]) -> bool:
-        """Note what tensors are for, and follow what the collector does not see; False when time is up."""
+        """Note what tensors are for, and follow what the collector does not see; False when half of the time is up.
+
+        A long graph is gathered at once: the other half is for the bytes of what was.
+        """
+        half = time.monotonic() + self.left() / 2
         for tracer in self.tracers:
             with self._guarded(tracer):
                 for number, (thing, part) in enumerate(tracer.beyond(things, trail.nodes)):
-                    if number % _CHUNK == _CHUNK - 1 and self._late():
+                    if number % _CHUNK == _CHUNK - 1 and time.monotonic() > half:
                         return False
                     known = id(thing) in trail.seen
                     if not (known and part == "graph"):  # what has a way of its own is not the graph's
@@ -200,6 +206,15 @@ class Walk:
                         trail.seen.add(id(thing))
                         following.append(thing)
         return True
+
+    def _count_gathered(self, gathered: list[object], trail: _Trail) -> None:
+        """Count what there is still time for, and end the search."""
+        for at in range(0, len(gathered), _CHUNK):
+            if self._late():
+                return
+            self._count(gathered[at : at + _CHUNK], trail)
+        self._deadline = 0.0
+        self.expired = True
 
     def halve_deadline(self) -> None:
         """Leave half of the time that is left unused: what follows is long, and seldom what the user looks for."""
