@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -250,3 +252,57 @@ def test_bad_options() -> None:
             in_parts(len, TABLE, **options)
     with pytest.raises(UsageError):
         in_parts(len, [1] * 300, by="user")
+
+
+WHOLE = pd.DataFrame(_RNG.normal(size=(200_000, 20)), columns=[f"c{one}" for one in range(20)])
+
+
+def _most(function: Callable[[], object]) -> float:
+    """The most memory that was taken at once, as so many of the table."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept = function()
+        assert kept is not None
+        return float(tracemalloc.get_traced_memory()[1] / WHOLE.memory_usage(index=False).sum())
+    finally:
+        tracemalloc.stop()
+
+
+def test_rows_that_stay_take_no_more_than_they_are() -> None:
+    low, high = WHOLE.min(), WHOLE.max()
+
+    def scaled(t: Any) -> Any:
+        return (t - low) / (high - low)
+
+    _check(in_parts(scaled, WHOLE), scaled(WHOLE))
+    assert _most(lambda: scaled(WHOLE)) > 1.9
+    assert _most(lambda: in_parts(scaled, WHOLE)) < 1.3
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda t: t.assign(twice=t["price"] * 2),  # numbers and texts
+        lambda t: t["kind"].str.upper(),
+        lambda t: t[["price", "item", "price"]],
+        lambda t: t.assign(day=pd.Timestamp("2026-01-01") + pd.to_timedelta(t["item"], unit="D")),
+        lambda t: t.assign(some=t["item"].astype("Int64"), which=t["kind"].astype("category")),
+        lambda t: t.rename(columns=str.upper).set_index("USER"),
+        lambda t: t["price"].where(t["item"] > 0),
+    ],
+)
+def test_columns_of_all_kinds_are_those_of_one_go(function: Callable[[Any], Any]) -> None:
+    table = TABLE.set_index(np.arange(5, 5 + len(TABLE)))
+    whole = function(table)
+    made = in_parts(function, table)
+    _check(made, whole)
+    assert made.index.identical(whole.index)
+
+
+def test_a_later_part_of_another_kind_is_put_behind() -> None:
+    table = pd.DataFrame({"n": np.arange(20_000)})
+    made = in_parts(lambda t: t["n"] if t["n"].iloc[0] < 9_000 else t["n"] / 1, table)
+    _check(made, table["n"].astype(float))
+    made = in_parts(lambda t: t[(t["n"] < 9_000) | (t["n"] % 2 == 0)], table)
+    _check(made, table[(table["n"] < 9_000) | (table["n"] % 2 == 0)])

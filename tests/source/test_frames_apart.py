@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 import pytest
 
@@ -324,7 +325,6 @@ print(len(out))
         "z = df - other.mean()",
         "z = df - df.mean(axis=1)",
         "z = df - df.head(5).mean()",
-        "z = df - df[mask].mean()",
         "z = df.mean()",
         "z = df - df.quantile([0.1, 0.9])",
         "z = model.fit(df) - df.mean()",
@@ -334,3 +334,58 @@ def test_other_totals_stay(source: str) -> None:
     text = read_text(source)
     assert text is not None
     assert with_totals_first(text, text.tree.body, 1, "df", ()) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'df["z"] = {(df["price"] - low) / (high - low) + 0.1 * df["day"]}',
+        'df["clean"] = {df["item"].str.lower().str.replace(",", "").str.strip()}',
+        "df[num] = {(df[num] - low) / spread}",
+        "scaled = {(df[num] - low) / spread}\nprint(scaled.shape)",
+        "df = {(df - low).clip(0, 1)}",
+    ],
+)
+def test_steps_that_make_rows_of_the_table_anew_are_done_in_parts(source: str) -> None:
+    before, steps, after = re.split("[{}]", source)
+    assert _written(before + steps + after) == f"{before}nb_oomhelper.in_parts(lambda df: {steps}, df){after}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "z = df * 2",  # there is nothing but the result
+        'df["z"] = df["price"].str.lower()',
+        'df["z"] = (df["price"] - df["price"].shift(1)) * 2',  # of the row before
+        'df["z"] = df[df["price"] > 0]["day"] * 2 + 1',  # of other rows than the table's
+        'df[df["price"] > 0] = (df - low) / spread',
+        'other["z"] = (df["price"] - low) / spread',
+        'long = df.melt(id_vars="user").merge(days, on="variable")',  # it is larger than all before
+    ],
+)
+def test_other_steps_stay(source: str) -> None:
+    assert _written(source) is None
+
+
+def test_steps_up_to_a_column_of_the_table() -> None:
+    source = 'd = np.sin(df["day"] - 3)\na = d**2 + np.cos(df["price"])\ndf["km"] = 2 * np.sqrt(a)\nprint(df)'
+    written = (
+        'def of_rows(df):\n    d = np.sin(df["day"] - 3)\n    a = d**2 + np.cos(df["price"])\n'
+        "    return 2 * np.sqrt(a)\n"
+        'df["km"] = nb_oomhelper.in_parts(of_rows, df)\nprint(df)'
+    )
+    assert {_written(source, line) for line in (1, 2, 3)} == {written}
+    kept = _written(f"{source}\nprint(a)", 2)
+    assert kept is not None
+    assert "a = nb_oomhelper.in_parts(of_rows, df)\ndf" in kept
+
+
+def test_totals_of_chosen_columns_are_had_before() -> None:
+    text = read_text("z = (df[num] - df[num].mean()) / 2")
+    assert text is not None
+    found = with_totals_first(text, text.tree.body, 1, "df", ())
+    assert found is not None
+    assert found[0].text == "df_num_mean = df[num].mean()\nz = (df[num] - df_num_mean) / 2"
+    text = read_text("num = names(df)\nz = (df[num] - df[num].mean()) / 2")
+    assert text is not None
+    assert with_totals_first(text, text.tree.body, 2, "df", ()) is None  # which columns is told after that

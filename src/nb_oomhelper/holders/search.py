@@ -58,11 +58,11 @@ def find_holdings(
         root for root in scope_roots(scope, tracers) if walk.may_hold(root) or (weigher and weigher.may_hold(root))
     ]
     searched, total = _follow(walk, roots, found, weigher=weigher), len(roots)
-    if everywhere and not walk.expired:  # what names lead to comes first: to look at all objects may take long
+    if everywhere and not walk.clock.expired:  # what names lead to comes first: to look at all objects may take long
         cells, of_cells = _follow_nameless(walk, scope, found, weigher)
         searched, total = searched + cells, total + of_cells
-    held = to_holdings(found, searched, total, walk.elapsed())
-    return replace(held, everywhere=walk.everywhere and not walk.expired, no_room=walk.no_room)
+    held = to_holdings(found, searched, total, walk.clock.elapsed())
+    return replace(held, everywhere=walk.everywhere and not walk.clock.expired, no_room=walk.no_room)
 
 
 def _follow(
@@ -93,8 +93,8 @@ def _follow(
         holder.add(weight.sizes, weight.first, estimated=weight.estimated)
         if holder.storages:
             found.append(holder)
-        searched += not weight.leads or not (walk.failed or walk.expired)
-        if walk.expired and weigher is None:
+        searched += not weight.leads or not (walk.failed or walk.clock.expired)
+        if walk.clock.expired and weigher is None:
             break
     return searched
 
@@ -102,8 +102,8 @@ def _follow(
 def _is_worth(walk: Walk, weight: Weight) -> bool:
     """Whether to search for tensors where weighing has met none: there may be one among what was not followed."""
     if weight.leads or not weight.estimated:
-        return weight.leads and not walk.expired
-    return weight.count * _PER_OBJECT < walk.left()
+        return weight.leads and not walk.clock.expired
+    return weight.count * _PER_OBJECT < walk.clock.left()
 
 
 def _weighed(roots: Iterable[Root], weigher: Weigher | None) -> Iterator[tuple[Root, Weight]]:
@@ -135,7 +135,7 @@ def _follow_nameless(walk: Walk, scope: Scope, found: list[HolderCount], weigher
     cells = [root for root in scope_roots(Scope(), walk.tracers, earlier) if walk.may_hold(root)]
     del things, errors, earlier
     searched = _follow(walk, cells, found, weigher=weigher)
-    if walk.expired:
+    if walk.clock.expired:
         return searched, len(cells)
     lost: list[HolderCount] = []
     if not _follow(walk, [Root("unreachable", [(("not reachable from any name", None, None), tensors)])], lost):
@@ -143,7 +143,7 @@ def _follow_nameless(walk: Walk, scope: Scope, found: list[HolderCount], weigher
     del tensors
     for rest in lost:
         if sum(_without(rest, found).storages.values()) >= LARGE:  # only then is it worth going through all modules
-            walk.halve_deadline()
+            walk.clock.halve()
             _follow(walk, module_roots(scope), found, seen=set())
         if (left := _without(rest, found)).storages:
             found.append(left)

@@ -80,6 +80,41 @@ class _Trail:
             self.shapes[key] = tracer.label(thing) or ""
 
 
+class Clock:
+    """Tells when a search must end.
+
+    Attributes:
+        expired: Time was up when it was last looked at.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._started = time.monotonic()
+        self._deadline = self._started + seconds
+        self.expired = False
+
+    def elapsed(self) -> float:
+        """Give the seconds since the search began."""
+        return time.monotonic() - self._started
+
+    def left(self) -> float:
+        """Give the seconds until it must end."""
+        return 0.0 if self.expired else self._deadline - time.monotonic()
+
+    def late(self) -> bool:
+        """Look whether time is up."""
+        self.expired = time.monotonic() > self._deadline
+        return self.expired
+
+    def halve(self) -> None:
+        """Leave half of the time that is left unused: what follows is long, and seldom what the user looks for."""
+        now = time.monotonic()
+        self._deadline = min(self._deadline, now + max(0.0, self._deadline - now) / 2)
+
+    def stop(self) -> None:
+        """End the search."""
+        self._deadline, self.expired = 0.0, True
+
+
 class Walk:
     """Follows references until a deadline, and adds up storages of one backend and device.
 
@@ -87,7 +122,7 @@ class Walk:
         tracers: The loaded frameworks.
         barred: Ids of objects that are not entered.
         sorts: What is done with an object of which class.
-        expired: Time is up.
+        clock: When it must end.
         failed, no_room: A framework could not tell what some objects keep; and there was no room to follow some.
         everywhere: All living objects could be looked at.
     """
@@ -99,20 +134,10 @@ class Walk:
         self._backend = backend
         self._device = device
         self.barred = frozenset(id(thing) for thing in barred)
-        self._started = time.monotonic()
-        self._deadline = self._started + seconds
+        self.clock = Clock(seconds)
         self.sorts = Sorts(tracers)
-        self.expired = False
         self.failed = self.no_room = False
         self.everywhere = True
-
-    def elapsed(self) -> float:
-        """Give the seconds since the walk began."""
-        return time.monotonic() - self._started
-
-    def left(self) -> float:
-        """Give the seconds until it must end."""
-        return 0.0 if self.expired else self._deadline - time.monotonic()
 
     def may_hold(self, root: Root) -> bool:
         """Tell whether there is anything to search: numbers, texts, modules and the shell are left out."""
@@ -126,7 +151,7 @@ class Walk:
             seen: Ids of the objects that were met before, which are not entered again; what this root meets is added.
 
         Returns:
-            The root's storages with their bytes; not all of them where time was up (`expired`).
+            The root's storages with their bytes; not all of them where time was up (`clock.expired`).
         """
         trail = _Trail(set() if seen is None else seen)
         trail.seen |= self.barred
@@ -135,7 +160,7 @@ class Walk:
             self._walk(thing, trail)
             for key in list(trail.storages)[len(first) :]:  # what is new stands at the end
                 first[key] = index
-            if self.expired:
+            if self.clock.expired:
                 break
         labels = [label for label, _ in root.things]
         return HolderCount(self.row(root), trail.storages, trail.parts, trail.shapes, labels, first)
@@ -147,7 +172,7 @@ class Walk:
     def alive(self, kinds: Iterable[type]) -> list[Any]:
         """Give all objects of these classes, and of those derived from them, that the garbage collector knows."""
         try:
-            found = living(with_subclasses(kinds), seconds=(self._deadline - time.monotonic()) * _ALL_LIVING)
+            found = living(with_subclasses(kinds), seconds=self.clock.left() * _ALL_LIVING)
         except MemoryError:
             found = None
         self.everywhere &= found is not None
@@ -167,7 +192,7 @@ class Walk:
 
     def _step(self, chunk: list[object], trail: _Trail, following: list[object]) -> bool:
         """Count a few objects and gather what they lead to; False when time is up. Every object passes here."""
-        if self._late():
+        if self.clock.late():
             return False
         known = [thing for thing in chunk if self.sorts.of(thing)[1] == KNOWN]
         if known:
@@ -179,7 +204,7 @@ class Walk:
         seen, sorts, sort = trail.seen, self.sorts.by_class, self.sorts.of
         referred = referents(chunk)
         for at in range(0, len(referred), _CHUNK):  # one list may refer to millions
-            if self._late():
+            if self.clock.late():
                 return False
             for thing in referred[at : at + _CHUNK]:
                 entry = sorts.get(id(type(thing))) or sort(thing)
@@ -193,11 +218,11 @@ class Walk:
 
         A long graph is gathered at once: the other half is for the bytes of what was.
         """
-        half = time.monotonic() + self.left() / 2
+        half = self.clock.left() / 2
         for tracer in self.tracers:
             with self._guarded(tracer):
                 for number, (thing, part) in enumerate(tracer.beyond(things, trail.nodes)):
-                    if number % _CHUNK == _CHUNK - 1 and time.monotonic() > half:
+                    if number % _CHUNK == _CHUNK - 1 and self.clock.left() < half:
                         return False
                     known = id(thing) in trail.seen
                     if not (known and part == "graph"):  # what has a way of its own is not the graph's
@@ -210,20 +235,10 @@ class Walk:
     def _count_gathered(self, gathered: list[object], trail: _Trail) -> None:
         """Count what there is still time for, and end the search."""
         for at in range(0, len(gathered), _CHUNK):
-            if self._late():
+            if self.clock.late():
                 return
             self._count(gathered[at : at + _CHUNK], trail)
-        self._deadline = 0.0
-        self.expired = True
-
-    def halve_deadline(self) -> None:
-        """Leave half of the time that is left unused: what follows is long, and seldom what the user looks for."""
-        now = time.monotonic()
-        self._deadline = min(self._deadline, now + max(0.0, self._deadline - now) / 2)
-
-    def _late(self) -> bool:
-        self.expired = time.monotonic() > self._deadline
-        return self.expired
+        self.clock.stop()
 
     def _count(self, things: list[object], trail: _Trail) -> None:
         for tracer in self.tracers:

@@ -185,6 +185,8 @@ def _places(index: Any, table: Any, way: str) -> Any:
     if way == "by index":
         if not table.index.is_unique and index.nlevels == table.index.nlevels and index.isin(table.index).all():
             return None  # it may be the table's, whose rows lie otherwise
+        if index.is_monotonic_increasing:  # to sort it would take as much as a column
+            return _SAME
         numbers = sys.modules["pandas"].Series(sys.modules["numpy"].arange(len(index)), index=index)
         try:
             return numbers.sort_index(kind="stable").to_numpy()
@@ -193,6 +195,8 @@ def _places(index: Any, table: Any, way: str) -> Any:
     if way == "as the table":
         if not table.index.is_unique or index.nlevels != table.index.nlevels:
             return None
+        if index.equals(table.index):
+            return _SAME
         places = table.index.get_indexer(index)
         return None if (places < 0).any() else places.argsort(kind="stable")
     return _SAME

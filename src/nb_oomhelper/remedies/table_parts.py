@@ -8,8 +8,15 @@ from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
 from nb_oomhelper.failure.detection import detect
+from nb_oomhelper.remedies.joined_columns import JoinedColumns, put_columns
 from nb_oomhelper.remedies.joined_rows import Joined
-from nb_oomhelper.remedies.joined_tables import arranged, arrangement_of, is_otherwise_known, joined, total
+from nb_oomhelper.remedies.joined_tables import (
+    arranged,
+    arrangement_of,
+    is_otherwise_known,
+    joined,
+    total,
+)
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
 from nb_oomhelper.remedies.totals import Agg, Totals
 
@@ -139,16 +146,15 @@ class Rowwise:
             start, count, total: How many rows were done before, are done here, and there are in all; of parts that do
                 not come in the order of the rows nobody asks.
         """
-        if not self._in_order or type(part) is not sys.modules["numpy"].ndarray:
-            made.append(part)
-            return made
-        whole = made[0] if made else Joined(total)
-        whole.put(start, count, part)
-        return [whole]
+        if self._in_order and type(part) is sys.modules["numpy"].ndarray:
+            whole = made[0] if made else Joined(total)
+            whole.put(start, count, part)
+            return [whole]
+        return put_columns(made, part, count, total) if self._in_order else [*made, part]
 
     def end(self, made: list[Any]) -> Any:
         """Give what came out of all."""
-        return made[0].whole() if isinstance(made[0], Joined) else joined(made)
+        return made[0].whole() if isinstance(made[0], (Joined, JoinedColumns)) else joined(made)
 
 
 class Totaled:

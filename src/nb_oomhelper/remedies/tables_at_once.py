@@ -11,10 +11,12 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function
+from nb_oomhelper.source.frame_ends import OF_EXPRESSION
 from nb_oomhelper.source.frames_apart import frames_apart, with_totals_first
 from nb_oomhelper.source.rows_apart import RowsApart
 
 _FEW = 1000  # rows: fewer do not fill memory
+_STEPS = 3  # of an expression, that are there at once
 _TABLES = 4  # that are tried, the largest first
 
 
@@ -37,9 +39,18 @@ def find_tables_at_once(
     ways = [one for table in order[:_TABLES] if (one := _way(written, place, table, function)) is not None]
     best = max(ways, key=lambda one: (one.rank, len(one.gone)), default=None)  # of those alike the first
     if best is not None:
-        half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
-        table = best.tables[0]
-        yield Mistake(kind="rows_apart", subject=table, place=place, edits=best.edits, explains=half, in_cell=True)
+        saved, table = _saved(event, shortage, best), best.tables[0]
+        yield Mistake(kind="rows_apart", subject=table, place=place, edits=best.edits, explains=saved, in_cell=True)
+
+
+def _saved(event: OomEvent, shortage: Shortage, found: RowsApart) -> int | None:
+    """Bytes that parts do not take: half, for nobody has seen how much of it comes out; or all but the result."""
+    if shortage.needs is None or event.requested is None:
+        return None
+    if found.rank != OF_EXPRESSION:
+        return shortage.needs // 2
+    whole = shortage.needs <= _STEPS * event.requested  # and not a mask
+    return shortage.needs - event.requested - event.requested // 8 if whole else None
 
 
 def _way(written: Written, place: Place, table: str, function: Callable[[str], Function | None]) -> RowsApart | None:

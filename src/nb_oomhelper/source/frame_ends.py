@@ -13,7 +13,11 @@ from nb_oomhelper.source.row_company import BY_ROWS
 from nb_oomhelper.source.row_sources import UnfitError
 from nb_oomhelper.source.tree import last_name, names_bound, reads_by_name, walk
 
+OF_EXPRESSION = 0
+"""The rank of what comes to no less, but of which much more is made on the way."""
 _FAR = 20  # statements that are read after the one that failed
+_SEVERAL = 2
+_GROWING = frozenset({"merge", "join", "melt", "explode", "stack", "get_dummies"})  # what comes out may be the largest
 _SOME_OF_EACH = frozenset({"head", "tail", "nth", "filter"})  # of groups: rows, with their old names
 
 
@@ -28,14 +32,23 @@ class End:
     """
 
     node: ast.Assign | ast.Expr
-    value: ast.Call
+    value: ast.expr
     total: bool
+
+    @property
+    def call(self) -> ast.Call:
+        """That part, where it is a total or makes little of groups."""
+        return self.value  # type: ignore[return-value]
+
+    @property
+    def target(self) -> ast.expr | None:
+        """The name or the column that it binds."""
+        return self.node.targets[0] if isinstance(self.node, ast.Assign) else None
 
     @property
     def name(self) -> str:
         """The name that it binds, or ""."""
-        target = self.node.targets[0] if isinstance(self.node, ast.Assign) else None
-        return target.id if isinstance(target, ast.Name) else ""
+        return self.target.id if isinstance(self.target, ast.Name) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +89,7 @@ def find_end(reader: Reader, body: list[ast.stmt], running: int, later: Sequence
     Returns:
         None where not even the first ones can be read.
     """
-    found = None if running else _one_call(reader, body[0])
+    found = None if running else _one_call(reader, body[0]) or _one_expression(reader, body[0])
     try:
         for at, node in enumerate(body[: running + _FAR]):
             one = _ended_by_values(reader, body[:at], body[at:], later[at:])
@@ -84,6 +97,8 @@ def find_end(reader: Reader, body: list[ast.stmt], running: int, later: Sequence
                 found = _better(found, one)
             if found is not None and found.rank == _KEYED:
                 return found
+            if at >= max(1, running):
+                found = _better(found, _ended_by_column(reader, body[:at], node, later[at + 1]))
             reader.read_statement(node)
             if running and at == 0 and _kinds(reader, names_bound([node])) == {"outside"}:  # it can stay where it is
                 return None
@@ -94,7 +109,7 @@ def find_end(reader: Reader, body: list[ast.stmt], running: int, later: Sequence
     return found
 
 
-_ROWS_OF_CALL, _SOME_GONE, _FEWER, _VALUE, _KEYED = range(5)  # the ranks
+_ROWS_OF_CALL, _SOME_GONE, _FEWER, _VALUE, _KEYED = range(1, 6)  # the other ranks
 
 
 def _better(one: Found | None, other: Found | None) -> Found | None:
@@ -115,6 +130,29 @@ def _one_call(reader: Reader, node: ast.stmt) -> Found | None:
     return Found(by=reader.by, some=[], ends=[End(node=node, value=value, total=False)], rank=_ROWS_OF_CALL)
 
 
+def _one_expression(reader: Reader, node: ast.stmt) -> Found | None:
+    """A statement of several steps, each of which makes rows: `(x - x_min) / (x_max - x_min)`."""
+    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+    column = isinstance(target, ast.Subscript) and _is_column(reader, target)
+    if not isinstance(node, ast.Assign) or not (isinstance(target, ast.Name) or column):
+        return None
+    steps = [one for one in ast.walk(node.value) if isinstance(one, (ast.BinOp, ast.Compare, ast.Call))]
+    rows = [one for one in steps if kind_of(reader, one) in ROWS]
+    if any(isinstance(one, ast.Call) and last_name(one.func) in _GROWING for one in rows):
+        return None
+    kind = kind_of(reader, node.value)
+    if len(rows) < _SEVERAL or kind not in ROWS or (column and kind == "fewer") or _is_moved(reader):
+        return None
+    names = (target.id,) if isinstance(target, ast.Name) else ()
+    return Found(by=reader.by, some=[node], names=names, rank=OF_EXPRESSION)
+
+
+def _is_column(reader: Reader, target: ast.Subscript) -> bool:
+    """Whether columns of the table are set, and not some of its rows."""
+    named = isinstance(target.slice, (ast.Constant, ast.Name)) and kind_of(reader, target.slice) == "outside"
+    return named and isinstance(target.value, ast.Name) and target.value.id in reader.given
+
+
 def _ended_by_values(
     reader: Reader, some: list[ast.stmt], after: list[ast.stmt], later: Sequence[Collection[str]]
 ) -> Found | None:
@@ -130,7 +168,7 @@ def _ended_by_values(
             return None
         gone = made - names
         if gone.isdisjoint(later[at + 1]):
-            keyed = end.total or last_name(end.value.func) not in _SOME_OF_EACH
+            keyed = end.total or last_name(end.call.func) not in _SOME_OF_EACH
             rank = _KEYED if keyed else _VALUE
             return Found(by=reader.by, some=[*some], ends=ends, gone=frozenset(gone), rank=rank)
     return None
@@ -144,8 +182,8 @@ def _go_together(one: End, other: End) -> bool:
 
 
 def _wanted(end: End) -> str:
-    spec = agg_of(end.value)
-    return "" if isinstance(spec, dict) else ast.unparse(spec) if spec else last_name(end.value.func) or ""
+    spec = agg_of(end.call)
+    return "" if isinstance(spec, dict) else ast.unparse(spec) if spec else last_name(end.call.func) or ""
 
 
 def _end_in(reader: Reader, node: ast.stmt, made: Collection[str]) -> End | None:
@@ -167,6 +205,18 @@ def _end_in(reader: Reader, node: ast.stmt, made: Collection[str]) -> End | None
             alone = _kinds(reader, outside) <= {"outside"} and not outside & {*made}
             return End(node=node, value=one, total=kind == "total") if alone else None  # type: ignore[arg-type]
     return None
+
+
+def _ended_by_column(reader: Reader, some: list[ast.stmt], node: ast.stmt, later: Collection[str]) -> Found | None:
+    """Statements of which only a column of the table itself comes out: `trips["km"] = r * np.arcsin(np.sqrt(a))`."""
+    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+    made = names_bound(some)
+    if not isinstance(node, ast.Assign) or not isinstance(target, ast.Subscript) or not _is_column(reader, target):
+        return None
+    if made & {*later} or kind_of(reader, node.value) != "rows" or _is_moved(reader):
+        return None
+    end = End(node=node, value=node.value, total=False)
+    return Found(by=reader.by, some=[*some], ends=[end], gone=frozenset(made), rank=_FEWER)
 
 
 def _ended(reader: Reader, some: list[ast.stmt], later: Collection[str]) -> Found | None:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator
 
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.frame_ends import End, Found, find_end, names_read
+from nb_oomhelper.source.frame_ends import OF_EXPRESSION, End, Found, find_end, names_read
 from nb_oomhelper.source.frame_kinds import Reader
 from nb_oomhelper.source.frame_methods import agg_of, keyword, texts_of
 from nb_oomhelper.source.frame_words import is_mask
@@ -82,7 +82,7 @@ def with_totals_first(
     block, at, _ = found
     starts = _starts(block, at, table)
     statements = block[starts[0] : at + 1] if starts else []
-    if not statements or not is_quiet(statements, {table}):
+    if not statements or not is_quiet([*statements[:-1], _value_of(statements[-1])], {table}):
         return None
     made = totals_first(text, statements, table, taken)
     changed = None if made is None else read_text(made[0])
@@ -99,7 +99,8 @@ def _read_later(block: list[ast.stmt]) -> list[frozenset[str]]:
 
 def _can_be_moved(found: Found, table: str, function: Callable[[str], Function | None]) -> bool:
     """Whether statements and what they call change nothing else, and read of what they bind nothing older."""
-    some: list[ast.stmt] = [*found.some, *(ast.Expr(one.value) for one in found.ends)]
+    moved = [_value_of(one) for one in found.some] if found.rank == OF_EXPRESSION else found.some
+    some: list[ast.stmt] = [*moved, *(ast.Expr(one.value) for one in found.ends)]
     odd = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
     bodies = [(some, {table}), *((one.body, set[str]()) for one in _called(some, function))]
     if any(isinstance(one, odd) for one in walk(some)) or not all(is_quiet(*one) for one in bodies):
@@ -114,6 +115,11 @@ def _can_be_moved(found: Found, table: str, function: Callable[[str], Function |
             return False
         there |= _names_set([node])
     return True
+
+
+def _value_of(node: ast.stmt) -> ast.stmt:
+    """What is moved of a statement whose target stays where it is: `sales["z"] = …`."""
+    return ast.Expr(node.value) if isinstance(node, ast.Assign) else node
 
 
 def _targets(node: ast.stmt) -> list[ast.expr]:
@@ -241,7 +247,7 @@ def _with(text: SourceText, end: End, code: str) -> str:
     start, stop = text.span(end.node.value)
     one, two = text.span(end.value)
     whole = in_brackets(text.text[start:one] + code + text.text[two:stop])
-    return f"{end.name} = {whole}" if end.name else whole
+    return f"{_code(text, end.target)} = {whole}" if end.target else whole
 
 
 def given_of(end: End) -> ast.expr:
@@ -263,11 +269,11 @@ def agg_written(text: SourceText, end: End) -> str:
     """
     if not end.total:
         return ""
-    spec = agg_of(end.value)
+    spec = agg_of(end.call)
     if isinstance(spec, dict):
         written = ", ".join(f'"{name}": {_code(text, one)}' for name, one in spec.items())
         return f", agg={{{written}}}"
-    return f', agg="{last_name(end.value.func)}"' if spec is None else f", agg={_code(text, spec)}"
+    return f', agg="{last_name(end.call.func)}"' if spec is None else f", agg={_code(text, spec)}"
 
 
 def _code(text: SourceText, node: ast.expr) -> str:

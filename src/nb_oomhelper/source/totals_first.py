@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from nb_oomhelper.source.frame_methods import is_text
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import arguments, free_name, is_name, last_name, names_in, walk
+from nb_oomhelper.source.tree import arguments, free_name, is_name, last_name, names_bound, names_in, walk
 
 _TOTALS = frozenset({"mean", "std", "var", "min", "max", "median", "sum", "quantile"})
 _OPTIONS = frozenset({"ddof", "numeric_only", "skipna"})
@@ -29,11 +29,15 @@ def totals_first(
     """
     names, edits = dict[str, str](), list[Edit]()
     taken = {*taken, *names_in(text.tree)}
+    bound = names_bound(statements)
     for call in sorted(_totals(statements, table), key=text.span):
+        if names_in(call) & (bound - {table}):
+            return None
         span = text.span(call)
         code = text.text[slice(*span)]
         if code not in names:
-            column = call.func.value.slice.value if isinstance(call.func.value, ast.Subscript) else ""  # type: ignore[attr-defined]
+            owner = call.func.value  # type: ignore[attr-defined]
+            column = ast.unparse(owner.slice).strip("'\"") if isinstance(owner, ast.Subscript) else ""
             name = "_".join(filter(str.isidentifier, (table, column, last_name(call.func) or "")))
             names[code] = free_name(name, taken)
         edits.append((*span, names[code]))
@@ -69,7 +73,7 @@ def _totals(statements: list[ast.stmt], table: str) -> list[ast.Call]:
 
 def _is_total(call: ast.Call, table: str) -> bool:
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    column = isinstance(owner, ast.Subscript) and is_text(owner.slice)
+    column = isinstance(owner, ast.Subscript) and (is_text(owner.slice) or isinstance(owner.slice, ast.Name))
     of_table = owner is not None and is_name(owner.value if column else owner, table)  # type: ignore[attr-defined]
     known = last_name(call.func) in _TOTALS and {one.arg for one in call.keywords} <= _OPTIONS
     known = known and len(call.args) <= (last_name(call.func) == "quantile")
