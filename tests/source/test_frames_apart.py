@@ -386,6 +386,9 @@ def test_totals_of_chosen_columns_are_had_before() -> None:
     found = with_totals_first(text, text.tree.body, 1, "df", ())
     assert found is not None
     assert found[0].text == "df_num_mean = df[num].mean()\nz = (df[num] - df_num_mean) / 2"
+    found = with_totals_first(text, text.tree.body, 1, "df", (), ["num"])
+    assert found is not None
+    assert found[0].text.startswith("df_num_mean = df[num].apply(lambda column: column.mean())\n")
     text = read_text("num = names(df)\nz = (df[num] - df[num].mean()) / 2")
     assert text is not None
     assert with_totals_first(text, text.tree.body, 2, "df", ()) is None  # which columns is told after that

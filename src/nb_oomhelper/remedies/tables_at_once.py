@@ -63,7 +63,8 @@ def _way(written: Written, place: Place, table: str, function: Callable[[str], F
     columns = frames[table].columns
     found = frames_apart(place.text, place.body, place.line or 0, table, columns, alike - {table}, function)
     if found is None:
-        first = with_totals_first(place.text, place.body, place.line or 0, table, written.names)
+        lists = [name for name, one in written.kept.items() if one.items is not None and name.isidentifier()]
+        first = with_totals_first(place.text, place.body, place.line or 0, table, written.names, lists)
         if first is None:
             return None
         text, line = first

@@ -65,13 +65,14 @@ def frames_apart(
 
 
 def with_totals_first(
-    text: SourceText, body: list[ast.stmt], line: int, table: str, taken: Collection[str]
+    text: SourceText, body: list[ast.stmt], line: int, table: str, taken: Collection[str], lists: Collection[str] = ()
 ) -> tuple[SourceText, int] | None:
     """Write what is computed of all rows, and with each of them, before that: `df_mean = df.mean()`.
 
     Args:
         text, body, line, table: As of `frames_apart`, of a cell.
         taken: Names that stand for something else.
+        lists: Those that stand for lists.
 
     Returns:
         The source anew, and which line was running; None where there is nothing of the kind.
@@ -84,7 +85,7 @@ def with_totals_first(
     statements = block[starts[0] : at + 1] if starts else []
     if not statements or not is_quiet([*statements[:-1], _value_of(statements[-1])], {table}):
         return None
-    made = totals_first(text, statements, table, taken)
+    made = totals_first(text, statements, table, taken, lists)
     changed = None if made is None else read_text(made[0])
     return None if changed is None or made is None else (changed, line + made[1])
 

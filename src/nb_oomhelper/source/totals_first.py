@@ -14,7 +14,7 @@ _OPTIONS = frozenset({"ddof", "numeric_only", "skipna"})
 
 
 def totals_first(
-    text: SourceText, statements: list[ast.stmt], table: str, taken: Collection[str]
+    text: SourceText, statements: list[ast.stmt], table: str, taken: Collection[str], lists: Collection[str] = ()
 ) -> tuple[str, int] | None:
     """Write totals of a table as statements before those that use them: `df_mean = df.mean()`.
 
@@ -23,6 +23,7 @@ def totals_first(
         statements: Statements one after another, which do not change the table.
         table: Its name.
         taken: Names that stand for something else, beside those in the source.
+        lists: Those that stand for lists, of columns then.
 
     Returns:
         The source anew, and how many lines were put before the first of the statements; None where there is no total.
@@ -46,14 +47,16 @@ def totals_first(
     indent = text.text[first:start]
     if not edits or indent.strip() or any("\n" in code for code in names):
         return None
-    lines = "".join(f"{indent}{name} = {_by_column(code, table)}\n" for code, name in names.items())
+    tables = [table, *(f"{table}[{one}]" for one in lists)]
+    lines = "".join(f"{indent}{name} = {_by_column(code, tables)}\n" for code, name in names.items())
     return text.edited([*edits, (first, first, lines)]), len(names)
 
 
-def _by_column(code: str, table: str) -> str:
-    """A total of a table's columns one by one: of all of them at once pandas makes copies."""
+def _by_column(code: str, tables: list[str]) -> str:
+    """A total of columns one by one: of all of them at once pandas makes copies."""
+    table = next((one for one in tables if code.startswith(f"{one}.")), None)
     method = code.removeprefix(f"{table}.")
-    if method == code or "numeric_only" in code or method.startswith("quantile"):  # which goes by another name then
+    if table is None or "numeric_only" in code or method.startswith("quantile"):  # which goes by another name then
         return code
     return f"{table}.apply(lambda column: column.{method})"
 
