@@ -134,6 +134,8 @@ class TestGrowInPlace:
         ("for x in y:\n    a = f(x)\n    b = g(a)", 2, True),
         ("for x in y:\n    a = f(x)\n    b = g(a)", 3, False),
         ("a = f(x)\nb = g(a)", 1, False),
+        ("a = f(x)\nb = np.concatenate([x, a])", 1, True),
+        ("b = np.concatenate([x, a])\nc = f(b)", 1, False),
         ("for x in y:\n    a = f(x)\n    print(a)", 2, False),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from nb_oomhelper.source.collecting import is_keeper
+from nb_oomhelper.source.meeting import JOINS
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
 
@@ -77,7 +78,7 @@ def is_on_the_way(body: list[ast.stmt], name: str) -> bool:
 
 
 def more_to_come(body: list[ast.stmt], line: int) -> bool:
-    """Tell whether a step of a loop computes more after a line, which needs memory that nobody knows.
+    """Tell whether after a line a step of a loop computes more, or arrays are joined: nobody knows what that needs.
 
     Args:
         body: The statements of a cell, or of a function.
@@ -85,7 +86,8 @@ def more_to_come(body: list[ast.stmt], line: int) -> bool:
     """
     loops = [one for one in walk(body) if isinstance(one, (ast.For, ast.While)) and _covers(one.body, line)]
     after = [one for loop in loops for one in walk(loop.body) if isinstance(one, ast.Assign) and one.lineno > line]
-    return bool(after)
+    calls = [one for one in walk(body) if isinstance(one, ast.Call) and one.lineno > line]
+    return bool(after) or any(last_name(one.func) in JOINS for one in calls)
 
 
 def let_go(text: SourceText, names: Collection[str], node: ast.stmt) -> list[Edit]:
