@@ -52,7 +52,9 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
             continue
         if not _leads_on(written, place) and (not found.gone or _comes_out(place, found.kept)):
             continue
-        half = None if shortage.needs is None else shortage.needs // 2  # how much of it comes out, nobody has seen
+        needs = shortage.needs
+        # how much of it comes out, nobody has seen
+        half = None if needs is None else max(0, needs - _collected(written, event, place)) // 2
         yield Mistake(
             kind="rows_apart",
             subject=", ".join(found.tables),
@@ -63,6 +65,13 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
             partly=joined_after(place.body, place.line or 0, found.kept),
         )
         return
+
+
+def _collected(written: Written, event: OomEvent, place: Place) -> int:
+    """Bytes of what the cell itself has collected by then, while it called a function time and again."""
+    made = written.made_names() if place.definition is not None else ()
+    kept = [written.kept[name] for name in made if name in written.kept]
+    return sum((one.size or {}).get(event.backend, 0) for one in kept if one.call)
 
 
 def _leads_on(written: Written, place: Place) -> bool:
