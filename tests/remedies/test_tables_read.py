@@ -154,3 +154,15 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path: Path, path: Path) -> None
     assert head is not None
     assert head.columns == tuple("abcde")
     assert 3000 < head.rows < 5000
+
+
+@pytest.mark.parametrize("brackets", ["[]", "()"])
+def test_columns_of_each_of_several_files(path: Path, brackets: str) -> None:
+    read = "pd.read_csv(f) for f in files"
+    cell = (
+        f'df = pd.concat({brackets[0]}{read}{brackets[1]})\ndf["x"] = df["b"] * 2\nprint(df.groupby("e")["x"].mean())'
+    )
+    assert _found(cell, path, SHORTAGE) == {"read_columns": (cell.replace("(f)", '(f, usecols=["b", "e"])'), None)}
+    assert _found(cell.replace("print(", "print(df.shape, "), path, SHORTAGE) == {}
+    assert _found(cell.replace(")\ndf", ", keys=names)\ndf", 1), path, SHORTAGE) == {}
+    assert _found(cell.replace("files", "files for k in (1, 2)"), path, SHORTAGE) == {}

@@ -163,3 +163,16 @@ def test_each_takes_a_sparse_matrix(name: str) -> None:
         results.append(found.toarray() if sp.issparse(found) else found)
     if name not in sparse_takers.NEARLY:
         assert results[1] == pytest.approx(results[0], rel=1e-6, abs=1e-6)
+
+
+def test_rows_that_an_array_of_an_earlier_cell_says() -> None:
+    cell = f"{DENSE}print(LogisticRegression().fit(X[train], y[train]).score(X[test], y[test]))"
+    text = read_text(cell)
+    assert text is not None
+    body = text.tree.body
+    assert keep_sparse(text, body, body[:1], Learn()) is None
+    assert keep_sparse(text, body, body[:1], Learn(places=frozenset({"train"}))) is None
+    assert keep_sparse(text, body, body[:1], Learn(places=frozenset({"train", "test"}))) is not None
+    bound = read_text(f"train = split(y)\n{cell}")
+    assert bound is not None
+    assert keep_sparse(bound, bound.tree.body, bound.tree.body[1:2], Learn(places=frozenset({"train", "test"}))) is None

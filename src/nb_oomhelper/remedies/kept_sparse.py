@@ -36,6 +36,7 @@ def find_kept_sparse(
         known=learned.estimators if place.definition is None else {},
         foreign=learned.foreign | {one.owner or one.name for one in written.definitions},
         modern=learned.version >= _PCA_TAKES_SPARSE,
+        places=frozenset(filter(str.isidentifier, _places(written))) if place.definition is None else frozenset(),
     )
     found = keep_sparse(place.text, place.body, running, learn)
     if found is None or _are_read_elsewhere(written, place, found):
@@ -53,6 +54,13 @@ def find_kept_sparse(
         in_cell=True,
         partly=found.chunked or (found.unsure and columns < _MANY_COLUMNS),
     )
+
+
+def _places(written: Written) -> Iterator[str]:
+    """Paths of arrays that can say which rows are meant."""
+    for path, one in written.kept.items():
+        if one.shape is not None and len(one.shape) == 1 and one.dtype.startswith(("int", "bool")):
+            yield path
 
 
 def _are_read_elsewhere(written: Written, place: Place, found: KeptSparse) -> bool:

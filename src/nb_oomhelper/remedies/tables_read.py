@@ -51,13 +51,13 @@ def find_tables_read(written: Written, event: OomEvent, shortage: Shortage, plac
     begun = [one.name for one in found if one.node.lineno <= (place.line or 0)]
     reads = [(one, _head_of(written, one)) for one in found] if begun else []
     yield from _with_some_columns(written, shortage, place, reads, begun)
-    if len(begun) == 1:
+    if len(begun) == 1 and not reads[0][0].each:
         yield from _in_parts(written, shortage, place, *reads[0])
 
 
 def _head_of(written: Written, read: TableRead) -> TableFile | None:
     """The beginning of the file that a table is read from; None where it cannot be read."""
-    layout, path = layout_of(read), path_of(read.source, written.paths)
+    layout, path = layout_of(read), None if read.each else path_of(read.source, written.paths)
     return None if layout is None or path is None else read_head(path, layout)
 
 
@@ -93,7 +93,7 @@ def _some_columns(
         return None
     if head is None and keyword(read.call, "names") is not None:  # there may be more columns than names
         return None
-    if not is_read_again(read.source, written.paths) or names_bound(read.after) & names_in(read.call):
+    if not (read.each or is_read_again(read.source, written.paths)) or names_bound(read.after) & names_in(read.call):
         return None
     known = () if head is None else head.columns
     told, frame = columns_told(read, known), getattr(sys.modules.get("pandas"), "DataFrame", None)

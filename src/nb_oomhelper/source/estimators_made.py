@@ -17,11 +17,13 @@ class Learn:
         known: Estimators of earlier cells by name, as one would write them.
         foreign: Names that stand for functions and classes which are not scikit-learn's.
         modern: Whether its PCA takes a sparse matrix.
+        places: Names of arrays of whole numbers or flags, which can say which rows are meant.
     """
 
     known: Mapping[str, ast.expr] = field(default_factory=dict)
     foreign: frozenset[str] = frozenset()
     modern: bool = False
+    places: frozenset[str] = frozenset()
 
 
 class Made:

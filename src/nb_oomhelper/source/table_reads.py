@@ -33,12 +33,14 @@ class TableRead:
         at: Which of them it is.
         name: What the table is called.
         call: The call.
+        each: It reads one file after another, which are put together: `pd.concat([pd.read_csv(f) for f in files])`.
     """
 
     block: list[ast.stmt]
     at: int
     name: str
     call: ast.Call
+    each: bool = False
 
     @property
     def function(self) -> str:
@@ -73,20 +75,31 @@ def find_reads(body: list[ast.stmt]) -> list[TableRead]:
     Args:
         body: The statements of the cell.
     """
-    found = [(at, node) for at, node in enumerate(body) if _is_read(node)]
-    return [
-        TableRead(block=body, at=at, name=node.targets[0].id, call=node.value)  # type: ignore[attr-defined]
-        for at, node in found
-    ]
+    found = list[TableRead]()
+    for at, node in enumerate(body):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            inner, name = _read_each(node.value), node.targets[0].id
+            call = node.value if inner is None else inner
+            if isinstance(call, ast.Call) and len(call.args) <= 1 and _of_pandas(call) in _COLUMNS:
+                found.append(TableRead(block=body, at=at, name=name, call=call, each=inner is not None))
+    return found
 
 
-def _is_read(node: ast.stmt) -> bool:
-    if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
-        return False
-    call = node.value
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or len(call.args) > 1:
-        return False
-    return last_name(call.func.value) in ("pd", "pandas") and call.func.attr in _COLUMNS
+def _of_pandas(call: ast.Call) -> str:
+    """The name of a function of pandas' that is called, or ""."""
+    function = call.func
+    known = isinstance(function, ast.Attribute) and last_name(function.value) in ("pd", "pandas")
+    return function.attr if known else ""  # type: ignore[attr-defined]
+
+
+def _read_each(node: ast.expr) -> ast.expr | None:
+    """What is read of each file where tables of several are put together; None where they are not."""
+    if not isinstance(node, ast.Call) or _of_pandas(node) != "concat" or len(node.args) != 1:
+        return None
+    parts, options = node.args[0], {one.arg for one in node.keywords}
+    if not isinstance(parts, (ast.ListComp, ast.GeneratorExp)) or len(parts.generators) != 1:
+        return None
+    return parts.elt if options <= {"ignore_index", "copy", "sort"} else None
 
 
 def option_for_columns(read: TableRead) -> str:
