@@ -215,3 +215,19 @@ def test_a_list_that_is_made_in_one_go_and_joined_later(rest: str, found: bool) 
     assert [one.source.splitlines()[0] for one in edits if one] == (
         ["outs = [net(x).cpu() for _ in range(9)]"] if found else []
     )
+
+
+@pytest.mark.parametrize(
+    ("use", "harmless"),
+    [
+        ("for s, run in kept.items():\n    print(run['loss'][-1])", True),
+        ("print(kept[s]['loss'][-1])", True),
+        ("kept.sort(key=lambda run: run['loss'])", True),
+        ("print(kept[s]['out'] - y)", False),
+    ],
+)
+def test_a_part_of_what_is_kept_that_lies_in_host_memory_anyway(use: str, harmless: bool) -> None:
+    text = read_text(f"kept = {{}}\nfor s in xs:\n    kept[s] = {{'out': net(x), 'loss': 1}}\n{use}")
+    assert text is not None
+    element = Element("parts", {"out": TENSOR, "loss": Element("other")})
+    assert is_only_collected(text.tree.body, {"kept": element}) is harmless
