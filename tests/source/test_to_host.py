@@ -7,8 +7,9 @@ import ast
 import pytest
 
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.given_on import is_given_on
 from nb_oomhelper.source.text_edits import read_text, write_edits
-from nb_oomhelper.source.to_host import find_gathered, find_to_host, gathers_on_device, is_given_on, is_only_collected
+from nb_oomhelper.source.to_host import find_gathered, find_to_host, gathers_on_device, is_only_collected
 
 TENSOR = Element("other", on_device=True)
 GRAPH, NUMBER = Element("graph", on_device=True), Element("number", on_device=True)
@@ -117,6 +118,23 @@ def test_what_may_go_backward(use: str, given_on: bool) -> None:
     text = read_text(f"def f():\n    kept = []\n    for x in xs:\n        kept.append(net(x))\n    {use}\n")
     assert text is not None
     assert is_given_on(text.tree.body, "kept") is given_on
+
+
+@pytest.mark.parametrize(
+    ("use", "given_on"),
+    [
+        ("results[eps] = {'out': torch.cat(kept), 'n': len(kept)}", False),
+        ("out = torch.cat(kept)\nprint(out.shape)", False),
+        ("out = torch.cat(kept)\nfit(out)", True),
+        ("fit(torch.cat(kept))", True),
+        ("out = torch.cat(kept)\nout.mean().backward()", True),
+    ],
+)
+def test_what_a_cell_joins_and_puts_by(use: str, given_on: bool) -> None:
+    text = read_text(f"kept = []\nfor x in xs:\n    kept.append(net(attack(x)))\n{use}\n")
+    assert text is not None
+    assert is_given_on(text.tree.body, "kept", at_top=True) is given_on
+    assert is_given_on(text.tree.body, "kept")
 
 
 @pytest.mark.parametrize(

@@ -200,32 +200,6 @@ def _names_of_members(body: list[ast.stmt], keeper: str) -> Iterator[str]:
                 yield last.id
 
 
-def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
-    """Tell whether code joins or adds up what it collects, or gives it back: where one trains, it may go backward.
-
-    Where each step of the loop that collects goes backward by itself, nothing of the step can be gone through again.
-
-    Args:
-        body: The code.
-        keeper: A path of what collects.
-    """
-    parents = parents_of(walk(body))
-    loops = [loop_around(one, parents) for one in find_kept(body, keeper)]
-    known = [one for one in loops if one is not None]
-    if known and all(_goes_backward(one) for one in known):
-        return False
-    reads = [one for one in walk(body) if isinstance(one, ast.Return) or _joins(one)]
-    return any(is_keeper(part, keeper) for one in reads for part in ast.walk(one))
-
-
-def _goes_backward(loop: ast.AST) -> bool:
-    return any(isinstance(one, ast.Call) and last_name(one.func) == "backward" for one in ast.walk(loop))
-
-
-def _joins(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and last_name(node.func) in (JOINS | {"sum", "mean"})
-
-
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
     """Whether code runs again and again: a loop stands around it, or a function of its own, such as a hook."""
     return any(isinstance(one, (*REPEATS, ast.FunctionDef)) for one in (node, *nodes_above(node, parents)))
