@@ -7,8 +7,9 @@ import ast
 import pytest
 
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.given_on import is_given_on
 from nb_oomhelper.source.text_edits import read_text, write_edits
-from nb_oomhelper.source.to_host import find_gathered, find_to_host, gathers_on_device, is_given_on, is_only_collected
+from nb_oomhelper.source.to_host import find_gathered, find_to_host, gathers_on_device, is_only_collected
 
 TENSOR = Element("other", on_device=True)
 GRAPH, NUMBER = Element("graph", on_device=True), Element("number", on_device=True)
@@ -120,6 +121,23 @@ def test_what_may_go_backward(use: str, given_on: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("use", "given_on"),
+    [
+        ("results[eps] = {'out': torch.cat(kept), 'n': len(kept)}", False),
+        ("out = torch.cat(kept)\nprint(out.shape)", False),
+        ("out = torch.cat(kept)\nfit(out)", True),
+        ("fit(torch.cat(kept))", True),
+        ("out = torch.cat(kept)\nout.mean().backward()", True),
+    ],
+)
+def test_what_a_cell_joins_and_puts_by(use: str, given_on: bool) -> None:
+    text = read_text(f"kept = []\nfor x in xs:\n    kept.append(net(attack(x)))\n{use}\n")
+    assert text is not None
+    assert is_given_on(text.tree.body, "kept", at_top=True) is given_on
+    assert is_given_on(text.tree.body, "kept")
+
+
+@pytest.mark.parametrize(
     ("code", "moved"),
     [
         ("for x in xs:\n    out = net(x)\n    out /= 2\n    kept.append(out)", True),
@@ -215,3 +233,19 @@ def test_a_list_that_is_made_in_one_go_and_joined_later(rest: str, found: bool) 
     assert [one.source.splitlines()[0] for one in edits if one] == (
         ["outs = [net(x).cpu() for _ in range(9)]"] if found else []
     )
+
+
+@pytest.mark.parametrize(
+    ("use", "harmless"),
+    [
+        ("for s, run in kept.items():\n    print(run['loss'][-1])", True),
+        ("print(kept[s]['loss'][-1])", True),
+        ("kept.sort(key=lambda run: run['loss'])", True),
+        ("print(kept[s]['out'] - y)", False),
+    ],
+)
+def test_a_part_of_what_is_kept_that_lies_in_host_memory_anyway(use: str, harmless: bool) -> None:
+    text = read_text(f"kept = {{}}\nfor s in xs:\n    kept[s] = {{'out': net(x), 'loss': 1}}\n{use}")
+    assert text is not None
+    element = Element("parts", {"out": TENSOR, "loss": Element("other")})
+    assert is_only_collected(text.tree.body, {"kept": element}) is harmless

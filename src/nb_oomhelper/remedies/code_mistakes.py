@@ -48,9 +48,9 @@ from nb_oomhelper.source import cures, narrowing, rewriting
 from nb_oomhelper.source.collecting import find_appends
 from nb_oomhelper.source.cures import CureKind
 from nb_oomhelper.source.evaluations import without_graph
+from nb_oomhelper.source.given_on import is_given_on
 from nb_oomhelper.source.lighter import find_errors
 from nb_oomhelper.source.sums import find_additions
-from nb_oomhelper.source.to_host import is_given_on
 
 _BY_THEMSELVES = frozenset({".generate", ".predict", ".evaluate", ".encode", ".transcribe", "pipeline"})
 _GOOD_PART = 0.5  # of what is missing, to be worth a change
@@ -115,7 +115,8 @@ def _kept_graphs(
         for place in within if size >= WORTH_MENDING else ():
             if (place.source, path) in mended or (place.definition is not None and place.definition.name == "forward"):
                 continue  # training goes through it, too
-            if event.phase == "train" and kept.call and is_given_on(place.body, path):
+            top = place.definition is None
+            if event.phase == "train" and kept.call and is_given_on(place.body, path, at_top=top):
                 continue
             kind: CureKind = "append_item" if kept.element.kind == "number" else "append_detach"
             others = [one.body for one in places if one is not place and not (local and path.isidentifier())]

@@ -16,7 +16,7 @@ from nb_oomhelper.holders.roots import named
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.remedies.arrays import form_of, is_array, is_tensor
 from nb_oomhelper.remedies.cell_needs import is_main
-from nb_oomhelper.remedies.model_weights import goes_row_by_row, is_model, is_model_on_device, measure_model
+from nb_oomhelper.remedies.model_weights import describe_model, goes_row_by_row, is_model, measure_weights
 from nb_oomhelper.remedies.windows import is_even, size_joined
 from nb_oomhelper.source.element import Element, ElementKind, merged
 
@@ -265,7 +265,7 @@ def describe(thing: object, depth: int = 3) -> Element:
     if fields:  # by their places and by their names: both ways are written in a call
         parts = [(name, describe(one, depth - 1)) for name, one in fields]
         return Element("parts", {**dict(enumerate(one for _, one in parts)), **dict(parts)}, maker=class_name(kind))
-    return Element("model", on_device=is_model_on_device(thing)) if is_model(thing) else Element("other")
+    return describe_model(thing)
 
 
 def _fields(thing: Any) -> Iterator[tuple[str, object]]:
@@ -302,8 +302,8 @@ def _measure(thing: object, sizes: dict[str, int], met: set[int], depth: int) ->
             parts = [part for _, part in _items(thing)[:_PARTS]]
         elif depth and any(kind is one for one in _LISTS):
             parts = _members(thing)[:_PARTS]
-        elif is_model(thing):
-            measure_model(thing, sizes, met)
+        else:
+            measure_weights(thing, sizes, met)
         for part in parts:
             _measure(part, sizes, met, depth - 1)
         return

@@ -17,8 +17,10 @@ from nb_oomhelper.source.by_hooks import is_in_function, move_each_step
 from nb_oomhelper.source.collecting import binds, find_kept, grows_as_tuple, root_of
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.flows import calls_any
+from nb_oomhelper.source.given_on import is_given_on
+from nb_oomhelper.source.kept_models import optimizers_to_host
 from nb_oomhelper.source.remembered import only_looked_at, remember_on_host
-from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_given_on, is_only_collected
+from nb_oomhelper.source.to_host import find_gathered, find_to_host, is_only_collected
 from nb_oomhelper.source.tree import is_at
 
 _LARGE_PART = 0.25  # of what is kept with its graph: then it fills the GPU without the graph, too
@@ -58,7 +60,8 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
     for place in places if event.backend != "host" else ():
         keepers = sorted(_keepers(written, event, held, places, place), key=lambda one: -one.size)
         if event.phase == "train":  # what goes backward keeps its graph
-            keepers = [one for one in keepers if not is_given_on(place.body, one.path) or not one.has_graph]
+            top = place.definition is None
+            keepers = [one for one in keepers if not one.has_graph or not is_given_on(place.body, one.path, at_top=top)]
         elements = {one.path: one.element for one in keepers}
         # what is joined and then compared must lie in one place, so that all or none of it is moved
         if not any(one.is_large for one in keepers) or not all(is_only_collected(one.body, elements) for one in places):
@@ -66,9 +69,12 @@ def find_kept_on_device(written: Written, event: OomEvent, held: Holdings, place
         if not may_lie_on_host(written, places, place, [one.path for one in keepers]):
             continue
         graph = keepers[0].graph  # that of the others is the same
+        optimizers = optimizers_to_host(place.text, place.body, elements)
         for one in keepers:
             in_loop = place.definition is None or (one.local and "." not in one.path)
             edits = find_to_host(place.text, place.body, {one.path: one.element}, in_loop=in_loop)
+            if one.element.has("model"):
+                edits, optimizers = [*edits, *optimizers], []
             if edits and not (one.element.has("model") and calls_any(place.body, [one.path])):
                 hooked = place.definition is not None and is_in_function(place.body, one.path)
                 yield Mistake(

@@ -106,12 +106,17 @@ def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shor
         key = one.place.source if one.kind in _TOGETHER else f"{one.kind} {one.subject} {one.place.source}"
         groups.setdefault(key, []).append(one)
     made = [(group, mend) for group in groups.values() if (mend := _mend(written, held, group)) is not None]
-    mends = [replace(mend, partly=mend.partly or any(_is_left(one, group) for one in found)) for group, mend in made]
+    told = [(group, mend.partly or any(_is_left(one, group) for one in found)) for group, mend in made]
+    mends = [
+        replace(mend, partly=partly)
+        for (_, mend), (group, partly) in zip(made, told, strict=True)
+        if not (partly and any(not less and _covers_all(whole, group) for whole, less in told))
+    ]
     mends.sort(key=lambda one: (one.kind in _LAST, -(one.explains or 0)))
-    told: dict[tuple[str, ...], Mend] = {}
+    known: dict[tuple[str, ...], Mend] = {}
     for mend in mends:
-        told.setdefault(_told_by(mend), mend)
-    return list(told.values())
+        known.setdefault(_told_by(mend), mend)
+    return list(known.values())
 
 
 def _told_by(mend: Mend) -> tuple[str, ...]:
@@ -123,7 +128,20 @@ def _is_left(other: Mistake, group: Sequence[Mistake]) -> bool:
     """Whether something else goes on growing where only the mistakes of a group are mended."""
     if not other.grows or any(_is_same(other.subject, one.subject) for one in group):
         return False
-    return not (other.kind in _GRAPHS and any(one.kind == "no_grad" for one in group))  # it keeps no graph then
+    return not (other.kind in _GRAPHS and any(_covers(one, other) for one in group))  # it keeps no graph then
+
+
+def _covers_all(whole: Sequence[Mistake], group: Sequence[Mistake]) -> bool:
+    """Whether nothing of what some mistakes keep is left once others are mended."""
+    return all(one.kind in _GRAPHS and any(_covers(more, one) for more in whole) for one in group)
+
+
+def _covers(one: Mistake, other: Mistake) -> bool:
+    """Whether nothing makes a graph any more where something else keeps it."""
+    if one.kind != "no_grad_block" or one.place.source != other.place.source:
+        return one.kind == "no_grad"
+    first, last = min(edit[0] for edit in one.edits), max(edit[1] for edit in one.edits)
+    return all(first <= edit[0] and edit[1] <= last for edit in other.edits)
 
 
 def _is_same(path: str, other: str) -> bool:
@@ -161,7 +179,7 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         in_cell=all(one.in_cell for one in group),
         grows=any(one.grows for one in group),
         partly=any(one.partly for one in group),
-        forgets=held.freed_after_release(frozenset[int]().union(*map(held.named, forgotten))),
+        forgets=_freed(held, forgotten),
         targets=(*changed, *map(root_of, cleared), *forgotten),
     )
 
@@ -203,8 +221,18 @@ def _beside(written: Written, one: Mistake) -> Iterator[str]:
 def _forgotten(written: Written, held: Holdings) -> list[str]:
     """What the failed cell had made and makes anew, to let go of before: else both are there for a moment."""
     needed = written.cell.needs | written.needed  # by its functions, too
-    names = {row.name for row in held.rows if row.kind == "variable"} & written.made_names() - needed
-    return [name for name in sorted(names) if held.freed_after_release(held.named(name)) >= WORTH_MENDING]
+    names = sorted({row.name for row in held.rows if row.kind == "variable"} & written.made_names() - needed)
+    worth = [name for name in names if _freed(held, [name]) >= WORTH_MENDING]
+    if _freed(held, names) < _freed(held, worth) + WORTH_MENDING:
+        return worth
+    for name in names[:]:  # several keep the same, such as a graph: none of them alone lets go of it
+        others = [one for one in names if one != name]
+        names = others if _freed(held, others) + WORTH_MENDING > _freed(held, names) else names
+    return names
+
+
+def _freed(held: Holdings, names: Iterable[str]) -> int:
+    return held.freed_after_release(frozenset[int]().union(*map(held.named, names)))
 
 
 def _starts_anew(tree: ast.Module, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where the weights of a model lie, and how many bytes they take; no attribute of the user's is asked for."""
+"""Where models and optimizers lie, and how many bytes they take; no attribute of the user's is asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from nb_oomhelper.introspection import class_mro, class_name, instance_dict
 from nb_oomhelper.records.holdings import Holdings
+from nb_oomhelper.source.element import Element
 
 _PARTS = 16  # models within one, that are looked at
 _MANY = 2_000  # layers of one, that are asked whether they go row by row
@@ -39,20 +40,71 @@ def measure_model(thing: object, sizes: dict[str, int], met: set[int], depth: in
         met: Where the storages lie that are counted already.
         depth: How many models within models to go into.
     """
-    base = sys.modules["torch"]._C.TensorBase
     names = instance_dict(thing)
     own, below = names.get("_parameters"), names.get("_modules")
     for weight in list(own.values()) if type(own) is dict else ():
         if weight is not None and issubclass(type(weight), sys.modules["torch"].Tensor):
-            storage = base.untyped_storage(weight)
-            if storage.data_ptr() not in met:
-                met.add(storage.data_ptr())
-                where = base.device.__get__(weight).type
-                name = "host" if where == "cpu" else where
-                sizes[name] = sizes.get(name, 0) + storage.nbytes()
+            _add_storage(weight, sizes, met)
     for inner in list(below.values()) if depth and type(below) is dict else ():
         if inner is not None:
             measure_model(inner, sizes, met, depth - 1)
+
+
+def is_optimizer(thing: object) -> bool:
+    """Tell whether something is an optimizer of PyTorch's.
+
+    Args:
+        thing: Anything.
+    """
+    optim = sys.modules.get("torch.optim")
+    return optim is not None and any(kind is optim.Optimizer for kind in class_mro(type(thing)))
+
+
+def measure_weights(thing: object, sizes: dict[str, int], met: set[int]) -> None:
+    """Add up the weights of a model, or what an optimizer keeps for each of them; nothing of anything else.
+
+    Args:
+        thing: Anything.
+        sizes, met: As of `measure_model`.
+    """
+    if is_model(thing):
+        measure_model(thing, sizes, met)
+    elif is_optimizer(thing):
+        state = instance_dict(thing).get("state")
+        kept = [one for one in list(dict.values(state)) if type(one) is dict] if isinstance(state, dict) else []
+        for tensor in _tensors_in([part for one in kept for part in list(one.values())]):
+            _add_storage(tensor, sizes, met)
+
+
+def _tensors_in(things: list[object]) -> list[object]:
+    return [one for one in things if issubclass(type(one), sys.modules["torch"].Tensor)]
+
+
+def _add_storage(tensor: Any, sizes: dict[str, int], met: set[int]) -> None:
+    base = sys.modules["torch"]._C.TensorBase
+    storage = base.untyped_storage(tensor)
+    if storage.data_ptr() not in met:
+        met.add(storage.data_ptr())
+        where = base.device.__get__(tensor).type
+        name = "host" if where == "cpu" else where
+        sizes[name] = sizes.get(name, 0) + storage.nbytes()
+
+
+def describe_model(thing: object) -> Element:
+    """Say whether something is a model or an optimizer, and whether that is on a GPU.
+
+    Args:
+        thing: Anything.
+    """
+    if is_model(thing):
+        return Element("model", on_device=is_model_on_device(thing))
+    if is_optimizer(thing):
+        base, groups = sys.modules["torch"]._C.TensorBase, instance_dict(thing).get("param_groups")
+        group = groups[0] if type(groups) is list and groups else None
+        some = group.get("params") if type(group) is dict else None
+        weights = _tensors_in(some[:1]) if type(some) is list else []
+        return Element("optimizer", on_device=any(base.device.__get__(one).type != "cpu" for one in weights))
+    return Element("other")
 
 
 def is_model_on_device(thing: object, depth: int = 3) -> bool:

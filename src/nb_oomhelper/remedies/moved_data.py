@@ -11,7 +11,9 @@ from nb_oomhelper.remedies.may_move import may_lie_on_host
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import growing, moving, moving_last
+from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.element import Element
+from nb_oomhelper.source.moving_computed import where_computed
 from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.to_host import is_only_collected
 from nb_oomhelper.source.tree import last_name, pairs, walk
@@ -30,6 +32,8 @@ def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, place
         if place.line is None:
             continue
         found = moving.where_used(place.text, place.body, place.line)
+        if found is None:
+            found = where_computed(place.text, place.body, place.line, _on_device(written, place))
         if found is not None and not _is_read_elsewhere(written, place, found[0]):
             # what the code does with the batches comes after the error: nobody has seen what it needs
             yield Mistake(kind="move_batches", subject=found[0], place=place, edits=found[1], in_cell=True)
@@ -44,6 +48,12 @@ def find_moved_data(written: Written, event: OomEvent, shortage: Shortage, place
                 in_cell=True,
             )
         yield from _joined(written, event, shortage, places, place)
+
+
+def _on_device(written: Written, place: Place) -> set[str]:
+    """Names of tensors, models and the like that lie on a device, and that the statements do not bind themselves."""
+    known = written.known_in(place.definition)
+    return {root_of(path) for path, one in known.items() if one.element is not None and one.element.reaches_device}
 
 
 def _lines_after(place: Place) -> list[int]:

@@ -23,6 +23,7 @@ from nb_oomhelper.remedies.code_mistakes import leads_to_training
 from nb_oomhelper.remedies.fitting import Fit, find_fit
 from nb_oomhelper.remedies.mending import find_mends
 from nb_oomhelper.remedies.notebook import Notebook
+from nb_oomhelper.remedies.on_the_way import learns
 from nb_oomhelper.remedies.subjects import find_subjects
 from nb_oomhelper.remedies.verdicts import (
     find_shortage,
@@ -75,7 +76,7 @@ def plan(
         notebook = replace(notebook, mends=tuple(mends))
         shortage = replace(shortage, grows=any(mend.grows for mend in mends))
     diagnosis = replace(diagnosis, hidden=shortage.hidden)
-    fixes = catalog.fixes_for(event, diagnosis.causes)
+    fixes = catalog.fixes_for(_with_phase(event, notebook), diagnosis.causes)
     room = None if shortage.room is None else shortage.room + diagnosis.replaced  # free again when its steps begin
     fit = find_fit(event, snapshot.holdings, replace(shortage, room=room), notebook)
     plans: list[tuple[tuple[int, ...], FixPlan]] = []
@@ -89,6 +90,13 @@ def plan(
     plans.sort(key=lambda pair: pair[0])
     kept = without_idle([one for _, one in plans])
     return tuple(replace(one, number=number) for number, one in enumerate(kept, 1))
+
+
+def _with_phase(event: OomEvent, notebook: Notebook) -> OomEvent:
+    """The event; of the phase that nobody knows, no training, where what was computed has no graph."""
+    written = notebook.written
+    graphless = event.phase == "unknown" and written is not None and written.autograd is False
+    return replace(event, phase="infer") if graphless and written is not None and not learns(written) else event
 
 
 def _ready(
@@ -105,7 +113,11 @@ def _ready(
         return []  # the whole cell is run with it
     if fix.subject == "call":
         found = plan_reload(fix, load) if load is not None else None
-        return [] if found is None else [found]
+        if found is None or load is None:
+            return []
+        needs, room = diagnosis.rerun, load.room.free  # of what no file tells, the bytes that were there by then
+        lacks = "as_asked" in fix.options and needs is not None and room is not None and needs > room
+        return [replace(found, fits=False) if lacks and found.fits is None else found]
     if fix.subject in fix_targets.SUBJECTS:
         return _with_next(fix, event, snapshot, diagnosis, notebook, fit)
     return _plans(fix, snapshot, diagnosis, notebook)

@@ -62,7 +62,8 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
             edits=found.edits,
             explains=half,
             in_cell=True,
-            partly=joined_after(place.body, place.line or 0, found.kept),
+            partly=joined_after(place.body, place.line or 0, found.kept)
+            or _may_be_output(written, event, shortage, place),
         )
         return
 
@@ -79,6 +80,15 @@ def _leads_on(written: Written, place: Place) -> bool:
     running = {one.function for one in written.steps if one.function} | models_in(written) | BY_ROWS
     node = [one for one in walk(place.body) if isinstance(one, ast.Call) and is_at(one, place.line or 0)]
     return any(last_name(one.func) in running for one in node)
+
+
+def _may_be_output(written: Written, event: OomEvent, shortage: Shortage, place: Place) -> bool:
+    """Whether what had no room may be all that a model gives, as it is bound there: in parts that is made as well."""
+    node = next((one for one in walk(place.body) if isinstance(one, ast.Assign) and is_at(one, place.line or 0)), None)
+    value = node.value if node is not None else None
+    value = value.value if isinstance(value, ast.Attribute) else value
+    given = isinstance(value, ast.Call) and last_name(value.func) in models_in(written)
+    return given and 2 * (event.requested or 0) >= (shortage.needs or 0)
 
 
 def _comes_out(place: Place, kept: Collection[str]) -> bool:

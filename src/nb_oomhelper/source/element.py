@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-ElementKind = Literal["graph", "number", "leaf", "float64", "error", "model", "parts", "other"]
+ElementKind = Literal["graph", "number", "leaf", "float64", "error", "model", "optimizer", "parts", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +15,10 @@ class Element:
 
     Attributes:
         kind: A tensor with its graph, or such a one that is a single number; a
-            tensor on a GPU that has a gradient itself; an array of float64; an error; a model of
+            tensor on a GPU that has a gradient itself; an array of float64; an error; a model or an optimizer of
             PyTorch's; a tuple, list, dict or object of known parts; or anything else.
         parts: Of the last but one, by place or key.
-        on_device: Whether it is a tensor, or a model, on a GPU.
+        on_device: Whether it is a tensor, a model or an optimizer on a GPU.
         maker: Of an object with known fields: the name of its class; else "".
         listed: It lies in a list that is an item of what keeps it: `history[key].append(out)`.
     """

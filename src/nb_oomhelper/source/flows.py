@@ -57,7 +57,7 @@ def calls_any(body: list[ast.stmt], names: Collection[str]) -> bool:
     spread = reached_from(body, names)
     calls = [one for one in walk(body) if isinstance(one, ast.Call) and (one.args or one.keywords)]
     plain = [one.func.value if isinstance(one.func, ast.Attribute) else one.func for one in calls]
-    put = {"append", "add", "insert", "extend", "setdefault", "get", "pop"}
+    put = {"append", "add", "insert", "extend", "setdefault", "get", "pop", "sort"}
     return any(
         _carries(what, spread) and last_name(one.func) not in put for one, what in zip(calls, plain, strict=True)
     )

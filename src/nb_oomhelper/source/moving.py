@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 
+from nb_oomhelper.source.batches import move_in_loops
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import changes_of, is_at, is_name, last_name, nodes_above, pairs, parents_of, walk
@@ -41,7 +42,7 @@ def where_used(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, 
         if isinstance(target, ast.Name) and set(calls) == set(_plain_moves(value)):
             rest = [one for one in walk(body) if isinstance(one, ast.Name) and one.id == target.id]
             reads = [one for one in rest if isinstance(one.ctx, ast.Load) and one.lineno > (node.end_lineno or 0)]
-            uses = _uses(text, body, target.id, reads, value, calls, parents) if reads else None
+            uses = uses_of_batches(text, body, target.id, reads, value, calls, parents) if reads else None
         if uses is None or not isinstance(target, ast.Name):
             return None
         names.append(target.id)
@@ -49,7 +50,7 @@ def where_used(text: SourceText, body: list[ast.stmt], line: int) -> tuple[str, 
     return (", ".join(names), edits) if names else None
 
 
-def _uses(
+def uses_of_batches(
     text: SourceText,
     body: list[ast.stmt],
     name: str,
@@ -58,7 +59,17 @@ def _uses(
     calls: list[ast.Call],
     parents: Mapping[ast.AST, ast.AST],
 ) -> list[Edit] | None:
-    """What moves each batch to where the whole was; None where one of the uses is no batch."""
+    """Give what moves each batch to where the whole was; None where one of the uses is no batch, or there is none.
+
+    Args:
+        text: The source.
+        body: The statements that a name is among.
+        name: The name.
+        reads: Where it is read.
+        value: What it is bound to.
+        calls: What moves it.
+        parents: Of the statements, by node.
+    """
     tails = {text.text[text.span(what_moves(one))[1] : text.span(one)[1]] for one in calls}
     if len(tails) != 1:
         return None
@@ -71,6 +82,8 @@ def _uses(
         if _is_changed(body, read, parents):
             return None
         found = _of_loop(text, read, value, tail, parents) or _of_index(text, body, read, value, tail, parents)
+        if found is None and isinstance(value, ast.Call):
+            found = move_in_loops(text, body, read, tail, parents)
         if found is None:
             return None
         edits += found

@@ -15,10 +15,10 @@ from nb_oomhelper.source.collecting import (
 )
 from nb_oomhelper.source.element import Element
 from nb_oomhelper.source.flows import counters, numbers_in
+from nb_oomhelper.source.kept_models import REPEATS, is_done_with, loop_around
 from nb_oomhelper.source.meeting import JOINS, READS, is_picked, meets_others
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
-    LOOPS,
     changes_of,
     is_at,
     is_name,
@@ -30,10 +30,9 @@ from nb_oomhelper.source.tree import (
     walk,
 )
 
-_PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault"})
+_PUTS = frozenset({"append", "appendleft", "add", "extend", "insert", "clear", "setdefault", "sort"})
 _VIEWS = frozenset({"items", "values", "keys"})
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
-_LOOPS = (*LOOPS, ast.ListComp, ast.DictComp, ast.GeneratorExp)
 ELSEWHERE = frozenset({"cpu", "numpy", "tolist", "item"})
 
 
@@ -63,7 +62,7 @@ def find_to_host(
                 continue
             puts = [one for one in puts if one not in others]
         for one in puts:
-            if element.kind == "model" and _is_done_with(body, one, parents):
+            if element.kind == "model" and is_done_with(body, one, parents):
                 edits += put_behind(text, one, ".cpu()")
             else:
                 edits += _moved(text, one, element, numbers=numbers)
@@ -71,7 +70,7 @@ def find_to_host(
                     edit
                     for key, part in written_parts(one, element.maker)
                     if key in element.parts and element.parts[key].kind == "model" and element.parts[key].on_device
-                    for edit in (put_behind(text, part, ".cpu()") if _is_done_with(body, part, parents) else [])
+                    for edit in (put_behind(text, part, ".cpu()") if is_done_with(body, part, parents) else [])
                 ]
     return edits
 
@@ -80,7 +79,7 @@ def _changes_later(body: list[ast.stmt], put: ast.expr, parents: Mapping[ast.AST
     """Whether what is kept is changed where it is afterwards, as a buffer that is filled again and again."""
     if not isinstance(put, ast.Name):
         return False
-    loop = _loop_around(put, parents)
+    loop = loop_around(put, parents)
     scope = getattr(loop, "body", body)
     scope = scope if isinstance(scope, list) else body
     changes = changes_of(scope, put.id)
@@ -99,23 +98,6 @@ def _is_made_of(put: ast.expr, keeper: str, parents: Mapping[ast.AST, ast.AST]) 
     return isinstance(above, ast.DictComp) and any(
         is_keeper(one, keeper) for part in above.generators for one in ast.walk(part.iter)
     )
-
-
-def _is_done_with(body: list[ast.stmt], put: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Whether a loop makes a model under a name, and nothing reads it any more once it is put by."""
-    loop = _loop_around(put, parents)
-    if not isinstance(put, ast.Name) or not isinstance(loop, (ast.For, ast.While)):
-        return False
-    stored = [one for one in walk(body) if isinstance(one, ast.Name) and one.id == put.id]
-    made = {one for one in walk(loop.body) if isinstance(one, ast.Name) and one.id == put.id}
-    fresh = any(
-        isinstance(one, ast.Assign)
-        and isinstance(one.value, ast.Call)
-        and any(isinstance(to, ast.Name) and to.id == put.id for to in one.targets)
-        for one in loop.body
-    )
-    last = max((one.lineno, one.col_offset) for one in stored) == (put.lineno, put.col_offset)
-    return fresh and last and made == set(stored)
 
 
 def gathers_on_device(code: ast.AST) -> bool:
@@ -177,13 +159,17 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
         keepers: As of `find_to_host`.
     """
     parents = parents_of(walk(body))
-    members = {name for one in keepers for name in _names_of_members(body, one)}
-    joined = members.union(one for one in keepers if one.isidentifier())
+    members = {name: keepers[one] for one in keepers for name in _names_of_members(body, one)}
+    joined = {*members}.union(one for one in keepers if one.isidentifier())
     for node in walk(body):
         if isinstance(node, (ast.For, ast.comprehension)) and any(is_keeper(node.iter, one) for one in keepers):
             joined |= {one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)}
     for node in walk(body):
         kept = isinstance(node, ast.expr) and any(is_keeper(node, one) for one in keepers)
+        if isinstance(node, ast.Name) and node.id in members and _is_elsewhere(node, members[node.id], parents):
+            continue
+        if any(is_keeper(node, one) and _is_elsewhere(parents.get(node), keepers[one], parents) for one in keepers):
+            continue
         if kept or (isinstance(node, ast.Name) and node.id in members):
             if not _is_harmless(node, parents):  # type: ignore[arg-type]
                 return False
@@ -192,6 +178,13 @@ def is_only_collected(body: list[ast.stmt], keepers: Mapping[str, Element]) -> b
     if any(is_picked(node, joined - {*keepers}, numbers) for node in walk(body)):
         return False
     return not any(meets_others(node, joined, numbers) for node in walk(body))
+
+
+def _is_elsewhere(node: ast.AST | None, element: Element, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether only a part of a member is read that lies in host memory anyway: `run["curve"]`."""
+    above = parents.get(node) if isinstance(node, (ast.Name, ast.Subscript)) else None
+    key = above.slice.value if isinstance(above, ast.Subscript) and isinstance(above.slice, ast.Constant) else None
+    return key in element.parts and not element.parts[key].reaches_device
 
 
 def _names_of_members(body: list[ast.stmt], keeper: str) -> Iterator[str]:
@@ -207,45 +200,15 @@ def _names_of_members(body: list[ast.stmt], keeper: str) -> Iterator[str]:
                 yield last.id
 
 
-def is_given_on(body: list[ast.stmt], keeper: str) -> bool:
-    """Tell whether code joins or adds up what it collects, or gives it back: where one trains, it may go backward.
-
-    Where each step of the loop that collects goes backward by itself, nothing of the step can be gone through again.
-
-    Args:
-        body: The code.
-        keeper: A path of what collects.
-    """
-    parents = parents_of(walk(body))
-    loops = [_loop_around(one, parents) for one in find_kept(body, keeper)]
-    known = [one for one in loops if one is not None]
-    if known and all(_goes_backward(one) for one in known):
-        return False
-    reads = [one for one in walk(body) if isinstance(one, ast.Return) or _joins(one)]
-    return any(is_keeper(part, keeper) for one in reads for part in ast.walk(one))
-
-
-def _loop_around(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> ast.AST | None:
-    return next((one for one in nodes_above(node, parents) if isinstance(one, _LOOPS)), None)
-
-
-def _goes_backward(loop: ast.AST) -> bool:
-    return any(isinstance(one, ast.Call) and last_name(one.func) == "backward" for one in ast.walk(loop))
-
-
-def _joins(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and last_name(node.func) in (JOINS | {"sum", "mean"})
-
-
 def _is_in_loop(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
     """Whether code runs again and again: a loop stands around it, or a function of its own, such as a hook."""
-    return any(isinstance(one, (*_LOOPS, ast.FunctionDef)) for one in (node, *nodes_above(node, parents)))
+    return any(isinstance(one, (*REPEATS, ast.FunctionDef)) for one in (node, *nodes_above(node, parents)))
 
 
 def _moved(text: SourceText, node: ast.expr, element: Element, *, numbers: bool) -> Iterator[Edit]:
     """What to write so that something is kept on the host."""
     if element.kind != "parts":
-        if element.on_device:
+        if element.on_device and element.kind != "optimizer":
             yield from _behind(text, node, element, numbers=numbers)
         return
     written = list(written_parts(node))
