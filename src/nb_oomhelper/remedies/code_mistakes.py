@@ -115,8 +115,7 @@ def _kept_graphs(
         for place in within if size >= WORTH_MENDING else ():
             if (place.source, path) in mended or (place.definition is not None and place.definition.name == "forward"):
                 continue  # training goes through it, too
-            top = place.definition is None
-            if event.phase == "train" and kept.call and is_given_on(place.body, path, at_top=top):
+            if event.phase == "train" and kept.call and is_given_on(place.body, path, at_top=not place.definition):
                 continue
             kind: CureKind = "append_item" if kept.element.kind == "number" else "append_detach"
             others = [one.body for one in places if one is not place and not (local and path.isidentifier())]
