@@ -27,10 +27,14 @@ class JoinedColumns:
         self._first = part.iloc[:0]
         self._index = list[Any]()
         self._done = 0
-        self._columns = [
-            numpy.empty(total, one.dtype) if isinstance(one.dtype, numpy.dtype) and one.dtype.kind in _NUMBERS else []
-            for one in _columns_of(part)
-        ]
+        dtypes = [part.dtype] if part.ndim == 1 else list(part.dtypes)
+        fixed = [isinstance(one, numpy.dtype) and one.kind in _NUMBERS for one in dtypes]
+        self._block: Any = None
+        self._columns: list[Any] = []
+        if part.ndim == 2 and all(fixed) and len({*dtypes}) == 1:  # as pandas itself keeps them: one array for all
+            self._block = numpy.empty((len(dtypes), total), dtypes[0])
+        else:
+            self._columns = [numpy.empty(total, one) if fit else [] for one, fit in zip(dtypes, fixed, strict=True)]
 
     def put(self, part: Any, count: int) -> bool:
         """Put some rows behind those that are there; whether they are such as the first.
@@ -41,13 +45,16 @@ class JoinedColumns:
         """
         if not _is_alike(part, self._first) or len(part) != count:
             return False
-        for whole, one in zip(self._columns, _columns_of(part), strict=True):
+        end = self._done + count
+        if self._block is not None:
+            self._block[:, self._done : end] = part.to_numpy().T
+        for whole, one in zip(self._columns, _columns_of(part) if self._columns else (), strict=True):
             if isinstance(whole, list):
                 whole.append(one.copy())
             else:
-                whole[self._done : self._done + count] = one.to_numpy()
+                whole[self._done : end] = one.to_numpy()
         self._index.append(part.index)
-        self._done += count
+        self._done = end
         return True
 
     def parts(self) -> list[Any]:
@@ -57,10 +64,13 @@ class JoinedColumns:
     def whole(self) -> Any:
         """Give the rows that are there."""
         pandas, columns = sys.modules["pandas"], dict[int, Any]()
+        index = self._index[0].append(self._index[1:])
+        if self._block is not None:
+            block = self._block[:, : self._done].T
+            return pandas.DataFrame(block, index=index, columns=self._first.columns, copy=False)
         for at, one in enumerate(self._columns):
             columns[at] = pandas.concat(one).array if isinstance(one, list) else one[: self._done]
             self._columns[at] = []
-        index = self._index[0].append(self._index[1:])
         if self._first.ndim == 1:
             return pandas.Series(columns[0], index=index, name=self._first.name, copy=False)
         table = pandas.DataFrame(columns, index=index, copy=False)
