@@ -116,7 +116,8 @@ def _ready(
         if found is None or load is None:
             return []
         needs, room = diagnosis.rerun, load.room.free  # of what no file tells, the bytes that were there by then
-        lacks = "as_asked" in fix.options and needs is not None and room is not None and needs > room
+        moves = load.row.in_place and "as_asked" in fix.options  # as a whole, to one device
+        lacks = moves and needs is not None and room is not None and needs > room
         return [replace(found, fits=False) if lacks and found.fits is None else found]
     if fix.subject in fix_targets.SUBJECTS:
         return _with_next(fix, event, snapshot, diagnosis, notebook, fit)
