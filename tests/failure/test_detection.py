@@ -523,9 +523,9 @@ MILLION = 1_000_000
     ],
 )
 def test_a_hostile_megabyte_takes_no_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     detect_text(text, "MemoryError")
-    assert time.perf_counter() - started < 1.0  # 0.03 s where this was written
+    assert time.thread_time() - started < 1.0  # 0.03 s where this was written
 
 
 @pytest.mark.parametrize("text", [NEW + "x" * MILLION, "x" * MILLION + "\n" + NEW])

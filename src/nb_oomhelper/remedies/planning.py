@@ -95,8 +95,8 @@ def plan(
 def _with_phase(event: OomEvent, notebook: Notebook) -> OomEvent:
     """The event; of the phase that nobody knows, no training, where what was computed has no graph."""
     written = notebook.written
-    graphless = event.phase == "unknown" and written is not None and written.autograd is False
-    return replace(event, phase="infer") if graphless and written is not None and not learns(written) else event
+    known = event.phase != "unknown" or written is None or written.autograd is not False or learns(written)
+    return event if known else replace(event, phase="infer")
 
 
 def _ready(
@@ -116,9 +116,8 @@ def _ready(
         if found is None or load is None:
             return []
         needs, room = diagnosis.rerun, load.room.free  # of what no file tells, the bytes that were there by then
-        moves = load.row.in_place and "as_asked" in fix.options  # as a whole, to one device
-        lacks = moves and needs is not None and room is not None and needs > room
-        return [replace(found, fits=False) if lacks and found.fits is None else found]
+        moves = load.row.in_place and "as_asked" in fix.options and found.fits is None  # as a whole, to one device
+        return [replace(found, fits=False) if moves and needs and room is not None and needs > room else found]
     if fix.subject in fix_targets.SUBJECTS:
         return _with_next(fix, event, snapshot, diagnosis, notebook, fit)
     return _plans(fix, snapshot, diagnosis, notebook)

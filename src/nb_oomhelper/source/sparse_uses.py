@@ -110,20 +110,14 @@ class Uses:
         if isinstance(parent, ast.Attribute):
             return self._is_fine_attribute(parent)
         if isinstance(parent, ast.Subscript):
-            return parent.value is node and self._cut and self._is_of_rows(parent.slice) and self._add(parent)
+            rows = _is_of_rows(parent.slice, self._body, self._estimators.learn.places)
+            return parent.value is node and self._cut and rows and self._add(parent)
         if isinstance(parent, ast.keyword):
             call = self._parents.get(parent)
             return isinstance(call, ast.Call) and self._is_fine_given(call, parent.arg, node)
         if isinstance(parent, ast.Call) and not is_unpacked(parent):
             return self._is_fine_given(parent, parent.args.index(node), node)
         return isinstance(parent, ast.Delete)
-
-    def _is_of_rows(self, index: ast.expr) -> bool:
-        """Whether an index takes some rows of a sparse matrix as it does of an array."""
-        if not isinstance(index, ast.Name):
-            return isinstance(index, ast.Slice)
-        known = index.id in self._estimators.learn.places and index.id not in names_bound(self._body)
-        return known or index.id in _numbers_of_rows(self._body)
 
     def _is_fine_attribute(self, node: ast.Attribute) -> bool:
         call = self._parents.get(node)
@@ -202,6 +196,13 @@ def _numbers_of_rows(body: list[ast.stmt]) -> set[str]:
             if isinstance(value, ast.Call) and last_name(value.func) in _NUMBERED and isinstance(target, ast.Name):
                 found.add(target.id)
     return found
+
+
+def _is_of_rows(index: ast.expr, body: list[ast.stmt], places: frozenset[str]) -> bool:
+    """Whether an index takes some rows of a sparse matrix as it does of an array."""
+    if not isinstance(index, ast.Name):
+        return isinstance(index, ast.Slice)
+    return index.id in _numbers_of_rows(body) | (places - names_bound(body))
 
 
 def _keeps_kinds_apart(
