@@ -20,16 +20,22 @@ if TYPE_CHECKING:
     from nb_oomhelper.records.holdings import Holding
     from nb_oomhelper.records.remedy import Outcome
     from nb_oomhelper.remedies.all_rows import in_parts
+    from nb_oomhelper.remedies.array_on_disk import ArrayOnDisk
+    from nb_oomhelper.remedies.joined_in_place import joined_in_place
     from nb_oomhelper.remedies.joining import Joining, joined
     from nb_oomhelper.remedies.on_demand import on_demand
+    from nb_oomhelper.remedies.on_disk import DictOnDisk, ListOnDisk
     from nb_oomhelper.remedies.on_host import on_host
     from nb_oomhelper.remedies.running import release
     from nb_oomhelper.remedies.windows import windows
 
 __all__ = [
+    "ArrayOnDisk",
+    "DictOnDisk",
     "Forecast",
     "Holding",
     "Joining",
+    "ListOnDisk",
     "OomEvent",
     "Outcome",
     "__version__",
@@ -40,6 +46,7 @@ __all__ = [
     "holdings",
     "in_parts",
     "joined",
+    "joined_in_place",
     "on_demand",
     "on_host",
     "plan",
@@ -50,14 +57,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ArrayOnDisk": "remedies.array_on_disk",
     "detect": "failure.detection",
     "detect_text": "failure.detection",
     "OomEvent": "records.event",
     "Outcome": "records.remedy",
     "in_parts": "remedies.all_rows",
+    "joined_in_place": "remedies.joined_in_place",
     "joined": "remedies.joining",
     "Joining": "remedies.joining",
     "on_demand": "remedies.on_demand",
+    "DictOnDisk": "remedies.on_disk",
+    "ListOnDisk": "remedies.on_disk",
     "on_host": "remedies.on_host",
     "release": "remedies.running",
     "forecast": "forecasting.forecast",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import mmap
 import re
 import sys
 from typing import Any
+
+_HEAD = 16  # bytes before a block, with its size
 
 
 def is_tensor(thing: object) -> bool:
@@ -28,6 +31,18 @@ def form_of(thing: object) -> dict[str, Any]:
         return form
     dense = of.layout.__get__(thing) is sys.modules["torch"].strided
     return form | {"cuts": dense and not of.requires_grad.__get__(thing)}
+
+
+def is_mapped(thing: object) -> bool:
+    """Tell whether an array seems to have a mapping of its own, as glibc gives large blocks: behind the head of a page.
+
+    Args:
+        thing: Anything; a tensor counts as none.
+    """
+    if not is_array(thing):
+        return False
+    address = type(thing).__array_interface__.__get__(thing)["data"][0]  # type: ignore[attr-defined]
+    return bool(address % mmap.PAGESIZE == _HEAD)
 
 
 def bytes_of(shape: tuple[int, ...], dtype: str) -> int | None:

@@ -13,7 +13,6 @@ from nb_oomhelper.remedies.demandable import find_demandable
 from nb_oomhelper.remedies.emptying import find_emptiable
 from nb_oomhelper.remedies.graph_on_host import find_graph_on_host
 from nb_oomhelper.remedies.in_one_go import find_in_one_go
-from nb_oomhelper.remedies.joined_parts import find_joins
 from nb_oomhelper.remedies.joined_windows import find_windows
 from nb_oomhelper.remedies.kept_on_device import (
     find_gathered_on_device,
@@ -21,6 +20,7 @@ from nb_oomhelper.remedies.kept_on_device import (
     find_kept_on_device,
     find_remembered,
 )
+from nb_oomhelper.remedies.kept_on_disk import find_collected
 from nb_oomhelper.remedies.let_go import find_let_go
 from nb_oomhelper.remedies.loaded_weights import find_loaded_weights
 from nb_oomhelper.remedies.moved_data import find_moved_data
@@ -94,7 +94,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_wide_code(written, event, held, shortage, places)
     yield from find_unused_results(written, event, places)
     yield from find_windows(written, event, places)
-    yield from find_joins(written, event, shortage, places)
+    yield from find_collected(written, event, held, shortage, places)
     yield from find_tables_read(written, event, shortage, places)
     yield from find_tables_at_once(written, event, shortage, places)
     yield from find_rows_at_once(written, event, shortage, places)

@@ -50,10 +50,7 @@ def reduced(name: str, rows: Demanded, *given: Any, **told: Any) -> Any:
     axes = None if axis is None else axes_of(axis, ndim)
     function = _function(name)
     if axes is not None and 0 not in axes:
-        share = given[0] if place and given else told.get("q")
-        if not all(map(is_plain, given)) or (_OF_COLUMNS.get(name) == 2 and sys.modules["numpy"].ndim(share)):
-            raise WholeError
-        return rows.then(lambda part: function(part, *given, **told))
+        return _of_each(function, rows, place, given, told)
     if len(given) > place + 1 or told.keys() - {"axis", "keepdims", "ddof"} or not rows.count:
         raise WholeError
     keep = bool(told.get("keepdims", False))
@@ -68,6 +65,22 @@ def reduced(name: str, rows: Demanded, *given: Any, **told: Any) -> Any:
     if name in _OF_COLUMNS and axes == (0,) and not keep and ndim > 1:
         return _of_columns(lambda part: function(part, *given, **told), rows)
     raise WholeError
+
+
+def _of_each(
+    function: Callable[..., Any], rows: Demanded, place: int, given: tuple[Any, ...], told: dict[str, Any]
+) -> Any:
+    """What is had of each row by itself; several numbers of each lie along the first axis, and are few."""
+    move, first = sys.modules["numpy"].moveaxis, given[0] if place and given else told.get("q")
+    several = function.__name__ != "norm" and bool(sys.modules["numpy"].ndim(first))
+    if not all(map(is_plain, given[several:])):
+        raise WholeError
+    if not several:
+        return rows.then(lambda part: function(part, *given, **told))
+    found = rows.then(lambda part: move(function(part, *given, **told), 0, -1))
+    if found.nbytes > rows.few:
+        raise WholeError
+    return move(found.whole(), -1, 0)
 
 
 def is_plain(given: Any) -> bool:

@@ -7,14 +7,15 @@ import functools
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from nb_oomhelper.records.event import OomEvent
-from nb_oomhelper.remedies.places import Mistake, Place
+from nb_oomhelper.remedies.places import Mistake, Place, refused_shape
 from nb_oomhelper.remedies.row_wise import function_called, is_elementwise
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.demand_changes import is_changed
 from nb_oomhelper.source.demand_reads import Reads
-from nb_oomhelper.source.rows_on_demand import Known, OnDemand, rows_on_demand
+from nb_oomhelper.source.rows_on_demand import Known, rows_on_demand
 from nb_oomhelper.source.tree import last_name, walk
 
 _OWN_ARRAYS = frozenset({"pytorch", "jax", "tensorflow", "cupy"})  # which are none of NumPy's
@@ -47,7 +48,7 @@ def find_demandable(written: Written, event: OomEvent, places: list[Place]) -> I
     if event.backend != "host" or event.framework in _OWN_ARRAYS or event.call is not None or event.phase == "train":
         return
     for place in sorted((one for one in places if one.line is not None), key=lambda one: one.definition is not None):
-        found = rows_on_demand(place.text, place.body, place.line or 0, _known(written, place))
+        found = rows_on_demand(place.text, place.body, place.line or 0, _known(written, event, place))
         if found is None:
             continue
         there = sum(_size(written, place, name) for name in found.names)
@@ -57,17 +58,18 @@ def find_demandable(written: Written, event: OomEvent, places: list[Place]) -> I
             subject=", ".join(found.names),
             place=place,
             edits=found.edits,
-            explains=size - size // 8 if size and _is_read(written, place, found) else None,
+            explains=size - size // 8 if size and is_read_little(written, place, found) else None,
             in_cell=True,
         )
         return
 
 
-def _known(written: Written, place: Place) -> Known:
-    kept, one = written.kept_in(place.definition), place.definition
+def _known(written: Written, event: OomEvent, place: Place) -> Known:
+    kept, one, refused = written.kept_in(place.definition), place.definition, refused_shape(event)
+    lists = {path: what.items for path, what in kept.items() if what.items is not None and not what.plain}
     return Known(
         shapes={path: what.shape for path, what in kept.items() if what.shape is not None},
-        lists={path: what.items for path, what in kept.items() if what.items is not None and not what.plain},
+        lists={path: many for path, many in lists.items() if refused is None or refused[0] == many},
         sparse=written.sparse if one is None else {},
         elementwise=functools.cache(lambda name: is_elementwise(written, name)),
         functions=functools.partial(function_called, written, "" if one is None else one.owner),
@@ -76,8 +78,26 @@ def _known(written: Written, place: Place) -> Known:
     )
 
 
-def _is_read(written: Written, place: Place, found: OnDemand) -> bool:
-    """Whether a few rows at a time are enough: where a function gives them back, for the cell that calls it."""
+class Read(Protocol):
+    """How an array is read, as of `OnDemand`."""
+
+    @property
+    def read(self) -> bool:
+        """All that the rest of the code does with it is known to need a few rows at a time."""
+
+    @property
+    def returned(self) -> bool:
+        """The same, but that it is given back."""
+
+
+def is_read_little(written: Written, place: Place, found: Read) -> bool:
+    """Tell whether a few rows at a time are enough: where a function gives them back, for the cell that calls it.
+
+    Args:
+        written: What the notebook's code says.
+        place: Where the array is made.
+        found: How it is read there.
+    """
     cell = written.read(written.cell.source)
     if found.read or not found.returned or place.definition is None or cell is None:
         return found.read

@@ -14,7 +14,7 @@ from typing import Any
 from nb_oomhelper.failure.places import at_top, is_users
 from nb_oomhelper.holders.roots import named
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
-from nb_oomhelper.remedies.arrays import form_of, is_array, is_tensor
+from nb_oomhelper.remedies.arrays import form_of, is_array, is_mapped, is_tensor
 from nb_oomhelper.remedies.cell_needs import is_main
 from nb_oomhelper.remedies.model_weights import describe_model, goes_row_by_row, is_model, measure_weights
 from nb_oomhelper.remedies.windows import is_even, size_joined
@@ -43,6 +43,7 @@ class Kept:
         items: How many there are in a list; None of anything else.
         windows: Of windows of one array in a list: the bytes and the dtype that they have as one copy; else None.
         even: Of an array: it has whole numbers at equal steps.
+        mapped: Of a container: its arrays lie in mappings of their own, which go back to the system with each.
         plain: Of a container: there is nothing in it but numbers, as far as it was looked at.
         apart, evaluates: Of a model's layers: each row goes through them by itself, as it seems; `eval()` was called.
     """
@@ -57,6 +58,7 @@ class Kept:
     items: int | None = None
     windows: tuple[int, str] | None = None
     even: bool = False
+    mapped: bool = False
     plain: bool = False
     apart: bool = True
     evaluates: bool = False
@@ -214,6 +216,7 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
         owners=owners,
         items=items,
         windows=None if items is None else size_joined(thing),
+        mapped=all(map(is_mapped, ends)),
         plain=all(type(one) in _PLAIN for one in (itertools.chain.from_iterable(lists) if listed else some)),
     )
 

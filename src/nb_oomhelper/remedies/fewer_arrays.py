@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.arrays import bytes_of
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import Mistake, Place, refused_dtype, refused_shape
 from nb_oomhelper.remedies.written import Written
@@ -35,8 +36,8 @@ def find_one_array(
     shape, dtype = refused_shape(event), refused_dtype(event)
     if shape is None or dtype not in ("float32", "float64") or not running or event.requested is None:
         return
-    if shortage.needs is not None and shortage.needs < _TWICE * event.requested:
-        return  # there was no other
+    if shortage.needs is not None and shortage.needs - _named(written, place) < _TWICE * event.requested:
+        return  # there was no other, but what has a name
     found = one_array(place.text, running[0], _arrays(written, place, shape, dtype))
     if found is not None:
         name, edits = found
@@ -50,6 +51,13 @@ def find_one_array(
             in_cell=True,
             partly=grows,
         )
+
+
+def _named(written: Written, place: Place) -> int:
+    """Bytes of what the cell had made that has a name: this stays as it is."""
+    kept = [written.kept[name] for name in written.made_names() if name in written.kept]
+    sizes = [bytes_of(one.shape, one.dtype) or 0 for one in kept if one.shape is not None]
+    return sum(sizes) if place.definition is None else 0
 
 
 def _makes_more(node: ast.stmt, name: str) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place, refused_shape
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.counting import Counts
-from nb_oomhelper.source.joined_parts import Joined, find_joined
+from nb_oomhelper.source.joined_parts import Joined, find_joined, find_moved
 from nb_oomhelper.source.tree import is_at
 
 _LEFT = 2  # parts that are there beside the result: one, and what it is made of
@@ -65,6 +66,42 @@ def find_joins(written: Written, event: OomEvent, shortage: Shortage, places: li
             partly=not first.sure,
         )
         return
+
+
+def find_moves(
+    written: Written, event: OomEvent, held: Holdings, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
+    """Find a list that was joined where there was no room for it twice: its parts can become views of the result.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed.
+        held: Who keeps what.
+        shortage: What the cell needs, and what room there is.
+        places: Where it may be written.
+    """
+    requested, needs, room = event.requested or 0, shortage.needs, shortage.room
+    if needs is None or room is None or event.backend != "host" or requested < WORTH_MENDING:
+        return
+    for place in places:
+        if not _is_innermost(written, place):
+            continue
+        for one in find_moved(place.text, place.body, place.line or 0):
+            size, older = _size(written, event, place, one.name), one.name in written.names - written.made_names()
+            own = place.definition is None and not (older and one.changed)
+            freed = min(size, held.freed_after_release(held.named(one.name))) if own else 0
+            if freed < requested * _NEARLY or needs - freed > room:
+                continue
+            yield Mistake(
+                kind="moved",
+                subject=one.name,
+                place=place,
+                edits=one.edits,
+                explains=freed,
+                in_cell=True,
+                partly=not one.small or not written.kept[one.name].mapped,
+            )
+            return
 
 
 def _is_innermost(written: Written, place: Place) -> bool:

@@ -16,13 +16,9 @@ from typing import Any
 
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.remedies.arrays import is_array, is_tensor
+from nb_oomhelper.remedies.join_forms import axis_of, corner, is_plain, tried_on
 
-_NUMPY = ("array", "asarray", "stack", "concatenate", "vstack", "hstack", "dstack", "column_stack")
-_TORCH = ("stack", "cat", "concat", "concatenate", "vstack", "hstack", "dstack")
-_OPTIONS = frozenset({"axis", "dim", "dtype", "casting"})
-_KINDS, _NUMBERS = "biufcmM", "biufc"  # of dtypes that are written as they are joined; those that may be converted
-_IN_ORDER = 2  # axes of tensors up to which the result lies in their order, however they lie
-_TRIED = 3  # parts that are joined to see where each lies; each has at most two numbers along an axis
+_NUMBERS = "biufc"  # kinds of dtypes that may be converted
 
 
 def joined(join: Callable[..., Any], parts: Iterable[Any], count: int, **options: Any) -> Any:
@@ -156,7 +152,7 @@ class _Result:
 
     def writes(self, part: Any, at: int | None = None) -> bool:
         """Write a part behind the others, or once more; False where it is not like them, or there is no room."""
-        if not _is_plain(part) or _form(part)[1:] != self.first[1:]:
+        if not is_plain(part) or _form(part)[1:] != self.first[1:]:
             return False
         length = 1 if self.stacked else part.shape[self.axis] if part.ndim == len(self.first[0]) else 0
         alike = [*self.first[0]]
@@ -224,18 +220,12 @@ class _Result:
 
 def _begin(join: Callable[..., Any], part: Any, count: int, options: dict[str, Any]) -> _Result | None:
     """An empty result for parts like the first; None where `join` may make something else of them."""
-    if not _is_plain(part) or not options.keys() <= _OPTIONS or not _is_known(join, part):
-        return None
-    shape = tuple(part.shape)
-    small = part[tuple(slice(0, 2) for _ in shape)]
-    try:
-        tried = join([small.contiguous() if is_tensor(part) else small] * _TRIED, **options)
-    except (TypeError, ValueError, IndexError, RuntimeError):  # joined in the end, they raise the same
-        return None
-    found = _axis_of(tuple(small.shape), tuple(tried.shape))
+    tried = tried_on(join, part, options)
+    found = None if tried is None else axis_of(tuple(part[corner(part)].shape), tuple(tried.shape))
     if found is None or not _converts(part, tried):
         return None
     axis, stacked = found
+    shape = tuple(part.shape)
     whole = [*shape[:axis], count, *shape[axis:]] if stacked else [*shape]
     if not stacked:
         whole[axis] *= count
@@ -246,30 +236,6 @@ def _begin(join: Callable[..., Any], part: Any, count: int, options: dict[str, A
     else:
         array = sys.modules["numpy"].empty_like(tried, shape=whole)  # in the order in which these lie in memory
     return _Result(array=array, first=_form(part), axis=axis, stacked=stacked, count=count, ends=[])
-
-
-def _axis_of(small: tuple[int, ...], tried: tuple[int, ...]) -> tuple[int, bool] | None:
-    """Along which axis parts were joined, and whether it is one of its own."""
-    for axis in range(len(tried)):
-        if tried == (*small[:axis], _TRIED, *small[axis:]):
-            return axis, True
-        if tried == (*small[:axis], *(_TRIED * one for one in small[axis : axis + 1]), *small[axis + 1 :]):
-            return axis, False
-    return None
-
-
-def _is_known(join: Callable[..., Any], part: Any) -> bool:
-    module = sys.modules["torch" if is_tensor(part) else "numpy"]
-    return any(join is getattr(module, name, None) for name in (_TORCH if is_tensor(part) else _NUMPY))
-
-
-def _is_plain(part: Any) -> bool:
-    """Whether a part is an array or a tensor with nothing but its numbers, and no graph."""
-    if is_tensor(part):
-        plain = part.layout is sys.modules["torch"].strided and not (part.is_conj() or part.is_neg())
-        ordered = part.is_contiguous() or part.ndim <= _IN_ORDER
-        return plain and not part.requires_grad and not part.is_quantized and ordered and part.numel() > 0
-    return is_array(part) and part.dtype.kind in _KINDS and part.dtype.isnative and part.ndim > 0 and part.size > 0
 
 
 def _converts(part: Any, tried: Any) -> bool:

@@ -120,6 +120,14 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
     return "runs" if room >= left * (1 + _SPARE) and not plan.partly else "may"
 
 
+def _is_enough_so_far(plan: FixPlan) -> bool:
+    """Whether a cell that is run in another form gets as far as it came, and beyond."""
+    shortage = plan.shortage
+    if not plan.reruns or not plan.in_cell or plan.explains is None or shortage is None:
+        return False
+    return _of_changed_cell(replace(plan, partly=False), shortage) == "runs"
+
+
 def _is_out_of_reach(plan: FixPlan, shortage: Shortage) -> bool:
     if shortage.needs is None or shortage.room is None:
         return False
@@ -142,7 +150,8 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
         plan: With its verdict.
         order: The place of its fix among those that do the same.
     """
-    likely = plan.verdict == "may" and plan.whole_cell_fits is True  # by what is left, though it was not measured
+    # by what is left, though it was not measured, or more is to come
+    likely = plan.verdict == "may" and (plan.whole_cell_fits is True or _is_enough_so_far(plan))
     names = plan.subject.count(", ") if plan.verdict == "runs" else 0  # no more is deleted than must be
     blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
     costs = (loss_of(plan), order, names, -(plan.predicted or 0))

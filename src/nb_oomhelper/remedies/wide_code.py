@@ -27,6 +27,7 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.flags import flags_in_bytes
+from nb_oomhelper.source.growing_steps import collects
 from nb_oomhelper.source.lighter import find_wide
 from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, walk
@@ -101,7 +102,15 @@ def _in_float32(
         made = sum(dict(held.rows[index].dtypes).get("float64", 0) for index in _made_rows(written, held))
         explains = None if half is None or not made else half + made // 2
     if edits:
-        yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=explains, in_cell=True)
+        yield Mistake(
+            kind="float32",
+            subject="float32",
+            place=place,
+            edits=edits,
+            explains=explains,
+            in_cell=True,
+            partly=collects(place.body, place.line or 0),
+        )
 
 
 def _made_by(written: Written, held: Holdings, place: Place) -> int:
@@ -219,7 +228,13 @@ def _wide_members(written: Written, held: Holdings, shortage: Shortage, places: 
         for place in within if size // 2 >= max(WORTH_MENDING, missing // 4) and _is_here(within) else ():
             if edits := find_wide(place.text, place.body, path, kept.element):
                 yield Mistake(
-                    kind="float32", subject="float32", place=place, edits=edits, explains=size // 2, in_cell=True
+                    kind="float32",
+                    subject="float32",
+                    place=place,
+                    edits=edits,
+                    explains=size // 2,
+                    in_cell=True,
+                    partly=any(collects(one.body, one.line) for one in places if one.line is not None),
                 )
 
 

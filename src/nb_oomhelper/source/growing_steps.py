@@ -34,6 +34,19 @@ def may_grow(body: list[ast.stmt], line: int, numbers: Collection[str], find: Ca
     return False
 
 
+def collects(body: list[ast.stmt], line: int) -> bool:
+    """Tell whether a loop that was running puts something into a list with each step, or is a comprehension.
+
+    Args:
+        body: The statements of a cell, or of a function.
+        line: The line that was running, from 1.
+    """
+    running = [one for one in walk(body) if isinstance(one, (*LOOPS, *_COMPREHENSIONS[:3])) and is_at(one, line)]
+    calls = [one for loop in running for one in ast.walk(loop) if isinstance(one, ast.Call)]
+    puts = [one for one in calls if isinstance(one.func, ast.Attribute) and one.func.attr in ("append", "extend")]
+    return bool(puts) or any(isinstance(one, _COMPREHENSIONS) for one in running)
+
+
 def _gone_through(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     if isinstance(node, (ast.For, ast.AsyncFor)):
         yield node.target, node.iter

@@ -11,6 +11,8 @@ from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
     LOOPS,
     blocks_of,
+    changes_of,
+    is_at,
     is_name,
     last_name,
     names_in,
@@ -18,6 +20,7 @@ from nb_oomhelper.source.tree import (
     pairs,
     parents_of,
     reads_all_names,
+    root_name,
     statement_around,
     walk,
 )
@@ -34,6 +37,9 @@ _TOLD_FREELY = frozenset({"np", "numpy", "torch", "float", "int", "bool"})
 _NO_ARRAYS = (ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp)
 _NO_ARRAYS_MADE_BY = frozenset({"list", "tuple", "dict", "set", "str", "int", "float", "bool", "len"})
 _NO_ARRAYS_MADE_BY |= {"tolist", "split"}
+_LITTLE = frozenset(
+    {"shape", "dtype", "ndim", "size", "nbytes", "mean", "sum", "min", "max", "std", "var", "any", "all"}
+)
 _OUTSIDE = (ast.Await, ast.Yield, ast.YieldFrom)
 _AGAIN = (*LOOPS, ast.ListComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -57,6 +63,25 @@ class Joined:
     axis: int | None
     edits: list[Edit]
     rebinds: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A list that is joined, whose parts can be moved into the result.
+
+    Attributes:
+        call: The call that joins them.
+        name: The list.
+        edits: What lets them be moved.
+        changed: The list, or the result, is written into.
+        small: Next to nothing is made of the result, as far as the code says.
+    """
+
+    call: ast.Call
+    name: str
+    edits: list[Edit]
+    changed: bool
+    small: bool
 
 
 def find_joined(text: SourceText, body: list[ast.stmt], counts: Counts) -> Iterator[Joined]:
@@ -117,18 +142,74 @@ def _makes_arrays(parts: ast.ListComp) -> bool:
         return False
     if isinstance(made, ast.Call) and last_name(made.func) in _NO_ARRAYS_MADE_BY:
         return False
+    if isinstance(made, ast.Subscript) and isinstance(made.slice, ast.Name):
+        return True  # `vectors[ids]` is a view only where that is a slice, and takes nothing then
     return any(isinstance(one, (ast.Call, ast.BinOp)) for one in ast.walk(made)) and not root_shared(made)
 
 
 def _edits_of_comprehension(text: SourceText, call: ast.Call, parts: ast.ListComp, count: str) -> list[Edit]:
     """`np.stack([f(x) for x in xs], 1)` → `nb_oomhelper.joined(np.stack, (f(x) for x in xs), len(xs), axis=1)`."""
+    opened, closed = text.span(parts)
+    inner = [(opened, opened + 1, "("), (closed - 1, closed, f"), {count}")]
+    return _given_to("nb_oomhelper.joined", text, call) + inner
+
+
+def _given_to(function: str, text: SourceText, call: ast.Call) -> list[Edit]:
+    """`np.stack(parts, 1)` → `function(np.stack, parts, axis=1)`."""
     start, end = text.span(call.func)
     bracket = text.token_from(end)
-    opened, closed = text.span(parts)
-    edits = [(start, start, "nb_oomhelper.joined("), (bracket.start, bracket.end, ", ")]
-    edits += [(opened, opened + 1, "("), (closed - 1, closed, f"), {count}")]
+    edits = [(start, start, f"{function}("), (bracket.start, bracket.end, ", ")]
     second = _JOINS[ast.unparse(call.func)]
     return edits + [(place, place, f"{second}=") for place, _ in map(text.span, call.args[1:])]
+
+
+def find_moved(text: SourceText, body: list[ast.stmt], line: int) -> Iterator[Moved]:
+    """Find lists that a line joins, and let their parts be moved: `np.array(images)`.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        line: The line, from 1.
+    """
+    parents = parents_of(walk(body))
+    for call in walk(body):
+        if not isinstance(call, ast.Call) or not is_at(call, line) or _options(call) is None:
+            continue
+        if isinstance(call.args[0], ast.Name):
+            bound = {
+                target.id for target, value in pairs(parents[call]) if value is call and isinstance(target, ast.Name)
+            }
+            edits = _given_to("nb_oomhelper.joined_in_place", text, call)
+            small = bool(bound) and all(_is_looked_at(one, parents) for one in walk(body) if _is_read(one, bound, line))
+            name = call.args[0].id
+            yield Moved(call=call, name=name, edits=edits, changed=is_written(body, bound | {name}), small=small)
+
+
+def _is_read(node: ast.AST, names: set[str], line: int) -> bool:
+    return isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load) and node.lineno > line
+
+
+def _is_looked_at(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether next to nothing is made of an array: `x.shape`, `x.mean(axis=0)`, `len(x)`, `x[0]`."""
+    above = parents.get(node)
+    if isinstance(above, ast.Attribute):
+        return above.attr in _LITTLE
+    if isinstance(above, ast.Subscript):
+        return isinstance(above.slice, (ast.Constant, ast.Name, ast.UnaryOp))
+    return isinstance(above, (ast.Return, ast.Tuple)) or (
+        isinstance(above, ast.Call) and last_name(above.func) == "len"
+    )
+
+
+def is_written(body: list[ast.stmt], names: set[str]) -> bool:
+    """Tell whether code writes into what some names stand for.
+
+    Args:
+        body: The code.
+        names: The names.
+    """
+    stored = [one for one in walk(body) if isinstance(one, ast.Subscript) and not isinstance(one.ctx, ast.Load)]
+    return any(root_name(one) in names for one in stored) or any(changes_of(body, one) for one in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,182 @@
+"""How a list or a dict is read whose items lie on disk, and what changes there."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nb_oomhelper.source.disk_puts import CHANGES, changes_any
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import last_name, names_in, pairs, root_name, statement_around, walk
+
+TABLES = {"pd.DataFrame": "frame", "pandas.DataFrame": "frame", "pd.concat": "concat", "pandas.concat": "concat"}
+"""Functions that make a table of items, with the methods that do it of items on disk."""
+NOT_IN_PARTS = frozenset({"index", "axis", "keys", "join", "data", "objs", None})
+"""Their arguments that want all items."""
+_READS = frozenset({"items", "keys", "values", "get"})
+# These make a list of all items, or want one.
+_WHOLE = frozenset(
+    {"list", "sorted", "tuple", "dict", "join", "dump", "dumps", "isinstance", "type", "id", "print", "repr"}
+)
+_WHOLE |= {
+    "stack",
+    "vstack",
+    "hstack",
+    "dstack",
+    "column_stack",
+    "concatenate",
+    "concat",
+    "cat",
+    "tensor",
+    "from_numpy",
+}
+_WHOLE |= {
+    "str",
+    "copy",
+    "deepcopy",
+    "append",
+    "insert",
+    "Series",
+    "block",
+    "merge_asof",
+    "display",
+    "chain",
+    "shuffle",
+}
+_WHOLE |= {
+    "pad_sequence",
+    "sample",
+    "product",
+    "permutations",
+    "combinations",
+    "fit",
+    "fit_transform",
+    "transform",
+    "pprint",
+}
+_SMALL = frozenset({"len", "sum", "min", "max", "any", "all", "mean", "std", "median"})
+_NUMBER = frozenset(
+    {"sum", "mean", "std", "var", "max", "min", "len", "norm", "float", "int", "item", "median", "any", "all"}
+)
+_NUMBER |= {"argmax", "argmin", "percentile", "quantile", "trace", "abs", "sqrt", "round", "count_nonzero"}
+
+
+@dataclass(slots=True)
+class ItemReads:
+    """Reads of one name.
+
+    Attributes:
+        text: The source.
+        body: The code.
+        parents: Of its nodes, as `parents_of` gives them.
+        name: The name.
+        small: All that was made of it is known to take next to nothing.
+        returned: It was given back.
+    """
+
+    text: SourceText
+    body: list[ast.stmt]
+    parents: Mapping[ast.AST, ast.AST]
+    name: str
+    small: bool = True
+    returned: bool = False
+
+    def edits(self, node: ast.AST) -> list[Edit] | None:
+        """Give what changes where it is read; None where it must be a list or a dict.
+
+        Args:
+            node: The name there.
+        """
+        above = self.parents.get(node)
+        if isinstance(above, ast.Attribute):
+            call = self.parents.get(above)
+            if above.attr not in _READS or not isinstance(call, ast.Call) or call.func is not above:
+                return None
+            if above.attr != "get":
+                return self._gone_through(call)
+            above = call
+        if isinstance(above, ast.Call) and above.func is not node and node not in above.args:
+            return [] if self._is_left(above) else None
+        if isinstance(above, ast.Subscript) and above.value is node and isinstance(above.ctx, ast.Load):
+            return [] if self._is_left(above) else None
+        if isinstance(above, (ast.Return, ast.Tuple)) and isinstance(self._statement(node), ast.Return):
+            self.returned = True
+            return []
+        method = TABLES.get(ast.unparse(above.func)) if isinstance(above, ast.Call) and node in above.args else None
+        if method is not None and isinstance(above, ast.Call):
+            return self._table(above, method)
+        return self._gone_through(node)
+
+    def _table(self, call: ast.Call, method: str) -> list[Edit] | None:
+        """`pd.DataFrame(rows, columns=names)` → `rows.frame(columns=names)`."""
+        if len(call.args) != 1 or any(one.arg in NOT_IN_PARTS for one in call.keywords):
+            return None
+        self.small = False
+        told = ", ".join(f"{one.arg}={self.text.text[slice(*self.text.span(one.value))]}" for one in call.keywords)
+        return [(*self.text.span(call), f"{self.name}.{method}({told})")]
+
+    def _gone_through(self, node: ast.AST | None) -> list[Edit] | None:
+        """What changes where it is gone through."""
+        above = self.parents.get(node) if node is not None else None
+        if isinstance(above, ast.Call) and node in above.args:
+            name = last_name(above.func)
+            if name in ("enumerate", "zip", "iter", "reversed", "tqdm"):
+                return self._gone_through(above)
+            if name in _WHOLE or (isinstance(above.func, ast.Attribute) and name in CHANGES - {"update", "extend"}):
+                return None
+            self.small = self.small and name in _SMALL
+            return []
+        if isinstance(above, ast.keyword):
+            return [] if above.arg not in ("key", "data") and self._unsure() else None
+        if isinstance(above, ast.For) and above.iter is node:
+            self.small = self.small and not _keeps(above)
+            return None if changes_any(names_in(above.target), above.body) else []
+        if isinstance(above, ast.comprehension) and above.iter is node:
+            made = self.parents.get(above)
+            element = getattr(made, "elt", None) or getattr(made, "value", None)
+            self.small = self.small and isinstance(element, ast.expr) and _is_number(element)
+            return None if made is None or changes_any(names_in(above.target), [made]) else []
+        if isinstance(above, (ast.If, ast.While, ast.UnaryOp, ast.BoolOp, ast.Assert)):
+            return []
+        return None
+
+    def _unsure(self) -> bool:
+        self.small = False
+        return True
+
+    def _is_left(self, item: ast.expr) -> bool:
+        """Whether nobody changes an item that is read."""
+        above = self.parents.get(item)
+        while isinstance(above, (ast.Subscript, ast.Attribute)):
+            if not isinstance(above.ctx, ast.Load) or (isinstance(above, ast.Attribute) and above.attr in CHANGES):
+                return False
+            above = self.parents.get(above)
+        if isinstance(above, ast.AugAssign) and root_name(above.target) == self.name:
+            return False
+        statement = self._statement(item)
+        bound = [*pairs(statement, unpacked=True)] if statement is not None else []
+        named = {root_name(target) for target, value in bound if self.name in names_in(value)} - {"", self.name}
+        return not changes_any(named, self.body)
+
+    def _statement(self, node: ast.AST) -> ast.stmt | None:
+        return node if isinstance(node, ast.stmt) else statement_around(node, self.parents)  # type: ignore[arg-type]
+
+
+def _is_number(node: ast.expr) -> bool:
+    """Whether an expression surely is a number."""
+    if isinstance(node, ast.Call):
+        return last_name(node.func) in _NUMBER and not any(one.arg in ("axis", "dim") for one in node.keywords)
+    if isinstance(node, ast.Tuple):
+        return all(map(_is_number, node.elts))
+    if isinstance(node, ast.BinOp):
+        return _is_number(node.left) and _is_number(node.right)
+    return isinstance(node, ast.Constant)
+
+
+def _keeps(loop: ast.For) -> bool:
+    """Whether a loop may keep more than numbers of what it goes through."""
+    calls = [one for one in walk(loop.body) if isinstance(one, ast.Call)]
+    puts = [one for one in calls if isinstance(one.func, ast.Attribute) and one.func.attr in CHANGES]
+    stores = [one for one in walk(loop.body) if isinstance(one, ast.Subscript) and isinstance(one.ctx, ast.Store)]
+    return bool(stores) or any(not all(map(_is_number, one.args)) for one in puts)

@@ -1,0 +1,175 @@
+"""Lists and dicts that a cell fills and then only goes through: written so that what is in them lies on disk."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nb_oomhelper.source.disk_puts import is_copied
+from nb_oomhelper.source.disk_reads import NOT_IN_PARTS, TABLES, ItemReads
+from nb_oomhelper.source.source_text import Edit, SourceText
+from nb_oomhelper.source.tree import is_at, is_name, pairs, parents_of, reads_all_names, statement_around, walk
+
+_LIST, _DICT = "nb_oomhelper.ListOnDisk", "nb_oomhelper.DictOnDisk"
+_EMPTY = {"[]": _LIST, "list()": _LIST, "{}": _DICT, "dict()": _DICT}
+_PUTS = frozenset({"append", "extend"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDisk:
+    """What is written.
+
+    Attributes:
+        name: The list or dict.
+        edits: The places that change.
+        begun: What it is at first: empty, or a comprehension.
+        small: All that is made of it is known to take next to nothing.
+        returned: It is given back.
+    """
+
+    name: str
+    edits: list[Edit]
+    begun: ast.expr
+    small: bool
+    returned: bool = False
+
+
+def kept_on_disk(text: SourceText, body: list[ast.stmt]) -> Iterator[OnDisk]:
+    """Find lists and dicts that can be on disk: they are filled, gone through and looked up, and never changed.
+
+    Args:
+        text: The source.
+        body: The statements of one function, or of the cell.
+    """
+    if reads_all_names(body) or any(isinstance(one, (ast.Global, ast.Nonlocal)) for one in walk(body)):
+        return
+    parents = parents_of(walk(body))
+    bound = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
+    for name in dict.fromkeys(name for name, _ in bound):
+        found = _Keeper(text, body, parents, name).written([value for one, value in bound if one == name])
+        if found is not None:
+            yield found
+
+
+def concatenated_on_disk(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit] | None:
+    """Let the tables that a comprehension makes lie on disk until they are joined: `pd.concat([f(x) for x in xs])`.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+        line: The line that was running, from 1.
+    """
+    for call in walk(body):
+        if not isinstance(call, ast.Call) or not is_at(call, line) or TABLES.get(ast.unparse(call.func)) != "concat":
+            continue
+        given = call.args[0] if len(call.args) == 1 else None
+        if isinstance(given, (ast.ListComp, ast.GeneratorExp)) and not any(
+            one.arg in NOT_IN_PARTS for one in call.keywords
+        ):
+            told = ", ".join(f"{one.arg}={text.text[slice(*text.span(one.value))]}" for one in call.keywords)
+            start, end = text.span(given)
+            bare = isinstance(given, ast.ListComp) or text.text[start] == "("
+            inner = text.text[start + bare : end - bare]
+            return [(*text.span(call), f"{_LIST}({inner}).concat({told})")]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeper:
+    """A name that stands for a list or a dict."""
+
+    text: SourceText
+    body: list[ast.stmt]
+    parents: Mapping[ast.AST, ast.AST]
+    name: str
+
+    def written(self, values: Sequence[ast.expr]) -> OnDisk | None:
+        """How it is written, where it can be on disk; it may become an array of its items in the end."""
+        first, *others = values
+        edits = self._begun(first)
+        last = others[0] if len(others) == 1 and self._is_array(others[0]) else None
+        if not edits or (others and last is None):
+            return None
+        end, reads = self._line(last), ItemReads(self.text, self.body, self.parents, self.name)
+        nodes = [one for one in walk(self.body) if is_name(one, self.name)]
+        for node in nodes:
+            statement = self._statement(node)
+            if statement is None or (end is not None and statement.lineno > end):
+                continue
+            if isinstance(node.ctx, ast.Store):  # type: ignore[attr-defined]
+                longer = isinstance(statement, ast.AugAssign) and statement.target is node
+                if not longer and not any(value in (first, last) for _, value in pairs(statement)):
+                    return None
+            elif not self._is_put(node, keyed=edits[0][2].startswith(_DICT)) and isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
+                changed = reads.edits(node)
+                if changed is None:
+                    return None
+                edits += changed
+        return OnDisk(
+            name=self.name,
+            edits=edits,
+            begun=first,
+            small=reads.small,
+            returned=reads.returned,
+        )
+
+    def _statement(self, node: ast.AST) -> ast.stmt | None:
+        return node if isinstance(node, ast.stmt) else statement_around(node, self.parents)  # type: ignore[arg-type]
+
+    def _line(self, value: ast.expr | None) -> int | None:
+        statement = None if value is None else self._statement(value)
+        return None if statement is None else statement.end_lineno
+
+    def _is_array(self, value: ast.expr) -> bool:
+        """`frames = np.array(frames)`."""
+        given = value.args[0] if isinstance(value, ast.Call) and len(value.args) == 1 else None
+        return given is not None and is_name(given, self.name)
+
+    def _begun(self, value: ast.expr) -> list[Edit]:
+        """What lets it begin on disk."""
+        span = self.text.span(value)
+        if (kind := _EMPTY.get(ast.unparse(value))) is not None:
+            return [(*span, f"{kind}()")]
+        if isinstance(value, ast.List) and not any(isinstance(one, ast.Starred) for one in value.elts):
+            return [(span[0], span[0], f"{_LIST}("), (span[1], span[1], ")")] if self._is_copied(value) else []
+        if isinstance(value, ast.ListComp) and self._is_copied(value.elt):
+            return [(span[0], span[0] + 1, f"{_LIST}("), (span[1] - 1, span[1], ")")]
+        if isinstance(value, ast.DictComp) and self._is_copied(value.value):
+            key, made = self.text.span(value.key), self.text.span(value.value)
+            opened = [(span[0], span[0] + 1, f"{_DICT}("), (span[1] - 1, span[1], ")")]
+            pair = [(key[0], key[0], "("), (key[1], made[0], ", "), (made[1], made[1], ")")]
+            return [*opened, *pair]
+        return []
+
+    def _is_put(self, node: ast.AST, *, keyed: bool) -> bool:
+        """`states.append(state)`, `results[key] = made`: of what nobody changes later."""
+        above = self.parents.get(node)
+        statement = self._statement(node)
+        if isinstance(above, ast.Attribute) and above.attr in _PUTS and isinstance(statement, ast.Expr):
+            call = statement.value
+            return isinstance(call, ast.Call) and call.func is above and all(map(self._is_copied, call.args))
+        if keyed and isinstance(above, ast.Subscript) and above.value is node and isinstance(above.ctx, ast.Store):
+            return isinstance(statement, ast.Assign) and above in statement.targets and self._is_copied(statement.value)
+        return False
+
+    def _is_copied(self, made: ast.expr) -> bool:
+        return is_copied(made, self.body, self.parents)
+
+
+def is_only_read(text: SourceText, body: list[ast.stmt], names: Collection[str]) -> bool:
+    """Tell whether code only goes through what some names stand for, and looks it up.
+
+    Args:
+        text: The source.
+        body: The statements.
+        names: The names, each bound once.
+    """
+    parents = parents_of(walk(body))
+    for name in names:
+        keeper = ItemReads(text, body, parents, name)
+        nodes = [one for one in walk(body) if is_name(one, name)]
+        read = [one for one in nodes if isinstance(one.ctx, ast.Load)]  # type: ignore[attr-defined]
+        if len(nodes) != len(read) + 1 or any(keeper.edits(one) != [] for one in read):
+            return False
+    return not reads_all_names(body)
