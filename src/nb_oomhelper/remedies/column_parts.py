@@ -261,7 +261,7 @@ class _Table:
         plain = isinstance(dtype, numpy.dtype) and dtype.kind != "O"
         self._count, self._index = count, form.index
         self._names = list[Any]()
-        self._block = numpy.empty((count, len(form)), dtype) if plain else None
+        self._block: Any = numpy.empty((count, len(form)), dtype) if plain else None
         self._others = dict[int, Any]()
 
     def put(self, start: int, part: Any, of: Any) -> None:

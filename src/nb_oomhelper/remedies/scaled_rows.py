@@ -32,5 +32,6 @@ def find_scaled_rows(written: Written, event: OomEvent, shortage: Shortage, plac
         )
         if edits:
             left = size + _STEPS * size // _PARTS
-                yield Mistake(kind="rows_apart", subject=table, place=place, edits=edits, explains=shortage.saved(left), in_cell=True)
+            saved = shortage.saved(left)
+            yield Mistake(kind="rows_apart", subject=table, place=place, edits=edits, explains=saved, in_cell=True)
             return

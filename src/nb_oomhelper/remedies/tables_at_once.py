@@ -64,7 +64,7 @@ def _saved(event: OomEvent, shortage: Shortage, found: RowsApart) -> int | None:
     if found.rank != OF_EXPRESSION:
         return shortage.needs // 2
     whole = shortage.needs <= _STEPS * event.requested  # and not a mask
-    return shortage.needs - event.requested - event.requested // 8 if whole else None
+    return shortage.saved(event.requested + event.requested // 8) if whole else None
 
 
 def _way(written: Written, place: Place, table: str, function: Callable[[str], Function | None]) -> RowsApart | None:

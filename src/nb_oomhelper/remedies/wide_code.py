@@ -28,6 +28,7 @@ from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.flags import flags_in_bytes
 from nb_oomhelper.source.lighter import find_wide
+from nb_oomhelper.source.row_calls import ELEMENTWISE
 from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, walk
 
@@ -100,8 +101,19 @@ def _in_float32(
     if not edits and (edits := narrowing.scaled_as_float32(place.text, place.body, ())):
         made = sum(dict(held.rows[index].dtypes).get("float64", 0) for index in _made_rows(written, held))
         explains = None if half is None or not made else half + made // 2
+    if _is_first_of_several(running, event, shortage):  # the others were not seen
+        explains = None
     if edits:
         yield Mistake(kind="float32", subject="float32", place=place, edits=edits, explains=explains, in_cell=True)
+
+
+def _is_first_of_several(running: list[ast.stmt], event: OomEvent, shortage: Shortage) -> bool:
+    """Whether a statement makes one array of another, and had no room for the first: `np.log1p(x.astype(float))`."""
+    if shortage.needs is None or event.requested is None or shortage.needs >= 2 * event.requested:
+        return False
+    calls = [one for one in walk(running) if isinstance(one, ast.Call) and last_name(one.func) in ELEMENTWISE]
+    inner = [argument for call in calls for argument in call.args]
+    return any(isinstance(one, ast.Call) and last_name(one.func) == "astype" for one in inner)
 
 
 def _made_by(written: Written, held: Holdings, place: Place) -> int:

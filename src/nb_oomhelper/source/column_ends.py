@@ -105,7 +105,7 @@ def _ended_by_total(reader: Reader, some: list[ast.stmt], rest: list[ast.stmt]) 
     for call in ast.walk(last):
         of = of_total(call) if isinstance(call, ast.Call) else None
         try:
-            found = of is not None and reader.read(of) in TABLES
+            found = of is not None and ast.unparse(of) != reader.table and reader.read(of) in TABLES
         except UnfitError:
             found = False
         if found:
