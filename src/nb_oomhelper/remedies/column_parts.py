@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -257,11 +258,13 @@ class _Table:
     """Columns of a DataFrame, put into one block as far as they are of the first one's kind."""
 
     def __init__(self, count: int, form: Any) -> None:
-        numpy, dtype = sys.modules["numpy"], form.dtypes.iloc[0]
-        plain = isinstance(dtype, numpy.dtype) and dtype.kind != "O"
+        dtype = form.dtypes.iloc[0]
         self._count, self._index = count, form.index
         self._names = list[Any]()
-        self._block: Any = numpy.empty((count, len(form)), dtype) if plain else None
+        self._block: Any = None
+        if isinstance(dtype, sys.modules["numpy"].dtype) and dtype.kind != "O":
+            with contextlib.suppress(MemoryError):  # columns one by one still fit between what is there
+                self._block = sys.modules["numpy"].empty((count, len(form)), dtype)
         self._others = dict[int, Any]()
 
     def put(self, start: int, part: Any, of: Any) -> None:
