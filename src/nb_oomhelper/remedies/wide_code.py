@@ -28,9 +28,9 @@ from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.flags import flags_in_bytes
 from nb_oomhelper.source.lighter import find_wide
-from nb_oomhelper.source.row_calls import ELEMENTWISE
+from nb_oomhelper.source.row_calls import ELEMENTWISE, REDUCING
 from nb_oomhelper.source.source_text import Edit
-from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, walk
+from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, parents_of, walk
 
 _MUCH_SMALLER = 8  # times
 _POINTER = 8  # bytes that a list takes for an item
@@ -111,9 +111,14 @@ def _is_first_of_several(running: list[ast.stmt], event: OomEvent, shortage: Sho
     """Whether a statement makes one array of another, and had no room for the first: `np.log1p(x.astype(float))`."""
     if shortage.needs is None or event.requested is None or shortage.needs >= 2 * event.requested:
         return False
-    calls = [one for one in walk(running) if isinstance(one, ast.Call) and last_name(one.func) in ELEMENTWISE]
-    inner = [argument for call in calls for argument in call.args]
-    return any(isinstance(one, ast.Call) and last_name(one.func) == "astype" for one in inner)
+    parents = parents_of(walk(running))
+    for one in walk(running):
+        if isinstance(one, ast.Call) and last_name(one.func) == "astype":
+            above = parents.get(one)
+            name = last_name(above.func) if isinstance(above, ast.Call) else getattr(above, "attr", None)
+            if isinstance(above, ast.BinOp) or name in ELEMENTWISE or (name and name not in REDUCING):
+                return True
+    return False
 
 
 def _made_by(written: Written, held: Holdings, place: Place) -> int:
