@@ -248,6 +248,7 @@ class TestFixes:
             ("read-columns", "unsafe", (), "mistake"),
             ("retry-after-except", "unsafe", (), "mistake"),
             ("windows-as-view", "unsafe", (), "mistake"),
+            ("columns-apart", "unsafe", (), "mistake"),
             ("concat-once", "unsafe", (), "mistake"),
             ("flags-in-bytes", "unsafe", (), "mistake"),
             ("grow-in-place", "unsafe", (), "mistake"),

@@ -121,3 +121,11 @@ def test_what_deletes_something_for_next_to_nothing_is_not_offered_where_nobody_
         replace(little, predicted=60 * MIB, room=20 * GIB),
     ):
         assert without_idle([one, little]) == [one]
+
+
+@pytest.mark.parametrize(("put_by", "verdict"), [(0, "runs"), (100 * MIB, "may")])
+def test_what_is_put_by_for_an_error_is_no_room_for_a_result(put_by: int, verdict: str) -> None:
+    short = replace(NEEDS, put_by=put_by)
+    mend = replace(DELETION, reruns=True, predicted=None, explains=short.saved(950 * MIB), in_cell=True)
+    assert judge(mend, short).verdict == verdict
+    assert short.saved(2 * GIB) is None

@@ -392,3 +392,8 @@ def test_totals_of_chosen_columns_are_had_before() -> None:
     text = read_text("num = names(df)\nz = (df[num] - df[num].mean()) / 2")
     assert text is not None
     assert with_totals_first(text, text.tree.body, 2, "df", ()) is None  # which columns is told after that
+
+
+def test_windows_of_all_rows_are_no_windows_of_some() -> None:
+    source = "weeks = df.rolling(7)\nz = (df - weeks.mean()) / weeks.std()\nprint(z.abs().max())"
+    assert _written(source, 2) is None

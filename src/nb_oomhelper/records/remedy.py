@@ -66,6 +66,7 @@ class Shortage:
         impossible: More is asked for at once than there is.
         certain: Whether it surely was a lack of memory.
         host: Bytes that this process can still get of the host's memory; None where nobody knows.
+        put_by: Bytes of the needs that are put by for an error, whatever the cell makes.
     """
 
     needs: int | None
@@ -77,6 +78,16 @@ class Shortage:
     impossible: bool = False
     certain: bool = True
     host: int | None = None
+    put_by: int = 0
+
+    def saved(self, left: int) -> int | None:
+        """Give the bytes that the cell needs less, where it makes no more than some; None where that is nothing.
+
+        Args:
+            left: What it still makes.
+        """
+        saved = 0 if self.needs is None else self.needs - self.put_by - left
+        return saved if saved > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

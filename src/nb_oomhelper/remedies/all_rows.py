@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nb_oomhelper.errors import RowsError, UsageError
+from nb_oomhelper.remedies.column_parts import columns_in_parts
 from nb_oomhelper.remedies.joined_rows import Joined, is_same
 from nb_oomhelper.remedies.probing import DEPEND, attempt, drawn_apart
 from nb_oomhelper.remedies.read_parts import is_reader, reader_in_parts
@@ -26,6 +27,8 @@ def in_parts(
     parts: int = PARTS,
     by: str | list[str] | None = None,
     agg: Agg | None = None,
+    axis: int = 0,
+    columns: Sequence[Any] | None = None,
 ) -> Any:
     """Call a function with some rows at a time, and give what it would have given for all of them.
 
@@ -41,21 +44,29 @@ def in_parts(
         parts: In how many parts to begin.
         by: Of a DataFrame: columns; rows that are alike in them stay together. Not given: any row may lie in any part.
         agg: Of a DataFrame: the totals that are wanted of what comes out, as `.agg()` is given them: `"mean"`,
-            `["count", "mean"]`, `{"price": "sum"}`. Groups that lie in several parts are one then.
+            `["count", "mean"]`, `{"price": "sum"}`. Groups that lie in several parts are one then. With
+            `axis=1`, the total of each row: "any", "all", "sum", "min" or "max".
+        axis: 1 for parts of the columns, of one DataFrame or one array of two axes: the function gives as many columns
+            as it gets, or a number for each.
+        columns: With `axis=1`, of a DataFrame: the columns that are meant, by name. Not given: all of them.
 
     Returns:
-        The parts, joined along their first axis. No gradients go back through tensors.
+        The parts, joined along that axis. No gradients go back through tensors.
 
     Raises:
-        RowsError: The rows depend on each other, or a part gave something else than its rows.
-        UsageError: There are no tables, or they differ in their number of rows; or `by` or `agg` is not for these.
+        RowsError: The rows, or columns, depend on each other, or a part gave something else than them.
+        UsageError: There are no tables, or they differ in their number of rows; or an option is not for these.
     """
+    if axis == 1 and len(tables) == 1 and by is None and not isinstance(agg, (list, dict)):
+        return columns_in_parts(function, tables[0], parts, columns, agg)
+    if axis or columns is not None:
+        raise UsageError("in_parts takes `axis=1` with one table, and `columns` with that alone")
     if len(tables) == 1 and is_table(tables[0]):
         return table_in_parts(function, tables[0], parts, [by] if isinstance(by, str) else by or [], agg)
     if len(tables) == 1 and is_reader(tables[0]) and by is None:
         return reader_in_parts(function, tables[0], agg)
     if by is not None or agg is not None:
-        raise UsageError("in_parts takes `by` and `agg` with one DataFrame of pandas alone")
+        raise UsageError("in_parts takes `by`, and `agg` without `axis=1`, with one DataFrame of pandas alone")
     count = _count_rows(tables)
     if count < 2:
         return function(*tables)

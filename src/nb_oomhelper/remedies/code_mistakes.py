@@ -39,7 +39,7 @@ from nb_oomhelper.remedies.places import (
 )
 from nb_oomhelper.remedies.rows_at_once import find_rows_at_once
 from nb_oomhelper.remedies.step_wise import find_whole_steps
-from nb_oomhelper.remedies.tables_at_once import find_tables_at_once
+from nb_oomhelper.remedies.tables_at_once import find_tables_in_parts
 from nb_oomhelper.remedies.tables_read import find_tables_read
 from nb_oomhelper.remedies.unused_results import find_unused_results
 from nb_oomhelper.remedies.wide_code import find_wide_code
@@ -96,7 +96,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
     yield from find_windows(written, event, places)
     yield from find_collected(written, event, held, shortage, places)
     yield from find_tables_read(written, event, shortage, places)
-    yield from find_tables_at_once(written, event, shortage, places)
+    yield from find_tables_in_parts(written, event, shortage, places)
     yield from find_rows_at_once(written, event, shortage, places)
     yield from find_demandable(written, event, places)
     yield from find_less_data(written, event, shortage, places)

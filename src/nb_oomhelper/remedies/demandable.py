@@ -15,7 +15,8 @@ from nb_oomhelper.remedies.row_wise import function_called, is_elementwise
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.demand_changes import is_changed
 from nb_oomhelper.source.demand_reads import Reads
-from nb_oomhelper.source.rows_on_demand import Known, rows_on_demand
+from nb_oomhelper.source.reduced import COPYING
+from nb_oomhelper.source.rows_on_demand import Known, OnDemand, rows_on_demand
 from nb_oomhelper.source.tree import last_name, walk
 
 _OWN_ARRAYS = frozenset({"pytorch", "jax", "tensorflow", "cupy"})  # which are none of NumPy's
@@ -53,15 +54,22 @@ def find_demandable(written: Written, event: OomEvent, places: list[Place]) -> I
             continue
         there = sum(_size(written, place, name) for name in found.names)
         size = there + (event.requested or 0)
+        saved = size - size // 8 - (event.requested or 0) * _copies_before(found)
         yield Mistake(
             kind="on_demand",
             subject=", ".join(found.names),
             place=place,
             edits=found.edits,
-            explains=size - size // 8 if size and is_read_little(written, place, found) else None,
+            explains=saved if saved > 0 and is_read_little(written, place, found) else None,
             in_cell=True,
         )
         return
+
+
+def _copies_before(found: OnDemand) -> bool:
+    """Whether totals that are had before make a copy of what they are of: `np.nanmean(x, axis=0)`."""
+    lines = [code for _, _, code in found.edits if "on_demand(" not in code]
+    return any(f".{name}(" in code for code in lines for name in COPYING)
 
 
 def _known(written: Written, event: OomEvent, place: Place) -> Known:

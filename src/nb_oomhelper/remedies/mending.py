@@ -36,6 +36,7 @@ _ALL_ROWS = frozenset(
         "model_in_parts",
         "step_in_parts",
         "rows_apart",
+        "columns_apart",
         "on_demand",
         "on_disk",
         "only_used",

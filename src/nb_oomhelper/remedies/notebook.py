@@ -165,4 +165,6 @@ def _tables(names: Mapping[str, object]) -> dict[str, Table]:
 
 
 def _table(frame: Any) -> Table:
-    return Table(rows=len(frame), columns=frozenset(one for one in frame.columns if type(one) is str))
+    return Table(
+        rows=len(frame), columns=frozenset(one for one in frame.columns if type(one) is str), width=frame.shape[1]
+    )

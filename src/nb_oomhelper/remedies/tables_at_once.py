@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.columns_at_once import find_columns_at_once
 from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
+from nb_oomhelper.remedies.scaled_rows import find_scaled_rows
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function
 from nb_oomhelper.source.frame_ends import OF_EXPRESSION
@@ -20,10 +22,10 @@ _STEPS = 3  # of an expression, that are there at once
 _TABLES = 4  # that are tried, the largest first
 
 
-def find_tables_at_once(
+def find_tables_in_parts(
     written: Written, event: OomEvent, shortage: Shortage, places: list[Place]
 ) -> Iterator[Mistake]:
-    """Find statements of the cell that make large tables of one, and little of those.
+    """Find statements of the cell that may get some rows of a table at a time, or some columns.
 
     Args:
         written: What the notebook's code says.
@@ -31,6 +33,18 @@ def find_tables_at_once(
         shortage: What the cell needs.
         places: Where it may be written.
     """
+    rows = [
+        *find_scaled_rows(written, event, shortage, places),
+        *_find_tables_at_once(written, event, shortage, places),
+    ]
+    columns = list(find_columns_at_once(written, event, shortage, places))
+    yield from rows if rows and any(one.partly for one in columns) else columns or rows
+
+
+def _find_tables_at_once(
+    written: Written, event: OomEvent, shortage: Shortage, places: list[Place]
+) -> Iterator[Mistake]:
+    """Statements that make large tables of one, and little of those."""
     place = failed_cell(places)
     if place is None or event.phase == "train" or event.call is not None:
         return
@@ -50,7 +64,7 @@ def _saved(event: OomEvent, shortage: Shortage, found: RowsApart) -> int | None:
     if found.rank != OF_EXPRESSION:
         return shortage.needs // 2
     whole = shortage.needs <= _STEPS * event.requested  # and not a mask
-    return shortage.needs - event.requested - event.requested // 8 if whole else None
+    return shortage.saved(event.requested + event.requested // 8) if whole else None
 
 
 def _way(written: Written, place: Place, table: str, function: Callable[[str], Function | None]) -> RowsApart | None:

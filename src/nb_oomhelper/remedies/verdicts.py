@@ -32,8 +32,10 @@ def find_shortage(diagnosis: Diagnosis, snapshot: MemorySnapshot, *, grows: bool
     """
     free, held = diagnosis.free, snapshot.holdings
     room = None if free is None else free + (snapshot.releasable or 0) + held.freed_by(held.of_failures())
+    needs = with_put_by(diagnosis, snapshot.host, (room or 0) - (free or 0))
     return Shortage(
-        needs=with_put_by(diagnosis, snapshot.host, (room or 0) - (free or 0)),
+        needs=needs,
+        put_by=(needs or 0) - (diagnosis.rerun or 0),
         measured=diagnosis.made is not None,
         room=room,
         hidden=diagnosis.hidden + diagnosis.replaced,
@@ -114,7 +116,7 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
         return "again"
     if plan.explains is None or shortage.needs is None or shortage.room is None:
         return "may"
-    left = max(0, shortage.needs - plan.explains)
+    left = max(shortage.put_by, shortage.needs - plan.explains)
     left += shortage.gaps * left // max(1, shortage.needs)  # what makes fewer tensors leaves fewer gaps
     room = shortage.room + plan.forgets + (0 if plan.in_cell else plan.explains)
     return "runs" if room >= left * (1 + _SPARE) and not plan.partly else "may"

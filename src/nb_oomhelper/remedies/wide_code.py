@@ -29,8 +29,9 @@ from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.flags import flags_in_bytes
 from nb_oomhelper.source.growing_steps import collects
 from nb_oomhelper.source.lighter import find_wide
+from nb_oomhelper.source.row_calls import ELEMENTWISE, REDUCING
 from nb_oomhelper.source.source_text import Edit
-from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, walk
+from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, parents_of, walk
 
 _MUCH_SMALLER = 8  # times
 _POINTER = 8  # bytes that a list takes for an item
@@ -101,6 +102,8 @@ def _in_float32(
     if not edits and (edits := narrowing.scaled_as_float32(place.text, place.body, ())):
         made = sum(dict(held.rows[index].dtypes).get("float64", 0) for index in _made_rows(written, held))
         explains = None if half is None or not made else half + made // 2
+    if _is_first_of_several(running, event, shortage):  # the others were not seen
+        explains = None
     if edits:
         yield Mistake(
             kind="float32",
@@ -111,6 +114,20 @@ def _in_float32(
             in_cell=True,
             partly=collects(place.body, place.line or 0),
         )
+
+
+def _is_first_of_several(running: list[ast.stmt], event: OomEvent, shortage: Shortage) -> bool:
+    """Whether a statement makes one array of another, and had no room for the first: `np.log1p(x.astype(float))`."""
+    if shortage.needs is None or event.requested is None or shortage.needs >= 2 * event.requested:
+        return False
+    parents = parents_of(walk(running))
+    for one in walk(running):
+        if isinstance(one, ast.Call) and last_name(one.func) == "astype":
+            above = parents.get(one)
+            name = last_name(above.func) if isinstance(above, ast.Call) else getattr(above, "attr", None)
+            if isinstance(above, ast.BinOp) or name in ELEMENTWISE or (name and name not in REDUCING):
+                return True
+    return False
 
 
 def _made_by(written: Written, held: Holdings, place: Place) -> int:

@@ -23,10 +23,12 @@ class Table:
     Attributes:
         rows: How many rows there are.
         columns: The names of its columns, where these are texts.
+        width: How many columns there are.
     """
 
     rows: int
     columns: frozenset[str]
+    width: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

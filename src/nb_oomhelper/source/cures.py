@@ -28,6 +28,7 @@ CureKind = Literal[
     "pairs_in_parts",
     "step_in_parts",
     "rows_apart",
+    "columns_apart",
     "on_demand",
     "on_disk",
     "only_used",

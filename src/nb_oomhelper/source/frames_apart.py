@@ -17,10 +17,11 @@ from nb_oomhelper.source.rows_apart import FUNCTION, RowsApart, find_statement, 
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.text_edits import read_text
 from nb_oomhelper.source.totals_first import totals_first
-from nb_oomhelper.source.tree import is_long_text, is_name, last_name, names_in, walk
+from nb_oomhelper.source.tree import is_long_text, is_name, last_name, names_in, pairs, walk
 
 _FAR, _STARTS, _GROUPINGS = 20, 4, 4  # statements before the one that failed, those to begin with, columns to try
 _OF_ROW = frozenset({"all", "any"})  # along a row
+_OF_WHOLE = frozenset({"rolling", "expanding", "ewm", "resample", "groupby"})
 _STEPS = (ast.Assign, ast.AugAssign)
 _KEYS = {"groupby": "by", "merge": "on", "drop_duplicates": "subset"}  # methods, and how they are told columns
 
@@ -56,7 +57,8 @@ def frames_apart(
     ways, later = list[tuple[Found, list[ast.stmt]]](), _read_later(block)
     for by in _groupings([*block[at:], *(node for one in _called(block[at:], function) for node in one.body)], columns):
         for start in _starts(block, at, table):
-            reader = Reader(by=by, barred=barred, function=function, names={table: "rows"}, given={table})
+            whole = {*barred, *_of_whole_tables(block[:start])}
+            reader = Reader(by=by, barred=whole, function=function, names={table: "rows"}, given={table})
             one = find_end(reader, block[start:], at - start, later[start:])
             if one is not None and not (one.gone and by_name) and _can_be_moved(one, table, function):
                 ways.append((one, reader.joining))
@@ -88,6 +90,12 @@ def with_totals_first(
     made = totals_first(text, statements, table, taken, lists)
     changed = None if made is None else read_text(made[0])
     return None if changed is None or made is None else (changed, line + made[1])
+
+
+def _of_whole_tables(before: list[ast.stmt]) -> set[str]:
+    """Names of windows and groups of rows: `weeks = df.rolling(7)`; what is made of them is of all rows of a table."""
+    made = [(target, value) for node in before for target, value in pairs(node) if isinstance(value, ast.Call)]
+    return {target.id for target, value in made if isinstance(target, ast.Name) and last_name(value.func) in _OF_WHOLE}
 
 
 def _read_later(block: list[ast.stmt]) -> list[frozenset[str]]:

@@ -13,6 +13,8 @@ NUMPY = ("np", "numpy")
 """What NumPy is called."""
 OF_FLOATS = frozenset({"mean", "std", "var", "median", "nanmean", "nanstd", "nanvar", "nanmedian"})
 """Reductions that give floats of whatever they are."""
+COPYING = frozenset({"std", "var", "median", "nanmean", "nanstd", "nanvar", "nanmedian", "nansum", "nanmin", "nanmax"})
+"""Reductions that make another array of the size of what they are of."""
 _REDUCING = OF_FLOATS | {"sum", "min", "max", "nansum", "nanmin", "nanmax"}
 
 

@@ -156,7 +156,12 @@ def _changes_outside(call: ast.Call, own: Collection[str]) -> bool:
     name = last_name(call.func) or ""
     if name not in _OUTSIDE and not is_in_place(name):
         return False
-    return not isinstance(call.func, ast.Attribute) or root_name(call.func) not in own
+    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+    if (
+        isinstance(owner, ast.Call) and (last_name(owner.func) or "")[:1].isupper()
+    ):  # `StandardScaler().fit_transform(x)`
+        return False
+    return owner is None or root_name(owner) not in own
 
 
 def find_statement(body: list[ast.stmt], line: int) -> tuple[list[ast.stmt], int, list[ast.stmt]] | None:
