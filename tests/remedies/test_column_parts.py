@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +77,25 @@ def test_of_an_array(function: Callable[[Any], Any]) -> None:
 def test_columns_of_several_kinds() -> None:
     made = in_parts(lambda t: t.fillna(0).astype({"text": "category"} if "text" in t else {}), TABLE, axis=1)
     pd.testing.assert_frame_equal(made, TABLE.astype({"text": "category"}))
+
+
+def test_columns_of_objects_stay_such() -> None:
+    table = TABLE[NAMES].assign(mixed=["x", None] * (COUNT // 2))
+    table["mixed"] = table["mixed"].astype(object)
+    pd.testing.assert_frame_equal(in_parts(lambda t: t.where(t.notna()), table, axis=1), table.where(table.notna()))
+
+
+def test_columns_that_come_in_another_order() -> None:
+    table = TABLE[[*NAMES[:20], "text", *NAMES[20:]]]
+    with pytest.raises(RowsError):
+        in_parts(lambda t: t + t.mean(numeric_only=True), table, axis=1)
+
+
+def test_without_pandas() -> None:
+    code = "import numpy as np, nb_oomhelper, sys; x = np.random.rand(3000, 20); "
+    code += "assert np.array_equal(nb_oomhelper.in_parts(lambda x: x ** 2, x, axis=1), x ** 2); "
+    code += "assert 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("agg", ["any", "all", "sum", "min", "max"])

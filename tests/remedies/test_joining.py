@@ -17,7 +17,8 @@ from nb_oomhelper import Joining, joined
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
-from nb_oomhelper.remedies.elements import find_kept, find_rows
+from nb_oomhelper.remedies.cell_tables import find_rows
+from nb_oomhelper.remedies.elements import find_kept
 from nb_oomhelper.remedies.joined_parts import find_joins
 from nb_oomhelper.remedies.places import Mistake, find_places
 from nb_oomhelper.remedies.written import Written

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import pickle
+import signal
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.elements import find_kept
 from nb_oomhelper.remedies.joined_parts import find_moves
 from nb_oomhelper.remedies.kept_on_disk import find_arrays_on_disk, find_kept_on_disk
+from nb_oomhelper.remedies.on_demand import OnDemand
 from nb_oomhelper.remedies.places import Mistake, find_places
 from nb_oomhelper.remedies.written import Written
 from tests.makers import HOST_EVENT, held
@@ -103,6 +107,17 @@ def test_an_array_of_a_list_is_what_numpy_makes(items: list[Any]) -> None:
     assert alike(np.array(ListOnDisk(parts)), np.array(parts))
 
 
+def test_an_array_of_a_list_is_read_row_by_row() -> None:
+    parts = [np.full((500, 20), number, "f4") for number in range(600)]
+    made = ListOnDisk(iter(parts)).array(np.array)
+    assert isinstance(made, OnDemand)
+    assert made.shape == (600, 500, 20)
+    assert made.dtype == "f4"
+    assert np.array_equal(made.mean(axis=(1, 2)), np.arange(600))
+    assert np.array_equal(made[-1], parts[-1])
+    assert np.array_equal(np.asarray(made), np.array(parts))
+
+
 def test_objects_stay_in_memory_with_a_warning() -> None:
     thing = object()
     with pytest.warns(UserWarning, match="kept in memory"):
@@ -134,6 +149,20 @@ def test_tables_are_those_that_pandas_makes() -> None:
     pd.testing.assert_frame_equal(ListOnDisk(rows).frame(), pd.DataFrame(rows))
     pairs = [(at, str(at)) for at in range(30_000)]
     pd.testing.assert_frame_equal(ListOnDisk(pairs).frame(columns=["p", "q"]), pd.DataFrame(pairs, columns=["p", "q"]))
+
+
+def test_tables_of_what_has_names_of_its_own() -> None:
+    pd = pytest.importorskip("pandas")
+    source = pd.DataFrame({"a": [1, 2], "b": [3, 4]}, index=["x", "z"])
+    picked = [source.loc["z"], source.loc["x"]]
+    pd.testing.assert_frame_equal(ListOnDisk(picked).frame(), pd.DataFrame(picked))
+
+
+def test_columns_of_objects_and_tables_that_are_none() -> None:
+    pd = pytest.importorskip("pandas")
+    tables: list[Any] = [pd.DataFrame({"a": ["x", None]}, dtype=object), None]
+    tables.append(pd.DataFrame({"a": [datetime(2024, 1, 1), None]}, dtype=object))
+    pd.testing.assert_frame_equal(ListOnDisk(tables).concat(), pd.concat(tables))
 
 
 @pytest.mark.parametrize("options", [{}, {"ignore_index": True}])
@@ -262,6 +291,69 @@ def test_without_room_the_list_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> 
     assert alike(parts, rows(4, 5))
 
 
+def test_a_list_that_somebody_stops_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nb_oomhelper.remedies import joined_in_place as module
+
+    read, parts, stops = module._read, rows(4, 5), [KeyboardInterrupt]
+
+    def stopped(file: Any, place: int, form: Any, into: Any) -> Any:
+        if into is not None and place > 400 and stops:
+            raise stops.pop()
+        return read(file, place, form, into)
+
+    monkeypatch.setattr(module, "_read", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        joined_in_place(np.array, parts)
+    assert alike([*map(np.array, parts)], rows(4, 5))
+
+
+def test_without_room_on_disk_it_is_joined_as_before() -> None:
+    resource = pytest.importorskip("resource")
+    parts, before = rows(400, 50), resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        made = joined_in_place(np.array, parts)
+        items = ListOnDisk()
+        with pytest.warns(UserWarning, match="kept in memory"):
+            items.extend([np.zeros(1 << 18)] * 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert alike(made, np.array(rows(400, 50)))
+    assert alike(parts, rows(400, 50))
+    assert alike(list(items), [np.zeros(1 << 18)] * 3)
+
+
+def test_another_array_than_ours_is_copied() -> None:
+    whole = np.zeros((5, 4))
+    assert joined_in_place(np.array, list(whole)) is not whole
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked off here")
+def test_a_process_that_was_forked_off_writes_into_a_file_of_its_own() -> None:
+    items = ListOnDisk(np.full(1 << 17, float(at)) for at in range(5))
+    child = os.fork()
+    if not child:
+        items.extend(np.full(1 << 17, -1.0) for _ in range(5))
+        os._exit(int([one[0] for one in items] != [0, 1, 2, 3, 4, *[-1] * 5]))
+    assert os.waitpid(child, 0)[1] == 0
+    items.extend(np.full(1 << 17, float(at)) for at in range(5, 9))
+    assert [one[0] for one in items] == [*range(9)]
+
+
+def test_what_no_file_takes_stays_in_memory() -> None:
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"a": [lambda: 1] * 70_000})
+    with pytest.warns(UserWarning, match="kept in memory"):
+        items = ListOnDisk([table, table])
+    assert [len(one) for one in items] == [70_000, 70_000]
+
+
+def test_arrays_of_lists_of_several_lengths() -> None:
+    items: list[Any] = [list(range(at, at + 60_000 + at)) for at in range(7)]
+    assert alike(np.array(ListOnDisk(items), dtype=object), np.array(items, dtype=object))
+
+
 def test_tensors_are_moved_too() -> None:
     torch = pytest.importorskip("torch")
     parts = [torch.full((3, 4), float(number)) for number in range(5)]
@@ -293,7 +385,7 @@ def on_disk(one: Written, holdings: Holdings) -> list[Mistake]:
 
 
 def test_a_film_is_kept_on_disk() -> None:
-    (mistake,) = on_disk(failed(FILM, 3, {"film": [np.ones(9)] * 9}), keeping("film", 160 * MIB))
+    (mistake,) = on_disk(failed(FILM, 3, {"film": [np.ones(9)] * 300}), keeping("film", 160 * MIB))
     assert (mistake.kind, mistake.subject, mistake.explains, mistake.partly) == ("on_disk", "film", 150 * MIB, False)
     assert mistake.place.text.edited(mistake.edits) == FILM.replace("[]", "nb_oomhelper.ListOnDisk()")
 
@@ -305,10 +397,21 @@ def test_a_film_is_kept_on_disk() -> None:
         ("x = 1\n" * 3 + FILM, 3, 160 * MIB, ""),  # it is not filled yet
         (FILM, 3, 160 * MIB, "def show(t):\n    return film[t]\n"),
         (FILM + "film[0] = 1\n", 3, 160 * MIB, ""),
+        (FILM + "clean(film[0])\n", 3, 160 * MIB, "def clean(u):\n    u[0] = 1\n"),
     ],
 )
 def test_a_film_that_stays_in_memory(cell: str, line: int, size: int, functions: str) -> None:
-    assert on_disk(failed(cell, line, {"film": [np.ones(9)] * 9}, functions), keeping("film", size)) == []
+    assert on_disk(failed(cell, line, {"film": [np.ones(9)] * 300}, functions), keeping("film", size)) == []
+
+
+def test_items_that_no_copy_is_as_good_as() -> None:
+    kept = {"film": [object()] * 300}
+    assert on_disk(failed(FILM, 3, kept), keeping("film", 160 * MIB)) == []
+
+
+def test_a_few_large_items_leave_little_room() -> None:
+    (mistake,) = on_disk(failed(FILM, 3, {"film": [np.ones(9)] * 5}), keeping("film", 160 * MIB))
+    assert mistake.explains == 32 * MIB
 
 
 def test_a_list_that_a_function_fills_and_gives_back() -> None:

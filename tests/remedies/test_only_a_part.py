@@ -9,7 +9,8 @@ import pytest
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holding, Holdings
 from nb_oomhelper.records.remedy import Shortage
-from nb_oomhelper.remedies.elements import Kept, find_rows
+from nb_oomhelper.remedies.cell_tables import find_rows
+from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.only_a_part import find_fewer_results, find_less_data
 from nb_oomhelper.remedies.places import Mistake, find_places
 from nb_oomhelper.remedies.written import Written

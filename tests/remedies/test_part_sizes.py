@@ -29,6 +29,11 @@ def test_parts_are_large_where_there_is_room(requested: int | None, room: int | 
     assert count_parts(event, Shortage(needs=None, measured=False, room=room)) == parts
 
 
+def test_they_are_as_small_as_the_largest_array_asks_for() -> None:
+    event = replace(HOST_EVENT, requested=16 * MIB)  # of a flag for each of 400 MiB of numbers
+    assert count_parts(event, Shortage(needs=None, measured=False, room=600 * MIB), 400 * MIB) == 8
+
+
 def test_a_device_has_no_such_holes() -> None:
     event = replace(EVENT, requested=858 * MIB)
     assert count_parts(event, Shortage(needs=None, measured=False, room=608 * MIB)) == 32

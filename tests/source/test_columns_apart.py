@@ -15,11 +15,18 @@ from nb_oomhelper.source.text_edits import read_text, write_edits
 pytestmark = pytest.mark.plain
 
 
-def _found(source: str, line: int = 1, kind: Any = "frame", barred: tuple[str, ...] = (), functions: str = "") -> Any:
+def _found(
+    source: str,
+    line: int = 1,
+    kind: Any = "frame",
+    barred: tuple[str, ...] = (),
+    lists: tuple[str, ...] = (),
+    functions: str = "",
+) -> Any:
     text = read_text(source)
     assert text is not None
     known = {one.name: one for one in ast.walk(ast.parse(functions)) if isinstance(one, Function)}
-    found = columns_apart(text, text.tree.body, line, "df", kind, barred, known.get)
+    found = columns_apart(text, text.tree.body, line, "df", kind, barred, lists, known.get)
     changed = None if found is None else write_edits(text, found.edits)
     return None if changed is None else (changed.source, found)
 
@@ -78,6 +85,12 @@ def test_columns_by_themselves(value: str) -> None:
         "df - low",
         "df.where(df > 0, inplace=True)",
         "minmax(df)",
+        "df + df.mean(numeric_only=True)",
+        "df.resample('1D', on='date').mean()",
+        "df.rolling('7h', on='date').mean()",
+        "df.astype({'z': 'float32'})",
+        "df.cumsum(1)",
+        "df.diff(1, 1)",
     ],
 )
 def test_columns_that_may_depend_on_others(value: str) -> None:
@@ -107,6 +120,8 @@ def test_some_columns() -> None:
     assert _written(f"z = {value}") == f"z = {made}"
     assert _written(f"df[num] = {value}") == f"df[num] = {made}"
     assert _written(f"z = {value}", barred=("num",)) is None
+    assert _written(f"z = {value}", barred=("num",), lists=("num",)) == f"z = {made}"
+    assert _written("z = df * num", barred=("num",), lists=("num",)) is None
 
 
 def test_what_it_is_computed_with_goes_along() -> None:

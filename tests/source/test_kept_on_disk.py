@@ -14,7 +14,7 @@ pytestmark = pytest.mark.plain
 def edited(source: str) -> str:
     """The source with all that can be on disk there."""
     text = SourceText(source)
-    edits = [edit for one in kept_on_disk(text, text.tree.body) for edit in one.edits]
+    edits = [edit for one in kept_on_disk(text, text.tree.body, lambda _: None) for edit in one.edits]
     edits += [edit for one in arrays_on_disk(text, text.tree.body, lambda _: None) for edit in one.edits]
     return text.edited(edits)
 
@@ -22,7 +22,7 @@ def edited(source: str) -> str:
 def small(source: str) -> list[bool]:
     """Of each list whether next to nothing is made of it."""
     text = SourceText(source)
-    return [one.small for one in kept_on_disk(text, text.tree.body)]
+    return [one.small for one in kept_on_disk(text, text.tree.body, lambda _: None)]
 
 
 FILM = "film = []\nfor t in range(n):\n    u = step(u)\n    film.append(u)\n"
@@ -47,6 +47,18 @@ LIST, DICT, ARRAY = (f"nb_oomhelper.{kind}OnDisk(" for kind in ("List", "Dict", 
         (
             "fs = []\nfor p in ps:\n    f = load(p)\n    f['p'] = p\n    fs.append(f)\ndf = pd.concat(fs)",
             {"= []": f"= {LIST})", "pd.concat(fs)": "fs.concat()"},
+        ),
+        (
+            'o = list(product("HT", repeat=n))\nc = Counter(x.count("H") for x in o)\nprint(len(o))',
+            {"list(": LIST},
+        ),
+        (
+            f"{FILM}film = np.array(film)\nm = film.mean(axis=1)",
+            {"[]": f"{LIST})", "np.array(film)": "film.array(np.array)"},
+        ),
+        (
+            f"{FILM}a = np.stack(film)\nprint(a[-1], a.std(axis=0))",
+            {"[]": f"{LIST})", "np.stack(film)": "film.array(np.stack)"},
         ),
         ("xs = []\nfor i in range(n):\n    xs.append(f(i))\nxs = np.array(xs)\nxs /= 255", {"[]": f"{LIST})"}),
         (
@@ -79,7 +91,12 @@ def test_the_items_lie_on_disk(before: str, changes: dict[str, str]) -> None:
         f"{FILM}film.pop()",
         f"{FILM}same = film",
         f"{FILM}x = np.stack(film)",
+        f"{FILM}x = np.stack(film)\nprint(f(x))",
+        f"{FILM}x = np.stack(film)\nx[0] = 1",
         f"{FILM}x = torch.cat(film)",
+        "d = {}\nfor k in ks:\n    d[k] = f(k)\ndf = pd.DataFrame(d)",
+        "o = list(xs)\nc = Counter(o)",
+        "o = list(zip(xs, ys))\nc = Counter(o)",
         f"{FILM}json.dump(film, file)",
         f"{FILM}words = sorted(film)",
         f"{FILM}for one in film:\n    one *= 2",
@@ -103,6 +120,29 @@ def test_the_items_lie_on_disk(before: str, changes: dict[str, str]) -> None:
         "p = np.zeros((n, m))\nfor t in range(n):\n    p[t][mask] = f(t)",
         "p = np.zeros((n, m))\nfor t in range(n):\n    p[t] = f(t)\np.sort()",
         "p = np.zeros((n, m))\nfor t in range(n):\n    p[alive] = t",
+        f"{FILM}both = film[:20] + film[35:]",
+        f"{FILM}x = torch.stack(film[2:])",
+        f"{FILM}shuffle(film[0])",
+        f"{FILM}for one in film:\n    clean(one)",
+        FILM.replace("film.append(u)", "film.append(u)\n    clean(u)"),
+        *(
+            f"p = np.zeros((n, m))\nfor t in range(3, n):\n    {step}\n{after}"
+            for step, after in [
+                ("p[t] = f(t)", "p[p < 0] = 0"),
+                ("p[t] = f(t)", "p[[0, 5]] = 0"),
+                ("p[t] = f(t)", "p[..., 0] = 1"),
+                ("p[t] = f(t)", "p[0], p[1] = p[1], p[0]"),
+                ("p[t] = f(t)", "for i, row in enumerate(p):\n    row /= row.max()"),
+                ("p[t] = f(t)", "flat = p.ravel()\nflat[0] = 1"),
+                ("p[t] = f(t)", "x = torch.from_numpy(p)"),
+                ("w = p[t - 3 : t]\n    p[t] = w.mean()", ""),
+                ("old = p.copy()\n    p[t] = old[t - 1]", ""),
+                ("last = p[t - 1]\n    p[t] = last + 1\n    p[t - 1] = last * 2", ""),
+                ("p[t] = f(t)\n    kept.append(p[t])", ""),
+            ]
+        ),
+        "p = np.empty((n, m), dtype=object)\nfor t in range(n):\n    p[t] = f(t)",
+        "p = np.full((n, m), row)\nfor t in range(n):\n    p[t] = f(t)",
         "p = np.zeros((n, m))\nfor alive in masks:\n    p[alive] = 1",
     ],
 )
@@ -150,4 +190,4 @@ def test_tables_that_a_comprehension_makes(before: str, after: str | None) -> No
 def test_what_a_cell_does_with_what_it_was_given() -> None:
     for source, expected in (("x = f()\nprint(len(x))", True), ("x = f()\nx.sort()", False), ("x = f()\nx = 1", False)):
         text = SourceText(source)
-        assert is_only_read(text, text.tree.body, ["x"]) is expected
+        assert is_only_read(text, text.tree.body, ["x"], lambda _: None) is expected

@@ -126,6 +126,8 @@ def test_a_text_of_several_lines_is_not_indented() -> None:
         ("x.mul_(2)", False),
         ("y = torch.zeros(3)\ny.add_(x)", True),
         ("scaler.fit_transform(x)", False),
+        ("SummaryWriter('log').add('z', x)", False),
+        ("DataFrame(x).to_csv(path)", False),
         ("df.to_csv('a')", False),
         ("np.random.shuffle(x)", False),
         ("x.sort()", False),

@@ -270,14 +270,17 @@ class _Table:
     def put(self, start: int, part: Any, of: Any) -> None:
         if part.shape[1] != of.shape[1]:
             raise RowsError(_ELSE)
-        if not part.index.identical(self._index):
+        names = part.columns
+        moved = not names.equals(of.columns) and names.isin(of.columns).all()
+        if moved or not part.index.identical(self._index):
             raise RowsError(_DEPEND)
         for at, dtype in enumerate(part.dtypes):
             column = part.iloc[:, at]
             if self._block is not None and dtype == self._block.dtype:
                 self._block[start + at] = column.to_numpy()
             else:
-                self._others[start + at] = column.array.copy()
+                plain = getattr(column.dtype, "kind", "") == "O"  # pandas would look for texts, and dates, in it
+                self._others[start + at] = column.copy() if plain else column.array.copy()
         self._names.append(part.columns)
 
     def whole(self) -> Any:

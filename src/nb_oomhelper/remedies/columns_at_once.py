@@ -31,11 +31,14 @@ def find_columns_at_once(
     place = failed_cell(places)
     if place is None or event.backend != "host" or event.phase == "train" or event.requested is None:
         return
+    refused = math.prod(refused_shape(event) or ())
     for table, (rows, columns, size) in find_tables(written).items():
+        if refused > rows * columns:  # it is no table of as many rows and columns
+            continue
         found = _way(written, place, table)
         if found is None or written.misses(found.gone):
             continue
-        whole = max(size, event.requested if _is_refused(event, rows, columns) else 0)
+        whole = max(size, event.requested if 2 * refused >= rows * columns else 0)
         left = found.tables * whole + _STEPS * whole // min(columns, _PARTS)
         yield Mistake(
             kind="columns_apart",
@@ -66,13 +69,8 @@ def find_tables(written: Written) -> dict[str, tuple[int, int, int]]:
     return {name: (*fitting[name], 8 * math.prod(fitting[name])) for name in order}
 
 
-def _is_refused(event: OomEvent, rows: int, columns: int) -> bool:
-    """Whether what there was no room for has as much as the table; pandas keeps it turned."""
-    return math.prod(refused_shape(event) or ()) >= rows * columns // 2
-
-
 def _way(written: Written, place: Place, table: str) -> ColumnsApart | None:
-    lists = {name for name, one in written.kept.items() if one.items is not None}
+    lists = {name for name, one in written.kept.items() if one.texts}
     barred = {name for name, one in written.kept.items() if one.shape is not None} | {*written.frames}
     barred |= {name for name, (_, is_text) in written.rows.items() if not is_text}
     kind: Kind = "frame" if table in written.frames else "array"
@@ -82,6 +80,7 @@ def _way(written: Written, place: Place, table: str) -> ColumnsApart | None:
         place.line or 0,
         table,
         kind,
-        barred - lists - {table},
+        barred - {table},
+        lists,
         functools.cache(written.function_named),
     )

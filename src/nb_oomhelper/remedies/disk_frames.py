@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_ROWS = frozenset({dict, list, tuple, int, float, bool, str})  # that have no names of their own, as a Series has
+
 
 def framed(blocks: Callable[[], Iterator[list[Any]]], options: dict[str, Any]) -> Any:
     """Give the `pandas.DataFrame` of dicts or tuples.
@@ -15,6 +17,8 @@ def framed(blocks: Callable[[], Iterator[list[Any]]], options: dict[str, Any]) -
         options: More arguments of `pandas.DataFrame`, but no `index`.
     """
     pandas = sys.modules["pandas"]
+    if any(type(item) not in _ROWS for block in blocks() for item in block):
+        return pandas.DataFrame([one for block in blocks() for one in block], **options)
     some = [pandas.DataFrame(one, **options) for one in blocks()]
     if len({tuple(one.dtypes.items()) for one in some}) != 1:  # what they are together is told by all of them
         some.clear()
@@ -64,12 +68,14 @@ def _columns(blocks: Callable[[], Iterator[list[Any]]], dtypes: list[Any], rows:
     for at, is_plain in enumerate(plain):
         if not is_plain:
             made[at] = pandas.concat(made[at], ignore_index=True)
+        elif dtypes[at].kind == "O":  # pandas would look for texts, and dates, in it
+            made[at] = pandas.Series(made[at], dtype=object, copy=False)
     return made
 
 
 def _tables(blocks: Callable[[], Iterator[list[Any]]]) -> Iterator[Any]:
     for block in blocks():
-        yield from block
+        yield from (one for one in block if one is not None)  # as `pandas.concat` leaves them out
 
 
 def _form(table: Any) -> tuple[Any, ...]:

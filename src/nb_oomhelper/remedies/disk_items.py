@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import itertools
 import sys
 from collections import Counter, OrderedDict
 from sys import getsizeof
@@ -17,6 +18,7 @@ _LISTS = frozenset({list, tuple, set, frozenset})
 _DICTS = frozenset({dict, Counter, OrderedDict})
 _COLUMNS, _OF_PANDAS = ("DataFrame", "Series", "Index"), ("Timestamp", "Timedelta")
 _DEEP = 6  # containers within each other
+_LOOKED_AT = 20  # items of a container, of each of which as many are looked at
 _FORM = 128  # bytes that an array takes beside its numbers
 
 
@@ -41,14 +43,33 @@ def as_value(item: Any, deep: int = _DEEP) -> tuple[Any, int] | None:
         found = [as_value(one, deep - 1) if deep else None for one in item.values()]
         known = as_value(tuple(item)) and _joined(list, item, found)
         return None if not known else (kind(dict(zip(item, known[0], strict=True))), known[1])
+    if not is_value(item):
+        return None
     if is_array(item):
-        return None if item.dtype.hasobject else (_fixed(item), int(item.nbytes) + _FORM)
+        return _fixed(item), int(item.nbytes) + _FORM
     if is_tensor(item):
-        plain = not item.requires_grad and item.device.type == "cpu"
-        return (item.clone(), int(item.numel() * item.element_size()) + _FORM) if plain else None
-    if _is_of(item, "numpy", ("generic",)) or _is_of(item, "pandas", _OF_PANDAS):
-        return item, getsizeof(item)
-    return (item.copy(), getsizeof(item)) if _is_of(item, "pandas", _COLUMNS) else None
+        return item.clone(), int(item.numel() * item.element_size()) + _FORM
+    return item.copy() if _is_of(item, "pandas", _COLUMNS) else item, getsizeof(item)
+
+
+def is_value(item: Any, deep: int = _DEEP) -> bool:
+    """Tell whether something can be copied so, as far as its first items tell.
+
+    Args:
+        item: Anything.
+        deep: How many containers there may be within each other.
+    """
+    kind = type(item)
+    if kind in _LISTS or kind in _DICTS:
+        some = itertools.islice(item.values() if kind in _DICTS else item, _LOOKED_AT)
+        return deep > 0 and all(is_value(one, deep - 1) for one in some)
+    if kind in _ATOMS:
+        return True
+    if is_array(item):
+        return not item.dtype.hasobject
+    if is_tensor(item):
+        return not item.requires_grad and item.device.type == "cpu"
+    return _is_of(item, "numpy", ("generic",)) or _is_of(item, "pandas", (*_OF_PANDAS, *_COLUMNS))
 
 
 def _fixed(item: Any) -> Any:

@@ -16,6 +16,7 @@ from nb_oomhelper.holders.roots import named
 from nb_oomhelper.introspection import class_dict, class_mro, class_name, instance_dict
 from nb_oomhelper.remedies.arrays import form_of, is_array, is_mapped, is_tensor
 from nb_oomhelper.remedies.cell_needs import is_main
+from nb_oomhelper.remedies.disk_items import is_value
 from nb_oomhelper.remedies.model_weights import describe_model, goes_row_by_row, is_model, measure_weights
 from nb_oomhelper.remedies.windows import is_even, size_joined
 from nb_oomhelper.source.element import Element, ElementKind, merged
@@ -45,6 +46,7 @@ class Kept:
         even: Of an array: it has whole numbers at equal steps.
         mapped: Of a container: its arrays lie in mappings of their own, which go back to the system with each.
         plain: Of a container: there is nothing in it but numbers, as far as it was looked at.
+        texts, values: Of a container: the same of texts; and of what a copy is as good as.
         apart, evaluates: Of a model's layers: each row goes through them by itself, as it seems; `eval()` was called.
     """
 
@@ -60,6 +62,8 @@ class Kept:
     even: bool = False
     mapped: bool = False
     plain: bool = False
+    texts: bool = False
+    values: bool = False
     apart: bool = True
     evaluates: bool = False
 
@@ -124,27 +128,6 @@ def find_kept(names: Mapping[str, object]) -> dict[str, Kept]:
         By path, as the user would write it: "losses", "trainer.outputs", "history['loss']".
     """
     return {path: kept for name, thing in names.items() for path, kept in _below(name, thing, _DEPTH, frozenset())}
-
-
-def find_rows(names: Mapping[str, object]) -> dict[str, tuple[int, bool]]:
-    """Find how many rows there are of what can be cut into parts, and whether it is one text.
-
-    Args:
-        names: Names and their objects.
-
-    Returns:
-        By name; of lists, texts, arrays, tensors and pandas' frames.
-    """
-    pandas = sys.modules.get("pandas")
-    frames = tuple(getattr(pandas, name, None) for name in ("DataFrame", "Series")) if pandas is not None else ()
-    found = {}
-    for name, thing in names.items():
-        kind = type(thing)
-        if kind is list or kind is str or kind is bytes or any(kind is one for one in frames):
-            found[name] = (len(thing), kind is str or kind is bytes)  # type: ignore[arg-type]
-        elif (is_tensor(thing) or is_array(thing)) and (shape := form_of(thing)["shape"]):
-            found[name] = (shape[0], False)
-    return found
 
 
 def find_local(frames: Iterable[tuple[FrameType, int]]) -> dict[tuple[str, int], dict[str, Kept]]:
@@ -217,6 +200,8 @@ def _container(thing: Any, owners: frozenset[str]) -> Kept:
         items=items,
         windows=None if items is None else size_joined(thing),
         mapped=all(map(is_mapped, ends)),
+        texts=bool(some) and all(type(one) is str for one in some),
+        values=all(map(is_value, ends)),
         plain=all(type(one) in _PLAIN for one in (itertools.chain.from_iterable(lists) if listed else some)),
     )
 
@@ -262,8 +247,8 @@ def describe(thing: object, depth: int = 3) -> Element:
     if depth and (kind is tuple or kind is list) and len(thing) <= 8:  # type: ignore[arg-type]
         return Element("parts", {at: describe(one, depth - 1) for at, one in enumerate(thing)})  # type: ignore[arg-type, var-annotated]
     if depth and (kind is dict or kind is OrderedDict):
-        some = [(key, one) for key, one in _items(thing) if type(key) in (str, int)][:_FEW]
-        return Element("parts", {key: describe(one, depth - 1) for key, one in some})
+        keyed = [(key, one) for key, one in _items(thing) if type(key) in (str, int)]
+        return Element("parts", {key: describe(one, depth - 1) for key, one in keyed[:_FEW]})
     fields = list(_fields(thing)) if depth else []
     if fields:  # by their places and by their names: both ways are written in a call
         parts = [(name, describe(one, depth - 1)) for name, one in fields]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -12,6 +13,9 @@ from nb_oomhelper.loading.disk import scratch
 from nb_oomhelper.remedies.arrays import is_array, is_tensor
 from nb_oomhelper.remedies.join_forms import form_of_joined
 from nb_oomhelper.remedies.releasing import trim
+
+# What was made here, as long as somebody has it: of another array that parts are views of, a copy is wanted.
+_MADE = weakref.WeakValueDictionary[int, Any]()
 
 
 def joined_in_place(join: Callable[..., Any], parts: list[Any], **options: Any) -> Any:
@@ -37,37 +41,62 @@ def joined_in_place(join: Callable[..., Any], parts: list[Any], **options: Any) 
         return join(parts, **options)
     shape, keys = plan
     base = _base(parts[0])
-    if base is not None and tuple(base.shape) == shape and _are_views(parts, base, keys):
+    if base is not None and id(base) in _MADE and tuple(base.shape) == shape and _are_views(parts, base, keys):
         return base  # joined before
     folder, free = scratch()
     if folder is None or free is None or free < 2 * sum(map(_size, parts)):
         return join(parts, **options)
     with tempfile.TemporaryFile(dir=folder) as file:
-        return _moved(file, parts, shape, keys)
+        try:
+            places = _write(file, parts)
+        except OSError:  # no more than so much may be written
+            return join(parts, **options)
+        made = _moved(file, parts, places, shape, keys)
+    _MADE[id(made)] = made
+    return made
 
 
-def _moved(file: BinaryIO, parts: list[Any], shape: tuple[int, ...], keys: list[tuple[Any, ...]]) -> Any:
-    """Write the parts to a file, the last one first: what lies at the end of the heap goes back to the system."""
+def _write(file: BinaryIO, parts: list[Any]) -> list[int]:
+    """Write the parts to a file, and give where each lies."""
+    places = list[int]()
+    for one in parts:
+        places.append(file.tell())
+        file.write(_bytes(_in_order(one)))
+    file.flush()
+    return places
+
+
+def _moved(
+    file: BinaryIO, parts: list[Any], places: list[int], shape: tuple[int, ...], keys: list[tuple[Any, ...]]
+) -> Any:
+    """Let go of the parts, the last one first: what lies at the end of the heap goes back to the system."""
     forms = [(tuple(one.shape), one.dtype, is_tensor(one)) for one in parts]
-    places = [0] * len(parts)
-    for at in reversed(range(len(parts))):
-        places[at] = file.tell()
-        file.write(_bytes(_in_order(parts[at])))
-        parts[at] = None
-    trim()
     result = None
     try:
+        for at in reversed(range(len(parts))):
+            parts[at] = None
+        trim()
         result = _empty(shape, *forms[0][1:])
-    finally:  # without room for it the parts come back
-        for at, (form, key) in enumerate(zip(forms, keys, strict=True)):
-            into = None if result is None else result[key]
-            made = into if into is not None and _is_in_order(into) else _empty(*form)
-            file.seek(places[at])
-            file.readinto(_bytes(made))  # type: ignore[attr-defined]
-            if into is not None and made is not into:
-                into[...] = made
-            parts[at] = made if into is None else into
+        for at in range(len(parts)):
+            parts[at] = _read(file, places[at], forms[at], result[keys[at]])
+    except BaseException:  # no room, or somebody stopped it: the parts come back
+        result = None
+        for at, one in enumerate(parts):
+            if one is None:
+                parts[at] = _read(file, places[at], forms[at], None)
+        raise
     return result
+
+
+def _read(file: BinaryIO, place: int, form: tuple[Any, ...], into: Any) -> Any:
+    """Read a part, to where it belongs in the result, or anew."""
+    made = into if into is not None and _is_in_order(into) else _empty(*form)
+    file.seek(place)
+    file.readinto(_bytes(made))  # type: ignore[attr-defined]
+    if into is None or made is into:
+        return made
+    into[...] = made
+    return into
 
 
 def _plan(

@@ -86,9 +86,9 @@ def find_moves(
     for place in places:
         if not _is_innermost(written, place):
             continue
-        for one in find_moved(place.text, place.body, place.line or 0):
+        for one in find_moved(place.text, place.body, place.line or 0, written.function_named):
             size, older = _size(written, event, place, one.name), one.name in written.names - written.made_names()
-            own = place.definition is None and not (older and one.changed)
+            own = place.definition is None and not (one.changed and (older or one.read))
             freed = min(size, held.freed_after_release(held.named(one.name))) if own else 0
             if freed < requested * _NEARLY or needs - freed > room:
                 continue

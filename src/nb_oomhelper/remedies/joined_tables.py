@@ -157,8 +157,8 @@ def _has_its_own_names(index: Any, table: Any) -> bool:
 
 def is_of_pandas(thing: Any) -> bool:
     """Tell whether something is a table or a column of pandas."""
-    pandas = sys.modules["pandas"]
-    return isinstance(thing, (pandas.DataFrame, pandas.Series))
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(thing, (pandas.DataFrame, pandas.Series))
 
 
 def _order(index: Any, table: Any, way: str) -> Any:
@@ -204,13 +204,12 @@ def _places(index: Any, table: Any, way: str) -> Any:
 
 def _is_same(made: Any, whole: Any, *, values: bool) -> bool:
     """Whether two results are the same, but for how their numbers are rounded."""
-    pandas = sys.modules["pandas"]
     if type(made) is not type(whole) and not (isinstance(made, float) and isinstance(whole, float)):
         return False
     if isinstance(whole, sys.modules["numpy"].ndarray):
         return is_same(made, whole, values=values)
     if not is_of_pandas(whole):
-        made, whole = pandas.Series(made), pandas.Series(whole)
+        made, whole = map(sys.modules["pandas"].Series, (made, whole))
     if made.shape != whole.shape:
         return False
     table, other = (one if one.ndim == 2 else one.to_frame(one.name or 0) for one in (made, whole))

@@ -15,14 +15,13 @@ from nb_oomhelper.remedies.joined_parts import find_joins, find_moves
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.array_on_disk import ArrayOnDisk, arrays_on_disk
-from nb_oomhelper.source.element import ElementKind
 from nb_oomhelper.source.kept_on_disk import OnDisk, concatenated_on_disk, is_only_read, kept_on_disk
 from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.tree import is_at, last_name, names_bound, walk
 
-_NO_COPIES: tuple[ElementKind, ...] = ("graph", "number", "leaf", "error", "model")
 _GOOD_PART = 4  # a fourth of what is missing is worth it
 _DISK = 4  # times what is there in memory must be free on disk: more may come
+_AT_ONCE, _MANY = 4, 1000  # copies of an item; items, where it is not known how many
 _LEFT = 16  # of what it takes in memory, one part in so many stays: where each item lies
 
 
@@ -64,7 +63,11 @@ def find_kept_on_disk(
     for place in places:
         if place.line is None:
             continue
-        all_found = [one for one in kept_on_disk(place.text, place.body) if _is_fitting(written, place, one)]
+        all_found = [
+            one
+            for one in kept_on_disk(place.text, place.body, written.function_named)
+            if _is_fitting(written, place, one)
+        ]
         sizes = {one.name: _size(written, event, held, shortage, place, one) for one in all_found}
         found = [one for one in all_found if sizes[one.name] >= worth]
         size = sum(sizes[one.name] for one in found)
@@ -74,7 +77,7 @@ def find_kept_on_disk(
             and needs is not None
             and (joined := concatenated_on_disk(place.text, place.body, place.line)) is not None
         ):
-            yield from _joined(place, joined, needs - (event.requested or 0))
+            yield from _joined(place, joined, _made_by_now(event, held, shortage))
             return
         if not found or not _has_disk(size):
             continue
@@ -83,7 +86,7 @@ def find_kept_on_disk(
             subject=", ".join(one.name for one in found),
             place=place,
             edits=[edit for one in found for edit in one.edits],
-            explains=size - size // _LEFT,
+            explains=size - max([size // _LEFT, *(_of_items(written, place, one, sizes[one.name]) for one in found)]),
             in_cell=True,
             partly=any(not one.small or one.returned for one in found),
         )
@@ -107,7 +110,7 @@ def _has_disk(size: int) -> bool:
 def _is_fitting(written: Written, place: Place, found: OnDisk) -> bool:
     """Whether it is being filled, or was, with what can be copied, and nobody else wants a list."""
     kept = written.known_in(place.definition).get(found.name)
-    if kept is not None and kept.element is not None and kept.element.has(*_NO_COPIES):
+    if kept is not None and not kept.values:
         return False
     if found.begun.lineno > (place.line or 0):
         return False
@@ -125,18 +128,32 @@ def _is_read_in_cell(written: Written, function: str) -> bool:
     if cell is None or len(calls) != 1 or len(bound) != 1:
         return False
     names = names_bound(bound)
-    return not any(map(written.is_read_by_functions, names)) and is_only_read(cell, cell.tree.body, names)
+    return not any(map(written.is_read_by_functions, names)) and is_only_read(
+        cell, cell.tree.body, names, written.function_named
+    )
 
 
 def _size(written: Written, event: OomEvent, held: Holdings, shortage: Shortage, place: Place, found: OnDisk) -> int:
     """Bytes of what is in it by now; of a comprehension that was running of all that the cell had made."""
     if is_at(found.begun, place.line or 0):
-        return max(0, (shortage.needs or 0) - (event.requested or 0))
+        return _made_by_now(event, held, shortage)
     if place.definition is None:
         return held.freed_after_release(held.named(found.name))
     kept = written.kept_in(place.definition).get(found.name)
     arrays = (kept.size or {}).get("host", 0) if kept is not None else 0
     return arrays or (0 if kept is None else held.freed_by(held.of_failures()))
+
+
+def _of_items(written: Written, place: Place, found: OnDisk, size: int) -> int:
+    """Bytes of the items that are there at once, while one is written or read, as far as it is known how many are."""
+    kept = written.known_in(place.definition).get(found.name)
+    many = kept.items if kept is not None and kept.items else _MANY
+    return min(size, _AT_ONCE * size // many)
+
+
+def _made_by_now(event: OomEvent, held: Holdings, shortage: Shortage) -> int:
+    """Bytes that a comprehension had made, at most: not what the functions that it called still keep."""
+    return max(0, (shortage.needs or 0) - (event.requested or 0) - held.freed_by(held.of_failures()))
 
 
 def find_arrays_on_disk(

@@ -33,7 +33,9 @@ def find_let_go(written: Written, held: Holdings, shortage: Shortage, places: li
     for place in places:
         if place.line is not None:
             larger = growing and place.definition is not None
-            yield from (replace(one, partly=one.partly or larger) for one in _dead_names(written, held, place, worth))
+            for one in _dead_names(written, held, place, worth):
+                # what a larger step needs, nobody has seen
+                yield replace(one, partly=True, explains=None) if larger else one
     yield from _unread(written, held, places, worth)
 
 

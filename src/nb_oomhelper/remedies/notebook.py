@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PosixPath, WindowsPath
 from types import FrameType
-from typing import Any
 
 from nb_oomhelper.holders.scope import is_result
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.remedies.cell_needs import codes_of, names_of_functions, needed_among, overwritable
 from nb_oomhelper.remedies.cell_source import Cell, read_cell, reads_at_top, words_of
+from nb_oomhelper.remedies.cell_tables import find_complete, find_frames, find_rows
 from nb_oomhelper.remedies.definitions import read_definitions
 from nb_oomhelper.remedies.demandable import find_sparse
 from nb_oomhelper.remedies.elements import (
     find_kept,
     find_local,
-    find_rows,
     is_iterator,
     line_at_top,
     read_steps,
@@ -29,7 +27,7 @@ from nb_oomhelper.remedies.mending import Mend
 from nb_oomhelper.remedies.notebook_settings import is_trainer, loader_batch_size, trainer_steps
 from nb_oomhelper.remedies.size_settings import find_below, read_parameters, whole_number
 from nb_oomhelper.remedies.still_there import Mark, marks_of
-from nb_oomhelper.remedies.written import Table, Written
+from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.repeats import Repeat, find_repeats
 from nb_oomhelper.source.sizes import Known
 
@@ -150,21 +148,10 @@ def inspect_notebook(
             local=find_local(frames),
             rows=find_rows(read),
             sparse=find_sparse(read),
-            frames=_tables({name: variables[name] for name in cell.used & names}),
+            frames=find_frames({name: variables[name] for name in cell.used & names}),
             learned=find_learned({name: variables[name] for name in reached if name in variables}),
+            complete=find_complete({name: variables[name] for name in cell.used & names}, source),
             numbers=numbers,
             paths={name: str(used[name]) for name in used if type(used[name]) in (str, PosixPath, WindowsPath)},
         ),
-    )
-
-
-def _tables(names: Mapping[str, object]) -> dict[str, Table]:
-    """Pandas' frames, of which a name in brackets is a column and no row."""
-    frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
-    return {name: _table(thing) for name, thing in names.items() if type(thing) is frame}
-
-
-def _table(frame: Any) -> Table:
-    return Table(
-        rows=len(frame), columns=frozenset(one for one in frame.columns if type(one) is str), width=frame.shape[1]
     )

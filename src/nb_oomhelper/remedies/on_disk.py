@@ -7,7 +7,7 @@ import pickle
 import sys
 import warnings
 from array import array
-from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from nb_oomhelper.remedies.arrays import is_array
@@ -15,6 +15,7 @@ from nb_oomhelper.remedies.disk_file import DiskFile
 from nb_oomhelper.remedies.disk_frames import concatenated, framed
 from nb_oomhelper.remedies.disk_items import as_value
 from nb_oomhelper.remedies.joining import joined
+from nb_oomhelper.remedies.on_demand import on_demand
 
 _PART = 1 << 20  # bytes of items that are written, and read, at a time
 _LINK = 8  # bytes of a place in a list
@@ -99,8 +100,21 @@ class ListOnDisk(Sequence[Any]):
             raise ValueError("an array of a list on disk is always a new one")
         if len(self) and is_array(self[0]):
             return joined(numpy.array, iter(self), len(self), **({} if dtype is None else {"dtype": dtype}))
-        some = [numpy.array(one, dtype=dtype) for one in self.blocks()]
-        return numpy.concatenate(some) if some else numpy.array([], dtype=dtype)
+        some = [] if dtype is object else [numpy.array(one, dtype=dtype) for one in self.blocks()]
+        if len({one.shape[1:] for one in some}) != 1:  # lists of several lengths
+            return numpy.array(list(self), dtype=dtype)
+        return numpy.concatenate(some)
+
+    def array(self, make: Callable[[list[Any]], Any]) -> Any:
+        """Give what a function of NumPy's makes of the items, as an array whose rows are read when they are asked for.
+
+        Args:
+            make: `numpy.array` or `numpy.stack`: a row for each item.
+
+        Raises:
+            RowsError: It does not make a row of each.
+        """
+        return on_demand(lambda rows: make([self[int(one)] for one in rows]), len(self))
 
     def blocks(self) -> Iterator[list[Any]]:
         """Give the items, in lists of some at a time."""
@@ -176,6 +190,7 @@ class _Parts:
         self._newest: list[Any] = []
         self._weight = 0
         self._kept: dict[int, Any] = {}  # items that stay in memory, by their numbers
+        self._in_memory: dict[int, list[Any]] = {}  # the same of parts
         self._last: tuple[int, list[Any]] = (-1, [])
 
     @property
@@ -224,16 +239,24 @@ class _Parts:
             del block
 
     def _write(self) -> None:
-        count = len(self)
-        data, start = pickle.dumps(self._newest, protocol=5), self._ends[-1] if self._ends else 0
-        self._file.write(data, start)
+        start, size = self._ends[-1] if self._ends else 0, 0
+        try:
+            data = pickle.dumps(self._newest, protocol=5)
+            self._file.write(data, start)
+            size = len(data)
+        except (OSError, AttributeError, TypeError, pickle.PicklingError) as error:  # a full disk; functions in a table
+            if not self._in_memory:
+                warnings.warn(f"items are kept in memory: {error}", stacklevel=4)
+            self._in_memory[len(self._ends)] = self._newest
+        self._counts.append(len(self))
+        self._ends.append(start + size)
         self._newest, self._weight = [], 0
-        self._counts.append(count)
-        self._ends.append(start + len(data))
 
     def _part(self, part: int) -> list[Any]:
         if part == len(self._ends):
             return self._newest
+        if part in self._in_memory:
+            return self._in_memory[part]
         if self._last[0] != part:
             self._last = -1, []
             start = self._ends[part - 1] if part else 0

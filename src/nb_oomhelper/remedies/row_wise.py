@@ -20,7 +20,7 @@ from nb_oomhelper.source.row_parts import RowParts, in_row_parts
 from nb_oomhelper.source.row_sources import NUMPY, TORCH, Library, UnfitError
 from nb_oomhelper.source.row_totals import SIMPLE
 from nb_oomhelper.source.row_values import computes_elementwise
-from nb_oomhelper.source.tree import is_at, last_name, names_in, walk
+from nb_oomhelper.source.tree import is_at, last_name, names_bound, names_in, walk
 
 
 def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place: Place) -> Iterator[Mistake]:
@@ -38,7 +38,7 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
     shapes = {path: what.shape for path, what in kept.items() if what.shape is not None}
     refused = refused_shape(event)
     ways: Iterable[_Way]
-    count = count_parts(event, shortage)
+    count = count_parts(event, shortage, _largest(written, place))
     if event.framework == "pytorch":
         ways = _of_tensors(written, place, shapes, count)
     else:
@@ -55,6 +55,13 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
             in_cell=True,
         )
         return
+
+
+def _largest(written: Written, place: Place) -> int:
+    """Bytes of the largest array that was made by then."""
+    kept, made = written.kept_in(place.definition), names_bound(walk(place.body))
+    sizes = [bytes_of(kept[name].shape or (), kept[name].dtype) for name in made if name in kept]
+    return max((one or 0 for one in sizes), default=0)
 
 
 def _is_missed(written: Written, place: Place, found: RowParts) -> bool:

@@ -27,6 +27,8 @@ def find_scaled_rows(written: Written, event: OomEvent, shortage: Shortage, plac
     if place is None or event.backend != "host" or written.learned.gives_frames:
         return
     for table, (rows, _, size) in find_tables(written).items():
+        if table not in written.complete:  # a part in which a column has no number spoils what was learned before
+            continue
         edits = scaled_in_parts(
             place.text, place.body, place.line or 0, table, -(-rows // _PARTS), frame=table in written.frames
         )

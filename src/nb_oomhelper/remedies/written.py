@@ -48,6 +48,7 @@ class Written:
         sparse: Those of the cell's names that stand for sparse matrices that can be cut, with their shapes.
         frames: Those of the cell's names that stand for pandas' tables.
         learned: What the cell's names stand for of scikit-learn.
+        complete: Tables of numbers of which none is missing, where the cell fits something.
         numbers: Whole numbers by what is written for them.
         paths: The texts that the cell's names stand for, and paths of files, as texts.
         texts: What was read of the sources.
@@ -67,6 +68,7 @@ class Written:
     sparse: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     frames: Mapping[str, Table] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
+    complete: frozenset[str] = frozenset()
     numbers: Mapping[str, int] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
     texts: dict[str, SourceText | None] = field(default_factory=dict)

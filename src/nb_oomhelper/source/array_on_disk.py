@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nb_oomhelper.source.demand_reads import Find, Reads
-from nb_oomhelper.source.in_place import FUNCTIONS, METHODS
+from nb_oomhelper.source.disk_puts import CHANGES, changes, parts_named
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
     LOOPS,
-    changes_of,
     is_name,
     last_name,
     names_in,
@@ -24,6 +24,8 @@ from nb_oomhelper.source.tree import (
     walk,
 )
 
+_FORM = frozenset({"shape", "ndim", "dtype", "size", "nbytes"})
+_OF_ARRAYS = frozenset({"from_numpy", "tensor", "as_tensor", "isinstance", "type", "id"})  # ours is none
 _MAKERS = frozenset({f"{module}.{name}" for module in ("np", "numpy") for name in ("zeros", "ones", "empty", "full")})
 
 
@@ -59,15 +61,11 @@ def arrays_on_disk(text: SourceText, body: list[ast.stmt], find: Find) -> Iterat
     parents = parents_of(walk(body))
     bound = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
     for name, made in bound:
-        if not isinstance(made, ast.Call) or ast.unparse(made.func) not in _MAKERS or not made.args:
+        if not isinstance(made, ast.Call) or not _makes_numbers(made):
             continue
-        again = [value.lineno for one, value in bound if one == name and value is not made]
-        axis = _axis(body, parents, name, min(again, default=None))
-        if (
-            axis is None
-            or min(again, default=made.lineno) < made.lineno
-            or any(isinstance(one, ast.Starred) for one in made.args)
-        ):
+        again = min((value.lineno for one, value in bound if one == name and value is not made), default=None)
+        axis = _axis(body, parents, name, again)
+        if axis is None or (again or made.lineno) < made.lineno or _is_in_use(body, parents, name, find):
             continue
         start, end = text.span(made.func)
         bracket = text.token_from(end)
@@ -78,6 +76,70 @@ def arrays_on_disk(text: SourceText, body: list[ast.stmt], find: Find) -> Iterat
         yield ArrayOnDisk(
             name=name, made=made, edits=edits, read=few and not reads.returned, returned=few and reads.returned
         )
+
+
+def _makes_numbers(made: ast.Call) -> bool:
+    """Whether it makes an array of numbers, all alike: `np.full((n, m), np.nan)`, and not `np.full((n, m), row)`."""
+    function, given = ast.unparse(made.func), [*made.args, *(one.value for one in made.keywords)]
+    if function not in _MAKERS or not made.args or any(isinstance(one, ast.Starred) for one in made.args):
+        return False
+    if any(ast.unparse(one) in ("object", "'O'", "'object'", "np.object_") for one in given):
+        return False
+    fill = given[1:2] if last_name(made.func) == "full" else []
+    fill = [one.operand if isinstance(one, ast.UnaryOp) else one for one in fill]
+    return all(isinstance(one, ast.Constant) or ast.unparse(one) in ("np.nan", "np.inf") for one in fill)
+
+
+def _is_in_use(body: list[ast.stmt], parents: Mapping[ast.AST, ast.AST], name: str, find: Find) -> bool:
+    """Whether more than an item of it has another name while it is still written to, or is given to what changes it."""
+    nodes, stores = [*walk(body)], _stores(body, name)
+    if any(changes(one, {name}, find) for one in nodes if isinstance(one, (ast.Call, ast.Expr))):
+        return True
+    parts = parts_named([name], nodes) | _of_methods(nodes, name)
+    if any(changes(one, parts, find) for one in nodes):
+        return True
+    last = max(one.end_lineno or 0 for one in map(partial(_loop_of, parents), stores))
+    written = {ast.unparse(one.slice) for one in stores}
+    reads = [one for one in nodes if is_name(one, name) and isinstance(one.ctx, ast.Load)]  # type: ignore[attr-defined]
+    return any(_is_held(one, parents, written, before=one.lineno <= last) for one in reads)  # type: ignore[attr-defined]
+
+
+def _of_methods(nodes: Sequence[ast.AST], name: str) -> set[str]:
+    """Names of what methods of it give, which may look into it: `flat = x.ravel()`."""
+    return {
+        target.id
+        for node in nodes
+        for target, value in pairs(node)
+        if isinstance(target, ast.Name) and isinstance(value, ast.Call) and root_name(value.func) == name
+    }
+
+
+def _is_held(node: ast.AST, parents: Mapping[ast.AST, ast.AST], written: set[str], *, before: bool) -> bool:
+    """Whether what is read there may still be in use when it is written to, or must be an array of NumPy's."""
+    above = parents.get(node)
+    call = above if isinstance(above, ast.Call) else None
+    if isinstance(above, ast.Attribute) and above.attr in _FORM:
+        return False
+    if call is not None and last_name(call.func) in _OF_ARRAYS:
+        return True
+    if not isinstance(above, ast.Subscript) or above.value is not node:
+        return before and (call is None or last_name(call.func) != "len")
+    outer = parents.get(above) if isinstance(above.ctx, ast.Load) else None
+    if isinstance(outer, ast.Call) and last_name(outer.func) in CHANGES:  # `kept.append(x[t])`
+        return True
+    return before and isinstance(outer, ast.Assign) and (_has_slice(above) or ast.unparse(above.slice) in written)
+
+
+def _loop_of(parents: Mapping[ast.AST, ast.AST], node: ast.AST) -> ast.stmt:
+    """The outermost loop around a node, or else its statement."""
+    loops = [one for one in nodes_above(node, parents) if isinstance(one, (ast.For, ast.While))]
+    return loops[-1] if loops else statement_around(node, parents)  # type: ignore[return-value,arg-type]
+
+
+def _has_slice(item: ast.Subscript) -> bool:
+    """Whether several parts are read, `x[t - 3 : t]`: what is read is looked into as long as it has a name."""
+    parts = item.slice.elts if isinstance(item.slice, ast.Tuple) else [item.slice]
+    return isinstance(item.ctx, ast.Load) and all(isinstance(one, ast.Slice) for one in parts)
 
 
 def _stores(body: list[ast.stmt], name: str) -> list[ast.Subscript]:
@@ -91,40 +153,28 @@ def _axis(body: list[ast.stmt], parents: Mapping[ast.AST, ast.AST], name: str, e
     stores = _stores(body, name)
     in_loops = [one for one in stores if _is_in_loop(one, parents)]
     axes = [_place(one) if _is_by_number(one, parents) else None for one in in_loops]
-    calls = [one for one in walk(body) if isinstance(one, ast.Call)]
-    if not axes or None in axes or len({*axes}) > 1 or any(_changes(one, name) for one in calls):
+    if not axes or None in axes or len({*axes}) > 1 or not all(map(_is_plain, {*stores} - {*in_loops})):
         return None
     if end is not None and max(one.lineno for one in stores) >= end:
         return None
     axis = axes[0]
     for one in items:
-        if not isinstance(one.ctx, ast.Load) and not isinstance(statement_around(one, parents), ast.Assign):
-            return None  # `x[t] += 1`, `del x[0]`
+        stored = isinstance(statement_around(one, parents), ast.Assign) and not isinstance(parents.get(one), ast.Tuple)
+        if not isinstance(one.ctx, ast.Load) and not stored:
+            return None  # `x[t] += 1`, `del x[0]`, `x[0], x[1] = x[1], x[0]`
         if _is_in_loop(one, parents) and _place(one) != axis:
             return None
         above = parents.get(one)
         if isinstance(above, (ast.Subscript, ast.Attribute)) and not isinstance(above.ctx, ast.Load):
             return None
-    return None if any(changes_of(body, one) for one in _names_of_items(body, name)) else axis
+    return axis
 
 
-def _changes(call: ast.Call, name: str) -> bool:
-    """Whether a call writes into it: `x.sort()`, `np.cumsum(y, out=x)`, `np.copyto(x, y)`."""
-    method = call.func if isinstance(call.func, ast.Attribute) and is_name(call.func.value, name) else None
-    into = last_name(call.func) in FUNCTIONS or any(one.arg == "out" for one in call.keywords)
-    return (into and name in names_in(call)) or (method is not None and method.attr in METHODS)
-
-
-def _names_of_items(body: list[ast.stmt], name: str) -> set[str]:
-    """Names that stand for what is read of it."""
-    found = set[str]()
-    for node in walk(body):
-        for target, value in pairs(node):
-            if isinstance(target, ast.Name) and root_name(value) == name:
-                found.add(target.id)
-        if isinstance(node, (ast.For, ast.comprehension)) and root_name(node.iter) == name:
-            found |= names_in(node.target)
-    return found
+def _is_plain(item: ast.Subscript) -> bool:
+    """Whether an index is of numbers that stand there, and of slices: `x[0]`, `x[:, -1]`."""
+    parts = item.slice.elts if isinstance(item.slice, ast.Tuple) else [item.slice]
+    parts = [one.operand if isinstance(one, ast.UnaryOp) else one for one in parts]
+    return all(isinstance(one, ast.Slice) or type(getattr(one, "value", None)) is int for one in parts)
 
 
 def _place(item: ast.Subscript) -> int | None:

@@ -46,6 +46,8 @@ _SCALERS = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustS
 _MODULES = frozenset({*NUMPY, "scipy", "stats", "special", "signal", "ndimage", "norm", "pd", "pandas"})
 _DROPS_FIRST = frozenset({"diff", "pct_change", "shift", "rolling"})  # what is missing then is so in all columns
 _DRAWN = re.compile(r"\brandom\b|\brng\b|\bsample\b|\bpermutation\b|\bshuffle\b")
+_NAME = re.compile(r"\w+")
+_UNFIT = frozenset({"inplace", "out", "level", "by", "on", "closed", "numeric_only"})  # arguments
 _DEPTH = 2  # functions that call each other
 
 
@@ -106,7 +108,8 @@ class Reader:
         if ast.unparse(node) == self.table and self.table not in self.names:
             return self.kind
         words = names_in(node)
-        if words & {*self.barred} - self.names.keys():
+        told = set() if isinstance(node, ast.Name) else {*_NAME.findall(self.table)}  # `df[num_cols]` may say it
+        if words & {*self.barred} - self.names.keys() - told:
             raise UnfitError
         if self.root not in words and all(self.names.get(one, "outside") == "outside" for one in words):
             return "outside"
@@ -141,7 +144,7 @@ class Reader:
 
     def _read_call(self, call: ast.Call) -> Kind:
         name = last_name(call.func) or ""
-        if is_unpacked(call) or {"inplace", "out", "level", "by"} & {one.arg for one in call.keywords}:
+        if is_unpacked(call) or _UNFIT & {one.arg for one in call.keywords} or _is_told_by_place(call, name):
             raise UnfitError
         owner = call.func.value if isinstance(call.func, ast.Attribute) else None
         if owner is None or is_module(owner):
@@ -267,6 +270,13 @@ def axis_of(call: ast.Call) -> str:
     places = {"clip": 2, "quantile": 1}.get(last_name(call.func) or "", 0 if method else 1)
     by_place = last_name(call.func) in _REDUCES - {"percentile", "nanpercentile", "nanquantile", "norm"}
     return ast.unparse(call.args[places]) if by_place and len(call.args) > places else ""
+
+
+def _is_told_by_place(call: ast.Call, name: str) -> bool:
+    """Whether a method may be told an axis without its name, or something for each column by its name."""
+    most = 0 if name.startswith("cum") else 1 if name in ("diff", "shift") else None
+    by_name = name == "astype" and any(isinstance(one, ast.Dict) for one in arguments(call))
+    return by_name or (isinstance(call.func, ast.Attribute) and most is not None and len(call.args) > most)
 
 
 def _is_missing_in_all(function: ast.expr) -> bool:

@@ -44,6 +44,7 @@ def columns_apart(
     table: str,
     kind: Kind,
     barred: Collection[str],
+    lists: Collection[str],
     function: Callable[[str], Function | None],
 ) -> ColumnsApart | None:
     """Write what is computed of a table's columns with some at a time: `nb_oomhelper.in_parts(f, df, axis=1)`.
@@ -55,6 +56,7 @@ def columns_apart(
         table: The name of the table.
         kind: Whether it is a DataFrame or an array.
         barred: Names of what else has something for each of its rows or columns.
+        lists: Names of lists of texts, which may name columns.
         function: Gives a function of the notebook's that a name stands for, or None.
 
     Returns:
@@ -64,7 +66,7 @@ def columns_apart(
     if found is None or found[2] or FUNCTION in text.text:
         return None
     block, at, _ = found
-    for written in _ways_written(block[at], table, kind, barred):
+    for written in _ways_written(block[at], table, kind, {*barred} - {*lists}):
         ways = list[Found]()
         for start in range(max(0, at - FAR), at + 1):
             near = {*barred, *made_of(block[:start], table)}

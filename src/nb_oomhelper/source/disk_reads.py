@@ -6,9 +6,10 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nb_oomhelper.source.disk_puts import CHANGES, changes_any
+from nb_oomhelper.source.demand_reads import Find
+from nb_oomhelper.source.disk_puts import CHANGES, changes, changes_any
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import last_name, names_in, pairs, root_name, statement_around, walk
+from nb_oomhelper.source.tree import arguments, last_name, names_in, pairs, root_name, statement_around, walk
 
 TABLES = {"pd.DataFrame": "frame", "pandas.DataFrame": "frame", "pd.concat": "concat", "pandas.concat": "concat"}
 """Functions that make a table of items, with the methods that do it of items on disk."""
@@ -17,49 +18,17 @@ NOT_IN_PARTS = frozenset({"index", "axis", "keys", "join", "data", "objs", None}
 _READS = frozenset({"items", "keys", "values", "get"})
 # These make a list of all items, or want one.
 _WHOLE = frozenset(
-    {"list", "sorted", "tuple", "dict", "join", "dump", "dumps", "isinstance", "type", "id", "print", "repr"}
+    {"list", "sorted", "tuple", "dict", "join", "dump", "dumps", "isinstance", "type", "id", "print", "repr", "str"}
+    | {"copy", "deepcopy", "display", "pprint", "append", "insert", "Series", "merge_asof", "fit", "fit_transform"}
+    | {"transform", "stack", "vstack", "hstack", "dstack", "column_stack", "concatenate", "concat", "cat", "block"}
+    | {"tensor", "from_numpy", "pad_sequence", "chain", "shuffle", "sample", "product", "permutations", "combinations"}
 )
-_WHOLE |= {
-    "stack",
-    "vstack",
-    "hstack",
-    "dstack",
-    "column_stack",
-    "concatenate",
-    "concat",
-    "cat",
-    "tensor",
-    "from_numpy",
-}
-_WHOLE |= {
-    "str",
-    "copy",
-    "deepcopy",
-    "append",
-    "insert",
-    "Series",
-    "block",
-    "merge_asof",
-    "display",
-    "chain",
-    "shuffle",
-}
-_WHOLE |= {
-    "pad_sequence",
-    "sample",
-    "product",
-    "permutations",
-    "combinations",
-    "fit",
-    "fit_transform",
-    "transform",
-    "pprint",
-}
+_LISTS = frozenset({"dump", "dumps", "isinstance", "type", "from_numpy", "pad_sequence", "join"})
 _SMALL = frozenset({"len", "sum", "min", "max", "any", "all", "mean", "std", "median"})
 _NUMBER = frozenset(
-    {"sum", "mean", "std", "var", "max", "min", "len", "norm", "float", "int", "item", "median", "any", "all"}
+    {"sum", "mean", "std", "var", "max", "min", "len", "norm", "float", "int", "item", "median", "any", "all", "abs"}
+    | {"argmax", "argmin", "percentile", "quantile", "trace", "sqrt", "round", "count_nonzero"}
 )
-_NUMBER |= {"argmax", "argmin", "percentile", "quantile", "trace", "abs", "sqrt", "round", "count_nonzero"}
 
 
 @dataclass(slots=True)
@@ -71,6 +40,8 @@ class ItemReads:
         body: The code.
         parents: Of its nodes, as `parents_of` gives them.
         name: The name.
+        find: Finds a function of the notebook by its name.
+        keyed: It stands for a dict.
         small: All that was made of it is known to take next to nothing.
         returned: It was given back.
     """
@@ -79,6 +50,8 @@ class ItemReads:
     body: list[ast.stmt]
     parents: Mapping[ast.AST, ast.AST]
     name: str
+    find: Find
+    keyed: bool = False
     small: bool = True
     returned: bool = False
 
@@ -99,7 +72,7 @@ class ItemReads:
         if isinstance(above, ast.Call) and above.func is not node and node not in above.args:
             return [] if self._is_left(above) else None
         if isinstance(above, ast.Subscript) and above.value is node and isinstance(above.ctx, ast.Load):
-            return [] if self._is_left(above) else None
+            return [] if self._is_left(above) and not self._wants_list(above) else None
         if isinstance(above, (ast.Return, ast.Tuple)) and isinstance(self._statement(node), ast.Return):
             self.returned = True
             return []
@@ -110,7 +83,7 @@ class ItemReads:
 
     def _table(self, call: ast.Call, method: str) -> list[Edit] | None:
         """`pd.DataFrame(rows, columns=names)` → `rows.frame(columns=names)`."""
-        if len(call.args) != 1 or any(one.arg in NOT_IN_PARTS for one in call.keywords):
+        if self.keyed or len(call.args) != 1 or any(one.arg in NOT_IN_PARTS for one in call.keywords):
             return None
         self.small = False
         told = ", ".join(f"{one.arg}={self.text.text[slice(*self.text.span(one.value))]}" for one in call.keywords)
@@ -131,12 +104,12 @@ class ItemReads:
             return [] if above.arg not in ("key", "data") and self._unsure() else None
         if isinstance(above, ast.For) and above.iter is node:
             self.small = self.small and not _keeps(above)
-            return None if changes_any(names_in(above.target), above.body) else []
+            return None if changes_any(names_in(above.target), above.body, self.find) else []
         if isinstance(above, ast.comprehension) and above.iter is node:
             made = self.parents.get(above)
             element = getattr(made, "elt", None) or getattr(made, "value", None)
             self.small = self.small and isinstance(element, ast.expr) and _is_number(element)
-            return None if made is None or changes_any(names_in(above.target), [made]) else []
+            return None if made is None or changes_any(names_in(above.target), [made], self.find) else []
         if isinstance(above, (ast.If, ast.While, ast.UnaryOp, ast.BoolOp, ast.Assert)):
             return []
         return None
@@ -154,10 +127,23 @@ class ItemReads:
             above = self.parents.get(above)
         if isinstance(above, ast.AugAssign) and root_name(above.target) == self.name:
             return False
+        given = isinstance(above, ast.Call) and item in arguments(above)
+        if given and changes(above, {self.name}, self.find):  # type: ignore[arg-type]
+            return False
         statement = self._statement(item)
         bound = [*pairs(statement, unpacked=True)] if statement is not None else []
         named = {root_name(target) for target, value in bound if self.name in names_in(value)} - {"", self.name}
-        return not changes_any(named, self.body)
+        return not changes_any(named, self.body, self.find)
+
+    def _wants_list(self, item: ast.Subscript) -> bool:
+        """Whether a long slice, which is no list either, is given to what wants one."""
+        above = self.parents.get(item)
+        if not isinstance(item.slice, ast.Slice):
+            return False
+        call = above if isinstance(above, ast.Call) else None
+        return isinstance(above, ast.BinOp) or (
+            call is not None and (root_name(call.func) == "torch" or last_name(call.func) in _LISTS)
+        )
 
     def _statement(self, node: ast.AST) -> ast.stmt | None:
         return node if isinstance(node, ast.stmt) else statement_around(node, self.parents)  # type: ignore[arg-type]

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.source.counting import Counts
+from nb_oomhelper.source.demand_reads import Find
+from nb_oomhelper.source.disk_puts import changes_any
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
     LOOPS,
     blocks_of,
-    changes_of,
     is_at,
     is_name,
     last_name,
@@ -20,7 +21,6 @@ from nb_oomhelper.source.tree import (
     pairs,
     parents_of,
     reads_all_names,
-    root_name,
     statement_around,
     walk,
 )
@@ -73,7 +73,8 @@ class Moved:
         call: The call that joins them.
         name: The list.
         edits: What lets them be moved.
-        changed: The list, or the result, is written into.
+        changed: The list, or the result, is written into afterwards.
+        read: The list is read afterwards.
         small: Next to nothing is made of the result, as far as the code says.
     """
 
@@ -81,6 +82,7 @@ class Moved:
     name: str
     edits: list[Edit]
     changed: bool
+    read: bool
     small: bool
 
 
@@ -163,15 +165,17 @@ def _given_to(function: str, text: SourceText, call: ast.Call) -> list[Edit]:
     return edits + [(place, place, f"{second}=") for place, _ in map(text.span, call.args[1:])]
 
 
-def find_moved(text: SourceText, body: list[ast.stmt], line: int) -> Iterator[Moved]:
+def find_moved(text: SourceText, body: list[ast.stmt], line: int, find: Find) -> Iterator[Moved]:
     """Find lists that a line joins, and let their parts be moved: `np.array(images)`.
 
     Args:
         text: The source.
         body: The statements to look in.
         line: The line, from 1.
+        find: Finds a function of the notebook by its name.
     """
     parents = parents_of(walk(body))
+    after = [one for one in walk(body) if isinstance(one, ast.stmt) and one.lineno > line]
     for call in walk(body):
         if not isinstance(call, ast.Call) or not is_at(call, line) or _options(call) is None:
             continue
@@ -182,7 +186,9 @@ def find_moved(text: SourceText, body: list[ast.stmt], line: int) -> Iterator[Mo
             edits = _given_to("nb_oomhelper.joined_in_place", text, call)
             small = bool(bound) and all(_is_looked_at(one, parents) for one in walk(body) if _is_read(one, bound, line))
             name = call.args[0].id
-            yield Moved(call=call, name=name, edits=edits, changed=is_written(body, bound | {name}), small=small)
+            changed = changes_any(bound | {name}, after, find)
+            read = any(_is_read(one, {name} - bound, line) for one in walk(after))
+            yield Moved(call=call, name=name, edits=edits, changed=changed, read=read, small=small)
 
 
 def _is_read(node: ast.AST, names: set[str], line: int) -> bool:
@@ -199,17 +205,6 @@ def _is_looked_at(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
     return isinstance(above, (ast.Return, ast.Tuple)) or (
         isinstance(above, ast.Call) and last_name(above.func) == "len"
     )
-
-
-def is_written(body: list[ast.stmt], names: set[str]) -> bool:
-    """Tell whether code writes into what some names stand for.
-
-    Args:
-        body: The code.
-        names: The names.
-    """
-    stored = [one for one in walk(body) if isinstance(one, ast.Subscript) and not isinstance(one.ctx, ast.Load)]
-    return any(root_name(one) in names for one in stored) or any(changes_of(body, one) for one in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,26 @@ import ast
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from nb_oomhelper.source.demand_reads import Find, Reads
 from nb_oomhelper.source.disk_puts import is_copied
 from nb_oomhelper.source.disk_reads import NOT_IN_PARTS, TABLES, ItemReads
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import is_at, is_name, pairs, parents_of, reads_all_names, statement_around, walk
+from nb_oomhelper.source.tree import (
+    is_at,
+    is_name,
+    last_name,
+    pairs,
+    parents_of,
+    reads_all_names,
+    statement_around,
+    walk,
+)
 
 _LIST, _DICT = "nb_oomhelper.ListOnDisk", "nb_oomhelper.DictOnDisk"
 _EMPTY = {"[]": _LIST, "list()": _LIST, "{}": _DICT, "dict()": _DICT}
 _PUTS = frozenset({"append", "extend"})
+_MAKERS = frozenset({"product", "permutations", "combinations", "combinations_with_replacement", "map", "starmap"})
+_ARRAYS = frozenset(f"{module}.{name}" for module in ("np", "numpy") for name in ("array", "asarray", "stack"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +47,20 @@ class OnDisk:
     returned: bool = False
 
 
-def kept_on_disk(text: SourceText, body: list[ast.stmt]) -> Iterator[OnDisk]:
+def kept_on_disk(text: SourceText, body: list[ast.stmt], find: Find) -> Iterator[OnDisk]:
     """Find lists and dicts that can be on disk: they are filled, gone through and looked up, and never changed.
 
     Args:
         text: The source.
         body: The statements of one function, or of the cell.
+        find: Finds a function of the notebook by its name.
     """
     if reads_all_names(body) or any(isinstance(one, (ast.Global, ast.Nonlocal)) for one in walk(body)):
         return
     parents = parents_of(walk(body))
     bound = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
     for name in dict.fromkeys(name for name, _ in bound):
-        found = _Keeper(text, body, parents, name).written([value for one, value in bound if one == name])
+        found = _Keeper(text, body, parents, name, find).written([value for one, value in bound if one == name])
         if found is not None:
             yield found
 
@@ -83,6 +96,7 @@ class _Keeper:
     body: list[ast.stmt]
     parents: Mapping[ast.AST, ast.AST]
     name: str
+    find: Find
 
     def written(self, values: Sequence[ast.expr]) -> OnDisk | None:
         """How it is written, where it can be on disk; it may become an array of its items in the end."""
@@ -91,7 +105,8 @@ class _Keeper:
         last = others[0] if len(others) == 1 and self._is_array(others[0]) else None
         if not edits or (others and last is None):
             return None
-        end, reads = self._line(last), ItemReads(self.text, self.body, self.parents, self.name)
+        keyed = edits[0][2].startswith(_DICT)
+        end, reads = self._line(last), ItemReads(self.text, self.body, self.parents, self.name, self.find, keyed)
         nodes = [one for one in walk(self.body) if is_name(one, self.name)]
         for node in nodes:
             statement = self._statement(node)
@@ -101,8 +116,8 @@ class _Keeper:
                 longer = isinstance(statement, ast.AugAssign) and statement.target is node
                 if not longer and not any(value in (first, last) for _, value in pairs(statement)):
                     return None
-            elif not self._is_put(node, keyed=edits[0][2].startswith(_DICT)) and isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
-                changed = reads.edits(node)
+            elif not self._is_put(node, keyed=keyed) and isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
+                changed = self._as_array(node) or reads.edits(node)
                 if changed is None:
                     return None
                 edits += changed
@@ -126,11 +141,29 @@ class _Keeper:
         given = value.args[0] if isinstance(value, ast.Call) and len(value.args) == 1 else None
         return given is not None and is_name(given, self.name)
 
+    def _as_array(self, node: ast.AST) -> list[Edit]:
+        """`frames = np.array(frames)` → `frames.array(np.array)`, where a few rows of it at a time are enough."""
+        call, statement = self.parents.get(node), self._statement(node)
+        if not isinstance(call, ast.Call) or len(call.args) != 1 or call.keywords or node is call.func:
+            return []
+        if not isinstance(statement, ast.Assign) or statement.value is not call or statement not in self.body:
+            return []
+        function, reads = ast.unparse(call.func), Reads(self.text.tree, self.find)
+        names = [one.id for one in statement.targets if isinstance(one, ast.Name)]
+        after = self.body[self.body.index(statement) + 1 :]
+        reading = [one for one in walk(after) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+        if function not in _ARRAYS or len(names) != 1 or names[0] not in {one.id for one in reading}:
+            return []
+        few = reads.are_few(after, names) and not reads.returned
+        return [(*self.text.span(call), f"{self.name}.array({function})")] if few else []
+
     def _begun(self, value: ast.expr) -> list[Edit]:
         """What lets it begin on disk."""
         span = self.text.span(value)
         if (kind := _EMPTY.get(ast.unparse(value))) is not None:
             return [(*span, f"{kind}()")]
+        if isinstance(value, ast.Call) and ast.unparse(value.func) == "list" and len(value.args) == 1:
+            return [(*self.text.span(value.func), _LIST)] if self._is_made(value.args[0]) else []
         if isinstance(value, ast.List) and not any(isinstance(one, ast.Starred) for one in value.elts):
             return [(span[0], span[0], f"{_LIST}("), (span[1], span[1], ")")] if self._is_copied(value) else []
         if isinstance(value, ast.ListComp) and self._is_copied(value.elt):
@@ -141,6 +174,12 @@ class _Keeper:
             pair = [(key[0], key[0], "("), (key[1], made[0], ", "), (made[1], made[1], ")")]
             return [*opened, *pair]
         return []
+
+    def _is_made(self, value: ast.expr) -> bool:
+        """Whether items are made one by one: `product(xs, repeat=3)`, `(f(x) for x in xs)`."""
+        if isinstance(value, ast.GeneratorExp):
+            return self._is_copied(value.elt)
+        return isinstance(value, ast.Call) and last_name(value.func) in _MAKERS
 
     def _is_put(self, node: ast.AST, *, keyed: bool) -> bool:
         """`states.append(state)`, `results[key] = made`: of what nobody changes later."""
@@ -154,20 +193,21 @@ class _Keeper:
         return False
 
     def _is_copied(self, made: ast.expr) -> bool:
-        return is_copied(made, self.body, self.parents)
+        return is_copied(made, self.body, self.parents, self.find)
 
 
-def is_only_read(text: SourceText, body: list[ast.stmt], names: Collection[str]) -> bool:
+def is_only_read(text: SourceText, body: list[ast.stmt], names: Collection[str], find: Find) -> bool:
     """Tell whether code only goes through what some names stand for, and looks it up.
 
     Args:
         text: The source.
         body: The statements.
         names: The names, each bound once.
+        find: Finds a function of the notebook by its name.
     """
     parents = parents_of(walk(body))
     for name in names:
-        keeper = ItemReads(text, body, parents, name)
+        keeper = ItemReads(text, body, parents, name, find)
         nodes = [one for one in walk(body) if is_name(one, name)]
         read = [one for one in nodes if isinstance(one.ctx, ast.Load)]  # type: ignore[attr-defined]
         if len(nodes) != len(read) + 1 or any(keeper.edits(one) != [] for one in read):

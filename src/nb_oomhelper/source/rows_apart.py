@@ -31,11 +31,12 @@ FUNCTION = "of_rows"
 
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "column_stack"})
-_OUTSIDE = frozenset(
+_FITS = frozenset({"fit", "fit_transform", "fit_predict", "partial_fit"})
+_OUTSIDE = _FITS | frozenset(
     {"append", "appendleft", "extend", "add", "update", "insert", "pop", "remove", "clear", "setdefault", "put", "push"}
     | {"sort", "reverse", "shuffle", "fill", "copyto", "setattr", "setflags", "resize"}
     | {"write", "save", "savefig", "to_csv", "to_parquet", "dump", "open", "input", "seed", "manual_seed", "next"}
-    | {"fit", "fit_transform", "fit_predict", "partial_fit", "train"}
+    | {"train"}
 )
 
 
@@ -157,9 +158,8 @@ def _changes_outside(call: ast.Call, own: Collection[str]) -> bool:
     if name not in _OUTSIDE and not is_in_place(name):
         return False
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    if (
-        isinstance(owner, ast.Call) and (last_name(owner.func) or "")[:1].isupper()
-    ):  # `StandardScaler().fit_transform(x)`
+    fitted = name in _FITS and isinstance(owner, ast.Call) and (last_name(owner.func) or "")[:1].isupper()
+    if fitted:  # `StandardScaler().fit_transform(x)`
         return False
     return owner is None or root_name(owner) not in own
 
