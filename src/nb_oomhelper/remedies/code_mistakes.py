@@ -37,6 +37,7 @@ from nb_oomhelper.remedies.places import (
     is_summed_beside,
     kept_by,
 )
+from nb_oomhelper.remedies.row_wise import find_loss_parts
 from nb_oomhelper.remedies.rows_at_once import find_rows_at_once
 from nb_oomhelper.remedies.step_wise import find_whole_steps
 from nb_oomhelper.remedies.tables_at_once import find_tables_in_parts
@@ -76,6 +77,8 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_in_one_go(written, event, shortage, places)
         yield from find_whole_steps(written, event, held, shortage, places)
         yield from find_moved_data(written, event, shortage, places)
+        for place in places:
+            yield from find_loss_parts(written, event, held, place)
         yield from find_graph_on_host(written, event, held, shortage, places)
         yield from find_cpu_instead(written, event, held, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})

@@ -7,14 +7,17 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb_oomhelper.records.event import OomEvent
+from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.arrays import bytes_of
 from nb_oomhelper.remedies.may_move import models_in
+from nb_oomhelper.remedies.model_weights import still_to_come
 from nb_oomhelper.remedies.part_sizes import count_parts
 from nb_oomhelper.remedies.places import Mistake, Place, refused_shape
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import root_of
 from nb_oomhelper.source.cures import reads_global
+from nb_oomhelper.source.in_parts import PARTS
 from nb_oomhelper.source.row_functions import RowFunction, no_function
 from nb_oomhelper.source.row_parts import RowParts, in_row_parts
 from nb_oomhelper.source.row_sources import NUMPY, TORCH, Library, UnfitError
@@ -57,6 +60,34 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
         return
 
 
+def find_loss_parts(written: Written, event: OomEvent, held: Holdings, place: Place) -> Iterator[Mistake]:
+    """Find what a training step computes of all rows, and can compute in parts that are made again for `backward()`.
+
+    Args:
+        written: What the notebook's code says.
+        event: What failed, with its stage.
+        held: Who keeps what.
+        place: Where to look.
+    """
+    if place.line is None or event.requested is None or event.stage or not (written.autograd or event.phase == "train"):
+        return
+    shapes = {path: what.shape for path, what in written.kept_in(place.definition).items() if what.shape is not None}
+    for found, _ in _of_tensors(written, place, shapes, PARTS, again=True):
+        if found is None or found.wide or _is_missed(written, place, found):
+            continue
+        made = event.requested + _there(written, place, found)
+        saved = made - 2 * made // PARTS - still_to_come(held)
+        yield Mistake(
+            kind="loss_in_parts",
+            subject=event.function or "torch",
+            place=place,
+            edits=found.edits,
+            explains=saved if saved > 0 else None,
+            in_cell=True,
+        )
+        return
+
+
 def _largest(written: Written, place: Place) -> int:
     """Bytes of the largest array that was made by then."""
     kept, made = written.kept_in(place.definition), names_bound(walk(place.body))
@@ -85,6 +116,8 @@ def _in_parts(
     refused: tuple[int, ...],
     library: Library,
     count: int,
+    *,
+    again: bool = False,
 ) -> _Way:
     one, known = place.definition, library is NUMPY  # of tensors, functions of the notebook are not read
     found = in_row_parts(
@@ -102,22 +135,26 @@ def _in_parts(
         whole=_whole(written, place, refused[0]),
         library=library,
         parts=count,
+        again=again,
     )
     return found, refused
 
 
-def _of_tensors(written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]], parts: int) -> Iterator[_Way]:
+def _of_tensors(
+    written: Written, place: Place, shapes: Mapping[str, tuple[int, ...]], parts: int, *, again: bool = False
+) -> Iterator[_Way]:
     """Try each number of rows that the failing statement's tensors have: no message of PyTorch's tells a shape."""
     node = next((one for one in walk(place.body) if isinstance(one, SIMPLE) and is_at(one, place.line or 0)), None)
     words, kept = names_in(node) if node else set(), written.kept_in(place.definition)
     with_gradients = any(not kept[path].cuts for path in shapes if root_of(path) in words)
-    if written.autograd or with_gradients or words & models_in(written):
+    if (not again and (written.autograd or with_gradients)) or words & models_in(written):
         return
     own = [shape for path, shape in shapes.items() if root_of(path) in words and shape]
     last = min((shape[-1] for shape in own if len(shape) > 1), default=1)
     for count in sorted({shape[0] for shape in own if shape[0] >= parts}, reverse=True):
         for axes in (3, 2):
-            found, refused = _in_parts(written, place, shapes, (count, *(last for _ in range(axes - 1))), TORCH, parts)
+            sides = (count, *(last for _ in range(axes - 1)))
+            found, refused = _in_parts(written, place, shapes, sides, TORCH, parts, again=again)
             if found is not None and found.axes == axes:
                 yield found, refused
 

@@ -52,6 +52,7 @@ CureKind = Literal[
     "concat_once",
     "by_parts",
     "tensor_parts",
+    "loss_in_parts",
     "windows",
     "joined",
     "moved",

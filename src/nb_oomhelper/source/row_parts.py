@@ -5,18 +5,18 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nb_oomhelper.source.in_parts import PARTS
 from nb_oomhelper.source.letting_go import is_on_the_way
 from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in, no_function
+from nb_oomhelper.source.row_loops import OF_PART, Run, before_loop, checkpointed, loop_over
 from nb_oomhelper.source.row_sources import NUMPY, TORCH, Library, Rows, UnfitError
-from nb_oomhelper.source.row_totals import SIMPLE, makes_nothing, read_totals, taken_along
+from nb_oomhelper.source.row_totals import SIMPLE, makes_nothing, read_totals
 from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tensor_code import as_numpy, pair_in
-from nb_oomhelper.source.text_edits import with_edits
-from nb_oomhelper.source.tree import is_at, last_name, names_in, reads_by_name, walk
+from nb_oomhelper.source.tree import is_at, last_name, names_bound, names_in, reads_by_name, walk
 
 _BUILTINS = frozenset({"sum", "len"})  # what is written calls them
 
@@ -42,33 +42,6 @@ class RowParts:
     tables: int = 0
 
 
-@dataclass(slots=True)
-class _Run:
-    """Statements that go into the loop, and what comes out of it.
-
-    Attributes:
-        inside: The statements, with their changes.
-        hoisted: Statements among them that go before the loop.
-        totals: What is put together of the parts, with the code of one part, and of the whole.
-        tail: Changes of the statements after it.
-        returned: What the last statement gives back; None where it is none.
-        wide: As of `RowParts`.
-        read: Names in the statements that go into the loop.
-        axes: As of `RowParts`.
-        parts: In how many the loop goes.
-    """
-
-    inside: list[tuple[ast.stmt, list[Edit]]] = field(default_factory=list)
-    hoisted: list[ast.stmt] = field(default_factory=list)
-    totals: list[tuple[str, str]] = field(default_factory=list)
-    tail: list[Edit] = field(default_factory=list)
-    returned: list[ast.expr] | None = None
-    wide: bool = False
-    read: set[str] = field(default_factory=set)
-    axes: int = 0
-    parts: int = PARTS
-
-
 def in_row_parts(
     text: SourceText,
     body: list[ast.stmt],
@@ -83,6 +56,7 @@ def in_row_parts(
     whole: Collection[str] = (),
     library: Library = NUMPY,
     parts: int = PARTS,
+    again: bool = False,
 ) -> RowParts | None:
     """Write a loop over parts of the rows around what makes a large array, and what takes little of each row.
 
@@ -99,6 +73,7 @@ def in_row_parts(
         whole: Names of what has as many rows, and cannot be cut: lists, tables.
         library: Whose arrays they are.
         parts: In how many.
+        again: Gradients go back through it: each part is computed once more then, and not kept.
 
     Returns:
         The changes; None where it cannot be.
@@ -119,7 +94,9 @@ def in_row_parts(
         run = _read(text, reader, block[first:last], block[last:], parts)
         if run is None or not _has_failed_one(text, run, block[first : at + 1]):
             continue
-        if edits := _written(text, body, reader, run, used, at_top=at_top):
+        if again and run.read & names_bound(block[last:]):  # it has another meaning when gradients go back
+            continue
+        if edits := _written(text, body, reader, run, used, at_top=at_top, again=again):
             alone = block is body and all(map(makes_nothing, block[:first]))
             gone = frozenset(name for name, rows in reader.env.items() if not reader.is_small(rows))
             kept = [rows.ndim for name, rows in reader.env.items() if name not in gone and not rows.small]
@@ -128,7 +105,7 @@ def in_row_parts(
     return None
 
 
-def _has_failed_one(text: SourceText, run: _Run, block: list[ast.stmt]) -> bool:
+def _has_failed_one(text: SourceText, run: Run, block: list[ast.stmt]) -> bool:
     """Whether the last of some statements is in the loop, or what it takes of all rows."""
     start, end = text.span(block[-1])
     return len(run.inside) + len(run.hoisted) >= len(block) or any(start <= edit[0] < end for edit in run.tail)
@@ -145,8 +122,8 @@ def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
     return None
 
 
-def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list[ast.stmt], parts: int) -> _Run | None:
-    run = _Run(parts=parts)
+def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list[ast.stmt], parts: int) -> Run | None:
+    run = Run(parts=parts)
     for number, node in enumerate(block):
         before = len(reader.edits), len(reader.counts), len(reader.drawn)
         try:
@@ -171,7 +148,7 @@ def _read(text: SourceText, reader: RowReader, block: list[ast.stmt], rest: list
     return run if reader.counts else None
 
 
-def _goes_inside(reader: RowReader, node: ast.stmt, run: _Run) -> bool | None:
+def _goes_inside(reader: RowReader, node: ast.stmt, run: Run) -> bool | None:
     """Whether a statement is done part by part; None where it may be done before."""
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         return _assigned(reader, node.targets[0], node.value, run)
@@ -207,7 +184,7 @@ def _is_own(reader: RowReader, node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in reader.env and not reader.env[node.id].shared
 
 
-def _assigned(reader: RowReader, target: ast.expr, value: ast.expr, run: _Run) -> bool | None:
+def _assigned(reader: RowReader, target: ast.expr, value: ast.expr, run: Run) -> bool | None:
     if isinstance(target, ast.Tuple) and (inner := pair_in(value)) is not None:
         return _two_assigned(reader, target.elts, inner, run)
     rows = reader.value(value)
@@ -227,7 +204,7 @@ def _assigned(reader: RowReader, target: ast.expr, value: ast.expr, run: _Run) -
     return True
 
 
-def _two_assigned(reader: RowReader, targets: list[ast.expr], value: ast.expr, run: _Run) -> bool:
+def _two_assigned(reader: RowReader, targets: list[ast.expr], value: ast.expr, run: Run) -> bool:
     """`best, at = table.topk(5, dim=1)`."""
     rows, names = reader.value(value), [one.id for one in targets if isinstance(one, ast.Name)]
     reader.check(value)
@@ -238,7 +215,7 @@ def _two_assigned(reader: RowReader, targets: list[ast.expr], value: ast.expr, r
 
 
 def _written(
-    text: SourceText, body: list[ast.stmt], reader: RowReader, run: _Run, used: set[str], *, at_top: bool
+    text: SourceText, body: list[ast.stmt], reader: RowReader, run: Run, used: set[str], *, at_top: bool, again: bool
 ) -> list[Edit]:
     first, inside = run.inside[0][0], [node for node, _ in run.inside]
     last = max(text.span(one)[1] for one in [*inside, *run.hoisted])
@@ -259,49 +236,28 @@ def _written(
     outer = {name for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
     if outer & reader.env.keys():
         return []
-    if used.intersection([*helpers, *(name for name, _ in run.totals)]):
+    if used.intersection([*helpers, *(name for name, _ in run.totals), *(OF_PART if again else ())]):
         return []
-    lines = [*_before(text, run, helpers), *_loop(text, reader, run, kept)]
+    lines = [*before_loop(text, run, helpers), *(checkpointed if again else loop_over)(text, reader, run, kept)]
     joined = reader.library.joined
     lines += [f"{name} = {joined}({name}_parts)" for name in kept]
     if run.returned:
         whole = [f"{joined}(returned_{number})" for number in range(len(run.returned))]
         lines.append(f"return {', '.join(whole)}")
     if at_top:
-        gone = [*(name for name in reader.env if name not in kept), *helpers, reader.part]
+        inner = [*OF_PART] if again else [name for name in reader.env if name not in kept]
+        gone = [*inner, *helpers, reader.part]
         lines.append(f"del {', '.join(gone)}")
     return [(start, end, indent + "\n".join(lines).replace("\n", f"\n{indent}")), *run.tail]
 
 
-def _read_elsewhere(text: SourceText, body: list[ast.stmt], reader: RowReader, run: _Run) -> set[str]:
+def _read_elsewhere(text: SourceText, body: list[ast.stmt], reader: RowReader, run: Run) -> set[str]:
     """Names of rows that other statements read, but for what is put together of the parts."""
     inside = {id(one) for node in [*(node for node, _ in run.inside), *run.hoisted] for one in ast.walk(node)}
     names = [one for one in walk(body) if isinstance(one, ast.Name) and one.id in reader.env and id(one) not in inside]
     replaced = [(start, end) for start, end, _ in run.tail]
     places = [(text.span(one)[0], one.id) for one in names]
     return {name for place, name in places if not any(start <= place < end for start, end in replaced)}
-
-
-def _before(text: SourceText, run: _Run, helpers: list[str]) -> list[str]:
-    empty = [*helpers, *(name for name, _ in run.totals)]
-    empty += [f"returned_{number}" for number in range(len(run.returned or ()))]
-    return [*(text.text[slice(*text.span(node))] for node in run.hoisted), *(f"{name} = []" for name in empty)]
-
-
-def _loop(text: SourceText, reader: RowReader, run: _Run, kept: list[str]) -> list[str]:
-    count = reader.counts[0]
-    few = f"[: {count} or 1]" if reader.may_be_few and reader.library is NUMPY else ""  # no empty parts
-    lines = [f"for {reader.part} in {reader.library.parts.format(count=count, parts=run.parts)}{few}:"]
-    for node, edits in run.inside:
-        if not isinstance(node, ast.Return):
-            lines.append("    " + with_edits(text, node, edits).replace("\n", "\n    "))
-            continue
-        for number, value in enumerate(run.returned or ()):
-            lines.append(f"    returned_{number}.append({reader.library.given_back}({with_edits(text, value, edits)}))")
-    lines += [
-        f"    {name}_parts.append({name}{reader.library.copied if reader.env[name].view else ''})" for name in kept
-    ]
-    return lines + [f"    {taken_along(name, code)}" for name, code in run.totals]
 
 
 def _between(text: SourceText, start: int, end: int, nodes: list[ast.stmt]) -> bool:

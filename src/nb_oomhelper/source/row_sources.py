@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nb_oomhelper.source.collecting import put_behind
 from nb_oomhelper.source.row_calls import ELEMENTWISE, is_module, is_quiet
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import names_in
+from nb_oomhelper.source.tree import last_name, names_in
 
 
 class UnfitError(Exception):
@@ -140,8 +140,12 @@ class Sources:
             name: The name.
             value: What it stands for then.
         """
+        count = _numbered(value, self._shapes)
         self._shapes.pop(name, None)
-        self._unknown = self._unknown - {name} if is_plain_number(value) else self._unknown | {name}
+        if count is not None:
+            self._shapes[name] = (count,)
+        plain = count is not None or is_plain_number(value)
+        self._unknown = self._unknown - {name} if plain else self._unknown | {name}
 
     def is_small(self, rows: Rows) -> bool:
         """Tell whether all rows of a value together may be kept.
@@ -219,6 +223,19 @@ def _operand(node: ast.expr) -> ast.expr | None:
         and node.func.attr in ELEMENTWISE - {"where"}
     )
     return node.args[0] if known else None
+
+
+def _numbered(node: ast.expr, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """How many numbers there are in `np.arange(len(x))`, `np.arange(x.shape[0])`; None of anything else."""
+    known = isinstance(node, ast.Call) and last_name(node.func) == "arange" and len(node.args) == 1
+    of = node.args[0] if known else None  # type: ignore[attr-defined]
+    if isinstance(of, ast.Call) and ast.unparse(of.func) == "len" and len(of.args) == 1:
+        shape = shape_of(of.args[0], shapes)
+    elif isinstance(of, ast.Subscript) and isinstance(of.value, ast.Attribute) and of.value.attr == "shape":
+        shape = shape_of(of.value.value, shapes) if ast.unparse(of.slice) == "0" else None
+    else:
+        return None
+    return shape[0] if shape else None
 
 
 def is_plain_number(node: ast.expr) -> bool:

@@ -30,8 +30,11 @@ _ELEMENTWISE = frozenset(
     | {"tanh", "sigmoid", "relu", "neg", "sign", "floor", "ceil", "round", "reciprocal", "isnan", "acos", "asin"}
     | {"atan", "arccos", "arcsin", "arctan", "atan2", "clamp", "clamp_min", "clamp_max", "clip", "erf", "where"}
     | {"maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "clone"}
-    | {"masked_fill", "nan_to_num", "hypot"}
+    | {"masked_fill", "nan_to_num", "hypot", "softplus", "logsigmoid", "leaky_relu", "relu6", "elu", "selu", "celu"}
+    | {"gelu", "silu", "mish", "hardtanh", "hardsigmoid", "hardswish", "softsign", "tanhshrink"}
 )
+_LOSSES = frozenset({"cross_entropy", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
+_LOSSES |= {"binary_cross_entropy_with_logits", "binary_cross_entropy"}
 _LOOKING = frozenset({"float", "double", "half", "long", "int", "bool", "to", "type", "contiguous", "detach"})
 _CHANGED = frozenset({"clamp_", "sqrt_", "exp_", "mul_", "div_", "add_", "sub_", "neg_", "relu_", "pow_", "square_"})
 _REDUCING: Mapping[str, str] = {
@@ -136,6 +139,8 @@ class _AsNumpy(ast.NodeTransformer):
             return _operation(node, _OPERATORS[name], operands) if len(operands) == 2 and not told else None
         if name in _ELEMENTWISE and (name != "where" or len(operands) == 3):
             return _function(node, "clip", operands, node.keywords)
+        if name in _LOSSES and node.func.value is not operands[0]:  # type: ignore[attr-defined]
+            return _loss(node, name, operands, told)
         if name in _LOOKING:
             return _function(node, "real", operands[:1])
         if name in ("unsqueeze", "t", "transpose", "size"):
@@ -168,6 +173,19 @@ class _AsNumpy(ast.NodeTransformer):
         index: list[ast.expr] = [*(ast.Slice() for _ in range(axis)), ast.Constant(None)]
         place = ast.Tuple(index, ast.Load()) if axis else index[0]
         return ast.copy_location(ast.Subscript(operands[0], place, ast.Load()), node)
+
+
+def _loss(node: ast.Call, name: str, operands: list[ast.expr], told: Mapping[str | None, ast.expr]) -> ast.expr | None:
+    """`cross_entropy(logits, labels)`: a mean of what each row, or each element, gives."""
+    kind = ast.unparse(told["reduction"]) if "reduction" in told else "'mean'"
+    if len(operands) != 2 or told.keys() - {"reduction", "label_smoothing", "beta", "delta"}:
+        return None
+    if name == "cross_entropy":
+        index = ast.copy_location(ast.Tuple([ast.Slice(), ast.Constant(None)], ast.Load()), operands[1])
+        operands = [operands[0], ast.copy_location(ast.Subscript(operands[1], index, ast.Load()), operands[1])]
+    each = _operation(node, ast.Mult, operands)
+    total = {"'mean'": "mean", "'sum'": "sum"}.get(kind)
+    return _function(node, total, [each]) if total else each if name != "cross_entropy" else None
 
 
 def _of_two(
