@@ -257,6 +257,7 @@ class TestFixes:
             ("by-parts", "unsafe", (), "mistake"),
             ("joined-as-made", "unsafe", (), "mistake"),
             ("joined-in-place", "unsafe", (), "mistake"),
+            ("loss-in-parts", "unsafe", (), "mistake"),
             ("model-in-parts", "unsafe", (), "mistake"),
             ("nearly-sparse", "unsafe", (), "mistake"),
             ("pairs-in-parts", "unsafe", (), "mistake"),

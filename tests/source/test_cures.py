@@ -159,6 +159,9 @@ def test_who_reads_tensors_gets_tensors(use: str) -> None:
         ("total", "total += 1", None),
         ("total", "total = loss + other", None),
         ("total", "total += loss; total.backward()", None),
+        ("total", "total = total + loss; (total / n).backward()", None),
+        ("total", "total += loss; mean = total / n; mean.backward()", None),
+        ("total", "loss.backward(); total += loss", "loss.backward(); total += loss.item()"),
         ("x", "eps = net(x, t); x = x - eps; x = x + noise()", None),  # what goes on from its own value is no sum
         (
             "total",

@@ -17,6 +17,7 @@ from nb_oomhelper.source.flows import calls_any, given_by, meets_model, numbers_
         ("for b in DataLoader(TensorDataset(x, y)):\n    self.net(b)", True),
         ("z = x.argmax(1)\nnet.encode(z)", True),
         ("net(x[i:i + 8].to(dev))", False),
+        ("for one in x:\n    parts.append(one * 2)\nnet(torch.stack(parts))", True),
         ("z = x.cuda()\nnet(z)", False),
         ("net(other[:len(x)], x.shape)", False),
         ("for i, v in enumerate(x):\n    net(i)", False),

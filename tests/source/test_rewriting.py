@@ -119,11 +119,13 @@ class TestBackwardEach:
     def each(self, source: str) -> str | None:
         return change(source, lambda text: rewriting.backward_each(text, text.tree.body, "loss"))
 
-    def test_the_gradients_are_the_same(self) -> None:
+    @pytest.mark.parametrize("sent", ["loss.backward()", "(loss / 4).backward()", "(loss * 0.25).backward()"])
+    def test_the_gradients_are_the_same(self, sent: str) -> None:
         torch = pytest.importorskip("torch")
-        changed = self.each(MICRO)
+        whole = MICRO.replace("loss.backward()", sent)
+        changed = self.each(whole)
         grads = []
-        for source in (MICRO, changed):
+        for source in (whole, changed):
             torch.manual_seed(0)
             net = torch.nn.Linear(3, 1)
             given = {
@@ -140,6 +142,8 @@ class TestBackwardEach:
         [
             ("loss.backward()", "loss = loss / 2\nloss.backward()"),
             ("loss.backward()", "loss.backward(retain_graph=True)"),
+            ("loss.backward()", "(loss / loss.detach()).backward()"),
+            ("loss.backward()", "(loss / mb.sum()).backward()"),  # of the last part alone
             ("loss.backward()", "opt.step()\nloss.backward()"),
             ("loss.backward()", "net.weight.grad = None\nloss.backward()"),
             ("loss = loss + net(mb)", "h = cell(mb, h)\n    loss = loss + net(h)"),  # the steps share its graph

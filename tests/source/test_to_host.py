@@ -111,6 +111,10 @@ def test_what_else_is_done_with_it(use: str, harmless: bool) -> None:
         ("return torch.stack(kept)", True),
         ("return kept", True),
         ("loss = sum(kept)", True),
+        (
+            "sums = []\n    for r in reversed(kept):\n        sums.append(r + 1)\n    return -torch.stack(sums).mean()",
+            True,
+        ),
         ("print(len(kept))", False),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -75,6 +76,8 @@ def find_loss_parts(written: Written, event: OomEvent, held: Holdings, place: Pl
     for found, _ in _of_tensors(written, place, shapes, PARTS, again=True):
         if found is None or found.wide or _is_missed(written, place, found):
             continue
+        later = [one for one in place.body if one.lineno > (place.line or 0) and not _is_within(place, one, found)]
+        alike = (_of_tensors(written, replace(place, line=one.lineno), shapes, PARTS, again=True) for one in later)
         made = event.requested + _there(written, place, found)
         saved = made - 2 * made // PARTS - still_to_come(held)
         yield Mistake(
@@ -84,8 +87,15 @@ def find_loss_parts(written: Written, event: OomEvent, held: Holdings, place: Pl
             edits=found.edits,
             explains=saved if saved > 0 else None,
             in_cell=True,
+            partly=any(one is not None for ways in alike for one, _ in ways),  # they are next to have no room
         )
         return
+
+
+def _is_within(place: Place, node: ast.stmt, found: RowParts) -> bool:
+    """Whether a statement changes, or is in the loop."""
+    start, end = place.text.span(node)
+    return any(start < stop and begin < end for begin, stop, _ in found.edits)
 
 
 def _largest(written: Written, place: Place) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from nb_oomhelper.source.tree import arguments, last_name, walk
 
 _LEAVES = frozenset({"cpu", "numpy", "tolist", "item", "to", "cuda"})  # where it lies is said anew
+_PUTS = frozenset({"append", "extend", "appendleft"})
 _LOOKS = frozenset({"shape", "size", "dtype", "ndim", "numel", "dim", "nbytes", "device"})
 _NUMBERS = frozenset({"len", "float", "int", "str", "range", "print", "repr", "type"})
 
@@ -121,6 +122,8 @@ def _bindings(body: list[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr]]:
     for node in walk(body):
         if isinstance(node, ast.Assign):
             yield from ((node.value, target) for target in node.targets)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _PUTS:
+            yield from ((one, node.func.value) for one in node.args)
         elif isinstance(node, (ast.For, ast.comprehension)):
             keyed = isinstance(node.iter, ast.Call) and last_name(node.iter.func) in ("items", "enumerate")
             pair = isinstance(node.target, ast.Tuple) and len(node.target.elts) == 2

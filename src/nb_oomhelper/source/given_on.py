@@ -39,7 +39,8 @@ def is_given_on(body: list[ast.stmt], keeper: str, *, at_top: bool = False) -> b
     if known and all(_goes_backward(one) for one in known):
         return False
     reads = [one for one in walk(body) if isinstance(one, ast.Return) or _joins(one)]
-    found = [one for one in reads if any(is_keeper(part, keeper) for part in ast.walk(one))]
+    spread = reached_from(body, [keeper])  # `returns.append(reward + …)`
+    found = [one for one in reads if names_in(one) & spread or any(is_keeper(part, keeper) for part in ast.walk(one))]
     return bool(found) and not (at_top and all(_is_only_put_by(body, one, parents) for one in found))
 
 

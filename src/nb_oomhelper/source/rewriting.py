@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
+from nb_oomhelper.source.text_edits import with_edits
 from nb_oomhelper.source.tree import blocks_of, is_name, last_name, names_in, needs_error, pairs, walk
 
 _KEYED = frozenset({"keys", "names", "levels", None})  # of `concat`: they tell the parts apart
@@ -79,7 +80,7 @@ def backward_each(text: SourceText, body: list[ast.stmt], name: str, graphs: Col
                 first = [one for one in between if _is_zeroing(one)]  # gradients come with the loop then
                 if _trains([one for one in between if one not in first]) or shares_graph([loop], graphs, name):
                     return []
-                if first and any(names_in(one) & _stored(loop) for one in first):
+                if any((names_in(one) - {name}) & _stored(loop) for one in [*first, calls[0]]):
                     return []
                 return _sent_back(text, added, calls[0], name, _moved_up(text, loop, first))
     return []
@@ -159,7 +160,9 @@ def _sent_back(
     if not alone or part in text.text or "\n" in text.text[start:end] or more is None:
         return []
     written = text.text[slice(*text.span(value))]
-    new = f"{part} = {written}\n{indent}{part}.backward()\n{indent}{name} = {name} + {part}.detach()"
+    places = [text.span(one) for one in walk([call]) if isinstance(one, ast.Name) and one.id == name]
+    sent = with_edits(text, call, [(*place, part) for place in places])
+    new = f"{part} = {written}\n{indent}{sent}\n{indent}{name} = {name} + {part}.detach()"
     return [*more, (start, end, new), (call_line, min(call_end + 1, len(text.text)), "")]
 
 
@@ -167,7 +170,10 @@ def _is_backward(node: ast.stmt, name: str) -> bool:
     call = node.value if isinstance(node, ast.Expr) else None
     if not isinstance(call, ast.Call) or call.args or call.keywords or not isinstance(call.func, ast.Attribute):
         return False
-    return call.func.attr == "backward" and is_name(call.func.value, name)
+    what = call.func.value
+    if isinstance(what, ast.BinOp) and isinstance(what.op, (ast.Div, ast.Mult)) and name not in names_in(what.right):
+        what = what.left  # `(loss / 16).backward()`
+    return call.func.attr == "backward" and is_name(what, name)
 
 
 def _trains(body: list[ast.stmt]) -> bool:

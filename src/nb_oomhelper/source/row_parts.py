@@ -94,7 +94,7 @@ def in_row_parts(
         run = _read(text, reader, block[first:last], block[last:], parts)
         if run is None or not _has_failed_one(text, run, block[first : at + 1]):
             continue
-        if again and run.read & names_bound(block[last:]):  # it has another meaning when gradients go back
+        if again and run.read & names_bound(_behind(run, block)):  # it has another meaning when gradients go back
             continue
         if edits := _written(text, body, reader, run, used, at_top=at_top, again=again):
             alone = block is body and all(map(makes_nothing, block[:first]))
@@ -109,6 +109,11 @@ def _has_failed_one(text: SourceText, run: Run, block: list[ast.stmt]) -> bool:
     """Whether the last of some statements is in the loop, or what it takes of all rows."""
     start, end = text.span(block[-1])
     return len(run.inside) + len(run.hoisted) >= len(block) or any(start <= edit[0] < end for edit in run.tail)
+
+
+def _behind(run: Run, block: list[ast.stmt]) -> list[ast.stmt]:
+    last = max(one.lineno for one in (*(node for node, _ in run.inside), *run.hoisted))
+    return [one for one in block if one.lineno > last]
 
 
 def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:

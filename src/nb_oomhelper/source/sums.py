@@ -6,8 +6,9 @@ import ast
 from collections.abc import Collection
 
 from nb_oomhelper.source.collecting import is_free, is_keeper, put_behind, wants_tensors
+from nb_oomhelper.source.flows import reached_from
 from nb_oomhelper.source.source_text import Edit, SourceText
-from nb_oomhelper.source.tree import last_name, pairs, walk
+from nb_oomhelper.source.tree import last_name, names_in, pairs, walk
 
 _OF_NUMBERS = frozenset({"float", "int", "round", "str", "len", "min", "max", "sqrt", "item"})
 
@@ -23,7 +24,7 @@ def find_additions(
         name: What is added up: "total", "self.total", "stats['loss']".
         readers: Other code that may read it.
     """
-    if _calls_on(body, name, "backward"):  # the sum itself is what is trained with
+    if _goes_backward(body, name):  # the sum itself is what is trained with
         return []
     if _computes_with(body, name):
         return []
@@ -61,9 +62,12 @@ def _arguments(function: ast.AST) -> list[ast.arg]:
     return [one for part in ast.iter_child_nodes(function) for one in ast.walk(part) if isinstance(one, ast.arg)]
 
 
-def _calls_on(body: list[ast.stmt], name: str, method: str) -> bool:
+def _goes_backward(body: list[ast.stmt], name: str) -> bool:
+    """`total.backward()`, `(total / n).backward()`, or of what is computed of it."""
+    reached = reached_from(body, [name])
     calls = (node.func for node in walk(body) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
-    return any(one.attr == method and is_keeper(one.value, name) for one in calls)
+    sent = [one.value for one in calls if one.attr == "backward"]
+    return any(names_in(one) & reached or any(is_keeper(part, name) for part in ast.walk(one)) for one in sent)
 
 
 def _computes_with(body: list[ast.stmt], name: str) -> bool:
