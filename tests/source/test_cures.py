@@ -11,7 +11,8 @@ import pytest
 
 from nb_oomhelper.source import cures, narrowing
 from nb_oomhelper.source.collecting import find_appends
-from nb_oomhelper.source.cures import Cure, CureKind, function_in, write_cure
+from nb_oomhelper.source.cure_kinds import CureKind
+from nb_oomhelper.source.cures import Cure, function_in, write_cure
 from nb_oomhelper.source.element import Element, merged
 from nb_oomhelper.source.lighter import find_errors, find_wide
 from nb_oomhelper.source.source_text import Edit, SourceText

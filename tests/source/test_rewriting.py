@@ -283,6 +283,11 @@ class TestConcat:
     [
         (narrowing.sparse_dummies, 'pd.get_dummies(a, columns=["b"])', 'pd.get_dummies(a, columns=["b"], sparse=True)'),
         (narrowing.sparse_dummies, "pd.get_dummies(a, sparse=False)", None),
+        (narrowing.sparse_dummies, 'df["a"].str.get_dummies(sep=";")', None),
+        (narrowing.small_dummies, 'df["a"].str.get_dummies(";")', 'df["a"].str.get_dummies(";", dtype="uint8")'),
+        (narrowing.small_dummies, "t.str.get_dummies()", 't.str.get_dummies(dtype="uint8")'),
+        (narrowing.small_dummies, "t.str.get_dummies(dtype=bool)", None),
+        (narrowing.small_dummies, 'pd.get_dummies(a, columns=["b"])', None),
         (loaded.on_host, 'c = torch.load("c.pt")', 'c = torch.load("c.pt", map_location="cpu")'),
         (loaded.on_host, 'c = torch.load("c.pt", map_location=d)', None),
         (loaded.on_host, "c = torch.load(f, pickle)", None),

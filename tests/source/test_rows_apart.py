@@ -71,6 +71,23 @@ def test_what_is_read_later_is_given_back() -> None:
     )
 
 
+def test_it_begins_after_the_table_is_made() -> None:
+    source = "w = torch.from_numpy(v).unfold(1, 9, 1)\nw = w - w.mean(dim=-1, keepdim=True)\np = net(w)\nprint(p)"
+    assert _written(source, 3, {"w"}) == (
+        "w = torch.from_numpy(v).unfold(1, 9, 1)\n"
+        "def of_rows(w):\n    w = w - w.mean(dim=-1, keepdim=True)\n    p = net(w)\n    return w, p\n"
+        "w, p = nb_oomhelper.in_parts(of_rows, w)\nprint(p)"
+    )
+
+
+def test_a_number_of_all_rows_is_not_made_in_parts() -> None:
+    for total in ("l1_loss(y, z).item()", "F.mse_loss(y, z)", "float(dist(y, z))", "roc_auc_score(z, y)"):
+        assert _written(f"y = net(x)\ntotal = {total}\nprint(y)", 1, {"x", "z"}) == (
+            f"y = nb_oomhelper.in_parts(net, x)\ntotal = {total}\nprint(y)"
+        )
+        assert _written(f"total = {total.replace('y', 'x')}", 1, {"x", "z"}) is None
+
+
 @pytest.mark.parametrize(
     ("source", "given"),
     [

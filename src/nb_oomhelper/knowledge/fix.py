@@ -14,7 +14,7 @@ from nb_oomhelper.knowledge.versions import Spelling
 from nb_oomhelper.records.diagnosis import CauseKind
 from nb_oomhelper.records.event import Phase, Remote
 from nb_oomhelper.records.remedy import Applicability, LoadOption
-from nb_oomhelper.source.cures import CureKind
+from nb_oomhelper.source.cure_kinds import CureKind
 
 Subject = Literal[
     "none",

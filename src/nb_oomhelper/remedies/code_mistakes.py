@@ -47,7 +47,7 @@ from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
 from nb_oomhelper.source.collecting import find_appends
-from nb_oomhelper.source.cures import CureKind
+from nb_oomhelper.source.cure_kinds import CureKind
 from nb_oomhelper.source.evaluations import without_graph
 from nb_oomhelper.source.given_on import is_given_on
 from nb_oomhelper.source.lighter import find_errors
@@ -77,8 +77,7 @@ def find_mistakes(written: Written, event: OomEvent, held: Holdings, shortage: S
         yield from find_in_one_go(written, event, shortage, places)
         yield from find_whole_steps(written, event, held, shortage, places)
         yield from find_moved_data(written, event, shortage, places)
-        for place in places:
-            yield from find_loss_parts(written, event, held, place)
+        yield from find_loss_parts(written, event, held, places)
         yield from find_graph_on_host(written, event, held, shortage, places)
         yield from find_cpu_instead(written, event, held, shortage, places)
         yield from _kept_graphs(written, event, held, places, {(one.place.source, one.subject) for one in on_device})
@@ -126,10 +125,8 @@ def _kept_graphs(
             if not edits and kept.element.kind == "number":
                 kind, edits = "add_item", find_additions(place.text, place.body, path, others)
             if not edits and not kept.call:
-                kind, edits = (
-                    "backward_each",
-                    rewriting.backward_each(place.text, place.body, path, _with_graph(written, place)),
-                )
+                graphs = _with_graph(written, place)
+                kind, edits = "backward_each", rewriting.backward_each(place.text, place.body, path, graphs)
             if edits and (place.source, edits[0][0]) not in done:
                 done.add((place.source, edits[0][0]))
                 values = (kept.size or {}).get(event.backend, 0) if kind == "append_detach" else 0

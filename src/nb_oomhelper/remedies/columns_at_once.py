@@ -39,7 +39,8 @@ def find_columns_at_once(
         if found is None or written.misses(found.gone):
             continue
         whole = max(size, event.requested if 2 * refused >= rows * columns else 0)
-        left = found.tables * whole + _STEPS * whole // min(columns, _PARTS)
+        own = size if table in written.made_names() else 0  # the cell makes it anew
+        left = own + found.tables * whole + _STEPS * whole // min(columns, _PARTS)
         yield Mistake(
             kind="columns_apart",
             subject=table,

@@ -18,7 +18,8 @@ from nb_oomhelper.remedies.definitions import Definition, put_in_place
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import binds, find_kept, root_of
-from nb_oomhelper.source.cures import CureKind, write_cure
+from nb_oomhelper.source.cure_kinds import CureKind
+from nb_oomhelper.source.cures import write_cure
 
 # Nothing is another then; and what is joined later must lie in one place.
 _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item", "retain_graph", "errors"})
@@ -31,6 +32,7 @@ _ALL_ROWS = frozenset(
         "joined",
         "moved",
         "sparse",
+        "small_dummies",
         "still_sparse",
         "nearly_sparse",
         "pairs_in_parts",

@@ -13,7 +13,7 @@ from nb_oomhelper.remedies.definitions import Definition
 from nb_oomhelper.remedies.elements import Kept
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import binds, root_of
-from nb_oomhelper.source.cures import CureKind
+from nb_oomhelper.source.cure_kinds import CureKind
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import walk
 

@@ -61,24 +61,30 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
         return
 
 
-def find_loss_parts(written: Written, event: OomEvent, held: Holdings, place: Place) -> Iterator[Mistake]:
+def find_loss_parts(written: Written, event: OomEvent, held: Holdings, places: list[Place]) -> Iterator[Mistake]:
     """Find what a training step computes of all rows, and can compute in parts that are made again for `backward()`.
 
     Args:
         written: What the notebook's code says.
         event: What failed, with its stage.
         held: Who keeps what.
-        place: Where to look.
+        places: Where to look.
     """
-    if place.line is None or event.requested is None or event.stage or not (written.autograd or event.phase == "train"):
+    if event.requested is None or event.stage or not (written.autograd or event.phase == "train"):
         return
+    for place in places:
+        if place.line is not None:
+            yield from _loss_parts(written, event, held, place)
+
+
+def _loss_parts(written: Written, event: OomEvent, held: Holdings, place: Place) -> Iterator[Mistake]:
     shapes = {path: what.shape for path, what in written.kept_in(place.definition).items() if what.shape is not None}
     for found, _ in _of_tensors(written, place, shapes, PARTS, again=True):
         if found is None or found.wide or _is_missed(written, place, found):
             continue
         later = [one for one in place.body if one.lineno > (place.line or 0) and not _is_within(place, one, found)]
         alike = (_of_tensors(written, replace(place, line=one.lineno), shapes, PARTS, again=True) for one in later)
-        made = event.requested + _there(written, place, found)
+        made = (event.requested or 0) + _there(written, place, found)
         saved = made - 2 * made // PARTS - still_to_come(held)
         yield Mistake(
             kind="loss_in_parts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import sys
 from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
@@ -34,7 +35,7 @@ from nb_oomhelper.source.source_text import Edit
 from nb_oomhelper.source.tree import is_at, last_name, names_in, pairs, parents_of, walk
 
 _MUCH_SMALLER = 8  # times
-_POINTER = 8  # bytes that a list takes for an item
+_POINTER = 8  # bytes that a list takes for an item, and a whole number of NumPy's
 
 
 def find_wide_code(
@@ -49,8 +50,7 @@ def find_wide_code(
             yield from find_row_parts(written, event, shortage, place)
         if event.framework != "numpy" or not running:
             continue
-        if edits := narrowing.sparse_dummies(place.text, running):
-            yield Mistake(kind="sparse", subject="get_dummies", place=place, edits=edits)
+        yield from _dummies(event, place, running)
         yield from find_row_parts(written, event, shortage, place)
         if edits := rewriting.concat_once(place.text, place.body):
             yield Mistake(kind="concat_once", subject="concat", place=place, edits=edits)
@@ -69,6 +69,21 @@ def find_wide_code(
         if not _is_done_before(written, place):
             yield from _in_float32(written, event, held, shortage, place, running)
     yield from _wide_members(written, held, shortage, places)
+
+
+def _dummies(event: OomEvent, place: Place, running: list[ast.stmt]) -> Iterator[Mistake]:
+    if edits := narrowing.sparse_dummies(place.text, running):
+        yield Mistake(kind="sparse", subject="get_dummies", place=place, edits=edits)
+    if _takes_dtype() and (edits := narrowing.small_dummies(place.text, running)):
+        saved = None if event.requested is None else event.requested - event.requested // _POINTER
+        yield Mistake(
+            kind="small_dummies", subject="get_dummies", place=place, edits=edits, explains=saved, in_cell=True
+        )
+
+
+def _takes_dtype() -> bool:
+    """Whether pandas lets texts be told apart in columns of a dtype that is told: from version 3 on."""
+    return int(str(getattr(sys.modules.get("pandas"), "__version__", "0")).split(".")[0]) >= 3
 
 
 def _in_bytes(written: Written, place: Place, name: str, edits: list[Edit]) -> Mistake:

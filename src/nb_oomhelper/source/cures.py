@@ -10,62 +10,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from nb_oomhelper.source.collecting import binds
+from nb_oomhelper.source.cure_kinds import CureKind
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.steps import shares_graph
 from nb_oomhelper.source.text_edits import Changed, write_edits
 from nb_oomhelper.source.tree import is_name, last_name, parameters_of, reads_by_name, walk
 
-CureKind = Literal[
-    "append_item",
-    "append_detach",
-    "append_host",
-    "move_batches",
-    "move_last",
-    "model_in_parts",
-    "pairs_in_parts",
-    "step_in_parts",
-    "rows_apart",
-    "columns_apart",
-    "on_demand",
-    "on_disk",
-    "only_used",
-    "read_columns",
-    "read_in_parts",
-    "graph_on_host",
-    "on_host",
-    "add_item",
-    "no_grad",
-    "no_grad_block",
-    "retain_graph",
-    "old_first",
-    "float32",
-    "errors",
-    "retry",
-    "backward_each",
-    "in_place",
-    "sparse",
-    "still_sparse",
-    "nearly_sparse",
-    "concat_once",
-    "by_parts",
-    "tensor_parts",
-    "loss_in_parts",
-    "windows",
-    "joined",
-    "moved",
-    "map_location",
-    "less_state",
-    "clear_each",
-    "let_go",
-    "unread",
-    "grown_in_place",
-    "flags",
-    "less_data",
-    "fewer_results",
-]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _TRAINS = frozenset(
     {"backward", "step", "zero_grad", "train_step", "training_step", "train_epoch", "train_one_epoch"}

@@ -110,9 +110,29 @@ def sparse_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
         text: The source.
         body: The statements to look in.
     """
-    calls = [node for node in walk(body) if isinstance(node, ast.Call) and last_name(node.func) == "get_dummies"]
-    fitting = [one for one in calls if not {"sparse", None} & {keyword.arg for keyword in one.keywords}]
+    fitting = [one for one in _dummies(body, of_texts=False) if not {"sparse", None} & {of.arg for of in one.keywords}]
     return [edit for call in fitting for edit in with_argument(text, call, "sparse=True")]
+
+
+def small_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
+    """Let `df["tags"].str.get_dummies("|")` make columns of bytes: there are only 0 and 1 in them.
+
+    Args:
+        text: The source.
+        body: The statements to look in.
+    """
+    edits = list[Edit]()
+    for call in _dummies(body, of_texts=True):
+        if not {"dtype", None} & {one.arg for one in call.keywords} and len(call.args) < 2:
+            place = text.span(call)[1] - 1
+            edits += with_argument(text, call, 'dtype="uint8"') or [(place, place, 'dtype="uint8"')]
+    return edits
+
+
+def _dummies(body: list[ast.stmt], *, of_texts: bool) -> list[ast.Call]:
+    """Calls of `pd.get_dummies`, or of the method of a column of texts, which takes other arguments."""
+    calls = [node for node in walk(body) if isinstance(node, ast.Call) and last_name(node.func) == "get_dummies"]
+    return [one for one in calls if (last_name(getattr(one.func, "value", one)) == "str") is of_texts]
 
 
 def still_sparse(text: SourceText, body: list[ast.stmt], arrays: Collection[str] | None = None) -> list[Edit]:

@@ -98,9 +98,15 @@ def looks_up_others(body: Sequence[ast.AST], rows: Collection[str], tables: Coll
                 return True
             if name in tables and ast.unparse(index) not in (":", "...", "None", "np.newaxis"):
                 return True
-            if tables and name in rows and isinstance(index, ast.Constant) and type(index.value) is int:
-                return True  # `query = vectors[17]`
+            if tables and name in rows and _is_of_places(index):
+                return True  # `query = vectors[17]`, `first = spectra[:1]`
     return False
+
+
+def _is_of_places(index: ast.expr) -> bool:
+    if isinstance(index, ast.Slice):
+        return (index.lower or index.upper or index.step) is not None
+    return isinstance(index, ast.Constant) and type(index.value) is int
 
 
 def _counts(body: Sequence[ast.AST], rows: Collection[str]) -> bool:

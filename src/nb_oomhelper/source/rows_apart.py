@@ -31,6 +31,11 @@ FUNCTION = "of_rows"
 
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "column_stack"})
+_NUMBERS = frozenset(
+    {"item", "float", "int", "len", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+    | {"binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "accuracy_score", "mean_squared_error"}
+    | {"mean_absolute_error", "r2_score", "roc_auc_score", "f1_score", "log_loss"}
+)
 _FITS = frozenset({"fit", "fit_transform", "fit_predict", "partial_fit"})
 _OUTSIDE = _FITS | frozenset(
     {"append", "appendleft", "extend", "add", "update", "insert", "pop", "remove", "clear", "setdefault", "put", "push"}
@@ -93,7 +98,7 @@ def rows_apart(
         start, end = at, at + 1
     else:
         start, end = _around(block, at, tables, is_apart)
-    while start < at and not names_in(block[start]) & {*tables}:
+    while start < at and not names_in(block[start].value) & {*tables}:  # type: ignore[attr-defined]
         start += 1
     some = block[start:end]
     inputs = _inputs(some, tables)
@@ -187,6 +192,10 @@ def _is_movable(node: ast.stmt, is_apart: Callable[[ast.stmt], bool]) -> bool:
         plain = isinstance(node, ast.Return) and node.value is not None
     if not plain or any(isinstance(one, _NOT_MOVED) for one in ast.walk(node)) or "super" in names_in(node):
         return False
+    value = node.value  # type: ignore[attr-defined]
+    told = {one.arg for one in value.keywords} if isinstance(value, ast.Call) else set()
+    if isinstance(value, ast.Call) and last_name(value.func) in _NUMBERS and "reduction" not in told:
+        return False  # one number of all rows
     return is_apart(node)
 
 
