@@ -67,6 +67,8 @@ def test_what_goes_on_from_row_to_row(code: str, carries: bool) -> None:
         ("y = x[::-1]", True),
         ("y = x[0]", True),
         ("y = z[17]", True),
+        ("y = z * conj(z[:1])", True),
+        ("y = z[:, 1:]", False),
         ("n = int(len(z) * 0.8)", True),
         ("n = z.shape[0] // 2", True),
         ("n = z.shape[1] // 2", False),

@@ -21,7 +21,7 @@ from nb_oomhelper.source.tree import is_at, last_name, names_bound, walk
 
 _GOOD_PART = 4  # a fourth of what is missing is worth it
 _DISK = 4  # times what is there in memory must be free on disk: more may come
-_AT_ONCE, _MANY = 4, 1000  # copies of an item; items, where it is not known how many
+_AT_ONCE, _MANY = 3, 1000  # copies of an item; items, where it is not known how many
 _LEFT = 16  # of what it takes in memory, one part in so many stays: where each item lies
 
 

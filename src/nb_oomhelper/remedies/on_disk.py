@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import pickle
 import sys
 import warnings
@@ -11,12 +12,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Mut
 from typing import Any
 
 from nb_oomhelper.remedies.arrays import is_array
+from nb_oomhelper.remedies.demanded import Demanded
 from nb_oomhelper.remedies.disk_file import DiskFile
 from nb_oomhelper.remedies.disk_frames import concatenated, framed
 from nb_oomhelper.remedies.disk_items import as_value
 from nb_oomhelper.remedies.joining import joined
-from nb_oomhelper.remedies.on_demand import on_demand
+from nb_oomhelper.remedies.on_demand import OnDemand, on_demand
 
+_LARGE = 64 << 10  # bytes of an array that is written as it lies
 _PART = 1 << 20  # bytes of items that are written, and read, at a time
 _LINK = 8  # bytes of a place in a list
 _FEW = 32 << 20  # bytes of a slice up to which it is a list
@@ -114,7 +117,21 @@ class ListOnDisk(Sequence[Any]):
         Raises:
             RowsError: It does not make a row of each.
         """
-        return on_demand(lambda rows: make([self[int(one)] for one in rows]), len(self))
+        form, count = self._parts.form, len(self)
+        if form is None:
+            return on_demand(lambda rows: make([self[int(one)] for one in rows]), count)
+        row = math.prod(form[0]) * int(form[1].itemsize)
+        if row * count < _FEW:
+            return make(list(self))
+
+        def rows(which: Any) -> Any:
+            numbers = range(*which.indices(count)) if isinstance(which, slice) else which
+            made = sys.modules["numpy"].empty((len(numbers), *form[0]), form[1])
+            for at, number in enumerate(numbers):
+                made[at] = self[int(number)]
+            return made
+
+        return OnDemand(Demanded(make=rows, shape=(count, *form[0]), dtype=form[1], few=row * count // 8, wide=row))
 
     def blocks(self) -> Iterator[list[Any]]:
         """Give the items, in lists of some at a time."""
@@ -182,14 +199,20 @@ class DictOnDisk(MutableMapping[Hashable, Any]):
 
 
 class _Parts:
-    """Items, some at a time in a file; the newest ones are not written yet."""
+    """Items, some at a time in a file; the newest ones are not written yet.
+
+    Attributes:
+        form: The shape and dtype of the items, where all of them are arrays alike.
+    """
 
     def __init__(self) -> None:
+        self.form: tuple[tuple[int, ...], Any] | None = None
         self._file = DiskFile()
         self._ends, self._counts = array("q"), array("q")  # of the parts: in the file, and of items
         self._newest: list[Any] = []
         self._weight = 0
         self._kept: dict[int, Any] = {}  # items that stay in memory, by their numbers
+        self._sizes: dict[int, array[int]] = {}  # of a part with large arrays: bytes of what it is, and of each of them
         self._in_memory: dict[int, list[Any]] = {}  # the same of parts
         self._last: tuple[int, list[Any]] = (-1, [])
 
@@ -209,6 +232,8 @@ class _Parts:
                 warnings.warn(f"objects of {type(item).__name__} are kept in memory", stacklevel=3)
             self._kept[len(self)] = item
             found = None, 0
+        form = (item.shape, item.dtype) if is_array(item) else None
+        self.form = form if not len(self) or form == self.form else None
         self._newest.append(found[0])
         self._weight += found[1] + _LINK
         if self._weight >= _PART:
@@ -239,17 +264,26 @@ class _Parts:
             del block
 
     def _write(self) -> None:
-        start, size = self._ends[-1] if self._ends else 0, 0
+        start, sizes, buffers = self._ends[-1] if self._ends else 0, array("q"), list[Any]()
+
+        def stays(buffer: pickle.PickleBuffer) -> bool:
+            large = buffer.raw().nbytes >= _LARGE
+            if large:
+                buffers.append(buffer.raw())
+            return not large
+
         try:
-            data = pickle.dumps(self._newest, protocol=5)
-            self._file.write(data, start)
-            size = len(data)
+            for one in (pickle.dumps(self._newest, protocol=5, buffer_callback=stays), *buffers):
+                self._file.write(one, start + sum(sizes))
+                sizes.append(len(one))
         except (OSError, AttributeError, TypeError, pickle.PicklingError) as error:  # a full disk; functions in a table
             if not self._in_memory:
                 warnings.warn(f"items are kept in memory: {error}", stacklevel=4)
             self._in_memory[len(self._ends)] = self._newest
+        if len(sizes) > 1:
+            self._sizes[len(self._ends)] = sizes
         self._counts.append(len(self))
-        self._ends.append(start + size)
+        self._ends.append(start + sum(sizes))
         self._newest, self._weight = [], 0
 
     def _part(self, part: int) -> list[Any]:
@@ -259,8 +293,11 @@ class _Parts:
             return self._in_memory[part]
         if self._last[0] != part:
             self._last = -1, []
-            start = self._ends[part - 1] if part else 0
-            data = bytearray(self._ends[part] - start)
-            self._file.read(data, start)
-            self._last = part, pickle.loads(data)
+            start, read = self._ends[part - 1] if part else 0, list[Any]()
+            for size in self._sizes.get(part, (self._ends[part] - start,)):
+                read.append(bytearray(size))
+                self._file.read(read[-1], start)
+                start += size
+            # an array looks into what was read
+            self._last = part, pickle.loads(read[0], buffers=[memoryview(one).toreadonly() for one in read[1:]])
         return self._last[1]
