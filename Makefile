@@ -58,7 +58,7 @@ PLAYED = $(PY) -m tests.played_cuda --or-skip --capacity 16GiB --reserved 400MiB
 SOME := not gives_all_of_it_back or local_tensors or closures or generator_suspended or exception_group or thread or \
   task_kept or recent_results or losses_with_graph or optimizer_step or saved_error or html_repr or widget_callback
 # What another IPython breaks first, and another Python: what `make test` looks at on those.
-ON_IPYTHON := tests/shell $(addprefix tests/kernel/test_,errors.py full.py panel.py release.py routes.py unload.py)
+ON_IPYTHON := tests/shell $(addprefix tests/kernel/test_,errors.py panel.py release.py routes.py unload.py)
 ON_PYTHON := $(addprefix tests/,failure holders remedies shell source) $(addprefix tests/kernel/test_,errors.py release.py)
 TESTS ?= tests
 GPU ?= any

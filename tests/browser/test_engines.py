@@ -28,11 +28,12 @@ PYTHON = OWN if OWN.exists() else Path(sys.executable)
     ("name", "module", "fails", "who"),
     [
         ("ipyparallel", "ipyparallel", "%%px\nstep({})", r"ipyparallel engine 1$"),
-        (
+        pytest.param(
             "dask",
             "distributed",
             "client.submit(step, {}, workers=[worker], pure=False).result()",
             r"the Dask worker tcp://[\d.:]+ \(PID \d+ on [^)]+\)$",
+            marks=pytest.mark.thorough,
         ),
     ],
 )

@@ -60,7 +60,7 @@ def fix_and_run(panel: Locator) -> None:
     expect(panel).to_contain_text(RAN, timeout=30_000)
 
 
-@pytest.mark.parametrize("kind", ["notebook", "nbclassic"])
+@pytest.mark.parametrize("kind", ["notebook", pytest.param("nbclassic", marks=pytest.mark.thorough)])
 def test_a_click_in_another_notebook(kind: str, lab_server: LabServer, chromium: Browser, tmp_path: Path) -> None:
     if find_spec(kind) is None:
         missing(f"{kind} is not installed")

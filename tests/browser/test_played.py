@@ -33,6 +33,7 @@ print(f"validated on {len(val_losses)} batches")
 """
 
 
+@pytest.mark.thorough
 def test_a_validation_loop_runs_after_one_click(start_lab: StartLab, played: PlayDevice, tmp_path: Path) -> None:
     env = played("8GiB")
     with another_process(env, "3GiB"):

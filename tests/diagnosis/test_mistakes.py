@@ -114,6 +114,7 @@ def test_parts_are_told_apart() -> None:
     assert rows["optimizer"]["optimizer state"] == 2 * (WEIGHT + 2 * vector) + 3 * 4
 
 
+@pytest.mark.thorough
 def test_another_librarys_cache_and_what_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     library: Any = ModuleType("some_library")
     library.cache = {"key": torch.ones(SIZE, SIZE)}

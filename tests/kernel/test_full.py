@@ -104,7 +104,7 @@ def test_with_little_room_the_kernel_goes_on(full: Kernel, room: int | None) -> 
     assert (found.answered, found.unsaid, found.unexplained) == (ROUNDS, [], [])
 
 
-@pytest.mark.parametrize("room", [0, 1])
+@pytest.mark.parametrize("room", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_with_no_room_it_is_no_worse_than_without_us(start_kernel: StartKernel, kernel_python: Path, room: int) -> None:
     """Without a byte left IPython itself loses tracebacks and kernels; we put something by for that."""
     counts = {}

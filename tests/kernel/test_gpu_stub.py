@@ -165,7 +165,10 @@ def test_driver_that_does_not_work(
 LATE = "GPU memory is unknown: the NVIDIA driver does not answer"
 
 
-@pytest.mark.parametrize(("slow", "live"), [("nvmlInitWithFlags", False), ("nvmlDeviceGetCount_v2", True)])
+@pytest.mark.parametrize(
+    ("slow", "live"),
+    [pytest.param("nvmlInitWithFlags", False, marks=pytest.mark.thorough), ("nvmlDeviceGetCount_v2", True)],
+)
 def test_driver_that_hangs(
     start_kernel: StartKernel, kernel_python: Path, variables: dict[str, str], tmp_path: Path, slow: str, live: bool
 ) -> None:
