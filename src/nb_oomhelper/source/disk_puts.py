@@ -11,7 +11,8 @@ from nb_oomhelper.source.tree import LOOPS, arguments, last_name, names_in, node
 
 CHANGES = frozenset({"append", "extend", "insert", "add", "update", "pop", "remove", "clear", "reverse"})
 CHANGES |= METHODS | {"setdefault", "discard", "popitem", "appendleft", "subtract"}
-"""Methods that change a container, or an array."""
+CHANGES |= {"eval", "train", "load_state_dict", "zero_grad", "fit", "partial_fit", "set_params"}
+"""Methods that change a container, an array or a model."""
 
 
 _QUIET = frozenset({"print", "display", "len", "next"})
