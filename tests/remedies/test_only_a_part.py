@@ -71,6 +71,8 @@ class TestLessData:
     def test_none_of_what_has_a_column_for_each_row(self) -> None:
         one = replace(self.one(), kept={"X": Kept(shape=(24_000, 24_000))})
         assert less(one) == []
+        other = replace(self.one("y = head(feats)\ntree = linkage(X)\n"), kept={"feats": Kept(shape=(16, 24_000, 32))})
+        assert less(other) == []
 
     def test_none_where_the_cell_trains(self) -> None:
         assert less(self.one("loss(X).backward()\n")) == []

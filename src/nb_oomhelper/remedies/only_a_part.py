@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
@@ -58,7 +58,7 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
     names = {name: length for name, length in same.items() if name in written.cell.needs}
     hidden = written.needed - written.cell.used  # read by functions, which would go on reading all
     if (
-        _has_column_for_each_row(written, names, most)
+        _has_column_for_each_row(written, most)
         or most in written.numbers.values()  # the cell, or what it calls, goes by how many rows there are
         or most // step < _LEFT
         or hidden & names.keys()
@@ -77,9 +77,10 @@ def find_less_data(written: Written, event: OomEvent, shortage: Shortage, places
         )
 
 
-def _has_column_for_each_row(written: Written, names: Iterable[str], rows: int) -> bool:
-    """Whether an array is of all rows with all, as an adjacency matrix: some rows would still have all columns."""
-    shapes = (written.kept[name].shape or () for name in names if name in written.kept)
+def _has_column_for_each_row(written: Written, rows: int) -> bool:
+    """Whether something that the cell reads has a column for each row, as an adjacency matrix: all would be left."""
+    read = written.needed | written.cell.needs
+    shapes = (written.kept[name].shape or () for name in read if name in written.kept)
     return any(rows in shape[1:] for shape in shapes)
 
 
