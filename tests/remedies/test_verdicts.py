@@ -90,6 +90,15 @@ def test_no_more_is_deleted_than_must_be() -> None:
     assert rank(replace(both, verdict="may"), 0) < rank(replace(one, verdict="may"), 0)  # the more the likelier
 
 
+def test_where_something_else_grows_with_every_step_others_come_first() -> None:
+    shortage = Shortage(needs=2 * GIB, measured=True, room=GIB, grows=True)
+    other = replace(DELETION, verdict="may", whole_cell_fits=None, reruns=True, in_cell=True, shortage=shortage)
+    one = replace(other, partly=True, explains=2 * GIB)
+    assert rank(other, 9) < rank(one, 0)
+    still = replace(shortage, grows=False)
+    assert rank(replace(one, shortage=still), 0) < rank(replace(other, shortage=still), 9)
+
+
 def test_what_can_be_clicked_comes_before_what_is_only_shown_and_all_of_the_data_before_a_part() -> None:
     may = replace(DELETION, verdict="may", whole_cell_fits=None)
     shown = replace(may, applicability="display_only")

@@ -154,13 +154,14 @@ def rank(plan: FixPlan, order: int) -> tuple[int, ...]:
     """
     # by what is left, though it was not measured, or more is to come
     likely = plan.verdict == "may" and (plan.whole_cell_fits is True or _is_enough_so_far(plan))
+    grows_on = plan.partly and plan.shortage is not None and plan.shortage.grows  # something else does, with every step
     names = plan.subject.count(", ") if plan.verdict == "runs" else 0  # no more is deleted than must be
     blind = plan.releases and not plan.reruns and plan.predicted is None  # whether it gives anything, nobody knows
     costs = (loss_of(plan), order, names, -(plan.predicted or 0))
     shown = plan.applicability == "display_only" and plan.verdict == "may" and not plan.loads  # a click tells more
     last = 2 * plan.partial + plan.slow  # not what the cell was to do, or not where
     verdict = "may" if last and plan.verdict == "runs" else plan.verdict
-    return _ORDER[verdict], shown, plan.guess, blind, last, not likely, *costs
+    return _ORDER[verdict], shown, plan.guess, blind, last, grows_on, not likely, *costs
 
 
 def demote(plans: Sequence[FixPlan], earlier: Collection[Outcome]) -> tuple[FixPlan, ...]:
