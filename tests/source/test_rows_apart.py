@@ -86,6 +86,7 @@ def test_a_number_of_all_rows_is_not_made_in_parts() -> None:
             f"y = nb_oomhelper.in_parts(net, x)\ntotal = {total}\nprint(y)"
         )
         assert _written(f"total = {total.replace('y', 'x')}", 1, {"x", "z"}) is None
+    assert _written("y = one_hot(x, k).float()", 1, {"x"}) is not None
 
 
 @pytest.mark.parametrize(

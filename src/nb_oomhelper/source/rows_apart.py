@@ -32,7 +32,7 @@ FUNCTION = "of_rows"
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Global, ast.Nonlocal, ast.Lambda)
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack", "vstack", "hstack", "column_stack"})
 _NUMBERS = frozenset(
-    {"item", "float", "int", "len", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+    {"item", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
     | {"binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "accuracy_score", "mean_squared_error"}
     | {"mean_absolute_error", "r2_score", "roc_auc_score", "f1_score", "log_loss"}
 )
@@ -192,11 +192,16 @@ def _is_movable(node: ast.stmt, is_apart: Callable[[ast.stmt], bool]) -> bool:
         plain = isinstance(node, ast.Return) and node.value is not None
     if not plain or any(isinstance(one, _NOT_MOVED) for one in ast.walk(node)) or "super" in names_in(node):
         return False
-    value = node.value  # type: ignore[attr-defined]
-    told = {one.arg for one in value.keywords} if isinstance(value, ast.Call) else set()
-    if isinstance(value, ast.Call) and last_name(value.func) in _NUMBERS and "reduction" not in told:
-        return False  # one number of all rows
-    return is_apart(node)
+    return not _is_number(node.value) and is_apart(node)  # type: ignore[attr-defined]
+
+
+def _is_number(value: ast.expr) -> bool:
+    """Whether it is one number of all rows."""
+    if not isinstance(value, ast.Call) or "reduction" in {one.arg for one in value.keywords}:
+        return False
+    if isinstance(value.func, ast.Name) and value.func.id in ("float", "int", "len"):
+        return True
+    return last_name(value.func) in _NUMBERS
 
 
 def _targets(node: ast.Assign) -> list[ast.expr]:
