@@ -353,19 +353,6 @@ def test_a_process_that_was_forked_off_writes_into_a_file_of_its_own() -> None:
     assert [one[0] for one in items] == [*range(9)]
 
 
-def test_models_are_copies() -> None:
-    torch = pytest.importorskip("torch")
-    nets = [torch.nn.Sequential(torch.nn.Linear(300, 900), torch.nn.Dropout()).eval() for _ in range(3)]
-    items = ListOnDisk(iter(nets))
-    x = torch.ones(2, 300)
-    assert all(torch.equal(one(x), net(x)) for one, net in zip(items, nets, strict=True))
-    with torch.no_grad():
-        nets[0][0].bias += 1
-    assert not torch.equal(items[0](x), nets[0](x))
-    with pytest.warns(UserWarning, match="kept in memory"):
-        items.append(torch.nn.Sequential(torch.nn.Flatten()).apply(lambda one: setattr(one, "hook", lambda: 1)))
-
-
 def test_what_no_file_takes_stays_in_memory() -> None:
     pd = pytest.importorskip("pandas")
     table = pd.DataFrame({"a": [lambda: 1] * 70_000})

@@ -123,7 +123,6 @@ def test_the_items_lie_on_disk(before: str, changes: dict[str, str]) -> None:
         f"{FILM}both = film[:20] + film[35:]",
         f"{FILM}x = torch.stack(film[2:])",
         f"{FILM}shuffle(film[0])",
-        f"{FILM}for net in film:\n    net.eval()",
         f"{FILM}for one in film:\n    clean(one)",
         FILM.replace("film.append(u)", "film.append(u)\n    clean(u)"),
         *(

@@ -5,15 +5,12 @@ from __future__ import annotations
 import datetime
 import decimal
 import itertools
-import pickle
 import sys
 from collections import Counter, OrderedDict
 from sys import getsizeof
 from typing import Any
 
-from nb_oomhelper.introspection import class_dict
 from nb_oomhelper.remedies.arrays import is_array, is_tensor
-from nb_oomhelper.remedies.model_weights import is_model, is_model_on_device
 
 _ATOMS = frozenset({int, float, complex, bool, type(None), str, bytes, decimal.Decimal})
 _ATOMS |= {datetime.datetime, datetime.date, datetime.time, datetime.timedelta}
@@ -26,7 +23,7 @@ _FORM = 128  # bytes that an array takes beside its numbers
 
 
 def as_value(item: Any, deep: int = _DEEP) -> tuple[Any, int] | None:
-    """Copy a number, a text, an array, a table, a model, or a container of such, so that nobody else changes the copy.
+    """Copy a number, a text, an array, a table, or a container of such, so that nobody else changes the copy.
 
     Args:
         item: Anything.
@@ -48,8 +45,6 @@ def as_value(item: Any, deep: int = _DEEP) -> tuple[Any, int] | None:
         return None if not known else (kind(dict(zip(item, known[0], strict=True))), known[1])
     if not is_value(item):
         return None
-    if _is_learned(item):
-        return _anew(item)
     if is_array(item):
         return _fixed(item), int(item.nbytes) + _FORM
     if is_tensor(item):
@@ -74,22 +69,7 @@ def is_value(item: Any, deep: int = _DEEP) -> bool:
         return not item.dtype.hasobject
     if is_tensor(item):
         return not item.requires_grad and item.device.type == "cpu"
-    if _is_of(item, "numpy", ("generic",)) or _is_of(item, "pandas", (*_OF_PANDAS, *_COLUMNS)):
-        return True
-    return _is_learned(item) and not (is_model(item) and is_model_on_device(item))
-
-
-def _is_learned(item: Any) -> bool:
-    """Whether it is a model of PyTorch's, or an estimator of scikit-learn's."""
-    return is_model(item) or (_package(item) == "sklearn" and hasattr(type(item), "get_params"))
-
-
-def _anew(item: Any) -> tuple[Any, int] | None:
-    try:
-        data = pickle.dumps(item, protocol=5)
-        return pickle.loads(data), len(data)
-    except Exception:  # whatever is in it that cannot be copied
-        return None
+    return _is_of(item, "numpy", ("generic",)) or _is_of(item, "pandas", (*_OF_PANDAS, *_COLUMNS))
 
 
 def _fixed(item: Any) -> Any:
@@ -108,9 +88,4 @@ def _joined(kind: Any, item: Any, found: list[tuple[Any, int] | None]) -> tuple[
 def _is_of(item: object, module: str, names: tuple[str, ...]) -> bool:
     """Whether something is of one of a module's own classes, where that is loaded."""
     kinds = tuple(getattr(sys.modules.get(module), name, type(None)) for name in names)
-    return issubclass(type(item), kinds) and _package(item) == module
-
-
-def _package(item: object) -> str:
-    """The package that something's class is of."""
-    return str(class_dict(type(item)).get("__module__", "")).partition(".")[0]
+    return issubclass(type(item), kinds) and type(item).__module__.partition(".")[0] == module

@@ -29,8 +29,8 @@ class ListOnDisk(Sequence[Any]):
     """A list that gets longer, of which the items lie in a temporary file.
 
     An item is written as it is when it is put in; each time that it is read it is a new object, and what is changed in
-    that is not kept. Arrays that are read cannot be written to. What is no number, text, array, table, model or
-    container of these stays in memory, with a warning. Long slices are lists on disk, too, and cannot get longer.
+    that is not kept. Arrays that are read cannot be written to. What is no number, text, array, table or container of
+    these stays in memory, with a warning. Long slices are lists on disk, too, and cannot get longer.
     """
 
     __hash__ = None  # type: ignore[assignment]

@@ -11,8 +11,7 @@ from nb_oomhelper.source.tree import LOOPS, arguments, last_name, names_in, node
 
 CHANGES = frozenset({"append", "extend", "insert", "add", "update", "pop", "remove", "clear", "reverse"})
 CHANGES |= METHODS | {"setdefault", "discard", "popitem", "appendleft", "subtract"}
-CHANGES |= {"eval", "train", "load_state_dict", "zero_grad", "fit", "partial_fit", "set_params"}
-"""Methods that change a container, an array or a model."""
+"""Methods that change a container, or an array."""
 
 
 _QUIET = frozenset({"print", "display", "len", "next"})
