@@ -72,6 +72,7 @@ def run(source: str) -> tuple[float, list[Any]]:
         "\n    s = x @ y.T / math.sqrt(8)\n    out = s.softmax(dim=-1) @ y\n    return out.pow(2).mean()\n",
         "\n    dist = ((x[:, None] - x[None]) ** 2).sum(-1)\n    return (1 / (dist + 0.01).sqrt()).sum() / 2\n",
         "\n    s = x @ x.T\n    return F.mse_loss(s, y @ y.T)\n",
+        "\n    s = (x @ y.T).exp()\n    loss = s.sum()\n    x = y\n    return loss\n",
         "\n    s = x @ y.T\n    return F.binary_cross_entropy_with_logits(s, (y @ y.T > 0).float())\n",
     ],
 )
@@ -86,13 +87,24 @@ def test_the_same_loss_and_the_same_gradients(body: str) -> None:
         assert mine is None or torch.allclose(mine, own, rtol=1e-3, atol=1e-5)
 
 
+def test_each_step_has_its_own_names() -> None:
+    body = "\n    loss = 0\n    for t in (0.5, 1.0, 2.0):\n        k = ((x[:, None] - y[None]) / t).tanh()\n"
+    body += "        part_loss = k.mean()\n        loss = loss + part_loss\n    return loss\n"
+    changed = parts(body, 4)
+    assert changed is not None
+    assert "def of_part(part, t=t, x=x, y=y):" in changed
+    (one, gradients), (other, others) = run(f"def f(x, y, v, w, d):{body}"), run(changed)
+    assert one == pytest.approx(other, rel=1e-4)
+    assert torch.allclose(gradients[0], others[0], rtol=1e-3, atol=1e-5)
+
+
 def test_how_it_is_written() -> None:
     assert parts(RANKS) == (
         "def f(x, y, v, w, d):\n"
         "    part_sums = []\n"
         "    part_sums_2 = []\n"
         "    for part in torch.arange(len(v)).chunk(8):\n"
-        "        def of_part(part):\n"
+        "        def of_part(part, v=v, w=w):\n"
         "            diff = v[part].unsqueeze(1) - v.unsqueeze(0)\n"
         "            better = (w[part].unsqueeze(1) > w.unsqueeze(0)).float()\n"
         "            loss = better * F.softplus(-diff)\n"
@@ -110,7 +122,9 @@ def test_how_it_is_written() -> None:
         "\n    s = x @ y.T\n    s = s.masked_fill(torch.eye(60, dtype=torch.bool), -9.0)\n    return s.exp().sum()\n",
         "\n    s = x @ y.T\n    s = F.dropout(s)\n    return s.sum()\n",
         "\n    s = x @ y.T\n    return s.softmax(dim=0).sum()\n",
-        "\n    s = (x @ y.T).exp()\n    x = y\n    return s.sum()\n",  # when it is made again, x is another
+        "\n    s = (x @ y.T).exp()\n    loss = s.sum()\n    x[:] = 0\n    return loss\n",
+        "\n    s = x @ y.T\n    return F.cross_entropy(s, w.long())\n",  # labels of -100 do not count
+        "\n    s = x @ y.T\n    loss = F.mse_loss(s, s * 2, reduction=kind)\n    return loss.mean()\n",
         "\n    s = x @ y.T\n    part_made = s.sum()\n    return part_made\n",
     ],
 )

@@ -6,11 +6,12 @@ import ast
 from dataclasses import dataclass, field
 
 from nb_oomhelper.source.in_parts import PARTS
+from nb_oomhelper.source.row_functions import FunctionReader
 from nb_oomhelper.source.row_sources import NUMPY
 from nb_oomhelper.source.row_totals import taken_along
-from nb_oomhelper.source.row_values import RowReader
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import with_edits
+from nb_oomhelper.source.tree import names_bound
 
 OF_PART = ("of_part", "part_made")
 """Names in a loop whose parts are computed once more: the function of one part, and what it gave."""
@@ -56,7 +57,7 @@ def before_loop(text: SourceText, run: Run, helpers: list[str]) -> list[str]:
     return [*(text.text[slice(*text.span(node))] for node in run.hoisted), *(f"{name} = []" for name in empty)]
 
 
-def loop_over(text: SourceText, reader: RowReader, run: Run, kept: list[str]) -> list[str]:
+def loop_over(text: SourceText, reader: FunctionReader, run: Run, kept: list[str]) -> list[str]:
     """Write the loop.
 
     Args:
@@ -78,13 +79,17 @@ def loop_over(text: SourceText, reader: RowReader, run: Run, kept: list[str]) ->
     return lines + [f"    {taken_along(name, code)}" for name, code in run.totals]
 
 
-def checkpointed(text: SourceText, reader: RowReader, run: Run, kept: list[str]) -> list[str]:
+def checkpointed(text: SourceText, reader: FunctionReader, run: Run, kept: list[str]) -> list[str]:
     """Write the loop with PyTorch's checkpoints: of each part, only what comes out of it is kept for `backward()`.
+
+    What the parts are made of is handed to each: a name may have another meaning by then.
 
     Args:
         text, reader, run, kept: As of `loop_over`.
     """
-    lines, values, puts = [_head(reader, run), f"    def {OF_PART[0]}({reader.part}):"], [*kept], list[str]()
+    inside = names_bound(node for node, _ in run.inside)
+    given = "".join(f", {name}={name}" for name in sorted(run.read & {*reader.own} - inside))
+    lines, values = [_head(reader, run), f"    def {OF_PART[0]}({reader.part}{given}):"], [*kept]
     puts = [f"{name}_parts.append({{}})" for name in kept]
     for node, edits in run.inside:
         if not isinstance(node, ast.Return):
@@ -103,7 +108,7 @@ def checkpointed(text: SourceText, reader: RowReader, run: Run, kept: list[str])
     return lines + [f"    {put.format(f'{OF_PART[1]}[{at}]')}" for at, put in enumerate(puts)]
 
 
-def _head(reader: RowReader, run: Run) -> str:
+def _head(reader: FunctionReader, run: Run) -> str:
     count = reader.counts[0]
     few = f"[: {count} or 1]" if reader.may_be_few and reader.library is NUMPY else ""  # no empty parts
     return f"for {reader.part} in {reader.library.parts.format(count=count, parts=run.parts)}{few}:"

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from nb_oomhelper.source.disk_puts import changes
 from nb_oomhelper.source.in_parts import PARTS
 from nb_oomhelper.source.letting_go import is_on_the_way
 from nb_oomhelper.source.row_functions import Find, FunctionReader, bound_in, no_function
@@ -79,7 +80,7 @@ def in_row_parts(
         The changes; None where it cannot be.
     """
     own = bound_in(text.tree, body)
-    body = as_numpy(body, shapes) if library is TORCH else body
+    told, body = body, as_numpy(body, shapes) if library is TORCH else body
     block = None if reads_by_name(body) else _block_at(body, line)
     used = {one.id for one in walk(body) if isinstance(one, ast.Name)}.union(taken if at_top else ())
     part = next((one for one in ("part", "rows", "part_rows") if one not in used), None)
@@ -94,7 +95,7 @@ def in_row_parts(
         run = _read(text, reader, block[first:last], block[last:], parts)
         if run is None or not _has_failed_one(text, run, block[first : at + 1]):
             continue
-        if again and run.read & names_bound(_behind(run, block)):  # it has another meaning when gradients go back
+        if again and _is_changed(told, run, in_block=block is not body):
             continue
         if edits := _written(text, body, reader, run, used, at_top=at_top, again=again):
             alone = block is body and all(map(makes_nothing, block[:first]))
@@ -111,9 +112,13 @@ def _has_failed_one(text: SourceText, run: Run, block: list[ast.stmt]) -> bool:
     return len(run.inside) + len(run.hoisted) >= len(block) or any(start <= edit[0] < end for edit in run.tail)
 
 
-def _behind(run: Run, block: list[ast.stmt]) -> list[ast.stmt]:
-    last = max(one.lineno for one in (*(node for node, _ in run.inside), *run.hoisted))
-    return [one for one in block if one.lineno > last]
+def _is_changed(body: list[ast.stmt], run: Run, *, in_block: bool) -> bool:
+    """Whether what parts are made of may be another when gradients go back: it is changed in place behind them."""
+    nodes = [node for node, _ in run.inside]
+    first, last = nodes[0].lineno, max(one.end_lineno or 0 for one in nodes)
+    names = run.read - names_bound(nodes)
+    lines = [getattr(one, "lineno", 0) for one in walk(body) if changes(one, names, lambda _: None)]
+    return any(line > last or (in_block and line < first) for line in lines)
 
 
 def _block_at(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
@@ -220,7 +225,14 @@ def _two_assigned(reader: RowReader, targets: list[ast.expr], value: ast.expr, r
 
 
 def _written(
-    text: SourceText, body: list[ast.stmt], reader: RowReader, run: Run, used: set[str], *, at_top: bool, again: bool
+    text: SourceText,
+    body: list[ast.stmt],
+    reader: FunctionReader,
+    run: Run,
+    used: set[str],
+    *,
+    at_top: bool,
+    again: bool,
 ) -> list[Edit]:
     first, inside = run.inside[0][0], [node for node, _ in run.inside]
     last = max(text.span(one)[1] for one in [*inside, *run.hoisted])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from nb_oomhelper.source.row_sources import shape_of
-from nb_oomhelper.source.tree import arguments
+from nb_oomhelper.source.tree import arguments, last_name, pairs, walk
 
 _PAIR = "pair_of"
 _UNKNOWN = "unknown_call"
@@ -58,8 +58,15 @@ def as_numpy(body: list[ast.stmt], shapes: Mapping[str, tuple[int, ...]]) -> lis
         body: The statements, which stay as they are.
         shapes: Shapes of tensors, by name or path.
     """
-    reader = _AsNumpy(shapes)
+    reader = _AsNumpy(shapes, _numbered(body))
     return [ast.fix_missing_locations(reader.visit(copy.deepcopy(one))) for one in body]
+
+
+def _numbered(body: list[ast.stmt]) -> set[str]:
+    """Names of the numbers of rows: `labels = torch.arange(len(x))`."""
+    made = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
+    calls = {value: isinstance(value, ast.Call) and last_name(value.func) == "arange" for _, value in made}
+    return {name for name, _ in made if all(calls[value] for one, value in made if one == name)}
 
 
 def pair_in(node: ast.expr) -> ast.expr | None:
@@ -80,8 +87,8 @@ class _Pair(ast.Call):
 class _AsNumpy(ast.NodeTransformer):
     """Writes calls of PyTorch's functions and methods as calls of NumPy's functions, and as operators."""
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._shapes = shapes
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], numbered: Collection[str]) -> None:
+        self._shapes, self._numbered = shapes, numbered
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Leave what does not run here."""
@@ -140,7 +147,7 @@ class _AsNumpy(ast.NodeTransformer):
         if name in _ELEMENTWISE and (name != "where" or len(operands) == 3):
             return _function(node, "clip", operands, node.keywords)
         if name in _LOSSES and node.func.value is not operands[0]:  # type: ignore[attr-defined]
-            return _loss(node, name, operands, told)
+            return _loss(node, name, operands, told, self._numbered)
         if name in _LOOKING:
             return _function(node, "real", operands[:1])
         if name in ("unsqueeze", "t", "transpose", "size"):
@@ -175,12 +182,21 @@ class _AsNumpy(ast.NodeTransformer):
         return ast.copy_location(ast.Subscript(operands[0], place, ast.Load()), node)
 
 
-def _loss(node: ast.Call, name: str, operands: list[ast.expr], told: Mapping[str | None, ast.expr]) -> ast.expr | None:
+def _loss(
+    node: ast.Call,
+    name: str,
+    operands: list[ast.expr],
+    told: Mapping[str | None, ast.expr],
+    numbered: Collection[str],
+) -> ast.expr | None:
     """`cross_entropy(logits, labels)`: a mean of what each row, or each element, gives."""
     kind = ast.unparse(told["reduction"]) if "reduction" in told else "'mean'"
-    if len(operands) != 2 or told.keys() - {"reduction", "label_smoothing", "beta", "delta"}:
+    known = kind in ("'mean'", "'sum'", "'none'")
+    if not known or len(operands) != 2 or told.keys() - {"reduction", "label_smoothing", "beta", "delta"}:
         return None
     if name == "cross_entropy":
+        if not isinstance(operands[1], ast.Name) or operands[1].id not in numbered:  # -100 would not count
+            return None
         index = ast.copy_location(ast.Tuple([ast.Slice(), ast.Constant(None)], ast.Load()), operands[1])
         operands = [operands[0], ast.copy_location(ast.Subscript(operands[1], index, ast.Load()), operands[1])]
     each = _operation(node, ast.Mult, operands)
