@@ -123,6 +123,11 @@ def test_the_items_lie_on_disk(before: str, changes: dict[str, str]) -> None:
         f"{FILM}both = film[:20] + film[35:]",
         f"{FILM}x = torch.stack(film[2:])",
         f"{FILM}shuffle(film[0])",
+        f"{FILM}for one in film:\n    writer.note(one)",
+        f"{FILM}some = [one for one in film if one.any()]\nfor one in some:\n    one[0] = 1",
+        f"{FILM}best = max(film, key=f)\nbest[0] = 1",
+        FILM.replace("film.append(u)", "film.append(u)\n    np.add.at(u, [0], 1)"),
+        "o = list(product(a, a))\na[0].append(5)\nprint(len(o))",
         f"{FILM}for one in film:\n    clean(one)",
         FILM.replace("film.append(u)", "film.append(u)\n    clean(u)"),
         *(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.source import loaded, narrowing, rewriting
+from nb_oomhelper.source.backward_each import backward_each
 from nb_oomhelper.source.cures import write_cure
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import read_text
@@ -117,7 +118,7 @@ for i, mb in enumerate(parts):
 
 class TestBackwardEach:
     def each(self, source: str) -> str | None:
-        return change(source, lambda text: rewriting.backward_each(text, text.tree.body, "loss"))
+        return change(source, lambda text: backward_each(text, text.tree.body, "loss"))
 
     @pytest.mark.parametrize("sent", ["loss.backward()", "(loss / 4).backward()", "(loss * 0.25).backward()"])
     def test_the_gradients_are_the_same(self, sent: str) -> None:
@@ -144,6 +145,10 @@ class TestBackwardEach:
             ("loss.backward()", "loss.backward(retain_graph=True)"),
             ("loss.backward()", "(loss / loss.detach()).backward()"),
             ("loss.backward()", "(loss / mb.sum()).backward()"),  # of the last part alone
+            ("loss.backward()", "n = 8\n(loss / n).backward()"),
+            ("loss.backward()", "(loss * torch.rand(())).backward()"),
+            (" / len(parts)\nloss.backward()", "\n    done.append(mb)\n(loss / len(done)).backward()"),
+            ("loss = 0\nfor", "loss = net.weight.pow(2).sum()\nfor"),
             ("loss.backward()", "opt.step()\nloss.backward()"),
             ("loss.backward()", "net.weight.grad = None\nloss.backward()"),
             ("loss = loss + net(mb)", "h = cell(mb, h)\n    loss = loss + net(h)"),  # the steps share its graph
@@ -191,8 +196,8 @@ class TestBackwardEach:
     def test_parts_that_share_a_graph_stay(self) -> None:
         text = read_text("z = enc(x)\nloss = 0\nfor head in heads:\n    loss += head(z)\nloss.backward()\n")
         assert text is not None
-        assert rewriting.backward_each(text, text.tree.body, "loss", {"loss"})
-        assert rewriting.backward_each(text, text.tree.body, "loss", {"loss", "z"}) == []
+        assert backward_each(text, text.tree.body, "loss", {"loss"})
+        assert backward_each(text, text.tree.body, "loss", {"loss", "z"}) == []
 
     def test_other_spellings(self) -> None:
         changed = self.each("for x in xs:\n    loss += f(x)\nloss.backward()")
@@ -287,6 +292,9 @@ class TestConcat:
         (narrowing.small_dummies, 'df["a"].str.get_dummies(";")', 'df["a"].str.get_dummies(";", dtype="uint8")'),
         (narrowing.small_dummies, "t.str.get_dummies()", 't.str.get_dummies(dtype="uint8")'),
         (narrowing.small_dummies, "t.str.get_dummies(dtype=bool)", None),
+        (narrowing.small_dummies, "d = t.str.get_dummies(';')\nboth = d.T @ d", None),
+        (narrowing.small_dummies, "d = t.str.get_dummies(';')\ne = df.join(d)\ngap = e.a - e.b", None),
+        (narrowing.small_dummies, "w = t.str.get_dummies(';').mul(x, axis=0)", None),
         (narrowing.small_dummies, 'pd.get_dummies(a, columns=["b"])', None),
         (loaded.on_host, 'c = torch.load("c.pt")', 'c = torch.load("c.pt", map_location="cpu")'),
         (loaded.on_host, 'c = torch.load("c.pt", map_location=d)', None),

@@ -10,6 +10,7 @@ from nb_oomhelper.remedies.arrays import form_of, is_array, is_tensor
 from nb_oomhelper.remedies.written import Table
 
 _NUMBERS, _MOST = "fiu", 1 << 28  # kinds of numbers; so many are looked through in a second
+_WIDEST = 2000  # columns: the same
 
 
 def find_rows(names: Mapping[str, object]) -> dict[str, tuple[int, bool]]:
@@ -68,7 +69,8 @@ def find_complete(names: Mapping[str, object], source: str) -> frozenset[str]:
 
 
 def _columns(frame: Any) -> list[Any]:
-    plain = all(getattr(one, "kind", "O") in _NUMBERS for one in frame.dtypes)
+    few = frame.shape[1] <= _WIDEST and frame.shape[0] * frame.shape[1] <= _MOST
+    plain = few and all(getattr(one, "kind", "O") in _NUMBERS for one in frame.dtypes)
     return [frame.iloc[:, at].to_numpy() for at in range(frame.shape[1])] if plain else []
 
 

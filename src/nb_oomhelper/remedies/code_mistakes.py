@@ -46,6 +46,7 @@ from nb_oomhelper.remedies.unused_results import find_unused_results
 from nb_oomhelper.remedies.wide_code import find_wide_code
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, narrowing, rewriting
+from nb_oomhelper.source.backward_each import backward_each
 from nb_oomhelper.source.collecting import find_appends
 from nb_oomhelper.source.cure_kinds import CureKind
 from nb_oomhelper.source.evaluations import without_graph
@@ -125,8 +126,7 @@ def _kept_graphs(
             if not edits and kept.element.kind == "number":
                 kind, edits = "add_item", find_additions(place.text, place.body, path, others)
             if not edits and not kept.call:
-                graphs = _with_graph(written, place)
-                kind, edits = "backward_each", rewriting.backward_each(place.text, place.body, path, graphs)
+                kind, edits = "backward_each", backward_each(place.text, place.body, path, _with_graph(written, place))
             if edits and (place.source, edits[0][0]) not in done:
                 done.add((place.source, edits[0][0]))
                 values = (kept.size or {}).get(event.backend, 0) if kind == "append_detach" else 0

@@ -14,7 +14,26 @@ CHANGES |= METHODS | {"setdefault", "discard", "popitem", "appendleft", "subtrac
 """Methods that change a container, or an array."""
 
 
-_QUIET = frozenset({"print", "display", "len", "next"})
+# Of which nothing comes back, and which change nothing of what they get.
+_QUIET = frozenset(
+    {"print", "display", "len", "next", "plot", "scatter", "imshow", "hist", "bar", "pcolormesh", "contourf", "show"}
+    | {
+        "write",
+        "writerow",
+        "writerows",
+        "info",
+        "debug",
+        "log",
+        "set_postfix",
+        "add_scalar",
+        "save",
+        "savetxt",
+        "dump",
+        "fit",
+        "partial_fit",
+    }
+)
+_CHOICES = frozenset({"max", "min", "next", "choice", "sample", "sorted", "filter", "list", "tuple", "reversed"})
 _DEPTH = 3  # functions that call each other
 
 
@@ -60,15 +79,18 @@ def changes(node: ast.AST, names: Collection[str], find: Find, depth: int = _DEP
     if isinstance(node, (ast.Subscript, ast.Attribute)) and not isinstance(node.ctx, ast.Load):
         return root_name(node) in names
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):  # nothing comes back
-        call, name = node.value, getattr(node.value.func, "id", "")
-        unknown = bool(name) and name not in _QUIET and find(name) is None
+        call, name = node.value, last_name(node.value.func) or ""
+        unknown = name not in _QUIET | CHANGES and (isinstance(call.func, ast.Attribute) or find(name) is None)
         return unknown and any(isinstance(one, ast.Name) and one.id in names for one in arguments(call))
     return isinstance(node, ast.Call) and _changes_by_call(node, names, find, depth)
 
 
 def _changes_by_call(call: ast.Call, names: Collection[str], find: Find, depth: int) -> bool:
-    if any(one.arg in ("out", "inplace") for one in call.keywords) or last_name(call.func) in FUNCTIONS:
+    name = last_name(call.func)
+    if any(one.arg in ("out", "inplace") for one in call.keywords) or name in FUNCTIONS:
         return bool(names_in(call) & {*names})
+    if name == "at" and call.args:  # `np.add.at(x, rows, 1)`
+        return root_name(call.args[0]) in names
     if isinstance(call.func, ast.Attribute):
         method = call.func.attr
         return root_name(call.func.value) in names and (method in CHANGES or is_in_place(method))
@@ -106,10 +128,20 @@ def parts_named(names: Iterable[str], nodes: Iterable[ast.AST]) -> set[str]:
     for node in nodes:
         for target, value in pairs(node, unpacked=True):
             part = isinstance(value, (ast.Name, ast.Subscript, ast.Attribute)) and root_name(value) in known
+            part = part or _is_choice(value, known)
             known |= names_in(target) if part and isinstance(target, (ast.Name, ast.Tuple)) else set()
         if isinstance(node, (ast.For, ast.comprehension)) and _gone_through(node.iter) & known:
             known |= names_in(node.target)
     return known - {*names}
+
+
+def _is_choice(value: ast.expr, known: Collection[str]) -> bool:
+    """Whether it gives some of what is in something: `max(rows, key=f)`, `[row for row in rows if row["x"]]`."""
+    if isinstance(value, ast.Call) and last_name(value.func) in _CHOICES:
+        return any(root_name(one) in known for one in value.args)
+    if isinstance(value, (ast.ListComp, ast.GeneratorExp)):
+        return any(_gone_through(one.iter) & {*known} for one in value.generators)
+    return False
 
 
 def _gone_through(node: ast.expr) -> set[str]:

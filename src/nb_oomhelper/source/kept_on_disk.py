@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.source.demand_reads import Find, Reads
-from nb_oomhelper.source.disk_puts import is_copied
+from nb_oomhelper.source.disk_puts import changes_any, is_copied, parts_named
 from nb_oomhelper.source.disk_reads import NOT_IN_PARTS, TABLES, ItemReads
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
     is_at,
     is_name,
     last_name,
+    names_in,
     pairs,
     parents_of,
     reads_all_names,
@@ -117,10 +118,12 @@ class _Keeper:
                 if not longer and not any(value in (first, last) for _, value in pairs(statement)):
                     return None
             elif not self._is_put(node, keyed=keyed) and isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
-                changed = self._as_array(node) or reads.edits(node)
+                changed = self._as_array(node, keyed=keyed) or reads.edits(node)
                 if changed is None:
                     return None
                 edits += changed
+        if changes_any(parts_named([self.name], [*walk(self.body)]), self.body, self.find):
+            return None
         return OnDisk(
             name=self.name,
             edits=edits,
@@ -141,10 +144,10 @@ class _Keeper:
         given = value.args[0] if isinstance(value, ast.Call) and len(value.args) == 1 else None
         return given is not None and is_name(given, self.name)
 
-    def _as_array(self, node: ast.AST) -> list[Edit]:
+    def _as_array(self, node: ast.AST, *, keyed: bool) -> list[Edit]:
         """`frames = np.array(frames)` → `frames.array(np.array)`, where a few rows of it at a time are enough."""
         call, statement = self.parents.get(node), self._statement(node)
-        if not isinstance(call, ast.Call) or len(call.args) != 1 or call.keywords or node is call.func:
+        if keyed or not isinstance(call, ast.Call) or len(call.args) != 1 or call.keywords or node is call.func:
             return []
         if not isinstance(statement, ast.Assign) or statement.value is not call or statement not in self.body:
             return []
@@ -179,7 +182,8 @@ class _Keeper:
         """Whether items are made one by one: `product(xs, repeat=3)`, `(f(x) for x in xs)`."""
         if isinstance(value, ast.GeneratorExp):
             return self._is_copied(value.elt)
-        return isinstance(value, ast.Call) and last_name(value.func) in _MAKERS
+        made = isinstance(value, ast.Call) and last_name(value.func) in _MAKERS
+        return made and not changes_any(names_in(value), self.body, self.find)
 
     def _is_put(self, node: ast.AST, *, keyed: bool) -> bool:
         """`states.append(state)`, `results[key] = made`: of what nobody changes later."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from nb_oomhelper.source.collecting import put_behind
+from nb_oomhelper.source.flows import reached_from
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.text_edits import with_argument
-from nb_oomhelper.source.tree import is_name, last_name, pairs, walk
+from nb_oomhelper.source.tree import is_name, last_name, names_in, pairs, walk
 
 _REDUCING = frozenset({"mean", "std", "sum", "min", "max", "median", "var"})
 _IN_PLACE = {ast.Add: "+=", ast.Sub: "-=", ast.Mult: "*=", ast.Div: "/="}
+_WRAPPING = frozenset(
+    {"dot", "diff", "mul", "multiply", "sub", "subtract", "add", "pow", "cumsum", "cumprod", "matmul"}
+)
 _DENSE = frozenset({"toarray", "todense"})
 _COLLECTING = frozenset({"array", "asarray", "stack", "vstack", "hstack", "concatenate"})
 _KEPT_BY_ADAFACTOR = frozenset({"lr", "weight_decay", "params", "maximize"})
@@ -122,6 +126,15 @@ def small_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
         body: The statements to look in.
     """
     edits = list[Edit]()
+    names = {
+        name
+        for node in body
+        for target, value in pairs(node)
+        if _dummies([value], of_texts=True)
+        for name in names_in(target)
+    }
+    if _wraps_around(text.tree.body, reached_from(text.tree.body, names)):
+        return []
     for call in _dummies(body, of_texts=True):
         if not {"dtype", None} & {one.arg for one in call.keywords} and len(call.args) < 2:
             place = text.span(call)[1] - 1
@@ -129,7 +142,17 @@ def small_dummies(text: SourceText, body: list[ast.stmt]) -> list[Edit]:
     return edits
 
 
-def _dummies(body: list[ast.stmt], *, of_texts: bool) -> list[ast.Call]:
+def _wraps_around(body: list[ast.stmt], names: Collection[str]) -> bool:
+    """Whether code computes with what is in some names: a byte has no room for -1, or for 256."""
+    for node in walk(body):
+        method = getattr(node.func, "attr", "") if isinstance(node, ast.Call) else ""
+        computes = isinstance(node, (ast.BinOp, ast.UnaryOp, ast.AugAssign)) or method in _WRAPPING
+        if computes and (names_in(node) & {*names} or _dummies([node], of_texts=True)):
+            return True
+    return False
+
+
+def _dummies(body: Sequence[ast.AST], *, of_texts: bool) -> list[ast.Call]:
     """Calls of `pd.get_dummies`, or of the method of a column of texts, which takes other arguments."""
     calls = [node for node in walk(body) if isinstance(node, ast.Call) and last_name(node.func) == "get_dummies"]
     return [one for one in calls if (last_name(getattr(one.func, "value", one)) == "str") is of_texts]

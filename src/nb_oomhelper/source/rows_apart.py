@@ -197,6 +197,8 @@ def _is_movable(node: ast.stmt, is_apart: Callable[[ast.stmt], bool]) -> bool:
 
 def _is_number(value: ast.expr) -> bool:
     """Whether it is one number of all rows."""
+    if isinstance(value, ast.BinOp):
+        return _is_number(value.left) or _is_number(value.right)
     if not isinstance(value, ast.Call) or "reduction" in {one.arg for one in value.keywords}:
         return False
     if isinstance(value.func, ast.Name) and value.func.id in ("float", "int", "len"):
