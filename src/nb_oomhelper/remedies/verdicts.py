@@ -123,9 +123,9 @@ def _of_changed_cell(plan: FixPlan, shortage: Shortage) -> Verdict:
 
 
 def _is_enough_so_far(plan: FixPlan) -> bool:
-    """Whether a cell that is run in another form gets as far as it came, and beyond."""
+    """Whether a cell that is run in another form gets as far as it came, though more is to come."""
     shortage = plan.shortage
-    if not plan.reruns or not plan.in_cell or plan.explains is None or shortage is None:
+    if not plan.partly or not plan.reruns or not plan.in_cell or plan.explains is None or shortage is None:
         return False
     return _of_changed_cell(replace(plan, partly=False), shortage) == "runs"
 
