@@ -15,6 +15,7 @@ from nb_oomhelper.source.tree import (
     is_name,
     last_name,
     names_in,
+    nodes_above,
     pairs,
     parents_of,
     reads_all_names,
@@ -24,6 +25,7 @@ from nb_oomhelper.source.tree import (
 
 _LIST, _DICT = "nb_oomhelper.ListOnDisk", "nb_oomhelper.DictOnDisk"
 _EMPTY = {"[]": _LIST, "list()": _LIST, "{}": _DICT, "dict()": _DICT}
+_ENDS = (ast.Break, ast.Return, ast.Raise)
 _PUTS = frozenset({"append", "extend"})
 _MAKERS = frozenset({"product", "permutations", "combinations", "combinations_with_replacement", "map", "starmap"})
 _ARRAYS = frozenset(f"{module}.{name}" for module in ("np", "numpy") for name in ("array", "asarray", "stack"))
@@ -117,6 +119,8 @@ class _Keeper:
                 longer = isinstance(statement, ast.AugAssign) and statement.target is node
                 if not longer and not any(value in (first, last) for _, value in pairs(statement)):
                     return None
+            elif self._is_without_end(node):
+                return None
             elif not self._is_put(node, keyed=keyed) and isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
                 changed = self._as_array(node, keyed=keyed) or reads.edits(node)
                 if changed is None:
@@ -134,6 +138,12 @@ class _Keeper:
 
     def _statement(self, node: ast.AST) -> ast.stmt | None:
         return node if isinstance(node, ast.stmt) else statement_around(node, self.parents)  # type: ignore[arg-type]
+
+    def _is_without_end(self, node: ast.AST) -> bool:
+        """Whether it is in a loop that nothing ends, `while True`: that would go on until the disk is full."""
+        loops = [one for one in nodes_above(node, self.parents) if isinstance(one, ast.While)]
+        endless = [one for one in loops if isinstance(one.test, ast.Constant) and one.test.value]
+        return any(not any(isinstance(one, _ENDS) for one in walk(loop.body)) for loop in endless)
 
     def _line(self, value: ast.expr | None) -> int | None:
         statement = None if value is None else self._statement(value)
