@@ -79,7 +79,8 @@ def find_kept_on_disk(
         ):
             yield from _joined(place, joined, _made_by_now(event, held, shortage))
             return
-        if not found or not _has_disk(size):
+        whole = max((_in_the_end(written, place, one, sizes[one.name]) for one in found), default=0)
+        if not found or not _has_disk(max(size, whole // _DISK * 2)):
             continue
         yield Mistake(
             kind="on_disk",
@@ -149,6 +150,13 @@ def _of_items(written: Written, place: Place, found: OnDisk, size: int) -> int:
     kept = written.known_in(place.definition).get(found.name)
     many = kept.items if kept is not None and kept.items else _MANY
     return min(size, _AT_ONCE * size // many)
+
+
+def _in_the_end(written: Written, place: Place, found: OnDisk, size: int) -> int:
+    """Bytes of all items that are to come, as far as it stands there how many; 0 where it does not."""
+    kept = written.known_in(place.definition).get(found.name)
+    many = kept.items if kept is not None and kept.items else 0
+    return size * found.rounds // many if many and found.rounds and found.rounds > many else 0
 
 
 def _made_by_now(event: OomEvent, held: Holdings, shortage: Shortage) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from nb_oomhelper.source.disk_puts import changes_any, is_copied, parts_named
 from nb_oomhelper.source.disk_reads import NOT_IN_PARTS, TABLES, ItemReads
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
+    LOOPS,
     is_at,
     is_name,
     last_name,
@@ -25,6 +27,7 @@ from nb_oomhelper.source.tree import (
 
 _LIST, _DICT = "nb_oomhelper.ListOnDisk", "nb_oomhelper.DictOnDisk"
 _EMPTY = {"[]": _LIST, "list()": _LIST, "{}": _DICT, "dict()": _DICT}
+_LARGEST, _LARGEST_POWER = 1 << 40, 30  # numbers, and powers, that are told
 _ENDS = (ast.Break, ast.Return, ast.Raise)
 _PUTS = frozenset({"append", "extend"})
 _MAKERS = frozenset({"product", "permutations", "combinations", "combinations_with_replacement", "map", "starmap"})
@@ -41,6 +44,7 @@ class OnDisk:
         begun: What it is at first: empty, or a comprehension.
         small: All that is made of it is known to take next to nothing.
         returned: It is given back.
+        rounds: How often the loops go round in which it is filled, where that stands there.
     """
 
     name: str
@@ -48,6 +52,7 @@ class OnDisk:
     begun: ast.expr
     small: bool
     returned: bool = False
+    rounds: int | None = None
 
 
 def kept_on_disk(text: SourceText, body: list[ast.stmt], find: Find) -> Iterator[OnDisk]:
@@ -134,10 +139,19 @@ class _Keeper:
             begun=first,
             small=reads.small,
             returned=reads.returned,
+            rounds=self._rounds(nodes),
         )
 
     def _statement(self, node: ast.AST) -> ast.stmt | None:
         return node if isinstance(node, ast.stmt) else statement_around(node, self.parents)  # type: ignore[arg-type]
+
+    def _rounds(self, nodes: list[ast.AST]) -> int | None:
+        """How often `for n in range(10**9):` goes round, with the loops around it."""
+        puts = [one for one in nodes if self._is_put(one, keyed=True)]
+        loops = [one for one in nodes_above(puts[0], self.parents) if isinstance(one, LOOPS)] if puts else []
+        counts = [_rounds_of(one) for one in loops]
+        known = [one for one in counts if one is not None]
+        return math.prod(known) if known and len(known) == len(counts) else None
 
     def _is_without_end(self, node: ast.AST) -> bool:
         """Whether it is in a loop that nothing ends, `while True`: that would go on until the disk is full."""
@@ -208,6 +222,25 @@ class _Keeper:
 
     def _is_copied(self, made: ast.expr) -> bool:
         return is_copied(made, self.body, self.parents, self.find)
+
+
+def _rounds_of(loop: ast.AST) -> int | None:
+    call = loop.iter if isinstance(loop, ast.For) else None
+    if not isinstance(call, ast.Call) or last_name(call.func) not in ("range", "trange"):
+        return None
+    return _count(call.args[-1]) if 1 <= len(call.args) <= 2 else None
+
+
+def _count(node: ast.expr) -> int | None:
+    """The number that stands there: `10**9`, `1000 * 1000`."""
+    if isinstance(node, ast.Constant):
+        return node.value if type(node.value) is int else None
+    sides = (_count(node.left), _count(node.right)) if isinstance(node, ast.BinOp) else (None, None)
+    if sides[0] is None or sides[1] is None or abs(sides[1]) > _LARGEST:
+        return None
+    if isinstance(node.op, ast.Pow):  # type: ignore[attr-defined]
+        return sides[0] ** sides[1] if 0 <= sides[1] <= _LARGEST_POWER and abs(sides[0]) <= _LARGEST else None
+    return sides[0] * sides[1] if isinstance(node.op, ast.Mult) else None  # type: ignore[attr-defined]
 
 
 def is_only_read(text: SourceText, body: list[ast.stmt], names: Collection[str], find: Find) -> bool:
