@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nb_oomhelper.source.array_on_disk import arrays_on_disk
-from nb_oomhelper.source.kept_on_disk import concatenated_on_disk, is_only_read, kept_on_disk
+from nb_oomhelper.source.kept_on_disk import is_only_read, kept_on_disk
 from nb_oomhelper.source.source_text import SourceText
 
 pytestmark = pytest.mark.plain
@@ -173,25 +173,6 @@ def test_what_stays_in_memory(source: str) -> None:
 )
 def test_whether_what_is_made_of_it_is_small(read: str, expected: bool) -> None:
     assert small(FILM + read)[0] is expected
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("df = pd.concat([f(x) for x in xs])", "df = nb_oomhelper.ListOnDisk(f(x) for x in xs).concat()"),
-        (
-            "df = pd.concat((f(x) for x in xs), ignore_index=True)",
-            "df = nb_oomhelper.ListOnDisk(f(x) for x in xs).concat(ignore_index=True)",
-        ),
-        ("df = pd.concat([a, b])", None),
-        ("df = pd.concat([f(x) for x in xs], axis=1)", None),
-        ("df = pd.concat({x: f(x) for x in xs})", None),
-    ],
-)
-def test_tables_that_a_comprehension_makes(before: str, after: str | None) -> None:
-    text = SourceText(before)
-    edits = concatenated_on_disk(text, text.tree.body, 1)
-    assert (None if edits is None else text.edited(edits)) == after
 
 
 def test_what_a_cell_does_with_what_it_was_given() -> None:

@@ -15,8 +15,7 @@ from nb_oomhelper.remedies.joined_parts import find_joins, find_moves
 from nb_oomhelper.remedies.places import WORTH_MENDING, Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.array_on_disk import ArrayOnDisk, arrays_on_disk
-from nb_oomhelper.source.kept_on_disk import OnDisk, concatenated_on_disk, is_only_read, kept_on_disk
-from nb_oomhelper.source.source_text import Edit
+from nb_oomhelper.source.kept_on_disk import OnDisk, is_only_read, kept_on_disk
 from nb_oomhelper.source.tree import is_at, last_name, names_bound, walk
 
 _GOOD_PART = 4  # a fourth of what is missing is worth it
@@ -72,13 +71,6 @@ def find_kept_on_disk(
         found = [one for one in all_found if sizes[one.name] >= worth]
         size = sum(sizes[one.name] for one in found)
         size = size if needs is None else min(needs, size)
-        if (
-            not found
-            and needs is not None
-            and (joined := concatenated_on_disk(place.text, place.body, place.line)) is not None
-        ):
-            yield from _joined(place, joined, _made_by_now(event, held, shortage))
-            return
         whole = max((_in_the_end(written, place, one, sizes[one.name]) for one in found), default=0)
         if not found or not _has_disk(max(size, whole // _DISK * 2)):
             continue
@@ -92,15 +84,6 @@ def find_kept_on_disk(
             partly=any(not one.small or one.returned for one in found),
         )
         return
-
-
-def _joined(place: Place, edits: list[Edit], made: int) -> Iterator[Mistake]:
-    """`pd.concat([load(day) for day in days])`: the tables take as much as what they are joined to, or nearly."""
-    if made >= WORTH_MENDING and _has_disk(made):
-        saved = made - made // _LEFT
-        yield Mistake(
-            kind="on_disk", subject="list", place=place, edits=edits, explains=saved, in_cell=True, partly=True
-        )
 
 
 def _has_disk(size: int) -> bool:

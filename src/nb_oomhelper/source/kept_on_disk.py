@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from nb_oomhelper.source.demand_reads import Find, Reads
 from nb_oomhelper.source.disk_puts import changes_any, is_copied, parts_named
-from nb_oomhelper.source.disk_reads import NOT_IN_PARTS, TABLES, ItemReads
+from nb_oomhelper.source.disk_reads import ItemReads
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
     LOOPS,
-    is_at,
     is_name,
     last_name,
     names_in,
@@ -71,29 +70,6 @@ def kept_on_disk(text: SourceText, body: list[ast.stmt], find: Find) -> Iterator
         found = _Keeper(text, body, parents, name, find).written([value for one, value in bound if one == name])
         if found is not None:
             yield found
-
-
-def concatenated_on_disk(text: SourceText, body: list[ast.stmt], line: int) -> list[Edit] | None:
-    """Let the tables that a comprehension makes lie on disk until they are joined: `pd.concat([f(x) for x in xs])`.
-
-    Args:
-        text: The source.
-        body: The statements to look in.
-        line: The line that was running, from 1.
-    """
-    for call in walk(body):
-        if not isinstance(call, ast.Call) or not is_at(call, line) or TABLES.get(ast.unparse(call.func)) != "concat":
-            continue
-        given = call.args[0] if len(call.args) == 1 else None
-        if isinstance(given, (ast.ListComp, ast.GeneratorExp)) and not any(
-            one.arg in NOT_IN_PARTS for one in call.keywords
-        ):
-            told = ", ".join(f"{one.arg}={text.text[slice(*text.span(one.value))]}" for one in call.keywords)
-            start, end = text.span(given)
-            bare = isinstance(given, ast.ListComp) or text.text[start] == "("
-            inner = text.text[start + bare : end - bare]
-            return [(*text.span(call), f"{_LIST}({inner}).concat({told})")]
-    return None
 
 
 @dataclass(frozen=True, slots=True)
