@@ -422,8 +422,9 @@ def test_items_that_no_copy_is_as_good_as() -> None:
 
 
 def test_more_than_any_disk_has_room_for() -> None:
-    endless = FILM.replace("range(300)", "range(10**9)")
-    assert on_disk(failed(endless, 3, {"film": [np.ones(9)] * 300}), keeping("film", 160 * MIB)) == []
+    for rounds in ("10**9", "10**13", "1000 * 1000 * 1000"):
+        endless = FILM.replace("range(300)", f"range({rounds})")
+        assert on_disk(failed(endless, 3, {"film": [np.ones(9)] * 300}), keeping("film", 160 * MIB)) == []
 
 
 def test_a_few_large_items_leave_little_room() -> None:

@@ -130,15 +130,18 @@ def _size(written: Written, event: OomEvent, held: Holdings, shortage: Shortage,
 
 def _of_items(written: Written, place: Place, found: OnDisk, size: int) -> int:
     """Bytes of the items that are there at once, while one is written or read, as far as it is known how many are."""
+    return min(size, _AT_ONCE * size // (_items(written, place, found) or _MANY))
+
+
+def _items(written: Written, place: Place, found: OnDisk) -> int:
+    """How many items there are by now; 0 where it is not known."""
     kept = written.known_in(place.definition).get(found.name)
-    many = kept.items if kept is not None and kept.items else _MANY
-    return min(size, _AT_ONCE * size // many)
+    return 0 if kept is None else kept.items or 0
 
 
 def _in_the_end(written: Written, place: Place, found: OnDisk, size: int) -> int:
     """Bytes of all items that are to come, as far as it stands there how many; 0 where it does not."""
-    kept = written.known_in(place.definition).get(found.name)
-    many = kept.items if kept is not None and kept.items else 0
+    many = _items(written, place, found)
     return size * found.rounds // many if many and found.rounds and found.rounds > many else 0
 
 

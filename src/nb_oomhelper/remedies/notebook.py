@@ -118,6 +118,7 @@ def inspect_notebook(
     reached = cell.used | needed  # also what its functions read
     numbers = find_below(variables, reached, whole_number)
     read = {name: variables[name] for name in cell.needs & names}
+    own = {name: variables[name] for name in cell.used & names}
     iterators = {name for name, thing in read.items() if is_iterator(thing)}
     steps, others = read_steps(frames), [one for one in dict.fromkeys(inputs) if one.strip() != source.strip()]
     return Notebook(
@@ -148,9 +149,9 @@ def inspect_notebook(
             local=find_local(frames),
             rows=find_rows(read),
             sparse=find_sparse(read),
-            frames=find_frames({name: variables[name] for name in cell.used & names}),
+            frames=find_frames(own),
             learned=find_learned({name: variables[name] for name in reached if name in variables}),
-            complete=find_complete({name: variables[name] for name in cell.used & names}, source),
+            complete=find_complete(own, source),
             numbers=numbers,
             paths={name: str(used[name]) for name in used if type(used[name]) in (str, PosixPath, WindowsPath)},
         ),

@@ -38,8 +38,7 @@ def find_row_parts(written: Written, event: OomEvent, shortage: Shortage, place:
     """
     if place.line is None:
         return
-    kept = written.kept_in(place.definition)
-    shapes = {path: what.shape for path, what in kept.items() if what.shape is not None}
+    shapes = _shapes(written, place)
     refused = refused_shape(event)
     ways: Iterable[_Way]
     count = count_parts(event, shortage, _largest(written, place))
@@ -78,7 +77,7 @@ def find_loss_parts(written: Written, event: OomEvent, held: Holdings, places: l
 
 
 def _loss_parts(written: Written, event: OomEvent, held: Holdings, place: Place) -> Iterator[Mistake]:
-    shapes = {path: what.shape for path, what in written.kept_in(place.definition).items() if what.shape is not None}
+    shapes = _shapes(written, place)
     for found, _ in _of_tensors(written, place, shapes, PARTS, again=True):
         if found is None or found.wide or _is_missed(written, place, found):
             continue
@@ -96,6 +95,11 @@ def _loss_parts(written: Written, event: OomEvent, held: Holdings, place: Place)
             partly=any(one is not None for ways in alike for one, _ in ways),  # they are next to have no room
         )
         return
+
+
+def _shapes(written: Written, place: Place) -> dict[str, tuple[int, ...]]:
+    kept = written.kept_in(place.definition)
+    return {path: what.shape for path, what in kept.items() if what.shape is not None}
 
 
 def _is_within(place: Place, node: ast.stmt, found: RowParts) -> bool:

@@ -14,6 +14,7 @@ from nb_oomhelper.source.tree import (
     LOOPS,
     is_name,
     last_name,
+    named_values,
     names_in,
     nodes_above,
     pairs,
@@ -59,7 +60,7 @@ def arrays_on_disk(text: SourceText, body: list[ast.stmt], find: Find) -> Iterat
     if reads_all_names(body) or any(isinstance(one, (ast.Global, ast.Nonlocal)) for one in walk(body)):
         return
     parents = parents_of(walk(body))
-    bound = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
+    bound = named_values(body)
     for name, made in bound:
         if not isinstance(made, ast.Call) or not _makes_numbers(made):
             continue
@@ -133,7 +134,7 @@ def _is_held(node: ast.AST, parents: Mapping[ast.AST, ast.AST], written: set[str
 def _loop_of(parents: Mapping[ast.AST, ast.AST], node: ast.AST) -> ast.stmt:
     """The outermost loop around a node, or else its statement."""
     loops = [one for one in nodes_above(node, parents) if isinstance(one, (ast.For, ast.While))]
-    return loops[-1] if loops else statement_around(node, parents)  # type: ignore[return-value,arg-type]
+    return loops[-1] if loops else statement_around(node, parents)  # type: ignore[return-value]
 
 
 def _has_slice(item: ast.Subscript) -> bool:

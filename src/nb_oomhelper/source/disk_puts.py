@@ -7,31 +7,27 @@ from collections.abc import Collection, Iterable, Mapping
 
 from nb_oomhelper.source.demand_reads import Find
 from nb_oomhelper.source.in_place import FUNCTIONS, METHODS, is_in_place
-from nb_oomhelper.source.tree import LOOPS, arguments, last_name, names_in, nodes_above, pairs, root_name, walk
+from nb_oomhelper.source.tree import (
+    LOOPS,
+    arguments,
+    handed_over,
+    last_name,
+    names_in,
+    nodes_above,
+    pairs,
+    root_name,
+    walk,
+)
 
 CHANGES = frozenset({"append", "extend", "insert", "add", "update", "pop", "remove", "clear", "reverse"})
 CHANGES |= METHODS | {"setdefault", "discard", "popitem", "appendleft", "subtract"}
 """Methods that change a container, or an array."""
 
-
 # Of which nothing comes back, and which change nothing of what they get.
 _QUIET = frozenset(
     {"print", "display", "len", "next", "plot", "scatter", "imshow", "hist", "bar", "pcolormesh", "contourf", "show"}
-    | {
-        "write",
-        "writerow",
-        "writerows",
-        "info",
-        "debug",
-        "log",
-        "set_postfix",
-        "add_scalar",
-        "save",
-        "savetxt",
-        "dump",
-        "fit",
-        "partial_fit",
-    }
+    | {"write", "writerow", "writerows", "info", "debug", "log", "set_postfix", "add_scalar", "save", "savetxt", "dump"}
+    | {"fit", "partial_fit"}
 )
 _CHOICES = frozenset({"max", "min", "next", "choice", "sample", "sorted", "filter", "list", "tuple", "reversed"})
 _DEPTH = 3  # functions that call each other
@@ -97,9 +93,7 @@ def _changes_by_call(call: ast.Call, names: Collection[str], find: Find, depth: 
     function = find(call.func.id) if isinstance(call.func, ast.Name) and depth else None
     if function is None:
         return False
-    places = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
-    given = [*zip(places, call.args, strict=False), *((one.arg, one.value) for one in call.keywords)]
-    inner = {place for place, value in given if place is not None and root_name(value) in names}
+    inner = {place for place, value in handed_over(call, function) if place is not None and root_name(value) in names}
     return bool(inner) and changes_any(inner, function.body, find, depth - 1)
 
 

@@ -11,10 +11,9 @@ from nb_oomhelper.source.disk_puts import CHANGES, changes, changes_any
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import arguments, last_name, names_in, pairs, root_name, statement_around, walk
 
-TABLES = {"pd.DataFrame": "frame", "pandas.DataFrame": "frame", "pd.concat": "concat", "pandas.concat": "concat"}
-"""Functions that make a table of items, with the methods that do it of items on disk."""
-NOT_IN_PARTS = frozenset({"index", "axis", "keys", "join", "data", "objs", None})
-"""Their arguments that want all items."""
+# Functions that make a table of items, with the methods that do it of items on disk; and arguments that want all items.
+_TABLES = {"pd.DataFrame": "frame", "pandas.DataFrame": "frame", "pd.concat": "concat", "pandas.concat": "concat"}
+_NOT_IN_PARTS = frozenset({"index", "axis", "keys", "join", "data", "objs", None})
 _READS = frozenset({"items", "keys", "values", "get"})
 # These make a list of all items, or want one.
 _WHOLE = frozenset(
@@ -73,17 +72,17 @@ class ItemReads:
             return [] if self._is_left(above) else None
         if isinstance(above, ast.Subscript) and above.value is node and isinstance(above.ctx, ast.Load):
             return [] if self._is_left(above) and not self._wants_list(above) else None
-        if isinstance(above, (ast.Return, ast.Tuple)) and isinstance(self._statement(node), ast.Return):
+        if isinstance(above, (ast.Return, ast.Tuple)) and isinstance(statement_around(node, self.parents), ast.Return):
             self.returned = True
             return []
-        method = TABLES.get(ast.unparse(above.func)) if isinstance(above, ast.Call) and node in above.args else None
+        method = _TABLES.get(ast.unparse(above.func)) if isinstance(above, ast.Call) and node in above.args else None
         if method is not None and isinstance(above, ast.Call):
             return self._table(above, method)
         return self._gone_through(node)
 
     def _table(self, call: ast.Call, method: str) -> list[Edit] | None:
         """`pd.DataFrame(rows, columns=names)` → `rows.frame(columns=names)`."""
-        if self.keyed or len(call.args) != 1 or any(one.arg in NOT_IN_PARTS for one in call.keywords):
+        if self.keyed or len(call.args) != 1 or any(one.arg in _NOT_IN_PARTS for one in call.keywords):
             return None
         self.small = False
         told = ", ".join(f"{one.arg}={self.text.text[slice(*self.text.span(one.value))]}" for one in call.keywords)
@@ -101,7 +100,8 @@ class ItemReads:
             self.small = self.small and name in _SMALL
             return []
         if isinstance(above, ast.keyword):
-            return [] if above.arg not in ("key", "data") and self._unsure() else None
+            self.small = False
+            return None if above.arg in ("key", "data") else []
         if isinstance(above, ast.For) and above.iter is node:
             self.small = self.small and not _keeps(above)
             return None if changes_any(names_in(above.target), above.body, self.find) else []
@@ -113,10 +113,6 @@ class ItemReads:
         if isinstance(above, (ast.If, ast.While, ast.UnaryOp, ast.BoolOp, ast.Assert)):
             return []
         return None
-
-    def _unsure(self) -> bool:
-        self.small = False
-        return True
 
     def _is_left(self, item: ast.expr) -> bool:
         """Whether nobody changes an item that is read."""
@@ -130,7 +126,7 @@ class ItemReads:
         given = isinstance(above, ast.Call) and item in arguments(above)
         if given and changes(above, {self.name}, self.find):  # type: ignore[arg-type]
             return False
-        statement = self._statement(item)
+        statement = statement_around(item, self.parents)
         bound = [*pairs(statement, unpacked=True)] if statement is not None else []
         named = {root_name(target) for target, value in bound if self.name in names_in(value)} - {"", self.name}
         return not changes_any(named, self.body, self.find)
@@ -144,9 +140,6 @@ class ItemReads:
         return isinstance(above, ast.BinOp) or (
             call is not None and (root_name(call.func) == "torch" or last_name(call.func) in _LISTS)
         )
-
-    def _statement(self, node: ast.AST) -> ast.stmt | None:
-        return node if isinstance(node, ast.stmt) else statement_around(node, self.parents)  # type: ignore[arg-type]
 
 
 def _is_number(node: ast.expr) -> bool:

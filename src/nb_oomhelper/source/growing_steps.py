@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Collection, Iterator
 
 from nb_oomhelper.source.cures import Function
-from nb_oomhelper.source.tree import LOOPS, is_at, last_name, names_in, walk
+from nb_oomhelper.source.tree import LOOPS, handed_over, is_at, last_name, names_in, walk
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _NUMBERS = frozenset({"range", "trange", "arange", "linspace", "logspace", "geomspace"})
@@ -67,9 +67,7 @@ def _gets_size(call: ast.Call, steps: Collection[str], function: Function | None
     """Whether a function gets one of some numbers, and makes so many of something."""
     if function is None:
         return False
-    places = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
-    given = [*zip(places, call.args, strict=False), *((one.arg, one.value) for one in call.keywords)]
-    own = {name for name, value in given if name is not None and names_in(value) & {*steps}}
+    own = {name for name, value in handed_over(call, function) if name is not None and names_in(value) & {*steps}}
     return any(_is_size(one, own) for one in walk(function.body))
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from nb_oomhelper.source.demand_reads import Find, Reads
 from nb_oomhelper.source.disk_puts import changes_any, is_copied, parts_named
 from nb_oomhelper.source.disk_reads import ItemReads
+from nb_oomhelper.source.numbers import folded
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import (
     LOOPS,
     is_name,
     last_name,
+    named_values,
     names_in,
     nodes_above,
     pairs,
@@ -26,7 +28,7 @@ from nb_oomhelper.source.tree import (
 
 _LIST, _DICT = "nb_oomhelper.ListOnDisk", "nb_oomhelper.DictOnDisk"
 _EMPTY = {"[]": _LIST, "list()": _LIST, "{}": _DICT, "dict()": _DICT}
-_LARGEST, _LARGEST_POWER = 1 << 40, 30  # numbers, and powers, that are told
+_LARGEST = 1 << 40  # rounds, where more stand there
 _ENDS = (ast.Break, ast.Return, ast.Raise)
 _PUTS = frozenset({"append", "extend"})
 _MAKERS = frozenset({"product", "permutations", "combinations", "combinations_with_replacement", "map", "starmap"})
@@ -65,7 +67,7 @@ def kept_on_disk(text: SourceText, body: list[ast.stmt], find: Find) -> Iterator
     if reads_all_names(body) or any(isinstance(one, (ast.Global, ast.Nonlocal)) for one in walk(body)):
         return
     parents = parents_of(walk(body))
-    bound = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
+    bound = named_values(body)
     for name in dict.fromkeys(name for name, _ in bound):
         found = _Keeper(text, body, parents, name, find).written([value for one, value in bound if one == name])
         if found is not None:
@@ -93,7 +95,7 @@ class _Keeper:
         end, reads = self._line(last), ItemReads(self.text, self.body, self.parents, self.name, self.find, keyed)
         nodes = [one for one in walk(self.body) if is_name(one, self.name)]
         for node in nodes:
-            statement = self._statement(node)
+            statement = statement_around(node, self.parents)
             if statement is None or (end is not None and statement.lineno > end):
                 continue
             if isinstance(node.ctx, ast.Store):  # type: ignore[attr-defined]
@@ -118,9 +120,6 @@ class _Keeper:
             rounds=self._rounds(nodes),
         )
 
-    def _statement(self, node: ast.AST) -> ast.stmt | None:
-        return node if isinstance(node, ast.stmt) else statement_around(node, self.parents)  # type: ignore[arg-type]
-
     def _rounds(self, nodes: list[ast.AST]) -> int | None:
         """How often `for n in range(10**9):` goes round, with the loops around it."""
         puts = [one for one in nodes if self._is_put(one, keyed=True)]
@@ -136,7 +135,7 @@ class _Keeper:
         return any(not any(isinstance(one, _ENDS) for one in walk(loop.body)) for loop in endless)
 
     def _line(self, value: ast.expr | None) -> int | None:
-        statement = None if value is None else self._statement(value)
+        statement = None if value is None else statement_around(value, self.parents)
         return None if statement is None else statement.end_lineno
 
     def _is_array(self, value: ast.expr) -> bool:
@@ -146,7 +145,7 @@ class _Keeper:
 
     def _as_array(self, node: ast.AST, *, keyed: bool) -> list[Edit]:
         """`frames = np.array(frames)` → `frames.array(np.array)`, where a few rows of it at a time are enough."""
-        call, statement = self.parents.get(node), self._statement(node)
+        call, statement = self.parents.get(node), statement_around(node, self.parents)
         if keyed or not isinstance(call, ast.Call) or len(call.args) != 1 or call.keywords or node is call.func:
             return []
         if not isinstance(statement, ast.Assign) or statement.value is not call or statement not in self.body:
@@ -188,7 +187,7 @@ class _Keeper:
     def _is_put(self, node: ast.AST, *, keyed: bool) -> bool:
         """`states.append(state)`, `results[key] = made`: of what nobody changes later."""
         above = self.parents.get(node)
-        statement = self._statement(node)
+        statement = statement_around(node, self.parents)
         if isinstance(above, ast.Attribute) and above.attr in _PUTS and isinstance(statement, ast.Expr):
             call = statement.value
             return isinstance(call, ast.Call) and call.func is above and all(map(self._is_copied, call.args))
@@ -204,19 +203,9 @@ def _rounds_of(loop: ast.AST) -> int | None:
     call = loop.iter if isinstance(loop, ast.For) else None
     if not isinstance(call, ast.Call) or last_name(call.func) not in ("range", "trange"):
         return None
-    return _count(call.args[-1]) if 1 <= len(call.args) <= 2 else None
-
-
-def _count(node: ast.expr) -> int | None:
-    """The number that stands there: `10**9`, `1000 * 1000`."""
-    if isinstance(node, ast.Constant):
-        return node.value if type(node.value) is int else None
-    sides = (_count(node.left), _count(node.right)) if isinstance(node, ast.BinOp) else (None, None)
-    if sides[0] is None or sides[1] is None or abs(sides[1]) > _LARGEST:
-        return None
-    if isinstance(node.op, ast.Pow):  # type: ignore[attr-defined]
-        return sides[0] ** sides[1] if 0 <= sides[1] <= _LARGEST_POWER and abs(sides[0]) <= _LARGEST else None
-    return sides[0] * sides[1] if isinstance(node.op, ast.Mult) else None  # type: ignore[attr-defined]
+    end = call.args[-1] if len(call.args) in (1, 2) else None
+    count = folded(end)
+    return _LARGEST if count is None and end is not None and not names_in(end) else count
 
 
 def is_only_read(text: SourceText, body: list[ast.stmt], names: Collection[str], find: Find) -> bool:

@@ -101,8 +101,8 @@ def checkpointed(text: SourceText, reader: FunctionReader, run: Run, kept: list[
     for name, code in run.totals:
         values.append(code)
         puts.append(taken_along(name, "{}"))
-    given = ", ".join(values)
-    lines.append(f"        return {given if len(values) > 1 else f'({given},)'}")
+    out = ", ".join(values)
+    lines.append(f"        return {out if len(values) > 1 else f'({out},)'}")
     call = f"torch.utils.checkpoint.checkpoint({OF_PART[0]}, {reader.part}, use_reentrant=False)"
     lines.append(f"    {OF_PART[1]} = {call}")
     return lines + [f"    {put.format(f'{OF_PART[1]}[{at}]')}" for at, put in enumerate(puts)]

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Collection, Mapping
 
 from nb_oomhelper.source.row_sources import shape_of
-from nb_oomhelper.source.tree import arguments, last_name, pairs, walk
+from nb_oomhelper.source.tree import arguments, last_name, named_values
 
 _PAIR = "pair_of"
 _UNKNOWN = "unknown_call"
@@ -64,7 +64,7 @@ def as_numpy(body: list[ast.stmt], shapes: Mapping[str, tuple[int, ...]]) -> lis
 
 def _numbered(body: list[ast.stmt]) -> set[str]:
     """Names of the numbers of rows: `labels = torch.arange(len(x))`."""
-    made = [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
+    made = named_values(body)
     calls = {value: isinstance(value, ast.Call) and last_name(value.func) == "arange" for _, value in made}
     return {name for name, _ in made if all(calls[value] for one, value in made if one == name)}
 

@@ -42,13 +42,15 @@ def nodes_above(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> Iterator[a
         node = found
 
 
-def statement_around(node: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> ast.stmt | None:
-    """Give the statement that an expression stands in; None where the tree was not read up to there.
+def statement_around(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> ast.stmt | None:
+    """Give the statement that a node stands in, or is; None where the tree was not read up to there.
 
     Args:
-        node: The expression.
+        node: The node.
         parents: As `parents_of` gives them.
     """
+    if isinstance(node, ast.stmt):
+        return node
     return next((one for one in nodes_above(node, parents) if isinstance(one, ast.stmt)), None)
 
 
@@ -226,6 +228,26 @@ def pairs(node: ast.AST, *, unpacked: bool = False) -> Iterator[tuple[ast.expr, 
             yield from zip(target.elts, node.value.elts, strict=True)
         elif unpacked:
             yield target, node.value
+
+
+def named_values(body: Iterable[ast.AST]) -> list[tuple[str, ast.expr]]:
+    """Give the names that code binds with what it binds them to, in its order: `a, b = x, y`.
+
+    Args:
+        body: The code.
+    """
+    return [(target.id, value) for node in walk(body) for target, value in pairs(node) if isinstance(target, ast.Name)]
+
+
+def handed_over(call: ast.Call, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[tuple[str | None, ast.expr]]:
+    """Give what a call hands to each parameter of a function, by the parameter's name; None before `**options`.
+
+    Args:
+        call: The call.
+        function: What it calls.
+    """
+    places = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    return [*zip(places, call.args, strict=False), *((one.arg, one.value) for one in call.keywords)]
 
 
 def made_alike(node: ast.expr) -> ast.expr | None:
