@@ -314,6 +314,7 @@ class TestFixes:
             ("delete-variable", "unsafe", ("variable",), "variable"),
             ("stop-other-process", "display_only", ("other_process",), "process"),
             ("on-host", "unsafe", (), "mistake"),
+            ("train-on-host", "unsafe", (), "mistake"),
             ("fewer-results", "unsafe", (), "mistake"),
             ("less-data", "unsafe", (), "mistake"),
         ]

@@ -1,4 +1,4 @@
-"""A cell on the CPU in place of the GPU: only where nothing trains, and where the host has room."""
+"""A cell on the CPU in place of the GPU: where the host has room, and what computes and trains is seen."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ def test_the_whole_cell_is_put_within() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"event": replace(INFER, phase="train")},
+        {"event": replace(INFER, phase="train")},  # by whom, the notebook does not say
+        {"event": replace(INFER, phase="load")},
         {"event": replace(INFER, backend="host")},
         {"shortage": replace(SHORT, host=1099 * MIB)},  # twice the cell's, and a copy of what is there
         {"shortage": replace(SHORT, host=None)},
         {"shortage": replace(SHORT, needs=None)},
-        {"cell": CELL + "scores.sum().backward()\n"},
+        {"cell": CELL + "scores.sum().backward()\n"},  # four times what is there
+        {"cell": CELL + "scores.sum().backward()\n", "functions": "def topk(x):\n    return checkpoint(f, x)\n"},
         {"functions": "def topk(x):\n    return vmap(f)(x)\n"},  # later in the cell
         {"cell": 'scores = f("""\n  a""")\n'},
         {"autograd": True, "event": replace(INFER, phase="unknown")},  # the next cell may go back through it
@@ -57,6 +59,16 @@ def test_the_whole_cell_is_put_within() -> None:
 )
 def test_where_it_is_not_offered(other: dict[str, Any]) -> None:
     assert found(**other) == []
+
+
+def test_what_trains_is_trained_there() -> None:
+    cell = "loss = net(x)\nloss.backward()\n"
+    (one,) = found(cell, event=replace(INFER, phase="train"), autograd=True, shortage=replace(SHORT, host=1400 * MIB))
+    assert (one.kind, one.explains) == ("train_on_host", 500 * MIB)
+    assert [edit[2] for edit in one.edits] == [
+        "with nb_oomhelper.on_host(train=True):\n    loss = net(x)\n    loss.backward()"
+    ]
+    assert found(cell + "jit(net)\n", shortage=replace(SHORT, host=1400 * MIB)) == []
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,82 @@ except KeyError:
 assert torch.equal(x.cpu(), data * 2 + 1)
 """
 
+TRAINING = """
+import copy
+import torch, torch.nn as nn, torch.nn.functional as F
+import nb_oomhelper
+torch.backends.cudnn.enabled = False
+torch.manual_seed(0)
+device = torch.device("cuda")
+data, target = torch.randn(64, 32), torch.randint(0, 4, (64,))
+plain = nn.Sequential(nn.Linear(32, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+
+def train(net, optimizer, device):
+    said = []
+    for _ in range(3):
+        x, y = data.to(device), target.to(device)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net.train()(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            said += [loss.item(), net.eval()(x).sum().item()]
+    return said
+
+def kinds(net, optimizer):
+    kept = [one for state in optimizer.state.values() for one in state.values() if one.ndim]
+    return {one.device.type for one in [*net.parameters(), *net.buffers(), *(p.grad for p in net.parameters()), *kept]}
+
+for make in (lambda them: torch.optim.SGD(them, lr=0.1, momentum=0.9), torch.optim.Adam,
+             lambda them: torch.optim.AdamW(them, fused=True)):
+    host, net = copy.deepcopy(plain), copy.deepcopy(plain).cuda()
+    on_host, optimizer = make(host.parameters()), make(net.parameters())
+    wanted = train(host, on_host, "cpu")
+    there = [one.data_ptr() for one in net.parameters()]
+    with nb_oomhelper.on_host(train=True):
+        assert train(net, optimizer, device) == wanted
+    assert kinds(net, optimizer) == {"cuda"} and there == [one.data_ptr() for one in net.parameters()]
+    for one, other in zip(host.state_dict().values(), net.state_dict().values()):
+        assert torch.equal(one, other.cpu())
+    train(net, optimizer, device)  # on the GPU, again
+    with nb_oomhelper.on_host(train=True):
+        new = copy.deepcopy(plain).to(device)
+        optimizer = make(new.parameters())
+        train(new, optimizer, device)
+    assert kinds(new, optimizer) == {"cuda"}
+    train(new, optimizer, device)
+
+ahead = torch.ones(4).cuda()
+net = nn.Linear(4, 4).cuda()
+average = net.weight.detach().clone()
+with nb_oomhelper.on_host(train=True):
+    with torch.no_grad():
+        before = net(ahead)  # without gradients first
+        net.weight.mul_(2)
+    net(ahead).sum().backward()
+    ahead.requires_grad_()
+    (ahead * 3).sum().backward()
+assert (net.weight.cpu() == 2 * average.cpu()).all() and (net.weight.grad.cpu() == 1).all()
+assert ahead.is_cuda and (ahead.grad.cpu() == 3).all()
+
+import warnings
+full = torch.empty(int(torch.cuda.mem_get_info()[0] - (48 << 20)), dtype=torch.uint8, device=device)
+with warnings.catch_warnings(record=True) as told, nb_oomhelper.on_host(train=True):
+    warnings.simplefilter("always")
+    wide = nn.Linear(4096, 4096).to(device)
+    optimizer = torch.optim.Adam(wide.parameters())
+    wide(torch.ones(1, 4096, device=device)).sum().backward()
+    optimizer.step()
+assert {one.device.type for one in wide.parameters()} == {"cpu"}, told
+assert "the GPU has no room for the models that were made here" in str(told[-1].message), told
+"""
+
+
+def test_what_is_trained_on_the_cpu_is_on_the_gpu_in_the_end(played: PlayDevice) -> None:
+    done = subprocess.run([PYTHON, "-c", TRAINING], env=played("2GiB"), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
 
 def test_results_and_changes_are_those_of_the_cpu(played: PlayDevice) -> None:
     done = subprocess.run([PYTHON, "-c", SCRIPT], env=played("2GiB"), capture_output=True, text=True, timeout=120)

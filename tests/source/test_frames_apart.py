@@ -49,6 +49,19 @@ def test_rows_are_kept_together_and_put_together_as_is_needed(made: str, total: 
     assert _written(f"y = {made}{total}") == f"y = nb_oomhelper.in_parts(lambda df: {made}, df, {options})"
 
 
+def test_a_function_that_names_columns_anew_gets_whole_groups() -> None:
+    body = """def prepare(t):
+    numbers = [c for c in t if c.startswith("p")]
+    shares = t[numbers].div(t.groupby("user")[numbers].transform("sum"))
+    shares.columns = [c + "_share" for c in numbers]
+    return pd.concat([t, shares], axis=1).groupby("user").agg(["mean", "std"])"""
+    assert _written("y = prepare(df)\nprint(y)", functions=body) == (
+        'y = nb_oomhelper.in_parts(prepare, df, by="user")\nprint(y)'
+    )
+    again = body.replace('c + "_share"', 'c if c else "user"')
+    assert _written("y = prepare(df)\nprint(y)", functions=again) is None
+
+
 def test_what_follows_a_total_is_done_with_all_of_it() -> None:
     assert _written('top = df.merge(df, on="user").groupby("item_x").size().sort_values().tail(9)') == (
         'top = nb_oomhelper.in_parts(lambda df: df.merge(df, on="user").groupby("item_x"), df, '

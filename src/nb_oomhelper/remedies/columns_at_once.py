@@ -31,9 +31,10 @@ def find_columns_at_once(
     place = failed_cell(places)
     if place is None or event.backend != "host" or event.phase == "train" or event.requested is None:
         return
-    refused = math.prod(refused_shape(event) or ())
+    shape = refused_shape(event) or ()
+    refused = math.prod(shape)
     for table, (rows, columns, size) in find_tables(written).items():
-        if refused > rows * columns:  # it is no table of as many rows and columns
+        if refused > rows * columns and columns not in shape:  # it is no table of its columns
             continue
         found = _way(written, place, table)
         if found is None or written.misses(found.gone):

@@ -1,4 +1,4 @@
-"""A cell that asks too much of a GPU and trains nothing, run on the CPU: where the host's memory has room for it."""
+"""A cell that asks too much of a GPU, run on the CPU: where the host's memory has room for it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import comprehends_at
 from nb_oomhelper.source.within import put_within
 
-_WITHIN = "with nb_oomhelper.on_host():"
+_WITHIN, _WITHIN_TRAINED = "with nb_oomhelper.on_host():", "with nb_oomhelper.on_host(train=True):"
 # What goes back through a graph, or is told to: copies have none. What is compiled, or runs beside, asks no mode.
 _UNLESS = frozenset(
     {"backward", "zero_grad", "requires_grad_", "requires_grad", "grad", "autograd", "jacobian", "hessian", "vjp"}
     | {"jvp", "functorch", "vmap", "jacrev", "jacfwd", "compile", "jit", "CUDAGraph", "triton", "DataParallel"}
     | {"DistributedDataParallel", "Thread", "ThreadPoolExecutor", "multiprocessing", "from_pretrained", "on_host"}
+)
+_TRAINS = frozenset({"backward", "zero_grad", "requires_grad_", "requires_grad", "grad", "autograd"})
+# Of these what is computed again, or by code of a library's for the GPU alone, asks no mode.
+_NOT_TRAINED = frozenset(
+    {"checkpoint", "checkpoint_sequential", "save_on_cpu", "saved_tensors_hooks", "Function", "capturable", "bnb"}
+    | {"bitsandbytes", "Accelerator", "accelerator", "deepspeed", "Trainer", "FullyShardedDataParallel", "fully_shard"}
 )
 _LIBRARIES = frozenset(
     {"PreTrainedModel", "DiffusionPipeline", "ScriptModule", "OptimizedModule"}
@@ -29,6 +35,7 @@ _LIBRARIES = frozenset(
 )
 _EVALUATES = frozenset({"no_grad", "inference_mode", "eval", "detach"})  # without a word of it, the next cell may train
 _MARGIN = 2  # times what the cell needs at least, and a copy of all that is on the GPU
+_TRAINED = 4  # times what is there, where its gradients come to it, and two moments of them
 
 
 def find_cpu_instead(
@@ -44,22 +51,20 @@ def find_cpu_instead(
         places: Where it may be written: the cell itself is run within a mode.
     """
     cell = failed_cell(places)
-    if cell is None or event.backend != "cuda" or event.phase in ("train", "load") or event.call is not None:
+    if cell is None or event.backend != "cuda" or event.phase == "load" or event.call is not None:
         return
-    says = _says(written)
-    if shortage.needs is None or shortage.host is None or says & _UNLESS:
+    if shortage.needs is None or shortage.host is None:
         return
-    if written.autograd and not evaluates_with_graph(written, event, places):
-        return
-    if written.autograd is None and event.phase != "infer" and models_in(written) & says and not says & _EVALUATES:
-        return
-    there = sum(size for _, size in held.shares)
-    if shortage.host < shortage.needs * _MARGIN + there or not (there or "torch" in says):  # it is of no tensor here
+    there, says = sum(size for _, size in held.shares), _says(written)
+    train = event.phase == "train" or "backward" in says
+    fit = _can_train(says) if train else _only_evaluates(written, event, places, says)
+    needs = shortage.needs * _MARGIN + there * (_TRAINED if train else 1)
+    if not fit or shortage.host < needs or not (there or "torch" in says):  # it is of no tensor here
         return
     plain = not any(kept.owners & _LIBRARIES for kept in written.kept.values())
-    if edits := put_within(cell.text, cell.body, _WITHIN):
+    if edits := put_within(cell.text, cell.body, _WITHIN_TRAINED if train else _WITHIN):
         yield Mistake(
-            kind="on_host",
+            kind="train_on_host" if train else "on_host",
             subject="on_host",
             place=cell,
             edits=edits,
@@ -67,6 +72,17 @@ def find_cpu_instead(
             in_cell=True,
             partly=gathers(written, places, event.backend, ()) or comprehends_at(written.cell.tree, cell.line),
         )
+
+
+def _can_train(says: set[str]) -> bool:
+    return "backward" in says and not says & (_UNLESS - _TRAINS | _NOT_TRAINED)
+
+
+def _only_evaluates(written: Written, event: OomEvent, places: list[Place], says: set[str]) -> bool:
+    if says & _UNLESS or (written.autograd and not evaluates_with_graph(written, event, places)):
+        return False
+    unknown = written.autograd is None and event.phase != "infer"
+    return not (unknown and models_in(written) & says and not says & _EVALUATES)
 
 
 def _says(written: Written) -> set[str]:

@@ -10,7 +10,7 @@ from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.holdings import Holdings
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.emptying import find_emptiable
-from nb_oomhelper.remedies.model_weights import still_to_come
+from nb_oomhelper.remedies.model_weights import has_optimizer, still_to_come
 from nb_oomhelper.remedies.notebook import Notebook
 from nb_oomhelper.remedies.on_the_way import gathers
 from nb_oomhelper.remedies.places import find_places
@@ -82,6 +82,8 @@ def find_fit(event: OomEvent, held: Holdings, shortage: Shortage, notebook: Note
     if shortage.needs is None or shortage.room is None or shortage.grows or not shortage.measured:
         return half
     fit = _fitted(event, held, shortage.needs, shortage.room, half, notebook)
+    if fit is None:
+        return None
     written = notebook.written
     graph = event.phase == "infer" and written is not None and written.autograd
     # smaller steps only fill the same room in more of them, be it with results or with a graph that nobody needs
@@ -122,11 +124,13 @@ def _fit_of_worker(requested: int | None, free: int | None) -> Fit:
     return Fit(share=min(0.5, max(_LEAST, share)))
 
 
-def _fitted(event: OomEvent, held: Holdings, needs: int, free: int, half: Fit, notebook: Notebook) -> Fit:
+def _fitted(event: OomEvent, held: Holdings, needs: int, free: int, half: Fit, notebook: Notebook) -> Fit | None:
     kept = _made_once(held, notebook)
     fixed = kept + (still_to_come(held) if half.trains else 0)
     steps = whole_step(event, held, max(event.requested or 0, needs - kept))
     there = free * (1 - _MARGIN) - fixed
+    if there <= 0 and half.trains and has_optimizer(held):  # the weights alone take more, of whatever batch
+        return None
     if there <= 0 or steps <= 0:
         return half
     share = min(_MOST, max(_LEAST, there / steps))

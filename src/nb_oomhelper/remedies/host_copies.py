@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from nb_oomhelper.remedies.host_training import HostTraining
+
 
 class HostCopies:
     """Copies, each made when it is first asked for and kept until the end.
 
     Args:
         torch: The module.
+        training: Where what has gradients lies meanwhile; None where none are computed.
     """
 
-    def __init__(self, torch: Any) -> None:
-        self._torch = torch
+    def __init__(self, torch: Any, training: HostTraining | None = None) -> None:
+        self._torch, self._training = torch, training
         self._made: dict[int, tuple[Any, Any]] = {}  # by the tensor's id: it, and its copy
         self._tensors: dict[int, Any] = {}  # by the copy's id
         self._storages: dict[tuple[str, int], tuple[Any, Any]] = {}  # on the GPU and on the host
@@ -23,6 +26,7 @@ class HostCopies:
 
     def of(self, tensor: Any) -> Any:
         """Give the copy of a tensor; one that is on the CPU is its own."""
+        self.take(tensor)
         if not self._is_away(tensor):
             return tensor
         if id(tensor) not in self._made:
@@ -30,6 +34,18 @@ class HostCopies:
             self._made[id(tensor)], self._tensors[id(copy)] = (tensor, copy), tensor
             self._versions[id(copy)] = copy._version
         return self._made[id(tensor)][1]
+
+    def take(self, tensor: Any) -> None:
+        """Let a tensor on a GPU to which gradients go lie in host memory, where any are computed."""
+        if self._training is None or not self._is_away(tensor) or not (tensor.requires_grad and tensor.is_leaf):
+            return
+        self._training.take(tensor, self._drop(tensor))  # of what was used without gradients before
+
+    def ask(self, tensors: tuple[Any, ...], device: Any) -> None:
+        """Note that tensors were to be moved to a GPU, or to none, where any gradients are computed."""
+        for one in tensors if self._training is not None and device is not None else ():
+            if not self._is_away(one):
+                self._training.ask(one, device)  # type: ignore[union-attr]
 
     def here(self, given: Any) -> Any:
         """Give some arguments with copies for tensors, and the CPU for devices."""
@@ -54,8 +70,8 @@ class HostCopies:
     def forget(self, tensor: Any) -> None:
         """Drop the copy of a tensor that is given other memory, which is to lie on its device in the end."""
         if self._is_away(tensor):
-            self._data.append((tensor, self._device(tensor)))
-            self._made.pop(id(tensor), None)
+            self._data.append((tensor, self.device_of(tensor)))
+            self._drop(tensor)
 
     def put_back(self) -> None:
         """Change the tensors as their copies were changed."""
@@ -73,6 +89,15 @@ class HostCopies:
             tensor.data = tensor.data.to(device)
         for kept in (self._made, self._tensors, self._storages, self._data):  # an error may keep this for long
             kept.clear()
+        if self._training is not None:
+            self._training.put_back()
+
+    def _drop(self, tensor: Any) -> Any:
+        """Give the copy of a tensor that has one, and know it no more: another may come to its place in memory."""
+        _, copy = self._made.pop(id(tensor), (None, None))
+        self._tensors.pop(id(copy), None)
+        self._versions.pop(id(copy), None)
+        return copy
 
     def _copy(self, tensor: Any) -> Any:
         plain = tensor.detach()
@@ -86,13 +111,14 @@ class HostCopies:
         return copy.set_(self._storages[key][1], plain.storage_offset(), plain.size(), plain.stride())
 
     def _key(self, tensor: Any) -> tuple[str, int]:
-        return str(self._device(tensor)), tensor.untyped_storage().data_ptr()
+        return str(self.device_of(tensor)), tensor.untyped_storage().data_ptr()
 
-    def _device(self, tensor: Any) -> Any:
+    def device_of(self, tensor: Any) -> Any:
+        """Give the device on which a tensor really is."""
         return self._torch._C.TensorBase.device.__get__(tensor)
 
     def _is_away(self, tensor: Any) -> bool:
-        return bool(self._device(tensor).type == "cuda")
+        return bool(self.device_of(tensor).type == "cuda")
 
     def _within(self, given: Any, change: Any) -> Any:
         kind = type(given)

@@ -50,7 +50,7 @@ _ALL_ROWS = frozenset(
 _BY_VERDICT = frozenset({"read_columns", "read_in_parts", "joined"})  # which is best is told by what they take
 # Their texts do not say where: the one that explains most is offered.
 _ONCE = frozenset({"float32", "by_parts", "tensor_parts", "loss_in_parts"})
-_LAST = frozenset({"on_host", "less_data", "fewer_results"})  # slow, or something else comes out
+_LAST = frozenset({"on_host", "train_on_host", "less_data", "fewer_results"})  # slow, or something else comes out
 _GRAPHS = frozenset({"append_item", "append_detach", "add_item", "backward_each"})
 
 

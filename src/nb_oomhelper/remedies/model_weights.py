@@ -182,14 +182,25 @@ def still_to_come(held: Holdings) -> int:
     Args:
         held: Who keeps memory.
     """
-    more = 0
-    for row in held.rows:
-        parts = dict(row.parts)
-        if row.kind == "variable" and row.role in ("model", "pretrained model"):
-            more += max(0, parts.get("parameters", 0) - parts.get("gradients", 0))
-    state = 0
-    for row in held.rows:
-        parts = dict(row.parts)
-        if row.kind == "variable" and row.role == "optimizer" and row.type_name in _ADAM:
-            state = max(state, 2 * parts.get("parameters", 0) - parts.get("optimizer state", 0))
-    return more + state
+    rows = [(row, dict(row.parts)) for row in held.rows if row.kind == "variable"]
+    models = [parts for row, parts in rows if row.role in ("model", "pretrained model")]
+    optimizers = [(row, parts) for row, parts in rows if row.role == "optimizer"]
+    trained = max((_left(parts) for _, parts in optimizers), default=0)
+    more = min(sum(map(_left, models)), trained) if has_optimizer(held) else sum(map(_left, models))
+    adams = [parts for row, parts in optimizers if row.type_name in _ADAM]
+    return more + max((2 * one.get("parameters", 0) - one.get("optimizer state", 0) for one in adams), default=0)
+
+
+def has_optimizer(held: Holdings) -> bool:
+    """Tell whether it is known which weights are trained: an optimizer has them.
+
+    Args:
+        held: Who keeps memory.
+    """
+    rows = [row for row in held.rows if row.kind == "variable" and row.role == "optimizer"]
+    return any(dict(row.parts).get("parameters") for row in rows)
+
+
+def _left(parts: Mapping[str, int]) -> int:
+    """Bytes of gradients that are not there yet."""
+    return max(0, parts.get("parameters", 0) - parts.get("gradients", 0))

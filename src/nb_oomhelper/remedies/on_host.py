@@ -2,20 +2,22 @@
 
 PyTorch hands every operation to a mode. Ours gives it, in place of each tensor on a GPU, a copy on the host, of which
 views share their memory as the tensors do; where a device is told, it is the CPU. What the code has changed in place is
-put back when it ends, however it ends.
+put back when it ends, however it ends. Where it trains, the weights themselves lie on the host meanwhile, since
+gradients go to them.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from nb_oomhelper.errors import UsageError
 from nb_oomhelper.memory.host import read_host
 from nb_oomhelper.memory.room import host_free
 from nb_oomhelper.remedies.host_copies import HostCopies
+from nb_oomhelper.remedies.host_training import HostTraining
 from nb_oomhelper.units import format_bytes
 
 _MOVES = frozenset({"to", "cuda", "cpu"})
@@ -25,11 +27,15 @@ _LEAST = 512 << 20  # that must be left: a machine without memory ends the kerne
 
 
 @contextmanager
-def on_host() -> Iterator[None]:
+def on_host(*, train: bool = False) -> Iterator[None]:
     """Compute on the CPU, in host memory, what the code within asks of a GPU; results lie in host memory.
 
     Models and tensors stay where they are. Copies of those that are used are made, and what is changed in place is
-    changed on the GPU when the code ends. No gradients go back to tensors on the GPU.
+    changed on the GPU when the code ends.
+
+    Args:
+        train: Gradients are computed, too. Without it none go back to tensors on the GPU. Models that the code makes,
+            gradients, and what optimizers keep, are on the GPU in the end, where that has room.
 
     Raises:
         UsageError: PyTorch is not there.
@@ -38,15 +44,18 @@ def on_host() -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is None:
         raise UsageError("on_host is about PyTorch's tensors, and it is not imported")
-    copies = HostCopies(torch)
-    try:
-        with torch.device("cpu"), _mode(torch, copies):
-            yield
-    finally:
-        copies.put_back()
+    training = HostTraining(torch) if train else None
+    copies = HostCopies(torch, training)
+    with ExitStack() as stack:
+        stack.callback(copies.put_back)
+        if training is not None:
+            stack.callback(sys.modules["torch.optim.optimizer"].register_optimizer_step_post_hook(training.note).remove)
+        stack.enter_context(torch.device("cpu"))
+        stack.enter_context(_mode(torch, copies, train=train))
+        yield
 
 
-def _mode(torch: Any, copies: HostCopies) -> Any:
+def _mode(torch: Any, copies: HostCopies, *, train: bool) -> Any:
     made = 0
 
     class OnHost(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
@@ -60,6 +69,11 @@ def _mode(torch: Any, copies: HostCopies) -> Any:
                 return _attribute(torch, copies, function, args, given)
             if name in _MOVES and args and isinstance(args[0], torch.Tensor):
                 result = _moved(torch, copies, function, name, args, given)
+                copies.ask((args[0], result), _device_asked(torch, copies, name, (*args[1:], *given.values())))
+            elif name == "_parse_to" or (
+                train and name == "requires_grad_"
+            ):  # of modules, and of the tensors themselves
+                result = function(*args, **given)
             else:
                 result = copies.back(function(*copies.here(args), **_on_cpu(copies, given)))
             if name in _NORMS:
@@ -76,6 +90,7 @@ def _mode(torch: Any, copies: HostCopies) -> Any:
 def _attribute(torch: Any, copies: HostCopies, function: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
     """What a tensor on the GPU is asked for about itself it tells; it only says that it is on the CPU."""
     name = getattr(function.__self__, "__name__", "")
+    copies.take(args[0])
     if function.__name__ == "__get__" and name in ("device", "is_cuda"):
         return torch.device("cpu") if name == "device" else False
     if function.__name__ == "__set__" and name == "data":
@@ -88,6 +103,7 @@ def _moved(
 ) -> Any:
     """A tensor that is moved stays where it is; one that would be copied for it is."""
     tensor = args[0]
+    copies.take(tensor)
     if name == "cpu" or (name == "cuda" and not tensor.is_cuda):
         return copies.of(tensor).clone()
     if name == "cuda":
@@ -98,6 +114,17 @@ def _moved(
     if result is not copies.of(tensor):
         return result
     return tensor if tensor.is_cuda and not away else result.clone()
+
+
+def _device_asked(torch: Any, copies: HostCopies, name: str, told: tuple[Any, ...]) -> Any:
+    """The GPU to which a tensor was to be moved; None where it was to be moved to none."""
+    found = torch.device("cuda") if name == "cuda" else None
+    for one in told:
+        if isinstance(one, torch.Tensor):
+            found = copies.device_of(one)
+        elif isinstance(one, (str, torch.device, int)) and not isinstance(one, bool):
+            found = torch.device("cuda", one) if isinstance(one, int) else torch.device(one)
+    return found if found is not None and found.type == "cuda" else None
 
 
 def _on_cpu(copies: HostCopies, given: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
 from nb_oomhelper.remedies.columns_at_once import find_columns_at_once
-from nb_oomhelper.remedies.places import Mistake, Place, failed_cell
+from nb_oomhelper.remedies.places import Mistake, Place, failed_cell, refused_shape
 from nb_oomhelper.remedies.scaled_rows import find_scaled_rows
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.cures import Function
@@ -53,14 +53,18 @@ def _find_tables_at_once(
     ways = [one for table in order[:_TABLES] if (one := _way(written, place, table, function)) is not None]
     best = max(ways, key=lambda one: (one.rank, len(one.gone)), default=None)  # of those alike the first
     if best is not None:
-        saved, table = _saved(event, shortage, best), best.tables[0]
+        table = best.tables[0]
+        saved = _saved(event, shortage, best, frames[table].rows)
         yield Mistake(kind="rows_apart", subject=table, place=place, edits=best.edits, explains=saved, in_cell=True)
 
 
-def _saved(event: OomEvent, shortage: Shortage, found: RowsApart) -> int | None:
+def _saved(event: OomEvent, shortage: Shortage, found: RowsApart, rows: int) -> int | None:
     """Bytes that parts do not take: half, for nobody has seen how much of it comes out; or all but the result."""
     if shortage.needs is None or event.requested is None:
         return None
+    shape = refused_shape(event)
+    if found.totals and shape is not None and len(shape) > 1 and max(shape) < rows:
+        return None  # it may have been the groups that had no room: they are as many in the end
     if found.rank != OF_EXPRESSION:
         return shortage.needs // 2
     whole = shortage.needs <= _STEPS * event.requested  # and not a mask

@@ -22,6 +22,7 @@ CureKind = Literal[
     "read_in_parts",
     "graph_on_host",
     "on_host",
+    "train_on_host",
     "add_item",
     "no_grad",
     "no_grad_block",

@@ -65,7 +65,7 @@ class Reader:
             if isinstance(node, ast.AugAssign):
                 kind = of_rows([kind, self.names.get(target.id, "outside")])
             self._bind(target.id, kind, node)
-        elif not _is_own_column(self, target) or kind not in {*ROWS, "outside"}:
+        elif not (_is_own_column(self, target) or _renames(self, target, node.value)) or kind not in {*ROWS, "outside"}:
             raise UnfitError
 
     def _bind(self, name: str, kind: Kind, node: ast.Assign | ast.AugAssign) -> None:
@@ -262,14 +262,19 @@ def _is_one(reader: Reader, node: ast.Subscript) -> bool:
 
 
 def _is_own_column(reader: Reader, target: ast.expr) -> bool:
-    """Whether a column of what was made here is set, and not one by which groups are told; or all their names."""
-    if isinstance(target, ast.Attribute) and target.attr == "columns" and isinstance(target.value, ast.Name):
-        return target.value.id not in reader.given and not reader.by
+    """Whether a column of what was made here is set, and not one by which groups are told."""
     if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
         return False
     owner = target.value.id
     names = frame_methods.texts_of(target.slice)
     return bool(names) and reader.names.get(owner) in ROWS and owner not in reader.given and not names & reader.by
+
+
+def _renames(reader: Reader, target: ast.expr, names: ast.expr) -> bool:
+    """Whether all columns of what was made here get other names, none of them one by which groups are told."""
+    if not isinstance(target, ast.Attribute) or target.attr != "columns" or not isinstance(target.value, ast.Name):
+        return False
+    return target.value.id not in reader.given and not reader.by & frame_methods.texts_of_all(ast.walk(names))
 
 
 def _goes_through_columns(reader: Reader, node: ast.ListComp) -> bool:

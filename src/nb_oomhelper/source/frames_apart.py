@@ -197,7 +197,8 @@ def _write(text: SourceText, found: Found, joining: list[ast.stmt], table: str) 
         ]
     else:
         edits = [(first, end, "\n".join(_lines(text, found, joining, first, table, by)))]
-    return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits, rank=found.rank)
+    totals = any(one.total for one in found.ends)
+    return RowsApart(tables=(table,), gone=found.gone, kept=kept, edits=edits, rank=found.rank, totals=totals)
 
 
 def _lines(text: SourceText, found: Found, joining: list[ast.stmt], first: int, table: str, by: str) -> Iterator[str]:

@@ -55,6 +55,7 @@ class RowsApart:
         kept: Those that stand for all rows then.
         edits: The places that change.
         rank: How little comes out, where there are several ways: the more the less.
+        totals: What comes out of the parts is totals, for groups of rows mostly.
     """
 
     tables: tuple[str, ...]
@@ -62,6 +63,7 @@ class RowsApart:
     kept: tuple[str, ...]
     edits: list[Edit]
     rank: int = 0
+    totals: bool = False
 
 
 def rows_apart(
