@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what starts kernels and browsers first: the short files at the end fill all processes evenly."""
     items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("kernel", "browser")))
+
+
+def pytest_collection() -> None:
+    """Leave the garbage collector out of what only makes objects that stay."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what the thousands of tests themselves are made of, as in a small process."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
