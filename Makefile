@@ -60,6 +60,8 @@ SOME := not gives_all_of_it_back or local_tensors or closures or generator_suspe
 # What another IPython breaks first, and another Python: what `make test` looks at on those.
 ON_IPYTHON := tests/shell $(addprefix tests/kernel/test_,errors.py panel.py release.py routes.py unload.py)
 ON_PYTHON := $(addprefix tests/,failure holders remedies shell source) $(addprefix tests/kernel/test_,errors.py release.py)
+# They search all that is alive, thousands of tests among it where those are in the same process.
+APART := tests/holders
 TESTS ?= tests
 GPU ?= any
 
@@ -69,7 +71,8 @@ GPU ?= any
 
 test:
 	@$(MAKE) --no-print-directory -j2 ready docs ends
-	$(PYTEST) $(PARALLEL) --pairs new -m "not thorough" -k "$(SOME)" --durations 40
+	$(PYTEST) $(PARALLEL) --pairs new -m "not thorough" -k "$(SOME)" --durations 40 --ignore $(APART)
+	$(PYTEST) $(PARALLEL) -m "not thorough" $(APART)
 	$(PYTEST) $(PARALLEL) --pairs colab $(ON_IPYTHON)
 	$(PLAYED) -k "$(SOME)" tests/gpu
 	@found=$$($(OTHERS) --ends) && $(call on_each,"on-$$version",$(ON_PYTHON))

@@ -154,6 +154,7 @@ def test_a_training_loop_runs_after_one_click(lab: Lab, tmp_path: Path) -> None:
     button(panel, "Fix and run").first.click()  # what it changes stands beside it: nothing is left to ask
     expect(panel).to_contain_text("✓ The cell finished without an error.", timeout=60_000)
     expect(panel).to_contain_text("40 steps")
+    expect(button(panel, "Details")).to_be_visible()  # the rest is folded by then
     assert height(panel) <= 110  # title, outcome, and what the cell has printed
     output = panel.locator(".oomh-output")  # a long traceback of the cell scrolls in it, and covers nothing below
     assert output.evaluate("node => getComputedStyle(node).overflowY") == "auto"

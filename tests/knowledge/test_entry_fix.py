@@ -256,6 +256,7 @@ class TestFixes:
             ("loss-in-parts", "unsafe", (), "mistake"),
             ("only-used", "unsafe", (), "mistake"),
             ("still-sparse", "unsafe", (), "mistake"),
+            ("working-memory", "unsafe", (), "mistake"),
             ("by-parts", "unsafe", (), "mistake"),
             ("joined-as-made", "unsafe", (), "mistake"),
             ("joined-in-place", "unsafe", (), "mistake"),

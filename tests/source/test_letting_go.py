@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nb_oomhelper.source.growing_in_place import grow_in_place
-from nb_oomhelper.source.letting_go import dead_names, let_go, more_to_come, unread
+from nb_oomhelper.source.letting_go import dead_later, dead_names, let_go, more_to_come, unread
 from nb_oomhelper.source.source_text import SourceText
 from nb_oomhelper.source.text_edits import read_text, write_edits
 
@@ -64,6 +64,23 @@ class TestDeadNames:
         assert names == ["a"]
         assert node is not None
         assert changed(text, let_go(text, names, node)) == source.replace("    c =", "    del a\n    c =")
+
+
+class TestDeadLater:
+    @pytest.mark.parametrize(
+        ("source", "found"),
+        [
+            ("a = f()\nb = g(a)\nc = b.cumsum()\nd = c.T.rolling(9).mean().T\n", [(["b"], 4)]),
+            ("a = f()\nb = g(a)\nc = b * 2\nd = c + 1\ne = h(d)\n", [(["b"], 4), (["c"], 5)]),
+            ("a = f()\nb = g(a)\nc = b * 2\nd = c + b\nprint(d)\n", [([], 4)]),
+            ("a = f()\nb = g(a)\nc = b * 2\nd = c.mean()\ne = c[:9]\nn = len(c)\n", []),
+            ("a = f()\nb = g(a)\nc = b * 2\nd = h(a)\n", []),  # of what is there
+            ("a = f()\nb = g(a)\nfor x in y:\n    c = b * x\nd = h(c)\n", []),  # `more_to_come` tells
+        ],
+    )
+    def test_what_computes_more_of_it(self, source: str, found: list[tuple[list[str], int]]) -> None:
+        made = dead_later(read(source).tree.body, 3, ["a"])
+        assert [(names, node.lineno) for names, node in made] == found
 
 
 class TestUnread:

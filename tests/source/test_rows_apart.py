@@ -71,6 +71,15 @@ def test_what_is_read_later_is_given_back() -> None:
     )
 
 
+def test_what_a_model_gave_stays_though_the_cell_reads_it_no_more() -> None:
+    text = read_text("scores = net(x)\nbest = scores.argmax(1)\nprint(best)")
+    assert text is not None
+    found = rows_apart(text, text.tree.body, 1, {"x"}, lambda _: True, results_of={"net"})
+    assert found is not None
+    assert (found.kept, found.gone) == (("scores", "best"), frozenset())
+    assert "    return scores, best\nscores, best = nb_oomhelper.in_parts(of_rows, x)" in found.edits[0][2]
+
+
 def test_it_begins_after_the_table_is_made() -> None:
     source = "w = torch.from_numpy(v).unfold(1, 9, 1)\nw = w - w.mean(dim=-1, keepdim=True)\np = net(w)\nprint(p)"
     assert _written(source, 3, {"w"}) == (

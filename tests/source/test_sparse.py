@@ -97,12 +97,17 @@ def test_what_changes() -> None:
     assert changed("X = c.todense()\nm = SVC()\nm.fit(X, y)") == "X = c\nm = SVC()\nm.fit(X, y)"
     encoder = "X = OneHotEncoder(sparse=False).fit_transform(d)\nm = Ridge().fit(X, y)"
     assert changed(encoder) == encoder.replace("False", "True")
+    bins = 'b = KBinsDiscretizer(encode="onehot-dense")\nX = b.fit_transform(d)\nm = LogisticRegression().fit(X, y)'
+    assert changed(bins) == bins.replace("onehot-dense", "onehot")
+    assert changed(bins.replace("onehot-dense", "ordinal")) is None
 
 
 def test_what_an_earlier_cell_has_made() -> None:
     encoder, cell = "OneHotEncoder(sparse_output=False, handle_unknown='ignore')", "X = e.transform(d)\nm.predict(X)"
     assert changed(cell, e=encoder, m="Ridge(solver='auto')") == f"e.set_params(sparse_output=True)\n{cell}"
     assert changed(cell, e=encoder, m="GaussianNB()") is None
+    bins = 'KBinsDiscretizer(encode="onehot-dense")'
+    assert changed(cell, e=bins, m="LinearSVC()") == f'e.set_params(encode="onehot")\n{cell}'
     assert changed(cell, e=encoder, m="SVC(kernel='rbf')") is None  # it may know a dense matrix
     table = f"ColumnTransformer([('c', {encoder}, ()), ('n', StandardScaler(), ())], sparse_threshold=0)"
     pipeline = f"Pipeline([('p', {table}, ()), ('m', Ridge(solver='auto'), ())])"

@@ -75,10 +75,12 @@ def read_phase(places: Sequence[Place]) -> Phase:
 
 
 def read_stage(places: Sequence[Place]) -> Stage:
-    """Tell how far a step of a training had come: in `backward()`, in the optimizer's `step()`, or neither."""
+    """Tell how far a step of a training had come, in `backward()` or in the optimizer's `step()`; or another work."""
     for place in reversed(places):
         if place.function in ("backward", "_engine_run_backward"):
             return "backward"
         if "torch/optim/" in place.file and place.function in ("step", "_init_group"):
             return "optimizer"
+        if "sklearn/" in place.file and place.function == "pairwise_distances_chunked":
+            return "chunk"
     return ""

@@ -8,7 +8,7 @@ from typing import Literal
 from nb_oomhelper.records.memory import ProcessMemory
 
 Phase = Literal["load", "train", "infer", "unknown"]
-Stage = Literal["", "backward", "optimizer"]
+Stage = Literal["", "backward", "optimizer", "chunk"]
 Certainty = Literal["sure", "probable"]
 Remote = Literal[
     "ray", "ipyparallel", "dask", "dataloader worker", "process pool", "launcher", "command", "server", "java", "other"
@@ -80,7 +80,8 @@ class OomEvent:
         exception_type: Class name as a traceback prints it, without a module of builtins.
         message: The error's text, cut to 4,000 characters.
         phase: What was going on, read off the traceback's function names.
-        stage: Of a training, by the same: "backward" or "optimizer"; "" is the forward pass, or anything else.
+        stage: By the same: of a training "backward" or "optimizer"; "chunk" of distances that scikit-learn computes;
+            "" is the forward pass, or anything else.
         certainty: "probable" where the same text also has causes that are not a lack of memory.
         format: Id of the message format that matched, e.g. "pt.cuda.capacity".
         function: Name of the innermost function of the user's that was running, or None.

@@ -122,6 +122,7 @@ class FixPlan:
         placement: For a load: where its bytes would go; else None.
         once_loaded: For a load: its code once another one has loaded its name.
         makes_folder: For a load: it makes a temporary folder for weights.
+        gone: Names that the cell binds, and that are not bound by it any more where it is changed.
         before, after: The user's lines, and what runs in their place; "" where no line is changed or none runs.
         changed_cell: Number of the cell that these lines are in; None for the failed cell, and where nobody knows.
         changed_line: The first of these lines in that cell, from 1; None where nobody knows.
@@ -162,6 +163,7 @@ class FixPlan:
     placement: Placement | None = None
     once_loaded: str = ""
     makes_folder: bool = False
+    gone: tuple[str, ...] = ()
     before: str = ""
     after: str = ""
     changed_cell: int | None = None

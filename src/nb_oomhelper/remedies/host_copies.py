@@ -42,7 +42,12 @@ class HostCopies:
         self._training.take(tensor, self._drop(tensor))  # of what was used without gradients before
 
     def ask(self, tensors: tuple[Any, ...], device: Any) -> None:
-        """Note that tensors were to be moved to a GPU, or to none, where any gradients are computed."""
+        """Note that tensors were to be moved to a GPU, where any gradients are computed.
+
+        Args:
+            tensors: The tensors; what is on a GPU is there.
+            device: The GPU; None for no one.
+        """
         for one in tensors if self._training is not None and device is not None else ():
             if not self._is_away(one):
                 self._training.ask(one, device)  # type: ignore[union-attr]

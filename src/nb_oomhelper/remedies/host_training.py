@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 import weakref
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from nb_oomhelper.introspection import living, with_subclasses
 
 _STAYS = (
     "nb_oomhelper.on_host: the GPU has no room for {}, which stay in host memory; `.to()` moves a model, "
@@ -51,7 +52,12 @@ class HostTraining:
         self._asked[id(tensor)] = (weakref.ref(tensor), device)
 
     def note(self, optimizer: Any, *_of_step: Any) -> None:
-        """Note an optimizer that has made a step: its state is to lie where the weights do."""
+        """Note an optimizer that has made a step: its state is to lie where the weights do.
+
+        Args:
+            optimizer: The optimizer.
+            _of_step: What else PyTorch tells a hook.
+        """
         self._optimizers[id(optimizer)] = optimizer
 
     def put_back(self) -> None:
@@ -69,10 +75,8 @@ class HostTraining:
 
     def _of_modules(self) -> Iterator[tuple[Any, Any]]:
         """Weights and buffers that were to be moved, with where."""
-        module = self._torch.nn.Module
-        for one in gc.get_objects() if self._asked else ():
-            if not issubclass(type(one), module):
-                continue
+        modules = living(with_subclasses([self._torch.nn.Module])) if self._asked else ()
+        for one in cast("Iterable[Any]", modules or ()):
             for tensor in [*one._parameters.values(), *one._buffers.values()]:
                 known, device = self._asked.pop(id(tensor), (None, None))
                 if known is not None and known() is tensor:

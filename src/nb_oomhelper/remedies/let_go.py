@@ -48,8 +48,7 @@ def _may_grow(written: Written, place: Place) -> bool:
 def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> Iterator[Mistake]:
     names, node = letting_go.dead_names(place.body, place.line or 0)
     if place.definition is None:
-        names = [name for name in names if letting_go.is_on_the_way(place.body, name)]
-        names = [name for name in names if not written.is_read_by_functions(name)]
+        names = _on_the_way(written, place, names)
         names = [name for name in names if held.freed_after_release(held.named(name)) >= WORTH_MENDING]
         size: int | None = held.freed_after_release(frozenset[int]().union(*map(held.named, names)))
     else:
@@ -61,17 +60,23 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
         if size is None and held.freed_by(held.of_failures()) < worth:  # all that the functions keep is less
             return
     if names and node is not None and (size is None or size >= worth):
-        edits = letting_go.let_go(place.text, names, node)
-        subject = ", ".join(names)
+        later = letting_go.dead_later(place.body, place.line or 0, names)
+        gone = [(names, node), *((_on_the_way(written, place, more), one) for more, one in later)]
         yield Mistake(
             kind="let_go",
-            subject=subject,
+            subject=", ".join(name for some, _ in gone for name in some),
             place=place,
-            edits=edits,
+            edits=[edit for some, one in gone for edit in letting_go.let_go(place.text, some, one)],
             explains=size,
             in_cell=True,
-            partly=letting_go.more_to_come(place.body, place.line or 0),
+            partly=letting_go.more_to_come(place.body, place.line or 0) or bool(later),
         )
+
+
+def _on_the_way(written: Written, place: Place, names: list[str]) -> list[str]:
+    """Those from which something else is computed; of a cell, that no function reads."""
+    found = [name for name in names if letting_go.is_on_the_way(place.body, name)]
+    return [name for name in found if place.definition is not None or not written.is_read_by_functions(name)]
 
 
 def _unread(written: Written, held: Holdings, places: list[Place], worth: int) -> Iterator[Mistake]:

@@ -20,6 +20,8 @@ from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source.collecting import binds, find_kept, root_of
 from nb_oomhelper.source.cure_kinds import CureKind
 from nb_oomhelper.source.cures import write_cure
+from nb_oomhelper.source.text_edits import read_text
+from nb_oomhelper.source.tree import names_left
 
 # Nothing is another then; and what is joined later must lie in one place.
 _TOGETHER = frozenset({"append_item", "append_detach", "append_host", "add_item", "retain_graph", "errors"})
@@ -45,6 +47,7 @@ _ALL_ROWS = frozenset(
         "only_used",
         "read_columns",
         "read_in_parts",
+        "working_memory",
     }
 )  # none is left out
 _BY_VERDICT = frozenset({"read_columns", "read_in_parts", "joined"})  # which is best is told by what they take
@@ -73,6 +76,7 @@ class Mend:
         partly: Something that grows stays as it is, in this place or in another.
         forgets: Bytes of what `clear` lets go of, since the cell makes it anew.
         targets: What `definition` and `clear` change, as names of the user's.
+        gone: Names that the failed cell binds, and its changed code does not.
     """
 
     kind: CureKind
@@ -90,6 +94,7 @@ class Mend:
     partly: bool = False
     forgets: int = 0
     targets: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 def find_mends(written: Written, event: OomEvent, held: Holdings, shortage: Shortage) -> list[Mend]:
@@ -187,7 +192,15 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
         partly=any(one.partly for one in group),
         forgets=_freed(held, forgotten),
         targets=(*changed, *map(root_of, cleared), *forgotten),
+        gone=_gone(written, code) if own else (),
     )
+
+
+def _gone(written: Written, code: str) -> tuple[str, ...]:
+    """The names that the user may look for in vain afterwards."""
+    changed = read_text(code)
+    left = names_left(changed.tree.body) if changed is not None else set()
+    return tuple(sorted(names_left(written.cell.tree.body) - left))
 
 
 def _of(group: Iterable[Mistake]) -> list[Definition]:

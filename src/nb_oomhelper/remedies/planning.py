@@ -230,9 +230,8 @@ def resized(
 
 
 def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
-    mend = target.mend
-    if target.size is not None:
-        size = target.size
+    mend, size = target.mend, target.size
+    if size is not None:
         told = {"before": size.before, "after": size.after, "changed_cell": size.cell, "steps": size.steps}
         return told | {"ratio": size.ratio, "explains": target.explains, "in_cell": True}
     if mend is None:
@@ -242,6 +241,7 @@ def _mended(target: fix_targets.FixTarget) -> dict[str, Any]:
         "in_cell": mend.in_cell,
         "partly": mend.partly,
         "forgets": mend.forgets,
+        "gone": mend.gone,
         "before": mend.before,
         "after": mend.after,
         "changed_cell": mend.cell,

@@ -47,7 +47,8 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
     if written.autograd and not graph:
         return
     for place in _outermost_first(written, places):
-        found = _found_in(written, place, graph=graph)
+        large = place.definition is not None or _may_be_output(written, event, shortage, place)
+        found = _found_in(written, place, () if large else models_in(written), graph=graph)
         if found is None or (place.definition is None and written.misses(found.gone)):
             continue
         if not _leads_on(written, place) and (not found.gone or _comes_out(place, found.kept)):
@@ -106,7 +107,7 @@ def _outermost_first(written: Written, places: list[Place]) -> list[Place]:
     return sorted(running, key=lambda one: steps.index(one.definition) if one.definition in steps else -1)
 
 
-def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | None:
+def _found_in(written: Written, place: Place, results_of: Collection[str], *, graph: bool) -> RowsApart | None:
     if (of_frame := _of_frame(written, place, graph=graph)) is not None:
         return of_frame
     tables, older = _tables(written, place), written.cell.sets - written.made_names()  # they are bound anew
@@ -125,6 +126,7 @@ def _found_in(written: Written, place: Place, *, graph: bool) -> RowsApart | Non
             lambda node, rows=rows, own=own: _is_apart(written, node, rows, own),  # type: ignore[misc]
             others,
             no_grad=graph,
+            results_of=results_of,
         )
         if found is not None:
             return found

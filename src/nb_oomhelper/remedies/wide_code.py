@@ -24,6 +24,7 @@ from nb_oomhelper.remedies.places import (
     refused_shape,
 )
 from nb_oomhelper.remedies.row_wise import find_row_parts
+from nb_oomhelper.remedies.working_memory import find_large_chunks
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures, growing_in_place, narrowing, rewriting
 from nb_oomhelper.source.collecting import root_of
@@ -42,6 +43,7 @@ def find_wide_code(
     written: Written, event: OomEvent, held: Holdings, shortage: Shortage, places: list[Place]
 ) -> Iterator[Mistake]:
     """Arrays that are wider, or more of them at once, than what is computed needs."""
+    yield from find_large_chunks(event, shortage, places)
     for place in places:
         running = _running(place)
         if place.line is not None and (flags := flags_in_bytes(place.text, place.body)):

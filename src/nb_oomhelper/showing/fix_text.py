@@ -15,7 +15,7 @@ from nb_oomhelper.records.remedy import FixPlan
 from nb_oomhelper.showing.markup import code
 from nb_oomhelper.showing.outcome_text import blanks, fix_title, places, texts
 from nb_oomhelper.showing.rate_text import said_rates
-from nb_oomhelper.showing.repeat_text import say_repeats
+from nb_oomhelper.showing.repeat_text import say_gone, say_repeats
 from nb_oomhelper.showing.wording import is_noise, knows, say, say_row, say_size
 
 
@@ -60,7 +60,7 @@ def say_fix(case: Case, plan: FixPlan, catalog: Catalog, language: Language) -> 
         effect=_effect(plan, case, language),
         verdict="" if _is_done(plan, case) else _verdict(plan, case, language),
         label=_risk(plan, bool(loses), language),
-        loses=say_row((loses, twice), language) if plan.applicability == "unsafe" else "",
+        loses=say_row((loses, say_gone(plan, language), twice), language) if plan.applicability == "unsafe" else "",
         asks=plan.applicability == "unsafe" and (fix.asks or bool(twice)),
         rates=said_rates(plan.fix, catalog, case.rates, language, case.match, ours=plan.verdict != "again"),
         done=_is_done(plan, case),

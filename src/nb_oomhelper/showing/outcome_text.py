@@ -9,7 +9,7 @@ from nb_oomhelper.knowledge.render import fill
 from nb_oomhelper.knowledge.toml_tables import Language
 from nb_oomhelper.records.remedy import FixPlan, Outcome, Placement, Step
 from nb_oomhelper.showing.markup import code, plain, short
-from nb_oomhelper.showing.repeat_text import say_repeats
+from nb_oomhelper.showing.repeat_text import say_gone, say_repeats
 from nb_oomhelper.showing.wording import is_noise, say, say_freed, say_list, say_row, say_size
 
 
@@ -241,7 +241,8 @@ def fix_loses(plan: FixPlan, case: Case, catalog: Catalog, language: Language) -
         catalog: The knowledge, which has its texts.
         language: "en" or "zh".
     """
-    parts = (fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case)), say_repeats(case, plan, language))
+    loses = fill(texts(catalog, plan.fix, language)[2], blanks(plan.subject, case))
+    parts = (loses, say_gone(plan, language), say_repeats(case, plan, language))
     return say("fix.loses", language, loses=say_row(parts, language))
 
 

@@ -1,4 +1,4 @@
-"""What a failed cell does twice when it runs again, in words."""
+"""What a failed cell does twice when it runs again, and what it does not keep then, in words."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ def say_repeats(case: Case, plan: FixPlan, language: Language) -> str:
     about = plan.subject.split(", ")
     told = [one for one in case.repeats if not one.name or one.name not in about]
     return say_row((say(f"twice.{one.kind}", language, name=code(one.name)) for one in told[:_MOST]), language)
+
+
+def say_gone(plan: FixPlan, language: Language) -> str:
+    """Say which of the cell's names a fix does not keep; "" where it keeps all.
+
+    Args:
+        plan: The fix, made ready.
+        language: "en" or "zh".
+    """
+    return say("fix.gone", language, names=code(", ".join(plan.gone))) if plan.gone else ""

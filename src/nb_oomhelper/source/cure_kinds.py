@@ -51,6 +51,7 @@ CureKind = Literal[
     "unread",
     "grown_in_place",
     "flags",
+    "working_memory",
     "less_data",
     "fewer_results",
 ]

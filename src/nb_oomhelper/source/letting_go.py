@@ -8,6 +8,7 @@ from typing import Any
 
 from nb_oomhelper.source.collecting import is_keeper
 from nb_oomhelper.source.meeting import JOINS
+from nb_oomhelper.source.row_calls import REDUCING
 from nb_oomhelper.source.source_text import Edit, SourceText
 from nb_oomhelper.source.tree import is_at, last_name, reads_by_name, walk
 
@@ -23,6 +24,8 @@ _ENDING = frozenset(
 )
 _PURE = frozenset({"copy", "deepcopy", "detach", "clone", "cpu", "numpy", "item", "tolist", "astype"})
 _NUMBERS = frozenset({"len", "int", "float", "round", "size", "numel", "dim", "item", "time", "perf_counter"})
+_LESS = frozenset({"head", "tail", "nlargest", "nsmallest", "describe", "value_counts", "groupby", "agg", "print"})
+_SAME, _WINDOWS = frozenset({"T", "values"}), frozenset({"rolling", "expanding", "ewm"})
 _BLOCKS = ("body", "orelse", "finalbody")
 
 
@@ -36,12 +39,9 @@ def dead_names(body: list[ast.stmt], line: int) -> tuple[list[str], ast.stmt | N
     Returns:
         The names, in the order in which they were bound, and the statement before which they may go.
     """
-    late = {
-        one.id for node in walk(body) if isinstance(node, _LATE) for one in ast.walk(node) if isinstance(one, ast.Name)
-    }
     if reads_by_name(body) or any(map(_keeps_address, walk(body))):
         return [], None
-    late |= {name for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
+    late = _read_late(body)
     found: list[str] = []
     at: ast.stmt | None = None
     block, again = body, False
@@ -64,6 +64,45 @@ def dead_names(body: list[ast.stmt], line: int) -> tuple[list[str], ast.stmt | N
             again = True  # what a loop binds may be read in its next step
         block = inner[0]
     return found, at
+
+
+def dead_later(body: list[ast.stmt], line: int, gone: Collection[str]) -> list[tuple[list[str], ast.stmt]]:
+    """Give the statements that compute more of what was to be made, with the names that nothing reads from there on.
+
+    Args:
+        body: The statements of a cell, or of a function.
+        line: Where they failed: before that, `dead_names` tells.
+        gone: The names that are deleted already.
+    """
+    at = next((number for number, one in enumerate(body) if is_at(one, line)), len(body))
+    made, gone, found = {*_bound_in(body[at : at + 1], again=False)}, {*gone}, list[tuple[list[str], ast.stmt]]()
+    for number, node in enumerate(body[at + 1 :], at + 1):
+        value = node.value if isinstance(node, ast.Assign) else None
+        if value is None or not _read_in([value]) & made or _is_less(value):
+            continue
+        kept = _read_in(body[number:]) | _read_late(body) | gone
+        names = [name for name in _bound_in(body[:number], again=False) if name not in kept]
+        found.append((names, node))
+        made, gone = made.union(_bound(node)), gone.union(names)
+    return found
+
+
+def _read_late(body: list[ast.stmt]) -> set[str]:
+    """Names that functions of the code read, whenever they are called."""
+    late = [one for one in walk(body) if isinstance(one, _LATE)]
+    outer = {name for one in walk(body) if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
+    return outer | {one.id for one in walk(late) if isinstance(one, ast.Name)}
+
+
+def _is_less(value: ast.expr) -> bool:
+    """Whether a value is less than what it is computed of: a total, a part, or text."""
+    if isinstance(value, ast.Attribute):
+        return value.attr not in _SAME or _is_less(value.value)
+    if not isinstance(value, ast.Call):
+        return isinstance(value, (ast.Subscript, ast.Name)) or _is_number(value)
+    of = value.func.value if isinstance(value.func, ast.Attribute) else None
+    windows = isinstance(of, ast.Call) and last_name(of.func) in _WINDOWS
+    return last_name(value.func) in _NUMBERS | REDUCING | _LESS and not windows
 
 
 def is_on_the_way(body: list[ast.stmt], name: str) -> bool:

@@ -75,6 +75,7 @@ def rows_apart(
     others: Collection[str] = (),
     *,
     no_grad: bool = False,
+    results_of: Collection[str] = (),
 ) -> RowsApart | None:
     """Write what is computed of all rows as a function of some: `nb_oomhelper.in_parts(predict, x)`.
 
@@ -86,6 +87,7 @@ def rows_apart(
         is_apart: Whether a statement computes each row by itself, as far as can be read.
         others: Names of what has another number of rows.
         no_grad: No gradients are wanted of it, and nothing says so yet.
+        results_of: Functions and models whose results are kept for all rows, though the code itself reads them no more.
 
     Returns:
         None where it cannot be written, or where some of it is in parts already.
@@ -111,7 +113,8 @@ def rows_apart(
         or any(changes_of(some, one) for one in inputs)
     ):
         return None
-    return _write(text, _read_beside(loops, body, some), some, inputs, no_grad=no_grad)
+    read = _read_beside(loops, body, some) | _results_of(some, results_of)
+    return _write(text, read, some, inputs, no_grad=no_grad)
 
 
 def computed_from(body: list[ast.stmt], names: Collection[str]) -> set[str]:
@@ -282,6 +285,12 @@ def _results(some: list[ast.stmt]) -> set[str]:
     return names_bound(some) - {
         one.id for one in walk(some) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
     }
+
+
+def _results_of(some: list[ast.stmt], functions: Collection[str]) -> set[str]:
+    """Names of what some functions give: `logits = model(x)`."""
+    calls = [node for node in some if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
+    return names_bound(one.targets[0] for one in calls if (last_name(one.value.func) or "") in functions)  # type: ignore[attr-defined]
 
 
 def _call(text: SourceText, value: ast.expr, inputs: list[str]) -> str:

@@ -11,7 +11,7 @@ from nb_oomhelper.source.tree import last_name, pairs, parents_of, walk
 
 _TOLD = frozenset({"get_feature_names_out", "get_feature_names", "categories_", "n_features_in_", "feature_names_in_"})
 _FITTING = frozenset({"fit", "fit_transform", "fit_predict"})
-_SPARSE = {"sparse_threshold": "0.3"}
+_SPARSE = {"sparse_threshold": "0.3", "encode": '"onehot"'}
 
 
 class Encoders:

@@ -120,6 +120,8 @@ class Estimators(Made):
         name = last_name(call.func) or ""
         if name in COMPOUNDS:
             return self._through_compound(call, name, flow, sparse=sparse)
+        if name == "KBinsDiscretizer":
+            return None if sparse or is_unpacked(call) else _of_bins(call, flow)
         if name == "OneHotEncoder":
             said = [one for one in call.keywords if one.arg in ("sparse", "sparse_output") and _is(one.value, {False})]
             flow.dense += said
@@ -182,6 +184,14 @@ class Estimators(Made):
             one for one in walk(grids) if isinstance(one, ast.Call) and (last_name(one.func) or "")[:1].isupper()
         ]
         return not classes and not any(str(one.value).rpartition("__")[2] in _UNSEARCHABLE for one in told)
+
+
+def _of_bins(call: ast.Call, flow: Flow) -> bool | None:
+    """What `KBinsDiscretizer` gives: numbers, or columns of which one in some is 1, sparse or made dense."""
+    said = [one for one in call.keywords if one.arg == "encode"]
+    way = getattr(said[0].value, "value", "") if said else "onehot"
+    flow.dense += said if way == "onehot-dense" else []
+    return {"onehot": True, "onehot-dense": True, "ordinal": False}.get(way)
 
 
 def parts_of(call: ast.Call) -> list[ast.expr] | None:

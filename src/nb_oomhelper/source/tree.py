@@ -123,6 +123,24 @@ def names_reached(names: Iterable[str], links: Iterable[tuple[set[str], set[str]
     return found
 
 
+def names_left(body: Iterable[ast.stmt]) -> set[str]:
+    """Give the names that are bound once some statements have run, but for those that only their functions bind.
+
+    Args:
+        body: The statements.
+    """
+    found = set[str]()
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        apart = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+        inner = {id(part) for one in ast.walk(node) if isinstance(one, apart) for part in ast.walk(one)}
+        names = [one for one in ast.walk(node) if isinstance(one, ast.Name) and id(one) not in inner]
+        found |= {one.id for one in names if isinstance(one.ctx, ast.Store)}
+        found -= {one.id for one in names if isinstance(one.ctx, ast.Del)}
+    return found
+
+
 def names_bound(body: Iterable[ast.AST]) -> set[str]:
     """Give the names that some code binds, or deletes.
 
