@@ -66,6 +66,7 @@ assert torch.equal(x.cpu(), data * 2 + 1)
 """
 
 TRAINING = """
+from nb_oomhelper.errors import UsageError
 import copy
 import torch, torch.nn as nn, torch.nn.functional as F
 import nb_oomhelper
@@ -124,6 +125,36 @@ with nb_oomhelper.on_host(train=True):
 assert (net.weight.cpu() == 2 * average.cpu()).all() and (net.weight.grad.cpu() == 1).all()
 assert ahead.is_cuda and (ahead.grad.cpu() == 3).all()
 
+with nb_oomhelper.on_host(train=True):
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    twin = copy.deepcopy(net)
+    new = nn.ModuleList([nn.Linear(4, 4, device=where), nn.BatchNorm1d(4).to(where)])
+    new[1](new[0](ahead.expand(2, 4))).sum().backward()
+there = [*twin.parameters(), *new.parameters(), *new.buffers()]
+assert where.type == "cuda" and {one.device.type for one in there} == {"cuda"}
+with nb_oomhelper.on_host(train=True):
+    net(ahead).sum().backward()
+    net.double()
+    twin.cpu()
+assert {(one.device.type, one.dtype) for one in net.parameters()} == {("cuda", torch.float64)}
+assert {one.device.type for one in twin.parameters()} == {"cpu"}
+one, other = nn.Linear(4, 4).cuda(), nn.Linear(4, 4).cuda()
+one.weight.data = other.weight.data  # the same memory
+graph = other(ahead.detach())
+with nb_oomhelper.on_host(train=True):
+    try:
+        (graph * 2).sum().backward()
+    except UsageError as error:
+        assert "a graph of an earlier cell" in str(error)
+    else:
+        raise AssertionError("the gradients went nowhere")
+    other(ahead.detach()).sum().backward()
+    with torch.no_grad():
+        one.weight.add_(1)
+    with torch.inference_mode():
+        other(ahead)
+assert torch.equal(one.weight.cpu(), other.weight.cpu()) and one.weight.data_ptr() == other.weight.data_ptr()
+
 import warnings
 full = torch.empty(int(torch.cuda.mem_get_info()[0] - (48 << 20)), dtype=torch.uint8, device=device)
 with warnings.catch_warnings(record=True) as told, nb_oomhelper.on_host(train=True):
@@ -133,7 +164,7 @@ with warnings.catch_warnings(record=True) as told, nb_oomhelper.on_host(train=Tr
     wide(torch.ones(1, 4096, device=device)).sum().backward()
     optimizer.step()
 assert {one.device.type for one in wide.parameters()} == {"cpu"}, told
-assert "the GPU has no room for the models that were made here" in str(told[-1].message), told
+assert "the GPU has no room for models that were made or changed here" in str(told[-1].message), told
 """
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from nb_oomhelper.errors import RowsError, UsageError
 from nb_oomhelper.remedies.all_rows import in_parts
+from nb_oomhelper.remedies.joined_tables import total
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
@@ -308,3 +309,12 @@ def test_a_later_part_of_another_kind_is_put_behind() -> None:
     _check(made, table["n"].astype(float))
     made = in_parts(lambda t: t[(t["n"] < 9_000) | (t["n"] % 2 == 0)], table)
     _check(made, table[(table["n"] < 9_000) | (table["n"] % 2 == 0)])
+
+
+def test_flags_of_which_some_are_missing_in_a_later_part() -> None:
+    shares = [
+        pd.DataFrame({"x": [True, False]}, index=["a", "b"]),
+        pd.DataFrame({"x": pd.Series([None, True], dtype=object).to_numpy()}, index=["c", "b"]),
+    ]
+    whole = pd.concat(shares).groupby(level=0, sort=False).max()
+    pd.testing.assert_frame_equal(total(shares, "max"), whole)

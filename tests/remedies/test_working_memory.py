@@ -35,7 +35,7 @@ def test_as_large_as_there_is_room_for_several() -> None:
     [
         (replace(CHUNK, stage=""), SHORT),
         (replace(CHUNK, requested=None), SHORT),
-        (replace(CHUNK, requested=40 * MIB), SHORT),  # they are small already
+        (replace(CHUNK, requested=100 * MIB), SHORT),  # they are small already
         (CHUNK, replace(SHORT, room=None)),
     ],
 )

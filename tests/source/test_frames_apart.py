@@ -58,8 +58,9 @@ def test_a_function_that_names_columns_anew_gets_whole_groups() -> None:
     assert _written("y = prepare(df)\nprint(y)", functions=body) == (
         'y = nb_oomhelper.in_parts(prepare, df, by="user")\nprint(y)'
     )
-    again = body.replace('c + "_share"', 'c if c else "user"')
-    assert _written("y = prepare(df)\nprint(y)", functions=again) is None
+    for other in ('[c if c else "user" for c in numbers]', "others", "reversed(numbers)", "[c for c in numbers]"):
+        again = body.replace('[c + "_share" for c in numbers]', other)
+        assert _written("y = prepare(df)\nprint(y)", functions=again) is None
 
 
 def test_what_follows_a_total_is_done_with_all_of_it() -> None:

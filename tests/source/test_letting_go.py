@@ -75,6 +75,7 @@ class TestDeadLater:
             ("a = f()\nb = g(a)\nc = b * 2\nd = c + b\nprint(d)\n", [([], 4)]),
             ("a = f()\nb = g(a)\nc = b * 2\nd = c.mean()\ne = c[:9]\nn = len(c)\n", []),
             ("a = f()\nb = g(a)\nc = b * 2\nd = h(a)\n", []),  # of what is there
+            ("a = f()\nm = a.mean()\nc = a - m\nd = c / c.std()\n", [([], 4)]),  # a number may stay
             ("a = f()\nb = g(a)\nfor x in y:\n    c = b * x\nd = h(c)\n", []),  # `more_to_come` tells
         ],
     )

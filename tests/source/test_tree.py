@@ -21,6 +21,8 @@ pytestmark = pytest.mark.plain
         ("a = [b for b in c]\nd = lambda e: e", {"a", "d"}),
         ("a.b = c\na[0] = d\nwith o() as f:\n    g += 1", {"f", "g"}),
         ("del a\na = 1", {"a"}),
+        ("if x:\n    def f(t):\n        u = t\n    v = f(1)", {"v"}),
+        ("for _ in x:\n    y = 1", {"y"}),
     ],
 )
 def test_names_that_are_bound_in_the_end(code: str, left: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -23,11 +24,21 @@ _UNLESS = frozenset(
     | {"jvp", "functorch", "vmap", "jacrev", "jacfwd", "compile", "jit", "CUDAGraph", "triton", "DataParallel"}
     | {"DistributedDataParallel", "Thread", "ThreadPoolExecutor", "multiprocessing", "from_pretrained", "on_host"}
 )
-_TRAINS = frozenset({"backward", "zero_grad", "requires_grad_", "requires_grad", "grad", "autograd"})
+_GO_BACK = frozenset({"backward", "autograd"})
+_TRAINS = _GO_BACK | frozenset({"zero_grad", "requires_grad_", "requires_grad", "grad"})
 # Of these what is computed again, or by code of a library's for the GPU alone, asks no mode.
 _NOT_TRAINED = frozenset(
     {"checkpoint", "checkpoint_sequential", "save_on_cpu", "saved_tensors_hooks", "Function", "capturable", "bnb"}
-    | {"bitsandbytes", "Accelerator", "accelerator", "deepspeed", "Trainer", "FullyShardedDataParallel", "fully_shard"}
+    | {
+        "gradient_checkpointing_enable",
+        "bitsandbytes",
+        "Accelerator",
+        "accelerator",
+        "deepspeed",
+        "Trainer",
+        "FullyShardedDataParallel",
+        "fully_shard",
+    }
 )
 _LIBRARIES = frozenset(
     {"PreTrainedModel", "DiffusionPipeline", "ScriptModule", "OptimizedModule"}
@@ -56,10 +67,12 @@ def find_cpu_instead(
     if shortage.needs is None or shortage.host is None:
         return
     there, says = sum(size for _, size in held.shares), _says(written)
-    train = event.phase == "train" or "backward" in says
-    fit = _can_train(says) if train else _only_evaluates(written, event, places, says)
+    train = event.phase == "train" or bool(says & _GO_BACK)
+    fit = _can_train(written, says) if train else _only_evaluates(written, event, places, says)
     needs = shortage.needs * _MARGIN + there * (_TRAINED if train else 1)
-    if not fit or shortage.host < needs or not (there or "torch" in says):  # it is of no tensor here
+    if (
+        not fit or {"torch", "load"} <= says or shortage.host < needs or not (there or "torch" in says)
+    ):  # it is of no tensor here
         return
     plain = not any(kept.owners & _LIBRARIES for kept in written.kept.values())
     if edits := put_within(cell.text, cell.body, _WITHIN_TRAINED if train else _WITHIN):
@@ -74,8 +87,12 @@ def find_cpu_instead(
         )
 
 
-def _can_train(says: set[str]) -> bool:
-    return "backward" in says and not says & (_UNLESS - _TRAINS | _NOT_TRAINED)
+def _can_train(written: Written, says: set[str]) -> bool:
+    """Whether the cell makes the graphs itself that it goes back through, and nothing asks for a GPU by another way."""
+    backward = [one for one in ast.walk(written.cell.tree) if isinstance(one, ast.Attribute) and one.attr == "backward"]
+    if any(isinstance(one.value, ast.Name) and one.value.id in written.cell.needs for one in backward):
+        return False
+    return bool(says & _GO_BACK) and not says & (_UNLESS - _TRAINS | _NOT_TRAINED)
 
 
 def _only_evaluates(written: Written, event: OomEvent, places: list[Place], says: set[str]) -> bool:

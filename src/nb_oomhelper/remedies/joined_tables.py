@@ -74,8 +74,9 @@ def total(made: Sequence[Any], way: Way) -> Any:
         return float(whole) if type(first) is float else int(whole) if type(first) is int else whole
     if not is_of_pandas(first):
         raise RowsError(f"it gives {type(first).__name__}, of which there is no total")
-    groups = pandas.concat(made).groupby(level=[*range(first.index.nlevels)], sort=False, dropna=False, observed=True)
-    kinds = {*(first.dtypes if first.ndim == 2 else [first.dtype])}
+    rows = pandas.concat(made)
+    groups = rows.groupby(level=[*range(first.index.nlevels)], sort=False, dropna=False, observed=True)
+    kinds = {*(rows.dtypes if rows.ndim == 2 else [rows.dtype])}
     of_flags = way != "sum" and kinds == {numpy.dtype(bool)}  # whose largest pandas finds in eight times the room
     whole = getattr(groups, _OF_FLAGS[way] if of_flags else way)()
     if first.index.nlevels == 1 and whole.index.dtype != first.index.dtype == object:  # texts have a dtype of their own

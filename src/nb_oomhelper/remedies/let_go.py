@@ -61,7 +61,10 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
             return
     if names and node is not None and (size is None or size >= worth):
         later = letting_go.dead_later(place.body, place.line or 0, names)
-        gone = [(names, node), *((_on_the_way(written, place, more), one) for more, one in later)]
+        gone = [
+            (names, node),
+            *((_on_the_way(written, place, _worth(written, held, more)), one) for more, one in later),
+        ]
         yield Mistake(
             kind="let_go",
             subject=", ".join(name for some, _ in gone for name in some),
@@ -71,6 +74,12 @@ def _dead_names(written: Written, held: Holdings, place: Place, worth: int) -> I
             in_cell=True,
             partly=letting_go.more_to_come(place.body, place.line or 0) or bool(later),
         )
+
+
+def _worth(written: Written, held: Holdings, names: list[str]) -> list[str]:
+    """Those that are large, or that are still to be made."""
+    there = written.made_names()
+    return [one for one in names if one not in there or held.freed_after_release(held.named(one)) >= WORTH_MENDING]
 
 
 def _on_the_way(written: Written, place: Place, names: list[str]) -> list[str]:

@@ -199,8 +199,7 @@ def _mend(written: Written, held: Holdings, group: list[Mistake]) -> Mend | None
 def _gone(written: Written, code: str) -> tuple[str, ...]:
     """The names that the user may look for in vain afterwards."""
     changed = read_text(code)
-    left = names_left(changed.tree.body) if changed is not None else set()
-    return tuple(sorted(names_left(written.cell.tree.body) - left))
+    return () if changed is None else tuple(sorted(names_left(written.cell.tree.body) - names_left(changed.tree.body)))
 
 
 def _of(group: Iterable[Mistake]) -> list[Definition]:

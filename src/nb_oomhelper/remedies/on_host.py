@@ -49,7 +49,9 @@ def on_host(*, train: bool = False) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(copies.put_back)
         if training is not None:
-            stack.callback(sys.modules["torch.optim.optimizer"].register_optimizer_step_post_hook(training.note).remove)
+            optimizers = sys.modules["torch.optim.optimizer"]
+            stack.callback(optimizers.register_optimizer_step_pre_hook(copies.take_state).remove)
+            stack.callback(optimizers.register_optimizer_step_post_hook(training.note).remove)
         stack.enter_context(torch.device("cpu"))
         stack.enter_context(_mode(torch, copies, train=train))
         yield
@@ -57,6 +59,7 @@ def on_host(*, train: bool = False) -> Iterator[None]:
 
 def _mode(torch: Any, copies: HostCopies, *, train: bool) -> Any:
     made = 0
+    itself = [torch.device, torch._C._nn._parse_to, *([torch.Tensor.requires_grad_] if train else [])]
 
     class OnHost(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
         def __torch_function__(
@@ -69,13 +72,17 @@ def _mode(torch: Any, copies: HostCopies, *, train: bool) -> Any:
                 return _attribute(torch, copies, function, args, given)
             if name in _MOVES and args and isinstance(args[0], torch.Tensor):
                 result = _moved(torch, copies, function, name, args, given)
-                copies.ask((args[0], result), _device_asked(torch, copies, name, (*args[1:], *given.values())))
-            elif name == "_parse_to" or (
-                train and name == "requires_grad_"
-            ):  # of modules, and of the tensors themselves
+                copies.ask(args[0], result, _device_asked(torch, copies, name, (*args[1:], *given.values())))
+            elif function in itself:  # what modules ask beforehand; and what is about the tensor itself
                 result = function(*args, **given)
+            elif name == "__deepcopy__":
+                result = function(copies.of(args[0]), *args[1:])
+                copies.ask_beside(args[0], result)
             else:
                 result = copies.back(function(*copies.here(args), **_on_cpu(copies, given)))
+                copies.ask(None, result, _device_asked(torch, copies, "to", (given.get("device"),)))
+                if name == "clone":  # of a weight, as `copy.deepcopy(model)` makes
+                    copies.ask_beside(args[0], result)
             if name in _NORMS:
                 copies.note_changes(args)
             made += _size(torch, result)
@@ -94,7 +101,9 @@ def _attribute(torch: Any, copies: HostCopies, function: Any, args: tuple[Any, .
     if function.__name__ == "__get__" and name in ("device", "is_cuda"):
         return torch.device("cpu") if name == "device" else False
     if function.__name__ == "__set__" and name == "data":
-        copies.forget(args[0])
+        copies.forget(args[0], args[1])
+    if function.__name__ == "__set__" and name == "grad":
+        args = (args[0], copies.here(args[1]))
     return function(*args, **given)
 
 
@@ -110,21 +119,22 @@ def _moved(
         return tensor
     to = [one for one in (*args[1:], *given.values()) if isinstance(one, (str, torch.device, int))]
     away = any(torch.device(one).type == "cpu" for one in to if not isinstance(one, bool))
-    result = function(*copies.here(args), **_on_cpu(copies, given))
+    rest = ["cpu" if type(one) is int else one for one in copies.here(args[1:])]
+    result = function(copies.of(tensor), *rest, **_on_cpu(copies, given))
     if result is not copies.of(tensor):
         return result
     return tensor if tensor.is_cuda and not away else result.clone()
 
 
 def _device_asked(torch: Any, copies: HostCopies, name: str, told: tuple[Any, ...]) -> Any:
-    """The GPU to which a tensor was to be moved; None where it was to be moved to none."""
-    found = torch.device("cuda") if name == "cuda" else None
+    """The device to which a tensor was to be moved; None where none was told."""
+    found = None if name == "to" else torch.device(name)
     for one in told:
         if isinstance(one, torch.Tensor):
             found = copies.device_of(one)
         elif isinstance(one, (str, torch.device, int)) and not isinstance(one, bool):
             found = torch.device("cuda", one) if isinstance(one, int) else torch.device(one)
-    return found if found is not None and found.type == "cuda" else None
+    return found
 
 
 def _on_cpu(copies: HostCopies, given: dict[str, Any]) -> dict[str, Any]:

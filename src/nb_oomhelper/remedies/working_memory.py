@@ -31,7 +31,7 @@ def find_large_chunks(event: OomEvent, shortage: Shortage, places: list[Place]) 
     while size < _MOST and 2 * size * _ROOM * _MIB <= shortage.room:
         size *= 2
     running = statement_at(cell.body, cell.line or 0)
-    if running is None or event.requested < 2 * size * _MIB:  # a few rows are the least that it takes
+    if running is None or event.requested <= _COPIES * size * _MIB:  # a few rows are the least that it takes
         return
     if edits := put_within(cell.text, [running], f"with sklearn.config_context(working_memory={size}):"):
         yield Mistake(

@@ -274,7 +274,10 @@ def _renames(reader: Reader, target: ast.expr, names: ast.expr) -> bool:
     """Whether all columns of what was made here get other names, none of them one by which groups are told."""
     if not isinstance(target, ast.Attribute) or target.attr != "columns" or not isinstance(target.value, ast.Name):
         return False
-    return target.value.id not in reader.given and not reader.by & frame_methods.texts_of_all(ast.walk(names))
+    other = isinstance(names, ast.ListComp) and not isinstance(names.elt, ast.Name)  # `[f"{c}_share" for c in numbers]`
+    told = isinstance(names, ast.List) and all(map(frame_methods.is_text, names.elts))
+    fit = not reader.by or ((other or told) and not reader.by & frame_methods.texts_of_all(ast.walk(names)))
+    return target.value.id not in reader.given and fit
 
 
 def _goes_through_columns(reader: Reader, node: ast.ListComp) -> bool:

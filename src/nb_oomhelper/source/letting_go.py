@@ -81,9 +81,19 @@ def dead_later(body: list[ast.stmt], line: int, gone: Collection[str]) -> list[t
         if value is None or not _read_in([value]) & made or _is_less(value):
             continue
         kept = _read_in(body[number:]) | _read_late(body) | gone
-        names = [name for name in _bound_in(body[:number], again=False) if name not in kept]
+        names = [name for name in _bound_in(body[:number], again=False) if name not in kept | _little(body[:number])]
         found.append((names, node))
         made, gone = made.union(_bound(node)), gone.union(names)
+    return found
+
+
+def _little(before: list[ast.stmt]) -> set[str]:
+    """Names of totals, and of what is computed of such and of numbers alone: these take nothing."""
+    found = set[str]()
+    for node in before:
+        value = node.value if isinstance(node, ast.Assign) else None
+        if value is not None and (_is_less(value) or _read_in([value]) <= found):
+            found |= {*_bound(node)}
     return found
 
 

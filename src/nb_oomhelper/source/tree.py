@@ -130,15 +130,14 @@ def names_left(body: Iterable[ast.stmt]) -> set[str]:
         body: The statements.
     """
     found = set[str]()
+    apart: tuple[type[ast.AST], ...] = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    apart += (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
     for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            continue
-        apart = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
         inner = {id(part) for one in ast.walk(node) if isinstance(one, apart) for part in ast.walk(one)}
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name) and id(one) not in inner]
         found |= {one.id for one in names if isinstance(one.ctx, ast.Store)}
         found -= {one.id for one in names if isinstance(one.ctx, ast.Del)}
-    return found
+    return found - {"_"}
 
 
 def names_bound(body: Iterable[ast.AST]) -> set[str]:
