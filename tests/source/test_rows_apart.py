@@ -96,6 +96,8 @@ def test_a_number_of_all_rows_is_not_made_in_parts() -> None:
         )
         assert _written(f"total = {total.replace('y', 'x')}", 1, {"x", "z"}) is None
     assert _written("y = one_hot(x, k).float()", 1, {"x"}) is not None
+    assert _written("y = f(x).sum(axis=1) / len(z)", 1, {"x"}) is not None
+    assert _written("y = f(x).sum() / len(x)", 1, {"x"}) is None
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def rows_apart(
         is_apart: Whether a statement computes each row by itself, as far as can be read.
         others: Names of what has another number of rows.
         no_grad: No gradients are wanted of it, and nothing says so yet.
-        results_of: Functions and models whose results are kept for all rows, though the code itself reads them no more.
+        results_of: Functions whose results are kept for all rows, though the code itself reads them no more.
 
     Returns:
         None where it cannot be written, or where some of it is in parts already.
@@ -203,7 +203,8 @@ def _is_movable(node: ast.stmt, is_apart: Callable[[ast.stmt], bool]) -> bool:
 def _is_number(value: ast.expr) -> bool:
     """Whether it is one number of all rows."""
     if isinstance(value, ast.BinOp):
-        return _is_number(value.left) or _is_number(value.right)
+        along = {one.arg for one in ast.walk(value) if isinstance(one, ast.keyword)}  # `x.sum(axis=1) / len(y)`
+        return not along & {"axis", "dim"} and (_is_number(value.left) or _is_number(value.right))
     if not isinstance(value, ast.Call) or "reduction" in {one.arg for one in value.keywords}:
         return False
     if isinstance(value.func, ast.Name) and value.func.id in ("float", "int", "len"):
@@ -252,11 +253,9 @@ def _write(
 ) -> RowsApart | None:
     start, end = text.span(some[0])[0], text.span(some[-1])[1]
     first = text.line_start(start)
-    indent = text.text[first:start]
+    indent, bound, last = text.text[first:start], names_bound(some), some[-1]
     if not text.stands_alone(start, end) or FUNCTION in text.text:
         return None
-    bound = names_bound(some)
-    last = some[-1]
     after = (after | {*inputs} | _results(some)) & bound  # what has taken the place of a table, too
     given = [name for name in dict.fromkeys(_bound_in_order(some)) if name in after]
     if len(some) == 1 and not no_grad:
@@ -289,8 +288,8 @@ def _results(some: list[ast.stmt]) -> set[str]:
 
 def _results_of(some: list[ast.stmt], functions: Collection[str]) -> set[str]:
     """Names of what some functions give: `logits = model(x)`."""
-    calls = [node for node in some if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
-    return names_bound(one.targets[0] for one in calls if (last_name(one.value.func) or "") in functions)  # type: ignore[attr-defined]
+    calls = [one for one in some if isinstance(one, ast.Assign) and isinstance(one.value, ast.Call)]
+    return names_bound(one.targets[0] for one in calls if {last_name(one.value.func)} & {*functions})  # type: ignore[attr-defined]
 
 
 def _call(text: SourceText, value: ast.expr, inputs: list[str]) -> str:
