@@ -90,7 +90,7 @@ def find_cpu_instead(
 def _can_train(written: Written, says: set[str]) -> bool:
     """Whether the cell makes the graphs itself that it goes back through, and nothing asks for a GPU by another way."""
     backward = [one for one in ast.walk(written.cell.tree) if isinstance(one, ast.Attribute) and one.attr == "backward"]
-    if any(isinstance(one.value, ast.Name) and one.value.id in written.cell.needs for one in backward):
+    if any(isinstance(one.value, ast.Name) and one.value.id not in written.cell.sets for one in backward):
         return False
     return bool(says & _GO_BACK) and not says & (_UNLESS - _TRAINS | _NOT_TRAINED)
 
