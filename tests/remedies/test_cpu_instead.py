@@ -68,6 +68,7 @@ def test_what_trains_is_trained_there() -> None:
     assert [edit[2] for edit in one.edits] == [
         "with nb_oomhelper.on_host(train=True):\n    loss = net(x)\n    loss.backward()"
     ]
+    assert found("w.register_hook(print)\n" + cell, shortage=replace(SHORT, host=1400 * MIB)) == []  # beside the mode
     loop = "for x in batches:\n    loss = net(x)\n    loss.backward()\n"
     assert len(found(loop, shortage=replace(SHORT, host=1400 * MIB))) == 1
     for other in (cell + "jit(net)\n", cell + "net.load_state_dict(torch.load(path))\n", "loss.backward()\n"):

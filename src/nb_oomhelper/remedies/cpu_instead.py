@@ -18,27 +18,20 @@ from nb_oomhelper.source.collecting import comprehends_at
 from nb_oomhelper.source.within import put_within
 
 _WITHIN, _WITHIN_TRAINED = "with nb_oomhelper.on_host():", "with nb_oomhelper.on_host(train=True):"
-# What goes back through a graph, or is told to: copies have none. What is compiled, or runs beside, asks no mode.
+# What is compiled, or runs beside, asks no mode; and functions that go back through graphs by themselves.
 _UNLESS = frozenset(
-    {"backward", "zero_grad", "requires_grad_", "requires_grad", "grad", "autograd", "jacobian", "hessian", "vjp"}
-    | {"jvp", "functorch", "vmap", "jacrev", "jacfwd", "compile", "jit", "CUDAGraph", "triton", "DataParallel"}
-    | {"DistributedDataParallel", "Thread", "ThreadPoolExecutor", "multiprocessing", "from_pretrained", "on_host"}
+    {"jacobian", "hessian", "vjp", "jvp", "functorch", "vmap", "jacrev", "jacfwd", "compile", "jit", "CUDAGraph"}
+    | {"triton", "DataParallel", "DistributedDataParallel", "Thread", "ThreadPoolExecutor", "multiprocessing"}
+    | {"from_pretrained", "on_host"}
 )
 _GO_BACK = frozenset({"backward", "autograd"})
-_TRAINS = _GO_BACK | frozenset({"zero_grad", "requires_grad_", "requires_grad", "grad"})
-# Of these what is computed again, or by code of a library's for the GPU alone, asks no mode.
+_TRAINS = _GO_BACK | frozenset({"zero_grad", "requires_grad_", "requires_grad", "grad"})  # copies have no graph
+# Where it trains: what is called or computed again while it goes back, or by code for the GPU alone, asks no mode.
 _NOT_TRAINED = frozenset(
-    {"checkpoint", "checkpoint_sequential", "save_on_cpu", "saved_tensors_hooks", "Function", "capturable", "bnb"}
-    | {
-        "gradient_checkpointing_enable",
-        "bitsandbytes",
-        "Accelerator",
-        "accelerator",
-        "deepspeed",
-        "Trainer",
-        "FullyShardedDataParallel",
-        "fully_shard",
-    }
+    {"register_hook", "register_full_backward_hook", "register_post_accumulate_grad_hook", "Function"}
+    | {"checkpoint", "checkpoint_sequential", "gradient_checkpointing_enable", "save_on_cpu", "saved_tensors_hooks"}
+    | {"capturable", "bnb", "bitsandbytes", "deepspeed", "FullyShardedDataParallel", "fully_shard"}
+    | {"Accelerator", "accelerator", "Trainer"}
 )
 _LIBRARIES = frozenset(
     {"PreTrainedModel", "DiffusionPipeline", "ScriptModule", "OptimizedModule"}
@@ -70,9 +63,8 @@ def find_cpu_instead(
     train = event.phase == "train" or bool(says & _GO_BACK)
     fit = _can_train(written, says) if train else _only_evaluates(written, event, places, says)
     needs = shortage.needs * _MARGIN + there * (_TRAINED if train else 1)
-    if (
-        not fit or {"torch", "load"} <= says or shortage.host < needs or not (there or "torch" in says)
-    ):  # it is of no tensor here
+    loads = {"torch", "load"} <= says  # what it puts onto a GPU by itself
+    if not fit or loads or shortage.host < needs or not (there or "torch" in says):  # it is of no tensor here
         return
     plain = not any(kept.owners & _LIBRARIES for kept in written.kept.values())
     if edits := put_within(cell.text, cell.body, _WITHIN_TRAINED if train else _WITHIN):
@@ -92,11 +84,11 @@ def _can_train(written: Written, says: set[str]) -> bool:
     backward = [one for one in ast.walk(written.cell.tree) if isinstance(one, ast.Attribute) and one.attr == "backward"]
     if any(isinstance(one.value, ast.Name) and one.value.id not in written.cell.sets for one in backward):
         return False
-    return bool(says & _GO_BACK) and not says & (_UNLESS - _TRAINS | _NOT_TRAINED)
+    return bool(says & _GO_BACK) and not says & (_UNLESS | _NOT_TRAINED)
 
 
 def _only_evaluates(written: Written, event: OomEvent, places: list[Place], says: set[str]) -> bool:
-    if says & _UNLESS or (written.autograd and not evaluates_with_graph(written, event, places)):
+    if says & (_UNLESS | _TRAINS) or (written.autograd and not evaluates_with_graph(written, event, places)):
         return False
     unknown = written.autograd is None and event.phase != "infer"
     return not (unknown and models_in(written) & says and not says & _EVALUATES)
