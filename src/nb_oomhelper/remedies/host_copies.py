@@ -33,8 +33,7 @@ class HostCopies:
         if not self._is_away(tensor):
             return tensor
         if id(tensor) not in self._made:
-            with self._torch.inference_mode(False):
-                copy = self._copy(tensor)
+            copy = self._copy(tensor)
             self._made[id(tensor)], self._tensors[id(copy)] = (tensor, copy), tensor
             self._versions[id(copy)] = copy._version
         return self._made[id(tensor)][1]
@@ -60,7 +59,7 @@ class HostCopies:
     def _lay(self, tensor: Any) -> None:
         copy = self._drop(tensor)  # what was used without gradients before has one
         with self._torch.inference_mode(False):
-            self._training.take(tensor, self._copy(tensor) if copy is None else copy)  # type: ignore[union-attr]
+            self._training.take(tensor, copy if copy is not None else self._copy(tensor))  # type: ignore[union-attr]
 
     def ask(self, tensor: Any, result: Any, device: Any) -> None:
         """Note that a tensor was to be moved, or made elsewhere.
@@ -147,14 +146,15 @@ class HostCopies:
         return copy
 
     def _copy(self, tensor: Any) -> Any:
-        copy = self._storages.copy(tensor)
-        if self._training is not None and tensor.requires_grad and not tensor.is_leaf:
-            copy.requires_grad_().register_hook(_refuse)
-        return copy
+        with self._torch.inference_mode(False):  # else nobody could tell whether it is changed
+            copy = self._storages.copy(tensor)
+            if self._training is not None and tensor.requires_grad and not tensor.is_leaf:
+                copy.requires_grad_().register_hook(_refuse)
+            return copy
 
     def device_of(self, tensor: Any) -> Any:
         """Give the device on which a tensor really is."""
-        return self._torch._C.TensorBase.device.__get__(tensor)
+        return _device_of(self._torch, tensor)
 
     def _is_away(self, tensor: Any) -> bool:
         return bool(self.device_of(tensor).type == "cuda")
@@ -193,8 +193,11 @@ class _Storages:
         self._changed.clear()
 
     def _key(self, tensor: Any) -> tuple[str, int]:
-        device = self._torch._C.TensorBase.device.__get__(tensor)
-        return str(device), tensor.untyped_storage().data_ptr()
+        return str(_device_of(self._torch, tensor)), tensor.untyped_storage().data_ptr()
+
+
+def _device_of(torch: Any, tensor: Any) -> Any:
+    return torch._C.TensorBase.device.__get__(tensor)
 
 
 def _within(given: Any, change: Callable[[Any], Any]) -> Any:

@@ -185,8 +185,9 @@ def still_to_come(held: Holdings) -> int:
     rows = [(row, dict(row.parts)) for row in held.rows if row.kind == "variable"]
     models = [parts for row, parts in rows if row.role in ("model", "pretrained model")]
     optimizers = [(row, parts) for row, parts in rows if row.role == "optimizer"]
-    trained = max((_left(parts) for _, parts in optimizers), default=0)
-    more = min(sum(map(_left, models)), trained) if has_optimizer(held) else sum(map(_left, models))
+    more = sum(map(_left, models))
+    if has_optimizer(held):
+        more = min(more, max(_left(parts) for _, parts in optimizers))
     adams = [parts for row, parts in optimizers if row.type_name in _ADAM]
     return more + max((2 * one.get("parameters", 0) - one.get("optimizer state", 0) for one in adams), default=0)
 

@@ -75,15 +75,16 @@ def dead_later(body: list[ast.stmt], line: int, gone: Collection[str]) -> list[t
         gone: The names that are deleted already.
     """
     at = next((number for number, one in enumerate(body) if is_at(one, line)), len(body))
-    made, gone, found = {*_bound_in(body[at : at + 1], again=False)}, {*gone}, list[tuple[list[str], ast.stmt]]()
+    made, found = {*_bound_in(body[at : at + 1], again=False)}, list[tuple[list[str], ast.stmt]]()
+    passed = _read_late(body).union(gone)
     for number, node in enumerate(body[at + 1 :], at + 1):
         value = node.value if isinstance(node, ast.Assign) else None
         if value is None or not _read_in([value]) & made or _is_less(value):
             continue
-        kept = _read_in(body[number:]) | _read_late(body) | gone
-        names = [name for name in _bound_in(body[:number], again=False) if name not in kept | _little(body[:number])]
+        kept = _read_in(body[number:]) | _little(body[:number]) | passed
+        names = [name for name in _bound_in(body[:number], again=False) if name not in kept]
         found.append((names, node))
-        made, gone = made.union(_bound(node)), gone.union(names)
+        made, passed = made.union(_bound(node)), passed.union(names)
     return found
 
 

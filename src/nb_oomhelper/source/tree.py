@@ -11,6 +11,10 @@ _ALL_NAMES = frozenset({"locals", "globals", "vars", "eval", "exec", "dir", "get
 _OF_ERRORS = frozenset({"exc_info", "print_exc", "format_exc", "exception", "print_stack", "showtraceback"})
 _BY_TEXT = frozenset({"eval", "query", "evaluate", "sql", "execute", "sqldf", "ols", "glm", "dmatrix", "dmatrices"})
 
+_OWN_NAMES = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 """Statements that run what is in them again and again."""
 
@@ -130,10 +134,8 @@ def names_left(body: Iterable[ast.stmt]) -> set[str]:
         body: The statements.
     """
     found = set[str]()
-    apart: tuple[type[ast.AST], ...] = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    apart += (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
     for node in body:
-        inner = {id(part) for one in ast.walk(node) if isinstance(one, apart) for part in ast.walk(one)}
+        inner = {id(part) for one in ast.walk(node) if isinstance(one, _OWN_NAMES) for part in ast.walk(one)}
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name) and id(one) not in inner]
         found |= {one.id for one in names if isinstance(one.ctx, ast.Store)}
         found -= {one.id for one in names if isinstance(one.ctx, ast.Del)}
