@@ -395,6 +395,9 @@ def test_the_old_one_first(line: int, before: str, after: str | None) -> None:
 def test_the_old_one_where_the_new_one_is_no_statement_of_its_own() -> None:
     text = text_of("for x in xs:\n    model = Net()\n")
     assert not cures.old_first(text, ["model"], 2)
+    several = read_text("a = f(); b = a * 2; c = b + a\n")
+    assert several is not None
+    assert not cures.old_first(several, ["a"], 1)  # it may be `b` that had no room
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
@@ -36,7 +36,7 @@ def find_one_array(
     shape, dtype = refused_shape(event), refused_dtype(event)
     if shape is None or dtype not in ("float32", "float64") or not running or event.requested is None:
         return
-    if shortage.needs is not None and shortage.needs - _named(written, place) < _TWICE * event.requested:
+    if shortage.needs is not None and shortage.needs - bytes_named(written, place) < _TWICE * event.requested:
         return  # there was no other, but what has a name
     found = one_array(place.text, running[0], _arrays(written, place, shape, dtype))
     if found is not None:
@@ -53,9 +53,15 @@ def find_one_array(
         )
 
 
-def _named(written: Written, place: Place) -> int:
-    """Bytes of what the cell had made that has a name: this stays as it is."""
-    kept = [written.kept[name] for name in written.made_names() if name in written.kept]
+def bytes_named(written: Written, place: Place, gone: Collection[str] = ()) -> int:
+    """Add up what the cell had made that has a name: this stays as it is.
+
+    Args:
+        written: What the notebook's code says.
+        place: The cell; of a function nothing is counted.
+        gone: Names that do not stay.
+    """
+    kept = [written.kept[name] for name in written.made_names().difference(gone) if name in written.kept]
     sizes = [bytes_of(one.shape, one.dtype) or 0 for one in kept if one.shape is not None]
     return sum(sizes) if place.definition is None else 0
 

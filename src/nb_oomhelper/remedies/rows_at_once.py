@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterator, Sequence
 
 from nb_oomhelper.records.event import OomEvent
 from nb_oomhelper.records.remedy import Shortage
+from nb_oomhelper.remedies.fewer_arrays import bytes_named
 from nb_oomhelper.remedies.in_one_go import evaluates_with_graph
 from nb_oomhelper.remedies.may_move import models_in
 from nb_oomhelper.remedies.places import Mistake, Place
 from nb_oomhelper.remedies.written import Written
 from nb_oomhelper.source import cures
 from nb_oomhelper.source.in_parts import joins_rows
+from nb_oomhelper.source.row_calls import ELEMENTWISE
 from nb_oomhelper.source.row_company import (
     BY_ROWS,
     calls_unknown,
@@ -26,9 +28,14 @@ from nb_oomhelper.source.row_company import (
 )
 from nb_oomhelper.source.row_neighbors import takes_neighbors
 from nb_oomhelper.source.rows_apart import RowsApart, computed_from, is_quiet, joined_after, rows_apart
-from nb_oomhelper.source.tree import is_at, last_name, parameters_of, reads_by_name, walk
+from nb_oomhelper.source.tree import is_at, last_name, names_bound, names_in, parameters_of, reads_by_name, walk
+from nb_oomhelper.units import NOISE
 
 _FEW = 16  # rows: fewer are no data
+_NUMBERS = ELEMENTWISE - frozenset(  # and no flags, which take less
+    {"isnan", "isfinite", "isinf", "logical_and", "logical_or", "logical_not", "equal", "not_equal", "less", "greater"}
+    | {"less_equal", "greater_equal"}
+)
 _VIEWS = frozenset({"unsqueeze", "expand", "view", "reshape", "permute", "transpose", "to", "float", "type"})
 
 
@@ -53,20 +60,45 @@ def find_rows_at_once(written: Written, event: OomEvent, shortage: Shortage, pla
             continue
         if not _leads_on(written, place) and (not found.gone or _comes_out(place, found.kept)):
             continue
-        needs = shortage.needs
-        # how much of it comes out, nobody has seen
-        half = None if needs is None else max(0, needs - _collected(written, event, place)) // 2
+        saved = _saved(written, event, shortage, place, found)
+        if saved is not None and saved <= NOISE:
+            continue
         yield Mistake(
             kind="rows_apart",
             subject=", ".join(found.tables),
             place=place,
             edits=found.edits,
-            explains=half,
+            explains=saved,
             in_cell=True,
             partly=joined_after(place.body, place.line or 0, found.kept)
             or _may_be_output(written, event, shortage, place),
         )
         return
+
+
+def _saved(written: Written, event: OomEvent, shortage: Shortage, place: Place, found: RowsApart) -> int | None:
+    """Bytes that parts do not take: half, for nobody has seen how much comes out; less where that is told."""
+    if shortage.needs is None:
+        return None
+    half = max(0, shortage.needs - _collected(written, event, place)) // 2
+    if place.definition is not None or event.requested is None or not _comes_out_later(place, found.kept):
+        return half
+    return min(half, shortage.needs - event.requested - bytes_named(written, place, found.gone))
+
+
+def _comes_out_later(place: Place, kept: Collection[str]) -> bool:
+    """Whether what follows makes as much of what had no room, element by element, and keeps it: `c = b + a`."""
+    reached = set[str]()
+    for node in place.body:
+        value = node.value if isinstance(node, ast.Assign) else None
+        running = is_at(node, place.line or 0)
+        if value is None or not (running or names_in(value) & reached):
+            continue
+        nodes = list(ast.walk(value))
+        less = any(isinstance(one, (ast.Subscript, ast.Compare, ast.MatMult)) for one in nodes)
+        if not less and all(last_name(one.func) in _NUMBERS for one in nodes if isinstance(one, ast.Call)):
+            reached |= names_bound(node.targets)  # type: ignore[attr-defined]
+    return bool(reached & {*kept})
 
 
 def _collected(written: Written, event: OomEvent, place: Place) -> int:

@@ -149,10 +149,11 @@ def old_first(text: SourceText, names: Collection[str], line: int, readers: Coll
         line: Where it failed.
         readers: Functions that read one of the names: whoever calls them still needs the old object.
     """
-    at = next(
-        (at for at, node in enumerate(text.tree.body) if first_line(node) <= line <= (node.end_lineno or 0)), None
-    )
-    if at is None or hasattr(text.tree.body[at], "body") or reads_by_name(text.tree.body[at:]):
+    here = [at for at, node in enumerate(text.tree.body) if first_line(node) <= line <= (node.end_lineno or 0)]
+    if len(here) != 1:  # of several statements in a line nobody knows which was running
+        return []
+    (at,) = here
+    if hasattr(text.tree.body[at], "body") or reads_by_name(text.tree.body[at:]):
         return []
     fitting = [name for name in names if _is_made_anew(text.tree.body[at:], name, readers)]
     if not any(_binds(text.tree.body[at], name) for name in fitting):
